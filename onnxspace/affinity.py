@@ -1,0 +1,98 @@
+"""The result of a comparison: who was compared on what, how alike they are, and what follows from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.errors import ConfigError
+from onnxspace.rank import Linkage, Ranking, rank, tree
+
+SCHEMA = "onnxspace/score/1"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One compared model: where it came from, what identifies it, and what nobody stated."""
+
+    name: str
+    path: str
+    sha256: str
+    encoder: str
+    input: str
+    opset: int
+    producer: str
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A model that could not be compared, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, eq=False)
+class Affinity:
+    """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike."""
+
+    models: tuple[ModelRecord, ...]
+    matrix: NDArray[np.float64]
+    method: str
+    probe: Mapping[str, Any]
+    failed: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(model.name for model in self.models)
+
+    def rank(self, target: str) -> Ranking:
+        """Sources for `target` (a name or a path), best first. Raises ConfigError for a model that is not there."""
+        by_path = {model.path: model.name for model in self.models}
+        name = target if target in self.names else by_path.get(target)
+        if name is None:
+            raise ConfigError(f"No compared model is called {target!r}; there are {', '.join(self.names) or 'none'}.")
+        return rank(self.names, self.matrix, name)
+
+    def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
+        """The similarity tree as a SciPy linkage matrix."""
+        return tree(self.matrix, linkage)
+
+    def to_csv(self) -> str:
+        """The matrix with names along both sides; numbers round-trip exactly."""
+        rows = [["", *self.names], *([n, *map(repr, row.tolist())] for n, row in zip(self.names, self.matrix, strict=True))]
+        return _csv(rows)
+
+    def rankings_csv(self) -> str:
+        """Columns target, rank, source, affinity."""
+        ranked = [self.rank(name) for name in self.names]
+        rows = [[r.target, str(i), s, repr(a)] for r in ranked for i, (s, a) in enumerate(r.sources, 1)]
+        return _csv([["target", "rank", "source", "affinity"], *rows])
+
+    def to_dict(self, target: str | None = None) -> dict[str, Any]:
+        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `target` alone if one is given."""
+        ranked = [self.rank(name) for name in (self.names if target is None else [target])]
+        return {
+            "schema": SCHEMA,
+            "method": self.method,
+            "probe": dict(self.probe),
+            "models": [asdict(model) for model in self.models],
+            "affinity": self.matrix.tolist(),
+            "rankings": {r.target: [{"source": s, "affinity": a} for s, a in r.sources] for r in ranked},
+            "failed": [asdict(failure) for failure in self.failed],
+            "warnings": list(self.warnings),
+        }
+
+
+def _csv(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,76 @@
+"""`onnxspace inspect`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from onnxspace.cut import Candidate
+    from onnxspace.description import Description
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.onnx")
+@click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
+@click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
+def inspect(model: str, encoder: str | None, config: str | None, as_json: bool) -> None:
+    """Show a model's inputs, operators and size, and the tensors at which it could be cut.
+
+    The encoder that is taken is marked with an arrow.
+    """
+    from onnxspace.cli.console import silence_libraries
+    from onnxspace.config import find_config
+    from onnxspace.description import describe
+    from onnxspace.model import open_model
+
+    with silence_libraries():
+        found = describe(open_model(model, encoder, find_config(config).options(Path(model))))
+    click.echo(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else "\n".join(_lines(found)))
+
+
+def _lines(found: Description) -> Iterator[str]:
+    from onnxspace.cli.text import one_line
+
+    yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
+    yield from (f"  {label:<11} {one_line(text)}" for label, text in _facts(found))
+    yield ""
+    yield from _encoders(found)
+
+
+def _facts(found: Description) -> Iterator[tuple[str, str]]:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
+    yield "made by", f"{found.producer or 'unknown'}; opset {opsets}; IR {found.ir_version}"
+    yield from (("input", f"{name}: {typed}") for name, typed in found.inputs.items())
+    yield from (("output", f"{name}: {typed}") for name, typed in found.outputs.items())
+    yield "parameters", f"{found.parameters:,}"
+    yield "FLOPs", f"{found.flops:,} per image (Conv, Gemm, MatMul; two per multiply-add)"
+    yield "operators", ", ".join(f"{name} ×{count}" for name, count in found.operators.items())
+    yield from (("assumed", assumed) for assumed in found.assumed)
+
+
+def _encoders(found: Description) -> Iterator[str]:
+    from onnxspace.cli.text import one_line
+
+    yield "Encoder candidates, from image to output (share of the network's work below each)"
+    taken = found.encoder.tensors
+    for candidate in found.candidates:
+        arrow = "→" if taken == (candidate.tensor,) else " "
+        yield f"{arrow} {candidate.below:6.1%}  {_size(candidate)}  {one_line(candidate.tensor)}"
+    listed = {candidate.tensor for candidate in found.candidates}
+    for tensor in taken:
+        if tensor not in listed or len(taken) > 1:
+            yield f"→ {found.share_below:6.1%}  {'':>24}  {one_line(tensor)}"
+    yield f"taken: {one_line(str(found.encoder))} ({found.encoder.why})"
+
+
+def _size(candidate: Candidate) -> str:
+    if candidate.shape is None:
+        return f"{'size unknown':>24}"
+    shown = "×".join("?" if n is None else str(n) for n in candidate.shape[1:])
+    return f"{candidate.elements or 0:>10,} {'= ' + shown:>13}"

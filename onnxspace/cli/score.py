@@ -1,0 +1,92 @@
+"""`onnxspace score`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_METHODS = ("elrp", "saliency", "gradient-x-input")
+_DEVICES = ("auto", "cpu", "cuda")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx...")
+@click.option("--probe", metavar="DIR", help="Folder of photos to explain the models on; without it, generated images.")
+@click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option("--method", type=click.Choice(_METHODS), default="elrp", show_default=True, help="Kind of attribution map.")
+@click.option(
+    "--encoder", multiple=True, metavar="[MODEL=]NAME",
+    help="Tensor or node to cut at, for all models or for one; repeatable [default: auto].",
+)  # fmt: skip
+@click.option("--target", metavar="NAME", help="Rank sources for this model only.")
+@click.option("--device", type=click.Choice(_DEVICES), default="auto", show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--output", metavar="DIR", help="Keep maps, matrix, rankings and a picture in this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/1).")
+@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
+def score(
+    models: tuple[str, ...], probe: str | None, images: int | None, seed: int, target: str | None, as_json: bool,
+    quiet: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Compare models by what they look at.
+
+    Every model is explained on the same unlabelled images. The affinity of two models is the mean cosine of their maps:
+    larger means that one is the better start for the other's task.
+    """
+    if len(models) < 2:
+        raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
+    _check_output(options["output"])
+    from onnxspace.cli.console import progress_bar, silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.pipeline import score as run
+
+        result = run(models, _probes(probe, images, seed), progress=bar, **options)
+    _report(result, target, as_json=as_json, quiet=quiet)
+    return 2 if result.failed else 0
+
+
+def _check_output(output: str | None) -> None:
+    """Refuse a folder that holds something else before any work is done."""
+    if output is not None:
+        from onnxspace.report.folder import refuse_strangers
+
+        refuse_strangers(Path(output))
+
+
+def _probes(folder: str | None, images: int | None, seed: int) -> Any:
+    from onnxspace.probes import DEFAULT_IMAGES, Probes
+
+    if folder is not None:
+        return Probes.from_folder(folder, images, seed=seed)
+    return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
+
+
+def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> None:
+    from onnxspace.cli import text
+
+    for failure in result.failed:
+        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+    if not quiet:
+        for line in (*text.assumptions(result), *text.warnings(result)):
+            click.echo(line, err=True)
+    wanted = _known_target(result, target)
+    if as_json:
+        json.dump(result.to_dict(wanted), sys.stdout, ensure_ascii=False, allow_nan=False)
+        click.echo()
+    elif result.models:
+        click.echo("\n".join(text.matrix(result)) + "\n\n" + "\n".join(text.rankings(result, wanted)))
+
+
+def _known_target(result: Any, target: str | None) -> str | None:
+    """The target's name; for one that failed nothing is left to rank, and its own error has been printed."""
+    if target is None or not result.models:
+        return None
+    return str(result.rank(target).target)

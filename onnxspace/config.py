@@ -1,0 +1,171 @@
+"""What a user says about models in TOML: `onnxspace.toml` for many, `MODEL.onnxspace.toml` beside one."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from onnxspace.errors import ConfigError
+from onnxspace.preprocess import Color, Layout, Resize
+
+DEFAULT_FILE = "onnxspace.toml"
+SIDECAR_SUFFIX = ".onnxspace.toml"
+_FRACTION = re.compile(r"\s*([0-9.]{1,24})\s*/\s*([0-9.]{1,24})\s*")
+_WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_args(Color), "resize": get_args(Resize)}
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What may be said of one model; None means: find out.
+
+    `size` is (height, width) in pixels; `scale`, `mean` and `std` give `x = (pixel · scale − mean) / std` with pixels in
+    0–255; `encoder` is a tensor or node name; `input` the name of the image input.
+    """
+
+    name: str | None = None
+    encoder: str | None = None
+    input: str | None = None
+    size: tuple[int, int] | None = None
+    layout: Layout | None = None
+    color: Color | None = None
+    resize: Resize | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def over(self, other: ModelOptions) -> ModelOptions:
+        """These options, and the other's where these say nothing."""
+        said = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        return replace(other, **said)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration file: options per model, by file name, stem or path relative to the file."""
+
+    path: Path | None = None
+    models: Mapping[str, ModelOptions] = field(default_factory=dict)
+
+    def options(self, model: Path) -> ModelOptions:
+        """What this file says of `model`, the most exact key first, over what its sidecar says."""
+        keys = [self._relative(model), model.name, model.stem]
+        said = [self.models[key] for key in dict.fromkeys(keys) if key in self.models]
+        merged = load_sidecar(model)
+        for options in reversed(said):
+            merged = options.over(merged)
+        return merged
+
+    def _relative(self, model: Path) -> str:
+        try:
+            return model.resolve().relative_to((self.path or Path()).resolve().parent).as_posix()
+        except ValueError:
+            return model.name
+
+
+def load_config(path: str | Path) -> Config:
+    """Read `onnxspace.toml`: a table `[models.NAME]` per model. Raises ConfigError naming the file and the key."""
+    path = Path(path)
+    content = _read(path)
+    _refuse_unknown(path, content, {"models"}, "table")
+    models = content.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(value, dict) for value in models.values()):
+        raise ConfigError(f"{path}: [models] must hold one table per model, such as [models.resnet50].")
+    return Config(path, {name: _options(path, table) for name, table in models.items()})
+
+
+def find_config(path: str | Path | None) -> Config:
+    """The file that was named, else `onnxspace.toml` of the current folder where there is one, else nothing."""
+    if path is not None:
+        return load_config(path)
+    return load_config(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else Config()
+
+
+def load_sidecar(model: Path) -> ModelOptions:
+    """Options from `resnet50.onnxspace.toml` beside `resnet50.onnx`; none where there is no such file."""
+    path = model.with_name(model.stem + SIDECAR_SUFFIX)
+    return _options(path, _read(path)) if path.is_file() else ModelOptions()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file. Check the path given to --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _refuse_unknown(path: Path, table: Mapping[str, Any], known: set[str], kind: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{path}: unknown {kind} {key!r}; known: {', '.join(sorted(known))}.")
+
+
+def _options(path: Path, table: Mapping[str, Any]) -> ModelOptions:
+    _refuse_unknown(path, table, {f.name for f in fields(ModelOptions)}, "key")
+    try:
+        options = ModelOptions(**{key: _value(key, value) for key, value in table.items()})
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ConfigError(f"{path}: {error}.") from error
+    return options
+
+
+def _value(key: str, value: Any) -> Any:
+    if key in _WORDS:
+        return _word(key, value)
+    if key == "size":
+        return _size(value)
+    if key == "scale":
+        return _nonzero(key, _number(key, value))
+    if key in {"mean", "std"}:
+        numbers = tuple(_number(key, item) for item in (value if isinstance(value, list) else [value]))
+        if len(numbers) not in {1, 3}:
+            raise ValueError(f"{key} needs one number, or one per channel")
+        return tuple(_nonzero(key, number) for number in numbers) if key == "std" else numbers
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} must be a name in quotes")
+    return value
+
+
+def _word(key: str, value: Any) -> str:
+    word = str(value)
+    for known in _WORDS[key]:
+        if word.upper() == known.upper():
+            return known
+    raise ValueError(f"{key} is {value!r} but must be one of {', '.join(_WORDS[key])}")
+
+
+def _size(value: Any) -> tuple[int, int]:
+    pair = [value, value] if isinstance(value, int) else value
+    if not isinstance(pair, list) or len(pair) != 2 or not all(type(n) is int and 1 <= n <= 8192 for n in pair):
+        raise ValueError("size must be one number, or [height, width], from 1 to 8192 pixels")
+    return pair[0], pair[1]
+
+
+def _number(key: str, value: Any) -> float:
+    """A TOML number, or a fraction in quotes: `"1/255"`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError(f'{key} must be a number, or a fraction in quotes such as "1/255"')
+    if isinstance(value, str):
+        parts = _FRACTION.fullmatch(value)
+        if parts is None:
+            raise ValueError(f'{key} must be a number, or a fraction in quotes such as "1/255"')
+        value = float(parts[1]) / float(parts[2])
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{key} must be finite")
+    return number
+
+
+def _nonzero(key: str, number: float) -> float:
+    if number == 0:
+        raise ValueError(f"{key} must not be zero")
+    return number

@@ -1,0 +1,161 @@
+"""The cut graph, rewritten into the plain form that converts best: float32, folded, batchable; same function.
+
+Every step is checked afterwards as a whole: the converted graph is compared with ONNX Runtime on the original one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from onnxspace.graph import Graph
+from onnxspace.shapes import Shape, infer, with_input_shape
+
+_T = onnx.TensorProto
+_WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
+_POOLS = {"MaxPool", "AveragePool", "LpPool"}
+_FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks
+
+
+def normalise(part: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
+    """Fold, widen to float32 and make batchable the graph `part`, whose only input takes one image of `shape`."""
+    name = part.graph.input[0].name
+    model = with_input_shape(part, name, shape)
+    _standard_domain(model)
+    _widen(model)
+    model = _folded(model)
+    _trim_unused_outputs(model)
+    shapes = {tensor: known for tensor, (known, _) in infer(model, name, shape).items()}
+    _explicit_padding(model, shapes)
+    _open_batch(model, shapes)
+    _name_by_operator(model)
+    return with_input_shape(model, name, (None, *shape[1:]))
+
+
+def _standard_domain(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.domain = "" if node.domain == "ai.onnx" else node.domain
+    for entry in model.opset_import:
+        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+
+
+def _widen(model: onnx.ModelProto) -> None:
+    """Half and double precision become float32: attribution needs one precision for every model."""
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type in _WIDENED:
+            value.type.tensor_type.elem_type = _T.FLOAT
+    for tensor in model.graph.initializer:
+        _widen_tensor(tensor)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and node.op_type == "Cast" and attribute.i in _WIDENED:
+                attribute.i = _T.FLOAT
+            if attribute.HasField("t"):
+                _widen_tensor(attribute.t)
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type in _WIDENED:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+
+@contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Keep a library's advice to its own users away from ours."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        yield
+    finally:
+        for logger, state in zip(loggers, before, strict=True):
+            logger.disabled = state
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants folded (weights behind Constant and Identity nodes, shape subgraphs), dead nodes dropped."""
+    import onnxscript.optimizer as optimizer
+
+    with _silent("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
+        folded = optimizer.optimize(model, output_size_limit=_FOLD_LIMIT, input_size_limit=_FOLD_LIMIT)
+    assert isinstance(folded, onnx.ModelProto)
+    return folded
+
+
+def _trim_unused_outputs(model: onnx.ModelProto) -> None:
+    """Drop trailing outputs that nobody reads: a Dropout's mask, a pool's indices, running statistics."""
+    graph = Graph(model)
+    used = graph.consumers.keys() | set(graph.outputs)
+    for node in model.graph.node:
+        while len(node.output) > 1 and node.output[-1] not in used:
+            del node.output[-1]
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, onnx.AttributeProto]:
+    return {attribute.name: attribute for attribute in node.attribute}
+
+
+def _explicit_padding(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
+    """Replace `auto_pad` by the pads it stands for at this input size."""
+    for node in model.graph.node:
+        said = _attributes(node)
+        mode = said["auto_pad"].s.decode() if "auto_pad" in said else "NOTSET"
+        if mode == "NOTSET" or node.op_type not in _POOLS | {"Conv"}:
+            continue
+        pads = _pads(node, mode, said, shapes)
+        if pads is not None:
+            node.attribute.remove(said["auto_pad"])
+            node.attribute.append(helper.make_attribute("pads", pads))
+
+
+def _pads(node: onnx.NodeProto, mode: str, said: dict[str, onnx.AttributeProto], shapes: dict[str, Shape]) -> list[int] | None:
+    size = shapes.get(node.input[0], ())[2:]
+    weight = shapes.get(node.input[1], ())[2:] if node.op_type == "Conv" else ()
+    kernel = list(said["kernel_shape"].ints) if "kernel_shape" in said else [n or 0 for n in weight]
+    if not size or len(kernel) != len(size):
+        return None
+    strides = list(said["strides"].ints) if "strides" in said else [1] * len(kernel)
+    dilations = list(said["dilations"].ints) if "dilations" in said else [1] * len(kernel)
+    begin, end = [], []
+    for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
+        if n is None:
+            return None
+        total = 0 if mode == "VALID" else max(0, (-(-n // s) - 1) * s + (k - 1) * d + 1 - n)
+        small, large = total // 2, total - total // 2
+        begin.append(small if mode != "SAME_LOWER" else large)
+        end.append(large if mode != "SAME_LOWER" else small)
+    return begin + end
+
+
+def _open_batch(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
+    """Let a Reshape copy its leading size where export has frozen a batch of one into its target."""
+    graph = Graph(model)
+    for node in model.graph.node:
+        target = graph.constant(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
+        if target is None:
+            continue
+        _drop_allowzero(node, target)
+        source = shapes.get(node.input[0], ())
+        if target.size and target[0] == 1 and source and source[0] == 1 and "allowzero" not in _attributes(node):
+            opened = numpy_helper.from_array(np.concatenate([[0], target[1:]]).astype(np.int64), f"{node.output[0]}__open")
+            model.graph.initializer.append(opened)
+            node.input[1] = opened.name
+
+
+def _drop_allowzero(node: onnx.NodeProto, target: NDArray[np.generic]) -> None:
+    flag = _attributes(node).get("allowzero")
+    if flag is not None and (flag.i == 0 or not (target == 0).any()):
+        node.attribute.remove(flag)
+
+
+def _name_by_operator(model: onnx.ModelProto) -> None:
+    """Names such as `Relu_12`: unique, valid as Torch module names, and they tell the rules which operator it was."""
+    for index, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{index}"

@@ -1,0 +1,89 @@
+"""The converted graph against ONNX Runtime, at the cut, on real images: what does not match is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from onnxspace import runtime
+from onnxspace.errors import AttributionError, ConversionError, ModelError
+
+#: Largest difference, relative to the largest value of the tensor, by input precision.
+TOLERANCE = {"float32": 1e-3, "half": 3e-2}
+
+
+def reference(part: onnx.ModelProto, images: NDArray[np.float32], path: str) -> list[NDArray[Any]]:
+    """What ONNX Runtime computes at the cut, image by image. Raises ModelError where it can't or is not finite."""
+    try:
+        outputs = runtime.run_each(part, images)
+    except Exception as error:  # ONNX Runtime has a family of errors of its own, without a common base
+        reason = str(error).splitlines()[0][:300]
+        raise ModelError(f"{path} can't be run by ONNX Runtime: {reason}. Export it again.") from error
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise AttributionError(f"{path} computes NaN or infinity at its encoder on a probe image. Check its preprocessing.")
+    return outputs
+
+
+def outputs_of(graph: torch.fx.GraphModule, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The graph's outputs as a tuple, whether it has one or several."""
+    found = graph(images)
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+
+def verify(
+    graph: torch.fx.GraphModule, expected: list[NDArray[Any]], images: NDArray[np.float32], tolerance: float, path: str
+) -> bool:
+    """True where `graph` is right on a batch, False where it is right one image at a time only.
+
+    Raises ConversionError where it is not right at all.
+    """
+    if difference(_batched(graph, images), expected) <= tolerance:
+        return True
+    single = difference(_single(graph, images), expected)
+    if single <= tolerance:
+        return False
+    raise ConversionError(
+        f"{path}: the converted graph departs from ONNX Runtime at the encoder ({_described(single)}). "
+        "Name another --encoder, or export the model at opset 17."
+    )
+
+
+def _described(found: float) -> str:
+    return "it fails or has another shape" if np.isinf(found) else f"relative difference {found:.2g}"
+
+
+def _batched(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
+    try:
+        with torch.no_grad():
+            return [output.float().numpy() for output in outputs_of(graph, torch.from_numpy(images))]
+    except Exception:  # any failure at this batch means: not batchable, or not convertible
+        return None
+
+
+def _single(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
+    rows = [_batched(graph, images[i : i + 1]) for i in range(len(images))]
+    known = [row for row in rows if row is not None]
+    if len(known) < len(rows):
+        return None
+    return [np.concatenate(column) if np.ndim(column[0]) else np.stack(column) for column in zip(*known, strict=True)]
+
+
+def difference(found: list[NDArray[Any]] | None, expected: list[NDArray[Any]]) -> float:
+    """Largest absolute difference relative to each tensor's largest value; infinite where shapes differ."""
+    if found is None or len(found) != len(expected):
+        return float("inf")
+    if any(ours.shape != theirs.shape for ours, theirs in zip(found, expected, strict=True)):
+        return float("inf")
+    return max(_relative(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    if theirs.size == 0:
+        return 0.0
+    gap = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max()
+    found = float(gap / max(np.abs(theirs.astype(np.float64)).max(), 1e-6))
+    return found if np.isfinite(found) else float("inf")

@@ -1,0 +1,281 @@
+"""The encoder: which tensor represents the image, and the graph cut there.
+
+`auto` looks at bottlenecks: tensors that every path from the image to the outputs passes through, with trained work on
+both sides. Networks without one in their later half (detectors with several heads) are cut where the heads leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+
+from onnxspace.errors import ModelError
+from onnxspace.graph import Graph, reads
+from onnxspace.model import Model
+from onnxspace.runtime import shapes_of
+from onnxspace.shapes import Shape, elements, infer, multiply_adds
+
+_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+#: The share of trained work that must lie below some candidate for bottlenecks to be trusted.
+ENOUGH_BELOW = 0.5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor at which the network could be cut: `below` is the share of its multiply-adds that lie under it."""
+
+    tensor: str
+    shape: Shape | None
+    below: float
+
+    @property
+    def elements(self) -> int | None:
+        return elements(self.shape)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where the network is cut: one tensor, or several that are explained together; `why` in words."""
+
+    tensors: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        return " + ".join(self.tensors)
+
+
+class Trunk:
+    """What lies between a model's image and its outputs, with the shapes for one image."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.graph: Graph = model.graph
+        self.shapes = infer(model.proto, model.image.name, model.input_shape)
+        self.work = multiply_adds(self.graph, self.shapes)
+        below_image = self.graph.depends_on(model.image.name)
+        self.nodes = sorted(below_image & self.graph.leading_to(self.graph.outputs))
+        self.parametric = [i for i in self.nodes if self.graph.is_parametric(i)]
+        self._measure_unknown()
+
+    def _measure_unknown(self) -> None:
+        """Shapes that ONNX's inference could not tell, from one run on an image of zeros."""
+        wanted = [self.graph.nodes[i].output[0] for i in self.parametric] + self.bottlenecks()
+        unknown = [name for name in dict.fromkeys(wanted) if elements(self._shape(name)) is None]
+        inputs = [self.graph.nodes[i].input[0] for i in self.parametric if self.graph.nodes[i].op_type == "ConvTranspose"]
+        unknown += [name for name in inputs if elements(self._shape(name)) is None and name in self.tensors]
+        if not unknown:
+            return
+        try:
+            part = cut(self.model, Encoder(tuple(unknown), ""))
+            found = shapes_of(part, unknown, self.model.input_shape)
+        except Exception:  # ONNX Runtime can't run it either: the sizes stay open
+            return
+        for name, shape in found.items():
+            known = self.shapes.get(name)
+            self.shapes[name] = (shape, known[1] if known else onnx.TensorProto.UNDEFINED)
+        self.work = multiply_adds(self.graph, self.shapes)
+
+    @cached_property
+    def tensors(self) -> set[str]:
+        """Tensors whose values depend on the image and reach an output."""
+        made = {name for i in self.nodes for name in self.graph.nodes[i].output if name}
+        return made | {self.model.image.name}
+
+    def _last_use(self, name: str) -> int:
+        uses = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
+        return len(self.graph.nodes) if name in self.graph.outputs else max(uses, default=-1)
+
+    @cached_property
+    def _node_set(self) -> set[int]:
+        """Nodes of the trunk, without those that read only a tensor's shape."""
+        return set(self.nodes)
+
+    def bottlenecks(self) -> list[str]:
+        """Tensors that every path from the image to an output passes through, in order.
+
+        Every node on such a path is an ancestor or a descendant of the tensor, so the tensor is the only one still
+        needed right after it was made.
+        """
+        ends = [self._last_use(self.model.image.name)]
+        found = []
+        for i in self.nodes:
+            ends = [end for end in ends if end > i]
+            for name in self.graph.nodes[i].output:
+                if name and (end := self._last_use(name)) > i:
+                    ends.append(end)
+                    last = name
+            if len(ends) == 1 and last in self.graph.nodes[i].output:
+                found.append(last)
+        return found
+
+    def candidates(self) -> list[Candidate]:
+        """Bottlenecks of floating-point type with trained work on both sides."""
+        found = []
+        for name in self.bottlenecks():
+            position = self.graph.producer[name]
+            under = sum(i <= position for i in self.parametric)
+            if 0 < under < len(self.parametric) and self._is_float(name):
+                found.append(Candidate(name, self._shape(name), self.share_below([name])))
+        return found
+
+    def share_below(self, tensors: list[str]) -> float:
+        """Share of the multiply-adds (of the nodes, where no size is known) on which `tensors` depend."""
+        under = self.graph.leading_to(tensors)
+        total = sum(self.work[i] for i in self.parametric)
+        if total == 0:
+            return sum(i in under for i in self.parametric) / max(1, len(self.parametric))
+        return sum(self.work[i] for i in self.parametric if i in under) / total
+
+    def _is_float(self, name: str) -> bool:
+        return name not in self.shapes or self.shapes[name][1] in _FLOATS | {onnx.TensorProto.UNDEFINED}
+
+    def _shape(self, name: str) -> Shape | None:
+        return self.shapes[name][0] if name in self.shapes else None
+
+    def head_roots(self) -> list[str]:
+        """Tensors at which the heads leave the trunk.
+
+        A head ends in a last parametric node; the trunk is what two or more of them share. With one end only, there are
+        no heads: what feeds that last node is the representation.
+        """
+        ends = [i for i in self.parametric if not self._feeds_parametric(i)]
+        reached = self._ends_reached(ends)
+        shared = {i for i in self.nodes if len(reached[i]) >= 2}
+        if not shared:
+            return self._inputs_of(ends)
+        leaving = [n for i in sorted(shared) for n in self.graph.nodes[i].output if self._leaves(n, shared, reached)]
+        trained = [name for name in leaving if self._is_float(name) and self._is_trained(name)]
+        return trained or self._inputs_of(ends)
+
+    def _is_trained(self, name: str) -> bool:
+        """Whether a parametric node lies below a tensor."""
+        return not self.graph.leading_to([name]).isdisjoint(self.parametric)
+
+    def _leaves(self, name: str, shared: set[int], reached: dict[int, set[int]]) -> bool:
+        users = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
+        return any(i not in shared and reached[i] for i in users)
+
+    def _feeds_parametric(self, index: int) -> bool:
+        return bool(self._reach_parametric[index])
+
+    @cached_property
+    def _reach_parametric(self) -> dict[int, bool]:
+        """Whether a parametric node lies above each node."""
+        found: dict[int, bool] = {}
+        for i in reversed(self.nodes):
+            users = self._users(i)
+            found[i] = any(found[j] or self.graph.is_parametric(j) for j in users)
+        return found
+
+    def _users(self, index: int) -> list[int]:
+        names = self.graph.nodes[index].output
+        return [j for name in names for j in self.graph.consumers.get(name, []) if j in self._node_set]
+
+    def _ends_reached(self, ends: list[int]) -> dict[int, set[int]]:
+        reached: dict[int, set[int]] = {}
+        for i in reversed(self.nodes):
+            own = {i} if i in ends else set()
+            reached[i] = own.union(*(reached[j] for j in self._users(i)))
+        return reached
+
+    def _inputs_of(self, ends: list[int]) -> list[str]:
+        names = [n for i in ends for n in self.graph.nodes[i].input if n in self.tensors and n != self.model.image.name]
+        return list(dict.fromkeys(name for name in names if self._is_float(name) and self._is_trained(name)))
+
+
+def find_encoder(model: Model, trunk: Trunk | None = None) -> Encoder:
+    """The encoder that the user named, or the one that `auto` takes. Raises ModelError where there is none."""
+    if model.encoder != "auto":
+        return Encoder((_named(model, model.encoder),), "named by the user")
+    trunk = trunk or Trunk(model)
+    if not trunk.parametric:
+        raise ModelError(
+            f"{model.path} has no Conv, Gemm or MatMul with weights on the image's way: there is nothing to explain."
+        )
+    return _narrowest(trunk) or _heads(trunk) or _outputs(trunk)
+
+
+def _narrowest(trunk: Trunk) -> Encoder | None:
+    candidates = trunk.candidates()
+    sized = [c for c in candidates if c.elements is not None]
+    if not sized or max(c.below for c in candidates) < ENOUGH_BELOW:
+        return None
+    fewest = min(c.elements or 0 for c in sized)
+    best = [c for c in sized if c.elements == fewest][-1]
+    return Encoder((best.tensor,), f"narrowest bottleneck: {fewest} values per image")
+
+
+def _heads(trunk: Trunk) -> Encoder | None:
+    roots = trunk.head_roots()
+    if not roots:
+        return None
+    if len(roots) == 1:
+        return Encoder((roots[0],), "no bottleneck carries half of the network: its last features before the final layer")
+    return Encoder(
+        tuple(roots), f"no bottleneck carries half of the network: the {len(roots)} tensors at which its heads leave"
+    )
+
+
+def _outputs(trunk: Trunk) -> Encoder:
+    names = tuple(n for n in trunk.graph.outputs if n in trunk.tensors and trunk._is_float(n))
+    if not names:
+        raise ModelError(f"{trunk.model.path}: no output of a floating-point type depends on the image. Name an --encoder.")
+    return Encoder(names, "a single trained layer: the network's own output")
+
+
+def _named(model: Model, wanted: str) -> str:
+    """The tensor of that name, or the last output of the node of that name, if the image reaches it."""
+    graph = model.graph
+    reached = graph.depends_on(model.image.name)
+    tensor = wanted if wanted in graph.producer else None
+    by_node = [node.output[0] for node in graph.nodes if node.name == wanted and node.output]
+    tensor = tensor or (by_node[0] if by_node else None)
+    if tensor is None:
+        raise ModelError(
+            f"{model.path} has no tensor or node named {wanted!r}. `onnxspace inspect {model.path}` lists the encoder candidates."
+        )
+    if graph.producer[tensor] not in reached:
+        raise ModelError(f"{model.path}: {wanted!r} does not depend on the image. Name another encoder.")
+    return tensor
+
+
+def cut(model: Model, encoder: Encoder) -> onnx.ModelProto:
+    """The graph from the image to the encoder's tensors, which become its outputs; nothing else is kept.
+
+    Raises ModelError where that part needs an input besides the image.
+    """
+    graph = model.graph
+    kept = sorted(graph.leading_to(encoder.tensors))
+    nodes = [graph.nodes[i] for i in kept]
+    needed = {name for node in nodes for name in reads(node)}
+    others = [v.name for v in graph.inputs if v.name in needed and v.name != model.image.name]
+    if others:
+        raise ModelError(
+            f"{model.path} needs the input(s) {', '.join(others)} besides the image below its encoder. "
+            "Export it with these fixed, or name an encoder below them."
+        )
+    return _assembled(model, nodes, needed, encoder)
+
+
+def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], encoder: Encoder) -> onnx.ModelProto:
+    source = model.proto
+    part = onnx.ModelProto(ir_version=max(source.ir_version, 4), producer_name=source.producer_name)
+    part.opset_import.extend(source.opset_import)
+    part.graph.name = source.graph.name or "cut"
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(t for t in source.graph.initializer if t.name in needed)
+    part.graph.sparse_initializer.extend(t for t in source.graph.sparse_initializer if t.values.name in needed)
+    part.graph.input.extend(v for v in source.graph.input if v.name == model.image.name)
+    known = {v.name: v for v in (*source.graph.value_info, *source.graph.output)}
+    for name in encoder.tensors:
+        part.graph.output.append(_typed(name, known))
+    return part
+
+
+def _typed(name: str, known: dict[str, onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    elem_type = known[name].type.tensor_type.elem_type if name in known else onnx.TensorProto.FLOAT
+    value = onnx.ValueInfoProto(name=name)
+    value.type.tensor_type.elem_type = elem_type or onnx.TensorProto.FLOAT
+    return value

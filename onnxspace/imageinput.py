@@ -1,0 +1,223 @@
+"""Which graph input is the image, how it is laid out, and what range of values it expects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxspace.errors import ModelError
+from onnxspace.graph import Graph
+from onnxspace.preprocess import Layout
+
+_T = onnx.TensorProto
+_IMAGE_TYPES = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE, _T.UINT8, _T.INT8}
+_CHANNELS_FIRST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "QLinearConv", "ConvInteger", "FusedConv"}
+#: What may stand between the input and the first layer without hiding it.
+_MOVING = frozenset(
+    {"Cast", "CastLike", "Identity", "Transpose", "Pad", "Resize", "Upsample", "Gather", "Slice", "Squeeze", "Unsqueeze"}
+)
+_PASSING = _MOVING | {"Clip", "QuantizeLinear", "DequantizeLinear", "Mul", "Div", "Sub", "Add", "BatchNormalization"}
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The graph input that takes the image; `height`, `width` and `batch` are None where the file leaves them open."""
+
+    name: str
+    layout: Layout
+    channels: int
+    height: int | None
+    width: int | None
+    batch: int | None
+    elem_type: int
+    assumed: tuple[str, ...] = ()
+
+
+def dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
+    """Static sizes of a value, None for each open one; None where even the rank is unknown."""
+    if not value.type.tensor_type.HasField("shape"):
+        return None
+    return [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
+
+
+def find_image_input(graph: Graph, path: str, wanted: str | None = None, layout: Layout | None = None) -> ImageInput:
+    """The image input named `wanted`, or the only one there is. Raises ModelError where none or several fit."""
+    candidates = [v for v in graph.inputs if _may_be_image(v) and (wanted is None or v.name == wanted)]
+    if not candidates:
+        raise ModelError(_no_image(graph, path, wanted))
+    readable = [_describe(graph, v, layout) for v in candidates]
+    fitting = [image for image in readable if image is not None and image.channels in (1, 3)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if len(fitting) > 1:
+        names = ", ".join(image.name for image in fitting)
+        raise ModelError(f"{path} takes several images ({names}). Name one as `input` in onnxspace.toml.")
+    raise ModelError(_unfit(path, candidates[0], readable[0]))
+
+
+def _may_be_image(value: onnx.ValueInfoProto) -> bool:
+    sizes = dims(value)
+    return value.type.tensor_type.elem_type in _IMAGE_TYPES and sizes is not None and len(sizes) == 4
+
+
+def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
+    found = ", ".join(f"{v.name} {_shown(v)}" for v in graph.inputs) or "none"
+    if wanted is not None:
+        return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
+    return f"{path} has no image input: it takes {found}. Only networks that take a batch of images can be compared."
+
+
+def _shown(value: onnx.ValueInfoProto) -> str:
+    sizes = dims(value)
+    return "of unknown shape" if sizes is None else "×".join("?" if n is None else str(n) for n in sizes) or "a scalar"
+
+
+def _unfit(path: str, value: onnx.ValueInfoProto, image: ImageInput | None) -> str:
+    if image is None:
+        return f"{path}: can't tell which axis of {value.name} {_shown(value)} holds the channels. Give `layout` in onnxspace.toml."
+    return (
+        f"{path} takes images of {image.channels} channels ({value.name} {_shown(value)}) and cannot share a probe with other "
+        "models: probe images are RGB or grey. Leave it out."
+    )
+
+
+def _describe(graph: Graph, value: onnx.ValueInfoProto, layout: Layout | None) -> ImageInput | None:
+    sizes = dims(value) or [None] * 4
+    found, channels, assumed = _layout(graph, value.name, sizes, layout)
+    if found is None or channels is None:
+        return None
+    height, width = sizes[2:] if found == "NCHW" else sizes[1:3]
+    elem_type = value.type.tensor_type.elem_type
+    return ImageInput(value.name, found, channels, height, width, sizes[0], elem_type, assumed)
+
+
+def _layout(
+    graph: Graph, name: str, sizes: list[int | None], said: Layout | None
+) -> tuple[Layout | None, int | None, tuple[str, ...]]:
+    """Layout by the only axis of one or three channels, else by the first layer that the image meets."""
+    by_axis: dict[Layout, int | None] = {"NCHW": sizes[1], "NHWC": sizes[3]}
+    traced, channels = _traced_layout(graph, name)
+    if said is not None:
+        return said, by_axis[said] or channels, ()
+    fits: list[Layout] = [layout for layout, count in by_axis.items() if count in (1, 3)]
+    choice = fits[0] if len(fits) == 1 else traced
+    if choice is None:
+        return None, None, ()
+    how = f"layout {choice} from the input's shape" if len(fits) == 1 else f"layout {choice} from the first layer"
+    return choice, by_axis[choice] or channels, (how,)
+
+
+def _chain(graph: Graph, name: str) -> list[onnx.NodeProto]:
+    """Nodes that the image passes one after another before the first that computes anything, that one included."""
+    chain: list[onnx.NodeProto] = []
+    while True:
+        followers = [i for i in graph.consumers.get(name, []) if graph.nodes[i].op_type not in {"Shape", "Size"}]
+        if len(followers) != 1 or len(chain) > 32:
+            return chain
+        node = graph.nodes[followers[0]]
+        chain.append(node)
+        if node.op_type not in _PASSING or not node.output:
+            return chain
+        name = node.output[0]
+
+
+def _traced_layout(graph: Graph, name: str) -> tuple[Layout | None, int | None]:
+    layout: Layout = "NCHW"
+    for node in _chain(graph, name):
+        if node.op_type == "Transpose":
+            perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+            layout = "NHWC" if perm == [0, 3, 1, 2] else layout
+        if node.op_type in _CHANNELS_FIRST:
+            return layout, _channels_of(graph, node)
+    return None, None
+
+
+def _channels_of(graph: Graph, node: onnx.NodeProto) -> int | None:
+    weight = graph.initializers.get(node.input[1]) if len(node.input) > 1 else None
+    if weight is None or node.op_type != "Conv" or len(weight.dims) != 4:
+        return None
+    group = next((a.i for a in node.attribute if a.name == "group"), 1)
+    return int(weight.dims[1] * group)
+
+
+def value_range(graph: Graph, image: ImageInput) -> tuple[float, float, str]:
+    """What pixel 0 and pixel 255 become, and why, in words.
+
+    0–255 for a uint8 input, or where the graph divides by something like 255 or subtracts a mean beyond 2; 0–1 where it
+    subtracts a mean between .2 and .8; what an input quantiser covers; [−1, 1] where nothing is known.
+    """
+    if image.elem_type in (_T.UINT8, _T.INT8):
+        low = 0.0 if image.elem_type == _T.UINT8 else -128.0
+        return low, low + 255, "8-bit pixels as they are, because the input is of an 8-bit type"
+    slope, offset = 1.0, 0.0
+    for node in _chain(graph, image.name):
+        if node.op_type == "QuantizeLinear":
+            return _quantised_range(graph, node, slope, offset)
+        step = _affine(graph, node)
+        if step is None:
+            break
+        slope, offset = slope * step[0], offset * step[0] + step[1]
+    return _range_from(slope, offset)
+
+
+def _range_from(slope: float, offset: float) -> tuple[float, float, str]:
+    """The pixel range at which `slope · x + offset` is normalised."""
+    centre = -offset / slope if slope else 0.0
+    if centre > 2 or 0 < abs(slope) < 0.02:
+        return 0.0, 255.0, "pixels 0–255, because the graph itself rescales its input"
+    if 0.2 <= centre <= 0.8:
+        return 0.0, 1.0, "pixels mapped to [0, 1], because the graph itself subtracts a mean of that range"
+    return -1.0, 1.0, "pixels mapped to [−1, 1]"
+
+
+def _affine(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
+    """Mean slope and offset of a node that scales or shifts by constants; None for any other."""
+    if node.op_type in _MOVING:
+        return 1.0, 0.0
+    if node.op_type == "BatchNormalization":
+        return _batch_norm(graph, node)
+    values = [c for name in node.input if (c := _mean(graph.constant(name))) is not None]
+    if node.op_type not in {"Mul", "Div", "Sub", "Add"} or len(values) != 1 or len(node.input) != 2:
+        return None
+    reversed_ = graph.constant(node.input[0]) is not None
+    return _arithmetic(node.op_type, values[0], reversed_)
+
+
+def _arithmetic(op_type: str, value: float, reversed_: bool) -> tuple[float, float] | None:
+    if op_type == "Mul":
+        return value, 0.0
+    if op_type == "Div":
+        return None if reversed_ or value == 0 else (1 / value, 0.0)
+    if op_type == "Add":
+        return 1.0, value
+    return (-1.0, value) if reversed_ else (1.0, -value)
+
+
+def _batch_norm(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
+    parts = [graph.constant(name) for name in node.input[1:5]]
+    gain, bias, mean, variance = [None if part is None else np.asarray(part, np.float64) for part in parts]
+    if gain is None or bias is None or mean is None or variance is None:
+        return None
+    slope = gain / np.sqrt(np.maximum(variance, 0) + 1e-5)
+    return float(np.mean(slope)), float(np.mean(-slope * mean))
+
+
+def _mean(value: NDArray[np.generic] | None) -> float | None:
+    if value is None or value.size == 0 or value.size > 4096 or value.dtype.kind not in "fiu":
+        return None
+    return float(np.mean(value.astype(np.float64)))
+
+
+def _quantised_range(graph: Graph, node: onnx.NodeProto, slope: float, offset: float) -> tuple[float, float, str]:
+    scale = _mean(graph.constant(node.input[1]))
+    zero = graph.constant(node.input[2]) if len(node.input) > 2 else np.zeros(1, np.uint8)
+    if scale is None or zero is None or zero.dtype not in (np.uint8, np.int8) or slope != 1 or offset != 0:
+        return _range_from(slope, offset)
+    low = scale * ((0 if zero.dtype == np.uint8 else -128) - int(zero.reshape(-1)[0]))
+    high = low + 255 * scale
+    choices = [(0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)]
+    best = min(choices, key=lambda c: abs(c[0] - low) / (c[1] - c[0]) + abs(c[1] / max(high, 1e-9) - 1))
+    return *best, f"pixels mapped to [{best[0]:g}, {best[1]:g}], the range that the input's quantiser covers"

@@ -1,0 +1,51 @@
+"""Names for models: short, unique, and the same whatever else is compared in the same order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnxspace.config import Config
+from onnxspace.errors import ConfigError
+
+
+def model_names(paths: Sequence[Path], config: Config) -> list[str]:
+    """The configured name or the file's stem; with its folder where two are equal; numbered where that is not enough."""
+    names = [_configured(path, config) or path.stem for path in paths]
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    names = [f"{p.parent.name}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)]
+    seen: Counter[str] = Counter()
+    unique: list[str] = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return unique
+
+
+def _configured(path: Path, config: Config) -> str | None:
+    try:
+        return config.options(path).name
+    except ConfigError:
+        return None  # a broken sidecar is reported when the model itself is opened
+
+
+def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[str]) -> list[str | None]:
+    """What `--encoder` says of each model: `NAME` for all, `model=NAME` for one; the last word wins."""
+    general: str | None = None
+    special: dict[int, str] = {}
+    for word in wanted:
+        model, _, tensor = word.partition("=")
+        rows = [i for i, (p, n) in enumerate(zip(paths, names, strict=True)) if model in {n, p.stem, p.name, str(p)}]
+        if tensor and rows:
+            special |= dict.fromkeys(rows, tensor)
+        else:
+            general = word
+    return [special.get(i, general) for i in range(len(paths))]
+
+
+def encoder_words(encoder: str | Mapping[str, str] | None) -> list[str]:
+    """The Python form of the same wish (a name for all, or one per model) as the words above."""
+    if encoder is None:
+        return []
+    return [encoder] if isinstance(encoder, str) else [f"{model}={tensor}" for model, tensor in encoder.items()]

@@ -1,0 +1,168 @@
+"""Reading an ONNX file that nobody vouches for: bounded, contained, and nothing in it is run.
+
+External data stays inside the model's folder (no absolute path, no `..`, no link), and no tensor is read before its
+declared size has been compared with the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+
+from onnxspace.errors import ModelError, ModelNotFoundError
+from onnxspace.graph import tensors
+
+MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
+_PACKED_BITS = {
+    onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
+    getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
+}  # fmt: skip
+_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
+
+
+def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
+    """Read and check one file; returns the model, weights inside, and the SHA-256 of all bytes it is made of.
+
+    Raises ModelNotFoundError, and ModelError for anything that is not a whole ONNX model.
+    """
+    path = Path(path)
+    content = _content(path)
+    model = _parsed(path, content)
+    digest = hashlib.sha256(content)
+    for tensor in tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            digest.update(_embed(path, tensor))
+        _check_size(path, tensor)
+    return _inlined(path, model), digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.")
+        if not path.is_file() and path.exists():
+            raise ModelError(f"{path} is not a regular file. Give the path of an .onnx file.")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path} is larger than an ONNX file can be (2 GiB). Save its weights as external data.")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelNotFoundError(f"{path}: no such file. Check the path.") from error
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise ModelError(f"{path} is not an ONNX file, or a truncated one. Export or copy it again.") from error
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(f"{path} is not an ONNX model: it holds no graph. Export it again.")
+    if not model.opset_import:
+        raise ModelError(f"{path} names no opset, so its operators mean nothing. Export it again.")
+    return model
+
+
+def _embed(path: Path, tensor: onnx.TensorProto) -> bytes:
+    """Read a tensor's external bytes into it."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    source = _contained(path, tensor.name, said.get("location", ""))
+    offset, length = _span(path, tensor, said)
+    try:
+        size = source.stat().st_size
+        if offset + length > size:
+            raise ModelError(
+                f"{path}: tensor {tensor.name!r} needs bytes {offset} to {offset + length} of {source.name}, which has only "
+                f"{size}. Copy the external data again."
+            )
+        with source.open("rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+    except OSError as error:
+        raise ModelError(
+            f"{path}: external data {source.name!r} of tensor {tensor.name!r} can't be read ({error.strerror}). "
+            "Keep it in the model's folder."
+        ) from error
+    tensor.raw_data = content
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    del tensor.external_data[:]
+    return content
+
+
+def _contained(path: Path, name: str, location: str) -> Path:
+    parts = PurePosixPath(location).parts
+    windows = PureWindowsPath(location)
+    folder = Path(os.path.realpath(path.parent))
+    target = folder / location if "\0" not in location else folder
+    outside = not parts or ".." in windows.parts or windows.anchor or PurePosixPath(location).is_absolute()
+    if outside or Path(os.path.realpath(target)) != target:
+        raise ModelError(
+            f"{path}: tensor {name!r} keeps its data outside the model's folder ({location!r}: absolute, '..' or a link), "
+            "which is not followed. Save the model with its data beside it."
+        )
+    return target
+
+
+def _span(path: Path, tensor: onnx.TensorProto, said: dict[str, str]) -> tuple[int, int]:
+    needed = _bytes_needed(path, tensor)
+    try:
+        offset, length = int(said.get("offset", 0)), int(said.get("length", needed))
+    except ValueError as error:
+        raise ModelError(f"{path}: the external data of tensor {tensor.name!r} has no readable offset or length.") from error
+    if offset < 0 or length != needed or length > MAX_FILE_BYTES:
+        raise ModelError(
+            f"{path}: the external data of tensor {tensor.name!r} spans {length} bytes from {offset}, but its shape needs "
+            f"{needed}. Export the model again."
+        )
+    return offset, length
+
+
+def _bytes_needed(path: Path, tensor: onnx.TensorProto) -> int:
+    if any(dim < 0 for dim in tensor.dims):
+        raise ModelError(f"{path}: tensor {tensor.name!r} has a negative size. Export the model again.")
+    count = math.prod(tensor.dims)
+    if tensor.data_type in _PACKED_BITS:
+        return int(-(-count * _PACKED_BITS[tensor.data_type] // 8))
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}: tensor {tensor.name!r} has element type {tensor.data_type}, which is unknown here. "
+            "Update onnx, or export the model again."
+        ) from error
+    return int(count * dtype.itemsize)
+
+
+def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
+    """Refuse a tensor whose declared shape and actual bytes differ, before anything allocates by its shape."""
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return
+    needed = _bytes_needed(path, tensor)
+    if tensor.HasField("raw_data"):
+        fits = len(tensor.raw_data) == needed
+    else:
+        held = max(len(getattr(tensor, name)) for name in _FIELDS)
+        per_entry = 8 // _PACKED_BITS.get(tensor.data_type, 8)
+        expected = math.prod(tensor.dims) * (2 if tensor.data_type in _COMPLEX else 1)
+        fits = held in {expected, -(-expected // per_entry)}
+    if not fits:
+        raise ModelError(f"{path}: tensor {tensor.name!r} holds fewer or more values than its shape says. Export it again.")
+
+
+def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+    if not model.functions:
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner raises bare RuntimeError and protobuf errors
+        raise ModelError(
+            f"{path}: its model-local functions can't be inlined ({error}). Export it without functions."
+        ) from error

@@ -1,0 +1,113 @@
+"""From probe pixels to what one network sees, and its maps back to the common probe size.
+
+The forward way resizes 8-bit pixels with Pillow's bilinear filter (integer arithmetic, so the same network gets the
+same pixels in every layout and on every platform). The way back is one matrix per axis, so that a map can return on
+whatever device it was computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Layout = Literal["NCHW", "NHWC"]
+Color = Literal["RGB", "BGR", "GREY"]
+Resize = Literal["squash", "crop", "pad"]
+LAYOUTS: tuple[Layout, ...] = ("NCHW", "NHWC")
+COLORS: tuple[Color, ...] = ("RGB", "BGR", "GREY")
+RESIZES: tuple[Resize, ...] = ("squash", "crop", "pad")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How pixels become a network's input: `x = (pixel · scale − mean) / std`, with pixels in 0–255.
+
+    `resize` says how a square probe image meets `height × width`: `squash` stretches the whole image, `crop` cuts its
+    centre to the network's aspect ratio, `pad` fits it in and fills the rest with black. `mean` and `std` have one
+    value, or one per channel in the network's own channel order. The default range is [−1, 1].
+    """
+
+    height: int
+    width: int
+    layout: Layout = "NCHW"
+    color: Color = "RGB"
+    resize: Resize = "squash"
+    scale: float = 1 / 127.5
+    mean: tuple[float, ...] = (1.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "GREY" else 3
+
+    def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize and recolour: uint8 [images, size, size, 3] → uint8 [images, height, width, channels]."""
+        out = np.zeros((len(images), self.height, self.width, self.channels), np.uint8)
+        for target, image in zip(out, images, strict=True):
+            self._draw(Image.fromarray(image), target)
+        return out
+
+    def _draw(self, image: Image.Image, target: NDArray[np.uint8]) -> None:
+        (top, bottom, probe_top, probe_bottom), (left, right, probe_left, probe_right) = self._windows(image.height)
+        box = (probe_left, probe_top, probe_right, probe_bottom)
+        small = image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
+        drawn = np.asarray(small.convert("L") if self.color == "GREY" else small)
+        drawn = drawn.reshape(bottom - top, right - left, self.channels)
+        target[top:bottom, left:right] = drawn[..., ::-1] if self.color == "BGR" else drawn
+
+    def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [images, height, width, channels] → float32 in the network's range and layout."""
+        scaled = (pixels.astype(np.float64) * self.scale - np.asarray(self.mean)) / np.asarray(self.std)
+        ordered = scaled.transpose(0, 3, 1, 2) if self.layout == "NCHW" else scaled
+        return np.ascontiguousarray(ordered, dtype=np.float32)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 [images, size, size, 3] → the network's input, float32 in its layout."""
+        return self.values(self.pixels(images))
+
+    def inverse(self, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Matrices `rows [size, height]` and `columns [size, width]`: `rows @ map @ columnsᵀ` is the map on the probe."""
+        vertical, horizontal = self._windows(size)
+        return _placed(self.height, size, *vertical), _placed(self.width, size, *horizontal)
+
+    def _windows(self, size: int) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+        """Per axis: start and end in the network's input, start and end in the probe image of side `size`."""
+        whole = (0, self.height, 0, size), (0, self.width, 0, size)
+        if self.resize == "squash" or self.height == self.width:
+            return whole
+        if self.resize == "crop":
+            scale = size / max(self.height, self.width)
+            return (0, self.height, *_centred(self.height * scale, size)), (0, self.width, *_centred(self.width * scale, size))
+        side = min(self.height, self.width)
+        return (*_centred(side, self.height), 0, size), (*_centred(side, self.width), 0, size)
+
+
+def _centred(length: float, whole: int) -> tuple[int, int]:
+    inner = max(1, round(length))
+    start = (whole - inner) // 2
+    return start, start + inner
+
+
+def _placed(inputs: int, size: int, start: int, end: int, probe_start: int, probe_end: int) -> NDArray[np.float64]:
+    matrix = np.zeros((size, inputs))
+    matrix[probe_start:probe_end, start:end] = resize_matrix(end - start, probe_end - probe_start)
+    return matrix
+
+
+def resize_matrix(source: int, target: int) -> NDArray[np.float64]:
+    """The matrix [target, source] of bilinear resizing along one axis, antialiased when it shrinks.
+
+    The same filter as Pillow's `BILINEAR`: a triangle over the source whose half-width is `max(1, source / target)`
+    pixels, centred on the target pixel and normalised at the borders. Rows sum to one.
+    """
+    ratio = source / target
+    reach = max(1.0, ratio)
+    centres = (np.arange(target) + 0.5) * ratio
+    distance = np.abs(np.arange(source)[None, :] + 0.5 - centres[:, None])
+    weights = np.maximum(0.0, 1.0 - distance / reach)
+    matrix: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return matrix

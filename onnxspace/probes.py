@@ -1,0 +1,146 @@
+"""Probe images: one shared set of unlabelled pictures on which every model is explained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from onnxspace.errors import ProbeError
+from onnxspace.synthetic import render
+
+DEFAULT_IMAGES = 64
+DEFAULT_SIZE = 224
+MAX_IMAGES = 100_000
+MAX_PIXELS = 100_000_000  # of one photo before it is shrunk; a camera's largest are about 60 million
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """A named probe set: `images` is uint8 [images, size, size, 3], RGB.
+
+    Two sets are the same where their `sha256` is: it covers shape and every pixel, not the name.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Side of the square images, in pixels."""
+        return int(self.images.shape[1])
+
+    @cached_property
+    def sha256(self) -> str:
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        return digest.hexdigest()
+
+    @classmethod
+    def generate(cls, images: int = DEFAULT_IMAGES, size: int = DEFAULT_SIZE, seed: int = 0) -> Probes:
+        """The embedded set: generated pictures with the statistics of natural ones, the same bytes everywhere.
+
+        Image k of a seed is the same whatever number is asked for. Raises ProbeError for impossible numbers.
+        """
+        _check_count(images)
+        try:
+            made = np.stack([render(seed, index, size) for index in range(images)])
+        except ValueError as error:
+            raise ProbeError(f"The probe set can't be generated: {error}") from error
+        return cls(f"generated-{seed}", made)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, images: int | None = None, size: int = DEFAULT_SIZE, seed: int = 0) -> Probes:
+        """Photos of a folder and its subfolders: centre-cropped to a square, resized with a bilinear filter.
+
+        Takes at most `images` of them (None: 64), drawn by `seed` from the sorted names. Raises ProbeError for a folder
+        without images, an unreadable image, or one of more than 100 million pixels.
+        """
+        folder = Path(folder)
+        count = DEFAULT_IMAGES if images is None else images
+        _check_count(count)
+        chosen = _drawn(_image_files(folder), count, seed)
+        made = np.empty((len(chosen), size, size, 3), np.uint8)
+        for target, path in zip(made, chosen, strict=True):
+            target[:] = read_square(path, size)
+        return cls(folder.resolve().name or "photos", made)
+
+
+def _check_count(images: int) -> None:
+    if not 1 <= images <= MAX_IMAGES:
+        raise ProbeError(f"{images} probe images can't be used: give a number from 1 to {MAX_IMAGES}.")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise ProbeError(f"The probe folder {folder} {what}. Give a folder of photos.")
+    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    if not found:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in _SUFFIXES))
+        raise ProbeError(f"The probe folder {folder} holds no images ({kinds}). Give a folder of photos.")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in files if Path(name).suffix.lower() in _SUFFIXES and name[0] != ".")
+
+
+def _refuse(error: OSError) -> None:
+    raise ProbeError(f"The probe folder {error.filename} can't be read ({error.strerror}).") from error
+
+
+def _drawn(files: list[Path], count: int, seed: int) -> list[Path]:
+    """At most `count` files, drawn without replacement by `seed`, in the order of their names."""
+    if len(files) <= count:
+        return files
+    keys = [hashlib.sha256(f"{seed}/{index}".encode()).digest() for index in range(len(files))]
+    picked = sorted(range(len(files)), key=keys.__getitem__)[:count]
+    return [files[index] for index in sorted(picked)]
+
+
+def read_square(path: Path, size: int) -> NDArray[np.uint8]:
+    """One photo as uint8 [size, size, 3]: upright, RGB, centre-cropped, bilinear. Raises ProbeError naming the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of the bombs that are refused below
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_pixels(path, image)
+                return _square(ImageOps.exif_transpose(image), size)
+    except ProbeError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ProbeError(f"{path} can't be read as an image ({_short(error)}). Remove it, or save it again.") from error
+
+
+def _check_pixels(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ProbeError(f"{path} has {width}×{height} pixels, more than {MAX_PIXELS} allowed. Remove it, or make it smaller.")
+
+
+def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    rgb = image.convert("RGB")
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
+
+
+def _short(error: Exception) -> str:
+    return "not an image" if isinstance(error, UnidentifiedImageError) else (str(error) or type(error).__name__)

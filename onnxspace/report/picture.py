@@ -1,0 +1,61 @@
+"""The affinity matrix as a picture, ordered by and beside its similarity tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.cluster.hierarchy import dendrogram
+
+from onnxspace.affinity import Affinity
+
+_NUMBERS_UP_TO = 24
+_NAMES_UP_TO = 80
+_LONGEST_NAME = 28
+
+
+def draw_affinity(result: Affinity, path: Path) -> None:
+    """Write a PNG: the average-linkage tree on 1 − affinity above the matrix in the tree's order."""
+    count = len(result.names)
+    side = min(4.0 + 0.42 * count, 30.0)
+    figure = Figure(figsize=(side + 1.5, side + 1.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, height_ratios=(1, 4), sharex=False)
+    joined = dendrogram(result.tree(), ax=above, no_labels=True, color_threshold=0, above_threshold_color="0.35")
+    _dress_tree(above, result)
+    order = [int(leaf) for leaf in joined["leaves"]]
+    _draw_matrix(figure, below, result, order)
+    figure.savefig(path, dpi=110)
+
+
+def _dress_tree(axes: Any, result: Affinity) -> None:
+    for edge in ("top", "right", "bottom"):
+        axes.spines[edge].set_visible(False)
+    axes.set_ylabel("1 − affinity")
+    axes.set_title(f"{result.method} on {result.probe['images']} images ({result.probe['name']})", fontsize=10)
+
+
+def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) -> None:
+    values = result.matrix[np.ix_(order, order)]
+    drawn = axes.imshow(values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=1.0, aspect="auto")
+    if len(order) <= _NAMES_UP_TO:
+        names = [_shortened(result.names[i]) for i in order]
+        axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+        axes.set_yticks(range(len(order)), names, parse_math=False)
+    if len(order) <= _NUMBERS_UP_TO:
+        _write_numbers(axes, values)
+    figure.colorbar(drawn, ax=axes, label="affinity (mean cosine of maps)", fraction=0.05)
+
+
+def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:
+    middle = (min(0.0, float(values.min())) + 1.0) / 2
+    for (row, column), value in np.ndenumerate(values):
+        color = "black" if value > middle else "white"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}…{name[-15:]}"
