@@ -268,14 +268,15 @@ def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], enco
     part.graph.initializer.extend(t for t in source.graph.initializer if t.name in needed)
     part.graph.sparse_initializer.extend(t for t in source.graph.sparse_initializer if t.values.name in needed)
     part.graph.input.extend(v for v in source.graph.input if v.name == model.image.name)
-    known = {v.name: v for v in (*source.graph.value_info, *source.graph.output)}
-    for name in encoder.tensors:
-        part.graph.output.append(_typed(name, known))
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in encoder.tensors)
+    _type_outputs(part, model)
     return part
 
 
-def _typed(name: str, known: dict[str, onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
-    elem_type = known[name].type.tensor_type.elem_type if name in known else onnx.TensorProto.FLOAT
-    value = onnx.ValueInfoProto(name=name)
-    value.type.tensor_type.elem_type = elem_type or onnx.TensorProto.FLOAT
-    return value
+def _type_outputs(part: onnx.ModelProto, model: Model) -> None:
+    """Give the new outputs the types and shapes that inference finds, with the batch as open as the model's."""
+    known = infer(part, model.image.name, (model.image.batch, *model.input_shape[1:]))
+    for value in part.graph.output:
+        if value.name in known:
+            shape, elem_type = known[value.name]
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, elem_type, shape))
