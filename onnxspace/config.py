@@ -16,6 +16,8 @@ from onnxspace.preprocess import Color, Layout, Resize
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
 _FRACTION = re.compile(r"\s*([0-9.]{1,24})\s*/\s*([0-9.]{1,24})\s*")
+_A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
+_MAX_BYTES = 16 * 2**20
 _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_args(Color), "resize": get_args(Resize)}
 
 
@@ -63,7 +65,7 @@ class Config:
     def _relative(self, model: Path) -> str:
         try:
             return model.resolve().relative_to((self.path or Path()).resolve().parent).as_posix()
-        except ValueError:
+        except (ValueError, OSError, RuntimeError):  # elsewhere, not a path, a loop of links
             return model.name
 
 
@@ -71,11 +73,11 @@ def load_config(path: str | Path) -> Config:
     """Read `onnxspace.toml`: a table `[models.NAME]` per model. Raises ConfigError naming the file and the key."""
     path = Path(path)
     content = _read(path)
-    _refuse_unknown(path, content, {"models"}, "table")
+    _refuse_unknown(str(path), content, {"models"}, "table")
     models = content.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(value, dict) for value in models.values()):
         raise ConfigError(f"{path}: [models] must hold one table per model, such as [models.resnet50].")
-    return Config(path, {name: _options(path, table) for name, table in models.items()})
+    return Config(path, {name: _options(f"{path} [models.{name}]", table) for name, table in models.items()})
 
 
 def find_config(path: str | Path | None) -> Config:
@@ -87,34 +89,51 @@ def find_config(path: str | Path | None) -> Config:
 
 def load_sidecar(model: Path) -> ModelOptions:
     """Options from `resnet50.onnxspace.toml` beside `resnet50.onnx`; none where there is no such file."""
-    path = model.with_name(model.stem + SIDECAR_SUFFIX)
-    return _options(path, _read(path)) if path.is_file() else ModelOptions()
+    path = model.parent / (model.stem + SIDECAR_SUFFIX)
+    try:
+        there = bool(model.name) and path.is_file()
+    except (OSError, ValueError):  # a name too long to exist, or not a path
+        there = False
+    return _options(str(path), _read(path)) if there else ModelOptions()
 
 
 def _read(path: Path) -> dict[str, Any]:
+    content = _content(path)
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8. Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply. Correct it.") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML ({error}). Correct it.") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is not a file. Give the path of a TOML file.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path} is too large for a configuration file. Give the path of a TOML file.")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file. Check the path given to --config.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}.") from error
+        raise ConfigError(f"{path} can't be read ({error.strerror or error}). Check its path and permissions.") from error
 
 
-def _refuse_unknown(path: Path, table: Mapping[str, Any], known: set[str], kind: str) -> None:
+def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind: str) -> None:
     for key in table:
         if key not in known:
-            raise ConfigError(f"{path}: unknown {kind} {key!r}; known: {', '.join(sorted(known))}.")
+            raise ConfigError(f"{where}: unknown {kind} {key!r}. Use one of: {', '.join(sorted(known))}.")
 
 
-def _options(path: Path, table: Mapping[str, Any]) -> ModelOptions:
-    _refuse_unknown(path, table, {f.name for f in fields(ModelOptions)}, "key")
+def _options(where: str, table: Mapping[str, Any]) -> ModelOptions:
+    _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)}, "key")
     try:
         options = ModelOptions(**{key: _value(key, value) for key, value in table.items()})
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
-        raise ConfigError(f"{path}: {error}.") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}.") from error
     return options
 
 
@@ -153,16 +172,21 @@ def _size(value: Any) -> tuple[int, int]:
 def _number(key: str, value: Any) -> float:
     """A TOML number, or a fraction in quotes: `"1/255"`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise TypeError(f'{key} must be a number, or a fraction in quotes such as "1/255"')
-    if isinstance(value, str):
-        parts = _FRACTION.fullmatch(value)
-        if parts is None:
-            raise ValueError(f'{key} must be a number, or a fraction in quotes such as "1/255"')
-        value = float(parts[1]) / float(parts[2])
-    number = float(value)
+        raise TypeError(f"{key} {_A_NUMBER}")
+    try:
+        number = _divided(value) if isinstance(value, str) else float(value)
+    except (ValueError, ArithmeticError) as error:
+        raise ValueError(f"{key} {_A_NUMBER}") from error
     if not math.isfinite(number):
         raise ValueError(f"{key} must be finite")
     return number
+
+
+def _divided(fraction: str) -> float:
+    parts = _FRACTION.fullmatch(fraction)
+    if parts is None:
+        raise ValueError(fraction)
+    return float(parts[1]) / float(parts[2])
 
 
 def _nonzero(key: str, number: float) -> float:

@@ -27,16 +27,35 @@ def affinity_matrix(
     ValueError where shapes differ.
     """
     images, pixels = _common_shape(files)
-    width = max(1, min(pixels, memory // max(1, 10 * len(files))))
-    rows = max(1, memory // max(1, 10 * len(files) * width))
+    width = max(1, min(pixels, memory // (8 * len(files))))
+    rows = max(1, min(images, memory // (8 * len(files) * width)))
     total = np.zeros((len(files), len(files)))
     for start in range(0, images, rows):
-        for left in range(0, pixels, width):
-            block = _block(files, slice(start, start + rows), slice(left, left + width))
-            total += block @ block.T
+        total += _gram(files, slice(start, start + rows), pixels, width)
         if progress is not None:
             progress(min(1.0, (start + rows) / images))
     return _finished(total / images)
+
+
+def _gram(files: Sequence[Path], rows: slice, pixels: int, width: int) -> NDArray[np.float64]:
+    """Sum over some images of the cosines of all pairs, from column blocks of `width`.
+
+    Rows are divided by the lengths they have as stored: float16 leaves a unit row up to 1e-5 off its length.
+    """
+    columns = [slice(left, left + width) for left in range(0, pixels, width)]
+    block = _block(files, rows, columns[0])
+    squares = np.einsum("mip,mip->mi", block, block)
+    for part in columns[1:]:
+        block = _block(files, rows, part, block)
+        squares += np.einsum("mip,mip->mi", block, block)
+    scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
+    total = np.zeros((len(files), len(files)))
+    for part in columns:
+        block = block if len(columns) == 1 else _block(files, rows, part, block)
+        block *= scale[:, :, None]
+        flat = block.reshape(len(files), -1)
+        total += flat @ flat.T
+    return total
 
 
 def _common_shape(files: Sequence[Path]) -> tuple[int, int]:
@@ -47,14 +66,15 @@ def _common_shape(files: Sequence[Path]) -> tuple[int, int]:
     return int(images), int(pixels)
 
 
-def _block(files: Sequence[Path], rows: slice, columns: slice) -> NDArray[np.float64]:
-    """One slice of every model's maps as float64 [models, values]; each file is mapped, read and let go."""
-    first = open_maps(files[0])[rows, columns]
-    block = np.empty((len(files), *first.shape))
+def _block(
+    files: Sequence[Path], rows: slice, columns: slice, reused: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """One slice of every model's maps as float64 [models, images, pixels]; each file is mapped, read and let go."""
+    shape = (len(files), *open_maps(files[0])[rows, columns].shape)
+    block = reused if reused is not None and reused.shape == shape else np.empty(shape)
     for target, path in zip(block, files, strict=True):
         target[:] = open_maps(path)[rows, columns]
-    flat: NDArray[np.float64] = block.reshape(len(files), -1)
-    return flat
+    return block
 
 
 def _finished(mean: NDArray[Any]) -> NDArray[np.float64]:

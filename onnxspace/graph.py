@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,10 +66,11 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 def reads(node: onnx.NodeProto) -> list[str]:
     """Names a node reads: its inputs, and what its subgraphs take from outside."""
-    names = [name for name in node.input if name]
+    names: list[str] = [name for name in node.input if name]
     for attribute in node.attribute:
         for inner in subgraphs_of(attribute):
             made = {v.name for v in inner.input} | {t.name for t in inner.initializer}
+            made |= {t.values.name for t in inner.sparse_initializer}
             made |= {name for child in inner.node for name in child.output}
             used = chain((v.name for v in inner.output), *(reads(child) for child in inner.node))
             names += [name for name in used if name and name not in made]
@@ -133,14 +135,16 @@ class Graph:
 
     def constant(self, name: str) -> NDArray[np.generic] | None:
         """The value of an initialiser or of a Constant node; None for anything computed."""
+        node = self._maker(name)
+        while node is not None and node.op_type == "Identity" and node.input:
+            name = node.input[0]
+            node = self._maker(name)
         if name in self.initializers:
             return numpy_helper.to_array(self.initializers[name])
-        node = self.nodes[self.producer[name]] if name in self.producer else None
-        if node is not None and node.op_type == "Identity":
-            return self.constant(node.input[0])
-        if node is None or node.op_type != "Constant":
-            return None
-        return _constant_value(node)
+        return _constant_value(node) if node is not None and node.op_type == "Constant" else None
+
+    def _maker(self, name: str) -> onnx.NodeProto | None:
+        return self.nodes[self.producer[name]] if name in self.producer else None
 
     def depends_on(self, name: str) -> set[int]:
         """Nodes whose values (not only whose shapes) depend on the tensor `name`."""
@@ -177,6 +181,26 @@ def _constant_value(node: onnx.NodeProto) -> NDArray[np.generic] | None:
         if attribute.name in {"value_float", "value_int", "value_floats", "value_ints"}:
             return np.asarray(onnx.helper.get_attribute_value(attribute))
     return None
+
+
+def defect(graph: onnx.GraphProto) -> str | None:
+    """What keeps a graph from meaning anything, in words: names made twice or never, or a cycle. None for a sound one."""
+    stored = [t.name for t in graph.initializer] + [t.values.name for t in graph.sparse_initializer]
+    known = set(stored)
+    fed = [v.name for v in graph.input if v.name not in known]
+    made = [name for node in graph.node for name in node.output if name]
+    counts = Counter(chain(fed, stored, made))
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        return f"the tensor {twice!r} is defined twice"
+    wanted = chain((name for node in graph.node for name in reads(node)), (v.name for v in graph.output))
+    missing = next((name for name in wanted if name not in counts), None)
+    if missing is not None:
+        return f"the tensor {missing!r} is used but never made"
+    silent = next((node for node in graph.node if not any(node.output)), None)
+    if silent is not None:
+        return f"its node {label(silent)} makes nothing"
+    return "its nodes form a cycle" if len(_sorted(graph)) < len(graph.node) else None
 
 
 def _sorted(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -67,7 +67,9 @@ def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
     found = ", ".join(f"{v.name} {_shown(v)}" for v in graph.inputs) or "none"
     if wanted is not None:
         return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
-    return f"{path} has no image input: it takes {found}. Only networks that take a batch of images can be compared."
+    return (
+        f"{path} has no image input: it takes {found}. Leave it out: only networks that take a batch of images can be compared."
+    )
 
 
 def _shown(value: onnx.ValueInfoProto) -> str:
@@ -77,7 +79,10 @@ def _shown(value: onnx.ValueInfoProto) -> str:
 
 def _unfit(path: str, value: onnx.ValueInfoProto, image: ImageInput | None) -> str:
     if image is None:
-        return f"{path}: can't tell which axis of {value.name} {_shown(value)} holds the channels. Give `layout` in onnxspace.toml."
+        return (
+            f"{path}: can't tell which axis of {value.name} {_shown(value)} holds the channels. "
+            'Say `layout = "NCHW"` or "NHWC" in onnxspace.toml.'
+        )
     return (
         f"{path} takes images of {image.channels} channels ({value.name} {_shown(value)}) and cannot share a probe with other "
         "models: probe images are RGB or grey. Leave it out."

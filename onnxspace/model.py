@@ -105,7 +105,9 @@ def _size(path: str, image: ImageInput, said: ModelOptions) -> tuple[int, int, t
         return *said.size, ()
     height, width = image.height or DEFAULT_SIZE, image.width or DEFAULT_SIZE
     if height * width > MAX_INPUT_PIXELS:
-        raise ModelError(f"{path} takes images of {height}×{width} pixels; at most {MAX_INPUT_PIXELS} pixels are allowed.")
+        raise ModelError(
+            f"{path} takes images of {height}×{width} pixels; at most {MAX_INPUT_PIXELS} pixels are allowed. Leave it out."
+        )
     return height, width, () if image.height and image.width else (f"size {height}×{width}, because the input's is open",)
 
 
@@ -122,4 +124,6 @@ def _color(path: str, image: ImageInput, said: ModelOptions) -> tuple[Color, tup
 def _check_channels(path: str, made: Preprocess) -> None:
     for key in ("mean", "std"):
         if len(getattr(made, key)) not in (1, made.channels):
-            raise ConfigError(f"{path}: `{key}` has {len(getattr(made, key))} values for {made.channels} channel(s).")
+            raise ConfigError(
+                f"{path}: `{key}` has {len(getattr(made, key))} values for {made.channels} channel(s). Give one, or one per channel."
+            )

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
+import onnx.defs
 import onnx.inliner
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.graph import tensors
+from onnxspace.graph import defect, tensors
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
 _PACKED_BITS = {
@@ -24,6 +27,7 @@ _PACKED_BITS = {
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
 }  # fmt: skip
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_COPY = "Copy the model's external data again."
 _COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
 
 
@@ -36,11 +40,17 @@ def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     content = _content(path)
     model = _parsed(path, content)
     digest = hashlib.sha256(content)
+    room = MAX_FILE_BYTES - len(content)
     for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            digest.update(_embed(path, tensor))
+            embedded = _embed(path, tensor, room)
+            room -= len(embedded)
+            digest.update(embedded)
         _check_size(path, tensor)
-    return _inlined(path, model), digest.hexdigest()
+    whole = _inlined(path, model)
+    if (found := defect(whole.graph)) is not None:
+        raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
+    return whole, digest.hexdigest()
 
 
 def _content(path: Path) -> bytes:
@@ -55,40 +65,77 @@ def _content(path: Path) -> bytes:
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{path}: no such file. Check the path.") from error
     except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror}.") from error
+        raise ModelError(f"{path} can't be read ({error.strerror or error}). Check the path and its permissions.") from error
+    except ValueError as error:
+        raise ModelError(f"{path} can't be the path of a file ({error}). Check the path.") from error
 
 
 def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
     model = onnx.ModelProto()
+    if not content:
+        raise ModelError(f"{path} is empty. Export or copy it again.")
     try:
         model.ParseFromString(content)
     except DecodeError as error:
         raise ModelError(f"{path} is not an ONNX file, or a truncated one. Export or copy it again.") from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph. Export it again.")
-    if not model.opset_import:
-        raise ModelError(f"{path} names no opset, so its operators mean nothing. Export it again.")
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise ModelError(f"{path} is damaged: it holds a name that is not UTF-8 text. Export or copy it again.")
+    _check_opset(path, model)
     return model
 
 
-def _embed(path: Path, tensor: onnx.TensorProto) -> bytes:
-    """Read a tensor's external bytes into it."""
+def _texts(message: Message) -> Iterator[str | bytes]:
+    """Every text in a message and the messages inside it; protobuf hands one that is not UTF-8 out as bytes."""
+    for field, value in message.ListFields():
+        values = [value] if isinstance(value, (str, bytes, Message)) else value
+        if field.type == field.TYPE_STRING:
+            yield from values
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in values:
+                yield from _texts(inner)
+
+
+def _check_opset(path: Path, model: onnx.ModelProto) -> None:
+    if not model.opset_import:
+        raise ModelError(f"{path} names no opset, so its operators mean nothing. Export it again.")
+    newest = onnx.defs.onnx_opset_version()
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
+            raise ModelError(
+                f"{path} is made for opset {entry.version}; those from 1 to {newest} are known here. "
+                "Export it at one of these, or update onnx and onnxruntime."
+            )
+    if model.ir_version > onnx.IR_VERSION:
+        raise ModelError(
+            f"{path} is written in version {model.ir_version} of the ONNX format; those up to {onnx.IR_VERSION} are known "
+            "here. Update onnx and onnxruntime."
+        )
+
+
+def _embed(path: Path, tensor: onnx.TensorProto, room: int) -> bytes:
+    """Read a tensor's external bytes into it; `room` is how many more the model can hold."""
     said = {entry.key: entry.value for entry in tensor.external_data}
     source = _contained(path, tensor.name, said.get("location", ""))
     offset, length = _span(path, tensor, said)
+    if length > room:
+        raise ModelError(f"{path} and its external data are larger than 2 GiB, which can't be converted. Leave it out.")
     try:
-        size = source.stat().st_size
-        if offset + length > size:
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{path}: external data {source.name!r} of tensor {tensor.name!r} is not a regular file. {_COPY}")
+        if offset + length > status.st_size:
             raise ModelError(
                 f"{path}: tensor {tensor.name!r} needs bytes {offset} to {offset + length} of {source.name}, which has only "
-                f"{size}. Copy the external data again."
+                f"{status.st_size}. {_COPY}"
             )
         with source.open("rb") as file:
             file.seek(offset)
             content = file.read(length)
     except OSError as error:
         raise ModelError(
-            f"{path}: external data {source.name!r} of tensor {tensor.name!r} can't be read ({error.strerror}). "
+            f"{path}: external data {source.name!r} of tensor {tensor.name!r} can't be read ({error.strerror or error}). "
             "Keep it in the model's folder."
         ) from error
     tensor.raw_data = content
@@ -98,11 +145,12 @@ def _embed(path: Path, tensor: onnx.TensorProto) -> bytes:
 
 
 def _contained(path: Path, name: str, location: str) -> Path:
-    parts = PurePosixPath(location).parts
+    if not location or "\0" in location:
+        raise ModelError(f"{path}: tensor {name!r} does not say which file holds its data. Export the model again.")
     windows = PureWindowsPath(location)
     folder = Path(os.path.realpath(path.parent))
-    target = folder / location if "\0" not in location else folder
-    outside = not parts or ".." in windows.parts or windows.anchor or PurePosixPath(location).is_absolute()
+    target = folder / location
+    outside = ".." in windows.parts or windows.anchor or PurePosixPath(location).is_absolute()
     if outside or Path(os.path.realpath(target)) != target:
         raise ModelError(
             f"{path}: tensor {name!r} keeps its data outside the model's folder ({location!r}: absolute, '..' or a link), "
@@ -116,8 +164,13 @@ def _span(path: Path, tensor: onnx.TensorProto, said: dict[str, str]) -> tuple[i
     try:
         offset, length = int(said.get("offset", 0)), int(said.get("length", needed))
     except ValueError as error:
-        raise ModelError(f"{path}: the external data of tensor {tensor.name!r} has no readable offset or length.") from error
-    if offset < 0 or length != needed or length > MAX_FILE_BYTES:
+        raise ModelError(
+            f"{path}: the offset or length of the external data of tensor {tensor.name!r} is not a number. "
+            "Export the model again."
+        ) from error
+    if offset < 0:
+        raise ModelError(f"{path}: the external data of tensor {tensor.name!r} starts before its file. Export the model again.")
+    if length != needed:
         raise ModelError(
             f"{path}: the external data of tensor {tensor.name!r} spans {length} bytes from {offset}, but its shape needs "
             f"{needed}. Export the model again."
@@ -143,10 +196,10 @@ def _bytes_needed(path: Path, tensor: onnx.TensorProto) -> int:
 
 def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
     """Refuse a tensor whose declared shape and actual bytes differ, before anything allocates by its shape."""
-    if tensor.data_type == onnx.TensorProto.STRING:
-        return
     needed = _bytes_needed(path, tensor)
-    if tensor.HasField("raw_data"):
+    if tensor.data_type == onnx.TensorProto.STRING:
+        fits = len(tensor.string_data) == math.prod(tensor.dims)
+    elif tensor.HasField("raw_data"):
         fits = len(tensor.raw_data) == needed
     else:
         held = max(len(getattr(tensor, name)) for name in _FIELDS)

@@ -102,7 +102,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise ProbeError(f"The probe folder {error.filename} can't be read ({error.strerror}).") from error
+    raise ProbeError(f"The probe folder {error.filename} can't be read ({error.strerror}). Check its permissions.") from error
 
 
 def _drawn(files: list[Path], count: int, seed: int) -> list[Path]:
@@ -116,6 +116,8 @@ def _drawn(files: list[Path], count: int, seed: int) -> list[Path]:
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:
     """One photo as uint8 [size, size, 3]: upright, RGB, centre-cropped, bilinear. Raises ProbeError naming the file."""
+    if path.exists() and not path.is_file():
+        raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of the bombs that are refused below
@@ -124,7 +126,9 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
                 return _square(ImageOps.exif_transpose(image), size)
     except ProbeError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ProbeError(f"{path} has more than {MAX_PIXELS} pixels. Remove it, or make it smaller.") from error
+    except Exception as error:  # Pillow's decoders fail with whatever a broken file makes them stumble over
         raise ProbeError(f"{path} can't be read as an image ({_short(error)}). Remove it, or save it again.") from error
 
 
@@ -143,4 +147,6 @@ def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def _short(error: Exception) -> str:
-    return "not an image" if isinstance(error, UnidentifiedImageError) else (str(error) or type(error).__name__)
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".") or type(error).__name__

@@ -24,11 +24,12 @@ def result_folder(target: Path) -> Iterator[Path]:
     An earlier result of the same kind is replaced; anything else that lies there is refused before any work is done.
     """
     refuse_strangers(target)
-    partial = target.absolute().parent / f".{target.absolute().name}.{os.getpid()}.partial"
+    place = Path(os.path.realpath(target))
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         yield partial
-        _swap(partial, target.absolute())
+        _swap(partial, place)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
@@ -43,9 +44,14 @@ def _sentence(target: Path, error: OSError) -> str:
 
 def refuse_strangers(target: Path) -> None:
     """Raise OutputError where `target` holds anything but an earlier result or nothing."""
-    if target.is_dir() and (_is_result(target) or not any(target.iterdir())):
-        return
-    if target.exists() or target.is_symlink():
+    try:
+        if target.is_dir() and (_is_result(target) or not any(target.iterdir())):
+            return
+        taken = target.exists() or target.is_symlink()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
+    if taken:
         raise OutputError(
             f"{target} exists and is not a result of onnxspace score, so it is left alone. Name another --output, or remove it."
         )
@@ -65,8 +71,8 @@ def _swap(partial: Path, target: Path) -> None:
         target.rename(old)
     try:
         partial.rename(target)
-    except OSError:
-        if old.exists():
+    except BaseException:
+        if old.exists() and not target.exists():
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
@@ -75,9 +81,9 @@ def _swap(partial: Path, target: Path) -> None:
 def write_results(folder: Path, result: Affinity) -> None:
     """`affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` where there are two models."""
     np.save(folder / "affinity.npy", result.matrix, allow_pickle=False)
-    (folder / "affinity.csv").write_text(result.to_csv(), "utf-8")
-    (folder / "rankings.csv").write_text(result.rankings_csv(), "utf-8")
-    (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "affinity.csv").write_text(result.to_csv(), "utf-8", "backslashreplace")
+    (folder / "rankings.csv").write_text(result.rankings_csv(), "utf-8", "backslashreplace")
+    (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
     if len(result.models) > 1:
         from onnxspace.report.picture import draw_affinity
 
