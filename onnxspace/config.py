@@ -15,7 +15,7 @@ from onnxspace.preprocess import Color, Layout, Resize
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
-_FRACTION = re.compile(r"\s*([0-9.]{1,24})\s*/\s*([0-9.]{1,24})\s*")
+_FRACTION = re.compile(r"\s*(-?[0-9.]{1,24})\s*(?:/\s*([0-9.]{1,24})\s*)?")
 _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
 _MAX_BYTES = 16 * 2**20
 _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_args(Color), "resize": get_args(Resize)}
@@ -186,7 +186,7 @@ def _divided(fraction: str) -> float:
     parts = _FRACTION.fullmatch(fraction)
     if parts is None:
         raise ValueError(fraction)
-    return float(parts[1]) / float(parts[2])
+    return float(parts[1]) / float(parts[2] or 1)
 
 
 def _nonzero(key: str, number: float) -> float:

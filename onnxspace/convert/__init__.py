@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace.convert import bridge
+from onnxspace.convert.fuse import fuse_activations
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import TOLERANCE, reference, verify
 from onnxspace.cut import Encoder, cut, find_encoder
@@ -59,7 +60,7 @@ def _graph_of(part: onnx.ModelProto, shape: tuple[int, ...], path: str) -> torch
     reason = bridge.unsupported(normal)
     if reason:
         raise UnsupportedOperatorError(f"{path}: {reason}. Name an --encoder below it.")
-    return bridge.convert(normal, path)
+    return fuse_activations(bridge.convert(normal, path))
 
 
 def _tolerance(part: onnx.ModelProto) -> float:

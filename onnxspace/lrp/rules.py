@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-4
-#: ONNX operators that take the ratio rule: element-wise nonlinearities of one variable. All others keep their gradient.
+#: ONNX operators that take the ratio rule: element-wise nonlinearities of one variable, `Activation` being one that came in
+#: pieces. All others keep their gradient.
 RATIO: frozenset[str] = frozenset(
     {
         "Relu", "LeakyRelu", "Elu", "Celu", "Selu", "Clip", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign",
-        "HardSwish", "Gelu", "Mish", "Erf",
+        "HardSwish", "Gelu", "Mish", "Erf", "Activation",
     }
 )  # fmt: skip
 
