@@ -42,7 +42,7 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     part = cut(model, encoder)
     _refuse_unknown(model, part)
     values = model.preprocess(images)
-    expected = reference(part, values, model.path)
+    expected = reference(part, values, model.path, optimise=not _is_quantised(part))
     graph = _graph_of(part, model.input_shape, model.path)
     batchable = verify(graph, expected, values, _tolerance(part), model.path)
     return Converted(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
@@ -64,8 +64,14 @@ def _graph_of(part: onnx.ModelProto, shape: tuple[int, ...], path: str) -> torch
 
 
 def _tolerance(part: onnx.ModelProto) -> float:
+    if _is_quantised(part):
+        return TOLERANCE["quantised"]
     types = {tensor.data_type for tensor in part.graph.initializer}
     return TOLERANCE["half" if types & _HALVES else "float32"]
+
+
+def _is_quantised(part: onnx.ModelProto) -> bool:
+    return any(node.op_type == "QuantizeLinear" for node in part.graph.node)
 
 
 def _activation_bytes(graph: torch.fx.GraphModule, image: torch.Tensor) -> int:
@@ -96,7 +102,7 @@ def to_torch(model: Model | onnx.ModelProto | str | Path) -> torch.fx.GraphModul
     _refuse_unknown(opened, part)
     graph = _graph_of(part, opened.input_shape, opened.path)
     values = np.random.default_rng(0).standard_normal((2, *opened.input_shape[1:])).astype(np.float32)
-    verify(graph, reference(part, values, opened.path), values, _tolerance(part), opened.path)
+    verify(graph, reference(part, values, opened.path, optimise=not _is_quantised(part)), values, _tolerance(part), opened.path)
     return graph
 
 

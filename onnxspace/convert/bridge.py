@@ -11,8 +11,8 @@ import onnx
 import onnx.defs
 import torch
 
+from onnxspace.convert import operators, quantised
 from onnxspace.convert.aliases import ALIASES
-from onnxspace.convert.operators import CONVERTERS
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.graph import all_nodes, domain_of, label
 
@@ -57,7 +57,7 @@ def _extend(registry: Any) -> None:
         for missing, served_by in versions.items():
             key = registry.OperationDescription("", operator, missing)
             known.setdefault(key, known[registry.OperationDescription("", operator, served_by)])
-    for (operator, version), converter in CONVERTERS.items():
+    for (operator, version), converter in {**operators.CONVERTERS, **quantised.CONVERTERS}.items():
         known.setdefault(registry.OperationDescription("", operator, version), converter)
 
 

@@ -29,6 +29,7 @@ def normalise(part: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
     model = with_input_shape(part, name, shape)
     _standard_domain(model)
     _widen(model)
+    _dequantise_weights(model)
     model = _folded(model)
     _trim_unused_outputs(model)
     shapes = {tensor: known for tensor, (known, _) in infer(model, name, shape).items()}
@@ -63,6 +64,24 @@ def _widen(model: onnx.ModelProto) -> None:
 def _widen_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_type in _WIDENED:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+
+def _dequantise_weights(model: onnx.ModelProto) -> None:
+    """Stored integers behind a DequantizeLinear become float32 weights, as the layers above expect them."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        parts = [graph.constant(name) if name else None for name in node.input]
+        if node.op_type != "DequantizeLinear" or parts[0] is None or parts[1] is None or "block_size" in _attributes(node):
+            continue
+        axis = _attributes(node)["axis"].i if "axis" in _attributes(node) else 1
+        zero = parts[2] if len(parts) > 2 and parts[2] is not None else np.zeros(1)
+        shape = [1] * parts[0].ndim
+        if parts[1].size > 1:
+            shape[axis] = -1
+        shift, factor = (np.asarray(part, np.float32).reshape(shape) for part in (zero, parts[1]))
+        values = ((parts[0].astype(np.float32) - shift) * factor).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        model.graph.node.remove(node)
 
 
 @contextmanager
