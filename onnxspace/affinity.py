@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -77,9 +77,9 @@ class Affinity:
         rows = [[r.target, str(i), s, repr(a)] for r in ranked for i, (s, a) in enumerate(r.sources, 1)]
         return _csv([["target", "rank", "source", "affinity"], *rows])
 
-    def to_dict(self, target: str | None = None) -> dict[str, Any]:
-        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `target` alone if one is given."""
-        ranked = [self.rank(name) for name in (self.names if target is None else [target])]
+    def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
+        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all)."""
+        ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         return {
             "schema": SCHEMA,
             "method": self.method,

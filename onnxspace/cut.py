@@ -192,7 +192,7 @@ def find_encoder(model: Model, trunk: Trunk | None = None) -> Encoder:
     trunk = trunk or Trunk(model)
     if not trunk.parametric:
         raise ModelError(
-            f"{model.path} has no Conv, Gemm or MatMul with weights on the image's way: there is nothing to explain."
+            f"{model.path} has no Conv, Gemm or MatMul with weights on the image's way: nothing to explain. Leave it out."
         )
     return _narrowest(trunk) or _heads(trunk) or _outputs(trunk)
 

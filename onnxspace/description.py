@@ -64,7 +64,8 @@ def describe(model: Model) -> Description:
 
 
 def _typed(value: onnx.ValueInfoProto) -> str:
-    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    kinds = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
+    kind = kinds.get(value.type.tensor_type.elem_type, "unknown type")
     sizes = dims(value)
     return f"{kind} of unknown shape" if sizes is None else f"{kind} [{', '.join('?' if n is None else str(n) for n in sizes)}]"
 

@@ -55,7 +55,7 @@ def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
 
 
-def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
     """Every node, those of nested subgraphs included."""
     for node in graph.node:
         yield node

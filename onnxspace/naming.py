@@ -12,15 +12,20 @@ from onnxspace.errors import ConfigError
 
 def model_names(paths: Sequence[Path], config: Config) -> list[str]:
     """The configured name or the file's stem; with its folder where two are equal; numbered where that is not enough."""
-    names = [_configured(path, config) or path.stem for path in paths]
+    names = [_configured(path, config) or _text(path.stem) for path in paths]
     twice = {name for name, count in Counter(names).items() if count > 1}
-    names = [f"{p.parent.name}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)]
+    names = [f"{_text(p.parent.name)}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)]
     seen: Counter[str] = Counter()
     unique: list[str] = []
     for name in names:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return unique
+
+
+def _text(name: str) -> str:
+    """A file name's bytes that are no text become `\\udcff` and the like, so that the name can be printed and drawn."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _configured(path: Path, config: Config) -> str | None:
@@ -42,6 +47,14 @@ def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[s
         else:
             general = word
     return [special.get(i, general) for i in range(len(paths))]
+
+
+def target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -> str:
+    """The name of the model that a user calls `target`, by name or path. Raises ConfigError for one that is not there."""
+    for path, name in zip(paths, names, strict=True):
+        if target in (name, str(path)):
+            return name
+    raise ConfigError(f"--target {target!r} is none of the models; there are {', '.join(names)}.")
 
 
 def encoder_words(encoder: str | Mapping[str, str] | None) -> list[str]:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -19,9 +20,10 @@ import onnx.inliner
 from google.protobuf.message import DecodeError, Message
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.graph import defect, tensors
+from onnxspace.graph import all_nodes, defect, tensors
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
+MAX_NODES = 1_000_000  # after model-local functions are inlined; the largest networks have some ten thousand
 _PACKED_BITS = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
@@ -64,6 +66,8 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{path}: no such file. Check the path.") from error
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror or error}). Check the path and its permissions.") from error
     except ValueError as error:
@@ -213,9 +217,26 @@ def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
 def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
+    if _size_inlined(model) > MAX_NODES:
+        raise ModelError(
+            f"{path}: its model-local functions unfold to more than {MAX_NODES} nodes. Export it without functions."
+        )
     try:
         return onnx.inliner.inline_local_functions(model)
     except Exception as error:  # the inliner raises bare RuntimeError and protobuf errors
         raise ModelError(
-            f"{path}: its model-local functions can't be inlined ({error}). Export it without functions."
+            f"{path}: its model-local functions can't be inlined ({str(error).rstrip('.')}). Export it without functions."
         ) from error
+
+
+def _size_inlined(model: onnx.ModelProto) -> int:
+    """Nodes after inlining, counted without doing it: functions that call each other twice double with each level."""
+    calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in all_nodes(f)) for f in model.functions}
+    size: dict[tuple[str, str], int] = {}
+    for _ in calls:
+        before = dict(size)
+        for name, called in calls.items():
+            size[name] = min(MAX_NODES + 1, sum(count * size.get(callee, 1) for callee, count in called.items()))
+        if size == before:
+            break
+    return sum(size.get((node.domain, node.op_type), 1) for node in all_nodes(model.graph))

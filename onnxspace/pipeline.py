@@ -57,7 +57,7 @@ def score(
     with _workspace(output) as folder:
         run.explain_all([Path(path) for path in models], wishes, folder / "maps")
         result = run.compare()
-        if output is not None:
+        if output is not None and result.models:
             write_results(folder, result)
     return result
 

@@ -54,9 +54,9 @@ class Preprocess:
     def _draw(self, image: Image.Image, target: NDArray[np.uint8]) -> None:
         (top, bottom, probe_top, probe_bottom), (left, right, probe_left, probe_right) = self._windows(image.height)
         box = (probe_left, probe_top, probe_right, probe_bottom)
-        small = image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
-        drawn = np.asarray(small.convert("L") if self.color == "GREY" else small)
-        drawn = drawn.reshape(bottom - top, right - left, self.channels)
+        colored = image.convert("L") if self.color == "GREY" else image
+        small = np.asarray(colored.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box))
+        drawn = small.reshape(bottom - top, right - left, self.channels)
         target[top:bottom, left:right] = drawn[..., ::-1] if self.color == "BGR" else drawn
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

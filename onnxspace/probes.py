@@ -76,7 +76,8 @@ class Probes:
         made = np.empty((len(chosen), size, size, 3), np.uint8)
         for target, path in zip(made, chosen, strict=True):
             target[:] = read_square(path, size)
-        return cls(folder.resolve().name or "photos", made)
+        name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are no text
+        return cls(name or "photos", made)
 
 
 def _check_count(images: int) -> None:
@@ -129,7 +130,7 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise ProbeError(f"{path} has more than {MAX_PIXELS} pixels. Remove it, or make it smaller.") from error
     except Exception as error:  # Pillow's decoders fail with whatever a broken file makes them stumble over
-        raise ProbeError(f"{path} can't be read as an image ({_short(error)}). Remove it, or save it again.") from error
+        raise ProbeError(f"{path} {_short(error)}. Remove it, or save it again.") from error
 
 
 def _check_pixels(path: Path, image: Image.Image) -> None:
@@ -139,14 +140,22 @@ def _check_pixels(path: Path, image: Image.Image) -> None:
 
 
 def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    rgb = image.convert("RGB")
+    rgb = _eight_bit(image).convert("RGB")
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     box = (left, top, left + side, top + side)
     return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
 
 
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey images scaled to 8 bits, where Pillow's own conversion would clip them to white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image, dtype=np.int64).clip(0, 65535) // 257).astype(np.uint8))
+
+
 def _short(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".") or type(error).__name__
+        return "is not an image"
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".") or type(error).__name__
+    return f"can't be read as an image ({why})"

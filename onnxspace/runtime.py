@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ _QUIET = 4  # fatal messages only: everything else comes back as an exception
 
 def session(proto: onnx.ModelProto, *, optimise: bool = True) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU. Raises ONNX Runtime's own errors on an invalid graph."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

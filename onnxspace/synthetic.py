@@ -78,13 +78,12 @@ def _scene(key: int, size: int, mood: list[float]) -> _Scene:
     return _Scene(
         size=size,
         palette=_palette(key, mood),
-        # Rougher than 1/f, since the outlines of the shapes alone fall off faster.
-        noise=noise(key_of(key, 1), size, 1.2 + 0.3 * mood[4]),
+        noise=noise(key_of(key, 1), size, 0.8 + 0.5 * mood[4]),
         grain=octave(key_of(key, 2), size, size * (0.15 + 0.25 * mood[5])),
         cells=cells(key_of(key, 6), size, size * (0.08 + 0.25 * mood[23])),
         light=direction(0.55 + 0.4 * mood[6]),
         relief=0.3 + 0.7 * mood[7],
-        pattern=0.6 + 0.6 * mood[8],
+        pattern=0.55 + 0.6 * mood[8],
         turn=mood[9],
         spread=1.0 if mood[10] < 0.5 else 0.08,
         kinds=(ellipses, boxes, (total - 0.4 * shares[3]) / total),
@@ -98,7 +97,7 @@ def _palette(key: int, mood: list[float]) -> list[Array]:
     warm, green, vivid = 0.7 * (mood[12] - 0.5), 0.6 * (mood[13] - 0.4), 0.2 + mood[14]
     colours = []
     for a, b, c, d in zip(draws[0::4], draws[1::4], draws[2::4], draws[3::4], strict=True):
-        light = level * _ratio(0.45 * (a + b - 1.0) + 0.45 * (2.0 * a - 1.0))
+        light = level * _ratio(0.3 * (a + b - 1.0) + 0.32 * (2.0 * a - 1.0) + (0.33 if a > 0.5 else -0.33))
         yellow = warm + vivid * (c - 0.5)
         leaf = green + 0.5 * vivid * (d - 0.5)
         colours.append(_colour(light, yellow, leaf))
@@ -125,8 +124,8 @@ def _background(scene: _Scene, mood: list[float]) -> Array:
     rise = (axis(scene.size) / scene.size - 0.2 - 0.6 * mood[15])[:, None]
     slope = 1.5 if mood[16] < 0.6 else 25.0
     mix = clip(rise * slope + (0.03 + 0.2 * mood[24]) * scene.noise + 0.5)
-    ground = scene.cells[::-1] if mood[25] < 0.5 else 0.6 * scene.noise.T
-    shade = np.maximum(1.0 + (0.25 + 0.5 * mood[26]) * ground, 0.1)
+    ground = scene.cells[::-1] if mood[25] < 0.3 else 0.6 * scene.noise.T
+    shade = np.maximum(1.0 + (0.05 + 0.5 * mood[26] * mood[26]) * ground, 0.1)
     canvas: Array = (first + (second - first) * mix) * shade
     return canvas
 
@@ -134,9 +133,9 @@ def _background(scene: _Scene, mood: list[float]) -> Array:
 def _shapes(key: int, size: int, mood: list[float]) -> list[list[float]]:
     """Uniform draws of each shape, the first three replaced by radius and centre in pixels."""
     small = 0.012 / (1.0 - 0.85 * mood[17])
-    large = 0.14 + 0.2 * mood[18] + 2.0 * small
+    large = 0.2 + 0.25 * mood[18] + 2.0 * small
     ratio = (small / large) * (small / large)
-    cover = 1.2 + 0.9 * mood[19]
+    cover = 1.6 + 1.2 * mood[19]
     count = min(220, int(cover * 0.09 / (small * small)) + 6)
     table = uniform(key_of(key, 4), count * _DRAWS).reshape(count, _DRAWS)
     # Inverse of the cumulative distribution of r^-3 between the two radii.
@@ -261,9 +260,9 @@ def _surface(scene: _Scene, shape: _Shape, window: tuple[slice, slice], x: Array
         return first
     noise = _patch(scene.noise, window, draws)
     if choice < 0.3:
-        return first * np.maximum(1.0 + (0.15 + 0.4 * draws[11]) * noise, 0.1)
+        return first * np.maximum(1.0 + (0.05 + 0.4 * draws[11] * draws[11]) * noise, 0.1)
     if choice < 0.55:
-        return first * (1.0 + (0.4 + 0.55 * draws[11]) * _patch(scene.cells, window, draws))
+        return first * (1.0 + (0.15 + 0.7 * draws[11] * draws[11]) * _patch(scene.cells, window, draws))
     second = first * _ratio(0.7 * draws[11] - 0.35)
     if draws[12] < 0.3:
         second = palette[int(draws[15] * len(palette))]
@@ -298,11 +297,11 @@ def _develop(canvas: Array, scene: _Scene, key: int, mood: list[float]) -> NDArr
     """Light the whole scene, compress highlights, encode, add sensor grain: uint8 [S, S, 3]."""
     size = scene.size
     x = axis(size) / size - 0.5
-    tilt = 0.9 * mood[21]
+    tilt = 1.2 * mood[21]
     canvas *= 1.0 + ramp(x, x, tilt * scene.light[0], tilt * scene.light[1])
     display = np.sqrt(canvas * 1.15 / (canvas + 1.0)) * 255.0
     grain = uniform(key_of(key, 5), size * size).reshape(size, size)
-    display += (3.0 + 8.0 * mood[22]) * (grain - 0.5) + 0.5
+    display += (1.0 + 5.0 * mood[22]) * (grain - 0.5) + 0.5
     # Truncation of non-negative numbers; with the half added above it rounds.
     pixels = np.minimum(np.maximum(display, 0.0), 255.0).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from onnxspace.preprocess import Preprocess, Resize, resize_matrix
+from onnxspace.probes import read_square
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
@@ -76,3 +79,27 @@ def test_pad_drops_what_lies_outside_the_image() -> None:
     outside = np.ones((16, 32))
     outside[:, 8:24] = 0
     assert np.abs(rows @ outside @ columns.T).max() == 0
+
+
+def test_photos_of_16_bits_and_of_other_modes_are_read_as_they_look(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(64, axis=0)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    Image.fromarray((ramp // 257).astype(np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray((ramp // 257).astype(np.uint8)).convert("CMYK").save(tmp_path / "print.tif")
+    first, second, third = (read_square(tmp_path / name, 64) for name in ("deep.png", "grey.png", "print.tif"))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(third.astype(int) - second).max() <= 2
+
+
+def test_the_upright_centre_of_a_photo_is_taken(tmp_path: Path) -> None:
+    """Wide, red at the left edge, marked as lying on its side: upright and cropped, no red is left."""
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, :20, 0] = 255
+    pixels[:10, :, 1] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate clockwise by a quarter to see it upright
+    Image.fromarray(pixels).save(tmp_path / "photo.png", exif=exif)
+    found = read_square(tmp_path / "photo.png", 40)
+    assert found[..., 0].max() == 0
+    assert found[:, 30:, 1].min() == 255
+    assert found[:, :29, 1].max() == 0

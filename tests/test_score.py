@@ -160,6 +160,26 @@ def test_target_ranks_for_one_model_only(run: Run) -> None:
     assert "a, b, c" in err
 
 
+def test_a_target_that_fails_leaves_the_matrix_of_the_others(run: Run, folder: Path) -> None:
+    (folder / "b.onnx").write_bytes(b"broken")
+    code, out, err = run("score", *MODELS, *SMALL, "--json", "--target", "b")
+    found = json.loads(out)
+    assert code == 2
+    assert "b.onnx" in err
+    assert np.array(found["affinity"]).shape == (2, 2)
+    assert found["rankings"] == {}
+
+
+def test_no_folder_is_left_where_no_model_could_be_compared(run: Run, folder: Path) -> None:
+    for name in MODELS:
+        (folder / name).write_bytes(b"broken")
+    code, out, err = run("score", *MODELS, *SMALL, "--output", "result")
+    assert code == 2
+    assert out == ""
+    assert len(err.splitlines()) == 3
+    assert not (folder / "result").exists()
+
+
 def test_encoders_for_all_and_for_one(run: Run) -> None:
     found = scored(run, "--encoder", "t3", "--encoder", "b=t1", "--encoder", "c=auto")
     assert [m["encoder"] for m in found["models"]] == ["t3", "t1", "t5"]

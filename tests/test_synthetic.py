@@ -15,11 +15,11 @@ from onnxspace import synthetic, texture
 from onnxspace.synthetic import render
 
 HASHES = {
-    (0, 0, 64): "d778fc2ed4d09d4ad0a644a82dc4e8ae44fef9866f11988927fe85c523dbba0f",
-    (0, 1, 64): "3557378c7d39206656cbb411806b3b68d15d6fdaaabab9dd6ed1e63d94f94a12",
-    (7, 3, 64): "849d6d9c55a9a032f1165c3bf4a68df14bdb40e62d9b59317fe89dd1d5dd3919",
-    (0, 0, 224): "8e0ea5809df058dee19b2935de25bb99f1d8f19ccce7f84ef24d416a0734a369",
-    (0, 5, 224): "1d85cfbddbf35d9fd4c5b59dff15162b1daaf1c3ff5814257ede48055c76b7f8",
+    (0, 0, 64): "dc7f8ef58b81bc1b99c4b71048db881e1c946d9125359bab105e34dca3cd7326",
+    (0, 1, 64): "6682fe512ce7009b4d34d620eebe838e081536d06b39f3d049b90068b090c20c",
+    (7, 3, 64): "c396c13ec0b500fb997eade3211a22481a730e727a5646eea502d21cdfb5970d",
+    (0, 0, 224): "003d5a893a08c9087c0a67c1c95ecb4c53df5566d42ed13f098c59256acbcbc8",
+    (0, 5, 224): "3510469bcc322cc065e7d61b9382c2555df28c1e099b694bb03db326a5e08bc0",
 }
 EXACT_NUMPY = {
     *("abs", "floor", "sqrt", "minimum", "maximum", "where"),
@@ -82,6 +82,7 @@ def test_seeds_and_indices_differ(images: NDArray[np.uint8]) -> None:
 
 
 def test_power_spectrum_falls_like_that_of_natural_images(luminance: NDArray[np.float64]) -> None:
+    """By this estimate sets of 64 photos give −2.4 (mixed subjects) and −2.7 (rooms), white noise 0."""
     size = luminance.shape[1]
     window = np.hanning(size)[:, None] * np.hanning(size)
     centred = luminance - luminance.mean(axis=(1, 2), keepdims=True)
@@ -91,13 +92,13 @@ def test_power_spectrum_falls_like_that_of_natural_images(luminance: NDArray[np.
     radial = np.bincount(radius, power.ravel()) / np.bincount(radius)
     band = np.arange(4, size // 4 + 1)
     slope = np.polyfit(np.log(band), np.log(radial[band]), 1)[0]
-    assert -2.4 < slope < -1.7
+    assert -2.8 < slope < -1.8
 
 
 def test_differences_are_heavy_tailed(luminance: NDArray[np.float64]) -> None:
     steps = np.diff(luminance, axis=2)
     kurtosis = (steps**4).mean(axis=(1, 2)) / (steps**2).mean(axis=(1, 2)) ** 2
-    assert 7 < np.median(kurtosis) < 20
+    assert 8 < np.median(kurtosis) < 40
     assert kurtosis.min() > 4
 
 
@@ -105,7 +106,7 @@ def test_brightness_and_contrast(luminance: NDArray[np.float64]) -> None:
     levels, contrasts = luminance.mean(axis=(1, 2)), luminance.std(axis=(1, 2))
     assert 0.3 < levels.mean() < 0.6
     assert np.ptp(levels) > 0.25
-    assert 0.12 < contrasts.mean() < 0.25
+    assert 0.15 < contrasts.mean() < 0.25
     assert contrasts.min() > 0.06
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
+from onnxspace.cli.text import one_line
 from onnxspace.errors import OnnxspaceError
 
-TROUBLE, INTERRUPTED, TERMINATED = 2, 130, 143
+TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
     "score": ("onnxspace.cli.score", "score", "Compare models by what they look at, and rank sources for each."),
@@ -55,39 +58,72 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line. Exit codes: 0 done, 1 a check differs, 2 trouble, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _prepare()
     try:
         code = cli.main(arguments, prog_name="onnxspace", standalone_mode=False)
-        sys.stdout.flush()
-    except click.Abort:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
         _leave("interrupted; nothing was kept.", INTERRUPTED)
-    except KeyboardInterrupt:
-        _leave("interrupted; nothing was kept.", INTERRUPTED)
+    except SystemExit as error:
+        sys.exit(_abandon(PIPE_CLOSED) if error.code == 1 else error.code)  # click's 1 here: the reader left, nothing else
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         sys.exit(TROUBLE)
     except OnnxspaceError as error:
         _leave(message(error), TROUBLE)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left: nothing more to say, not even at exit
-        sys.exit(TERMINATED - 2)
+        sys.exit(_abandon(PIPE_CLOSED))
     except OSError as error:
-        _leave(f"{error.filename or 'writing'}: {error.strerror or error}. Free some space or check the path.", TROUBLE)
+        what, why = error.filename or "The output", error.strerror or error
+        _leave(f"{what} can't be read or written ({why}). Free some space or check the path.", _abandon(TROUBLE))
     except MemoryError:
         _leave("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        _leave(f"{unexpected(error)}. Please report this with what `python -X dev -m onnxspace …` prints.", TROUBLE)
     sys.exit(code or 0)
+
+
+def _prepare() -> None:
+    """End in good order on SIGTERM and SIGHUP, and print any character whatever the terminal's encoding."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+            signal.signal(number, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _abandon(code: int) -> int:
+    """Drop what standard output does not take, lest it is tried again at exit; gives the exit code back."""
+    try:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
 
 
 def message(error: BaseException) -> str:
     """An error as one line for people."""
-    text = error.args[-1] if isinstance(error, OSError) and error.args else error
-    return " ".join(str(text).split())
+    return one_line(str(error.args[-1] if isinstance(error, OSError) and error.args else error))
+
+
+def unexpected(error: Exception) -> str:
+    """An error that nobody foresaw, in words."""
+    return f"failed unexpectedly ({type(error).__name__}: {message(error)[:300].rstrip('.')})"
 
 
 def _leave(text: str, code: int) -> NoReturn:
-    click.echo(f"onnxspace: {text}", err=True)
+    with suppress(OSError):
+        click.echo(f"onnxspace: {one_line(text)}", err=True)
     sys.exit(code)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    sys.exit(TERMINATED)  # unwinds, so that unfinished folders are removed
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up is not to be interrupted
+    sys.exit(128 + number)  # unwinds, so that unfinished folders are removed

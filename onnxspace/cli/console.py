@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from onnxspace.cli.text import one_line
+
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
@@ -21,7 +23,7 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading", total=None)
-        yield lambda what, done, total: bar.update(task, description=what[:40], completed=done, total=total)
+        yield lambda what, done, total: bar.update(task, description=one_line(what)[:40], completed=done, total=total)
 
 
 @contextmanager

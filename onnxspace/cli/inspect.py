@@ -25,13 +25,26 @@ def inspect(model: str, encoder: str | None, config: str | None, as_json: bool) 
     The encoder that is taken is marked with an arrow.
     """
     from onnxspace.cli.console import silence_libraries
-    from onnxspace.config import find_config
-    from onnxspace.description import describe
-    from onnxspace.model import open_model
 
     with silence_libraries():
-        found = describe(open_model(model, encoder, find_config(config).options(Path(model))))
-    click.echo(json.dumps(found.to_dict(), ensure_ascii=False) if as_json else "\n".join(_lines(found)))
+        found = _described(model, encoder, config)
+    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(_lines(found)))
+
+
+def _described(model: str, encoder: str | None, config: str | None) -> Description:
+    from onnxspace.cli import unexpected
+    from onnxspace.config import find_config
+    from onnxspace.description import describe
+    from onnxspace.errors import ModelError, OnnxspaceError
+    from onnxspace.model import open_model
+
+    options = find_config(config).options(Path(model))
+    try:
+        return describe(open_model(model, encoder, options))
+    except OnnxspaceError:
+        raise
+    except Exception as error:  # a library stumbled over a damaged file
+        raise ModelError(f"{model} {unexpected(error)}. Export it again.") from error
 
 
 def _lines(found: Description) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ def score(
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
     _check_output(options["output"])
+    target = None if target is None else _target_name(target, models, options["config"])
     from onnxspace.cli.console import progress_bar, silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
@@ -51,6 +51,15 @@ def score(
         result = run(models, _probes(probe, images, seed), progress=bar, **options)
     _report(result, target, as_json=as_json, quiet=quiet)
     return 2 if result.failed else 0
+
+
+def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
+    """The target's name, refused before any work is done where no model is called so."""
+    from onnxspace.config import find_config
+    from onnxspace.naming import model_names, target_name
+
+    paths = [Path(model) for model in models]
+    return target_name(target, paths, model_names(paths, find_config(config)))
 
 
 def _check_output(output: str | None) -> None:
@@ -77,16 +86,8 @@ def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> N
     if not quiet:
         for line in (*text.assumptions(result), *text.warnings(result)):
             click.echo(line, err=True)
-    wanted = _known_target(result, target)
+    ranked = [name for name in result.names if target in (None, name)]
     if as_json:
-        json.dump(result.to_dict(wanted), sys.stdout, ensure_ascii=False, allow_nan=False)
-        click.echo()
+        click.echo(json.dumps(result.to_dict(ranked), allow_nan=False))
     elif result.models:
-        click.echo("\n".join(text.matrix(result)) + "\n\n" + "\n".join(text.rankings(result, wanted)))
-
-
-def _known_target(result: Any, target: str | None) -> str | None:
-    """The target's name; for one that failed nothing is left to rank, and its own error has been printed."""
-    if target is None or not result.models:
-        return None
-    return str(result.rank(target).target)
+        click.echo("\n".join(text.matrix(result)) + "\n\n" + "\n".join(text.rankings(result, ranked)))

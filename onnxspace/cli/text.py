@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from onnxspace.affinity import Affinity
+if TYPE_CHECKING:
+    from onnxspace.affinity import Affinity
 
 
 def one_line(message: str) -> str:
@@ -26,10 +28,10 @@ def matrix(result: Affinity) -> Iterator[str]:
         yield f"{row:>{digits}}  {name:<{wide}} " + " ".join(f"{value:6.3f}" for value in values)
 
 
-def rankings(result: Affinity, target: str | None) -> Iterator[str]:
-    """For every target, or the one that was asked for, its sources in order."""
+def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
+    """For every target its sources in order."""
     wide = max(len(one_line(name)) for name in result.names)
-    for name in result.names if target is None else [target]:
+    for name in targets:
         yield f"Sources for {one_line(name)}, best first"
         for place, (source, affinity) in enumerate(result.rank(name).sources, 1):
             yield f"  {place:>3}. {one_line(source):<{wide}} {affinity:6.3f}"

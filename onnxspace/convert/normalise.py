@@ -14,12 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnxspace.graph import Graph
-from onnxspace.shapes import Shape, infer, with_input_shape
+from onnxspace import runtime
+from onnxspace.graph import Graph, reads
+from onnxspace.shapes import Shape, elements, infer, with_input_shape
 
 _T = onnx.TensorProto
 _WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
 _POOLS = {"MaxPool", "AveragePool", "LpPool"}
+_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks
 
 
@@ -29,7 +31,7 @@ def normalise(part: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
     model = with_input_shape(part, name, shape)
     _standard_domain(model)
     _widen(model)
-    _dequantise_weights(model)
+    _evaluate_constants(model, shape)
     model = _folded(model)
     _trim_unused_outputs(model)
     shapes = {tensor: known for tensor, (known, _) in infer(model, name, shape).items()}
@@ -66,22 +68,29 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
-def _dequantise_weights(model: onnx.ModelProto) -> None:
-    """Stored integers behind a DequantizeLinear become float32 weights, as the layers above expect them."""
+def _evaluate_constants(model: onnx.ModelProto, shape: Shape) -> None:
+    """Everything computed from stored values alone becomes a stored value: dequantised weights, expanded biases.
+
+    Only where its size is known beforehand and bounded: a small file may ask for a tensor of any size.
+    """
     graph = Graph(model)
-    for node in graph.nodes:
-        parts = [graph.constant(name) if name else None for name in node.input]
-        if node.op_type != "DequantizeLinear" or parts[0] is None or parts[1] is None or "block_size" in _attributes(node):
-            continue
-        axis = _attributes(node)["axis"].i if "axis" in _attributes(node) else 1
-        zero = parts[2] if len(parts) > 2 and parts[2] is not None else np.zeros(1)
-        shape = [1] * parts[0].ndim
-        if parts[1].size > 1:
-            shape[axis] = -1
-        shift, factor = (np.asarray(part, np.float32).reshape(shape) for part in (zero, parts[1]))
-        values = ((parts[0].astype(np.float32) - shift) * factor).astype(np.float32)
-        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        model.graph.node.remove(node)
+    constant = [node for node in graph.nodes if graph.constants.issuperset(node.output) and node.op_type not in _RANDOM]
+    made = {name for node in constant for name in node.output if name}
+    used = {name for node in graph.nodes if node not in constant for name in reads(node)} & made
+    known = infer(model, model.graph.input[0].name, shape)
+    small = [name for name in sorted(used) if name in known and (elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
+    if not small:
+        return
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = "constants"
+    part.graph.node.extend(constant)
+    part.graph.initializer.extend(model.graph.initializer)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
+    values = runtime.run(part, {})
+    for node in constant:
+        if used.intersection(node.output) and used.intersection(node.output).issubset(small):
+            model.graph.node.remove(node)
+    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in zip(small, values, strict=True))
 
 
 @contextmanager
@@ -99,13 +108,24 @@ def _silent(*names: str) -> Iterator[None]:
 
 
 def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants folded (weights behind Constant and Identity nodes, shape subgraphs), dead nodes dropped."""
-    import onnxscript.optimizer as optimizer
+    """Constants folded (weights behind Constant and Identity nodes, shape subgraphs), dead nodes dropped.
+
+    Nothing is fused: merging a batch normalisation into its convolution moves values by a rounding, and a ReLU near zero
+    then answers otherwise than in the framework that made the file.
+    """
+    import onnx_ir
+    from onnx_ir.passes import Sequential, common
+    from onnxscript.optimizer import fold_constants
 
     with _silent("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
-        folded = optimizer.optimize(model, output_size_limit=_FOLD_LIMIT, input_size_limit=_FOLD_LIMIT)
-    assert isinstance(folded, onnx.ModelProto)
-    return folded
+        graph = onnx_ir.from_proto(model)
+        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+        tidy = Sequential(
+            common.IdentityEliminationPass(),
+            common.RemoveUnusedNodesPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        )
+        return onnx_ir.to_proto(tidy(graph).model)
 
 
 def _trim_unused_outputs(model: onnx.ModelProto) -> None:

@@ -48,6 +48,13 @@ class GlobalMaxPool(nn.Module):
         return torch.amax(x, dim=tuple(range(2, x.dim())), keepdim=True)
 
 
+class CastLike(nn.Module):
+    """The first argument in the element type of the second."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.to(like.dtype)
+
+
 def _constant(name: str, graph: Any) -> list[int]:
     from onnx2torch.utils.common import get_const_value
 
@@ -73,19 +80,24 @@ def split(node: Any, graph: Any) -> Any:
     return _result(node, Split(len(node.output_values), node.attributes.get("axis", 0), sizes), 1)
 
 
-def gelu(node: Any, graph: Any) -> Any:
+def gelu(node: Any, _graph: Any) -> Any:
     """Gelu in either form."""
     return _result(node, nn.GELU(approximate=node.attributes.get("approximate", "none")), 1)
 
 
-def mish(node: Any, graph: Any) -> Any:
+def mish(node: Any, _graph: Any) -> Any:
     """Mish."""
     return _result(node, nn.Mish(), 1)
 
 
-def global_max_pool(node: Any, graph: Any) -> Any:
+def global_max_pool(node: Any, _graph: Any) -> Any:
     """GlobalMaxPool."""
     return _result(node, GlobalMaxPool(), 1)
+
+
+def cast_like(node: Any, _graph: Any) -> Any:
+    """CastLike."""
+    return _result(node, CastLike(), 2)
 
 
 def _result(node: Any, module: nn.Module, inputs: int) -> Any:
@@ -106,4 +118,5 @@ CONVERTERS = {
     ("Mish", 22): mish,
     ("GlobalMaxPool", 1): global_max_pool,
     ("GlobalMaxPool", 22): global_max_pool,
+    **{("CastLike", version): cast_like for version in (15, 19, 21, 23, 24, 25)},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,20 @@ def reference(part: onnx.ModelProto, images: NDArray[np.float32], path: str, *, 
     try:
         outputs = runtime.run_each(part, images, optimise=optimise)
     except Exception as error:  # ONNX Runtime has a family of errors of its own, without a common base
-        reason = str(error).splitlines()[0][:300]
-        raise ModelError(f"{path} can't be run by ONNX Runtime: {reason}. Export it again.") from error
+        raise ModelError(f"{path} can't be run by ONNX Runtime: {_plain(error)}. Export it again.") from error
     if not all(np.isfinite(output).all() for output in outputs):
-        raise AttributionError(f"{path} computes NaN or infinity at its encoder on a probe image. Check its preprocessing.")
+        raise AttributionError(
+            f"{path} computes NaN or infinity at its encoder on a probe image. Check its weights and its preprocessing."
+        )
     return outputs
+
+
+def _plain(error: Exception) -> str:
+    """ONNX Runtime's message without its codes, source lines and C++ signatures."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
+    text = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z\[])", "", text)
+    return text[:300].rstrip(". ")
 
 
 def outputs_of(graph: torch.fx.GraphModule, images: torch.Tensor) -> tuple[torch.Tensor, ...]:

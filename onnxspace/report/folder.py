@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,33 @@ from onnxspace.affinity import SCHEMA, Affinity
 from onnxspace.errors import OutputError
 
 SUMMARY = "score.json"
+_CONTENT = {SUMMARY, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
 
 
 @contextmanager
 def result_folder(target: Path) -> Iterator[Path]:
-    """A fresh folder that takes the name `target` when the block ends well, and vanishes otherwise.
+    """A fresh folder that takes the name `target` when the block ends well with results in it, and vanishes otherwise.
 
     An earlier result of the same kind is replaced; anything else that lies there is refused before any work is done.
     """
     refuse_strangers(target)
     place = Path(os.path.realpath(target))
+    missing = [folder for folder in place.parents if not folder.exists()]
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         yield partial
-        _swap(partial, place)
+        if (partial / SUMMARY).exists():
+            _swap(partial, place)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(error.errno, _sentence(target, error)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # those that hold a result stay
+            for folder in missing:
+                folder.rmdir()
 
 
 def _sentence(target: Path, error: OSError) -> str:
@@ -44,6 +50,8 @@ def _sentence(target: Path, error: OSError) -> str:
 
 def refuse_strangers(target: Path) -> None:
     """Raise OutputError where `target` holds anything but an earlier result or nothing."""
+    if os.path.ismount(target):
+        raise OutputError(f"{target} is a mount point, which can't be replaced. Name a folder inside it as --output.")
     try:
         if target.is_dir() and (_is_result(target) or not any(target.iterdir())):
             return
@@ -53,14 +61,16 @@ def refuse_strangers(target: Path) -> None:
         raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
     if taken:
         raise OutputError(
-            f"{target} exists and is not a result of onnxspace score, so it is left alone. Name another --output, or remove it."
+            f"{target} is there already and is, or holds, something else than a result of onnxspace score. "
+            "Name another --output, or remove it."
         )
 
 
 def _is_result(target: Path) -> bool:
     try:
-        return str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) == SCHEMA
-    except (OSError, ValueError, KeyError, TypeError):
+        written = str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) == SCHEMA
+        return written and _CONTENT.issuperset(file.name for file in target.iterdir())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

@@ -35,7 +35,9 @@ def _dress_tree(axes: Any, result: Affinity) -> None:
     for edge in ("top", "right", "bottom"):
         axes.spines[edge].set_visible(False)
     axes.set_ylabel("1 − affinity")
-    axes.set_title(f"{result.method} on {result.probe['images']} images ({result.probe['name']})", fontsize=10)
+    axes.set_title(
+        f"{result.method} on {result.probe['images']} images ({result.probe['name']})", fontsize=10, parse_math=False
+    )
 
 
 def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) -> None:
