@@ -82,3 +82,22 @@ def test_links_lead_to_files() -> None:
     assert len(targets) >= 3
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+def test_the_sample_is_what_the_program_prints(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same words; numbers within a hundredth, since another processor rounds otherwise."""
+    from onnxspace.cli import main
+
+    monkeypatch.chdir(ROOT)
+    sample = blocks("text")[0].split("\n")
+    names = re.findall(r"score models/\{([a-z,-]+)\}\.onnx", README)[0].split(",")
+    with pytest.raises(SystemExit) as stopped:
+        main(["score", *(f"models/{name}.onnx" for name in names), "--quiet"])
+    assert not stopped.value.code
+    number = re.compile(r"-?\d\.\d{3}")
+    for said, printed in zip(sample, capsys.readouterr().out.split("\n"), strict=False):
+        if "." not in said[:6]:  # ranks of equals may change places
+            assert number.sub("", said).split() == number.sub("", printed).split()
+            np.testing.assert_allclose(
+                [float(n) for n in number.findall(printed)], [float(n) for n in number.findall(said)], atol=0.01
+            )

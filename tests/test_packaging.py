@@ -1,0 +1,43 @@
+"""pyproject.toml declares what the code imports, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+#: Import name → distribution, where the two differ.
+DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "onnx_ir": "onnx-ir", "onnxruntime": "onnxruntime-gpu"}
+
+
+def imported() -> set[str]:
+    found = set()
+    for path in (ROOT / "onnxspace").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"onnxspace"}
+
+
+def test_dependencies_are_the_imports() -> None:
+    declared = {
+        re.split(r"[<>=;\s\[]", line)[0]
+        for line in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    }
+    needed = {DISTRIBUTIONS.get(name, name) for name in imported() - {"torchvision"}}
+    assert needed | {"onnxruntime"} == declared
+
+
+def test_no_machine_is_named_in_the_tree() -> None:
+    """Paths of a machine or hosts of a package index have no place in what is shipped, model files included."""
+    pattern = re.compile(rb"/(?:home|root|Users|tmp|work|opt)/[A-Za-z]|\.pyenv|localhost:\d|pypi\.org|site-packages/")
+    for folder in ("onnxspace", "models", "benchmarks", "converters"):
+        for path in (ROOT / folder).rglob("*"):
+            hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts[:-1])
+            if path.is_file() and not hidden:
+                assert not pattern.search(path.read_bytes()), path
