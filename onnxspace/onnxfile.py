@@ -12,6 +12,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -217,12 +218,16 @@ def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
 def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
-    if _size_inlined(model) > MAX_NODES:
-        raise ModelError(
-            f"{path}: its model-local functions unfold to more than {MAX_NODES} nodes. Export it without functions."
-        )
     try:
+        if _size_inlined(model) > MAX_NODES:
+            raise ModelError(
+                f"{path}: its model-local functions unfold to more than {MAX_NODES} nodes. Export it without functions."
+            )
         return onnx.inliner.inline_local_functions(model)
+    except ModelError:
+        raise
+    except CycleError as error:
+        raise ModelError(f"{path}: its model-local functions call themselves. Export it without functions.") from error
     except Exception as error:  # the inliner raises bare RuntimeError and protobuf errors
         raise ModelError(
             f"{path}: its model-local functions can't be inlined ({str(error).rstrip('.')}). Export it without functions."
@@ -230,13 +235,12 @@ def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _size_inlined(model: onnx.ModelProto) -> int:
-    """Nodes after inlining, counted without doing it: functions that call each other twice double with each level."""
+    """Nodes after inlining, counted without doing it: functions that call each other twice double with each level.
+
+    Raises CycleError for functions that call themselves, on which some releases of the inliner crash.
+    """
     calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in all_nodes(f)) for f in model.functions}
     size: dict[tuple[str, str], int] = {}
-    for _ in calls:
-        before = dict(size)
-        for name, called in calls.items():
-            size[name] = min(MAX_NODES + 1, sum(count * size.get(callee, 1) for callee, count in called.items()))
-        if size == before:
-            break
+    for name in TopologicalSorter({name: calls.keys() & called.keys() for name, called in calls.items()}).static_order():
+        size[name] = min(MAX_NODES + 1, sum(count * size.get(callee, 1) for callee, count in calls[name].items()))
     return sum(size.get((node.domain, node.op_type), 1) for node in all_nodes(model.graph))
