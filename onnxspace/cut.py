@@ -52,7 +52,7 @@ class Trunk:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph: Graph = model.graph
-        self.shapes = infer(model.proto, model.image.name, model.input_shape)
+        self.shapes = infer(model.proto, {model.image.name: model.input_shape})
         self.work = multiply_adds(self.graph, self.shapes)
         below_image = self.graph.depends_on(model.image.name)
         self.nodes = sorted(below_image & self.graph.leading_to(self.graph.outputs))
@@ -275,7 +275,7 @@ def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], enco
 
 def _type_outputs(part: onnx.ModelProto, model: Model) -> None:
     """Give the new outputs the types and shapes that inference finds, with the batch as open as the model's."""
-    known = infer(part, model.image.name, (model.image.batch, *model.input_shape[1:]))
+    known = infer(part, {model.image.name: (model.image.batch, *model.input_shape[1:])})
     for value in part.graph.output:
         if value.name in known:
             shape, elem_type = known[value.name]

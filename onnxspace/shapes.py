@@ -12,14 +12,14 @@ from onnxspace.graph import PARAMETRIC, Graph
 Shape = tuple[int | None, ...]
 
 
-def with_input_shape(proto: onnx.ModelProto, name: str, shape: Shape) -> onnx.ModelProto:
-    """A copy whose input `name` has `shape` (None: open) and whose other recorded shapes, perhaps stale, are gone."""
+def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """A copy whose inputs have `shapes` (None: open) and whose other recorded shapes, perhaps stale, are gone."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.value_info[:]
     for value in copy.graph.input:
-        if value.name == name:
-            _set_shape(value, shape)
+        if value.name in shapes:
+            _set_shape(value, shapes[value.name])
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
     return copy
@@ -35,9 +35,9 @@ def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
             dim.dim_value = size
 
 
-def infer(proto: onnx.ModelProto, name: str, shape: Shape) -> dict[str, tuple[Shape, int]]:
-    """Shape and element type of every tensor that ONNX's inference can tell, when input `name` has `shape`."""
-    fixed = with_input_shape(proto, name, shape)
+def infer(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, int]]:
+    """Shape and element type of every tensor that ONNX's inference can tell, when the inputs have `shapes`."""
+    fixed = with_input_shapes(proto, shapes)
     try:
         inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
     except Exception:  # bare RuntimeErrors on odd graphs: then only what the file itself says is known

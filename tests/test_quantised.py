@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 import onnxspace as ox
 from onnxspace import runtime
-from onnxspace.convert.quantised import Dequantize, Quantize
+from onnxspace.convert.operators.quantised import Dequantize, Quantize
 from tests.networks import Net, save, worst_cosine
 from tests.test_attribution import probes
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import onnx
 import onnx.defs
 import torch
 
-from onnxspace.convert import operators, quantised
 from onnxspace.convert.aliases import ALIASES
-from onnxspace.errors import ConversionError, UnsupportedOperatorError
+from onnxspace.errors import UnsupportedOperatorError
 from onnxspace.graph import all_nodes, domain_of, label
 
 _RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime checks these names itself
@@ -57,46 +56,44 @@ def _extend(registry: Any) -> None:
         for missing, served_by in versions.items():
             key = registry.OperationDescription("", operator, missing)
             known.setdefault(key, known[registry.OperationDescription("", operator, served_by)])
-    for (operator, version), converter in {**operators.CONVERTERS, **quantised.CONVERTERS}.items():
-        known.setdefault(registry.OperationDescription("", operator, version), converter)
 
 
-def unknown_operator(model: onnx.ModelProto) -> str | None:
-    """Names the first node whose operator no released ONNX standard or ONNX Runtime knows; None where there is none."""
+class Legacy:
+    """onnx2torch's converters for the nodes of one model."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+
+    @cached_property
+    def _graph(self) -> Any:
+        _library()
+        from onnx2torch.onnx_graph import OnnxGraph
+
+        try:
+            return OnnxGraph(onnx.shape_inference.infer_shapes(self.model).graph)
+        except Exception:  # bare RuntimeErrors on odd graphs: converters that need shapes then refuse
+            return OnnxGraph(self.model.graph)
+
+    def convert(self, node: onnx.NodeProto, version: int) -> tuple[torch.nn.Module, tuple[str, ...]]:
+        """A module and the tensors it is called with. Raises NotImplementedError, or what the converter stumbles over."""
+        registry = _library()
+        from onnx2torch.onnx_node import OnnxNode
+
+        key = registry.OperationDescription(domain_of(node), node.op_type, version)
+        found = registry._CONVERTER_REGISTRY.get(key)
+        if found is None:
+            raise NotImplementedError("no converter")
+        module, mapping = found(OnnxNode(node, unique_name=node.name or node.op_type), self._graph)
+        return module, tuple(mapping.inputs)
+
+
+def refuse_unknown(model: onnx.ModelProto, path: str) -> None:
+    """Raise UnsupportedOperatorError for the first node whose operator neither the standard nor ONNX Runtime knows."""
     for node in all_nodes(model.graph):
         domain = domain_of(node)
         if domain not in _RUNTIME_DOMAINS and not onnx.defs.has(node.op_type, domain):
             named = f"domain {domain!r}" if domain else "of the standard domain"
-            return f"operator {label(node)} is unknown ({named}), and operator libraries are not loaded"
-    return None
-
-
-def unsupported(model: onnx.ModelProto) -> str | None:
-    """Why the first node without a converter has none, in words; None where all have one."""
-    registry = _library()
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    for node in model.graph.node:
-        version = versions.get(node.domain, 0)
-        try:
-            registry.get_converter(node.op_type, version, node.domain)
-        except NotImplementedError:
-            return f"operator {label(node)} of opset {version} has no differentiable counterpart yet"
-    return None
-
-
-def convert(model: onnx.ModelProto, path: str) -> torch.fx.GraphModule:
-    """The graph as Torch modules in evaluation mode with frozen parameters. Raises UnsupportedOperatorError."""
-    _library()
-    import onnx2torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            graph: torch.fx.GraphModule = onnx2torch.convert(model)
-    except NotImplementedError as error:
-        raise UnsupportedOperatorError(f"{path} can't be converted: {error}. Name an --encoder below it.") from error
-    except Exception as error:  # onnx2torch fails with whatever its code stumbles over
-        raise ConversionError(
-            f"{path} can't be converted ({type(error).__name__}: {error}). Name another --encoder."
-        ) from error
-    return graph.eval().requires_grad_(False)
+            raise UnsupportedOperatorError(
+                f"{path}: operator {label(node)} is unknown ({named}), and operator libraries are not loaded. "
+                "Name an --encoder below it, or export the model without it."
+            )

@@ -6,7 +6,7 @@ Every step is checked afterwards as a whole: the converted graph is compared wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from onnxspace import runtime
 from onnxspace.graph import Graph, reads
-from onnxspace.shapes import Shape, elements, infer, with_input_shape
+from onnxspace.shapes import Shape, elements, infer, with_input_shapes
 
 _T = onnx.TensorProto
 _WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
@@ -25,20 +25,23 @@ _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLi
 _FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks
 
 
-def normalise(part: onnx.ModelProto, shape: tuple[int, ...]) -> onnx.ModelProto:
-    """Fold, widen to float32 and make batchable the graph `part`, whose only input takes one image of `shape`."""
-    name = part.graph.input[0].name
-    model = with_input_shape(part, name, shape)
+def normalise(part: onnx.ModelProto, shapes: Mapping[str, Shape], *, batched: str | None = None) -> onnx.ModelProto:
+    """Fold and widen to float32 the graph `part` for inputs of `shapes`.
+
+    With `batched`, the name of an input of one image, the result takes any number of them.
+    """
+    model = with_input_shapes(part, shapes)
     _standard_domain(model)
     _widen(model)
-    _evaluate_constants(model, shape)
+    _evaluate_constants(model, shapes)
     model = _folded(model)
     _trim_unused_outputs(model)
-    shapes = {tensor: known for tensor, (known, _) in infer(model, name, shape).items()}
-    _explicit_padding(model, shapes)
-    _open_batch(model, shapes)
-    _name_by_operator(model)
-    return with_input_shape(model, name, (None, *shape[1:]))
+    known = {tensor: shape for tensor, (shape, _) in infer(model, shapes).items()}
+    _explicit_padding(model, known)
+    if batched is None:
+        return model
+    _open_batch(model, known)
+    return with_input_shapes(model, {batched: (None, *shapes[batched][1:])})
 
 
 def _standard_domain(model: onnx.ModelProto) -> None:
@@ -68,7 +71,7 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
-def _evaluate_constants(model: onnx.ModelProto, shape: Shape) -> None:
+def _evaluate_constants(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
     """Everything computed from stored values alone becomes a stored value: dequantised weights, expanded biases.
 
     Only where its size is known beforehand and bounded: a small file may ask for a tensor of any size.
@@ -77,7 +80,7 @@ def _evaluate_constants(model: onnx.ModelProto, shape: Shape) -> None:
     constant = [node for node in graph.nodes if graph.constants.issuperset(node.output) and node.op_type not in _RANDOM]
     made = {name for node in constant for name in node.output if name}
     used = {name for node in graph.nodes if node not in constant for name in reads(node)} & made
-    known = infer(model, model.graph.input[0].name, shape)
+    known = infer(model, shapes)
     small = [name for name in sorted(used) if name in known and (elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
     if not small:
         return
@@ -86,7 +89,7 @@ def _evaluate_constants(model: onnx.ModelProto, shape: Shape) -> None:
     part.graph.node.extend(constant)
     part.graph.initializer.extend(model.graph.initializer)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
-    values = runtime.run(part, {})
+    values = runtime.evaluate(part, {})
     for node in constant:
         if used.intersection(node.output) and used.intersection(node.output).issubset(small):
             model.graph.node.remove(node)
@@ -192,9 +195,3 @@ def _drop_allowzero(node: onnx.NodeProto, target: NDArray[np.generic]) -> None:
     flag = _attributes(node).get("allowzero")
     if flag is not None and (flag.i == 0 or not (target == 0).any()):
         node.attribute.remove(flag)
-
-
-def _name_by_operator(model: onnx.ModelProto) -> None:
-    """Names such as `Relu_12`: unique, valid as Torch module names, and they tell the rules which operator it was."""
-    for index, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type}_{index}"

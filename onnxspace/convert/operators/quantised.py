@@ -6,10 +6,10 @@ as the clipping that it is: exporters express ReLU by it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+
+from onnxspace.convert.node import Made, Node, converter
 
 _RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767), torch.uint16: (0, 65535)}
 
@@ -51,26 +51,23 @@ class Dequantize(nn.Module):
         return (x.to(factor.dtype) - shift) * factor
 
 
-def quantize(node: Any, _graph: Any) -> Any:
+_VERSIONS = (10, 13, 19, 21, 23, 24, 25)
+
+
+@converter("QuantizeLinear", *_VERSIONS)
+def quantize(node: Node) -> Made:
     """QuantizeLinear, per tensor or per axis."""
-    return _result(node, Quantize(node.attributes.get("axis", 1)))
+    _refuse_blocks(node)
+    return Quantize(node.get("axis", 1))
 
 
-def dequantize(node: Any, _graph: Any) -> Any:
+@converter("DequantizeLinear", *_VERSIONS)
+def dequantize(node: Node) -> Made:
     """DequantizeLinear, per tensor or per axis."""
-    return _result(node, Dequantize(node.attributes.get("axis", 1)))
+    _refuse_blocks(node)
+    return Dequantize(node.get("axis", 1))
 
 
-def _result(node: Any, module: nn.Module) -> Any:
-    from onnx2torch.utils.common import OperationConverterResult, onnx_mapping_from_node
-
-    if any(node.attributes.get(name) for name in ("block_size", "output_dtype")):
+def _refuse_blocks(node: Node) -> None:
+    if any(node.get(name) for name in ("block_size", "output_dtype")):
         raise NotImplementedError("blocked quantisation")
-    return OperationConverterResult(torch_module=module, onnx_mapping=onnx_mapping_from_node(node))
-
-
-#: (operator, version) → converter
-CONVERTERS = {
-    **{("QuantizeLinear", version): quantize for version in (10, 13, 19, 21, 23, 24, 25)},
-    **{("DequantizeLinear", version): dequantize for version in (10, 13, 19, 21, 23, 24, 25)},
-}

@@ -1,0 +1,156 @@
+"""The graph builder: one `torch.fx` module per ONNX node, by our converters first and onnx2torch's second."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import fx, nn
+
+from onnxspace.convert import bridge
+from onnxspace.convert.node import CONVERTERS, Node, schema_version
+from onnxspace.errors import ConversionError, UnsupportedOperatorError
+from onnxspace.graph import Graph, domain_of, label
+
+
+def pick(made: Any, index: int) -> Any:
+    """One output of a node; a module that returns a bare tensor has made the first."""
+    if isinstance(made, (tuple, list)):
+        return made[index]
+    if index:
+        raise NotImplementedError(f"output {index} is not computed")
+    return made
+
+
+class Weights(nn.Module):
+    """Holds the stored values that nodes take as inputs."""
+
+
+class Builder:
+    """Builds one `GraphModule` from a normalised model."""
+
+    def __init__(self, model: onnx.ModelProto, path: str) -> None:
+        self.model, self.path = model, path
+        self.graph = Graph(model)
+        self.opsets = {domain_of_entry(entry): entry.version for entry in model.opset_import}
+        self.root = nn.Module()
+        self.root.add_module("weights", Weights())
+        self.fx = fx.Graph()
+        self.made: dict[str, fx.Node] = {}
+        self.legacy = bridge.Legacy(model)
+
+    def build(self) -> fx.GraphModule:
+        for index, value in enumerate(self.graph.inputs):
+            self.made[value.name] = self.fx.placeholder(f"input_{index}")
+        for index, node in enumerate(self.graph.nodes):
+            self._add(index, node)
+        outputs = [self._value(name) for name in self.graph.outputs]
+        self.fx.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+        self.fx.lint()
+        return fx.GraphModule(self.root, self.fx).eval().requires_grad_(False)
+
+    def _add(self, index: int, node: onnx.NodeProto) -> None:
+        module, names = self._convert(node)
+        name = f"{node.op_type}_{index}"
+        self.root.add_module(name, module)
+        args, kwargs = self._arguments(module, names)
+        call = self.fx.call_module(name, args, kwargs)
+        if len(node.output) == 1:
+            self.made[node.output[0]] = call
+            return
+        for position, output in enumerate(node.output):
+            if output:
+                self.made[output] = self.fx.call_function(pick, (call, position))
+
+    def _convert(self, node: onnx.NodeProto) -> tuple[nn.Module, tuple[str, ...]]:
+        """The module for a node, and the names of the tensors it is called with."""
+        domain = domain_of(node)
+        version = schema_version(node.op_type, domain, self.opsets.get(domain, 0))
+        own = CONVERTERS.get((domain, node.op_type, version))
+        try:
+            if own is None:
+                return self.legacy.convert(node, version)
+            return own(Node(node, version, attributes(node), self.graph.constant)), tuple(node.input)
+        except (NotImplementedError, KeyError) as error:
+            raise UnsupportedOperatorError(self._refusal(node, version, error)) from error
+        except Exception as error:  # a converter stumbles over something it did not expect
+            raise ConversionError(self._refusal(node, version, error)) from error
+
+    def _refusal(self, node: onnx.NodeProto, version: int, error: Exception) -> str:
+        reason = str(error).strip("'\"") if isinstance(error, NotImplementedError) else f"{type(error).__name__}: {error}"
+        return (
+            f"{self.path}: operator {label(node)} of version {version} has no differentiable counterpart "
+            f"({reason.splitlines()[0] if reason else 'no converter'}). Name an --encoder below it."
+        )
+
+    def _arguments(self, module: nn.Module, names: tuple[str, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs by position; behind one that is left out, by name, so that the module's own default holds."""
+        kept = list(names)
+        while kept and not kept[-1]:
+            kept.pop()
+        values = [self._value(name) if name else None for name in kept]
+        if None not in values:
+            return tuple(values), {}
+        parameters = list(inspect.signature(module.forward).parameters.values())
+        if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+            return tuple(values), {}
+        first = values.index(None)
+        named = zip(parameters[first:], values[first:], strict=False)
+        return tuple(values[:first]), {p.name: v for p, v in named if v is not None}
+
+    def _value(self, name: str) -> fx.Node:
+        """The graph's node for a tensor; a stored value becomes an attribute when it is first used."""
+        if name not in self.made:
+            value = self.graph.constant(name)
+            if value is None:
+                raise ConversionError(f"{self.path}: tensor {name!r} is used before it is made. Export the model again.")
+            target = f"w{len(self.made)}"
+            weights = self.root.get_submodule("weights")
+            weights.register_buffer(target, to_tensor(value))
+            self.made[name] = self.fx.get_attr(f"weights.{target}")
+        return self.made[name]
+
+
+def domain_of_entry(entry: onnx.OperatorSetIdProto) -> str:
+    """The domain of an opset import, with both spellings of the standard one made equal."""
+    return "" if entry.domain == "ai.onnx" else entry.domain
+
+
+def to_tensor(value: NDArray[Any]) -> torch.Tensor:
+    """A stored value as a tensor of its own type. Raises NotImplementedError for types that Torch lacks."""
+    if value.dtype.kind in "OUS":
+        raise NotImplementedError("strings")
+    try:
+        return torch.from_numpy(np.array(value))
+    except TypeError:
+        return torch.from_numpy(np.asarray(value, dtype=np.float32))
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes as Python values: tensors as NumPy arrays, strings decoded, graphs as they are."""
+    found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, (list, tuple)) or type(value).__name__.startswith("Repeated"):
+        return [_plain(item) for item in value]
+    return value
+
+
+def build(model: onnx.ModelProto, path: str) -> fx.GraphModule:
+    """A normalised model as Torch modules in evaluation mode with frozen parameters.
+
+    Called with the graph's inputs in order; returns a tensor, or a tuple in output order. Raises UnsupportedOperatorError
+    naming the first node that has no converter, and ConversionError.
+    """
+    return Builder(model, path).build()

@@ -1,0 +1,97 @@
+"""One ONNX node as a converter sees it, and the registry of our own converters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.defs
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+#: What a converter returns: called with the node's inputs in order (None for one left out), it returns a tensor or a tuple.
+Made = nn.Module
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with its attributes as Python values; `version` is the one its operator's schema dates from."""
+
+    proto: onnx.NodeProto
+    version: int
+    attributes: Mapping[str, Any]
+    constant_of: Callable[[str], NDArray[Any] | None]
+
+    @property
+    def operator(self) -> str:
+        return self.proto.op_type
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that are named, up to the last one."""
+        return len(self.proto.output)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute: int, float, str, list of these, or a NumPy array for a tensor."""
+        return self.attributes.get(name, default)
+
+    def has(self, index: int) -> bool:
+        """Whether the input at `index` is given."""
+        return index < len(self.proto.input) and bool(self.proto.input[index])
+
+    def constant(self, index: int) -> NDArray[Any] | None:
+        """The value of the input at `index`; None where it is left out. Raises NotImplementedError where it is computed."""
+        if not self.has(index):
+            return None
+        value = self.constant_of(self.proto.input[index])
+        if value is None:
+            raise NotImplementedError(f"input {index} is computed, not stored")
+        return value
+
+    def ints(self, index: int, attribute: str | None = None) -> list[int] | None:
+        """A list of integers that is a stored input or, in older versions, an attribute."""
+        if attribute is not None and attribute in self.attributes:
+            return [int(n) for n in self.attributes[attribute]]
+        value = self.constant(index)
+        return None if value is None else [int(n) for n in np.asarray(value).reshape(-1)]
+
+
+Converter = Callable[[Node], Made]
+#: (domain, operator, version) → converter
+CONVERTERS: dict[tuple[str, str, int], Converter] = {}
+
+
+def converter(operator: str, *versions: int, domain: str = "") -> Callable[[Converter], Converter]:
+    """Register a converter for some versions of an operator. Raises ValueError for a version that has one already."""
+
+    def register(function: Converter) -> Converter:
+        for version in versions:
+            key = (domain, operator, version)
+            if key in CONVERTERS:
+                raise ValueError(f"{key} has a converter already")
+            CONVERTERS[key] = function
+        return function
+
+    return register
+
+
+class Apply(nn.Module):
+    """A stateless function of a node's inputs."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor | None) -> Any:
+        return self.function(*inputs)
+
+
+def schema_version(operator: str, domain: str, opset: int) -> int:
+    """The version that an operator's schema dates from at an opset; the opset itself where there is no schema."""
+    try:
+        return int(onnx.defs.get_schema(operator, opset, domain).since_version)
+    except onnx.defs.SchemaError:
+        return opset

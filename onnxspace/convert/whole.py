@@ -1,0 +1,144 @@
+"""A whole ONNX model as a Torch graph, whatever its inputs, checked on random input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from onnxspace import runtime
+from onnxspace.convert import bridge
+from onnxspace.convert.build import build
+from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.normalise import normalise
+from onnxspace.convert.verify import difference, is_quantised, tolerance
+from onnxspace.errors import ConversionError, ModelError
+from onnxspace.graph import Graph
+from onnxspace.imageinput import dims
+from onnxspace.model import Model
+from onnxspace.onnxfile import read_model
+from onnxspace.shapes import Shape
+
+#: Sizes that are tried for open axes: the first axis, and all others.
+_TRIALS = ((2, 224), (2, 32), (1, 224), (1, 32), (2, 8), (1, 4), (2, 2), (1, 1))
+
+
+def to_torch(model: Model | onnx.ModelProto | str | Path) -> torch.fx.GraphModule:
+    """A model, file or ModelProto as a `torch.fx.GraphModule`: evaluation mode, frozen parameters, single precision.
+
+    Called with the graph's inputs in order; returns a tensor, or a tuple in output order. A batch fixed at one is opened
+    where the graph allows it. The result is compared with ONNX Runtime on random input. Raises UnsupportedOperatorError
+    naming the operator and its node, ConversionError where the two differ, ModelError where the model can't be run.
+    """
+    proto, path = _source(model)
+    bridge.refuse_unknown(proto, path)
+    graph = Graph(proto)
+    shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
+    made = _batchable(proto, graph, shapes, path) if _fixed_at_one(shapes, graph) else None
+    return made if made is not None else _checked(proto, normalise(proto, shapes), path, _feeds(graph, shapes))
+
+
+def _source(model: Model | onnx.ModelProto | str | Path) -> tuple[onnx.ModelProto, str]:
+    if isinstance(model, Model):
+        return model.proto, model.path
+    if isinstance(model, onnx.ModelProto):
+        return onnx.inliner.inline_local_functions(model) if model.functions else model, model.graph.name or "the model"
+    return read_model(model)[0], str(model)
+
+
+def _fixed_at_one(shapes: dict[str, Shape], graph: Graph) -> bool:
+    return len(graph.inputs) == 1 and [shape[:1] for shape in shapes.values()] == [(1,)]
+
+
+def _batchable(proto: onnx.ModelProto, graph: Graph, shapes: dict[str, Shape], path: str) -> torch.fx.GraphModule | None:
+    """The graph with its batch opened, if two images at once give what ONNX Runtime gives one by one."""
+    (name,) = shapes
+    if None in shapes[name]:
+        return None
+    made = fuse_activations(build(normalise(proto, shapes, batched=name), path))
+    single = [feed for feed, _ in zip(_feeds(graph, shapes), range(2), strict=False)]
+    try:
+        rows = [_expected(proto, feed, path) for feed in single]
+        expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
+        both = torch.from_numpy(np.concatenate([feed[name] for feed in single]))
+        found = [output.numpy() for output in _run(made, [both])]
+    except Exception:  # not batchable, or not at all: the plain way finds out which
+        return None
+    return made if difference(found, expected) <= tolerance(proto) else None
+
+
+def _feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Random inputs, for each trial size of the open axes; one trial after another where all axes are fixed."""
+    for seed, (first, other) in enumerate(_TRIALS):
+        rng = np.random.default_rng(seed)
+        yield {
+            v.name: _random(rng, v.type.tensor_type.elem_type, _closed(shapes.get(v.name, ()), first, other))
+            for v in graph.inputs
+        }
+
+
+def _closed(shape: Shape, first: int, other: int) -> tuple[int, ...]:
+    return tuple(n if n is not None else first if axis == 0 else other for axis, n in enumerate(shape))
+
+
+def _random(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    if elem_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
+        raise ModelError("inputs that are strings, sequences or optional values can't be converted.")
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+    if dtype.kind in "iub":
+        return rng.integers(0, 2, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def _expected(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:
+    try:
+        return runtime.evaluate(proto, feed, optimise=not is_quantised(proto))
+    except Exception as error:
+        raise ModelError(f"{path} can't be run by ONNX Runtime on random input ({error}).") from error
+
+
+def _run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        found = graph(*inputs)
+    return list(found) if isinstance(found, (tuple, list)) else [found]
+
+
+def _checked(
+    proto: onnx.ModelProto, normal: onnx.ModelProto, path: str, feeds: Iterator[dict[str, NDArray[Any]]]
+) -> torch.fx.GraphModule:
+    """Build the graph and compare it on the first trial input that ONNX Runtime accepts."""
+    made = fuse_activations(build(normal, path))
+    refused: ModelError | None = None
+    for feed in feeds:
+        try:
+            expected = _expected(proto, feed, path)
+        except ModelError as error:
+            refused = error
+            continue
+        _compare(made, feed, expected, tolerance(proto), path)
+        return made
+    raise refused or ModelError(f"{path} can't be checked.")
+
+
+def _compare(
+    made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[NDArray[Any]], allowed: float, path: str
+) -> None:
+    try:
+        found = [output.numpy() for output in _run(made, [as_tensor(value) for value in feed.values()])]
+    except Exception as error:
+        raise ConversionError(f"{path}: the converted graph fails ({type(error).__name__}: {error}).") from error
+    gap = difference(found, expected)
+    if gap > allowed:
+        raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}).")
+
+
+def as_tensor(value: NDArray[Any]) -> torch.Tensor:
+    """An input in the precision that converted graphs use: half and double become single."""
+    if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
+        return torch.from_numpy(np.asarray(value, dtype=np.float32))
+    return torch.from_numpy(value)

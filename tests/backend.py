@@ -1,0 +1,128 @@
+"""The `onnx` package's own backend tests, put through `to_torch`: passed, refused, or wrong.
+
+python -m tests.backend [--only SUBSTRING] [--show refused|wrong|passed] [--kinds node,simple]
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import glob
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+from onnxspace.convert import to_torch
+from onnxspace.convert.whole import as_tensor
+from onnxspace.errors import OnnxspaceError
+
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+Outcome = Literal["passed", "refused", "wrong"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One backend test: a model, and input and output values in pairs."""
+
+    name: str
+    model: onnx.ModelProto
+    data: list[tuple[list[Any], list[Any]]]
+    rtol: float
+    atol: float
+
+
+def cases(kinds: tuple[str, ...] = KINDS, only: str = "") -> Iterator[Case]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for kind in kinds:
+            for test in load_model_tests(kind=kind):
+                if only in test.name:
+                    model = test.model or onnx.load(Path(test.model_dir) / "model.onnx")
+                    data = test.data_sets if test.data_sets is not None else _stored(test.model_dir, model)
+                    yield Case(test.name, model, data, test.rtol, test.atol)
+
+
+def _stored(folder: str, model: onnx.ModelProto) -> list[tuple[list[Any], list[Any]]]:
+    sets = sorted(glob.glob(f"{folder}/test_data_set_*"))  # noqa: PTH207
+    return [(_read(name, "input", model.graph.input), _read(name, "output", model.graph.output)) for name in sets]
+
+
+def _read(folder: str, kind: str, values: Any) -> list[Any]:
+    found = []
+    for index in range(len(values)):
+        path = Path(folder) / f"{kind}_{index}.pb"
+        if path.exists():
+            found.append(_value(path.read_bytes(), values[index]))
+    return found
+
+
+def _value(content: bytes, declared: onnx.ValueInfoProto) -> Any:
+    if declared.type.HasField("sequence_type"):
+        return numpy_helper.to_list(onnx.SequenceProto.FromString(content))
+    if declared.type.HasField("optional_type"):
+        return numpy_helper.to_optional(onnx.OptionalProto.FromString(content))
+    return numpy_helper.to_array(onnx.TensorProto.FromString(content))
+
+
+def outcome(case: Case) -> tuple[Outcome, str]:
+    """What becomes of one case, with the reason in words."""
+    try:
+        graph = to_torch(case.model)
+    except OnnxspaceError as error:
+        return "refused", str(error)
+    for inputs, outputs in case.data:
+        try:
+            with torch.no_grad():
+                found = graph(*[as_tensor(np.asarray(value)) for value in inputs])
+        except Exception as error:
+            return "refused", f"{type(error).__name__}: {error}"
+        listed = list(found) if isinstance(found, (tuple, list)) else [found]
+        for ours, theirs in zip(listed, outputs, strict=True):
+            reason = _apart(ours, np.asarray(theirs), case)
+            if reason:
+                return "wrong", reason
+    return "passed", ""
+
+
+def _apart(ours: torch.Tensor, theirs: NDArray[Any], case: Case) -> str:
+    if tuple(ours.shape) != theirs.shape:
+        return f"shape {tuple(ours.shape)}, not {theirs.shape}"
+    half = theirs.dtype.itemsize <= 2 and theirs.dtype.kind not in "iub"
+    first, second = ours.double().numpy(), theirs.astype(np.float64)
+    rtol, atol = max(case.rtol, 2e-2 if half else 1e-3), max(case.atol, 1e-2 if half else 1e-5)
+    if np.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True):
+        return ""
+    return f"values differ by up to {np.nanmax(np.abs(first - second)):.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="")
+    parser.add_argument("--show", choices=("refused", "wrong", "passed"))
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")
+    count: collections.Counter[str] = collections.Counter()
+    for case in cases(tuple(chosen.kinds.split(",")), chosen.only):
+        try:
+            result, reason = outcome(case)
+        except Exception as error:
+            result, reason = "wrong", f"unexpected {type(error).__name__}: {error}"
+        count[result] += 1
+        if result == chosen.show or (result == "wrong" and chosen.show is None):
+            print(f"{result}: {case.name}: {reason.splitlines()[0][:200] if reason else ''}")
+    print(dict(count), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
