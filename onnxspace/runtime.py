@@ -48,7 +48,7 @@ def evaluate(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, optim
 
         try:
             with np.errstate(all="ignore"):
-                return list(ReferenceEvaluator(proto).run(None, dict(feeds)))  # type: ignore[arg-type]
+                return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
         except Exception:  # the reference fails in ways of its own; the runtime's words are the better ones
             pass
         raise

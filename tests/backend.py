@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import collections
 import glob
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from onnxspace.convert import to_torch
-from onnxspace.convert.whole import as_tensor
+from onnxspace.convert.whole import arrays, as_input
 from onnxspace.errors import OnnxspaceError
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+KNOWN = Path(__file__).with_name("backend_known.tsv")
 Outcome = Literal["passed", "refused", "wrong"]
 
 
@@ -75,7 +77,14 @@ def _value(content: bytes, declared: onnx.ValueInfoProto) -> Any:
 
 
 def outcome(case: Case) -> tuple[Outcome, str]:
-    """What becomes of one case, with the reason in words."""
+    """What becomes of one case, with the reason in words; an error outside the family counts as wrong."""
+    try:
+        return _judged(case)
+    except Exception as error:
+        return "wrong", f"unexpected {type(error).__name__}: {error}"
+
+
+def _judged(case: Case) -> tuple[Outcome, str]:
     try:
         graph = to_torch(case.model)
     except OnnxspaceError as error:
@@ -83,26 +92,55 @@ def outcome(case: Case) -> tuple[Outcome, str]:
     for inputs, outputs in case.data:
         try:
             with torch.no_grad():
-                found = graph(*[as_tensor(np.asarray(value)) for value in inputs])
+                found = graph(*[as_input(_plain(value)) for value in inputs])
         except Exception as error:
             return "refused", f"{type(error).__name__}: {error}"
-        listed = list(found) if isinstance(found, (tuple, list)) else [found]
-        for ours, theirs in zip(listed, outputs, strict=True):
-            reason = _apart(ours, np.asarray(theirs), case)
+        listed = arrays(list(found) if isinstance(found, tuple) else [found])
+        expected = arrays([_plain(value) for value in outputs])
+        if len(listed) != len(expected):
+            return "wrong", f"{len(listed)} values, not {len(expected)}"
+        for ours, theirs in zip(listed, expected, strict=True):
+            reason = _apart(ours, theirs, case)
             if reason:
                 return "wrong", reason
     return "passed", ""
 
 
-def _apart(ours: torch.Tensor, theirs: NDArray[Any], case: Case) -> str:
+def _plain(value: Any) -> Any:
+    """A stored value that the package keeps as a message, as an array."""
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+
+
+def _apart(ours: NDArray[Any], theirs: NDArray[Any], case: Case) -> str:
     if tuple(ours.shape) != theirs.shape:
         return f"shape {tuple(ours.shape)}, not {theirs.shape}"
     half = theirs.dtype.itemsize <= 2 and theirs.dtype.kind not in "iub"
-    first, second = ours.double().numpy(), theirs.astype(np.float64)
+    first, second = ours.astype(np.float64), theirs.astype(np.float64)
     rtol, atol = max(case.rtol, 2e-2 if half else 1e-3), max(case.atol, 1e-2 if half else 1e-5)
     if np.allclose(first, second, rtol=rtol, atol=atol, equal_nan=True):
         return ""
     return f"values differ by up to {np.nanmax(np.abs(first - second)):.3g}"
+
+
+def read_known() -> dict[str, tuple[str, str]]:
+    """Every listed test with its outcome and reason."""
+    rows = (line.split("\t") for line in KNOWN.read_text("utf-8").splitlines() if not line.startswith("#"))
+    return {name: (result, reason) for name, result, reason in rows}
+
+
+def write_known(found: dict[str, tuple[Outcome, str]]) -> None:
+    lines = [
+        f"{name}\t{result}\t{_reason(why) if result == 'refused' else ''}" for name, (result, why) in sorted(found.items())
+    ]
+    head = f"# Backend tests of onnx {onnx.__version__}: name, outcome, reason. Written by python -m tests.backend --write."
+    KNOWN.write_text("\n".join([head, *lines]) + "\n", "utf-8")
+
+
+def _reason(text: str) -> str:
+    """A refusal without what names the test itself."""
+    first = " ".join((text.splitlines() or [""])[0].split())
+    first = re.sub(r"^test_\w+: ", "", first).removesuffix(" Name an --encoder below it.")
+    return first[:160] or "refused"
 
 
 def main() -> None:
@@ -110,18 +148,19 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--show", choices=("refused", "wrong", "passed"))
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--write", action="store_true", help="write backend_known.tsv from all tests")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     count: collections.Counter[str] = collections.Counter()
+    found: dict[str, tuple[Outcome, str]] = {}
     for case in cases(tuple(chosen.kinds.split(",")), chosen.only):
-        try:
-            result, reason = outcome(case)
-        except Exception as error:
-            result, reason = "wrong", f"unexpected {type(error).__name__}: {error}"
+        result, reason = found[case.name] = outcome(case)
         count[result] += 1
         if result == chosen.show or (result == "wrong" and chosen.show is None):
             print(f"{result}: {case.name}: {reason.splitlines()[0][:200] if reason else ''}")
     print(dict(count), file=sys.stderr)
+    if chosen.write:
+        write_known(found)
 
 
 if __name__ == "__main__":

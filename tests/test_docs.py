@@ -101,3 +101,9 @@ def test_the_sample_is_what_the_program_prints(capsys: pytest.CaptureFixture[str
             np.testing.assert_allclose(
                 [float(n) for n in number.findall(printed)], [float(n) for n in number.findall(said)], atol=0.01
             )
+
+
+def test_the_table_of_operators_is_the_registrys() -> None:
+    from onnxspace.convert.support import page
+
+    assert (ROOT / "docs/operators.md").read_text("utf-8") == page()

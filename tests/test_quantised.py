@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto
 
 import onnxspace as ox
 from onnxspace import runtime
@@ -86,13 +85,3 @@ def test_an_int8_network_looks_at_what_its_float_parent_looks_at(tmp_path: Path)
     assert [n.op_type for n in onnx.load(paths[1]).graph.node].count("Relu") == 0
     first, second = (ox.attribute(path, probes(4), "gradient-x-input") for path in paths)
     assert worst_cosine(first, second) > 0.98
-
-
-def test_blocked_quantisation_is_refused_by_name(tmp_path: Path) -> None:
-    net = Net(("N", 3, 8, 8))
-    x = net.conv("image", 3, 4)
-    scale = net.weight(np.ones((1, 2, 6, 6), np.float32))
-    out = net.add("QuantizeLinear", x, scale, axis=1, block_size=2, output_dtype=TensorProto.INT8)
-    out = net.add("DequantizeLinear", out, scale, axis=1, block_size=2)
-    with pytest.raises(ox.OnnxspaceError, match=r"net\.onnx.*blocked quantisation"):
-        ox.to_torch(save(net.model([out], opset=21), tmp_path / "net.onnx"))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from onnxspace.convert.support import Support
     from onnxspace.cut import Candidate
     from onnxspace.description import Description
+    from onnxspace.model import Model
 
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
-def inspect(model: str, encoder: str | None, config: str | None, as_json: bool) -> None:
+def inspect(model: str, encoder: str | None, config: str | None, support: bool, as_json: bool) -> None:
     """Show a model's inputs, operators and size, and the tensors at which it could be cut.
 
     The encoder that is taken is marked with an arrow.
@@ -27,11 +31,15 @@ def inspect(model: str, encoder: str | None, config: str | None, as_json: bool) 
     from onnxspace.cli.console import silence_libraries
 
     with silence_libraries():
-        found = _described(model, encoder, config)
-    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(_lines(found)))
+        found, rows = _described(model, encoder, config, support=support)
+    if as_json:
+        listed = {"support": [asdict(row) for row in rows]} if support else {}
+        click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
+    else:
+        click.echo("\n".join((*_lines(found), *(_support(rows) if support else ()))))
 
 
-def _described(model: str, encoder: str | None, config: str | None) -> Description:
+def _described(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[Support]]:
     from onnxspace.cli import unexpected
     from onnxspace.config import find_config
     from onnxspace.description import describe
@@ -40,11 +48,28 @@ def _described(model: str, encoder: str | None, config: str | None) -> Descripti
 
     options = find_config(config).options(Path(model))
     try:
-        return describe(open_model(model, encoder, options))
+        opened = open_model(model, encoder, options)
+        return describe(opened), _rows(opened) if support else []
     except OnnxspaceError:
         raise
     except Exception as error:  # a library stumbled over a damaged file
         raise ModelError(f"{model} {unexpected(error)}. Export it again.") from error
+
+
+def _rows(model: Model) -> list[Support]:
+    from onnxspace.convert.support import support
+
+    return support(model)
+
+
+def _support(rows: list[Support]) -> Iterator[str]:
+    from onnxspace.cli.text import one_line
+    from onnxspace.convert.support import WAYS
+
+    yield ""
+    yield "Operators of the whole model (schema version, number of nodes)"
+    for row in rows:
+        yield f"  {one_line(row.operator):<28} {row.version:>3} {row.count:>6}  {WAYS[row.way]}"
 
 
 def _lines(found: Description) -> Iterator[str]:

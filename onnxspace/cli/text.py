@@ -25,7 +25,12 @@ def matrix(result: Affinity) -> Iterator[str]:
     wide = max(map(len, names))
     yield " " * (digits + wide + 3) + " ".join(f"{n:>6}" for n in range(1, count + 1))
     for row, (name, values) in enumerate(zip(names, result.matrix, strict=True), 1):
-        yield f"{row:>{digits}}  {name:<{wide}} " + " ".join(f"{value:6.3f}" for value in values)
+        yield f"{row:>{digits}}  {name:<{wide}} " + " ".join(_number(value) for value in values)
+
+
+def _number(value: float) -> str:
+    """Three decimals, and no minus before a zero."""
+    return f"{round(float(value), 3) + 0.0:6.3f}"
 
 
 def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
@@ -34,7 +39,7 @@ def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     for name in targets:
         yield f"Sources for {one_line(name)}, best first"
         for place, (source, affinity) in enumerate(result.rank(name).sources, 1):
-            yield f"  {place:>3}. {one_line(source):<{wide}} {affinity:6.3f}"
+            yield f"  {place:>3}. {one_line(source):<{wide}} {_number(affinity)}"
         yield ""
 
 

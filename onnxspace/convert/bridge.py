@@ -16,6 +16,7 @@ from onnxspace.errors import UnsupportedOperatorError
 from onnxspace.graph import all_nodes, domain_of, label
 
 _RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime checks these names itself
+_OWN = {("", "SimplifiedLayerNormalization")}  # without a schema, but ONNX Runtime's optimiser writes it there
 _KEPT: list[Any] = []  # a torch.library.Library takes its operators with it when it is collected
 
 
@@ -58,6 +59,12 @@ def _extend(registry: Any) -> None:
             known.setdefault(key, known[registry.OperationDescription("", operator, served_by)])
 
 
+def has_converter(operator: str, version: int, domain: str = "") -> bool:
+    """Whether onnx2torch, with our aliases, converts an operator of a schema version."""
+    registry = _library()
+    return registry.OperationDescription(domain, operator, version) in registry._CONVERTER_REGISTRY
+
+
 class Legacy:
     """onnx2torch's converters for the nodes of one model."""
 
@@ -91,7 +98,8 @@ def refuse_unknown(model: onnx.ModelProto, path: str) -> None:
     """Raise UnsupportedOperatorError for the first node whose operator neither the standard nor ONNX Runtime knows."""
     for node in all_nodes(model.graph):
         domain = domain_of(node)
-        if domain not in _RUNTIME_DOMAINS and not onnx.defs.has(node.op_type, domain):
+        known = domain in _RUNTIME_DOMAINS or onnx.defs.has(node.op_type, domain) or (domain, node.op_type) in _OWN
+        if not known:
             named = f"domain {domain!r}" if domain else "of the standard domain"
             raise UnsupportedOperatorError(
                 f"{path}: operator {label(node)} is unknown ({named}), and operator libraries are not loaded. "

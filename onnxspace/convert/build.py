@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import fx, nn
 from onnxspace.convert import bridge
 from onnxspace.convert.node import CONVERTERS, Node, schema_version
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
-from onnxspace.graph import Graph, domain_of, label
+from onnxspace.graph import Graph, domain_of, label, reads
 
 
 def pick(made: Any, index: int) -> Any:
@@ -25,6 +26,12 @@ def pick(made: Any, index: int) -> Any:
     if index:
         raise NotImplementedError(f"output {index} is not computed")
     return made
+
+
+def outer_names(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node's bodies take from outside."""
+    bodies = onnx.NodeProto(attribute=node.attribute)
+    return list(dict.fromkeys(reads(bodies)))
 
 
 class Weights(nn.Module):
@@ -75,11 +82,52 @@ class Builder:
         try:
             if own is None:
                 return self.legacy.convert(node, version)
-            return own(Node(node, version, attributes(node), self.graph.constant)), tuple(node.input)
+            captured = self._captured(node)
+            bodies = partial(self._body, node, captured)
+            given = Node(node, version, attributes(node), self.graph.constant, bodies, self._element_type)
+            return own(given), (*node.input, *captured)
         except (NotImplementedError, KeyError) as error:
             raise UnsupportedOperatorError(self._refusal(node, version, error)) from error
         except Exception as error:  # a converter stumbles over something it did not expect
             raise ConversionError(self._refusal(node, version, error)) from error
+
+    def _captured(self, node: onnx.NodeProto) -> list[str]:
+        """Computed tensors that the node's bodies take from outside: further inputs of the module."""
+        return [name for name in outer_names(node) if self.graph.constant(name) is None]
+
+    def _body(self, node: onnx.NodeProto, captured: list[str], attribute: str) -> fx.GraphModule:
+        """A body as a module of its own; what it takes from outside becomes an input, or a stored value where it is one."""
+        model = onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import)
+        model.graph.CopyFrom(next(a.g for a in node.attribute if a.name == attribute))
+        for name in outer_names(node):
+            value = self.graph.constant(name)
+            if value is not None:
+                model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        self._declare(node, model.graph)
+        model.graph.input.extend(self._types.get(name) or onnx.ValueInfoProto(name=name) for name in captured)
+        return Builder(model, self.path).build()
+
+    def _declare(self, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
+        """Give a body's inputs the element types of what they are called with, where the body itself is silent."""
+        given = ["", "", *node.input[2:]] if node.op_type == "Loop" else list(node.input)[-len(body.input) or None :]
+        for value, name in zip(body.input, given if node.op_type in ("Loop", "Scan") else [], strict=False):
+            known = self._element_type(name)
+            if known and not value.type.WhichOneof("value"):
+                value.type.tensor_type.elem_type = known
+
+    @cached_property
+    def _types(self) -> dict[str, onnx.ValueInfoProto]:
+        try:
+            graph = onnx.shape_inference.infer_shapes(self.model).graph
+        except Exception:  # bare RuntimeErrors on odd graphs: then only what the file itself says is known
+            graph = self.model.graph
+        return {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
+
+    def _element_type(self, name: str) -> int:
+        """The declared element type of a tensor, 0 where it can't be told."""
+        if name in self.graph.initializers:
+            return int(self.graph.initializers[name].data_type)
+        return int(self._types[name].type.tensor_type.elem_type) if name in self._types else 0
 
     def _refusal(self, node: onnx.NodeProto, version: int, error: Exception) -> str:
         reason = str(error).strip("'\"") if isinstance(error, NotImplementedError) else f"{type(error).__name__}: {error}"
@@ -122,9 +170,11 @@ def domain_of_entry(entry: onnx.OperatorSetIdProto) -> str:
 
 
 def to_tensor(value: NDArray[Any]) -> torch.Tensor:
-    """A stored value as a tensor of its own type. Raises NotImplementedError for types that Torch lacks."""
+    """A stored value as a tensor; floating point, and what Torch has no type for, in single precision."""
     if value.dtype.kind in "OUS":
         raise NotImplementedError("strings")
+    if value.dtype.kind == "f":
+        return torch.from_numpy(np.array(value, dtype=np.float32))
     try:
         return torch.from_numpy(np.array(value))
     except TypeError:

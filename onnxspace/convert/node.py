@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.defs
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ class Node:
     version: int
     attributes: Mapping[str, Any]
     constant_of: Callable[[str], NDArray[Any] | None]
+    body_of: Callable[[str], nn.Module] | None = None
+    type_of: Callable[[str], int] | None = None
 
     @property
     def operator(self) -> str:
@@ -51,6 +54,16 @@ class Node:
             raise NotImplementedError(f"input {index} is computed, not stored")
         return value
 
+    def body(self, name: str) -> nn.Module:
+        """The graph attribute `name` as a module: called with the body's inputs, then with what it takes from outside."""
+        if self.body_of is None:
+            raise NotImplementedError("a body")
+        return self.body_of(name)
+
+    def element_type(self, index: int) -> int:
+        """The `onnx.TensorProto` type of the input at `index` as the model declares it, 0 where it can't be told."""
+        return self.type_of(self.proto.input[index]) if self.type_of is not None and self.has(index) else 0
+
     def ints(self, index: int, attribute: str | None = None) -> list[int] | None:
         """A list of integers that is a stored input or, in older versions, an attribute."""
         if attribute is not None and attribute in self.attributes:
@@ -76,6 +89,24 @@ def converter(operator: str, *versions: int, domain: str = "") -> Callable[[Conv
         return function
 
     return register
+
+
+_FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+
+
+def torch_type(elem_type: int) -> torch.dtype:
+    """The Torch type in which values of an ONNX type are computed: single precision for half and double."""
+    if elem_type in _FLOATS:
+        return torch.float32
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
+    if dtype.kind not in "biuf":
+        raise NotImplementedError(f"values of type {onnx.TensorProto.DataType.Name(elem_type)}")
+    return torch.from_numpy(np.zeros((), dtype)).dtype
+
+
+def integers(tensor: Tensor) -> list[int]:
+    """The elements of a shape-like tensor."""
+    return [int(n) for n in tensor.reshape(-1).tolist()]
 
 
 class Apply(nn.Module):

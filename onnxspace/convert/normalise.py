@@ -32,6 +32,7 @@ def normalise(part: onnx.ModelProto, shapes: Mapping[str, Shape], *, batched: st
     """
     model = with_input_shapes(part, shapes)
     _standard_domain(model)
+    _plain_casts(model, shapes)
     _widen(model)
     _evaluate_constants(model, shapes)
     model = _folded(model)
@@ -49,6 +50,17 @@ def _standard_domain(model: onnx.ModelProto) -> None:
         node.domain = "" if node.domain == "ai.onnx" else node.domain
     for entry in model.opset_import:
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+
+
+def _plain_casts(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
+    """CastLike becomes Cast. Folding would do that too, but forget whether it saturates."""
+    likes = [node for node in model.graph.node if node.op_type == "CastLike" and not node.domain]
+    known = infer(model, shapes) if likes else {}
+    for node in likes:
+        if node.input[1] in known:
+            node.attribute.append(helper.make_attribute("to", known[node.input[1]][1]))
+            node.op_type = "Cast"
+            del node.input[1:]
 
 
 def _widen(model: onnx.ModelProto) -> None:
@@ -136,7 +148,7 @@ def _trim_unused_outputs(model: onnx.ModelProto) -> None:
     graph = Graph(model)
     used = graph.consumers.keys() | set(graph.outputs)
     for node in model.graph.node:
-        while len(node.output) > 1 and node.output[-1] not in used:
+        while node.op_type != "Split" and len(node.output) > 1 and node.output[-1] not in used:
             del node.output[-1]
 
 

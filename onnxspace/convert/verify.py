@@ -16,7 +16,7 @@ from onnxspace.errors import AttributionError, ConversionError, ModelError
 #: Largest difference, relative to the largest value of the tensor, by precision. A value near the border of two
 #: quantisation steps may fall on either side: some steps of 1/255.
 TOLERANCE = {"float32": 1e-3, "half": 3e-2, "quantised": 1e-1}
-_ROUNDING = {"QuantizeLinear", "DynamicQuantizeLinear"}
+_ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
 
 def reference(part: onnx.ModelProto, images: NDArray[np.float32], path: str, *, optimise: bool = True) -> list[NDArray[Any]]:
@@ -40,7 +40,7 @@ _HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 
 def is_quantised(model: onnx.ModelProto) -> bool:
     """Whether activations are rounded to integers on the way."""
-    return any(node.op_type in _ROUNDING for node in model.graph.node)
+    return any(node.op_type.startswith(_ROUNDING) for node in model.graph.node)
 
 
 def tolerance(model: onnx.ModelProto) -> float:
@@ -48,7 +48,7 @@ def tolerance(model: onnx.ModelProto) -> float:
     if is_quantised(model):
         return TOLERANCE["quantised"]
     types = {tensor.data_type for tensor in model.graph.initializer}
-    types |= {value.type.tensor_type.elem_type for value in model.graph.input}
+    types |= {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
     return TOLERANCE["half" if types & _HALVES else "float32"]
 
 

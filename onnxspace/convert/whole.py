@@ -76,19 +76,26 @@ def _feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray
     """Random inputs, for each trial size of the open axes; one trial after another where all axes are fixed."""
     for seed, (first, other) in enumerate(_TRIALS):
         rng = np.random.default_rng(seed)
-        yield {
-            v.name: _random(rng, v.type.tensor_type.elem_type, _closed(shapes.get(v.name, ()), first, other))
-            for v in graph.inputs
-        }
+        yield {v.name: _random(rng, v.type, shapes.get(v.name, ()), first, other) for v in graph.inputs}
 
 
 def _closed(shape: Shape, first: int, other: int) -> tuple[int, ...]:
     return tuple(n if n is not None else first if axis == 0 else other for axis, n in enumerate(shape))
 
 
-def _random(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
+def _random(rng: np.random.Generator, kind: onnx.TypeProto, shape: Shape, first: int, other: int) -> Any:
+    """A random value of a declared type: a sequence has three elements, an optional value is there."""
+    if kind.HasField("optional_type"):
+        return _random(rng, kind.optional_type.elem_type, (), first, other)
+    if kind.HasField("sequence_type"):
+        return [_random(rng, kind.sequence_type.elem_type, (), first, other) for _ in range(3)]
+    sizes = shape or tuple(dims(onnx.ValueInfoProto(type=kind)) or ())
+    return _random_tensor(rng, kind.tensor_type.elem_type, _closed(sizes, first, other))
+
+
+def _random_tensor(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
     if elem_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
-        raise ModelError("inputs that are strings, sequences or optional values can't be converted.")
+        raise ModelError("inputs that are strings or of an unknown type can't be converted.")
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
     if dtype.kind in "iub":
         return rng.integers(0, 2, shape).astype(dtype)
@@ -102,10 +109,23 @@ def _expected(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], path: str) 
         raise ModelError(f"{path} can't be run by ONNX Runtime on random input ({error}).") from error
 
 
-def _run(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+def _run(graph: torch.fx.GraphModule, inputs: list[Any]) -> list[Any]:
     with torch.no_grad():
         found = graph(*inputs)
-    return list(found) if isinstance(found, (tuple, list)) else [found]
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def arrays(values: list[Any]) -> list[NDArray[Any]]:
+    """Outputs as arrays: a sequence as its length and its elements, an optional value that is missing as -1."""
+    found: list[NDArray[Any]] = []
+    for value in values:
+        if value is None:
+            found.append(np.asarray(-1))
+        elif isinstance(value, list):
+            found += [np.asarray(len(value)), *arrays(value)]
+        else:
+            found.append(value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value))
+    return found
 
 
 def _checked(
@@ -129,16 +149,29 @@ def _compare(
     made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[NDArray[Any]], allowed: float, path: str
 ) -> None:
     try:
-        found = [output.numpy() for output in _run(made, [as_tensor(value) for value in feed.values()])]
+        found = arrays(_run(made, [as_input(value) for value in feed.values()]))
     except Exception as error:
         raise ConversionError(f"{path}: the converted graph fails ({type(error).__name__}: {error}).") from error
-    gap = difference(found, expected)
+    gap = difference(found, arrays(expected))
     if gap > allowed:
         raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}).")
 
 
 def as_tensor(value: NDArray[Any]) -> torch.Tensor:
-    """An input in the precision that converted graphs use: half and double become single."""
-    if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
-        return torch.from_numpy(np.asarray(value, dtype=np.float32))
-    return torch.from_numpy(value)
+    """An input as converted graphs take it: floating point, and what Torch has no type for, in single precision.
+
+    Raises ModelError where a number in double precision is beyond that.
+    """
+    if value.dtype.kind not in "fV":
+        return torch.from_numpy(value)
+    single = np.asarray(value, dtype=np.float32)
+    if value.dtype == np.float64 and not np.array_equal(np.isinf(single), np.isinf(value)):
+        raise ModelError("numbers beyond single precision can't be computed with.")
+    return torch.from_numpy(single)
+
+
+def as_input(value: Any) -> Any:
+    """An input of any kind: a tensor, a list of them for a sequence, or None."""
+    if isinstance(value, list):
+        return [as_input(item) for item in value]
+    return None if value is None else as_tensor(np.asarray(value))

@@ -7,6 +7,7 @@ networks", ICLR 2018, Table 1. Linear operators, normalisation and pooling keep 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ EPSILON = 1e-4
 RATIO: frozenset[str] = frozenset(
     {
         "Relu", "LeakyRelu", "Elu", "Celu", "Selu", "Clip", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign",
-        "HardSwish", "Gelu", "Mish", "Erf", "Activation",
+        "HardSwish", "Gelu", "QuickGelu", "Mish", "Swish", "ThresholdedRelu", "Shrink", "Erf", "Activation",
     }
 )  # fmt: skip
 
@@ -27,8 +28,8 @@ class _RatioGradient(torch.autograd.Function):
     """`f(z)` forward; the gradient times `f(z)/(z + ε·sgn z)` backward, with sgn 0 = +1."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, function: nn.Module, epsilon: float) -> Tensor:
-        out: Tensor = function(z)
+    def forward(ctx: Any, z: Tensor, function: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
+        out = function(z)
         ctx.epsilon = epsilon
         ctx.save_for_backward(z, out)
         return out
@@ -47,8 +48,9 @@ class Ratio(nn.Module):
         super().__init__()
         self.function, self.epsilon = function, epsilon
 
-    def forward(self, z: Tensor) -> Tensor:
-        out: Tensor = _RatioGradient.apply(z, self.function, self.epsilon)
+    def forward(self, z: Tensor, *bounds: Tensor | None, **named: Tensor | None) -> Tensor:
+        """`bounds` and `named` are constants of the function, such as those of Clip."""
+        out: Tensor = _RatioGradient.apply(z, lambda x: self.function(x, *bounds, **named), self.epsilon)
         return out
 
 

@@ -56,7 +56,7 @@ def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:
     middle = (min(0.0, float(values.min())) + 1.0) / 2
     for (row, column), value in np.ndenumerate(values):
         color = "black" if value > middle else "white"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
+        axes.text(column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", color=color, fontsize=8)
 
 
 def _shortened(name: str) -> str:

@@ -1,5 +1,45 @@
 """Our own converters, one family of operators per file; importing this package registers them all."""
 
-from onnxspace.convert.operators import common, quantised
+from onnxspace.convert.operators import (
+    attention,
+    casts,
+    common,
+    control,
+    convolution,
+    elementwise,
+    indexing,
+    integer,
+    losses,
+    normalisation,
+    pooling,
+    quantised,
+    recurrent,
+    reductions,
+    resizing,
+    sampling,
+    shaping,
+    signal,
+    spatial,
+)
 
-__all__ = ["common", "quantised"]
+__all__ = [
+    "attention",
+    "casts",
+    "common",
+    "control",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "integer",
+    "losses",
+    "normalisation",
+    "pooling",
+    "quantised",
+    "recurrent",
+    "reductions",
+    "resizing",
+    "sampling",
+    "shaping",
+    "signal",
+    "spatial",
+]

@@ -1,0 +1,122 @@
+"""Do the vision families of today convert? timm's networks through PyTorch's exporters, checked against ONNX Runtime.
+
+    pip install timm onnxscript && python benchmarks/architectures.py [--only NAME] [--exporters script17,dynamo18,dynamo20]
+
+Weights are random, with some noise so that equal tensors are not merged. For each file: converted or refused, the largest
+relative difference from ONNX Runtime at batch 1 and 8, and the share of gradient values that are finite and not zero.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from onnxspace import runtime, to_torch
+from onnxspace.convert.verify import difference
+from onnxspace.onnxfile import read_model
+
+FAMILIES = {
+    "resnet18": 96, "mobilenetv3_small_050": 96, "efficientnet_b0": 96, "densenet121": 96, "inception_v3": 128, "vgg11": 224,
+    "regnetx_002": 96, "convnext_atto": 96, "vit_tiny_patch16_224": 224, "deit_tiny_patch16_224": 224,
+    "swin_tiny_patch4_window7_224": 224, "mixer_s16_224": 224, "mobilevit_xxs": 128, "coatnet_nano_rw_224": 224,
+    "maxvit_rmlp_pico_rw_256": 256, "unet": 64,
+}  # fmt: skip
+EXPORTERS = {"script17": (False, 17), "dynamo18": (True, 18), "dynamo20": (True, 20)}
+
+
+class UNet(torch.nn.Module):
+    """Two levels down and up, with skips, group normalisation, transposed convolution and bilinear resizing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = torch.nn.ModuleList(block(a, b) for a, b in ((3, 16), (16, 32), (32, 64)))
+        self.up = torch.nn.ConvTranspose2d(64, 32, 2, stride=2)
+        self.merge = torch.nn.ModuleList(block(a, b) for a, b in ((64, 32), (48, 16)))
+        self.head = torch.nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.down[0](x)
+        second = self.down[1](torch.nn.functional.max_pool2d(first, 2))
+        third = self.down[2](torch.nn.functional.avg_pool2d(second, 2))
+        y = self.merge[0](torch.cat([self.up(third), second], dim=1))
+        y = torch.nn.functional.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+        logits: torch.Tensor = self.head(self.merge[1](torch.cat([y, first], dim=1)))
+        return logits
+
+
+def block(inputs: int, outputs: int) -> torch.nn.Sequential:
+    convolution = torch.nn.Conv2d(inputs, outputs, 3, padding=1)
+    return torch.nn.Sequential(convolution, torch.nn.GroupNorm(4, outputs), torch.nn.SiLU())
+
+
+def network(name: str) -> torch.nn.Module:
+    import timm
+
+    torch.manual_seed(0)
+    made: torch.nn.Module = UNet().eval() if name == "unet" else timm.create_model(name, pretrained=False).eval()
+    with torch.no_grad():
+        for tensor in (*made.parameters(), *made.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor) * 0.02)
+    return made
+
+
+def export(made: torch.nn.Module, size: int, path: Path, *, dynamo: bool, opset: int) -> None:
+    example = (torch.randn(2, 3, size, size),)
+    backend = torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)
+    with backend, redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if dynamo:
+            axes = ({0: torch.export.Dim("batch")},)
+            torch.onnx.export(
+                made, example, path, dynamo=True, opset_version=opset, dynamic_shapes=axes, external_data=False, verbose=False
+            )
+        else:
+            names = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
+            torch.onnx.export(made, example, path, dynamo=False, opset_version=opset, **names)
+
+
+def judged(path: Path, size: int) -> str:
+    graph, (proto, _) = to_torch(path), read_model(path)
+    gaps = []
+    for batch in (1, 8):
+        x = np.random.default_rng(batch).standard_normal((batch, 3, size, size)).astype(np.float32)
+        tensor = torch.from_numpy(x).requires_grad_(True)
+        found = graph(tensor)
+        gaps.append(difference([found.detach().numpy()], runtime.run(proto, {proto.graph.input[0].name: x})))
+    (gradient,) = torch.autograd.grad(found.sum(), tensor)
+    alive = (torch.isfinite(gradient) & (gradient != 0)).float().mean()
+    return f"converted, differences {gaps[0]:.1e} and {gaps[1]:.1e}, gradient {alive:.0%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="")
+    parser.add_argument("--exporters", default=",".join(EXPORTERS))
+    chosen = parser.parse_args()
+    logging.disable(logging.ERROR)
+    for name, size in FAMILIES.items():
+        if chosen.only not in name:
+            continue
+        for exporter in chosen.exporters.split(","):
+            dynamo, opset = EXPORTERS[exporter]
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "net.onnx"
+                try:
+                    export(network(name), size, path, dynamo=dynamo, opset=opset)
+                    result = judged(path, size)
+                except Exception as error:
+                    result = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            print(f"{name:32} {exporter:9} {result}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
