@@ -36,6 +36,14 @@ def run(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, optimise: 
     return list(session(proto, optimise=optimise).run(None, dict(feeds)))
 
 
+def reference(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Outputs by the standard's own reference implementation in NumPy."""
+    from onnx.reference import ReferenceEvaluator
+
+    with np.errstate(all="ignore"):
+        return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
+
+
 def evaluate(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, optimise: bool = True) -> list[NDArray[Any]]:
     """Outputs by ONNX Runtime, or by the standard's own reference implementation where the runtime can't run the model.
 
@@ -44,11 +52,8 @@ def evaluate(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, optim
     try:
         return run(proto, feeds, optimise=optimise)
     except Exception:  # ONNX Runtime has a family of errors of its own, without a common base
-        from onnx.reference import ReferenceEvaluator
-
         try:
-            with np.errstate(all="ignore"):
-                return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
+            return reference(proto, feeds)
         except Exception:  # the reference fails in ways of its own; the runtime's words are the better ones
             pass
         raise

@@ -210,3 +210,19 @@ def test_several_encoder_tensors_come_in_order(tmp_path: Path) -> None:
     found = convert(model, IMAGES, Encoder(("t5", "t1"), "two"))
     shapes = [tuple(t.shape) for t in found.graph(torch.from_numpy(model.preprocess(IMAGES)))]
     assert shapes == [(2, 4), (2, 8, 16, 16)]
+
+
+def test_a_wrong_converter_is_named_by_its_first_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry with a fault in one operator: the message names that node and none of those after it."""
+    from onnxspace.convert.node import CONVERTERS, Apply
+
+    net = Net()
+    x = net.add("Relu", net.conv("image", 3, 4))
+    x = net.add("Selu", x)
+    x = net.add("Relu", net.conv(x, 4, 4))
+    path = save(net.model([net.conv(x, 4, 2)]), tmp_path / "net.onnx")
+    monkeypatch.setitem(CONVERTERS, ("", "Selu", 6), lambda _node: Apply(lambda z: 1.1 * z))
+    with pytest.raises(ConversionError, match=r"departs from ONNX Runtime.*first at Selu \(n2\)"):
+        ox.to_torch(path)
+    with pytest.raises(ConversionError, match=r"departs from ONNX Runtime.*first at Selu \(n2\)"):
+        convert(open_model(path), IMAGES)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
+from onnxspace import runtime
 from onnxspace.convert import bridge, operators
 from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import is_quantised, reference, tolerance, verify
 from onnxspace.convert.whole import to_torch
@@ -42,14 +44,12 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     bridge.refuse_unknown(part, model.path)
     values = model.preprocess(images)
     expected = reference(part, values, model.path, optimise=not is_quantised(part))
-    graph = _graph_of(part, model.input_shape, model.path)
-    batchable = verify(graph, expected, values, tolerance(part), model.path)
+    name, allowed = part.graph.input[0].name, tolerance(part)
+    normal = normalise(part, {name: model.input_shape}, batched=name)
+    graph = fuse_activations(build(normal, model.path))
+    locate = partial(first_departure, part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
+    batchable = verify(graph, expected, values, allowed, model.path, locate)
     return Converted(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
-
-
-def _graph_of(part: onnx.ModelProto, shape: tuple[int, ...], path: str) -> torch.fx.GraphModule:
-    name = part.graph.input[0].name
-    return fuse_activations(build(normalise(part, {name: shape}, batched=name), path))
 
 
 def _activation_bytes(graph: torch.fx.GraphModule, image: torch.Tensor) -> int:

@@ -16,7 +16,9 @@ from onnxspace.errors import UnsupportedOperatorError
 from onnxspace.graph import all_nodes, domain_of, label
 
 _RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime checks these names itself
-_OWN = {("", "SimplifiedLayerNormalization")}  # without a schema, but ONNX Runtime's optimiser writes it there
+_OWN = {
+    ("", name) for name in ("SimplifiedLayerNormalization", "ImageScaler", "Affine", "Crop")
+}  # no schema, but ONNX Runtime runs them
 _KEPT: list[Any] = []  # a torch.library.Library takes its operators with it when it is collected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,19 +68,26 @@ def outputs_of(graph: torch.fx.GraphModule, images: torch.Tensor) -> tuple[torch
 
 
 def verify(
-    graph: torch.fx.GraphModule, expected: list[NDArray[Any]], images: NDArray[np.float32], tolerance: float, path: str
+    graph: torch.fx.GraphModule,
+    expected: list[NDArray[Any]],
+    images: NDArray[np.float32],
+    tolerance: float,
+    path: str,
+    locate: Callable[[], str | None] = lambda: None,
 ) -> bool:
     """True where `graph` is right on a batch, False where it is right one image at a time only.
 
-    Raises ConversionError where it is not right at all.
+    Raises ConversionError where it is not right at all; `locate` finds the first node where it is not, if it can.
     """
     if difference(_batched(graph, images), expected) <= tolerance:
         return True
     single = difference(_single(graph, images), expected)
     if single <= tolerance:
         return False
+    where = locate()
+    first = f", first at {where}" if where else ""
     raise ConversionError(
-        f"{path}: the converted graph departs from ONNX Runtime at the encoder ({_described(single)}). "
+        f"{path}: the converted graph departs from ONNX Runtime at the encoder ({_described(single)}{first}). "
         "Name another --encoder, or export the model at opset 17."
     )
 

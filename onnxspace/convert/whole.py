@@ -15,6 +15,7 @@ from onnxspace import runtime
 from onnxspace.convert import bridge
 from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import difference, is_quantised, tolerance
 from onnxspace.errors import ConversionError, ModelError
@@ -24,6 +25,7 @@ from onnxspace.model import Model
 from onnxspace.onnxfile import read_model
 from onnxspace.shapes import Shape
 
+_COARSE = 0.05  # a relative difference that approximations of a runtime can explain
 #: Sizes that are tried for open axes: the first axis, and all others.
 _TRIALS = ((2, 224), (2, 32), (1, 224), (1, 32), (2, 8), (1, 4), (2, 2), (1, 1))
 
@@ -140,21 +142,42 @@ def _checked(
         except ModelError as error:
             refused = error
             continue
-        _compare(made, feed, expected, tolerance(proto), path)
+        _compare(proto, made, feed, expected, path)
         return made
     raise refused or ModelError(f"{path} can't be checked.")
 
 
 def _compare(
-    made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[NDArray[Any]], allowed: float, path: str
+    proto: onnx.ModelProto, made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[Any], path: str
 ) -> None:
     try:
         found = arrays(_run(made, [as_input(value) for value in feed.values()]))
     except Exception as error:
         raise ConversionError(f"{path}: the converted graph fails ({type(error).__name__}: {error}).") from error
+    allowed = tolerance(proto)
     gap = difference(found, arrays(expected))
-    if gap > allowed:
-        raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}).")
+    if gap > allowed and not _second_opinion(proto, feed, found, gap):
+        shapes = {name: np.shape(value) for name, value in feed.items()}
+        where = first_departure(proto, normalise(proto, shapes), feed, allowed) if gap < float("inf") else None
+        first = f", first at {where}" if where else ""
+        raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}{first}).")
+
+
+def _second_opinion(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], found: list[NDArray[Any]], gap: float) -> bool:
+    """Whether ONNX Runtime's own coarseness explains a small gap: its fast sigmoid, say, is rough near zero.
+
+    It does where the runtime departs as far from itself with its optimisations off, or where the standard's reference
+    implementation agrees with us.
+    """
+    if gap > _COARSE:
+        return False
+    plain, optimised = (arrays(runtime.run(proto, feed, optimise=flag)) for flag in (False, True))
+    if gap <= 2 * difference(plain, optimised):
+        return True
+    try:
+        return difference(found, arrays(runtime.reference(proto, feed))) <= tolerance(proto)
+    except Exception:  # the reference can't run everything
+        return False
 
 
 def as_tensor(value: NDArray[Any]) -> torch.Tensor:
