@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from onnxspace import runtime
 from onnxspace.errors import AttributionError, ConversionError, ModelError
 
-#: Largest difference, relative to the largest value of the tensor, by precision. A value near the border of two
+#: Largest difference, relative to the largest value of the tensor, by precision. ONNX Runtime's fast Tanh alone is 1.5e-3
+#: off behind a deep network. A value near the border of two
 #: quantisation steps may fall on either side: some steps of 1/255.
-TOLERANCE = {"float32": 1e-3, "half": 3e-2, "quantised": 1e-1}
+TOLERANCE = {"float32": 2e-3, "half": 3e-2, "quantised": 1e-1}
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
 
