@@ -10,19 +10,42 @@ import onnx
 from onnxspace.graph import PARAMETRIC, Graph
 
 Shape = tuple[int | None, ...]
+_SMALL = 4096  # elements: a stored tensor up to this size may be a shape that inference computes with
 
 
 def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
     """A copy whose inputs have `shapes` (None: open) and whose other recorded shapes, perhaps stale, are gone."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
-    del copy.graph.value_info[:]
-    for value in copy.graph.input:
+    set_input_shapes(copy, shapes)
+    return copy
+
+
+def set_input_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
+    """Give the inputs of `model` these shapes (None: open), in place, and forget the recorded shapes of all else."""
+    del model.graph.value_info[:]
+    for value in model.graph.input:
         if value.name in shapes:
             _set_shape(value, shapes[value.name])
-    for value in copy.graph.output:
+    for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
-    return copy
+
+
+def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with large stored tensors as inputs of their shape: all that inference needs, at a fraction of the size."""
+    light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
+    light.graph.name = proto.graph.name or "shapes"
+    light.graph.node.extend(proto.graph.node)
+    light.graph.output.extend(proto.graph.output)
+    light.graph.sparse_initializer.extend(proto.graph.sparse_initializer)
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    light.graph.input.extend(value for value in proto.graph.input if value.name not in stored)
+    for tensor in proto.graph.initializer:
+        if math.prod(tensor.dims) <= _SMALL:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return light
 
 
 def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
@@ -37,7 +60,8 @@ def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
 
 def infer(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, int]]:
     """Shape and element type of every tensor that ONNX's inference can tell, when the inputs have `shapes`."""
-    fixed = with_input_shapes(proto, shapes)
+    fixed = _without_weights(proto)
+    set_input_shapes(fixed, shapes)
     try:
         inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
     except Exception:  # bare RuntimeErrors on odd graphs: then only what the file itself says is known

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from onnxspace import runtime
 from onnxspace.graph import Graph, reads
-from onnxspace.shapes import Shape, elements, infer, with_input_shapes
+from onnxspace.shapes import Shape, elements, infer, set_input_shapes, with_input_shapes
 
 _T = onnx.TensorProto
 _WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
@@ -42,7 +42,8 @@ def normalise(part: onnx.ModelProto, shapes: Mapping[str, Shape], *, batched: st
     if batched is None:
         return model
     _open_batch(model, known)
-    return with_input_shapes(model, {batched: (None, *shapes[batched][1:])})
+    set_input_shapes(model, {batched: (None, *shapes[batched][1:])})
+    return model
 
 
 def _standard_domain(model: onnx.ModelProto) -> None:
@@ -99,7 +100,8 @@ def _evaluate_constants(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> 
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name = "constants"
     part.graph.node.extend(constant)
-    part.graph.initializer.extend(model.graph.initializer)
+    read = {name for node in constant for name in reads(node)}
+    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
     values = runtime.evaluate(part, {})
     for node in constant:
