@@ -1,95 +1,19 @@
-"""Normalisation, attention, recurrent networks, losses and fused operators against ONNX Runtime, with their gradients."""
+"""Normalisation, attention, recurrent networks and losses against ONNX Runtime, with their gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 import onnxspace.convert  # noqa: F401
-from onnxspace import runtime
 from onnxspace.convert.build import build
 from onnxspace.errors import UnsupportedOperatorError
-
-Values = Mapping[str, NDArray[Any] | None]
-MICROSOFT = "com.microsoft"
-few = settings(max_examples=15, deadline=None, derandomize=True)
-
-
-def single(
-    operator: str,
-    values: Values,
-    *,
-    opset: int,
-    outputs: int | Sequence[str] = 1,
-    domain: str = "",
-    stored: str = "",
-    **attributes: Any,
-) -> onnx.ModelProto:
-    """A model of one node whose inputs are `values`; those named in `stored` are initialisers, None is left out."""
-    names = [f"y{index}" for index in range(outputs)] if isinstance(outputs, int) else list(outputs)
-    inputs = [name if value is not None else "" for name, value in values.items()]
-    while not inputs[-1]:
-        inputs.pop()
-    node = helper.make_node(operator, inputs, names, domain=domain, **attributes)
-    given_ = {name: value for name, value in values.items() if value is not None}
-    infos = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in given_.items()
-        if name not in stored.split()
-    ]
-    weights = [numpy_helper.from_array(given_[name], name) for name in stored.split()]
-    made = [helper.make_empty_tensor_value_info(name) for name in names if name]
-    graph = helper.make_graph([node], "test", infos, made, weights)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(MICROSOFT, 1), helper.make_opsetid("ai.onnx.preview", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
-
-
-def as_tuple(made: Any) -> tuple[torch.Tensor, ...]:
-    return tuple(made) if isinstance(made, (tuple, list)) else (made,)
-
-
-def check(operator: str, values: Values, *, slopes: str = "", reference: bool = False, **settings_: Any) -> None:
-    """The converted node equals ONNX Runtime's, or the standard's reference; finite differences confirm its gradient."""
-    model = single(operator, values, **settings_)
-    feeds = {info.name: values[info.name] for info in model.graph.input}
-    expected = (runtime.evaluate if reference else runtime.run)(model, feeds)  # type: ignore[arg-type]
-    graph = build(model, "test")
-    found = as_tuple(graph(*[torch.from_numpy(np.asarray(value)) for value in feeds.values()]))
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-4, atol=2e-5)
-    if slopes:
-        _confirm_slopes(graph, feeds, slopes.split())
-
-
-def _confirm_slopes(graph: torch.nn.Module, feeds: Mapping[str, Any], slopes: Sequence[str]) -> None:
-    tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in feeds.items()}
-    tensors = {name: value.double() if value.is_floating_point() else value for name, value in tensors.items()}
-    variables = [tensors[name].requires_grad_() for name in slopes]
-    graph = graph.double()
-
-    def function(*changed: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        made = as_tuple(graph(*{**tensors, **dict(zip(slopes, changed, strict=True))}.values()))
-        return tuple(value for value in made if value.is_floating_point())
-
-    assert torch.autograd.gradcheck(function, variables, fast_mode=True)
-
-
-def random(seed: int, *shape: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-shapes = st.lists(st.integers(1, 4), min_size=2, max_size=4).map(tuple)
-seeds = st.integers(0, 2**16)
+from tests.single import _COUNT, GATES, SMOOTH, _mask, _recurrent, check, few, random, seeds, shapes, single
 
 
 @few
@@ -193,16 +117,6 @@ def test_lrn_of_an_even_size_reaches_further_up() -> None:
     check("LRN", {"x": random(0, 5, 5, 2, 3)}, opset=13, size=4, alpha=0.9, reference=True)
 
 
-def _mask(kind: str, shape: Sequence[int], seed: int) -> NDArray[Any] | None:
-    if kind == "none":
-        return None
-    made = random(seed, *shape)
-    if kind == "bool":
-        made[..., 0] = 1  # ONNX Runtime before the rule of empty rows gives them the mean
-        return made > -0.3
-    return made
-
-
 @few
 @given(st.booleans(), st.sampled_from((1, 2)), st.integers(1, 4), st.integers(1, 4), st.sampled_from(("none", "bool", "float")),
        st.integers(2, 4), st.booleans(), st.sampled_from((0.0, 0.7)), st.sampled_from((23, 24)), seeds)  # fmt: skip
@@ -273,38 +187,6 @@ def test_linear_attention(rule: str, past: bool) -> None:
     values |= {"beta": 1 / (1 + np.exp(random(5, 2, 5, 1))) if "delta" in rule else None}
     heads = {"q_num_heads": 4, "kv_num_heads": 2, "update_rule": rule}
     check("LinearAttention", values, opset=27, outputs=2, slopes="q k v", reference=True, **heads)
-
-
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-_COUNT = {"RNN": 1, "GRU": 2, "LSTM": 3}
-SMOOTH = (
-    "Tanh",
-    "Sigmoid",
-    "Softsign",
-    "Softplus",
-    "Affine",
-    "ScaledTanh",
-    "Elu",
-    "HardSigmoid",
-    "LeakyRelu",
-    "ThresholdedRelu",
-    "Relu",
-)
-
-
-def _recurrent(operator: str, directions: int, seed: int, *, biased: bool, lengths: bool, started: bool) -> dict[str, Any]:
-    steps, batch, size, hidden, gates = 4, 3, 3, 2, GATES[operator]
-    values: dict[str, Any] = {
-        "x": random(seed, steps, batch, size),
-        "w": random(seed + 1, directions, gates * hidden, size) / 2,
-    }
-    values["r"] = random(seed + 2, directions, gates * hidden, hidden) / 2
-    values["b"] = random(seed + 3, directions, 2 * gates * hidden) / 2 if biased else None
-    values["n"] = np.random.default_rng(seed).integers(0, steps + 1, batch).astype(np.int32) if lengths else None
-    if lengths:
-        values["n"][0] = steps
-    values["h"] = random(seed + 4, directions, batch, hidden) if started else None
-    return values
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -414,154 +296,3 @@ def test_det() -> None:
 def test_dropout_out_of_training(opset: int) -> None:
     values = {"x": random(0, 2, 3), "ratio": np.float32(0.5).reshape(()), "t": np.array(False)}
     check("Dropout", values, opset=opset, outputs=2, stored="ratio t", slopes="x")
-
-
-@few
-@given(
-    st.integers(1, 3),
-    st.sampled_from(("", "Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip")),
-    st.booleans(),
-    st.booleans(),
-    seeds,
-)
-def test_fused_conv(rank: int, activation: str, biased: bool, added: bool, seed: int) -> None:
-    assume(not added or rank == 2)
-    values: dict[str, Any] = {"x": random(seed, 2, 4, *[6] * rank), "w": random(seed + 1, 6, 2, *[3] * rank)}
-    values["b"] = random(seed + 2, 6) if biased or added else None
-    values["z"] = random(seed + 3, 2, 6, *[3] * rank) if added else None
-    attributes: dict[str, Any] = {"group": 2, "strides": [2] * rank, "pads": [1] * rank + [0] * rank}
-    if activation:
-        attributes |= {
-            "activation": activation,
-            "activation_params": {"LeakyRelu": [0.2], "Clip": [-0.5, 0.7]}.get(activation, []),
-        }
-    attributes = {name: value for name, value in attributes.items() if value != []}
-    check(
-        "FusedConv",
-        values,
-        opset=17,
-        domain=MICROSOFT,
-        slopes="x w" if activation in ("", "Tanh", "Sigmoid") else "",
-        **attributes,
-    )
-
-
-@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Tanh"])
-def test_fused_gemm(activation: str) -> None:
-    values = {"a": random(0, 3, 2), "b": random(1, 4, 2), "c": random(2, 4)}
-    attributes = {"transB": 1, "alpha": 0.5, "activation": activation}
-    attributes |= {"activation_alpha": 0.3} if activation == "LeakyRelu" else {}
-    check("FusedGemm", values, opset=17, domain=MICROSOFT, slopes="a b c", **attributes)
-
-
-@few
-@given(st.booleans(), st.booleans(), st.booleans(), st.booleans(), seeds)
-def test_fused_matmul(left: bool, right: bool, left_batch: bool, right_batch: bool, seed: int) -> None:
-    def shaped(rows: int, columns: int, turned: bool, batch: bool, number: int) -> NDArray[np.float32]:
-        first, second = (columns, rows) if turned else (rows, columns)
-        return random(number, *((first, 2, second) if batch else (2, first, second)))
-
-    values = {"a": shaped(3, 4, left, left_batch, seed), "b": shaped(4, 5, right, right_batch, seed + 1)}
-    attributes = {"transA": left, "transB": right, "transBatchA": left_batch, "transBatchB": right_batch}
-    numbers = {name: int(value) for name, value in attributes.items()}
-    check("FusedMatMul", values, opset=17, domain=MICROSOFT, alpha=0.5, slopes="a b", **numbers)
-
-
-@pytest.mark.parametrize("operator", ["Gelu", "QuickGelu", "FastGelu", "BiasGelu with a bias", "FastGelu with a bias"])
-def test_fused_gelu(operator: str) -> None:
-    operator, _, biased = operator.partition(" ")
-    values = {"x": random(0, 2, 3, 4), "b": random(1, 4) if biased else None}
-    check(operator, values, opset=17, domain=MICROSOFT, slopes="x b" if biased else "x")
-
-
-@pytest.mark.parametrize("offset", [False, True])
-@pytest.mark.parametrize("biased", [False, True])
-def test_skip_layer_normalization(offset: bool, biased: bool) -> None:
-    values = {"x": random(0, 2, 3, 4), "k": random(1, 2, 3, 4), "s": random(2, 4), "beta": random(3, 4) if offset else None}
-    values |= {"b": random(4, 4) if biased else None}
-    check("SkipLayerNormalization", values, opset=17, domain=MICROSOFT, outputs=("y", "", "", "sum"), slopes="x k s")
-
-
-@pytest.mark.parametrize("biased", [False, True])
-def test_skip_simplified_layer_normalization(biased: bool) -> None:
-    values = {"x": random(0, 2, 3, 4), "k": random(1, 2, 3, 4), "s": random(2, 4), "b": random(4, 4) if biased else None}
-    check("SkipSimplifiedLayerNormalization", values, opset=17, domain=MICROSOFT, outputs=("y", "", "", "sum"), slopes="x k s")
-
-
-def test_rotary_embedding_of_the_runtime_with_a_scale_is_refused() -> None:
-    values = {"x": random(0, 2, 3, 5, 8), "ids": np.array([2]), "cos": random(1, 9, 4), "sin": random(2, 9, 4)}
-    with pytest.raises(UnsupportedOperatorError, match="scale"):
-        build(single("RotaryEmbedding", values, opset=17, domain=MICROSOFT, scale=0.5), "test")
-
-
-def test_flex_attention_with_bodies() -> None:
-    values = {"q": random(0, 2, 4, 3, 5), "k": random(1, 2, 2, 6, 5), "v": random(2, 2, 2, 6, 4)}
-    inner = helper.make_tensor_value_info("s", onnx.TensorProto.FLOAT, None)
-    outer = helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, None)
-    bodies = {
-        name: helper.make_graph([helper.make_node(operator, ["s"], ["r"])], name, [inner], [outer])
-        for name, operator in (("score_mod", "Tanh"), ("prob_mod", "Sqrt"))
-    }
-    check("FlexAttention", values, opset=26, domain="ai.onnx.preview", reference=True, slopes="q k v", **bodies)
-
-
-def test_simplified_layer_normalization() -> None:
-    check("SimplifiedLayerNormalization", {"x": random(0, 2, 3, 4), "s": random(1, 4)}, opset=17, epsilon=1e-2, slopes="x s")
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_embed_layer_normalization(full: bool) -> None:
-    rng = np.random.default_rng(0)
-    ids, kinds = rng.integers(0, 9, (2, 5)).astype(np.int32), rng.integers(0, 2, (2, 5)).astype(np.int32)
-    values: dict[str, Any] = {"ids": ids, "kinds": kinds if full else None, "words": random(0, 9, 4), "places": random(1, 7, 4)}
-    values |= {"segments": random(2, 2, 4) if full else None, "s": random(3, 4), "b": random(4, 4)}
-    values |= {"mask": (np.arange(5) < [[3], [5]]).astype(np.int32) if full else None}
-    slopes = "words places s b"
-    check("EmbedLayerNormalization", values, opset=17, domain=MICROSOFT, outputs=("y", "lengths"), slopes=slopes)
-
-
-@few
-@given(st.sampled_from(("none", "lengths", "keys", "queries")), st.booleans(), st.booleans(), st.booleans(), seeds)
-def test_packed_attention(kind: str, causal: bool, past: bool, added: bool, seed: int) -> None:
-    assume(not (past and added))
-    before = 2 if past else 0
-    total = 3 + before
-    masks = {"none": None, "lengths": np.array([total, 2]), "keys": (np.arange(total) < [[total], [2]]) * 1}
-    masks["queries"] = np.broadcast_to(np.arange(total) < total - 1, (2, 3, total)) * 1
-    mask = masks[kind]
-    values = {"x": random(seed, 2, 3, 8), "w": random(seed + 1, 8, 24), "b": random(seed + 2, 24)}
-    values |= {"m": None if mask is None else mask.astype(np.int32)}
-    values |= {
-        "past": random(seed + 3, 2, 2, 2, before, 4) if past else None,
-        "a": random(seed + 4, 2, 2, 3, total) if added else None,
-    }
-    attributes = {"num_heads": 2, "unidirectional": int(causal)}
-    check("Attention", values, opset=17, domain=MICROSOFT, outputs=2 if past else 1, slopes="x w b", **attributes)
-
-
-@few
-@given(st.booleans(), st.booleans(), st.booleans(), st.sampled_from(("none", "lengths", "keys", "all")), st.booleans(), seeds)
-def test_multi_head_attention(split: bool, causal: bool, biased: bool, kind: str, past: bool, seed: int) -> None:
-    assume(not split or not past)
-    keys = 3 if causal or past else 4  # the runtime lets the last query see everything
-    total = keys + 2 * past
-    masks = {"none": None, "lengths": np.array([total, 2]), "keys": (np.arange(total) < [[total], [2]]) * 1}
-    masks["all"] = np.broadcast_to(np.arange(total) < total - 1, (2, 3, total)) * 1
-    mask = masks[kind]
-    values: dict[str, Any] = {"q": random(seed, 2, 3, 8)}
-    shape = (2, 2, keys, 4) if split else (2, keys, 8)
-    values |= {"k": random(seed + 1, *shape), "v": random(seed + 2, *shape)}
-    values |= {"b": random(seed + 3, 24) if biased else None, "m": None if mask is None else mask.astype(np.int32)}
-    values |= {"a": random(seed + 5, 1, 2, 3, total) if seed % 2 else None}
-    values |= {name: random(seed + 4, 2, 2, 2, 4) if past else None for name in ("past_k", "past_v")}
-    attributes = {"num_heads": 2, "unidirectional": int(causal)}
-    check("MultiHeadAttention", values, opset=17, domain=MICROSOFT, outputs=3 if past else 1, slopes="q k v", **attributes)
-
-
-@few
-@given(st.booleans(), st.booleans(), st.booleans(), seeds)
-def test_rotary_embedding_of_the_runtime(interleaved: bool, packed: bool, offset: bool, seed: int) -> None:
-    x = random(seed, 2, 5, 24) if packed else random(seed, 2, 3, 5, 8)
-    ids = np.array([2]) if offset else np.random.default_rng(seed).integers(0, 9, (2, 5))
-    values = {"x": x, "ids": ids, "cos": random(seed + 1, 9, 4), "sin": random(seed + 2, 9, 4)}
-    check("RotaryEmbedding", values, opset=17, domain=MICROSOFT, interleaved=int(interleaved), slopes="x")

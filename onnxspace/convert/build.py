@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from onnxspace.convert import bridge
-from onnxspace.convert.node import CONVERTERS, Node, schema_version
+from onnxspace.convert.node import CONVERTERS, Node, schema_version, taken
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.graph import Graph, domain_of, label, reads
 
@@ -85,7 +85,8 @@ class Builder:
             captured = self._captured(node)
             bodies = partial(self._body, node, captured)
             given = Node(node, version, attributes(node), self.graph.constant, bodies, self._element_type)
-            return own(given), (*node.input, *captured)
+            made = own(given)
+            return made, (*taken(made, node.input), *captured)
         except (NotImplementedError, KeyError) as error:
             raise UnsupportedOperatorError(self._refusal(node, version, error)) from error
         except Exception as error:  # a converter stumbles over something it did not expect

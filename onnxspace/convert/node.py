@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 #: What a converter returns: called with the node's inputs in order (None for one left out), it returns a tensor or a tuple.
 Made = nn.Module
+_TAKES = "onnx_inputs_taken"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,17 @@ def torch_type(elem_type: int) -> torch.dtype:
 def integers(tensor: Tensor) -> list[int]:
     """The elements of a shape-like tensor."""
     return [int(n) for n in tensor.reshape(-1).tolist()]
+
+
+def taking(module: Made, count: int) -> Made:
+    """A module that is called with the node's first `count` inputs alone: it holds the others as constants."""
+    setattr(module, _TAKES, count)
+    return module
+
+
+def taken(module: Made, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of a node's inputs that a module is called with."""
+    return tuple(names)[: getattr(module, _TAKES, None)]
 
 
 class Apply(nn.Module):

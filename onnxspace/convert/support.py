@@ -9,8 +9,8 @@ from typing import Literal
 import onnx
 import onnx.defs
 
-from onnxspace.convert import bridge, operators
-from onnxspace.convert.build import build
+from onnxspace.convert import bridge
+from onnxspace.convert.build import build, domain_of_entry
 from onnxspace.convert.fuse import fuse_activations
 from onnxspace.convert.node import CONVERTERS, schema_version
 from onnxspace.convert.normalise import normalise
@@ -27,7 +27,6 @@ WAYS = {
     "fused": "part of an activation that is explained as one",
     "none": "not supported",
 }
-_REGISTERED = operators.__all__
 #: The newest opset that the table covers; a newer `onnx` then does not change the page.
 LATEST = 28
 
@@ -51,8 +50,7 @@ def converted_by(operator: str, version: int, domain: str = "") -> Way:
 
 def support(model: Model) -> list[Support]:
     """Every operator of a model with its fate, the unsupported first, then by number."""
-    opsets = {entry.domain.replace("ai.onnx", "") if entry.domain == "ai.onnx" else entry.domain: entry.version
-              for entry in model.proto.opset_import}  # fmt: skip
+    opsets = {domain_of_entry(entry): entry.version for entry in model.proto.opset_import}
     normal = _normal(model)
     kept = Counter((domain_of(n), n.op_type) for n in normal.graph.node)
     fused = _fused(normal)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxspace.convert.node import Apply, Made, Node, converter
+from onnxspace.convert.node import Apply, Made, Node, converter, taking
 from onnxspace.convert.operators.arithmetic import UNSIGNED, narrow, ordered, unordered, wide
 
 
@@ -204,6 +204,6 @@ def clip(node: Node) -> Made:
     kinds = {np.dtype(bound.dtype).name for bound in bounds if bound is not None}
     if "uint64" in kinds:
         return Clip()
-    del node.proto.input[1:]  # with its bounds inside it is a function of one tensor, as rules for activations want it
     low, high = (None if bound is None else bound.reshape(()).item() for bound in bounds)
-    return Clip(low, high) if any("int" in kind for kind in kinds) else _fixed(low, high)
+    made = Clip(low, high) if any("int" in kind for kind in kinds) else _fixed(low, high)
+    return taking(made, 1)  # a function of one tensor, as rules for activations want it
