@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxspace import runtime
 from onnxspace.convert import bridge, operators
 from onnxspace.convert.build import build
-from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.fuse import fuse
 from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import is_quantised, reference, tolerance, verify
@@ -46,7 +46,7 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     expected = reference(part, values, model.path, optimise=not is_quantised(part))
     name, allowed = part.graph.input[0].name, tolerance(part)
     normal = normalise(part, {name: model.input_shape}, batched=name)
-    graph = fuse_activations(build(normal, model.path))
+    graph = fuse(build(normal, model.path))
     locate = partial(first_departure, part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
     batchable = verify(graph, expected, values, allowed, model.path, locate)
     return Converted(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))

@@ -20,7 +20,7 @@ _ELEMENTWISE = _NONLINEAR | {"Add", "Sub", "Mul", "Div", "Neg", "Pow", "Min", "M
 _JOINS = frozenset({"Mul", "Div"})
 
 
-def fuse_activations(graph: GraphModule) -> GraphModule:
+def fuse(graph: GraphModule) -> GraphModule:
     """Replace every such function of `graph`, in place, by one submodule named `Activation_<k>`."""
     found = 0
     for start in list(graph.graph.nodes):

@@ -11,7 +11,7 @@ import onnx.defs
 
 from onnxspace.convert import bridge
 from onnxspace.convert.build import build, domain_of_entry
-from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.fuse import fuse
 from onnxspace.convert.node import CONVERTERS, schema_version
 from onnxspace.convert.normalise import normalise
 from onnxspace.errors import ModelError
@@ -80,7 +80,7 @@ def _fused(normal: onnx.ModelProto) -> Counter[str]:
     except ModelError:
         return Counter()
     before = Counter(name.rsplit("_", 1)[0] for name, _ in graph.named_children())
-    after = Counter(name.rsplit("_", 1)[0] for name, _ in fuse_activations(graph).named_children())
+    after = Counter(name.rsplit("_", 1)[0] for name, _ in fuse(graph).named_children())
     return before - after
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnxspace import runtime
 from onnxspace.convert import bridge
 from onnxspace.convert.build import build
-from onnxspace.convert.fuse import fuse_activations
+from onnxspace.convert.fuse import fuse
 from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import difference, is_quantised, tolerance
@@ -72,7 +72,7 @@ def _batchable(proto: onnx.ModelProto, graph: Graph, shapes: dict[str, Shape], p
     (name,) = shapes
     if None in shapes[name]:
         return None
-    made = fuse_activations(build(normalise(proto, shapes, batched=name), path))
+    made = fuse(build(normalise(proto, shapes, batched=name), path))
     single = [feed for feed, _ in zip(_feeds(graph, shapes), range(2), strict=False)]
     try:
         rows = [_expected(proto, feed, path) for feed in single]
@@ -142,7 +142,7 @@ def _checked(
     proto: onnx.ModelProto, normal: onnx.ModelProto, path: str, feeds: Iterator[dict[str, NDArray[Any]]]
 ) -> torch.fx.GraphModule:
     """Build the graph and compare it on the first trial input that ONNX Runtime accepts."""
-    made = fuse_activations(build(normal, path))
+    made = fuse(build(normal, path))
     refused: ModelError | None = None
     for feed in feeds:
         try:
