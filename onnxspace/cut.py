@@ -14,6 +14,7 @@ import onnx
 from onnxspace.errors import ModelError
 from onnxspace.graph import Graph, reads
 from onnxspace.model import Model
+from onnxspace.network import Network
 from onnxspace.runtime import shapes_of
 from onnxspace.shapes import Shape, elements, infer, multiply_adds
 
@@ -241,7 +242,7 @@ def _named(model: Model, wanted: str) -> str:
     return tensor
 
 
-def cut(model: Model, encoder: Encoder) -> onnx.ModelProto:
+def cut(model: Model, encoder: Encoder) -> Network:
     """The graph from the image to the encoder's tensors, which become its outputs; nothing else is kept.
 
     Raises ModelError where that part needs an input besides the image.
@@ -256,7 +257,8 @@ def cut(model: Model, encoder: Encoder) -> onnx.ModelProto:
             f"{model.path} needs the input(s) {', '.join(others)} besides the image below its encoder. "
             "Export it with these fixed, or name an encoder below them."
         )
-    return _assembled(model, nodes, needed, encoder)
+    weights = {name: values for name, values in model.network.weights.items() if name in needed}
+    return Network(_assembled(model, nodes, needed, encoder), weights)
 
 
 def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], encoder: Encoder) -> onnx.ModelProto:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import onnx
@@ -89,9 +90,13 @@ def domain_of(node: onnx.NodeProto) -> str:
 
 @dataclass(frozen=True)
 class Graph:
-    """Read-only view of the main graph of `proto`; nodes in topological order."""
+    """Read-only view of the main graph of `proto`; nodes in topological order.
+
+    `weights` holds the values of initialisers that the message only declares.
+    """
 
     proto: onnx.ModelProto
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     nodes: tuple[onnx.NodeProto, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -139,6 +144,8 @@ class Graph:
         while node is not None and node.op_type == "Identity" and node.input:
             name = node.input[0]
             node = self._maker(name)
+        if name in self.weights:
+            return self.weights[name]
         if name in self.initializers:
             return numpy_helper.to_array(self.initializers[name])
         return _constant_value(node) if node is not None and node.op_type == "Constant" else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -12,6 +11,7 @@ from onnxspace.config import ModelOptions
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.graph import Graph
 from onnxspace.imageinput import ImageInput, find_image_input, value_range
+from onnxspace.network import Network
 from onnxspace.onnxfile import read_model
 from onnxspace.preprocess import Color, Preprocess
 
@@ -29,15 +29,20 @@ class Model:
     path: str
     name: str
     sha256: str
-    proto: onnx.ModelProto
+    network: Network
     image: ImageInput
     preprocess: Preprocess
     encoder: str = "auto"
     assumed: tuple[str, ...] = ()
 
-    @cached_property
+    @property
+    def proto(self) -> onnx.ModelProto:
+        """The graph's message; large tensors are only declared in it, and lie in `network.weights`."""
+        return self.network.proto
+
+    @property
     def graph(self) -> Graph:
-        return Graph(self.proto)
+        return self.network.graph
 
     @property
     def opset(self) -> int:
@@ -64,13 +69,13 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
     from onnxspace.config import load_sidecar
 
     options = load_sidecar(Path(path)) if options is None else options
-    proto, digest = read_model(path)
-    graph = Graph(proto)
+    network, digest = read_model(path)
+    graph = network.graph
     image = find_image_input(graph, str(path), options.input, options.layout)
     preprocess, assumed = _preprocess(str(path), graph, image, options)
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    return Model(str(path), name, digest, proto, image, preprocess, wanted, assumed)
+    return Model(str(path), name, digest, network, image, preprocess, wanted, assumed)
 
 
 def renamed(model: Model, name: str) -> Model:

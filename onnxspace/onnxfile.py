@@ -11,19 +11,24 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
+import numpy as np
 import onnx
 import onnx.defs
 import onnx.inliner
 from google.protobuf.message import DecodeError, Message
+from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
 from onnxspace.graph import all_nodes, defect, tensors
+from onnxspace.network import Network, declare, is_large, light
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
+MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have some 24 GB
 MAX_NODES = 1_000_000  # after model-local functions are inlined; the largest networks have some ten thousand
 _PACKED_BITS = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
@@ -34,8 +39,8 @@ _COPY = "Copy the model's external data again."
 _COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
 
 
-def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
-    """Read and check one file; returns the model, weights inside, and the SHA-256 of all bytes it is made of.
+def read_model(path: str | Path) -> tuple[Network, str]:
+    """Read and check one file; returns the model with its weights, and the SHA-256 of all bytes it is made of.
 
     Raises ModelNotFoundError, and ModelError for anything that is not a whole ONNX model.
     """
@@ -43,17 +48,31 @@ def read_model(path: str | Path) -> tuple[onnx.ModelProto, str]:
     content = _content(path)
     model = _parsed(path, content)
     digest = hashlib.sha256(content)
-    room = MAX_FILE_BYTES - len(content)
-    for tensor in tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            embedded = _embed(path, tensor, room)
-            room -= len(embedded)
-            digest.update(embedded)
-        _check_size(path, tensor)
-    whole = _inlined(path, model)
-    if (found := defect(whole.graph)) is not None:
+    del content
+    weights = _with_external_data(path, model, digest.update)
+    inlined = _inlined(path, model)
+    if (found := defect(inlined.graph)) is not None:
         raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
-    return whole, digest.hexdigest()
+    embedded = light(inlined)
+    return Network(embedded.proto, {**weights, **embedded.weights}), digest.hexdigest()
+
+
+def _with_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:
+    """Check every tensor and read external data: large initialisers into arrays, whatever else into the message."""
+    weights: dict[str, NDArray[Any]] = {}
+    room = MAX_DATA_BYTES
+    for index, tensor in enumerate(tensors(model)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            content = _external(path, tensor, room)
+            room -= len(content)
+            note(content)
+            if index < len(model.graph.initializer) and is_large(tensor):
+                weights[tensor.name] = _array(tensor, content)
+                tensor.CopyFrom(declare(tensor))
+                continue
+            _embed(path, tensor, content)
+        _check_size(path, tensor)
+    return weights
 
 
 def _content(path: Path) -> bytes:
@@ -119,13 +138,13 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _embed(path: Path, tensor: onnx.TensorProto, room: int) -> bytes:
-    """Read a tensor's external bytes into it; `room` is how many more the model can hold."""
+def _external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
+    """A tensor's external bytes; `room` is how many more the model may have."""
     said = {entry.key: entry.value for entry in tensor.external_data}
     source = _contained(path, tensor.name, said.get("location", ""))
     offset, length = _span(path, tensor, said)
     if length > room:
-        raise ModelError(f"{path} and its external data are larger than 2 GiB, which can't be converted. Leave it out.")
+        raise ModelError(f"{path} has more than {MAX_DATA_BYTES // 2**30} GiB of external data. Leave it out.")
     try:
         status = source.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -135,18 +154,36 @@ def _embed(path: Path, tensor: onnx.TensorProto, room: int) -> bytes:
                 f"{path}: tensor {tensor.name!r} needs bytes {offset} to {offset + length} of {source.name}, which has only "
                 f"{status.st_size}. {_COPY}"
             )
-        with source.open("rb") as file:
-            file.seek(offset)
-            content = file.read(length)
+        return _read(source, offset, length)
+    except MemoryError as error:
+        raise ModelError(f"{path}: its weights do not fit in memory. Leave it out.") from error
     except OSError as error:
         raise ModelError(
             f"{path}: external data {source.name!r} of tensor {tensor.name!r} can't be read ({error.strerror or error}). "
             "Keep it in the model's folder."
         ) from error
-    tensor.raw_data = content
+
+
+def _read(source: Path, offset: int, length: int) -> bytearray:
+    content = bytearray(length)
+    with source.open("rb") as file:
+        file.seek(offset)
+        if file.readinto(content) < length:
+            raise OSError("it was shortened meanwhile")
+    return content
+
+
+def _array(tensor: onnx.TensorProto, content: bytearray) -> NDArray[Any]:
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
+    return np.frombuffer(content, dtype).reshape(tuple(tensor.dims))
+
+
+def _embed(path: Path, tensor: onnx.TensorProto, content: bytearray) -> None:
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelError(f"{path}: tensor {tensor.name!r} is larger than can be converted (2 GiB). Leave the model out.")
+    tensor.raw_data = bytes(content)
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
-    return content
 
 
 def _contained(path: Path, name: str, location: str) -> Path:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import onnx
 
 from onnxspace.graph import PARAMETRIC, Graph
+from onnxspace.network import SMALL
 
 Shape = tuple[int | None, ...]
-_SMALL = 4096  # elements: a stored tensor up to this size may be a shape that inference computes with
 
 
 def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
@@ -41,7 +41,7 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     stored = {tensor.name for tensor in proto.graph.initializer}
     light.graph.input.extend(value for value in proto.graph.input if value.name not in stored)
     for tensor in proto.graph.initializer:
-        if math.prod(tensor.dims) <= _SMALL:
+        if math.prod(tensor.dims) <= SMALL:
             light.graph.initializer.append(tensor)
         else:
             light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))

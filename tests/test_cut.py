@@ -133,7 +133,7 @@ def test_a_wrong_name_is_refused_with_the_file(tmp_path: Path, wanted: str, reas
 
 def test_the_cut_keeps_what_the_encoder_needs_and_nothing_else(tmp_path: Path) -> None:
     model = opened(classifier(), tmp_path)
-    part = cut(model, find_encoder(model))
+    part = cut(model, find_encoder(model)).proto
     assert [node.op_type for node in part.graph.node] == ["Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Flatten"]
     assert len(part.graph.initializer) == 2
     onnx.checker.check_model(part)

@@ -15,7 +15,7 @@ from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse
 from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
-from onnxspace.convert.verify import is_quantised, reference, tolerance, verify
+from onnxspace.convert.verify import reference, tolerance, verify
 from onnxspace.convert.whole import to_torch
 from onnxspace.cut import Encoder, cut, find_encoder
 from onnxspace.model import Model
@@ -41,10 +41,10 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3])."""
     encoder = encoder or find_encoder(model)
     part = cut(model, encoder)
-    bridge.refuse_unknown(part, model.path)
+    bridge.refuse_unknown(part.proto, model.path)
     values = model.preprocess(images)
-    expected = reference(part, values, model.path, optimise=not is_quantised(part))
-    name, allowed = part.graph.input[0].name, tolerance(part)
+    expected = reference(part, values, model.path)
+    name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
     normal = normalise(part, {name: model.input_shape}, batched=name)
     graph = fuse(build(normal, model.path))
     locate = partial(first_departure, part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)

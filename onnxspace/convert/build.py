@@ -16,7 +16,8 @@ from torch import fx, nn
 from onnxspace.convert import bridge
 from onnxspace.convert.node import CONVERTERS, Node, schema_version, taken
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
-from onnxspace.graph import Graph, domain_of, label, reads
+from onnxspace.graph import domain_of, label, reads
+from onnxspace.network import Network, light
 
 
 def pick(made: Any, index: int) -> Any:
@@ -41,15 +42,15 @@ class Weights(nn.Module):
 class Builder:
     """Builds one `GraphModule` from a normalised model."""
 
-    def __init__(self, model: onnx.ModelProto, path: str) -> None:
-        self.model, self.path = model, path
-        self.graph = Graph(model)
-        self.opsets = {domain_of_entry(entry): entry.version for entry in model.opset_import}
+    def __init__(self, network: Network, path: str) -> None:
+        self.model, self.path = network.proto, path
+        self.graph = network.graph
+        self.opsets = {domain_of_entry(entry): entry.version for entry in self.model.opset_import}
         self.root = nn.Module()
         self.root.add_module("weights", Weights())
         self.fx = fx.Graph()
         self.made: dict[str, fx.Node] = {}
-        self.legacy = bridge.Legacy(model)
+        self.legacy = bridge.Legacy(self.model)
 
     def build(self) -> fx.GraphModule:
         for index, value in enumerate(self.graph.inputs):
@@ -106,7 +107,7 @@ class Builder:
                 model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
         self._declare(node, model.graph)
         model.graph.input.extend(self._types.get(name) or onnx.ValueInfoProto(name=name) for name in captured)
-        return Builder(model, self.path).build()
+        return Builder(light(model), self.path).build()
 
     def _declare(self, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
         """Give a body's inputs the element types of what they are called with, where the body itself is silent."""
@@ -171,15 +172,23 @@ def domain_of_entry(entry: onnx.OperatorSetIdProto) -> str:
 
 
 def to_tensor(value: NDArray[Any]) -> torch.Tensor:
-    """A stored value as a tensor; floating point, and what Torch has no type for, in single precision."""
+    """A stored value as a tensor; floating point, and what Torch has no type for, in single precision.
+
+    The tensor shares the array's memory where it can.
+    """
     if value.dtype.kind in "OUS":
         raise NotImplementedError("strings")
     if value.dtype.kind == "f":
-        return torch.from_numpy(np.array(value, dtype=np.float32))
+        return torch.from_numpy(_writable(np.asarray(value, dtype=np.float32)))
     try:
-        return torch.from_numpy(np.array(value))
+        return torch.from_numpy(_writable(np.asarray(value)))
     except TypeError:
         return torch.from_numpy(np.asarray(value, dtype=np.float32))
+
+
+def _writable(value: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy where Torch would warn that it is read-only or can't describe it."""
+    return value if value.flags.writeable and value.flags.c_contiguous and value.dtype.isnative else np.array(value, order="C")
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -198,10 +207,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def build(model: onnx.ModelProto, path: str) -> fx.GraphModule:
+def build(model: Network | onnx.ModelProto, path: str) -> fx.GraphModule:
     """A normalised model as Torch modules in evaluation mode with frozen parameters.
 
     Called with the graph's inputs in order; returns a tensor, or a tuple in output order. Raises UnsupportedOperatorError
     naming the first node that has no converter, and ConversionError.
     """
-    return Builder(model, path).build()
+    return Builder(light(model), path).build()

@@ -6,28 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from onnxspace import runtime
 from onnxspace.convert.build import build
-from onnxspace.convert.verify import difference, is_quantised
-from onnxspace.graph import Graph, label
+from onnxspace.convert.verify import difference
+from onnxspace.graph import label
+from onnxspace.network import Network
 
 
 def first_departure(
-    part: onnx.ModelProto, normal: onnx.ModelProto, feed: Mapping[str, NDArray[Any]], allowed: float
+    part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float
 ) -> str | None:
     """The first node of `part`, in order, whose output differs from its converted counterpart in `normal`, by its name.
 
     None where that can't be told: every tensor that both graphs know agrees, or one of them can't be run.
     """
-    kept = {name for node in normal.graph.node for name in node.output}
-    made = [(node, name) for node in Graph(part).nodes for name in node.output if name in kept]
+    kept = {name for node in normal.graph.nodes for name in node.output}
+    made = [(node, name) for node in part.graph.nodes for name in node.output if name in kept]
+    names = [name for _, name in made]
     try:
-        expected = runtime.run(_with_outputs(part, made), feed, optimise=not is_quantised(part))
-        graph = build(_with_outputs(normal, made), "the model")
+        expected = runtime.run(part.with_outputs(names), feed)
+        graph = build(normal.with_outputs(names), "the model")
         with torch.no_grad():
             values = [torch.from_numpy(np.asarray(v, np.float32) if v.dtype.kind == "f" else v) for v in feed.values()]
             found = graph(*values)
@@ -38,11 +39,3 @@ def first_departure(
         if isinstance(ours, torch.Tensor) and difference([ours.numpy()], [theirs]) > allowed:
             return label(node)
     return None
-
-
-def _with_outputs(model: onnx.ModelProto, made: list[tuple[onnx.NodeProto, str]]) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for _, name in made)
-    return copy

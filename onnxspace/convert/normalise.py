@@ -5,37 +5,48 @@ Every step is checked afterwards as a whole: the converted graph is compared wit
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from onnxspace import runtime
-from onnxspace.graph import Graph, reads
-from onnxspace.shapes import Shape, elements, infer, set_input_shapes, with_input_shapes
+from onnxspace.convert.fold import evaluate_constants, folded
+from onnxspace.graph import Graph
+from onnxspace.network import Network, light
+from onnxspace.shapes import Shape, infer, set_input_shapes, with_input_shapes
 
 _T = onnx.TensorProto
 _WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
 _POOLS = {"MaxPool", "AveragePool", "LpPool"}
-_RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
-_FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks
 
 
-def normalise(part: onnx.ModelProto, shapes: Mapping[str, Shape], *, batched: str | None = None) -> onnx.ModelProto:
+def normalise(part: Network | onnx.ModelProto, shapes: Mapping[str, Shape], *, batched: str | None = None) -> Network:
     """Fold and widen to float32 the graph `part` for inputs of `shapes`.
 
-    With `batched`, the name of an input of one image, the result takes any number of them.
+    With `batched`, the name of an input of one image, the result takes any number of them. Weights that need no change
+    are shared with `part`.
     """
-    model = with_input_shapes(part, shapes)
+    given = light(part)
+    model, weights = with_input_shapes(given.proto, shapes), dict(given.weights)
     _standard_domain(model)
     _plain_casts(model, shapes)
-    _widen(model)
-    _evaluate_constants(model, shapes)
-    model = _folded(model)
+    _widen(model, weights)
+    evaluate_constants(model, weights, shapes)
+    return _gathered(_rewritten(folded(model), shapes, batched), weights)
+
+
+def _gathered(model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> Network:
+    """The rewritten graph with those weights that it still uses, and those that folding has made."""
+    made = light(model)
+    used = made.graph.consumers.keys() | set(made.graph.outputs)
+    return Network(made.proto, {name: values for name, values in {**weights, **made.weights}.items() if name in used})
+
+
+def _rewritten(model: onnx.ModelProto, shapes: Mapping[str, Shape], batched: str | None) -> onnx.ModelProto:
+    """Explicit padding, open batch and no outputs that nobody reads, in place."""
     _trim_unused_outputs(model)
     known = {tensor: shape for tensor, (shape, _) in infer(model, shapes).items()}
     _explicit_padding(model, known)
@@ -64,12 +75,15 @@ def _plain_casts(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
             del node.input[1:]
 
 
-def _widen(model: onnx.ModelProto) -> None:
+def _widen(model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
     """Half and double precision become float32: attribution needs one precision for every model."""
     for value in (*model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type in _WIDENED:
             value.type.tensor_type.elem_type = _T.FLOAT
     for tensor in model.graph.initializer:
+        if tensor.name in weights and tensor.data_type in _WIDENED:
+            weights[tensor.name] = weights[tensor.name].astype(np.float32)
+            tensor.data_type = _T.FLOAT
         _widen_tensor(tensor)
     for node in model.graph.node:
         for attribute in node.attribute:
@@ -82,67 +96,6 @@ def _widen(model: onnx.ModelProto) -> None:
 def _widen_tensor(tensor: onnx.TensorProto) -> None:
     if tensor.data_type in _WIDENED:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
-
-
-def _evaluate_constants(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
-    """Everything computed from stored values alone becomes a stored value: dequantised weights, expanded biases.
-
-    Only where its size is known beforehand and bounded: a small file may ask for a tensor of any size.
-    """
-    graph = Graph(model)
-    constant = [node for node in graph.nodes if graph.constants.issuperset(node.output) and node.op_type not in _RANDOM]
-    made = {name for node in constant for name in node.output if name}
-    used = {name for node in graph.nodes if node not in constant for name in reads(node)} & made
-    known = infer(model, shapes)
-    small = [name for name in sorted(used) if name in known and (elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
-    if not small:
-        return
-    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    part.graph.name = "constants"
-    part.graph.node.extend(constant)
-    read = {name for node in constant for name in reads(node)}
-    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
-    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
-    values = runtime.evaluate(part, {})
-    for node in constant:
-        if used.intersection(node.output) and used.intersection(node.output).issubset(small):
-            model.graph.node.remove(node)
-    model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in zip(small, values, strict=True))
-
-
-@contextmanager
-def _silent(*names: str) -> Iterator[None]:
-    """Keep a library's advice to its own users away from ours."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.disabled for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.disabled = True
-        yield
-    finally:
-        for logger, state in zip(loggers, before, strict=True):
-            logger.disabled = state
-
-
-def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants folded (weights behind Constant and Identity nodes, shape subgraphs), dead nodes dropped.
-
-    Nothing is fused: merging a batch normalisation into its convolution moves values by a rounding, and a ReLU near zero
-    then answers otherwise than in the framework that made the file.
-    """
-    import onnx_ir
-    from onnx_ir.passes import Sequential, common
-    from onnxscript.optimizer import fold_constants
-
-    with _silent("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
-        graph = onnx_ir.from_proto(model)
-        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
-        tidy = Sequential(
-            common.IdentityEliminationPass(),
-            common.RemoveUnusedNodesPass(),
-            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
-        )
-        return onnx_ir.to_proto(tidy(graph).model)
 
 
 def _trim_unused_outputs(model: onnx.ModelProto) -> None:

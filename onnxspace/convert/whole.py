@@ -17,11 +17,12 @@ from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse
 from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
-from onnxspace.convert.verify import difference, is_quantised, tolerance
+from onnxspace.convert.verify import difference, tolerance
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.graph import Graph
 from onnxspace.imageinput import dims
 from onnxspace.model import Model
+from onnxspace.network import Network, light
 from onnxspace.onnxfile import read_model
 from onnxspace.shapes import Shape
 
@@ -37,20 +38,22 @@ def to_torch(model: Model | onnx.ModelProto | str | Path) -> torch.fx.GraphModul
     where the graph allows it. The result is compared with ONNX Runtime on random input. Raises UnsupportedOperatorError
     naming the operator and its node, ConversionError where the two differ, ModelError where the model can't be run.
     """
-    proto, path = _source(model)
-    bridge.refuse_unknown(proto, path)
-    graph = Graph(proto)
+    network, path = _source(model)
+    bridge.refuse_unknown(network.proto, path)
+    graph = network.graph
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
-    made = _batchable(proto, graph, shapes, path) if _fixed_at_one(shapes, graph) else None
-    return made if made is not None else _checked(proto, normalise(proto, shapes), path, _feeds(graph, shapes))
+    made = _batchable(network, shapes, path) if _fixed_at_one(shapes, graph) else None
+    return made if made is not None else _checked(network, normalise(network, shapes), path, _feeds(graph, shapes))
 
 
-def _source(model: Model | onnx.ModelProto | str | Path) -> tuple[onnx.ModelProto, str]:
+def _source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
+    """The network, with weights that nobody else holds: the graph shares their memory, and may be trained on."""
     if isinstance(model, Model):
-        return model.proto, model.path
+        return Network(model.proto, {name: np.array(values) for name, values in model.network.weights.items()}), model.path
     if isinstance(model, onnx.ModelProto):
-        return onnx.inliner.inline_local_functions(model) if model.functions else model, model.graph.name or "the model"
+        inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
+        return light(inlined), model.graph.name or "the model"
     return read_model(model)[0], str(model)
 
 
@@ -67,21 +70,21 @@ def _fixed_at_one(shapes: dict[str, Shape], graph: Graph) -> bool:
     return len(graph.inputs) == 1 and [shape[:1] for shape in shapes.values()] == [(1,)]
 
 
-def _batchable(proto: onnx.ModelProto, graph: Graph, shapes: dict[str, Shape], path: str) -> torch.fx.GraphModule | None:
+def _batchable(network: Network, shapes: dict[str, Shape], path: str) -> torch.fx.GraphModule | None:
     """The graph with its batch opened, if two images at once give what ONNX Runtime gives one by one."""
     (name,) = shapes
     if None in shapes[name]:
         return None
-    made = fuse(build(normalise(proto, shapes, batched=name), path))
-    single = [feed for feed, _ in zip(_feeds(graph, shapes), range(2), strict=False)]
+    made = fuse(build(normalise(network, shapes, batched=name), path))
+    single = [feed for feed, _ in zip(_feeds(network.graph, shapes), range(2), strict=False)]
     try:
-        rows = [_expected(proto, feed, path) for feed in single]
+        rows = [_expected(network, feed, path) for feed in single]
         expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
         both = torch.from_numpy(np.concatenate([feed[name] for feed in single]))
         found = [output.numpy() for output in _run(made, [both])]
     except Exception:  # not batchable, or not at all: the plain way finds out which
         return None
-    return made if difference(found, expected) <= tolerance(proto) else None
+    return made if difference(found, expected) <= tolerance(network.proto) else None
 
 
 def _feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
@@ -112,9 +115,9 @@ def _random_tensor(rng: np.random.Generator, elem_type: int, shape: tuple[int, .
     return rng.standard_normal(shape).astype(dtype)
 
 
-def _expected(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:
+def _expected(network: Network, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:
     try:
-        return runtime.evaluate(proto, feed, optimise=not is_quantised(proto))
+        return runtime.evaluate(network, feed)
     except Exception as error:
         raise ModelError(f"{path} can't be run by ONNX Runtime on random input ({error}).") from error
 
@@ -139,39 +142,39 @@ def arrays(values: list[Any]) -> list[NDArray[Any]]:
 
 
 def _checked(
-    proto: onnx.ModelProto, normal: onnx.ModelProto, path: str, feeds: Iterator[dict[str, NDArray[Any]]]
+    network: Network, normal: Network, path: str, feeds: Iterator[dict[str, NDArray[Any]]]
 ) -> torch.fx.GraphModule:
     """Build the graph and compare it on the first trial input that ONNX Runtime accepts."""
     made = fuse(build(normal, path))
     refused: ModelError | None = None
     for feed in feeds:
         try:
-            expected = _expected(proto, feed, path)
+            expected = _expected(network, feed, path)
         except ModelError as error:
             refused = error
             continue
-        _compare(proto, made, feed, expected, path)
+        _compare(network, made, feed, expected, path)
         return made
     raise refused or ModelError(f"{path} can't be checked.")
 
 
 def _compare(
-    proto: onnx.ModelProto, made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[Any], path: str
+    network: Network, made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[Any], path: str
 ) -> None:
     try:
         found = arrays(_run(made, [as_input(value) for value in feed.values()]))
     except Exception as error:
         raise ConversionError(f"{path}: the converted graph fails ({type(error).__name__}: {error}).") from error
-    allowed = tolerance(proto)
+    allowed = tolerance(network.proto)
     gap = difference(found, arrays(expected))
-    if gap > allowed and not _second_opinion(proto, feed, found, gap):
+    if gap > allowed and not _second_opinion(network, feed, found, gap):
         shapes = {name: np.shape(value) for name, value in feed.items()}
-        where = first_departure(proto, normalise(proto, shapes), feed, allowed) if gap < float("inf") else None
+        where = first_departure(network, normalise(network, shapes), feed, allowed) if gap < float("inf") else None
         first = f", first at {where}" if where else ""
         raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}{first}).")
 
 
-def _second_opinion(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], found: list[NDArray[Any]], gap: float) -> bool:
+def _second_opinion(network: Network, feed: dict[str, NDArray[Any]], found: list[NDArray[Any]], gap: float) -> bool:
     """Whether ONNX Runtime's own coarseness explains a small gap: its fast sigmoid, say, is rough near zero.
 
     It does where the runtime departs as far from itself with its optimisations off, or where the standard's reference
@@ -180,10 +183,10 @@ def _second_opinion(proto: onnx.ModelProto, feed: dict[str, NDArray[Any]], found
     if gap > _COARSE:
         return False
     try:
-        plain, optimised = (arrays(runtime.run(proto, feed, optimise=flag)) for flag in (False, True))
+        plain, optimised = (arrays(runtime.run(network, feed, optimise=flag)) for flag in (False, True))
         if gap <= 2 * difference(plain, optimised):
             return True
-        return difference(found, arrays(runtime.reference(proto, feed))) <= tolerance(proto)
+        return difference(found, arrays(runtime.reference(network, feed))) <= tolerance(network.proto)
     except Exception:  # neither can run everything, and a witness that can't be heard does not count
         return False
 

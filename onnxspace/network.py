@@ -1,0 +1,137 @@
+"""A graph with its large stored tensors beside it.
+
+A protobuf message holds at most 2 GiB, and hands out a copy of a tensor at every look. So weights leave the message once,
+as arrays; what stays behind declares their type and shape, and everything that rewrites the graph moves no weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnx.helper import make_tensor_value_info
+
+from onnxspace.graph import Graph
+
+#: A stored tensor of more elements lies beside the graph; a smaller one may be a shape that inference computes with.
+SMALL = 4096
+_PLACE = "beside"
+_T = onnx.TensorProto
+_PLAIN = {
+    _T.FLOAT, _T.DOUBLE, _T.FLOAT16, _T.BOOL,
+    _T.INT8, _T.INT16, _T.INT32, _T.INT64, _T.UINT8, _T.UINT16, _T.UINT32, _T.UINT64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph, and by name the values of those initialisers that it only declares."""
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(self.proto, self.weights)
+
+    def with_outputs(self, names: Iterable[str]) -> Network:
+        """The same graph with other outputs."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        del proto.graph.output[:]
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        return replace(self, proto=proto)
+
+
+def is_large(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor may lie beside the graph: a plain numeric type, and no shape."""
+    return tensor.data_type in _PLAIN and math.prod(tensor.dims) > SMALL
+
+
+def declare(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    """A tensor's name, type and shape, in the form that says: its values lie elsewhere."""
+    made = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=_T.EXTERNAL)
+    made.external_data.add(key="location", value=_PLACE)
+    return made
+
+
+def declared(name: str, values: NDArray[Any]) -> onnx.TensorProto:
+    """The declaration of an array that lies beside the graph."""
+    return declare(onnx.TensorProto(name=name, data_type=onnx.helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape))
+
+
+def light(model: onnx.ModelProto | Network) -> Network:
+    """A network whose large initialisers lie beside its graph; the message that was given stays as it is."""
+    if isinstance(model, Network):
+        return model
+    large = {t.name: np.array(numpy_helper.to_array(t)) for t in model.graph.initializer if _leaves(t)}
+    if not large:
+        return Network(model)
+    proto = onnx.ModelProto()
+    _copy_fields(model, proto, "graph")
+    _copy_fields(model.graph, proto.graph, "initializer")
+    proto.graph.initializer.extend(declare(t) if t.name in large else t for t in model.graph.initializer)
+    return Network(proto, large)
+
+
+def _leaves(tensor: onnx.TensorProto) -> bool:
+    return is_large(tensor) and not is_declared(tensor)
+
+
+def is_declared(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's values lie elsewhere."""
+    return bool(tensor.data_location == _T.EXTERNAL)
+
+
+def with_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which tensors that are only declared are inputs of the graph, behind all others."""
+    beside = {t.name: t for t in model.graph.initializer if is_declared(t)}
+    if not beside:
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.initializer[:], made.graph.input[:]
+    made.graph.initializer.extend(t for t in model.graph.initializer if t.name not in beside)
+    made.graph.input.extend(v for v in model.graph.input if v.name not in beside)
+    made.graph.input.extend(make_tensor_value_info(t.name, t.data_type, t.dims) for t in beside.values())
+    return made
+
+
+def _copy_fields(source: Message, target: Message, but: str) -> None:
+    for described, value in source.ListFields():
+        if described.name == but:
+            continue
+        place = getattr(target, described.name)
+        if hasattr(place, "extend"):
+            place.extend(value)
+        elif isinstance(value, Message):
+            place.CopyFrom(value)
+        else:
+            setattr(target, described.name, value)
+
+
+def whole(network: Network) -> onnx.ModelProto:
+    """One message with everything in it. Raises ValueError where that is more than protobuf can hold."""
+    if not network.weights:
+        return network.proto
+    if sum(values.nbytes for values in network.weights.values()) >= onnx.checker.MAXIMUM_PROTOBUF:
+        raise ValueError("weights of more than 2 GiB do not fit into one message")
+    proto = onnx.ModelProto()
+    _copy_fields(network.proto, proto, "graph")
+    _copy_fields(network.proto.graph, proto.graph, "initializer")
+    proto.graph.initializer.extend(_filled(network))
+    return proto
+
+
+def _filled(network: Network) -> Iterator[onnx.TensorProto]:
+    for tensor in network.proto.graph.initializer:
+        values = network.weights.get(tensor.name)
+        yield tensor if values is None else numpy_helper.from_array(values, tensor.name)
