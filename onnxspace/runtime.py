@@ -70,9 +70,7 @@ def input_dtype(model: onnx.ModelProto | Network) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
 
 
-def run(
-    model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]], *, optimise: bool = False
-) -> list[NDArray[Any]]:
+def run(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]], *, optimise: bool = False) -> list[NDArray[Any]]:
     """Outputs of a model for `feeds`."""
     return Runner(model, optimise=optimise)(feeds)
 
@@ -103,9 +101,7 @@ def _optimised(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any
     return run(model, feeds, optimise=True)
 
 
-def run_each(
-    model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False
-) -> list[NDArray[Any]]:
+def run_each(model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False) -> list[NDArray[Any]]:
     """Outputs for each image on its own, stacked along the first axis: right whatever batch the graph was made for."""
     runner = Runner(model, optimise=optimise)
     cast = images.astype(input_dtype(model))

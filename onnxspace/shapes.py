@@ -28,7 +28,8 @@ def set_input_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Non
         if value.name in shapes:
             _set_shape(value, shapes[value.name])
     for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+        if value.type.tensor_type.elem_type:  # touching an unknown type would make it a tensor of no type
+            value.type.tensor_type.ClearField("shape")
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -20,7 +20,7 @@ from onnxspace import runtime
 from onnxspace.convert import bridge, convert
 from onnxspace.convert.aliases import ALIASES
 from onnxspace.convert.node import CONVERTERS, Apply
-from onnxspace.convert.verify import difference, verify
+from onnxspace.convert.verify import TOLERANCE, difference, verify
 from onnxspace.cut import Encoder, cut
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model import open_model
@@ -228,3 +228,28 @@ def test_strings_are_refused_with_the_file(tmp_path: Path) -> None:
     out = net.add("Identity", "image")
     with pytest.raises(ox.OnnxspaceError, match=r"net\.onnx: its input 'image' is of strings"):
         ox.to_torch(save(net.model([out]), tmp_path / "net.onnx"))
+
+
+def nearly_constant() -> onnx.ModelProto:
+    """Channels around 100 whose deviation is .004: ONNX Runtime's InstanceNormalization loses digits there."""
+    net = Net(("N", 3, 320, 320))
+    lifted = net.add("Add", net.add("Mul", "image", net.weight(0.004)), net.weight(100.0))
+    normal = net.add("InstanceNormalization", lifted, net.weight(np.ones(3)), net.weight(np.zeros(3)))
+    return net.model([net.conv(net.add("Relu", normal), 3, 4)])
+
+
+def test_a_coarse_kernel_of_the_runtime_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    model = nearly_constant()
+    image = np.random.default_rng(2).standard_normal((1, 3, 320, 320)).astype(np.float32)
+    graph = ox.to_torch(save(model, tmp_path / "net.onnx"))
+    with torch.no_grad():
+        ours = [graph(torch.from_numpy(image)).numpy()]
+    exact = runtime.reference(model, {"image": image})
+    assert difference(runtime.run(model, {"image": image}), exact) > TOLERANCE["float32"]
+    assert difference(ours, exact) < TOLERANCE["float32"]
+
+
+def test_a_fault_that_a_coarse_kernel_could_hide_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONVERTERS, ("", "Relu", 14), lambda node: Apply(lambda x: x.relu() * 1.01))
+    with pytest.raises(ConversionError, match=r"first at InstanceNormalization|first at Relu"):
+        ox.to_torch(save(nearly_constant(), tmp_path / "net.onnx"))

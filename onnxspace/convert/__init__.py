@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace import runtime
 from onnxspace.convert import bridge, operators
+from onnxspace.convert.arbiter import every_node_agrees
 from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse
 from onnxspace.convert.locate import first_departure
@@ -47,8 +48,9 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
     normal = normalise(part, {name: model.input_shape}, batched=name)
     graph = fuse(build(normal, model.path))
-    locate = partial(first_departure, part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
-    batchable = verify(graph, expected, values, allowed, model.path, locate)
+    doubt = (part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
+    judge, locate = partial(every_node_agrees, *doubt), partial(first_departure, *doubt)
+    batchable = verify(graph, expected, values, allowed, model.path, judge, locate)
     return Converted(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
 
 

@@ -16,9 +16,7 @@ from onnxspace.graph import label
 from onnxspace.network import Network
 
 
-def first_departure(
-    part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float
-) -> str | None:
+def first_departure(part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float) -> str | None:
     """The first node of `part`, in order, whose output differs from its converted counterpart in `normal`, by its name.
 
     None where that can't be told: every tensor that both graphs know agrees, or one of them can't be run.
