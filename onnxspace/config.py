@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.preprocess import Color, Layout, Resize
+from onnxspace.rulenames import SETS, problem
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
@@ -48,10 +49,15 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class Config:
-    """A configuration file: options per model, by file name, stem or path relative to the file."""
+    """A configuration file: options per model, by file name, stem or path relative to the file; entries per rule set.
+
+    `rules` holds, by the name of a rule set, the rule of an operator or the value of a parameter, as `onnxspace.lrp.rule_set`
+    takes them.
+    """
 
     path: Path | None = None
     models: Mapping[str, ModelOptions] = field(default_factory=dict)
+    rules: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
 
     def options(self, model: Path) -> ModelOptions:
         """What this file says of `model`, the most exact key first, over what its sidecar says."""
@@ -70,14 +76,36 @@ class Config:
 
 
 def load_config(path: str | Path) -> Config:
-    """Read `onnxspace.toml`: a table `[models.NAME]` per model. Raises ConfigError naming the file and the key."""
+    """Read `onnxspace.toml`: a table `[models.NAME]` per model, `[rules.NAME]` per rule set.
+
+    Raises ConfigError naming the file and the key.
+    """
     path = Path(path)
     content = _read(path)
-    _refuse_unknown(str(path), content, {"models"}, "table")
-    models = content.get("models", {})
-    if not isinstance(models, dict) or not all(isinstance(value, dict) for value in models.values()):
-        raise ConfigError(f"{path}: [models] must hold one table per model, such as [models.resnet50].")
-    return Config(path, {name: _options(f"{path} [models.{name}]", table) for name, table in models.items()})
+    _refuse_unknown(str(path), content, {"models", "rules"}, "table")
+    models = _tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
+    rules = _tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
+    _refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")
+    return Config(
+        path,
+        {name: _options(f"{path} [models.{name}]", table) for name, table in models.items()},
+        {name: _entries(f"{path} [rules.{name}]", table) for name, table in rules.items()},
+    )
+
+
+def _tables(content: Mapping[str, Any], name: str, message: str) -> dict[str, dict[str, Any]]:
+    tables = content.get(name, {})
+    if not isinstance(tables, dict) or not all(isinstance(value, dict) for value in tables.values()):
+        raise ConfigError(message)
+    return tables
+
+
+def _entries(where: str, table: Mapping[str, Any]) -> dict[str, str | float]:
+    """Rules by operator and parameters of one rule set."""
+    for key, value in table.items():
+        if (wrong := problem(key, value)) is not None:
+            raise ConfigError(f"{where}: {wrong}.")
+    return dict(table)
 
 
 def find_config(path: str | Path | None) -> Config:

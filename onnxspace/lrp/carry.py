@@ -1,0 +1,78 @@
+"""The one trick behind every rule: a value that goes forward as it is, and factors that gradients are multiplied by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_HUGE = 1e30
+
+
+class _Carry(torch.autograd.Function):
+    """`value` forward; backward, the gradient times its factor for each source."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *sources_and_factors: Tensor) -> Tensor:
+        ctx.save_for_backward(*sources_and_factors[len(sources_and_factors) // 2 :])
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        factors = ctx.saved_tensors
+        return None, *(gradients[0] * factor for factor in factors), *[None] * len(factors)
+
+
+def carry(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """`value` [any shape], whose gradient goes to each source of `pairs` times that source's factor, shaped alike."""
+    sources, factors = zip(*pairs, strict=True)
+    made: Tensor = _Carry.apply(value.detach(), *sources, *factors)
+    return made
+
+
+class _Stand(torch.autograd.Function):
+    """`value` in the place of `x`: backward, the gradient times `value` goes to `x`."""
+
+    @staticmethod
+    def forward(ctx: Any, _x: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.saved_tensors[0], None
+
+
+def stand(x: Tensor, value: Tensor) -> Tensor:
+    """`value`, shaped like `x`, whose gradient times itself, a relevance, is passed to `x`."""
+    made: Tensor = _Stand.apply(x, value.detach())
+    return made
+
+
+class _Scaled(torch.autograd.Function):
+    """The identity; the gradient times a number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """`x` itself, whose gradient is multiplied by `factor`."""
+    made: Tensor = _Scaled.apply(x, factor)
+    return made
+
+
+def away_from_zero(z: Tensor, epsilon: float) -> Tensor:
+    """`z + ε·sgn z` with sgn 0 = +1, as a new tensor.
+
+    `clamp(huge · z + ε, −ε, ε)` is ε·sgn z for any z that matters, at a fraction of the cost of `torch.where`.
+    """
+    shift = z.new_full((), epsilon)
+    return torch.add(shift, z, alpha=_HUGE).clamp_(-epsilon, epsilon).add_(z)

@@ -1,0 +1,128 @@
+"""The table operator → rule of every rule set, as data.
+
+Keys are ONNX operators and five names for what is no single one: `Activation`, an element-wise nonlinearity of one tensor that
+came in pieces; `Product` and `Quotient`, a product (Mul, MatMul, Gemm) or Div of two tensors that are both computed from the image;
+`Input`, the linear operators that see the image itself.
+
+Sigmoid, HardSigmoid, Softplus and Exp are not zero at zero: `f(z)/z` grows without bound there, `(f(z) − f(0))/z`
+(`ratio-offset`) does not. The default is the plain ratio, the paper's: an affinity computed here is then the published method's,
+and ε bounds the factor. `RULE_SETS["elrp"].with_(Sigmoid="ratio-offset", Softplus="ratio-offset")` has the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from onnxspace.errors import ConfigError
+from onnxspace.rulenames import PARAMETERS
+
+#: The paper's stabiliser of the ratio (Ancona et al. 2018 as used by the model space of NeurIPS 2019).
+EPSILON = 1e-4
+#: Element-wise nonlinearities of one variable.
+ACTIVATIONS = (
+    "Relu", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Clip", "Sigmoid", "HardSigmoid", "Tanh", "Softplus", "Softsign",
+    "HardSwish", "Gelu", "QuickGelu", "Mish", "Swish", "ThresholdedRelu", "Shrink", "Erf", "Activation",
+)  # fmt: skip
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+DENSE = ("Gemm", "MatMul", "FusedMatMul", "TransposeMatMul", "Einsum")
+NORMALISATIONS = (
+    "LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization", "GroupNormalization", "InstanceNormalization", "LpNormalization",
+    "MeanVarianceNormalization", "LRN",
+)  # fmt: skip
+#: Linear operators that no rule of weights handles: reported where the set has such rules, fine where it has none.
+OTHER_LINEAR = (
+    "DeformConv", "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "QLinearAdd", "QLinearConcat",
+    "QLinearGlobalAveragePool", "QLinearAveragePool",
+)  # fmt: skip
+ATTENTION = ("Attention", "MultiHeadAttention", "FlexAttention")
+#: Operators whose gradient is right under every rule: they are linear in what is computed from the image, or pick from it.
+LINEAR: frozenset[str] = frozenset(
+    {
+        "Add", "Sub", "Sum", "Mean", "Neg", "Identity", "Dropout", "Cast", "CastLike", "BatchNormalization", "ImageScaler", "Affine",
+        "Conv", "ConvTranspose", "Gemm", "MatMul", "FusedMatMul", "TransposeMatMul", "Einsum", "Mul", "Div", "AttentionInputs",
+        "QuantizeLinear", "DequantizeLinear",
+        "AveragePool", "GlobalAveragePool", "MaxPool", "GlobalMaxPool", "MaxUnpool", "Max", "Min", "Abs",
+        "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "CumSum", "TopK", "Where",
+        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split", "Slice", "Expand", "Tile", "Pad", "Crop",
+        "CenterCropPad", "Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND", "Compress", "Trilu",
+        "DepthToSpace", "SpaceToDepth", "Resize", "Upsample", "Col2Im", "ReverseSequence", "RotaryEmbedding", "DFT", "STFT",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Which rule each operator has, and the numbers rules take; an operator without one keeps its gradient.
+
+    `epsilon` stabilises denominators (at least 0); `gamma` favours contributions of the output's sign; `alpha` and `beta` weigh
+    contributions that are positive and negative, with alpha − beta = 1.
+    """
+
+    name: str
+    rules: Mapping[str, str] = field(default_factory=dict)
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    alpha: float = 2.0
+    beta: float = 1.0
+
+    def with_(self, **entries: str | float) -> RuleSet:
+        """This set with other entries: `operator="rule"`, or a number for a parameter. Raises ConfigError."""
+        numbers: dict[str, float] = {}
+        rules = dict(self.rules)
+        for key, value in entries.items():
+            if (key in PARAMETERS) is isinstance(value, str):
+                raise ConfigError(f"{self.name}: {key} = {value!r}. Operators take the name of a rule, parameters a number.")
+            if isinstance(value, str):
+                rules[key] = value
+            else:
+                numbers[key] = float(value)
+        changed = replace(self, rules=rules, **numbers)  # type: ignore[arg-type]
+        if abs(changed.alpha - changed.beta - 1) > 1e-9:
+            raise ConfigError(f"{self.name}: alpha − beta is {changed.alpha - changed.beta:g} but must be 1. Give both.")
+        return changed
+
+
+def table(*rows: tuple[tuple[str, ...] | str, str]) -> dict[str, str]:
+    """Rows of (operators, rule) as operator → rule."""
+    return {name: rule for names, rule in rows for name in ((names,) if isinstance(names, str) else names)}
+
+
+def _everywhere(name: str, rule: str) -> RuleSet:
+    """One rule at all linear operators."""
+    return RuleSet(name, table((CONVOLUTIONS + DENSE, rule), (ACTIVATIONS, "ratio")))
+
+
+_ELRP = table((ACTIVATIONS, "ratio"), (NORMALISATIONS + OTHER_LINEAR, "gradient"))
+#: ε where a layer is dense, γ at convolutions, z^B at the image (Montavon et al. 2019, section "Which LRP rule for which layer").
+_COMPOSITE = table((CONVOLUTIONS, "gamma"), (DENSE, "epsilon"), (ACTIVATIONS, "ratio"), ("Input", "box"))
+#: Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024. Its rule of the
+#: softmax, `R_i = x_i (R_i − s_i Σ R)`, is the plain gradient times the input.
+_ATTNLRP = table(
+    (CONVOLUTIONS + DENSE, "epsilon"),
+    (ACTIVATIONS, "ratio"),
+    ("Softmax", "gradient"),
+    (("Product", *ATTENTION), "half"),
+    (("Quotient", *NORMALISATIONS), "detach"),
+)
+#: Every ready rule set by name.
+RULE_SETS: dict[str, RuleSet] = {
+    made.name: made
+    for made in (
+        RuleSet("elrp", _ELRP, EPSILON),
+        _everywhere("lrp-epsilon", "epsilon"),
+        _everywhere("lrp-gamma", "gamma"),
+        _everywhere("lrp-zplus", "zplus"),
+        _everywhere("lrp-alpha-beta", "alpha-beta"),
+        RuleSet("lrp-composite", _COMPOSITE),
+        RuleSet("attnlrp", _ATTNLRP),
+    )
+}
+
+
+def rule_set(name: str, entries: Mapping[str, str | float] | None = None) -> RuleSet:
+    """A ready set by name, with entries of `[rules.NAME]` over its own. Raises ConfigError for a set that is not there."""
+    if name not in RULE_SETS:
+        raise ConfigError(f"There is no rule set {name!r}. Use one of: {', '.join(RULE_SETS)}.")
+    return RULE_SETS[name].with_(**(entries or {}))
