@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from onnxspace.attribution import attribute as attribute
     from onnxspace.convert import to_torch as to_torch
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
+    from onnxspace.illustrate import explain as explain
+    from onnxspace.methods import Options as Options
     from onnxspace.model import Model as Model
     from onnxspace.model import open_model as open_model
     from onnxspace.pipeline import score as score
@@ -22,13 +24,17 @@ _HOME = {
     "Affinity": "affinity",
     "Model": "model",
     "OnnxspaceError": "errors",
+    "Options": "methods",
     "Probes": "probes",
     "attribute": "attribution",
+    "explain": "illustrate",
     "open_model": "model",
     "score": "pipeline",
     "to_torch": "convert",
 }
-__all__ = ["Affinity", "Model", "OnnxspaceError", "Probes", "attribute", "open_model", "score", "to_torch"]
+__all__ = [
+    "Affinity", "Model", "OnnxspaceError", "Options", "Probes", "attribute", "explain", "open_model", "score", "to_torch",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
+from onnxspace.methods import in_words
 from onnxspace.rank import Linkage, Ranking, rank, tree
 
 SCHEMA = "onnxspace/score/1"
@@ -41,7 +42,10 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Affinity:
-    """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike."""
+    """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike.
+
+    `options` holds what `method` was told besides its name, such as `{"baseline": "black"}`.
+    """
 
     models: tuple[ModelRecord, ...]
     matrix: NDArray[np.float64]
@@ -49,10 +53,16 @@ class Affinity:
     probe: Mapping[str, Any]
     failed: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(model.name for model in self.models)
+
+    @property
+    def method_words(self) -> str:
+        """The method and what it was told, for titles: `integrated-gradients (baseline black, steps 50)`."""
+        return f"{self.method} ({in_words(self.options)})" if self.options else self.method
 
     def rank(self, target: str) -> Ranking:
         """Sources for `target` (a name or a path), best first. Raises ConfigError for a model that is not there."""
@@ -78,11 +88,15 @@ class Affinity:
         return _csv([["target", "rank", "source", "affinity"], *rows])
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
-        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all)."""
+        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all).
+
+        It has `options` where the method was told anything.
+        """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         return {
             "schema": SCHEMA,
             "method": self.method,
+            **({"options": dict(self.options)} if self.options else {}),
             "probe": dict(self.probe),
             "models": [asdict(model) for model in self.models],
             "affinity": self.matrix.tolist(),

@@ -1,86 +1,46 @@
-"""Attribution maps of one model over a probe set: one forward and one backward pass per image."""
+"""Attribution maps of one model over a probe set, batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from onnxspace.convert import Converted, convert
-from onnxspace.convert.verify import outputs_of
-from onnxspace.errors import AttributionError, ConfigError
-from onnxspace.lrp import with_rules
+from onnxspace.errors import AttributionError
+from onnxspace.explainer import Explainer, check, choose_device, explainer
+from onnxspace.methods import DEFAULT_METHOD, METHODS, Device, Method, Options, settle
 from onnxspace.model import Model, open_model
-from onnxspace.preprocess import Preprocess
+from onnxspace.passes import UNITS_AT_ONCE
 from onnxspace.probes import Probes
 
-Method = Literal["elrp", "saliency", "gradient-x-input"]
-METHODS: tuple[Method, ...] = get_args(Method)
-Device = Literal["auto", "cpu", "cuda"]
-DEVICES: tuple[Device, ...] = get_args(Device)
 VERIFIED_IMAGES = 2
 _WORKING_SET = 400 * 2**20  # bytes of activations and gradients of one batch on a CPU: fixed, so that reruns are equal
 _MAX_BATCH = 64
 
 
-@dataclass(frozen=True)
-class Explainer:
-    """A converted model, ready to explain batches on one device."""
-
-    path: str
-    graph: torch.fx.GraphModule
-    preprocess: Preprocess
-    method: Method
-    device: torch.device
-    rows: Tensor
-    columns: Tensor
-
-    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Maps of uint8 [images, size, size, 3]: float32 [images, size, size], signed unless the method is saliency."""
-        values = torch.from_numpy(self.preprocess(images)).to(self.device).requires_grad_(True)
-        explained = torch.stack([output.sum() for output in outputs_of(self.graph, values)]).sum()
-        gradient = self._gradient(explained, values)
-        per_pixel = gradient.abs() if self.method == "saliency" else values.detach() * gradient
-        reduced = per_pixel.mean(dim=1 if self.preprocess.layout == "NCHW" else 3)
-        placed: NDArray[np.float32] = (self.rows @ reduced @ self.columns.T).cpu().numpy()
-        return placed
-
-    def _gradient(self, explained: Tensor, values: Tensor) -> Tensor:
-        found = torch.autograd.grad(explained, values, allow_unused=True)[0] if explained.requires_grad else None
-        if found is None:
-            raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
-        return found
-
-
-def explainer(model: Model, converted: Converted, method: Method, device: torch.device, size: int) -> Explainer:
-    """Prepare a verified graph: rules of the method, and the way back to maps of side `size`."""
-    graph = with_rules(converted.graph) if method == "elrp" else converted.graph
-    rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(size))
-    return Explainer(model.path, graph.to(device), model.preprocess, method, device, rows, columns)
-
-
 def attribute(
     model: Model | str | Path,
     probes: Probes,
-    method: Method = "elrp",
+    method: Method = DEFAULT_METHOD,
     *,
+    options: Options | None = None,
     device: Device = "auto",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Maps of every probe image: float32 [images, size, size], on the probe's own pixels.
 
     `elrp` is ε-LRP as a modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over
-    the encoder's units and the mean taken over input channels. Raises ModelError and its kin.
+    the encoder's units and the mean taken over input channels; `onnxspace.methods.METHODS` lists all. `options` holds the
+    baseline, the few numbers that some take, and entries over the rules. Raises ConfigError for impossible options, ModelError and its kin.
     """
+    check([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
     converted = convert(opened, probes.images[:VERIFIED_IMAGES])
-    return np.concatenate(list(map_batches(opened, converted, probes, method, device, batch_size)))
+    return np.concatenate(list(map_batches(opened, converted, probes, method, device, batch_size, options=options)))
 
 
 def map_batches(
@@ -91,42 +51,55 @@ def map_batches(
     device: Device = "auto",
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
+    *,
+    options: Options | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Maps batch by batch, float32 [some images, size, size]; `progress` gets the number of images of each.
 
+    `warn` gets a sentence for what a reader of the maps should know: operators without a rule, the error of an estimate.
     A batch that does not fit in memory is halved and tried again.
     """
-    engine = explainer(model, converted, method, choose_device(device), probes.size)
-    size = _batch_size(converted, batch_size, engine.device)
+    engine = explainer(model, converted, method, choose_device(device), probes, settle([method], options))
+    size = _batch_size(converted, batch_size, engine)
     done = 0
+    errors: list[NDArray[np.float64]] = []
     while done < len(probes):
         batch = probes.images[done : done + size]
         try:
-            maps = engine.maps(batch)
+            found = engine.maps(batch)
         except (RuntimeError, MemoryError) as error:
             size = _smaller(error, len(batch), model.path)
             continue
-        _check_finite(maps, done, model.path)
+        _check_finite(found.maps, done, model.path)
+        errors += [] if found.errors is None else [found.errors]
         done += len(batch)
         if progress is not None:
             progress(len(batch))
-        yield maps
+        yield found.maps
+    if warn is not None:
+        for sentence in _remarks(model, engine, errors):
+            warn(sentence)
 
 
-def choose_device(device: Device) -> torch.device:
-    """`auto` takes the GPU where Torch sees one. Raises ConfigError for a GPU that is not there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+def _remarks(model: Model, engine: Explainer, errors: list[NDArray[np.float64]]) -> Iterator[str]:
+    if engine.fallback:
+        kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(engine.fallback.items()))
+        yield f"{model.name}: {engine.method} has no rule for {kept}; they keep their gradient."
+    if errors:
+        mean = float(np.concatenate(errors).mean())
+        drawn = engine.settings.units
+        yield f"{model.name}: maps are estimated from {drawn} units per image; their standard error is {mean:.1%} of their length."
 
 
-def _batch_size(converted: Converted, asked: int | None, device: torch.device) -> int:
+def _batch_size(converted: Converted, asked: int | None, engine: Explainer) -> int:
     if not converted.batchable:
         return 1
     if asked is not None:
         return asked
-    budget = torch.cuda.mem_get_info()[0] // 2 if device.type == "cuda" else _WORKING_SET
-    return int(max(1, min(_MAX_BATCH, budget // max(1, 3 * converted.bytes_per_image))))
+    budget = torch.cuda.mem_get_info()[0] // 2 if engine.device.type == "cuda" else _WORKING_SET
+    at_once = UNITS_AT_ONCE if METHODS[engine.method].way == "units" else 1
+    return int(max(1, min(_MAX_BATCH, budget // max(1, 3 * converted.bytes_per_image)) // at_once))
 
 
 def _smaller(error: BaseException, batch: int, path: str) -> int:

@@ -20,6 +20,7 @@ TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
     "score": ("onnxspace.cli.score", "score", "Compare models by what they look at, and rank sources for each."),
+    "explain": ("onnxspace.cli.explain", "explain", "Draw what models look at in some images."),
     "inspect": ("onnxspace.cli.inspect", "inspect", "Show what a model is, and where it could be cut."),
 }
 

@@ -8,27 +8,23 @@ from typing import Any
 
 import click
 
-_METHODS = ("elrp", "saliency", "gradient-x-input")
-_DEVICES = ("auto", "cpu", "cuda")
+from onnxspace.cli.options import shared, taken
+from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx...")
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--method", type=click.Choice(_METHODS), default="elrp", show_default=True, help="Kind of attribution map.")
 @click.option(
-    "--encoder", multiple=True, metavar="[MODEL=]NAME",
-    help="Tensor or node to cut at, for all models or for one; repeatable [default: auto].",
-)  # fmt: skip
+    "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
+)
+@shared
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
-@click.option("--device", type=click.Choice(_DEVICES), default="auto", show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
-@click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", metavar="DIR", help="Keep maps, matrix, rankings and a picture in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/1).")
-@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def score(
     models: tuple[str, ...], probe: str | None, images: int | None, seed: int, target: str | None, as_json: bool,
     quiet: bool, **options: Any,
@@ -40,6 +36,8 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
+    told = taken(options)
+    settle([options["method"]], told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
     from onnxspace.cli.console import progress_bar, silence_libraries
@@ -48,7 +46,7 @@ def score(
         bar("loading", 0, 1)
         from onnxspace.pipeline import score as run
 
-        result = run(models, _probes(probe, images, seed), progress=bar, **options)
+        result = run(models, _probes(probe, images, seed), options=told, progress=bar, **options)
     _report(result, target, as_json=as_json, quiet=quiet)
     return 2 if result.failed else 0
 

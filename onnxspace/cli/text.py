@@ -17,7 +17,7 @@ def one_line(message: str) -> str:
 def matrix(result: Affinity) -> Iterator[str]:
     """The affinity matrix; columns are numbered like the rows."""
     probe = result.probe
-    yield f"Affinity: mean cosine of {result.method} maps on {probe['images']} images ({probe['name']})"
+    yield f"Affinity: mean cosine of {one_line(result.method_words)} maps on {probe['images']} images ({probe['name']})"
     yield ""
     count = len(result.names)
     digits = len(str(count))

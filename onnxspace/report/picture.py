@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.affinity import Affinity
+from onnxspace.report.labels import shortened
 
 _NUMBERS_UP_TO = 24
 _NAMES_UP_TO = 80
-_LONGEST_NAME = 28
 
 
 def draw_affinity(result: Affinity, path: Path) -> None:
@@ -36,7 +36,7 @@ def _dress_tree(axes: Any, result: Affinity) -> None:
         axes.spines[edge].set_visible(False)
     axes.set_ylabel("1 − affinity")
     axes.set_title(
-        f"{result.method} on {result.probe['images']} images ({result.probe['name']})", fontsize=10, parse_math=False
+        f"{result.method_words} on {result.probe['images']} images ({result.probe['name']})", fontsize=10, parse_math=False
     )
 
 
@@ -44,7 +44,7 @@ def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) 
     values = result.matrix[np.ix_(order, order)]
     drawn = axes.imshow(values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=1.0, aspect="auto")
     if len(order) <= _NAMES_UP_TO:
-        names = [_shortened(result.names[i]) for i in order]
+        names = [shortened(result.names[i]) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(len(order)), names, parse_math=False)
     if len(order) <= _NUMBERS_UP_TO:
@@ -57,7 +57,3 @@ def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:
     for (row, column), value in np.ndenumerate(values):
         color = "black" if value > middle else "white"
         axes.text(column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", color=color, fontsize=8)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[:12]}…{name[-15:]}"

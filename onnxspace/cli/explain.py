@@ -1,0 +1,53 @@
+"""`onnxspace explain`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.cli.options import shared, taken
+from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
+
+if TYPE_CHECKING:
+    from onnxspace.explanation import Explanation
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="MODEL.onnx... IMAGE...")
+@click.option("-o", "--output", required=True, metavar="FILE.png", help="Where to draw the picture.")
+@click.option(
+    "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
+    help="Kind of attribution map; repeatable, a column for each.",
+)  # fmt: skip
+@shared
+def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
+    """Draw what models look at: each image beside its maps.
+
+    Files that end in .onnx are models, all others images. A row per image, a column per model and method. Each map is
+    divided by its own root mean square, so that models can be compared; all colours end at one value.
+    """
+    models = [file for file in files if file.lower().endswith(".onnx")]
+    images = [file for file in files if not file.lower().endswith(".onnx")]
+    if not models or not images:
+        raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
+    told = taken(options)
+    settle(options["methods"], told)
+    from onnxspace.cli.console import progress_bar, silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.illustrate import explain as run
+
+        found = run(models, images, options=told, progress=bar, **options)
+    if not quiet:
+        _say(found)
+
+
+def _say(found: Explanation) -> None:
+    from onnxspace.cli.text import one_line
+
+    for line in found.assumed:
+        click.echo(f"assumed for {one_line(line)}", err=True)
+    for line in found.warnings:
+        click.echo(f"warning: {one_line(line)}", err=True)

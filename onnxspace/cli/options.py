@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from onnxspace.methods import DEVICES, Options, Settings
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_DEFAULT = Settings()
+NUMBERS = ("baseline", "steps", "samples", "noise", "units")
+_SHARED = (
+    click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file "
+                 f"[default: {_DEFAULT.baseline}]."),
+    click.option("--steps", type=int, metavar="N", help=f"Points on the line of integrated-gradients [default: {_DEFAULT.steps}]."),
+    click.option("--samples", type=int, metavar="N", help=f"Noisy copies for smoothgrad [default: {_DEFAULT.samples}]."),
+    click.option("--noise", type=float, metavar="SHARE",
+                 help=f"Deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
+    click.option("--units", type=int, metavar="N", help="Units drawn for unit-saliency; exact where there are no more "
+                 f"[default: {_DEFAULT.units}]."),
+    click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
+                 help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    click.option("--config", metavar="FILE",
+                 help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
+    click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
+)  # fmt: skip
+
+
+def shared(function: _Function) -> _Function:
+    """How models are opened, and the numbers that methods take."""
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+def taken(given: dict[str, Any]) -> Options:
+    """The methods' options, taken out of a command's."""
+    return Options(**{name: given.pop(name) for name in NUMBERS})

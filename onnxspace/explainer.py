@@ -1,0 +1,122 @@
+"""One converted model, ready to explain batches by one method on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onnxspace.baselines import Pixels, baseline_for
+from onnxspace.convert import Converted
+from onnxspace.errors import ConfigError
+from onnxspace.lrp import RuleSet, apply_rules, rule_set
+from onnxspace.methods import METHODS, Device, Method, Options, Settings, configured, settle
+from onnxspace.model import Model
+from onnxspace.noise import pixel_noise, seeds_of
+from onnxspace.passes import WAYS, Batch, Network
+from onnxspace.preprocess import Preprocess
+from onnxspace.probes import Probes
+
+Rules = Mapping[str, Mapping[str, str | float]]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """`maps` float32 [images, size, size] on the probe's pixels; `errors` float64 [images] where they are estimates.
+
+    An error is the length of a map's standard errors divided by the length of the map.
+    """
+
+    maps: NDArray[np.float32]
+    errors: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A converted model, ready to explain batches on one device by one method.
+
+    `fallback` counts the operators that have no rule of the method and keep their gradient.
+    """
+
+    network: Network
+    preprocess: Preprocess
+    method: Method
+    settings: Settings
+    baseline: Callable[[Pixels], Pixels] | None
+    device: torch.device
+    rows: Tensor
+    columns: Tensor
+    fallback: Mapping[str, int]
+
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        """Maps of uint8 [images, size, size, 3], the mean over the network's input channels."""
+        found = WAYS[METHODS[self.method].way](self.network, self._batch(images), self.settings)
+        placed: NDArray[np.float32] = (self.rows @ found.maps @ self.columns.T).cpu().numpy()
+        return Maps(placed, None if found.errors is None else found.errors.cpu().numpy())
+
+    def _batch(self, images: NDArray[np.uint8]) -> Batch:
+        baseline = None if self.baseline is None else self._seen(self.preprocess(self.baseline(images)))
+        seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
+        return Batch(self._seen(self.preprocess(images)), baseline, seeds, partial(self._noise, seeds))
+
+    def _noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
+        return self._seen(pixel_noise(self.preprocess, seeds, draw, share))
+
+    def _seen(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+
+def explainer(
+    model: Model, converted: Converted, method: Method, device: torch.device, probes: Probes, settings: Settings
+) -> Explainer:
+    """Prepare a verified graph: rules of the method, its baseline, and the way back to maps on the probe's pixels.
+
+    Raises ConfigError where the method's rules leave nothing that a baseline could be taken from.
+    """
+    graph, relevance, fallback = converted.graph, False, {}
+    if (rules := rules_for(method, settings)) is not None:
+        ruled = apply_rules(graph, rules, _bounds(model.preprocess))
+        graph, relevance, fallback = ruled.graph, ruled.relevance, dict(ruled.fallback)
+    if relevance and settings.baseline != "zero":
+        raise ConfigError(f"--baseline means nothing to {method}, whose rule for the image needs none. Leave it out.")
+    rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
+    network = Network(model.path, graph.to(device), 1 if model.preprocess.layout == "NCHW" else 3, relevance)
+    baseline = baseline_for(settings.baseline, probes)
+    return Explainer(network, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
+
+
+def rules_for(method: Method, settings: Settings) -> RuleSet | None:
+    """The rule set of a method with what the settings say of it. Raises ConfigError for entries that don't fit together."""
+    name = METHODS[method].rules
+    return None if name is None else rule_set(name, settings.rules)
+
+
+def check(methods: Sequence[Method], options: Options | None, probes: Probes, rules: Rules) -> None:
+    """Refuse options, rules and baselines that can't be used, before any work is done.
+
+    `rules` are a configuration's entries by rule set. Raises ConfigError, and ProbeError for an unreadable baseline.
+    """
+    settle(methods, options)
+    for method in methods:
+        settings = settle([method], configured(method, options, rules))
+        rules_for(method, settings)
+        baseline_for(settings.baseline, probes)
+
+
+def _bounds(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+    """What the darkest and the brightest pixel become, in the shape of one network's input with sides of 1."""
+    ends = np.array([0, 255], np.uint8)[:, None, None, None].repeat(preprocess.channels, axis=3)
+    both = torch.from_numpy(preprocess.values(ends))
+    return both[:1], both[1:]
+
+
+def choose_device(device: Device) -> torch.device:
+    """`auto` takes the GPU where Torch sees one. Raises ConfigError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

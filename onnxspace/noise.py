@@ -1,0 +1,29 @@
+"""Seeded noise on pixels, as a network sees it: the same for an image in every batch, layout and value range."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.preprocess import Preprocess
+
+
+def seeds_of(images: NDArray[np.uint8]) -> list[int]:
+    """A number for each image from its pixels alone, wherever it stands: 128 bits of their SHA-256."""
+    return [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:16], "little") for image in images]
+
+
+def pixel_noise(preprocess: Preprocess, seeds: Sequence[int], draw: int, share: float) -> NDArray[np.float32]:
+    """Gaussian noise whose standard deviation is `share` of the pixel range 0–255, in the network's own units.
+
+    float32 [images, …] in the network's layout, drawn per pixel at its resolution; `draw` counts the draws of an image.
+    """
+    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    drawn = [np.random.default_rng((seed, draw)).standard_normal(shape, dtype=np.float32) for seed in seeds]
+    noise = np.stack(drawn)[..., ::-1] if preprocess.color == "BGR" else np.stack(drawn)
+    slope = 255 * share * preprocess.scale / np.asarray(preprocess.std)
+    scaled = (noise * slope).astype(np.float32)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2) if preprocess.layout == "NCHW" else scaled)

@@ -1,0 +1,177 @@
+"""From a batch of preprocessed images to maps: where gradients are taken, and what becomes of them.
+
+The explained scalar S is the sum over the encoder's units. Each way is a function of the same three things, and treats
+every image by itself: a map does not depend on the batch it was computed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from onnxspace.convert.verify import outputs_of
+from onnxspace.errors import AttributionError
+from onnxspace.methods import Settings, Way
+
+#: Units whose gradients are computed together.
+UNITS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied."""
+
+    path: str
+    graph: torch.fx.GraphModule
+    channel_axis: int
+    relevance: bool = False
+
+    def units(self, values: Tensor) -> Tensor:
+        """Every unit of the encoder, of all its outputs: [images, units]."""
+        return torch.cat([output.reshape(len(values), -1) for output in outputs_of(self.graph, values)], dim=1)
+
+    def gradient(self, values: Tensor) -> Tensor:
+        """dS/dx at `values` and of their shape, by the graph's rules."""
+        point = values.detach().requires_grad_(True)
+        explained = torch.stack([output.sum() for output in outputs_of(self.graph, point)]).sum()
+        found = torch.autograd.grad(explained, point, allow_unused=True)[0] if explained.requires_grad else None
+        if found is None:
+            raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
+        return found
+
+    def reduced(self, maps: Tensor) -> Tensor:
+        """Mean over the input's channels: [images, height, width]."""
+        return maps.mean(dim=self.channel_axis)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as the network sees them. `baseline` is of their shape (None: zero); `seeds` holds a number per image, for
+    the ways that draw something.
+
+    `noise` gives the k-th draw of noise for every image, in units of the network's input, for a share of the pixel range.
+    """
+
+    values: Tensor
+    baseline: Tensor | None
+    seeds: Sequence[int]
+    noise: Callable[[int, float], Tensor]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Maps [images, height, width] at the network's own size; `errors` [images] where they are estimates.
+
+    An error is the length of a map's standard errors divided by the length of the map.
+    """
+
+    maps: Tensor
+    errors: Tensor | None = None
+
+
+def product(network: Network, batch: Batch, _settings: Settings) -> Passed:
+    """`(x − b) · g`, or g itself where the rules give relevance."""
+    return Passed(network.reduced(_multiplied(network, batch, network.gradient(batch.values))))
+
+
+def absolute(network: Network, batch: Batch, _settings: Settings) -> Passed:
+    """`|dS/dx|`: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2014."""
+    return Passed(network.reduced(network.gradient(batch.values).abs()))
+
+
+def line(network: Network, batch: Batch, settings: Settings) -> Passed:
+    """`(x − b) · Σ_j w_j ∇S(b + α_j (x − b))`, α and w the Gauss–Legendre nodes and weights on [0, 1].
+
+    Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks", ICML 2017, equation 1. The map's sum tends to
+    S(x) − S(b), times the number of channels that it is the mean of.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(settings.steps)
+    start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
+    way = batch.values - start
+    mean = torch.zeros_like(way)
+    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+        mean += float(weight) * network.gradient(start + float(node) * way)
+    return Passed(network.reduced(_multiplied(network, batch, mean)))
+
+
+def noisy(network: Network, batch: Batch, settings: Settings) -> Passed:
+    """`|mean_k ∇S(x + n_k)|`: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017."""
+    total = torch.zeros_like(batch.values)
+    for k in range(settings.samples):
+        total += network.gradient(batch.values + batch.noise(k, settings.noise))
+    return Passed(network.reduced((total / settings.samples).abs()))
+
+
+def by_unit(network: Network, batch: Batch, settings: Settings) -> Passed:
+    """The mean over units u of `|du/dx|`, over all of them or over some drawn for each image without replacement.
+
+    For n of N units with sample variance s², a pixel's squared standard error is `(1 − n/N) s²/n`.
+    """
+    point = batch.values.detach().requires_grad_(True)
+    units = network.units(point)
+    chosen = _drawn(units.shape[1], settings.units, batch.seeds).to(units.device)
+    count, share = chosen.shape[1], chosen.shape[1] / units.shape[1]
+    total, squares = (point.new_zeros(1, dtype=torch.float64) for _ in range(2))
+    for rows in _unit_gradients(network, units, point, chosen):
+        each = torch.stack([network.reduced(row.abs()) for row in rows]).double()
+        total, squares = total + each.sum(dim=0), squares + each.square().sum(dim=0)
+    mean = total / count
+    if share == 1:
+        return Passed(mean.float())
+    variance = (squares / count - mean.square()).clamp(min=0) * count / (count - 1)
+    error = ((1 - share) * variance / count).sum(dim=(1, 2)).sqrt()
+    return Passed(mean.float(), error / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny))
+
+
+def _drawn(there: int, wanted: int, seeds: Sequence[int]) -> Tensor:
+    """Numbers of the units that are looked at: [images, units]."""
+    if wanted >= there:
+        return torch.arange(there).expand(len(seeds), there)
+    return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(there)[:wanted] for seed in seeds]))
+
+
+def _unit_gradients(network: Network, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
+    """Gradients of the chosen units, some at a time: [some, images, …]. One after another where they can't be batched."""
+    if not units.requires_grad:
+        raise AttributionError(f"{network.path}: no gradient reaches the image from the encoder. Name another --encoder.")
+    together = True
+    for first in range(0, chosen.shape[1], UNITS_AT_ONCE):
+        some = chosen[:, first : first + UNITS_AT_ONCE].T
+        seeds = torch.zeros(len(some), *units.shape, dtype=units.dtype, device=units.device)
+        seeds.scatter_(2, some[:, :, None], 1.0)
+        if together:
+            try:
+                yield _vjp(units, point, seeds, batched=True)
+                continue
+            except RuntimeError as error:
+                if "memory" in str(error).lower():
+                    raise
+                together = False
+        yield torch.stack([_vjp(units, point, seed, batched=False) for seed in seeds])
+
+
+def _vjp(units: Tensor, point: Tensor, seeds: Tensor, *, batched: bool) -> Tensor:
+    found = torch.autograd.grad(
+        units, point, seeds, retain_graph=True, is_grads_batched=batched, allow_unused=True, materialize_grads=True
+    )
+    return found[0]
+
+
+def _multiplied(network: Network, batch: Batch, gradient: Tensor) -> Tensor:
+    if network.relevance:
+        return gradient
+    return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
+
+
+#: The registry of ways: what `onnxspace.methods.Spec.way` names.
+WAYS: Mapping[Way, Callable[[Network, Batch, Settings], Passed]] = {
+    "product": product,
+    "absolute": absolute,
+    "line": line,
+    "noise": noisy,
+    "units": by_unit,
+}

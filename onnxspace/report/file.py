@@ -1,0 +1,53 @@
+"""A picture's file: whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from onnxspace.errors import OutputError
+
+
+def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
+    """Raise OutputError, before any work is done, where `target` is no name for a PNG file or is one of the inputs."""
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"{target} is no name for a picture. Name a file that ends in .png as --output.")
+    try:
+        if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
+            raise OutputError(f"{target} is one of the images to be explained. Name another --output.")
+        folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
+        unfit = not folder.is_dir() or (target.exists() and not target.is_file())
+    except (OSError, ValueError) as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
+    if unfit:
+        raise OutputError(f"{target} can't be written, since something else than a file is there. Name another --output.")
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A path to write to beside `target`, which takes its name when the block ends well, and vanishes otherwise."""
+    place = Path(os.path.realpath(target))
+    missing = [folder for folder in place.parents if not folder.exists()]
+    partial = place.with_name(f".{place.name[:200]}.{os.getpid()}.partial")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(place)
+    except OSError as error:
+        why = error.strerror or error
+        raise OutputError(
+            error.errno, f"{target} can't be written ({why}). Free some space, or name another --output."
+        ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # those that hold a picture stay
+            for folder in missing:
+                folder.rmdir()

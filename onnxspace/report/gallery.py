@@ -1,0 +1,162 @@
+"""Images beside their maps: a row per image, a column per model and method, one scale for all maps of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from onnxspace.explanation import Column, Explanation
+from onnxspace.methods import in_words
+from onnxspace.report.labels import printable, shortened
+
+#: A map's pixel is a picture's pixel: 224 of them on two inches. All lengths below are inches.
+_DPI = 112
+_CELL, _GAP, _EDGE = 2.0, 0.08, 0.12
+_LABELS, _HEADER, _BAR, _LINE = 0.28, 0.46, 0.68, 0.17
+_FONT = 8.5
+#: Colours end at this percentile of all |values|: a single bright pixel would wash out everything else.
+PERCENTILE = 99.0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Signed or unsigned maps: colours, and the value at which they end."""
+
+    signed: bool
+    limit: float
+
+    @property
+    def colours(self) -> ScalarMappable:
+        low = -self.limit if self.signed else 0.0
+        return ScalarMappable(Normalize(low, self.limit), "RdBu_r" if self.signed else "magma")
+
+    @property
+    def label(self) -> str:
+        what = "relevance: red speaks for, blue against" if self.signed else "sensitivity, without a sign"
+        return f"{what}\n1 = root mean square of each map; ends at the {PERCENTILE:g}th percentile"
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where things stand, counted from the lower left corner."""
+
+    rows: int
+    columns: int
+    bars: int
+    noted: bool
+
+    @property
+    def width(self) -> float:
+        return _EDGE + _LABELS + self.columns * (_CELL + _GAP) - _GAP + _EDGE
+
+    @property
+    def note(self) -> float:
+        return _LINE if self.noted else 0.0
+
+    @property
+    def foot(self) -> float:
+        return _EDGE + self.note + self.bars * _BAR
+
+    @property
+    def height(self) -> float:
+        return self.foot + self.rows * (_CELL + _GAP) + _HEADER + _EDGE
+
+    def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
+        left = _EDGE + _LABELS + column * (_CELL + _GAP)
+        return self._share(left, self.foot + (self.rows - 1 - row) * (_CELL + _GAP) + _GAP, _CELL, _CELL)
+
+    def bar(self, number: int) -> tuple[float, float, float, float]:
+        length = min(self.width - 2 * _EDGE - _LABELS, 2 * _CELL + _GAP)
+        bottom = _EDGE + self.note + (self.bars - number) * _BAR - 0.2
+        return self._share(_EDGE + _LABELS, bottom, length, 0.1)
+
+    def point(self, left: float, bottom: float) -> tuple[float, float]:
+        return left / self.width, bottom / self.height
+
+    def _share(self, left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+        return left / self.width, bottom / self.height, width / self.width, height / self.height
+
+
+def draw_explanation(found: Explanation, path: Path) -> None:
+    """Write a PNG. Each map is divided by its own root mean square; the colours of all maps of a kind end at one value."""
+    maps = [column.scaled() for column in found.columns]
+    kinds = _kinds(found.columns, maps)
+    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted=bool(found.options))
+    figure = Figure(figsize=(page.width, page.height), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    _draw_images(figure, page, found)
+    for place, (column, values) in enumerate(zip(found.columns, maps, strict=True), 1):
+        _write_head(figure, page, place, column.model, column.method)
+        for row, value in enumerate(values):
+            _panel(figure, page, row, place).imshow(
+                kinds[column.signed].colours.to_rgba(value, bytes=True), interpolation="nearest"
+            )
+    for number, kind in enumerate(kinds.values()):
+        _draw_bar(figure, page, number, kind)
+    left, bottom = page.point(_EDGE + _LABELS, _EDGE)
+    _write(figure, left, bottom, in_words(found.options), page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
+    figure.savefig(path, format="png", dpi=_DPI)
+
+
+def _kinds(columns: Sequence[Column], maps: Sequence[NDArray[np.float64]]) -> dict[bool, _Kind]:
+    """Signed maps first; a limit of 1 where every map is zero."""
+    found = {}
+    for signed in (True, False):
+        values = [np.abs(m).ravel() for m, column in zip(maps, columns, strict=True) if column.signed == signed]
+        if values:
+            limit = float(np.percentile(np.concatenate(values), PERCENTILE))
+            found[signed] = _Kind(signed, limit if limit > 0 else 1.0)
+    return found
+
+
+def _panel(figure: Figure, page: _Page, row: int, column: int) -> Any:
+    axes = figure.add_axes(page.cell(row, column))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for edge in axes.spines.values():
+        edge.set_edgecolor("0.6")
+        edge.set_linewidth(0.5)
+    return axes
+
+
+def _draw_images(figure: Figure, page: _Page, found: Explanation) -> None:
+    for row, (name, image) in enumerate(zip(found.names, found.images, strict=True)):
+        _panel(figure, page, row, 0).imshow(image, interpolation="nearest")
+        left, bottom, _, height = page.cell(row, 0)
+        middle = bottom + height / 2
+        _write(figure, left - 0.08 / page.width, middle, printable(name), _CELL, rotation=90, ha="right", va="center")
+
+
+def _write_head(figure: Figure, page: _Page, column: int, model: str, method: str) -> None:
+    left, bottom, width, height = page.cell(0, column)
+    top = bottom + height
+    for text, above, color in ((model, 0.23, "black"), (method, 0.06, "0.35")):
+        _write(figure, left + width / 2, top + above / page.height, text, _CELL, ha="center", va="bottom", color=color)
+
+
+def _draw_bar(figure: Figure, page: _Page, number: int, kind: _Kind) -> None:
+    axes = figure.add_axes(page.bar(number))
+    extend = "both" if kind.signed else "max"
+    bar = figure.colorbar(kind.colours, cax=axes, orientation="horizontal", extend=extend, extendfrac=0.03)
+    bar.ax.tick_params(labelsize=_FONT - 1.5, length=2, pad=1.5)
+    bar.set_label(kind.label, fontsize=_FONT - 0.5, labelpad=2, parse_math=False)
+
+
+def _write(figure: Figure, x: float, y: float, name: str, inches: float, **style: Any) -> None:
+    """A name, its middle left out until it fits."""
+    clean = printable(name)
+    text = figure.text(x, y, clean, fontsize=_FONT, parse_math=False, **style)
+    for length in range(min(len(clean), 200) - 1, 1, -1):
+        box = text.get_window_extent()
+        if max(box.width, box.height) <= inches * _DPI:
+            break
+        text.set_text(shortened(clean, length))
