@@ -3,7 +3,8 @@
     pip install timm onnxscript && python benchmarks/architectures.py [--only NAME] [--exporters script17,dynamo18,dynamo20]
 
 Weights are random, with some noise so that equal tensors are not merged. For each file: converted or refused, the largest
-relative difference from ONNX Runtime at batch 1 and 8, and the share of gradient values that are finite and not zero.
+relative difference from ONNX Runtime at batch 1 and 8, and the share of gradient values that are finite and not zero. For
+each network and method: the smallest per-image cosine between the maps of any two of its files, which must be .9999 or more.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import io
 import logging
 import warnings
 from contextlib import redirect_stdout
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from onnxspace import runtime, to_torch
+from onnxspace import Probes, attribute, runtime, to_torch
+from onnxspace.attribution import Method
 from onnxspace.convert.verify import difference
 from onnxspace.onnxfile import read_model
 
@@ -30,6 +34,8 @@ FAMILIES = {
     "maxvit_rmlp_pico_rw_256": 256, "unet": 64,
 }  # fmt: skip
 EXPORTERS = {"script17": (False, 17), "dynamo18": (True, 18), "dynamo20": (True, 20)}
+COMPARED: tuple[Method, ...] = ("elrp", "saliency", "attnlrp")
+Maps = dict[Method, NDArray[np.float32]]
 
 
 class UNet(torch.nn.Module):
@@ -61,12 +67,12 @@ def network(name: str) -> torch.nn.Module:
     import timm
 
     torch.manual_seed(0)
-    made: torch.nn.Module = UNet().eval() if name == "unet" else timm.create_model(name, pretrained=False).eval()
+    made: torch.nn.Module = UNet() if name == "unet" else timm.create_model(name, pretrained=False)
     with torch.no_grad():
         for tensor in (*made.parameters(), *made.buffers()):
             if tensor.is_floating_point():
-                tensor.add_(torch.rand_like(tensor) * 0.02)
-    return made
+                tensor.add_(torch.randn_like(tensor) * 0.01)
+    return made.eval()
 
 
 def export(made: torch.nn.Module, size: int, path: Path, *, dynamo: bool, opset: int) -> None:
@@ -85,16 +91,40 @@ def export(made: torch.nn.Module, size: int, path: Path, *, dynamo: bool, opset:
 
 
 def judged(path: Path, size: int) -> str:
-    graph, (proto, _) = to_torch(path), read_model(path)
+    graph, (written, _) = to_torch(path), read_model(path)
     gaps = []
     for batch in (1, 8):
         x = np.random.default_rng(batch).standard_normal((batch, 3, size, size)).astype(np.float32)
         tensor = torch.from_numpy(x).requires_grad_(True)
         found = graph(tensor)
-        gaps.append(difference([found.detach().numpy()], runtime.run(proto, {proto.graph.input[0].name: x})))
+        gaps.append(difference([found.detach().numpy()], runtime.run(written, {written.graph.inputs[0].name: x})))
     (gradient,) = torch.autograd.grad(found.sum(), tensor)
     alive = (torch.isfinite(gradient) & (gradient != 0)).float().mean()
     return f"converted, differences {gaps[0]:.1e} and {gaps[1]:.1e}, gradient {alive:.0%}"
+
+
+def maps_of(path: Path, size: int) -> Maps:
+    """Maps of two generated images by each method: float32 [2, size, size]."""
+    probes = Probes.generate(2, size)
+    return {method: attribute(path, probes, method, device="cpu") for method in COMPARED}
+
+
+def worst(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """The smallest per-image cosine."""
+    a, b = (maps.reshape(len(maps), -1).astype(np.float64) for maps in (first, second))
+    return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
+
+
+def tried(name: str, size: int, exporter: str) -> tuple[str, Maps | None]:
+    """One network through one exporter: what came of it, and its maps."""
+    dynamo, opset = EXPORTERS[exporter]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        try:
+            export(network(name), size, path, dynamo=dynamo, opset=opset)
+            return judged(path, size), maps_of(path, size)
+        except Exception as error:
+            return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}", None
 
 
 def main() -> None:
@@ -106,16 +136,15 @@ def main() -> None:
     for name, size in FAMILIES.items():
         if chosen.only not in name:
             continue
+        found: dict[str, Maps] = {}
         for exporter in chosen.exporters.split(","):
-            dynamo, opset = EXPORTERS[exporter]
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / "net.onnx"
-                try:
-                    export(network(name), size, path, dynamo=dynamo, opset=opset)
-                    result = judged(path, size)
-                except Exception as error:
-                    result = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            result, maps = tried(name, size, exporter)
             print(f"{name:32} {exporter:9} {result}", flush=True)
+            if maps is not None:
+                found[exporter] = maps
+        for method in COMPARED if len(found) > 1 else ():
+            least, pair = min((worst(found[a][method], found[b][method]), f"{a} {b}") for a, b in combinations(found, 2))
+            print(f"{name:32} {method:9} smallest cosine {least:.6f} ({pair})", flush=True)
 
 
 if __name__ == "__main__":

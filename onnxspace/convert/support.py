@@ -8,23 +8,27 @@ from typing import Literal
 
 import onnx
 import onnx.defs
+from torch.fx import GraphModule
 
 from onnxspace.convert import bridge
 from onnxspace.convert.build import build, domain_of_entry
 from onnxspace.convert.fuse import fuse
+from onnxspace.convert.fusing.view import operator_of
+from onnxspace.convert.fusing.writing import write_out
 from onnxspace.convert.node import CONVERTERS, schema_version
 from onnxspace.convert.normalise import normalise
 from onnxspace.errors import ModelError
 from onnxspace.graph import all_nodes, domain_of
 from onnxspace.imageinput import dims
 from onnxspace.model import Model
+from onnxspace.network import Network
 
 Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
 WAYS = {
     "onnxspace": "converted by onnxspace",
     "onnx2torch": "converted by onnx2torch",
     "folded": "computed beforehand or dropped",
-    "fused": "part of an activation that is explained as one",
+    "fused": "part of a larger operator that is explained as one",
     "none": "not supported",
 }
 #: The newest opset that the table covers; a newer `onnx` then does not change the page.
@@ -52,7 +56,7 @@ def support(model: Model) -> list[Support]:
     """Every operator of a model with its fate, the unsupported first, then by number."""
     opsets = {domain_of_entry(entry): entry.version for entry in model.proto.opset_import}
     normal = _normal(model)
-    kept = Counter((domain_of(n), n.op_type) for n in normal.graph.node)
+    kept = Counter((domain_of(n), n.op_type) for n in normal.graph.nodes)
     fused = _fused(normal)
     rows: list[Support] = []
     for (domain, operator), count in Counter((domain_of(n), n.op_type) for n in all_nodes(model.proto.graph)).items():
@@ -68,20 +72,29 @@ def support(model: Model) -> list[Support]:
     return sorted(rows, key=lambda row: (row.way != "none", row.operator, row.way))
 
 
-def _normal(model: Model) -> onnx.ModelProto:
+def _normal(model: Model) -> Network:
     shapes = {v.name: tuple(sizes) for v in model.graph.inputs if (sizes := dims(v)) is not None}
-    return normalise(model.proto, shapes | {model.image.name: model.input_shape})
+    return normalise(model.network, shapes | {model.image.name: model.input_shape})
 
 
-def _fused(normal: onnx.ModelProto) -> Counter[str]:
-    """Operators that end inside an activation; none where the graph can't be built."""
+def _fused(normal: Network) -> Counter[str]:
+    """Operators that end inside a larger one; none where the graph can't be built.
+
+    One that is written out as its pieces is converted, not fused, and its pieces are none of the model's operators.
+    """
     try:
         graph = build(normal, "the model")
     except ModelError:
         return Counter()
-    before = Counter(name.rsplit("_", 1)[0] for name, _ in graph.named_children())
-    after = Counter(name.rsplit("_", 1)[0] for name, _ in fuse(graph).named_children())
-    return before - after
+    given = _names(graph)
+    write_out(graph)
+    left = given & _names(graph)
+    return Counter(operator_of(name) for name in left - _names(fuse(graph)))
+
+
+def _names(graph: GraphModule) -> set[str]:
+    """The submodules that a graph calls."""
+    return {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
 
 
 def table() -> str:

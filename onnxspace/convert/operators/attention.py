@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,44 @@ def padded(mask: Tensor, keys: int) -> Tensor:
     return torch.cat([mask, rest if mask.dtype == torch.bool else rest - math.inf], -1)
 
 
+class Pieces(NamedTuple):
+    """What attention is computed from: `softmax(queries · keys + bias) · values`, its heads joined where they came `packed`."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | int
+    packed: bool
+
+
+class AllowedSoftmax(nn.Module):
+    """Softmax over keys of scores that may be −∞; a row of nothing else becomes zero, gradient included."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        empty = torch.isneginf(scores).all(-1, keepdim=True)
+        kept = torch.softmax(torch.where(empty, torch.zeros_like(scores), scores), -1)
+        return torch.where(empty, torch.zeros_like(kept), kept)
+
+
+class AttentionInputs(nn.Module):
+    """The factors of an attention operator, from what the operator is called with."""
+
+    def __init__(self, attention: Attention | PackedAttention | MultiHeadAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, *inputs: Tensor | None, **named: Tensor | None) -> Pieces:
+        made: Pieces = self.attention.pieces(*inputs, **named)  # type: ignore[arg-type]
+        return made
+
+
+class Join(nn.Module):
+    """Heads joined where they came packed."""
+
+    def forward(self, x: Tensor, packed: bool) -> Tensor:
+        return join_heads(x) if packed else x
+
+
 class Attention(nn.Module):
     """Scaled dot-product attention of the standard, opset 23 to 25."""
 
@@ -97,24 +136,43 @@ class Attention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
         past_key: Tensor | None = None, past_value: Tensor | None = None, lengths: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:  # fmt: skip
+        queries, keys, values, bias, packed = self.prepared(q, k, v, mask, past_key, past_value, lengths)
+        raw = queries @ shared(keys, queries.shape[1]).mT
+        capped = self.capped(raw) if self.softcap else raw
+        probabilities = softmax_of_allowed(capped, bias)
+        made = probabilities @ shared(values, queries.shape[1])
+        made = join_heads(made) if packed else made
+        if self.outputs == 1:
+            return made
+        total = capped if bias is None else capped + bias
+        return made, keys, values, (raw, capped, total, probabilities)[self.mode]
+
+    def prepared(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
+        past_key: Tensor | None = None, past_value: Tensor | None = None, lengths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, bool]:  # fmt: skip
+        """Scaled queries, keys and values by head, what is added to scores, and whether the heads came packed."""
         packed = q.dim() == 3
         if packed:
             q, k, v = split_heads(q, self.heads), split_heads(k, self.key_heads), split_heads(v, self.key_heads)
         k = k if past_key is None else torch.cat([past_key, k], 2)
         v = v if past_value is None else torch.cat([past_value, v], 2)
         past = 0 if past_key is None else past_key.shape[2]
-        bias = self._bias(q, k, mask, lengths, past)
-        raw, capped, total, probabilities = self._weights(q, k, bias)
-        made = probabilities @ shared(v, q.shape[1])
-        made = join_heads(made) if packed else made
-        return made if self.outputs == 1 else (made, k, v, (raw, capped, total, probabilities)[self.mode])
-
-    def _weights(self, q: Tensor, k: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Scores, the same softly capped, with the bias, and their softmax."""
         scale = 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale
-        raw = q @ shared(k, q.shape[1]).mT * scale
-        capped = self.softcap * torch.tanh(raw / self.softcap) if self.softcap else raw
-        return raw, capped, capped if bias is None else capped + bias, softmax_of_allowed(capped, bias)
+        return q * scale, k, v, self._bias(q, k, mask, lengths, past), packed
+
+    def capped(self, scores: Tensor) -> Tensor:
+        """Scores, softly kept from growing."""
+        kept: Tensor = self.softcap * torch.tanh(scores / self.softcap)
+        return kept
+
+    def pieces(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None,
+        past_key: Tensor | None = None, past_value: Tensor | None = None, lengths: Tensor | None = None,
+    ) -> Pieces:  # fmt: skip
+        """The factors, with the heads of keys and values repeated."""
+        q, k, v, bias, packed = self.prepared(q, k, v, mask, past_key, past_value, lengths)
+        return Pieces(q, shared(k, q.shape[1]).mT, shared(v, q.shape[1]), 0 if bias is None else bias, packed)
 
     def _bias(self, q: Tensor, k: Tensor, mask: Tensor | None, lengths: Tensor | None, past: int) -> Tensor | None:
         """Everything that is added to scores before the softmax."""
@@ -262,26 +320,28 @@ class FusedAttention(nn.Module):
         self.scale, self.low = node.get("scale", 0.0), node.get("mask_filter_value", -10000.0)
         self.causal = bool(node.get("unidirectional", 0))
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, past: int
-    ) -> tuple[Tensor, Tensor]:
-        """The joined heads, and the scores behind masks."""
-        scores = q @ k.mT * (self.scale or 1 / math.sqrt(q.shape[-1]))
-        if mask is not None:
-            scores = scores + self._masked(mask, scores)
+    def piece(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, past: int) -> Pieces:
+        """The factors, and the sum of all that is added to scores."""
+        added: list[Tensor] = [] if mask is None else [self._masked(mask, k)]
         if self.causal:
-            scores = scores + Window(causal=True).bias(q.shape[2], k.shape[2], past, q)
-        scores = scores if bias is None else scores + bias
-        return join_heads(torch.softmax(scores, -1) @ v), scores
+            added.append(Window(causal=True).bias(q.shape[2], k.shape[2], past, q))
+        added += [] if bias is None else [bias]
+        scale = self.scale or 1 / math.sqrt(q.shape[-1])
+        return Pieces(q * scale, k.mT, v, sum(added[1:], added[0]) if added else 0, packed=True)
 
-    def _masked(self, mask: Tensor, scores: Tensor) -> Tensor:
+    def attend(self, pieces: Pieces) -> tuple[Tensor, Tensor]:
+        """The joined heads, and the scores behind masks."""
+        scores = pieces.queries @ pieces.keys + pieces.bias
+        return join_heads(torch.softmax(scores, -1) @ pieces.values), scores
+
+    def _masked(self, mask: Tensor, keys: Tensor) -> Tensor:
         """A mask of lengths, of keys, or of queries by keys, as values to add."""
         if mask.dim() == 1:
-            if mask.shape[0] != scores.shape[0]:
+            if mask.shape[0] != keys.shape[0]:
                 raise NotImplementedError("masks of starts and ends")
-            mask = (torch.arange(scores.shape[-1], device=mask.device) < mask[:, None]).to(mask.dtype)
+            mask = (torch.arange(keys.shape[2], device=mask.device) < mask[:, None]).to(mask.dtype)
         mask = mask[:, None, None] if mask.dim() == 2 else mask[:, None]
-        return torch.where(mask > 0, 0.0, self.low).to(scores.dtype)
+        return torch.where(mask > 0, 0.0, self.low).to(keys.dtype)
 
 
 class PackedAttention(FusedAttention):
@@ -295,13 +355,19 @@ class PackedAttention(FusedAttention):
         self, x: Tensor, weight: Tensor, bias: Tensor | None = None, mask: Tensor | None = None,
         past: Tensor | None = None, added: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
-        made = x @ weight if bias is None else x @ weight + bias
-        sizes = list(self.sizes) if self.sizes else [made.shape[-1] // 3] * 3
-        q, k, v = (split_heads(part, self.heads) for part in torch.split(made, sizes, -1))
+        made = self.pieces(x @ weight if bias is None else x @ weight + bias, mask, past, added)
+        y, _ = self.attend(made)
+        return y if self.outputs == 1 else (y, torch.stack([made.keys.mT, made.values]))
+
+    def pieces(
+        self, projected: Tensor, mask: Tensor | None = None, past: Tensor | None = None, added: Tensor | None = None
+    ) -> Pieces:
+        """The factors that one matrix has made."""
+        sizes = list(self.sizes) if self.sizes else [projected.shape[-1] // 3] * 3
+        q, k, v = (split_heads(part, self.heads) for part in torch.split(projected, sizes, -1))
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        y, _ = self.attend(q, k, v, mask, added, 0 if past is None else past.shape[3])
-        return y if self.outputs == 1 else (y, torch.stack([k, v]))
+        return self.piece(q, k, v, mask, added, 0 if past is None else past.shape[3])
 
 
 @converter("Attention", *_RUNTIME, domain=_MICROSOFT)
@@ -320,6 +386,16 @@ class MultiHeadAttention(FusedAttention):
         mask: Tensor | None = None, added: Tensor | None = None,
         past_key: Tensor | None = None, past_value: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:  # fmt: skip
+        made = self.pieces(q, k, v, bias, mask, added, past_key, past_value)
+        y, scores = self.attend(made)
+        return y if self.outputs == 1 else (y, made.keys.mT, made.values, scores)
+
+    def pieces(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None,
+        mask: Tensor | None = None, added: Tensor | None = None,
+        past_key: Tensor | None = None, past_value: Tensor | None = None,
+    ) -> Pieces:  # fmt: skip
+        """The factors with their biases, behind those of earlier calls."""
         if bias is not None:
             sizes = [q.shape[-1], q.shape[-1], bias.shape[0] - 2 * q.shape[-1]]
             first, second, third = torch.split(bias, sizes)
@@ -327,8 +403,7 @@ class MultiHeadAttention(FusedAttention):
         q, k, v = (split_heads(x, self.heads) if x.dim() == 3 else x for x in (q, k, v))
         k = k if past_key is None else torch.cat([past_key, k], 2)
         v = v if past_value is None else torch.cat([past_value, v], 2)
-        y, scores = self.attend(q, k, v, mask, added, 0 if past_key is None else past_key.shape[2])
-        return y if self.outputs == 1 else (y, k, v, scores)
+        return self.piece(q, k, v, mask, added, 0 if past_key is None else past_key.shape[2])
 
 
 @converter("MultiHeadAttention", *_RUNTIME, domain=_MICROSOFT)

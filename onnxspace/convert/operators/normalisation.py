@@ -17,9 +17,12 @@ _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runt
 _ANY_OPSET = range(1, 40)
 
 
-def _trailing(x: Tensor, axis: int) -> tuple[int, ...]:
-    """The axes from `axis` on."""
-    return tuple(range(axis % x.dim(), x.dim()))
+Axes = tuple[int, ...]
+
+
+def _axes(x: Tensor, axis: int | Axes) -> Axes:
+    """The axes from `axis` on, or those that it lists, counted from the front."""
+    return tuple(range(axis % x.dim(), x.dim())) if isinstance(axis, int) else tuple(sorted(a % x.dim() for a in axis))
 
 
 def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -27,34 +30,40 @@ def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
     return scaled if bias is None else scaled + bias
 
 
-def layer_norm(x: Tensor, scale: Tensor | None, bias: Tensor | None, axis: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def layer_norm(
+    x: Tensor, scale: Tensor | None, bias: Tensor | None, axis: int | Axes, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Zero mean and unit variance over the axes from `axis` on, then scale and bias; also the mean and 1/deviation."""
-    axes = _trailing(x, axis)
+    axes = _axes(x, axis)
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     inverse = torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
     return _affine(centred * inverse, scale, bias), mean, inverse
 
 
-def rms_norm(x: Tensor, scale: Tensor | None, axis: int, eps: float) -> tuple[Tensor, Tensor]:
+def rms_norm(x: Tensor, scale: Tensor | None, axis: int | Axes, eps: float) -> tuple[Tensor, Tensor]:
     """Unit mean square over the axes from `axis` on, then scale; also 1/root."""
-    inverse = torch.rsqrt((x * x).mean(_trailing(x, axis), keepdim=True) + eps)
+    inverse = torch.rsqrt((x * x).mean(_axes(x, axis), keepdim=True) + eps)
     return _affine(x * inverse, scale, None), inverse
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation with one to three outputs."""
+    """Layer normalisation with one to three outputs.
 
-    def __init__(self, axis: int, eps: float, outputs: int) -> None:
+    Over the axes from `axis` on, or over those listed; scale and bias broadcast to them, or against x where they are listed.
+    """
+
+    def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
         super().__init__()
         self.axis, self.eps, self.outputs = axis, eps, outputs
 
-    def forward(self, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        shape = x.shape[self.axis % x.dim() :]
-        fits = scale.shape == shape and (bias is None or bias.shape == shape)
+    def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        axes = _axes(x, self.axis)
+        shape = x.shape[axes[0] :]
+        fits = len(axes) == len(shape) and all(value is None or value.shape == shape for value in (scale, bias))
         if self.outputs == 1 and fits:
             return F.layer_norm(x, shape, scale, bias, self.eps)
-        made = layer_norm(x, scale, bias, self.axis, self.eps)
+        made = layer_norm(x, scale, bias, axes, self.eps)
         return made[0] if self.outputs == 1 else made
 
 
@@ -65,13 +74,24 @@ def layer_normalization(node: Node) -> Made:
     return LayerNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
 
 
+class RMSNorm(nn.Module):
+    """RMS normalisation with one or two outputs, over axes as `LayerNorm` has them."""
+
+    def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
+        super().__init__()
+        self.axis, self.eps, self.outputs = axis, eps, outputs
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        made = rms_norm(x, scale, self.axis, self.eps)
+        return made[0] if self.outputs == 1 else made
+
+
 @converter("RMSNormalization", 23)
 @converter("SimplifiedLayerNormalization", *_ANY_OPSET)
 @converter("SimplifiedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
 def rms_normalization(node: Node) -> Made:
     """RMSNormalization, which ONNX Runtime calls SimplifiedLayerNormalization."""
-    axis, eps, alone = node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs == 1
-    return Apply(lambda x, scale: rms_norm(x, scale, axis, eps)[0] if alone else rms_norm(x, scale, axis, eps))
+    return RMSNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
 
 
 class SkipNorm(nn.Module):
@@ -139,16 +159,21 @@ def embed_layer_normalization(node: Node) -> Made:
 
 
 class GroupNorm(nn.Module):
-    """Zero mean and unit variance over each group of channels; `repeated` where scale and bias are per group."""
+    """Zero mean and unit variance over each group of channels, then scale and bias.
+
+    These are per channel, per group where `repeated`, or of several axes, which then broadcast against x.
+    """
 
     def __init__(self, groups: int, eps: float, repeated: bool) -> None:
         super().__init__()
         self.groups, self.eps, self.repeated = groups, eps, repeated
 
-    def forward(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        if any(value is not None and value.dim() > 1 for value in (scale, bias)):
+            return _affine(torch.group_norm(x, self.groups, eps=self.eps), scale, bias)
         if self.repeated:
             size = x.shape[1] // self.groups
-            scale, bias = scale.repeat_interleave(size), bias.repeat_interleave(size)
+            scale, bias = (None if value is None else value.repeat_interleave(size) for value in (scale, bias))
         return torch.group_norm(x, self.groups, scale, bias, self.eps)
 
 
@@ -158,11 +183,21 @@ def group_normalization(node: Node) -> Made:
     return GroupNorm(node.get("num_groups"), node.get("epsilon", 1e-5), node.version < 21)
 
 
+class InstanceNorm(nn.Module):
+    """Group normalisation in which every channel is a group, one of a single pixel included."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        return torch.group_norm(x, x.shape[1], scale, bias, self.eps)
+
+
 @converter("InstanceNormalization", 1, 6, 22)
 def instance_normalization(node: Node) -> Made:
-    """InstanceNormalization: every channel of every image is a group, one of a single pixel included."""
-    eps = node.get("epsilon", 1e-5)
-    return Apply(lambda x, scale, bias: torch.group_norm(x, x.shape[1], scale, bias, eps))
+    """InstanceNormalization."""
+    return InstanceNorm(node.get("epsilon", 1e-5))
 
 
 class BatchNorm(nn.Module):
