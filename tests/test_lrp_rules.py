@@ -114,7 +114,8 @@ def cosine(a: Array, b: Array) -> float:
 def test_rules_equal_their_twins_on_converted_networks(name: str, network: str) -> None:
     twins = Twins(LAYERS[network])
     expected = relevance(twins.layers, image(), TWINS[name])
-    np.testing.assert_allclose(found(twins.model, name, image()), expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
+    peak = np.abs(expected).max()  # batch normalisation was merged in single precision, before the graph became double
+    np.testing.assert_allclose(found(twins.model, name, image()), expected, rtol=1e-5, atol=1e-6 * peak)
 
 
 @pytest.mark.parametrize("network", ["padded", "bn", "residual", "silu"])

@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from onnxspace.convert.fusing.activation import fuse_activations
 from onnxspace.convert.fusing.groups import fuse_group_normalisation
+from onnxspace.convert.fusing.merging import merge
 from onnxspace.convert.fusing.statistics import fuse_statistics
 from onnxspace.convert.fusing.writing import write_out
 
@@ -19,7 +20,7 @@ from onnxspace.convert.fusing.writing import write_out
 def fuse(graph: GraphModule) -> GraphModule:
     """Bring `graph` to that form, in place. New submodules are named `<Operator>_<place>`, as converted ones are."""
     write_out(graph)
-    for step in (fuse_statistics, fuse_group_normalisation, fuse_activations):
+    for step in (fuse_statistics, fuse_group_normalisation, fuse_activations, merge):
         step(graph)
     graph.graph.eliminate_dead_code()  # shapes that only the pieces needed
     graph.delete_all_unused_submodules()

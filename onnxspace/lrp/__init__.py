@@ -2,7 +2,6 @@
 
 from onnxspace.lrp.apply import Ruled, apply_rules
 from onnxspace.lrp.registry import RULES, Rule, Site
-from onnxspace.lrp.rules import with_rules
 from onnxspace.lrp.table import EPSILON, RULE_SETS, RuleSet, rule_set
 
-__all__ = ["EPSILON", "RULES", "RULE_SETS", "Rule", "RuleSet", "Ruled", "Site", "apply_rules", "rule_set", "with_rules"]
+__all__ = ["EPSILON", "RULES", "RULE_SETS", "Rule", "RuleSet", "Ruled", "Site", "apply_rules", "rule_set"]

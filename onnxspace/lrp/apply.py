@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from onnxspace.convert.fusing.merging import merge
+from onnxspace.convert.fusing.view import operator
 from onnxspace.errors import ConfigError
 from onnxspace.lrp.first import Front, bounds_at, front, settle
-from onnxspace.lrp.flow import computed, nonnegative, operator, rectified
-from onnxspace.lrp.merge import merge
+from onnxspace.lrp.flow import computed, nonnegative, rectified
 from onnxspace.lrp.registry import AT_INPUT, OF_WEIGHTS, RULES, Site
 from onnxspace.lrp.table import LINEAR, RuleSet, rule_set
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _HUGE = 1e30
+_CHUNK = 2**16  # elements: what several passes of arithmetic find in the processor's cache
 
 
 class _Carry(torch.autograd.Function):
@@ -76,3 +78,25 @@ def away_from_zero(z: Tensor, epsilon: float) -> Tensor:
     """
     shift = z.new_full((), epsilon)
     return torch.add(shift, z, alpha=_HUGE).clamp_(-epsilon, epsilon).add_(z)
+
+
+def elementwise(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`function` of tensors shaped alike, computed piece by piece: memory is read and written once, however many steps it has."""
+    first = inputs[0]
+    flat = [_flat(tensor, first) for tensor in inputs]
+    if first.device.type != "cpu" or first.numel() <= _CHUNK or None in flat:
+        return function(*inputs)
+    made = torch.empty_like(first)
+    pieces = zip(*(tensor.split(_CHUNK) for tensor in (*flat, _flat(made, first))), strict=True)  # type: ignore[union-attr]
+    for *given, place in pieces:
+        place.copy_(function(*given))
+    return made
+
+
+def _flat(tensor: Tensor, like: Tensor) -> Tensor | None:
+    """All elements in the order of memory; None where another tensor has another order, or gaps."""
+    if tensor.shape != like.shape or tensor.stride() != like.stride():
+        return None
+    order = sorted(range(tensor.dim()), key=lambda axis: (-tensor.stride(axis), -tensor.shape[axis]))
+    dense = tensor.permute(order)
+    return dense.view(-1) if dense.is_contiguous() else None

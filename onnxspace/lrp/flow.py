@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from onnxspace.convert.fusing.view import operator, stored
+
 #: Operators whose outputs carry no gradient.
 _CUT = frozenset(
     {
@@ -23,25 +25,6 @@ _KEEPING = frozenset(
     }
 )  # fmt: skip
 _JOINING = frozenset({"Add", "Sum", "Mul", "Concat", "Max", "Mean"})
-
-
-def operator_of(name: str) -> str:
-    """The ONNX operator behind a submodule's name (`Relu_12` → `Relu`)."""
-    return name.rsplit("_", 1)[0]
-
-
-def operator(node: Node) -> str:
-    """The ONNX operator behind a node of a converted graph, empty for anything else."""
-    return operator_of(str(node.target)) if node.op == "call_module" else ""
-
-
-def stored(graph: GraphModule, node: Node) -> torch.Tensor | None:
-    """The value of a node that reads a stored tensor; None for any other."""
-    if node.op != "get_attr":
-        return None
-    owner, _, name = str(node.target).rpartition(".")
-    value = getattr(graph.get_submodule(owner), name)
-    return value if isinstance(value, torch.Tensor) else None
 
 
 def computed(graph: GraphModule) -> set[Node]:

@@ -6,12 +6,13 @@ networks", ICLR 2018, Table 1. In terms of relevance, with ε → 0, an activati
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from onnxspace.lrp.carry import away_from_zero, carry
+from onnxspace.lrp.carry import away_from_zero, carry, elementwise
 
 
 class _Rectified(torch.autograd.Function):
@@ -26,11 +27,14 @@ class _Rectified(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """`g·out/(out + ε)` as `g − g/(out/ε + 1)`: two passes over memory, and exactly 0 where out is."""
         (out,) = ctx.saved_tensors
-        one = out.new_ones(())
-        above = torch.add(one, out, alpha=1 / ctx.epsilon)
-        return torch.addcdiv(gradients[0], gradients[0], above, value=-1), None
+        return elementwise(partial(_share, ctx.epsilon), gradients[0], out), None
+
+
+def _share(epsilon: float, gradient: Tensor, out: Tensor) -> Tensor:
+    """`g·out/(out + ε)`."""
+    shifted = out + epsilon
+    return torch.div(out, shifted, out=shifted).mul_(gradient)
 
 
 class _Capped(torch.autograd.Function):
@@ -39,16 +43,21 @@ class _Capped(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, epsilon: float, high: float) -> Tensor:
         out = z.clamp(0, high)
-        ctx.epsilon = epsilon
-        ctx.save_for_backward(z, out)
+        ctx.epsilon, ctx.high = epsilon, high
+        ctx.save_for_backward(z)
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        z, out = ctx.saved_tensors
-        factor = z.clamp(min=0).add_(ctx.epsilon)
-        torch.div(out, factor, out=factor)
-        return factor.mul_(gradients[0]), None, None
+        (z,) = ctx.saved_tensors
+        return elementwise(partial(_share_below, ctx.epsilon, ctx.high), gradients[0], z), None, None
+
+
+def _share_below(epsilon: float, high: float, gradient: Tensor, z: Tensor) -> Tensor:
+    """`g·out/(z⁺ + ε)`."""
+    above = z.clamp(min=0)
+    out = above.clamp(max=high)
+    return out.div_(above.add_(epsilon)).mul_(gradient)
 
 
 class RectifiedRatio(nn.Module):
@@ -82,6 +91,10 @@ class Ratio(nn.Module):
             if not z.requires_grad:
                 return out
             risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = away_from_zero(z, self.epsilon)
-            torch.div(risen, factor, out=factor)
+            factor = elementwise(partial(_quotient, self.epsilon), z, risen)
         return carry(out, (z, factor))
+
+
+def _quotient(epsilon: float, z: Tensor, risen: Tensor) -> Tensor:
+    shifted = away_from_zero(z, epsilon)
+    return torch.div(risen, shifted, out=shifted)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
-from onnxspace.convert.fusing.view import between, functions_of, is_closed, is_scalar, operator, put
+from onnxspace.convert.fusing.known import recognised
+from onnxspace.convert.fusing.view import alike, between, functions_of, is_closed, is_scalar, operator, put
 
 #: Name of a fused activation's module; rules see it as an operator like any other.
 FUSED = "Activation"
@@ -22,12 +24,18 @@ _JOINS = frozenset({"Mul", "Div"})
 
 
 def fuse_activations(graph: GraphModule) -> None:
-    """Replace every such function of `graph` by one submodule named `Activation_<k>`."""
-    found = 0
+    """Replace every such function of `graph` by one submodule, named `Activation_<k>` or after the operator that it is."""
     for start in list(graph.graph.nodes):
-        while (region := next(_regions(graph, start), None)) is not None:
-            put(graph, region, f"{FUSED}_{found}", _as_module(graph, start, region), start)
-            found += 1
+        while (found := _chosen(graph, start)) is not None:
+            region, name, module = found
+            put(graph, region, alike(name, region[-1]), module, start)
+
+
+def _chosen(graph: GraphModule, start: Node) -> tuple[list[Node], str, nn.Module] | None:
+    """The first region at `start` that is a known activation, or else the first one, with its name and module."""
+    made = [(region, _as_module(graph, start, region)) for region in _regions(graph, start)]
+    known = ((region, *found) for region, module in made if (found := recognised(module)) is not None)
+    return next(known, None) or next(((region, FUSED, module) for region, module in made), None)
 
 
 def _regions(graph: GraphModule, start: Node) -> Iterator[list[Node]]:

@@ -1,8 +1,8 @@
 """Per-channel scales and shifts after a linear operator, merged into its weights and bias.
 
-Rules that look at signs (γ, z⁺, αβ) share out relevance among the weights and the bias of a layer. Batch normalisation, a bias
-that an exporter writes as Add and a scale that it writes as Mul belong to the layer before them: kept apart, maps would depend
-on the exporter. A batch normalisation that follows no linear operator is left as it is: its gradient is its ε-rule.
+It saves a pass over memory for each, and makes maps independent of the exporter: rules that look at signs (γ, z⁺, αβ) share
+relevance out among the weights and the bias of a layer, and batch normalisation, a bias written as Add and a scale written
+as Mul belong to it. A batch normalisation that follows no linear operator is left as it is: its gradient is its ε-rule.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.lrp.flow import operator, stored
+from onnxspace.convert.fusing.view import operator, stored
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_HOLDERS = frozenset({"weights", "merged"})
 _STEPS = frozenset({"BatchNormalization", "Add", "Sub", "Mul", "Div"})
 
 
 class Biased(nn.Module):
-    """A product of two matrices plus a bias."""
+    """A product of two matrices plus a bias, in one pass where the second is a stored matrix."""
 
     def __init__(self, function: nn.Module) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is not None and b.dim() == 2 and bias.dim() == 1:
+            return F.linear(a, b.t(), bias)
         made: Tensor = self.function(a, b)
         return made if bias is None else made + bias
 
@@ -64,7 +68,17 @@ def merge(graph: GraphModule) -> None:
             _rewrite(graph, layer, scale, shift, steps)
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
+    _forget_unused(graph)
     graph.recompile()
+
+
+def _forget_unused(graph: GraphModule) -> None:
+    """Let go of stored values that no node reads any more."""
+    used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in list(graph.named_buffers()):
+        owner, _, last = name.rpartition(".")
+        if owner in _HOLDERS and name not in used:
+            delattr(graph.get_submodule(owner), last)
 
 
 def _layer(graph: GraphModule, node: Node) -> Layer | None:
@@ -153,10 +167,9 @@ def _rewrite(graph: GraphModule, layer: Layer, scale: Tensor, shift: Tensor, ste
     if operator(layer.node) == "MatMul":
         graph.add_submodule(str(layer.node.target), Biased(layer.module))
     with graph.graph.inserting_before(layer.node):
-        inputs = [
-            _attribute(graph, f"{layer.node.target}_{name}", value)
-            for name, value in (("weight", layer.weight * scale.reshape(shape)), ("bias", bias))
-        ]
+        inputs = [layer.node.args[layer.position], _attribute(graph, f"{layer.node.target}_bias", bias)]
+        if bool((scale != 1).any()):
+            inputs[0] = _attribute(graph, f"{layer.node.target}_weight", layer.weight * scale.reshape(shape))
     data = layer.node.args[1 - layer.position]
     layer.node.args = (data, *inputs) if layer.position else (inputs[0], data, inputs[1])
     steps[-1].replace_all_uses_with(layer.node)
