@@ -54,16 +54,19 @@ def map_batches(
     *,
     options: Options | None = None,
     warn: Callable[[str], None] | None = None,
+    first: int = 0,
+    errors: list[float] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Maps batch by batch, float32 [some images, size, size]; `progress` gets the number of images of each.
 
     `warn` gets a sentence for what a reader of the maps should know: operators without a rule, the error of an estimate.
-    A batch that does not fit in memory is halved and tried again.
+    A batch that does not fit in memory is halved and tried again. `first` is the image to start at; `errors`, where the
+    method estimates, holds the standard errors of the images before it and is added to.
     """
     engine = explainer(model, converted, method, choose_device(device), probes, settle([method], options))
     size = _batch_size(converted, batch_size, engine)
-    done = 0
-    errors: list[NDArray[np.float64]] = []
+    done = first
+    errors = [] if errors is None else errors
     while done < len(probes):
         batch = probes.images[done : done + size]
         try:
@@ -72,7 +75,7 @@ def map_batches(
             size = _smaller(error, len(batch), model.path)
             continue
         _check_finite(found.maps, done, model.path)
-        errors += [] if found.errors is None else [found.errors]
+        errors += [] if found.errors is None else found.errors.tolist()
         done += len(batch)
         if progress is not None:
             progress(len(batch))
@@ -82,12 +85,12 @@ def map_batches(
             warn(sentence)
 
 
-def _remarks(model: Model, engine: Explainer, errors: list[NDArray[np.float64]]) -> Iterator[str]:
+def _remarks(model: Model, engine: Explainer, errors: list[float]) -> Iterator[str]:
     if engine.fallback:
         kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(engine.fallback.items()))
         yield f"{model.name}: {engine.method} has no rule for {kept}; they keep their gradient."
     if errors:
-        mean = float(np.concatenate(errors).mean())
+        mean = float(np.mean(errors))
         drawn = engine.settings.units
         yield f"{model.name}: maps are estimated from {drawn} units per image; their standard error is {mean:.1%} of their length."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,16 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from onnxspace.affinity import Affinity, Failure, ModelRecord
-from onnxspace.attribution import METHODS, VERIFIED_IMAGES, Device, Method, choose_device, map_batches
+from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.config import Config, find_config
 from onnxspace.convert import Converted, convert
-from onnxspace.cut import ENOUGH_BELOW, Trunk, find_encoder
+from onnxspace.cut import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.distance import affinity_matrix
-from onnxspace.errors import AttributionError, ConfigError, OnnxspaceError, OutputError
+from onnxspace.errors import AttributionError, OnnxspaceError, OutputError
+from onnxspace.explainer import check, choose_device
+from onnxspace.journal import Journal
+from onnxspace.methods import DEFAULT_METHOD, Device, Method, Options, configured, settle
 from onnxspace.model import Model, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import Probes
-from onnxspace.report.folder import result_folder, write_results
+from onnxspace.recipe import model_recipe, recipe
+from onnxspace.report.folder import place_maps, result_folder, write_results
+from onnxspace.report.unfinished import JOURNAL, Workplace
 from onnxspace.store import MapWriter, unit
 
 #: Called with what is being done, and how many of how many map computations are behind.
@@ -32,7 +36,8 @@ def score(
     models: Sequence[str | Path],
     probes: Probes | None = None,
     *,
-    method: Method = "elrp",
+    method: Method = DEFAULT_METHOD,
+    options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
     device: Device = "auto",
@@ -43,45 +48,54 @@ def score(
     """Explain every model on the same probe images and compare their maps.
 
     `encoder` is a tensor or node name for all models, or a mapping from model to name. A model that can't be read or
-    converted is listed in `failed`; the others are compared. With `output`, maps, matrix, rankings and a picture are kept
-    in that folder, which appears whole or not at all. Raises ConfigError for impossible options, OutputError where results
-    can't be written.
+    converted is listed in `failed`; the others are compared. `options` are the baseline and the numbers of the method; what
+    `config` says of its rules holds too. With `output`, maps, matrix, rankings and a picture are kept in that folder, which
+    appears whole or not at all; a run that is stopped leaves its maps in a hidden folder beside it, where the same call goes
+    on. Raises ConfigError for impossible options, OutputError where results can't be written.
     """
-    if method not in METHODS:
-        raise ConfigError(f"method {method!r} is none of {', '.join(METHODS)}.")
+    settle([method], options)
     choose_device(device)
     probes = Probes.generate() if probes is None else probes
-    settings = config if isinstance(config, Config) else find_config(config)
+    known = config if isinstance(config, Config) else find_config(config)
+    check([method], options, probes, known.rules)
+    options = configured(method, options, known.rules)
     wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
-    run = _Run(probes, method, device, batch_size, settings, len(models) * len(probes), progress)
-    with _workspace(output) as folder:
-        run.explain_all([Path(path) for path in models], wishes, folder / "maps")
+    command = None if output is None else recipe(method, options, probes, device, batch_size)
+    with _workspace(output, command, len(probes)) as work:
+        run = _Run(
+            probes, method, options, device, batch_size, known, work.maps, output is not None, len(models) * len(probes), progress
+        )  # fmt: skip
+        run.explain_all([Path(path) for path in models], wishes)
         result = run.compare()
         if output is not None and result.models:
-            write_results(folder, result)
+            place_maps(work.result / "maps", zip((model.sha256 for model in result.models), run.files, strict=True))
+            write_results(work.result, result)
     return result
 
 
 @contextmanager
-def _workspace(output: str | Path | None) -> Iterator[Path]:
-    """The folder for maps: the result folder in the making, or a temporary one."""
-    if output is not None:
-        with result_folder(Path(output)) as folder:
-            yield folder
+def _workspace(output: str | Path | None, command: str | None, images: int) -> Iterator[Workplace]:
+    """The folders for maps and for the result: beside the result, or temporary ones."""
+    if output is not None and command is not None:
+        with result_folder(Path(output), command, images) as work:
+            yield work
         return
     with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
+        yield Workplace(Path(name), Path(name), Path(name))
 
 
 @dataclass
 class _Run:
-    """One comparison in progress."""
+    """One comparison in progress. Its maps lie in `folder`, where they are `kept` if it is interrupted."""
 
     probes: Probes
     method: Method
+    options: Options | None
     device: Device
     batch_size: int | None
     config: Config
+    folder: Path
+    kept: bool
     total: int
     progress: Progress | None
     done: int = 0
@@ -91,13 +105,12 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
     known: dict[str, Path] = field(default_factory=dict)
 
-    def explain_all(self, paths: Sequence[Path], encoders: Sequence[str], folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+    def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         names = model_names(paths, self.config)
         wanted = encoders_for(paths, names, encoders)
         for index, (path, name, encoder) in enumerate(zip(paths, names, wanted, strict=True)):
             try:
-                self._explain(path, name, encoder, folder)
+                self._explain(path, name, encoder)
             except OutputError:
                 raise
             except OnnxspaceError as error:
@@ -107,15 +120,14 @@ class _Run:
                 self.failed.append(Failure(str(path), f"{path} failed unexpectedly ({type(error).__name__}: {reason})."))
             self._advance((index + 1) * len(self.probes) - self.done, name)
 
-    def _explain(self, path: Path, name: str, encoder: str | None, folder: Path) -> None:
+    def _explain(self, path: Path, name: str, encoder: str | None) -> None:
         self._advance(0, name)
         model = renamed(open_model(path, encoder, self.config.options(path)), name)
         trunk = Trunk(model)
         found = find_encoder(model, trunk)
-        key = _key(model, found.tensors)
+        key = model_recipe(model, found.tensors)
         if key not in self.known:
-            converted = convert(model, self.probes.images[:VERIFIED_IMAGES], found)
-            self.known[key] = self._write_maps(model, converted, _free(folder, model.sha256))
+            self.known[key] = self._maps(model, found, key)
         below = trunk.share_below(list(found.tensors))
         if model.encoder == "auto" and below < ENOUGH_BELOW:
             self.warnings.append(
@@ -127,23 +139,38 @@ class _Run:
             ModelRecord(name, str(path), model.sha256, str(found), model.image.name, model.opset, model.producer, assumed)
         )
 
-    def _write_maps(self, model: Model, converted: Converted, path: Path) -> Path:
-        zeros = 0
-        counted = self.done
-        with MapWriter(path, len(self.probes), self.probes.size**2) as writer:
-            for maps in map_batches(model, converted, self.probes, self.method, self.device, self.batch_size):
-                rows, zero = unit(maps)
-                writer.append(rows)
-                zeros += int(np.count_nonzero(zero))
-                self._advance(len(maps), model.name)
-            if zeros == len(self.probes):
-                self.done = counted
+    def _maps(self, model: Model, found: Encoder, key: str) -> Path:
+        """The file of the model's maps, finished from where an earlier run left it."""
+        path, before = self.folder / f"{key}.npy", self.done
+        journal = Journal(path.with_suffix(JOURNAL), len(self.probes)) if self.kept else None
+        with MapWriter(path, len(self.probes), self.probes.size**2, journal) as writer:
+            self._advance(writer.rows, model.name)
+            remarks = writer.remarks
+            if remarks is None:
+                remarks = self._write(model, convert(model, self.probes.images[:VERIFIED_IMAGES], found), writer)
+            if writer.zeros == len(self.probes):
+                self.done = before
                 raise AttributionError(
                     f"{model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
                 )
-        if zeros:
-            self.warnings.append(f"{model.name}: {zeros} of {len(self.probes)} maps are zero; their cosines count as 0.")
+            if writer.remarks is None:
+                writer.finish(remarks)
+        self.warnings += [f"{model.name}: {remark}" for remark in remarks]
+        if writer.zeros:
+            self.warnings.append(f"{model.name}: {writer.zeros} of {len(self.probes)} maps are zero; their cosines count as 0.")
         return path
+
+    def _write(self, model: Model, converted: Converted, writer: MapWriter) -> tuple[str, ...]:
+        """Append the maps that are not there yet, in batches of the size of those that are; gives the engine's remarks."""
+        remarks: list[str] = []
+        errors = list(writer.errors)
+        for maps in map_batches(
+            model, converted, self.probes, self.method, self.device, writer.batch or self.batch_size,
+            options=self.options, warn=remarks.append, first=writer.rows, errors=errors,
+        ):  # fmt: skip
+            writer.append(unit(maps)[0], errors[writer.rows : writer.rows + len(maps)])
+            self._advance(len(maps), model.name)
+        return tuple(remark.removeprefix(f"{model.name}: ") for remark in remarks)
 
     def _advance(self, images: int, name: str) -> None:
         self.done += images
@@ -153,17 +180,5 @@ class _Run:
     def compare(self) -> Affinity:
         matrix = affinity_matrix(self.files) if self.files else np.zeros((0, 0))
         probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
-        return Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), tuple(self.warnings))
-
-
-def _key(model: Model, tensors: tuple[str, ...]) -> str:
-    """What makes maps equal: the file's content, where it is cut, and how it is fed."""
-    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()
-
-
-def _free(folder: Path, sha256: str) -> Path:
-    """`<sha12>.npy`, numbered where one file is compared at several encoders."""
-    path, number = folder / f"{sha256[:12]}.npy", 2
-    while path.exists():
-        path, number = folder / f"{sha256[:12]}-{number}.npy", number + 1
-    return path
+        told = settle([self.method], self.options).used_by(self.method)
+        return Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), tuple(self.warnings), told)

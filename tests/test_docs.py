@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnxspace.cli.explain import explain
 from onnxspace.cli.inspect import inspect
 from onnxspace.cli.score import score
 from onnxspace.config import load_config
+from onnxspace.methods import METHODS
 from tests.networks import classifier, save
 
 ROOT = Path(__file__).parent.parent
@@ -24,30 +26,69 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.S)
 
 
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
 def long_options(command: click.Command) -> set[str]:
     return {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
 
 
 def test_the_table_lists_every_option_of_score() -> None:
-    listed = set(re.findall(r"^\| `(--[a-z-]+)", README, re.M))
-    assert listed == long_options(score)
+    listed = re.findall(r"^\| `(--[a-z-]+)", section("Commands"), re.M)
+    assert sorted(listed) == sorted(long_options(score))
 
 
-def test_the_options_named_for_inspect_exist() -> None:
-    sentence = README.split("`onnxspace inspect MODEL.onnx` shows")[1].split("\n")[0]
-    assert set(re.findall(r"`(--[a-z]+)`", sentence)) == long_options(inspect)
+@pytest.mark.parametrize(("name", "command"), [("inspect MODEL.onnx", inspect), ("explain MODEL.onnx", explain)])
+def test_the_options_named_for_a_command_exist(name: str, command: click.Command) -> None:
+    paragraph = README.split(f"`onnxspace {name}")[1].split("\n")[0]
+    assert set(re.findall(r"`(--[a-z]+)`", paragraph)) == long_options(command)
 
 
-@pytest.mark.parametrize("option", ["method", "device"])
-def test_the_choices_in_the_table_are_those_of_the_library(option: str) -> None:
-    from onnxspace.attribution import DEVICES, METHODS
+def test_the_choices_in_the_tables_are_those_of_the_library() -> None:
+    from onnxspace.methods import BASELINES, DEVICES
 
-    choices = {"method": METHODS, "device": DEVICES}[option]
-    declared = next(p for p in score.params if p.name == option)
-    assert isinstance(declared.type, click.Choice)
-    assert tuple(declared.type.choices) == choices
-    row = next(line for line in README.splitlines() if line.startswith(f"| `--{option}`"))
-    assert set(choices) <= set(re.findall(r"`([a-z-]+)`", row))
+    for option, choices in (("method", tuple(METHODS)), ("device", DEVICES)):
+        declared = next(p for p in score.params if p.name == option)
+        assert isinstance(declared.type, click.Choice)
+        assert tuple(declared.type.choices) == choices
+    for option, words in (("device", DEVICES), ("baseline", BASELINES)):
+        row = next(line for line in section("Commands").splitlines() if line.startswith(f"| `--{option}"))
+        assert set(words) <= set(re.findall(r"`([a-z-]+)`", row))
+
+
+def test_the_table_of_methods_is_the_registry() -> None:
+    """Names in its order, the options of each, and what a map costs."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in section("Methods").splitlines() if line.startswith("| `")][1:]
+    assert [row[0].strip(" `") for row in rows] == list(METHODS)
+    for row, spec in zip(rows, METHODS.values(), strict=True):
+        assert re.findall(r"`--([a-z]+)`", row[3]) == list(spec.options)
+        several = [name for name in spec.options if name in ("steps", "samples", "units")]
+        assert re.findall(r"`--([a-z]+)`", row[2]) == several
+
+
+def test_the_defaults_in_the_table_are_those_of_the_library() -> None:
+    from onnxspace.lrp import RULE_SETS
+    from onnxspace.methods import Settings
+
+    for name in ("steps", "samples", "noise", "units"):
+        row = next(line for line in section("Commands").splitlines() if line.startswith(f"| `--{name}"))
+        assert row.endswith(f"; {getattr(Settings(), name)} |")
+    assert (RULE_SETS["elrp"].epsilon, RULE_SETS["lrp-epsilon"].epsilon, RULE_SETS["lrp-gamma"].gamma) == (1e-4, 1e-6, 0.25)
+    assert (RULE_SETS["lrp-alpha-beta"].alpha, RULE_SETS["lrp-alpha-beta"].beta) == (2, 1)
+
+
+def test_the_explain_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(tmp_path / "photo.jpg")
+    line = next(block for block in blocks("sh") if "onnxspace explain" in block)
+    with pytest.raises(SystemExit) as stopped:
+        main([*line.split()[1:], "--samples", "2"])
+    assert not stopped.value.code
+    assert (tmp_path / "maps.png").is_file()
 
 
 def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None:
@@ -57,6 +98,14 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
     assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input"]
     assert options.scale == pytest.approx(1 / 255)
+
+
+def test_the_example_of_rules_is_valid(tmp_path: Path) -> None:
+    from onnxspace.lrp import rule_set
+
+    (tmp_path / "onnxspace.toml").write_text(blocks("toml")[1], "utf-8")
+    rules = load_config(tmp_path / "onnxspace.toml").rules
+    assert rule_set("elrp", rules["elrp"]).epsilon == 1e-3
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +118,8 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     exec(blocks("python")[0], names)
     assert names["maps"].shape == (64, 224, 224)
     assert names["result"].names == ("a", "b")
+    assert names["other"].shape == (64, 224, 224)
+    assert (tmp_path / "maps.png").is_file()
     assert len(names["result"].rank("a").sources) == 1
 
 

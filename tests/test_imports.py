@@ -14,26 +14,35 @@ import onnxspace
 ROOT = Path(onnxspace.__file__).parent
 LAYERS = [
     {"errors"},
-    {"graph", "texture", "preprocess"},
-    {"config", "synthetic", "runtime", "shapes"},
+    {"graph", "texture", "preprocess", "methods", "rulenames"},
+    {"network"},
+    {"config", "synthetic", "runtime", "shapes", "noise", "journal"},
     {"naming", "imageinput", "onnxfile", "store"},
     {"model", "probes"},
-    {"cut", "distance", "rank"},
-    {"convert", "affinity", "description"},
-    {"lrp", "report"},
-    {"attribution"},
-    {"pipeline"},
+    {"cut", "distance", "rank", "baselines"},
+    {"convert", "affinity", "description", "explanation"},
+    {"lrp", "report", "passes"},
+    {"tuned"},
+    {"explainer"},
+    {"attribution", "recipe"},
+    {"pipeline", "illustrate"},
     {"cli"},
 ]
 COMPARING = [
     "affinity",
+    "baselines",
     "config",
     "distance",
+    "explanation",
+    "methods",
     "naming",
+    "noise",
     "preprocess",
     "probes",
     "rank",
+    "report.file",
     "report.folder",
+    "report.gallery",
     "report.picture",
     "store",
 ]
@@ -86,7 +95,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert run(code).strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", ["score", "inspect"])
+@pytest.mark.parametrize("command", ["score", "explain", "inspect"])
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     heavy = ("numpy", "torch", "onnx")
     code = (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _HUGE = 1e30
-_CHUNK = 2**16  # elements: what several passes of arithmetic find in the processor's cache
+_CHUNK = 2**17  # elements: what several passes of arithmetic find in the processor's cache
 
 
 class _Carry(torch.autograd.Function):
@@ -71,25 +71,27 @@ def scaled(x: Tensor, factor: float) -> Tensor:
     return made
 
 
-def away_from_zero(z: Tensor, epsilon: float) -> Tensor:
-    """`z + ε·sgn z` with sgn 0 = +1, as a new tensor.
+def away_from_zero(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tensor:
+    """`z + ε·sgn z` with sgn 0 = +1, as a new tensor or in `out`.
 
     `clamp(huge · z + ε, −ε, ε)` is ε·sgn z for any z that matters, at a fraction of the cost of `torch.where`.
     """
     shift = z.new_full((), epsilon)
-    return torch.add(shift, z, alpha=_HUGE).clamp_(-epsilon, epsilon).add_(z)
+    return torch.add(shift, z, alpha=_HUGE, out=out).clamp_(-epsilon, epsilon).add_(z)
 
 
-def elementwise(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """`function` of tensors shaped alike, computed piece by piece: memory is read and written once, however many steps it has."""
-    first = inputs[0]
-    flat = [_flat(tensor, first) for tensor in inputs]
-    if first.device.type != "cpu" or first.numel() <= _CHUNK or None in flat:
-        return function(*inputs)
-    made = torch.empty_like(first)
-    pieces = zip(*(tensor.split(_CHUNK) for tensor in (*flat, _flat(made, first))), strict=True)  # type: ignore[union-attr]
-    for *given, place in pieces:
-        place.copy_(function(*given))
+def elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
+    """`function(*inputs, out)`, which fills `out`, of tensors shaped alike: piece by piece on a CPU.
+
+    Memory is then read and written once, however many steps the function has.
+    """
+    made = torch.empty_like(inputs[0])
+    flat = [_flat(tensor, made) for tensor in (*inputs, made)]
+    if made.device.type != "cpu" or made.numel() <= _CHUNK or None in flat:
+        function(*inputs, made)
+        return made
+    for pieces in zip(*(torch.split(tensor, _CHUNK) for tensor in flat if tensor is not None), strict=True):
+        function(*pieces)
     return made
 
 
@@ -97,6 +99,6 @@ def _flat(tensor: Tensor, like: Tensor) -> Tensor | None:
     """All elements in the order of memory; None where another tensor has another order, or gaps."""
     if tensor.shape != like.shape or tensor.stride() != like.stride():
         return None
-    order = sorted(range(tensor.dim()), key=lambda axis: (-tensor.stride(axis), -tensor.shape[axis]))
+    order = sorted(range(tensor.dim()), key=lambda axis: (tensor.stride()[axis], tensor.shape[axis]), reverse=True)
     dense = tensor.permute(order)
     return dense.view(-1) if dense.is_contiguous() else None

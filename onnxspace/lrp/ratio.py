@@ -12,29 +12,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.lrp.carry import away_from_zero, carry, elementwise
+from onnxspace.lrp.carry import away_from_zero, elementwise
 
 
 class _Rectified(torch.autograd.Function):
     """ReLU, whose ratio is `out/(out + ε)`: its output alone is kept."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, epsilon: float) -> Tensor:
-        out = torch.relu(z)
+    def forward(ctx: Any, z: Tensor, epsilon: float, in_place: bool) -> Tensor:
+        out = z.relu_() if in_place else torch.relu(z)
+        if in_place:
+            ctx.mark_dirty(z)
         ctx.epsilon = epsilon
         ctx.save_for_backward(out)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (out,) = ctx.saved_tensors
-        return elementwise(partial(_share, ctx.epsilon), gradients[0], out), None
+        return elementwise(partial(_share, ctx.epsilon), gradients[0], out), None, None
 
 
-def _share(epsilon: float, gradient: Tensor, out: Tensor) -> Tensor:
-    """`g·out/(out + ε)`."""
-    shifted = out + epsilon
-    return torch.div(out, shifted, out=shifted).mul_(gradient)
+def _share(epsilon: float, gradient: Tensor, value: Tensor, out: Tensor) -> None:
+    """`g·v/(v + ε)` as `g − g/(v/ε + 1)`: two steps, and exactly 0 where v is."""
+    torch.add(value.new_ones(()), value, alpha=1 / epsilon, out=out)
+    torch.addcdiv(gradient, gradient, out, value=-1, out=out)
 
 
 class _Capped(torch.autograd.Function):
@@ -53,23 +55,43 @@ class _Capped(torch.autograd.Function):
         return elementwise(partial(_share_below, ctx.epsilon, ctx.high), gradients[0], z), None, None
 
 
-def _share_below(epsilon: float, high: float, gradient: Tensor, z: Tensor) -> Tensor:
-    """`g·out/(z⁺ + ε)`."""
+def _share_below(epsilon: float, high: float, gradient: Tensor, z: Tensor, out: Tensor) -> None:
+    """`g·min(z⁺, high)/(z⁺ + ε)`."""
     above = z.clamp(min=0)
-    out = above.clamp(max=high)
-    return out.div_(above.add_(epsilon)).mul_(gradient)
+    torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
+
+
+class _Quotient(torch.autograd.Function):
+    """`out` forward; the gradient times `risen/(z + ε·sgn z)` backward."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, out: Tensor, risen: Tensor, epsilon: float) -> Tensor:
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(z, risen)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return elementwise(partial(_quotient, ctx.epsilon), gradients[0], *ctx.saved_tensors), None, None, None
+
+
+def _quotient(epsilon: float, gradient: Tensor, z: Tensor, risen: Tensor, out: Tensor) -> None:
+    torch.div(risen, away_from_zero(z, epsilon, out), out=out).mul_(gradient)
 
 
 class RectifiedRatio(nn.Module):
-    """ReLU, with an upper bound where `high` is given, with the ratio rule at about the cost of its derivative."""
+    """ReLU, with an upper bound where `high` is given, with the ratio rule at about the cost of its derivative.
 
-    def __init__(self, epsilon: float, high: float | None = None) -> None:
+    `in_place` allows one without a bound to overwrite its input.
+    """
+
+    def __init__(self, epsilon: float, high: float | None = None, in_place: bool = False) -> None:
         super().__init__()
-        self.epsilon, self.high = epsilon, high
+        self.epsilon, self.high, self.in_place = epsilon, high, in_place
 
     def forward(self, z: Tensor, *_bounds: Tensor | None) -> Tensor:
         if self.high is None:
-            return _Rectified.apply(z, self.epsilon)  # type: ignore[no-any-return]
+            return _Rectified.apply(z, self.epsilon, self.in_place and z.requires_grad)  # type: ignore[no-any-return]
         return _Capped.apply(z, self.epsilon, self.high)  # type: ignore[no-any-return]
 
 
@@ -91,10 +113,4 @@ class Ratio(nn.Module):
             if not z.requires_grad:
                 return out
             risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = elementwise(partial(_quotient, self.epsilon), z, risen)
-        return carry(out, (z, factor))
-
-
-def _quotient(epsilon: float, z: Tensor, risen: Tensor) -> Tensor:
-    shifted = away_from_zero(z, epsilon)
-    return torch.div(risen, shifted, out=shifted)
+        return _Quotient.apply(z, out, risen, self.epsilon)  # type: ignore[no-any-return]

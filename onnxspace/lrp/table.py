@@ -95,7 +95,9 @@ def _everywhere(name: str, rule: str) -> RuleSet:
 
 
 #: The paper changes the derivative of nonlinearities of one variable; whatever else is known keeps its gradient.
-_ELRP = table((ACTIVATIONS, "ratio"), ((*NORMALISATIONS, *OTHER_LINEAR, *ATTENTION, "Softmax", "Product", "Quotient"), "gradient"))
+_ELRP = table(
+    (ACTIVATIONS, "ratio"), ((*NORMALISATIONS, *OTHER_LINEAR, *ATTENTION, "Softmax", "Product", "Quotient"), "gradient")
+)
 #: ε where a layer is dense, γ at convolutions, z^B at the image (Montavon et al. 2019, section "Which LRP rule for which layer").
 _COMPOSITE = table((CONVOLUTIONS, "gamma"), (DENSE, "epsilon"), (ACTIVATIONS, "ratio"), ("Input", "box"))
 #: Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024. Its rule of the

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,35 +12,37 @@ import numpy as np
 
 from onnxspace.affinity import SCHEMA, Affinity
 from onnxspace.errors import OutputError
+from onnxspace.report.unfinished import Workplace, workplace
 
 SUMMARY = "score.json"
 _CONTENT = {SUMMARY, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
 
 
 @contextmanager
-def result_folder(target: Path) -> Iterator[Path]:
-    """A fresh folder that takes the name `target` when the block ends well with results in it, and vanishes otherwise.
+def result_folder(target: Path, command: str, images: int) -> Iterator[Workplace]:
+    """Where a result is made that takes the name `target` when the block ends well with results in it.
 
-    An earlier result of the same kind is replaced; anything else that lies there is refused before any work is done.
+    `command` (16 hex digits) stands for all that determines maps of `images` rows besides the model: what an earlier run
+    of it left unfinished is there to be used, and what this one computes is kept when it is interrupted. An earlier result
+    is replaced; anything else that lies there is refused before any work is done. Raises OutputError.
     """
     refuse_strangers(target)
     place = Path(os.path.realpath(target))
-    missing = [folder for folder in place.parents if not folder.exists()]
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    with _told(target), workplace(place, command, images) as work, _told(target):
+        yield work
+        if (work.result / SUMMARY).exists():
+            refuse_strangers(target)  # again: hours may have passed
+            _swap(work, place)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if (partial / SUMMARY).exists():
-            _swap(partial, place)
+        yield
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(error.errno, _sentence(target, error)) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError):  # those that hold a result stay
-            for folder in missing:
-                folder.rmdir()
 
 
 def _sentence(target: Path, error: OSError) -> str:
@@ -74,18 +75,44 @@ def _is_result(target: Path) -> bool:
         return False
 
 
-def _swap(partial: Path, target: Path) -> None:
-    """Put the new folder in place of the old one; the old one is back if that fails."""
-    old = partial.with_name(f"{partial.name}.old")
+def _swap(work: Workplace, target: Path) -> None:
+    """Put the new folder, safe on the disk, in place of the old one; the old one is back if that fails."""
+    for path in (*work.result.rglob("*"), work.result):
+        _sync(path)
     if target.exists():
-        target.rename(old)
+        target.rename(work.old)
     try:
-        partial.rename(target)
+        work.result.rename(target)
     except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
+        if work.old.exists() and not target.exists():
+            work.old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    with suppress(OSError):  # folders can't be opened everywhere
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def place_maps(folder: Path, maps: Iterable[tuple[str, Path]]) -> None:
+    """Put files of maps into `folder` under the first 12 digits of a hash, numbered where one has several files.
+
+    They keep their names in the working folder too, where the disk has links: an interruption then still costs no map.
+    """
+    folder.mkdir()
+    for sha256, path in dict.fromkeys(maps):
+        target, number = folder / f"{sha256[:12]}.npy", 2
+        while target.exists():
+            target, number = folder / f"{sha256[:12]}-{number}.npy", number + 1
+        try:
+            os.link(path, target)
+        except OSError:
+            path.rename(target)
 
 
 def write_results(folder: Path, result: Affinity) -> None:

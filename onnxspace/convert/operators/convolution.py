@@ -28,8 +28,12 @@ class Conv(nn.Module):
         super().__init__()
         self.node, self.groups = node, int(node.get("group", 1))
 
+    def windows(self, weight: Tensor) -> Window:
+        """Where the windows lie: steps, padding, dilation."""
+        return _windows(self.node, weight)
+
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        windows = _windows(self.node, weight)
+        windows = self.windows(weight)
         before, behind = ([max(0, n) for n in side] for side in windows.padding(x.shape[2:]))
         inner = before if before == behind else [0] * windows.rank
         padded = x if before == behind else pad_spatial(x, before, behind)

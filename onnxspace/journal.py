@@ -1,0 +1,157 @@
+"""What is known of a file that is still being written: one checked line per shard, so that a later run can go on.
+
+A line is the CRC-32 of its text in eight hexadecimal digits, a blank, and one JSON object: of a shard, or at last what
+there is to say of the whole. The first line that is not so, and all after it, count as never written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_MAX_LINE = 2**22  # of a batch of 100,000 images with an error each
+_MAX_REMARKS, _MAX_LETTERS = 100, 10_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows that were written together: how many, the CRC-32 of their bytes, and a standard error of each or none."""
+
+    rows: int
+    crc: int
+    zeros: int
+    errors: tuple[float, ...] = ()
+
+
+class Journal:
+    """The journal at `path`: `shards` in order, and the `remarks` that end it (None: it has not ended).
+
+    Reading takes what is sound, of at most `most` rows; nothing is written before `open`.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.path = path
+        self.shards: list[Shard] = []
+        self.remarks: tuple[str, ...] | None = None
+        self._ends = [0]
+        self._file: io.FileIO | None = None
+        self._read(most)
+
+    def _read(self, most: int) -> None:
+        for line in _lines(self.path):
+            found = _parsed(line)
+            if self.remarks is not None or found is None:
+                return
+            if (shard := _shard(found)) is not None and shard.rows <= most:
+                self.shards.append(shard)
+                most -= shard.rows
+            elif (remarks := _remarks(found)) is not None:
+                self.remarks = remarks
+            else:
+                return
+            self._ends.append(self._ends[-1] + len(line))
+
+    def open(self, sound: int) -> None:
+        """Forget all but the first `sound` shards, and get ready for more."""
+        del self.shards[sound:], self._ends[sound + 1 :]
+        self.remarks = None
+        self._file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        self._file.truncate(self._ends[-1])
+        self._file.seek(self._ends[-1])
+
+    def add(self, shard: Shard) -> None:
+        self._write(asdict(shard))
+        self.shards.append(shard)
+
+    def end(self, remarks: Sequence[str]) -> None:
+        """Say that all is there; `remarks` are for readers of the maps."""
+        self._write({"remarks": [text[:_MAX_LETTERS] for text in remarks[:_MAX_REMARKS]]})
+        self.remarks = tuple(remarks)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        assert self._file is not None
+        text = json.dumps(record, allow_nan=False).encode()
+        write_all(self._file, b"%08x %s\n" % (zlib.crc32(text), text))
+
+    def sync(self) -> None:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def write_all(file: io.FileIO, content: bytes) -> None:
+    """Write without a buffer: what failed halfway is not tried again when the file is closed."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) or 0 :]
+
+
+def count_sound(path: Path, header: bytes, shards: Sequence[Shard], row: int) -> int:
+    """How many shards of rows of `row` bytes lie in the file after its header as they were written."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(header)) != header:
+                return 0
+            sums = (_crc(file, shard.rows * row) == shard.crc for shard in shards)
+            return sum(takewhile(bool, sums))
+    except OSError:
+        return 0
+
+
+def _crc(file: BinaryIO, length: int) -> int | None:
+    """CRC-32 of the next bytes; None where there are fewer."""
+    found = 0
+    while length and (part := file.read(min(length, 2**20))):
+        found, length = zlib.crc32(part, found), length - len(part)
+    return None if length else found
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_MAX_LINE):
+                yield line
+    except OSError:
+        return
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    text = line[9:-1]
+    if line != b"%08x %s\n" % (zlib.crc32(text), text):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _shard(found: dict[str, Any]) -> Shard | None:
+    numbers = [found.get(name) for name in ("rows", "crc", "zeros")]
+    errors = found.get("errors")
+    if not all(type(n) is int and 0 <= n < 2**32 for n in numbers) or not isinstance(errors, list):
+        return None
+    rows, crc, zeros = (int(n) for n in numbers if n is not None)
+    if rows == 0 or zeros > rows or len(errors) not in (0, rows):
+        return None
+    if not all(type(error) is float and math.isfinite(error) and error >= 0 for error in errors):
+        return None
+    return Shard(rows, crc, zeros, tuple(errors))
+
+
+def _remarks(found: dict[str, Any]) -> tuple[str, ...] | None:
+    texts = found.get("remarks")
+    if not isinstance(texts, list) or len(texts) > _MAX_REMARKS:
+        return None
+    return tuple(texts) if all(isinstance(text, str) and len(text) <= _MAX_LETTERS for text in texts) else None

@@ -1,0 +1,85 @@
+"""What determines the bits of a model's maps, as digests: maps are used again only where these are equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import uuid
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onnxspace.explainer import choose_device, rules_for
+from onnxspace.lrp import RULES
+from onnxspace.methods import BASELINES, Device, Method, Options, settle
+from onnxspace.model import Model
+from onnxspace.probes import Probes, read_square
+
+_LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
+
+
+def recipe(method: Method, options: Options | None, probes: Probes, device: Device, batch_size: int | None) -> str:
+    """16 hex digits for all that determines maps besides the model: method and what it is told, images, machine, libraries.
+
+    The number of threads and the kind of processor are among them, since sums are taken in another order with others.
+    """
+    said = {
+        "method": method,
+        "options": _told(method, options, probes),
+        "probes": probes.sha256,
+        "batch size": batch_size,
+        "device": _device(choose_device(device)),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "code": _code(),
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def model_recipe(model: Model, tensors: tuple[str, ...]) -> str:
+    """32 hex digits for what the model adds: the file's content, where it is cut, and how it is fed."""
+    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
+
+
+def _told(method: Method, options: Options | None, probes: Probes) -> dict[str, Any]:
+    """Every option with its default; a baseline's picture in place of its name, and a rule set's content."""
+    settings = settle([method], options)
+    told: dict[str, Any] = settings.used_by(method)
+    if (word := str(told.get("baseline", "zero"))) not in BASELINES:
+        told["baseline"] = hashlib.sha256(read_square(Path(word), probes.size).tobytes()).hexdigest()
+    if (rules := rules_for(method, settings)) is not None:
+        told["rules"] = [dict(rules.rules), rules.epsilon, rules.gamma, rules.alpha, rules.beta]
+        told["code"] = {name: _rule(name) for name in rules.rules.values()}
+    return told
+
+
+def _rule(name: str) -> str:
+    """Nothing, for a rule of ours; for one that was added in Python, a name that no other run has: its code may change."""
+    home: str = getattr(RULES.get(name), "__module__", "")
+    return "" if home.startswith("onnxspace.") else uuid.uuid4().hex
+
+
+def _device(device: torch.device) -> list[object]:
+    precision = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        return [torch.cuda.get_device_name(device), torch.version.cuda, precision]
+    return [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), precision]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def _code() -> str:
+    """This package's own code: the version alone does not tell two states of a checkout apart."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,152 @@
+"""The same graph, arranged for the machine: nothing here changes what is computed but for rounding.
+
+Measured on ResNet-50 on two cores, relative to the plain graph: weights in channels-last order make a pass 1.3 times as
+fast, ReLU in place 1.05 times, and the gradient of strided convolutions by phases 1.1 times.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from onnxspace.convert.fusing.view import operator, stored
+from onnxspace.convert.operators.convolution import Conv
+from onnxspace.lrp.ratio import RectifiedRatio
+
+#: Operators whose modules need nothing of their own output to be differentiated.
+_FORGETFUL = (Conv,)
+_FEW = 4  # channels: of an image, not of a hidden layer
+
+
+def tuned(graph: GraphModule) -> GraphModule:
+    """A copy of `graph`, most weights shared, that gives the same values and gradients faster."""
+    own = GraphModule(graph, copy.deepcopy(graph.graph))
+    for node in list(own.graph.nodes):
+        if operator(node) == "Conv":
+            _channels_last(own, node)
+            _strided(own, node)
+        elif operator(node) in ("Relu", "Clip"):
+            _in_place(own, node)
+    own.recompile()
+    return own.eval().requires_grad_(False)
+
+
+def _channels_last(graph: GraphModule, node: Node) -> None:
+    """Store a convolution's weights in channels-last order, which its output and the layers behind it then have too."""
+    weight = node.args[1] if len(node.args) > 1 else None
+    value = stored(graph, weight)
+    if not isinstance(weight, Node) or weight.op != "get_attr" or value is None or value.dim() != 4:
+        return
+    owner, _, name = str(weight.target).rpartition(".")
+    graph.get_submodule(owner).register_buffer(name, value.contiguous(memory_format=torch.channels_last))
+
+
+def _in_place(graph: GraphModule, node: Node) -> None:
+    """Let a rectifier overwrite what only it reads and nobody needs for a gradient."""
+    source = node.args[0]
+    if not isinstance(source, Node) or len(source.users) > 1 or not _is_forgetful(graph, source):
+        return
+    module = graph.get_submodule(str(node.target))
+    if type(module) is nn.ReLU:
+        graph.add_submodule(str(node.target), nn.ReLU(inplace=True))
+    elif isinstance(module, RectifiedRatio):
+        graph.add_submodule(str(node.target), RectifiedRatio(module.epsilon, module.high, in_place=True))
+
+
+def _is_forgetful(graph: GraphModule, node: Node) -> bool:
+    if operator(node) == "Add":
+        return all(stored(graph, given) is None for given in node.args)
+    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), _FORGETFUL)
+
+
+def _strided(graph: GraphModule, node: Node) -> None:
+    """Use a faster gradient where a convolution with steps sees an image, or looks at single pixels."""
+    module, weight = graph.get_submodule(str(node.target)), stored(graph, node.args[1])
+    if type(module) is not Conv or weight is None or weight.dim() != 4 or module.groups != 1 or node.kwargs:
+        return
+    windows = module.windows(weight)
+    height, width = windows.strides
+    if height != width or height == 1 or any(n != 1 for n in windows.dilations):
+        return
+    if max(weight.shape[2:]) == 1 or weight.shape[1] <= _FEW:
+        graph.add_submodule(str(node.target), Strided(module))
+
+
+class Strided(nn.Module):
+    """A convolution with steps whose gradient is computed as one without: each phase of the image apart."""
+
+    def __init__(self, conv: Conv) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        windows = self.conv.windows(weight)
+        before, behind = ([max(0, n) for n in side] for side in windows.padding(x.shape[2:]))
+        step = windows.strides[0]
+        if not x.requires_grad or before != behind:
+            return self.conv(x, weight, bias)  # type: ignore[no-any-return]
+        if max(weight.shape[2:]) == 1 and not any(before):
+            return _OfPixels.apply(x, weight, bias, step)  # type: ignore[no-any-return]
+        return _ByPhases.apply(x, weight, bias, step, before)  # type: ignore[no-any-return]
+
+
+class _OfPixels(torch.autograd.Function):
+    """A convolution that looks at one pixel in step²: the others get no gradient, and are not convolved with zeros for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
+        ctx.step, ctx.size, ctx.order = step, x.shape, _order(x)
+        ctx.save_for_backward(weight)
+        return F.conv2d(x[:, :, ::step, ::step].contiguous(memory_format=ctx.order), weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        made = torch.empty(ctx.size, dtype=weight.dtype, device=weight.device, memory_format=ctx.order).zero_()
+        made[:, :, :: ctx.step, :: ctx.step] = F.conv2d(gradients[0], weight.transpose(0, 1))
+        return made, None, None, None
+
+
+def _order(x: Tensor) -> torch.memory_format:
+    """The order in memory of a tensor of four axes."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _ByPhases(torch.autograd.Function):
+    """Pixels whose distance is the step meet the same weights: their gradient is a plain convolution.
+
+    With x at `step·i + a` and weights at `step·u + v`, where `step·u + v − a − padding` is a multiple of the step, the gradient
+    of all phases a is one convolution with step² as many channels, shuffled into place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: int, pads: list[int]) -> Tensor:
+        ctx.step, ctx.pads, ctx.size = step, pads, x.shape
+        ctx.save_for_backward(weight)
+        return F.conv2d(x, weight, bias, step, pads)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        step, (top, left), (height, width) = ctx.step, ctx.pads, ctx.size[2:]
+        phases = _phases(weight, step)
+        reach = phases.shape[2] - 1, phases.shape[3] - 1
+        spread = F.pixel_shuffle(F.conv2d(gradients[0], phases, None, 1, reach), step)
+        missing = [max(0, n + p - have) for n, p, have in zip((height, width), (top, left), spread.shape[2:], strict=True)]
+        spread = F.pad(spread, (0, missing[1], 0, missing[0]))
+        return spread[:, :, top : top + height, left : left + width], None, None, None, None
+
+
+def _phases(weight: Tensor, step: int) -> Tensor:
+    """Weights [outputs, inputs, h, w] as those of the gradient: [inputs·step², outputs, ⌈h/step⌉, ⌈w/step⌉]."""
+    outputs, inputs, height, width = weight.shape
+    padded = F.pad(weight, (0, -width % step, 0, -height % step))
+    rows, columns = padded.shape[2] // step, padded.shape[3] // step
+    apart = padded.reshape(outputs, inputs, rows, step, columns, step).permute(1, 3, 5, 0, 2, 4)
+    return apart.reshape(inputs * step * step, outputs, rows, columns).flip(2, 3).contiguous(memory_format=torch.channels_last)
