@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnxspace.compute import arranged, chosen, devices
 from onnxspace.convert import Converted, convert
 from onnxspace.errors import AttributionError
-from onnxspace.explainer import Explainer, check, choose_device, explainer
-from onnxspace.methods import DEFAULT_METHOD, METHODS, Device, Method, Options, settle
+from onnxspace.explainer import Explainer, check, explainer
+from onnxspace.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
 from onnxspace.model import Model, open_model
 from onnxspace.passes import UNITS_AT_ONCE
 from onnxspace.probes import Probes
+from onnxspace.shards import in_order
 
 VERIFIED_IMAGES = 2
-_WORKING_SET = 400 * 2**20  # bytes of activations and gradients of one batch on a CPU: fixed, so that reruns are equal
+_WORKING_SET = 600 * 2**20  # bytes of activations of one batch on a CPU: fixed, so that reruns are equal
 _MAX_BATCH = 64
 
 
@@ -28,14 +31,15 @@ def attribute(
     method: Method = DEFAULT_METHOD,
     *,
     options: Options | None = None,
-    device: Device = "auto",
+    device: Compute | Device = "auto",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Maps of every probe image: float32 [images, size, size], on the probe's own pixels.
 
     `elrp` is ε-LRP as a modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over
     the encoder's units and the mean taken over input channels; `onnxspace.methods.METHODS` lists all. `options` holds the
-    baseline, the few numbers that some take, and entries over the rules. Raises ConfigError for impossible options, ModelError and its kin.
+    baseline, the few numbers that some take, and entries over the rules; `device` is a kind of processor, or how to use it.
+    Raises ConfigError for impossible options, ModelError and its kin.
     """
     check([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
@@ -48,7 +52,7 @@ def map_batches(
     converted: Converted,
     probes: Probes,
     method: Method,
-    device: Device = "auto",
+    device: Compute | Device = "auto",
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
     *,
@@ -60,28 +64,23 @@ def map_batches(
     """Maps batch by batch, float32 [some images, size, size]; `progress` gets the number of images of each.
 
     `warn` gets a sentence for what a reader of the maps should know: operators without a rule, the error of an estimate.
-    A batch that does not fit in memory is halved and tried again. `first` is the image to start at; `errors`, where the
+    A batch that does not fit in memory is halved and tried again; several GPUs share the batches. `first` is the image to start at; `errors`, where the
     method estimates, holds the standard errors of the images before it and is added to.
     """
-    engine = explainer(model, converted, method, choose_device(device), probes, settle([method], options))
-    size = _batch_size(converted, batch_size, engine)
-    done = first
+    compute = chosen(device)
+    settings = settle([method], options)
+    engines = [explainer(model, converted, method, place, probes, settings, compute) for place in devices(compute)]
+    size = _batch_size(converted, batch_size, engines[0])
     errors = [] if errors is None else errors
-    while done < len(probes):
-        batch = probes.images[done : done + size]
-        try:
-            found = engine.maps(batch)
-        except (RuntimeError, MemoryError) as error:
-            size = _smaller(error, len(batch), model.path)
-            continue
-        _check_finite(found.maps, done, model.path)
-        errors += [] if found.errors is None else found.errors.tolist()
-        done += len(batch)
-        if progress is not None:
-            progress(len(batch))
-        yield found.maps
+    with arranged(compute), closing(in_order(engines, probes.images, size, first)) as batches:
+        for begin, found in batches:
+            _check_finite(found.maps, begin, model.path)
+            errors += [] if found.errors is None else found.errors.tolist()
+            if progress is not None:
+                progress(len(found.maps))
+            yield found.maps
     if warn is not None:
-        for sentence in _remarks(model, engine, errors):
+        for sentence in _remarks(model, engines[0], errors):
             warn(sentence)
 
 
@@ -100,23 +99,9 @@ def _batch_size(converted: Converted, asked: int | None, engine: Explainer) -> i
         return 1
     if asked is not None:
         return asked
-    budget = torch.cuda.mem_get_info()[0] // 2 if engine.device.type == "cuda" else _WORKING_SET
+    budget = torch.cuda.mem_get_info()[0] // 4 if engine.device.type == "cuda" else _WORKING_SET
     at_once = UNITS_AT_ONCE if METHODS[engine.method].way == "units" else 1
-    return int(max(1, min(_MAX_BATCH, budget // max(1, 3 * converted.bytes_per_image)) // at_once))
-
-
-def _smaller(error: BaseException, batch: int, path: str) -> int:
-    """Half the batch after a failed allocation; any other error, or one image that does not fit, goes on."""
-    words = str(error).lower()
-    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in words:
-        raise error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if batch == 1:
-        raise AttributionError(
-            f"{path}: one image does not fit in memory. Use a smaller `size` or another --device."
-        ) from error
-    return batch // 2
+    return int(max(1, min(_MAX_BATCH, budget // max(1, converted.bytes_per_image)) // at_once))
 
 
 def _check_finite(maps: NDArray[np.float32], first: int, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxspace.baselines import Pixels, baseline_for
+from onnxspace.compute import halved
 from onnxspace.convert import Converted
 from onnxspace.errors import ConfigError
 from onnxspace.lrp import RuleSet, apply_rules, rule_set
-from onnxspace.methods import METHODS, Device, Method, Options, Settings, configured, settle
+from onnxspace.methods import METHODS, Compute, Method, Options, Settings, configured, settle
 from onnxspace.model import Model
 from onnxspace.noise import pixel_noise, seeds_of
-from onnxspace.passes import WAYS, Batch, Network
+from onnxspace.passes import WAYS, Batch, Differentiable, Passed
 from onnxspace.preprocess import Preprocess
 from onnxspace.probes import Probes
+from onnxspace.tuned import tuned
 
 Rules = Mapping[str, Mapping[str, str | float]]
 
@@ -43,7 +46,8 @@ class Explainer:
     `fallback` counts the operators that have no rule of the method and keep their gradient.
     """
 
-    network: Network
+    network: Differentiable
+    compute: Compute
     preprocess: Preprocess
     method: Method
     settings: Settings
@@ -55,11 +59,20 @@ class Explainer:
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Maps of uint8 [images, size, size, 3], the mean over the network's input channels."""
-        found = WAYS[METHODS[self.method].way](self.network, self._batch(images), self.settings)
-        placed: NDArray[np.float32] = (self.rows @ found.maps @ self.columns.T).cpu().numpy()
+        return self.placed(self.passed(self.batch(images)))
+
+    def placed(self, found: Passed) -> Maps:
+        """Maps on the probe's pixels."""
+        placed: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
         return Maps(placed, None if found.errors is None else found.errors.cpu().numpy())
 
-    def _batch(self, images: NDArray[np.uint8]) -> Batch:
+    def passed(self, batch: Batch) -> Passed:
+        """Maps at the network's own size: all that costs gradients."""
+        with halved(self.compute, self.device):
+            return WAYS[METHODS[self.method].way](self.network, batch, self.settings)
+
+    def batch(self, images: NDArray[np.uint8]) -> Batch:
+        """Images as the network sees them, on its device."""
         baseline = None if self.baseline is None else self._seen(self.preprocess(self.baseline(images)))
         seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
         return Batch(self._seen(self.preprocess(images)), baseline, seeds, partial(self._noise, seeds))
@@ -72,7 +85,13 @@ class Explainer:
 
 
 def explainer(
-    model: Model, converted: Converted, method: Method, device: torch.device, probes: Probes, settings: Settings
+    model: Model,
+    converted: Converted,
+    method: Method,
+    device: torch.device,
+    probes: Probes,
+    settings: Settings,
+    compute: Compute | None = None,
 ) -> Explainer:
     """Prepare a verified graph: rules of the method, its baseline, and the way back to maps on the probe's pixels.
 
@@ -85,9 +104,12 @@ def explainer(
     if relevance and settings.baseline != "zero":
         raise ConfigError(f"--baseline means nothing to {method}, whose rule for the image needs none. Leave it out.")
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
-    network = Network(model.path, graph.to(device), 1 if model.preprocess.layout == "NCHW" else 3, relevance)
+    ready = tuned(graph) if device.type == "cpu" else copy.deepcopy(tuned(graph)).to(device)
+    compute = compute or Compute()
+    forward = torch.compile(ready) if compute.compiled else ready
+    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance)
     baseline = baseline_for(settings.baseline, probes)
-    return Explainer(network, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
+    return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
 
 
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:
@@ -113,10 +135,3 @@ def _bounds(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
     ends = np.array([0, 255], np.uint8)[:, None, None, None].repeat(preprocess.channels, axis=3)
     both = torch.from_numpy(preprocess.values(ends))
     return both[:1], both[1:]
-
-
-def choose_device(device: Device) -> torch.device:
-    """`auto` takes the GPU where Torch sees one. Raises ConfigError for a GPU that is not there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
+from onnxspace.compute import chosen
 from onnxspace.config import Config, find_config
 from onnxspace.convert import convert
 from onnxspace.cut import find_encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
-from onnxspace.explainer import check, choose_device
+from onnxspace.explainer import check
 from onnxspace.explanation import Column, Explanation
-from onnxspace.methods import DEFAULT_METHOD, METHODS, Device, Method, Options, configured, settle
+from onnxspace.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.model import Model, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import DEFAULT_SIZE, Probes, read_square
@@ -35,7 +36,7 @@ def explain(
     options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
-    device: Device = "auto",
+    device: Compute | Device = "auto",
     output: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
@@ -47,7 +48,7 @@ def explain(
     """
     settings = settle(methods, options)
     _check_counts(len(images), len(models) * len(methods))
-    choose_device(device)
+    chosen(device)
     if output is not None:
         from onnxspace.report.file import refuse_unfit
 
@@ -118,7 +119,7 @@ class _Run:
     probes: Probes
     methods: tuple[Method, ...]
     options: Mapping[Method, Options | None]
-    device: Device
+    device: Compute | Device
     total: int
     progress: Progress | None
     done: int = 0

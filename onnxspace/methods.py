@@ -20,9 +20,26 @@ Method = Literal[
 Way = Literal["product", "absolute", "line", "noise", "units"]
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
+Precision = Literal["float32", "tf32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DEFAULT_METHOD: Method = "elrp"
 #: What stands for "nothing to see" without an image file; all but `zero` are pictures.
 BASELINES = ("zero", "mean", "black", "blur")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how maps are computed.
+
+    `device` is a kind of processor; all GPUs that are there share the images. Products are in single `precision`, in TF32,
+    or in half precision with sums in single. With `deterministic`, a GPU too gives equal bits from run to run, as a CPU
+    always does. `compiled` has Torch compile the graph first, which takes minutes and pays for many images only.
+    """
+
+    device: Device = "auto"
+    precision: Precision = "float32"
+    deterministic: bool = False
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

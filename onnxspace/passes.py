@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +23,18 @@ UNITS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Network:
+class Differentiable:
     """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied."""
 
     path: str
-    graph: torch.fx.GraphModule
+    graph: Callable[[Tensor], Any]
     channel_axis: int
     relevance: bool = False
+
+    def forward(self, values: Tensor) -> tuple[Tensor, ...]:
+        """The encoder's outputs, without a gradient."""
+        with torch.no_grad():
+            return outputs_of(self.graph, values)
 
     def units(self, values: Tensor) -> Tensor:
         """Every unit of the encoder, of all its outputs: [images, units]."""
@@ -73,17 +79,17 @@ class Passed:
     errors: Tensor | None = None
 
 
-def product(network: Network, batch: Batch, _settings: Settings) -> Passed:
+def product(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
     """`(x − b) · g`, or g itself where the rules give relevance."""
     return Passed(network.reduced(_multiplied(network, batch, network.gradient(batch.values))))
 
 
-def absolute(network: Network, batch: Batch, _settings: Settings) -> Passed:
+def absolute(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
     """`|dS/dx|`: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2014."""
     return Passed(network.reduced(network.gradient(batch.values).abs()))
 
 
-def line(network: Network, batch: Batch, settings: Settings) -> Passed:
+def line(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     """`(x − b) · Σ_j w_j ∇S(b + α_j (x − b))`, α and w the Gauss–Legendre nodes and weights on [0, 1].
 
     Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks", ICML 2017, equation 1. The map's sum tends to
@@ -98,7 +104,7 @@ def line(network: Network, batch: Batch, settings: Settings) -> Passed:
     return Passed(network.reduced(_multiplied(network, batch, mean)))
 
 
-def noisy(network: Network, batch: Batch, settings: Settings) -> Passed:
+def noisy(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     """`|mean_k ∇S(x + n_k)|`: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017."""
     total = torch.zeros_like(batch.values)
     for k in range(settings.samples):
@@ -106,7 +112,7 @@ def noisy(network: Network, batch: Batch, settings: Settings) -> Passed:
     return Passed(network.reduced((total / settings.samples).abs()))
 
 
-def by_unit(network: Network, batch: Batch, settings: Settings) -> Passed:
+def by_unit(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     """The mean over units u of `|du/dx|`, over all of them or over some drawn for each image without replacement.
 
     For n of N units with sample variance s², a pixel's squared standard error is `(1 − n/N) s²/n`.
@@ -134,7 +140,7 @@ def _drawn(there: int, wanted: int, seeds: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(there)[:wanted] for seed in seeds]))
 
 
-def _unit_gradients(network: Network, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
+def _unit_gradients(network: Differentiable, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
     """Gradients of the chosen units, some at a time: [some, images, …]. One after another where they can't be batched."""
     if not units.requires_grad:
         raise AttributionError(f"{network.path}: no gradient reaches the image from the encoder. Name another --encoder.")
@@ -161,14 +167,14 @@ def _vjp(units: Tensor, point: Tensor, seeds: Tensor, *, batched: bool) -> Tenso
     return found[0]
 
 
-def _multiplied(network: Network, batch: Batch, gradient: Tensor) -> Tensor:
+def _multiplied(network: Differentiable, batch: Batch, gradient: Tensor) -> Tensor:
     if network.relevance:
         return gradient
     return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
 
 
 #: The registry of ways: what `onnxspace.methods.Spec.way` names.
-WAYS: Mapping[Way, Callable[[Network, Batch, Settings], Passed]] = {
+WAYS: Mapping[Way, Callable[[Differentiable, Batch, Settings], Passed]] = {
     "product": product,
     "absolute": absolute,
     "line": line,

@@ -12,14 +12,15 @@ import numpy as np
 
 from onnxspace.affinity import Affinity, Failure, ModelRecord
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
+from onnxspace.compute import chosen
 from onnxspace.config import Config, find_config
 from onnxspace.convert import Converted, convert
 from onnxspace.cut import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.distance import affinity_matrix
 from onnxspace.errors import AttributionError, OnnxspaceError, OutputError
-from onnxspace.explainer import check, choose_device
+from onnxspace.explainer import check
 from onnxspace.journal import Journal
-from onnxspace.methods import DEFAULT_METHOD, Device, Method, Options, configured, settle
+from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.model import Model, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import Probes
@@ -40,7 +41,7 @@ def score(
     options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
-    device: Device = "auto",
+    device: Compute | Device = "auto",
     batch_size: int | None = None,
     output: str | Path | None = None,
     progress: Progress | None = None,
@@ -54,7 +55,7 @@ def score(
     on. Raises ConfigError for impossible options, OutputError where results can't be written.
     """
     settle([method], options)
-    choose_device(device)
+    chosen(device)
     probes = Probes.generate() if probes is None else probes
     known = config if isinstance(config, Config) else find_config(config)
     check([method], options, probes, known.rules)
@@ -62,7 +63,7 @@ def score(
     wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
     command = None if output is None else recipe(method, options, probes, device, batch_size)
     with _workspace(output, command, len(probes)) as work:
-        run = _Run(
+        run = Run(
             probes, method, options, device, batch_size, known, work.maps, output is not None, len(models) * len(probes), progress
         )  # fmt: skip
         run.explain_all([Path(path) for path in models], wishes)
@@ -84,14 +85,37 @@ def _workspace(output: str | Path | None, command: str | None, images: int) -> I
         yield Workplace(Path(name), Path(name), Path(name))
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A model that is ready to be explained; `remarks` are what its users should know."""
+
+    model: Model
+    encoder: Encoder
+    record: ModelRecord
+    remarks: tuple[str, ...]
+
+
+def opened(path: Path, name: str, encoder: str | None, config: Config) -> Opened:
+    """Open a model and find where to cut it. Raises ModelError and its kin."""
+    model = renamed(open_model(path, encoder, config.options(path)), name)
+    trunk = Trunk(model)
+    found = find_encoder(model, trunk)
+    assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
+    record = ModelRecord(name, str(path), model.sha256, str(found), model.image.name, model.opset, model.producer, assumed)
+    below = trunk.share_below(list(found.tensors))
+    few = model.encoder == "auto" and below < ENOUGH_BELOW
+    remark = f"{name}: only {below:.0%} of the network lies below its encoder {found}; --encoder names another."
+    return Opened(model, found, record, (remark,) if few else ())
+
+
 @dataclass
-class _Run:
+class Run:
     """One comparison in progress. Its maps lie in `folder`, where they are `kept` if it is interrupted."""
 
     probes: Probes
     method: Method
     options: Options | None
-    device: Device
+    device: Compute | Device
     batch_size: int | None
     config: Config
     folder: Path
@@ -114,30 +138,24 @@ class _Run:
             except OutputError:
                 raise
             except OnnxspaceError as error:
-                self.failed.append(Failure(str(path), str(error)))
+                self._fail(path, error, str(error))
             except Exception as error:  # a defect in a library below must not lose the other models' work
                 reason = (str(error).splitlines() or [""])[0][:300]
-                self.failed.append(Failure(str(path), f"{path} failed unexpectedly ({type(error).__name__}: {reason})."))
+                self._fail(path, error, f"{path} failed unexpectedly ({type(error).__name__}: {reason}).")
             self._advance((index + 1) * len(self.probes) - self.done, name)
+
+    def _fail(self, path: Path, _error: Exception, words: str) -> None:
+        self.failed.append(Failure(str(path), words))
 
     def _explain(self, path: Path, name: str, encoder: str | None) -> None:
         self._advance(0, name)
-        model = renamed(open_model(path, encoder, self.config.options(path)), name)
-        trunk = Trunk(model)
-        found = find_encoder(model, trunk)
-        key = model_recipe(model, found.tensors)
+        found = opened(path, name, encoder, self.config)
+        key = model_recipe(found.model, found.encoder.tensors)
         if key not in self.known:
-            self.known[key] = self._maps(model, found, key)
-        below = trunk.share_below(list(found.tensors))
-        if model.encoder == "auto" and below < ENOUGH_BELOW:
-            self.warnings.append(
-                f"{name}: only {below:.0%} of the network lies below its encoder {found}; --encoder names another."
-            )
-        assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
+            self.known[key] = self._maps(found.model, found.encoder, key)
+        self.warnings += found.remarks
         self.files.append(self.known[key])
-        self.records.append(
-            ModelRecord(name, str(path), model.sha256, str(found), model.image.name, model.opset, model.producer, assumed)
-        )
+        self.records.append(found.record)
 
     def _maps(self, model: Model, found: Encoder, key: str) -> Path:
         """The file of the model's maps, finished from where an earlier run left it."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import uuid
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,16 +14,17 @@ from typing import Any
 
 import torch
 
-from onnxspace.explainer import choose_device, rules_for
+from onnxspace.compute import chosen, devices
+from onnxspace.explainer import rules_for
 from onnxspace.lrp import RULES
-from onnxspace.methods import BASELINES, Device, Method, Options, settle
+from onnxspace.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.model import Model
 from onnxspace.probes import Probes, read_square
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 
 
-def recipe(method: Method, options: Options | None, probes: Probes, device: Device, batch_size: int | None) -> str:
+def recipe(method: Method, options: Options | None, probes: Probes, device: Compute | Device, batch_size: int | None) -> str:
     """16 hex digits for all that determines maps besides the model: method and what it is told, images, machine, libraries.
 
     The number of threads and the kind of processor are among them, since sums are taken in another order with others.
@@ -32,7 +34,7 @@ def recipe(method: Method, options: Options | None, probes: Probes, device: Devi
         "options": _told(method, options, probes),
         "probes": probes.sha256,
         "batch size": batch_size,
-        "device": _device(choose_device(device)),
+        "compute": [asdict(chosen(device)), *map(_device, devices(chosen(device)))],
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "code": _code(),
     }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from onnxspace.convert.fusing.view import operator, stored
+from onnxspace.convert.node import Apply
 from onnxspace.convert.operators.convolution import Conv
 from onnxspace.lrp.ratio import RectifiedRatio
 
@@ -32,6 +33,9 @@ def tuned(graph: GraphModule) -> GraphModule:
             _strided(own, node)
         elif operator(node) in ("Relu", "Clip"):
             _in_place(own, node)
+        elif operator(node) == "Softmax":
+            _attention(own, node)
+    own.delete_all_unused_submodules()
     own.recompile()
     return own.eval().requires_grad_(False)
 
@@ -62,6 +66,39 @@ def _is_forgetful(graph: GraphModule, node: Node) -> bool:
     if operator(node) == "Add":
         return all(stored(graph, given) is None for given in node.args)
     return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), _FORGETFUL)
+
+
+def _attention(graph: GraphModule, node: Node) -> None:
+    """Compute softmax(Q·Kᵀ)·V in one pass that never holds the whole matrix of scores, where no rule looks inside."""
+    users, scores = list(node.users), node.args[0]
+    softmax = graph.get_submodule(str(node.target))
+    if not isinstance(scores, Node) or len(users) != 1 or len(scores.users) != 1:
+        return
+    if type(softmax) is not nn.Softmax or softmax.dim != -1 or users[0].args[0] is not node:
+        return
+    if not _is_plain_product(graph, scores) or not _is_plain_product(graph, users[0]):
+        return
+    graph.add_submodule(str(users[0].target), Attended())
+    users[0].args = (*scores.args, users[0].args[1])
+    graph.graph.erase_node(node)
+    graph.graph.erase_node(scores)
+
+
+def _is_plain_product(graph: GraphModule, node: Node) -> bool:
+    if operator(node) != "MatMul" or len(node.args) != 2 or node.kwargs:
+        return False
+    return type(graph.get_submodule(str(node.target))) is Apply and all(stored(graph, given) is None for given in node.args)
+
+
+class Attended(nn.Module):
+    """softmax(Q·K)·V of [..., queries, width], [..., width, keys], [..., keys, width]; scale and mask are in Q and K."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if not q.shape[:-2] == k.shape[:-2] == v.shape[:-2] or q.dim() < 3:
+            return torch.softmax(q @ k, -1) @ v
+        q4, k4, v4 = (given.reshape(-1, 1, *given.shape[-2:]) if q.dim() != 4 else given for given in (q, k.mT, v))
+        made = F.scaled_dot_product_attention(q4, k4, v4, scale=1.0)
+        return made.reshape(*q.shape[:-1], v.shape[-1])
 
 
 def _strided(graph: GraphModule, node: Node) -> None:
@@ -106,7 +143,7 @@ class _OfPixels(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight = ctx.saved_tensors[0].to(gradients[0].dtype)  # another under autocast
         made = torch.empty(ctx.size, dtype=weight.dtype, device=weight.device, memory_format=ctx.order).zero_()
         made[:, :, :: ctx.step, :: ctx.step] = F.conv2d(gradients[0], weight.transpose(0, 1))
         return made, None, None, None
@@ -133,7 +170,7 @@ class _ByPhases(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight = ctx.saved_tensors[0].to(gradients[0].dtype)
         step, (top, left), (height, width) = ctx.step, ctx.pads, ctx.size[2:]
         phases = _phases(weight, step)
         reach = phases.shape[2] - 1, phases.shape[3] - 1

@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace import attribution, runtime
+from onnxspace import runtime
 from onnxspace.attribution import Method
+from onnxspace.compute import chosen, devices
 from onnxspace.config import ModelOptions
 from onnxspace.cut import Encoder, cut
 from onnxspace.errors import AttributionError, ConfigError
+from onnxspace.explainer import Explainer
 from onnxspace.model import Model, open_model
+from onnxspace.passes import Batch, Passed
 from onnxspace.probes import Probes
 from tests.networks import Net, classifier, save, worst_cosine
 from tests.oracles.elrp import FUNCTIONS, elrp
@@ -170,25 +173,25 @@ def test_a_batch_that_does_not_fit_is_halved_and_tried_again(tmp_path: Path, mon
     model = open_model(save(classifier(), tmp_path / "net.onnx"))
     expected = ox.attribute(model, probes(7), batch_size=1)
     sizes: list[int] = []
-    genuine = attribution.Explainer.maps
+    genuine = Explainer.passed
 
-    def tight(self: attribution.Explainer, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        sizes.append(len(images))
-        if len(images) > 2:
+    def tight(self: Explainer, batch: Batch) -> Passed:
+        sizes.append(len(batch.values))
+        if len(batch.values) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return genuine(self, images)
+        return genuine(self, batch)
 
-    monkeypatch.setattr(attribution.Explainer, "maps", tight)
+    monkeypatch.setattr(Explainer, "passed", tight)
     found = ox.attribute(model, probes(7), batch_size=7)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_one_image_that_does_not_fit_is_an_error_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_self: attribution.Explainer, _images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def full(_self: Explainer, _batch: Batch) -> Passed:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    monkeypatch.setattr(attribution.Explainer, "maps", full)
+    monkeypatch.setattr(Explainer, "passed", full)
     with pytest.raises(AttributionError, match=r"net\.onnx: one image does not fit in memory"):
         ox.attribute(save(classifier(), tmp_path / "net.onnx"), probes(2))
 
@@ -206,7 +209,7 @@ def test_a_map_that_is_not_finite_names_its_image(tmp_path: Path) -> None:
 
 def test_an_absent_gpu_is_named() -> None:
     if torch.cuda.is_available():
-        assert attribution.choose_device("auto").type == "cuda"
+        assert devices(chosen("auto"))[0].type == "cuda"
     else:
         with pytest.raises(ConfigError, match="Torch sees no CUDA device"):
-            attribution.choose_device("cuda")
+            chosen("cuda")

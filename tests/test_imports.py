@@ -13,17 +13,18 @@ import onnxspace
 
 ROOT = Path(onnxspace.__file__).parent
 LAYERS = [
-    {"errors"},
+    {"errors", "halves"},
     {"graph", "texture", "preprocess", "methods", "rulenames"},
     {"network"},
     {"config", "synthetic", "runtime", "shapes", "noise", "journal"},
-    {"naming", "imageinput", "onnxfile", "store"},
-    {"model", "probes"},
-    {"cut", "distance", "rank", "baselines"},
+    {"naming", "imageinput", "onnxfile", "store", "countsketch", "tiles"},
+    {"model", "probes", "sketch"},
+    {"cut", "distance", "rank", "baselines", "certainty", "search"},
     {"convert", "affinity", "description", "explanation"},
     {"lrp", "report", "passes"},
-    {"tuned"},
+    {"tuned", "compute"},
     {"explainer"},
+    {"shards"},
     {"attribution", "recipe"},
     {"pipeline", "illustrate"},
     {"cli"},

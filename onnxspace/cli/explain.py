@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import shared, taken
+from onnxspace.cli.options import computing, shared, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     images = [file for file in files if not file.lower().endswith(".onnx")]
     if not models or not images:
         raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
-    told = taken(options)
+    told, compute = taken(options), computing(options)
     settle(options["methods"], told)
     from onnxspace.cli.console import progress_bar, silence_libraries
 
@@ -39,7 +39,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         bar("loading", 0, 1)
         from onnxspace.illustrate import explain as run
 
-        found = run(models, images, options=told, progress=bar, **options)
+        found = run(models, images, options=told, device=compute, progress=bar, **options)
     if not quiet:
         _say(found)
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from onnxspace.methods import DEVICES, Options, Settings
+from onnxspace.methods import DEVICES, PRECISIONS, Compute, Options, Settings
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
@@ -24,6 +24,10 @@ _SHARED = (
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
+                 help="Of products; bf16 and fp16 sum in single precision."),
+    click.option("--deterministic", is_flag=True, help="Equal bits from run to run on a GPU too."),
+    click.option("--compile", "compiled", is_flag=True, help="Compile each network first: pays for thousands of images."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
@@ -40,3 +44,8 @@ def shared(function: _Function) -> _Function:
 def taken(given: dict[str, Any]) -> Options:
     """The methods' options, taken out of a command's."""
     return Options(**{name: given.pop(name) for name in NUMBERS})
+
+
+def computing(given: dict[str, Any]) -> Compute:
+    """Where and how to compute, taken out of a command's options."""
+    return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")})

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import shared, taken
+from onnxspace.cli.options import computing, shared, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
 
 
@@ -39,7 +39,7 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
-    told = taken(options)
+    told, compute = taken(options), computing(options)
     settle([options["method"]], told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
@@ -49,7 +49,7 @@ def score(
         bar("loading", 0, 1)
         from onnxspace.pipeline import score as run
 
-        result = run(models, _probes(probe, images, seed), options=told, progress=bar, **options)
+        result = run(models, _probes(probe, images, seed), options=told, device=compute, progress=bar, **options)
     _report(result, target, as_json=as_json, quiet=quiet)
     return 2 if result.failed else 0
 

@@ -72,7 +72,7 @@ def _plain(error: Exception) -> str:
     return text[:300].rstrip(". ")
 
 
-def outputs_of(graph: torch.fx.GraphModule, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def outputs_of(graph: Callable[[torch.Tensor], Any], images: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The graph's outputs as a tuple, whether it has one or several."""
     found = graph(images)
     return tuple(found) if isinstance(found, (tuple, list)) else (found,)

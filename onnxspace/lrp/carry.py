@@ -23,7 +23,7 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         factors = ctx.saved_tensors
-        return None, *(gradients[0] * factor for factor in factors), *[None] * len(factors)
+        return None, *(factor * gradients[0] for factor in factors), *[None] * len(factors)
 
 
 def carry(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
@@ -76,8 +76,7 @@ def away_from_zero(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tens
 
     `clamp(huge · z + ε, −ε, ε)` is ε·sgn z for any z that matters, at a fraction of the cost of `torch.where`.
     """
-    shift = z.new_full((), epsilon)
-    return torch.add(shift, z, alpha=_HUGE, out=out).clamp_(-epsilon, epsilon).add_(z)
+    return torch.mul(z, _HUGE, out=out).add_(epsilon).clamp_(-epsilon, epsilon).add_(z)
 
 
 def elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
@@ -85,9 +84,9 @@ def elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
 
     Memory is then read and written once, however many steps the function has.
     """
-    made = torch.empty_like(inputs[0])
+    made = torch.empty_like(inputs[-1])  # in the order of activations: a gradient may have another
     flat = [_flat(tensor, made) for tensor in (*inputs, made)]
-    if made.device.type != "cpu" or made.numel() <= _CHUNK or None in flat:
+    if made.device.type != "cpu" or made.numel() <= _CHUNK or any(tensor is None for tensor in flat):
         function(*inputs, made)
         return made
     for pieces in zip(*(torch.split(tensor, _CHUNK) for tensor in flat if tensor is not None), strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.lrp.carry import away_from_zero, elementwise
+from onnxspace.lrp.carry import away_from_zero, carry, elementwise
 
 
 class _Rectified(torch.autograd.Function):
@@ -34,9 +34,9 @@ class _Rectified(torch.autograd.Function):
 
 
 def _share(epsilon: float, gradient: Tensor, value: Tensor, out: Tensor) -> None:
-    """`g·v/(v + ε)` as `g − g/(v/ε + 1)`: two steps, and exactly 0 where v is."""
-    torch.add(value.new_ones(()), value, alpha=1 / epsilon, out=out)
-    torch.addcdiv(gradient, gradient, out, value=-1, out=out)
+    """`g·v/(v + ε)`, exactly 0 where v is."""
+    torch.add(value, epsilon, out=out)
+    torch.div(value, out, out=out).mul_(gradient)
 
 
 class _Capped(torch.autograd.Function):
@@ -61,22 +61,9 @@ def _share_below(epsilon: float, high: float, gradient: Tensor, z: Tensor, out: 
     torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
 
 
-class _Quotient(torch.autograd.Function):
-    """`out` forward; the gradient times `risen/(z + ε·sgn z)` backward."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, out: Tensor, risen: Tensor, epsilon: float) -> Tensor:
-        ctx.epsilon = epsilon
-        ctx.save_for_backward(z, risen)
-        return out.view_as(out)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return elementwise(partial(_quotient, ctx.epsilon), gradients[0], *ctx.saved_tensors), None, None, None
-
-
-def _quotient(epsilon: float, gradient: Tensor, z: Tensor, risen: Tensor, out: Tensor) -> None:
-    torch.div(risen, away_from_zero(z, epsilon, out), out=out).mul_(gradient)
+def _quotient(epsilon: float, z: Tensor, risen: Tensor, out: Tensor) -> None:
+    """`f(z)/(z + ε·sgn z)`."""
+    torch.div(risen, away_from_zero(z, epsilon, out), out=out)
 
 
 class RectifiedRatio(nn.Module):
@@ -113,4 +100,5 @@ class Ratio(nn.Module):
             if not z.requires_grad:
                 return out
             risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-        return _Quotient.apply(z, out, risen, self.epsilon)  # type: ignore[no-any-return]
+            factor = elementwise(partial(_quotient, self.epsilon), z, risen)
+        return carry(out, (z, factor))
