@@ -118,6 +118,11 @@ def peers(net: Features, path: Path, x: torch.Tensor) -> dict[str, Run]:
 
 def captum_lrp(net: Features, x: torch.Tensor) -> Run:
     import captum.attr
+    from captum.attr._utils.lrp_rules import IdentityRule
+
+    for module in net.modules():
+        if type(module) is torch.nn.Identity:  # which it knows no rule for
+            module.rule = IdentityRule()
 
     def run() -> Any:
         return captum.attr.LRP(net).attribute(x.detach().requires_grad_(True), target=0)

@@ -33,7 +33,7 @@ class Compute:
 
     `device` is a kind of processor; all GPUs that are there share the images. Products are in single `precision`, in TF32,
     or in half precision with sums in single. With `deterministic`, a GPU too gives equal bits from run to run, as a CPU
-    always does. `compiled` has Torch compile the graph first, which takes minutes and pays for many images only.
+    always does. `compiled` has Torch compile the graph first, which does not pay on a CPU.
     """
 
     device: Device = "auto"

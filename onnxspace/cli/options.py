@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -27,7 +27,7 @@ _SHARED = (
     click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
                  help="Of products; bf16 and fp16 sum in single precision."),
     click.option("--deterministic", is_flag=True, help="Equal bits from run to run on a GPU too."),
-    click.option("--compile", "compiled", is_flag=True, help="Compile each network first: pays for thousands of images."),
+    click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; for GPUs."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
@@ -36,7 +36,11 @@ _SHARED = (
 
 def shared(function: _Function) -> _Function:
     """How models are opened, and the numbers that methods take."""
-    for option in reversed(_SHARED):
+    return _with(_SHARED, function)
+
+
+def _with(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -49,3 +53,13 @@ def taken(given: dict[str, Any]) -> Options:
 def computing(given: dict[str, Any]) -> Compute:
     """Where and how to compute, taken out of a command's options."""
     return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")})
+
+
+def numbers(function: _Function) -> _Function:
+    """What the methods are told."""
+    return _with(_SHARED[: len(NUMBERS)], function)
+
+
+def opening(function: _Function) -> _Function:
+    """How models are opened, and where maps are computed."""
+    return _with(_SHARED[len(NUMBERS) :], function)

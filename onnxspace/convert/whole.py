@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,20 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
     made = _batchable(network, shapes, path) if _fixed_at_one(shapes, graph) else None
-    feeds = _feeds(graph, shapes) if inputs is None else iter([_named(graph, inputs, path)])
-    return made if made is not None else _checked(network, normalise(network, shapes), path, feeds)
+    if made is None:
+        feeds = _feeds(graph, shapes) if inputs is None else iter([_named(graph, inputs, path)])
+        made = _checked(network, normalise(network, shapes), path, feeds)
+    return _unshared(made, network) if isinstance(model, Model) else made
+
+
+def _unshared(graph: torch.fx.GraphModule, network: Network) -> torch.fx.GraphModule:
+    """The graph with copies of those weights that it shares with a model: whoever asked for it may train it."""
+    held = {values.ctypes.data for values in network.weights.values()}
+    for module in graph.modules():
+        for name, tensor in module.named_buffers(recurse=False):
+            if tensor.data_ptr() in held:
+                setattr(module, name, tensor.clone())
+    return graph
 
 
 def _named(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, Any]:
@@ -57,9 +70,8 @@ def _named(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, Any]:
 
 
 def _source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
-    """The network, with weights that nobody else holds: the graph shares their memory, and may be trained on."""
     if isinstance(model, Model):
-        return Network(model.proto, {name: np.array(values) for name, values in model.network.weights.items()}), model.path
+        return model.network, model.path
     if isinstance(model, onnx.ModelProto):
         inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
         return light(inlined), model.graph.name or "the model"
@@ -91,9 +103,13 @@ def _batchable(network: Network, shapes: dict[str, Shape], path: str) -> torch.f
         expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
         both = torch.from_numpy(np.concatenate([feed[name] for feed in single]))
         found = [output.numpy() for output in _run(made, [both])]
+        if difference(found, expected) <= tolerance(network.proto):
+            return made
     except Exception:  # not batchable, or not at all: the plain way finds out which
-        return None
-    return made if difference(found, expected) <= tolerance(network.proto) else None
+        pass
+    del made
+    gc.collect()  # a graph and its module hold each other, and the merged weights with them
+    return None
 
 
 def _feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
