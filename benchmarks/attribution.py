@@ -121,7 +121,7 @@ def captum_lrp(net: Features, x: torch.Tensor) -> Run:
     from captum.attr._utils.lrp_rules import IdentityRule
 
     for module in net.modules():
-        if type(module) is torch.nn.Identity:  # which it knows no rule for
+        if isinstance(module, (torch.nn.Identity, torch.nn.Flatten)):  # which it knows no rule for
             module.rule = IdentityRule()
 
     def run() -> Any:

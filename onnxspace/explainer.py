@@ -57,12 +57,8 @@ class Explainer:
     columns: Tensor
     fallback: Mapping[str, int]
 
-    def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """Maps of uint8 [images, size, size, 3], the mean over the network's input channels."""
-        return self.placed(self.passed(self.batch(images)))
-
     def placed(self, found: Passed) -> Maps:
-        """Maps on the probe's pixels."""
+        """Maps on the probe's pixels, the mean over the network's input channels."""
         placed: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
         return Maps(placed, None if found.errors is None else found.errors.cpu().numpy())
 

@@ -191,12 +191,11 @@ def test_the_standard_error_of_sampled_units_is_the_true_one(tmp_path: Path) -> 
     """Over many images, the mean of squared errors is what is reported."""
     model, images = wide(tmp_path), probes(40, 12)
     converted = convert(model, images.images[:2])
-    whole, part = (
-        engine.explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units)).maps(
-            images.images
-        )
+    engines = (
+        engine.explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units))
         for units in (400, 100)
     )
+    whole, part = (made.placed(made.passed(made.batch(images.images))) for made in engines)
     assert whole.errors is None
     assert part.errors is not None
     lengths = np.linalg.norm(whole.maps.reshape(40, -1), axis=1)
@@ -392,7 +391,7 @@ def test_a_rule_for_the_image_leaves_no_room_for_a_baseline(tmp_path: Path) -> N
 
 def test_an_encoder_that_ignores_the_image_has_no_maps() -> None:
     constant = torch.fx.symbolic_trace(_Constant())
-    network = passes.Network("net.onnx", constant, 1)
+    network = passes.Differentiable("net.onnx", constant, 1)
     batch = passes.Batch(torch.zeros(2, 3, 4, 4), None, [1, 2], lambda k, share: torch.zeros(2, 3, 4, 4))
     for way in WAYS.values():
         with pytest.raises(AttributionError, match="no gradient reaches the image"):

@@ -22,6 +22,7 @@ from onnxspace import recipe
 from onnxspace.cli import main
 from onnxspace.explainer import Explainer
 from onnxspace.journal import Journal
+from onnxspace.passes import Batch, Passed
 from onnxspace.report.unfinished import workplace
 from onnxspace.store import MapWriter
 from onnxspace.synthetic import render
@@ -59,13 +60,13 @@ def sketch(result: ox.Affinity, path: Path) -> None:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that are computed from now on."""
     seen: list[int] = []
-    maps = Explainer.maps
+    passed = Explainer.passed
 
-    def counted(self: Explainer, images: Any) -> Any:
-        seen.append(len(images))
-        return maps(self, images)
+    def counted(self: Explainer, batch: Batch) -> Passed:
+        seen.append(len(batch.values))
+        return passed(self, batch)
 
-    monkeypatch.setattr(Explainer, "maps", counted)
+    monkeypatch.setattr(Explainer, "passed", counted)
     return seen
 
 
