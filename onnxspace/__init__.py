@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnxspace.model import open_model as open_model
     from onnxspace.pipeline import score as score
     from onnxspace.probes import Probes as Probes
+    from onnxspace.space import Space as Space
 
 _HOME = {
     "Affinity": "affinity",
@@ -26,6 +27,7 @@ _HOME = {
     "OnnxspaceError": "errors",
     "Options": "methods",
     "Probes": "probes",
+    "Space": "space",
     "attribute": "attribution",
     "explain": "illustrate",
     "open_model": "model",
@@ -33,7 +35,7 @@ _HOME = {
     "to_torch": "convert",
 }
 __all__ = [
-    "Affinity", "Model", "OnnxspaceError", "Options", "Probes", "attribute", "explain", "open_model", "score", "to_torch",
+    "Affinity", "Model", "OnnxspaceError", "Options", "Probes", "Space", "attribute", "explain", "open_model", "score", "to_torch",
 ]  # fmt: skip
 
 

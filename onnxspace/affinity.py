@@ -44,7 +44,8 @@ class Failure:
 class Affinity:
     """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike.
 
-    `options` holds what `method` was told besides its name, such as `{"baseline": "black"}`.
+    `options` holds what `method` was told besides its name, such as `{"baseline": "black"}`. `errors` holds standard errors
+    like `matrix`, 0 where an affinity comes from whole maps; it is None where all do.
     """
 
     models: tuple[ModelRecord, ...]
@@ -54,6 +55,7 @@ class Affinity:
     failed: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = field(default=())
     options: Mapping[str, Any] = field(default_factory=dict)
+    errors: NDArray[np.float64] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +89,20 @@ class Affinity:
         rows = [[r.target, str(i), s, repr(a)] for r in ranked for i, (s, a) in enumerate(r.sources, 1)]
         return _csv([["target", "rank", "source", "affinity"], *rows])
 
+    def to_dataframe(self) -> Any:
+        """The matrix as a pandas DataFrame with names along both sides. Raises ConfigError where pandas is not installed."""
+        try:
+            import pandas  # type: ignore[import-untyped, unused-ignore]
+        except ImportError as error:
+            raise ConfigError("pandas is not installed, so there are no data frames. Install it, or use `to_csv`.") from error
+        return pandas.DataFrame(self.matrix, index=list(self.names), columns=list(self.names))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the matrix as a coloured table."""
+        from onnxspace.heat import heat_table
+
+        return heat_table(f"{self.method_words} on {self.probe['images']} images", self.names, self.matrix, self.errors)
+
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
         """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all).
 
@@ -100,6 +116,7 @@ class Affinity:
             "probe": dict(self.probe),
             "models": [asdict(model) for model in self.models],
             "affinity": self.matrix.tolist(),
+            **({} if self.errors is None else {"errors": self.errors.tolist()}),
             "rankings": {r.target: [{"source": s, "affinity": a} for s, a in r.sources] for r in ranked},
             "failed": [asdict(failure) for failure in self.failed],
             "warnings": list(self.warnings),

@@ -36,5 +36,9 @@ class ConfigError(OnnxspaceError, ValueError):
     """A configuration file or an option with a value that makes no sense."""
 
 
+class SpaceError(OnnxspaceError, ValueError):
+    """A model space that is none, is damaged, comes from a newer version, or does not fit what is added to it."""
+
+
 class OutputError(OnnxspaceError, OSError):
     """A result that could not be written."""

@@ -152,10 +152,17 @@ class Run:
         found = opened(path, name, encoder, self.config)
         key = model_recipe(found.model, found.encoder.tensors)
         if key not in self.known:
-            self.known[key] = self._maps(found.model, found.encoder, key)
-        self.warnings += found.remarks
+            self.known[key] = self.maps_of(found, key)
+        else:
+            self.warnings += found.remarks
         self.files.append(self.known[key])
         self.records.append(found.record)
+
+    def maps_of(self, found: Opened, key: str) -> Path:
+        """The file of a model's unit maps, named after `key`; what is to be said of them is among the warnings."""
+        path = self._maps(found.model, found.encoder, key)
+        self.warnings += found.remarks
+        return path
 
     def _maps(self, model: Model, found: Encoder, key: str) -> Path:
         """The file of the model's maps, finished from where an earlier run left it."""

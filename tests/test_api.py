@@ -11,7 +11,19 @@ import pytest
 import onnxspace as ox
 from onnxspace import errors
 
-PUBLIC = ["Affinity", "Model", "OnnxspaceError", "Options", "Probes", "attribute", "explain", "open_model", "score", "to_torch"]
+PUBLIC = [
+    "Affinity",
+    "Model",
+    "OnnxspaceError",
+    "Options",
+    "Probes",
+    "Space",
+    "attribute",
+    "explain",
+    "open_model",
+    "score",
+    "to_torch",
+]
 
 
 def test_public_names_are_these() -> None:

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from onnxspace.cli.explain import explain
+from onnxspace.cli.fingerprint import fingerprint
 from onnxspace.cli.inspect import inspect
 from onnxspace.cli.score import score
+from onnxspace.cli.space import space
 from onnxspace.config import load_config
 from onnxspace.methods import METHODS
 from tests.networks import classifier, save
@@ -39,10 +41,13 @@ def test_the_table_lists_every_option_of_score() -> None:
     assert sorted(listed) == sorted(long_options(score))
 
 
-@pytest.mark.parametrize(("name", "command"), [("inspect MODEL.onnx", inspect), ("explain MODEL.onnx", explain)])
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("inspect MODEL.onnx", inspect), ("explain MODEL.onnx", explain), ("fingerprint MODEL.onnx", fingerprint)],
+)
 def test_the_options_named_for_a_command_exist(name: str, command: click.Command) -> None:
     paragraph = README.split(f"`onnxspace {name}")[1].split("\n")[0]
-    assert set(re.findall(r"`(--[a-z]+)`", paragraph)) == long_options(command)
+    assert set(re.findall(r"`(--[a-z-]+)`", paragraph)) == long_options(command)
 
 
 def test_the_choices_in_the_tables_are_those_of_the_library() -> None:
@@ -89,6 +94,29 @@ def test_the_explain_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         main([*line.split()[1:], "--samples", "2"])
     assert not stopped.value.code
     assert (tmp_path / "maps.png").is_file()
+
+
+def test_the_commands_of_the_space_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    for line in README.split("<!-- space -->")[1].split("```")[1].splitlines()[1:]:
+        images = ["--images", "2"] if " create " in line else []
+        with pytest.raises(SystemExit) as stopped:
+            main([*line.split()[1:], *images])
+        assert not stopped.value.code, line
+
+
+def test_the_table_of_the_space_lists_every_command_and_its_options() -> None:
+    rows = [
+        re.split(r"(?<!\\)\|", line)[1:-1] for line in section("A space that grows").splitlines() if line.startswith("| `")
+    ][1:]
+    assert [row[0].split("`")[1].split()[0] for row in rows] == list(space.commands)
+    for row in rows:
+        command = space.commands[row[0].split("`")[1].split()[0]]
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert set(re.findall(r"`(-[a-z-]+)`", row[1])) <= options
 
 
 def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 _COMMANDS = {
     "score": ("onnxspace.cli.score", "score", "Compare models by what they look at, and rank sources for each."),
     "explain": ("onnxspace.cli.explain", "explain", "Draw what models look at in some images."),
+    "space": ("onnxspace.cli.space", "space", "Keep models in a folder that grows, and ask which are related."),
+    "fingerprint": ("onnxspace.cli.fingerprint", "fingerprint", "Write a small file to compare a model by."),
     "inspect": ("onnxspace.cli.inspect", "inspect", "Show what a model is, and where it could be cut."),
 }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from onnxspace.errors import OutputError
 from onnxspace.journal import Journal
+from onnxspace.locks import take
 
 _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
@@ -128,7 +129,7 @@ def _locked(folder: Path) -> int | None:
         number = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
         return None
-    if not _take(number):
+    if not take(number):
         os.close(number)
         raise OutputError(f"Another run is at work in {folder}. Wait for it to end, or name another --output.")
     with suppress(FileNotFoundError):
@@ -159,26 +160,3 @@ def _refuse_strangers(folder: Path) -> None:
             f"{folder}, where unfinished work would be kept, is there already and is something else. "
             "Remove it, or name another --output."
         )
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(number: int) -> bool:
-        try:
-            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _take(number: int) -> bool:
-        try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a disk that knows no locks
-            return True
-        return True

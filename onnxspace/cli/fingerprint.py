@@ -1,0 +1,70 @@
+"""`onnxspace fingerprint`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxspace.cli.options import computing, numbers, opening, taken
+from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.onnx")
+@click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
+@click.option(
+    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method, numbers."
+)
+@click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
+@click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@numbers
+@opening
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+def fingerprint(
+    model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, **options: Any
+) -> None:
+    """Write a small file that others can compare with their models without having this one.
+
+    Two fingerprints can be compared where both were made on the same images by the same method.
+    """
+    told, compute = taken(options), computing(options)
+    method = options.pop("method")
+    settle([method or DEFAULT_METHOD], told)
+    from onnxspace.methods import Options
+
+    if place is not None and (images is not None or method is not None or told != Options()):
+        raise click.UsageError("--space says images, method and its numbers: leave --images, --method and the like out.")
+    from onnxspace.cli.console import progress_bar, silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.cli.score import _probes
+        from onnxspace.space import Space, fingerprint_file
+
+        if place is not None:
+            given = Space.open(place)
+            probes = None if probe is None else _probes(probe, given.made.images, seed)
+            found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
+        else:
+            found = fingerprint_file(
+                model, output, _probes(probe, images, seed), method or DEFAULT_METHOD, options=told, device=compute, progress=bar,
+                **options,
+            )  # fmt: skip
+    if not quiet:
+        _say(model, output, found)
+
+
+def _say(model: str, output: str, found: Any) -> None:
+    from onnxspace.cli.text import one_line
+
+    made, assumed, warnings = found
+    if assumed:
+        click.echo(f"assumed for {one_line(made.name)}: {one_line('; '.join(assumed))}", err=True)
+    for warning in warnings:
+        click.echo(f"warning: {one_line(warning)}", err=True)
+    size = Path(output).stat().st_size
+    click.echo(f"{one_line(output)}: {size:,} bytes for {made.images} images of {made.numbers} numbers", err=True)

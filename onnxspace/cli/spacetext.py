@@ -1,0 +1,162 @@
+"""What `onnxspace space` prints, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.cli.text import one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from onnxspace.affinity import Affinity
+    from onnxspace.space import Space
+    from onnxspace.spaces.check import Verification
+    from onnxspace.spaces.nearest import Neighbour
+
+
+def listed(space: Space) -> dict[str, Any]:
+    made = space.made
+    return {
+        "method": made.method, "options": dict(made.options), "probe": made.probe_facts(), "keep_maps": made.keep_maps,
+        "models": [
+            {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings)}
+            for e in space.entries()
+        ],
+    }  # fmt: skip
+
+
+def listing(space: Space) -> Iterator[str]:
+    made, entries = space.made, space.entries()
+    kept = "maps and fingerprints" if made.keep_maps else "fingerprints only"
+    yield f"{one_line(made.method)} on {made.images} images of {made.size} pixels ({one_line(made.probe)}); {kept}"
+    wide = max((len(one_line(e.name)) for e in entries), default=0)
+    for entry in entries:
+        only = "" if entry.maps is not None or not made.keep_maps else "  fingerprint only"
+        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}"
+    yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
+
+
+def affinity(found: Affinity) -> dict[str, Any]:
+    return {
+        **_shared(found), "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
+        "errors": _errors(found).tolist(),
+    }  # fmt: skip
+
+
+def ranked(found: Affinity, targets: Sequence[str]) -> dict[str, Any]:
+    def rows(target: str) -> list[dict[str, Any]]:
+        return [{"source": s, "affinity": a, "error": e} for s, a, e in _sources(found, target)]
+
+    return {**_shared(found), "rankings": {target: rows(target) for target in targets}}
+
+
+def _shared(found: Affinity) -> dict[str, Any]:
+    return {"method": found.method, "options": dict(found.options), "probe": dict(found.probe)}
+
+
+def _errors(found: Affinity) -> NDArray[np.float64]:
+    import numpy as np
+
+    return np.zeros_like(found.matrix) if found.errors is None else found.errors
+
+
+def _sources(found: Affinity, target: str) -> Iterator[tuple[str, float, float]]:
+    row, place = _errors(found)[found.names.index(target)], {name: i for i, name in enumerate(found.names)}
+    for source, value in found.rank(target).sources:
+        yield source, value, float(row[place[source]])
+
+
+def matrix(found: Affinity) -> Iterator[str]:
+    """The matrix as `score` prints it, and how far it can be trusted where it is estimated."""
+    from onnxspace.cli import text
+
+    if not found.names:
+        yield "no models"
+        return
+    yield from text.matrix(found)
+    highest = float(_errors(found).max())
+    if highest:
+        yield ""
+        yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; `space rank` shows each."
+
+
+def rankings(found: Affinity, targets: Sequence[str]) -> Iterator[str]:
+    """For every target its sources in order, with the standard error of what is estimated."""
+    wide = max((len(one_line(name)) for name in found.names), default=0)
+    for target in targets:
+        yield f"Sources for {one_line(target)}, best first"
+        for place, (source, value, error) in enumerate(_sources(found, target), 1):
+            yield f"  {place:>3}. {one_line(source):<{wide}} {_number(value, error)}"
+        yield ""
+
+
+def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
+    wide = max((len(one_line(n.name)) for n in found), default=0)
+    yield f"Nearest to {one_line(target)}, by fingerprint"
+    for place, neighbour in enumerate(found, 1):
+        yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_number(neighbour.affinity, neighbour.error)}"
+
+
+def duplicates(found: Sequence[tuple[str, str, float, float]]) -> Iterator[str]:
+    wide = max((len(one_line(name)) for pair in found for name in pair[:2]), default=0)
+    for first, second, value, error in found:
+        yield f"{one_line(first):<{wide}}  {one_line(second):<{wide}} {_number(value, error)}"
+    if not found:
+        yield "none"
+
+
+def _number(value: float, error: float) -> str:
+    said = f"{round(value, 3) + 0.0:6.3f}"
+    return f"{said} ± {error:.3f}" if error else said
+
+
+def tree(names: Sequence[str], joined: NDArray[np.float64]) -> Iterator[str]:
+    """The tree from its root, a line per joint and per model; joints with the mean affinity at which they join."""
+    count = len(names)
+    todo: list[tuple[int, str, str]] = [(count + len(joined) - 1, "", "")]
+    while todo:
+        node, first, rest = todo.pop()
+        if node < count:
+            yield f"{first}{one_line(names[node])}"
+            continue
+        left, right, distance = int(joined[node - count, 0]), int(joined[node - count, 1]), float(joined[node - count, 2])
+        yield f"{first}┐ {round(1 - distance, 3) + 0.0:.3f}"
+        todo += [(right, f"{rest}└─", f"{rest}  "), (left, f"{rest}├─", f"{rest}│ ")]
+
+
+def verified(found: Verification) -> dict[str, Any]:
+    return {
+        "clean": found.clean, "models": found.models, "problems": [asdict(problem) for problem in found.problems],
+        "leftovers": list(found.leftovers),
+    }  # fmt: skip
+
+
+def verification(found: Verification) -> Iterator[str]:
+    for problem in found.problems:
+        yield one_line(f"{problem.kind}: {problem.text}")
+    if found.leftovers:
+        yield f"{len(found.leftovers)} left over from interrupted work, which `compact` removes"
+    count = len(found.problems)
+    yield f"{found.models} model{'' if found.models == 1 else 's'}; {'all as written' if found.clean else f'{count} differ'}"
+
+
+def write(found: Affinity, output: str) -> None:
+    """The matrix as .csv, or as a picture. Raises OutputError."""
+    from onnxspace.errors import ConfigError
+    from onnxspace.spaces.files import written
+
+    path = Path(output)
+    with written(path):
+        if path.suffix.lower() == ".csv":
+            path.write_text(found.to_csv(), "utf-8", "backslashreplace")
+        elif path.suffix.lower() == ".png" and len(found.names) > 1:
+            from onnxspace.report.picture import draw_affinity
+
+            draw_affinity(found, path)
+        else:
+            raise ConfigError(f"--output {output} ends in neither .csv nor .png, or there is one model only. Name another.")

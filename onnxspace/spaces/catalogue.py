@@ -1,0 +1,245 @@
+"""The catalogue of a space: one SQLite file, whose transactions decide what the space holds.
+
+It is read as from a stranger: exactly the tables of this format are accepted, every row carries its own checksum, and
+lengths are bounded. Plain rollback journal, since a write-ahead log does not work on network folders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from onnxspace.errors import OutputError, SpaceError
+from onnxspace.spaces.facts import Entry, Made, entry_from, is_stem, made_from, to_json
+
+FORMAT = 1
+APPLICATION = 0x4F585350  # "OXSP", in the file's header
+CATALOGUE = "catalogue.sqlite"
+FOLDERS = ("maps", "prints", "work")
+MAX_MODELS = 2_000_000
+BUSY_SECONDS = 60.0
+_MAX_ROW = 16 * 2**20
+_SETTINGS = ("trusted_schema = OFF", "cell_size_check = ON", "synchronous = EXTRA", "mmap_size = 0")
+_TABLES = (
+    "CREATE TABLE space (facts TEXT NOT NULL, sum TEXT NOT NULL)",
+    "CREATE TABLE model (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, stem TEXT NOT NULL UNIQUE, "
+    "identity TEXT NOT NULL UNIQUE, content TEXT NOT NULL, facts TEXT NOT NULL, sum TEXT NOT NULL)",
+    "CREATE INDEX by_content ON model (content)",
+    "CREATE TABLE leftover (stem TEXT PRIMARY KEY)",
+)
+
+
+class Listed(NamedTuple):
+    """What tells a model from others: `key` is its identity. The row is not checked."""
+
+    name: str
+    key: bytes
+    stem: str
+
+
+class Catalogue:
+    """An open catalogue. Opened by `catalogue`; a write belongs in `transaction`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes of the block, or none; nobody else writes meanwhile."""
+        with _told(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        with _told(self.path):
+            return self._connection.execute(statement, values).fetchall()
+
+    def made(self) -> Made:
+        rows = self._rows("SELECT facts, sum FROM space LIMIT 2")
+        if len(rows) != 1 or rows[0][1] != _sum(rows[0][0]):
+            raise _damaged(self.path, "what it says of the whole space has changed")
+        try:
+            return made_from(rows[0][0])
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self.path, str(error)) from error
+
+    def entries(self) -> list[Entry]:
+        """All models in the order in which they were added. Raises SpaceError where a row is not as it was written."""
+        return [_entry(self.path, row) for row in self._listed()]
+
+    def _listed(self) -> list[Any]:
+        rows = self._rows("SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1)
+        if len(rows) > MAX_MODELS:
+            raise _damaged(self.path, f"it lists more than {MAX_MODELS} models")
+        return rows
+
+    def listed(self) -> list[Listed]:
+        """All models by name alone, where their facts would take too long to read. Raises SpaceError for a stranger's row."""
+        rows = self._rows("SELECT name, identity, stem FROM model ORDER BY number LIMIT ?", MAX_MODELS)
+        try:
+            found = [Listed(name, bytes.fromhex(identity), stem) for name, identity, stem in rows]
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.path, "a row is not as it was written") from error
+        if not all(len(key) == 32 and isinstance(name, str) and isinstance(stem, str) for name, key, stem in found):
+            raise _damaged(self.path, "a row is not as it was written")
+        return found
+
+    def damage(self) -> list[str]:
+        """What is wrong with the file, a sentence each."""
+        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(20)")]
+        said = [] if found == ["ok"] else [str(_damaged(self.path, text)) for text in found]
+        for row in self._listed():
+            try:
+                _entry(self.path, row)
+            except SpaceError as error:
+                said.append(str(error))
+        return said
+
+    def sound(self) -> list[Entry]:
+        """The models whose rows are as they were written."""
+        return [_entry(self.path, row) for row in self._listed() if row[5] == _sum(*row[:5])]
+
+    def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> Entry | None:
+        """The model that has this `name`, `stem` or `identity`; of those of one `content` the first."""
+        rows = self._rows(
+            f"SELECT name, stem, identity, content, facts, sum FROM model WHERE {column} = ? ORDER BY number LIMIT 1", value
+        )
+        return _entry(self.path, rows[0]) if rows else None
+
+    def insert(self, entry: Entry) -> None:
+        row = (entry.name, entry.stem, entry.identity, entry.content, to_json(entry))
+        self._rows("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _sum(*row))
+
+    def delete(self, entry: Entry) -> None:
+        """Take a model out, and note that its files may still be there."""
+        self.note(entry.stem)
+        self._rows("DELETE FROM model WHERE stem = ?", entry.stem)
+
+    def note(self, stem: str) -> None:
+        """Note that files of this stem may be there without a model."""
+        self._rows("INSERT OR IGNORE INTO leftover VALUES (?)", stem)
+
+    def noted(self, stem: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM leftover WHERE stem = ?", stem))
+
+    def forget(self, stem: str) -> None:
+        self._rows("DELETE FROM leftover WHERE stem = ?", stem)
+
+    def leftovers(self) -> list[str]:
+        rows = self._rows("SELECT stem FROM leftover LIMIT ?", MAX_MODELS)
+        return [row[0] for row in rows if isinstance(row[0], str) and is_stem(row[0])]
+
+    def shrink(self) -> None:
+        """Give free pages back to the disk."""
+        self._rows("VACUUM")
+
+
+@contextmanager
+def catalogue(folder: Path) -> Iterator[Catalogue]:
+    """The catalogue of the space `folder`. Raises SpaceError for what is no space, damaged, or of a newer format."""
+    path = folder / CATALOGUE
+    _refuse_strangers(folder, path)
+    with _told(path), closing(_connected(path, "rw")) as connection:
+        _check(folder, path, connection)
+        yield Catalogue(path, connection)
+
+
+def write_catalogue(path: Path, made: Made) -> None:
+    """A new catalogue without models."""
+    with _told(path), closing(_connected(path, "rwc")) as connection:
+        facts = to_json(made)
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _sum(facts)))
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW)
+    for setting in _SETTINGS:
+        connection.execute(f"PRAGMA {setting}")
+    return connection
+
+
+def _refuse_strangers(folder: Path, path: Path) -> None:
+    if not folder.is_dir():
+        what = "is a file, not a model space" if folder.exists() else "does not exist"
+        raise SpaceError(f"{folder} {what}. Make one with `onnxspace space create`.")
+    if not path.is_file() or path.is_symlink():
+        raise SpaceError(f"{folder} is not a model space: it has no {CATALOGUE}. Make one with `onnxspace space create`.")
+    for name in FOLDERS:
+        if (folder / name).is_symlink():
+            raise SpaceError(f"{folder / name} is a link, which is not followed. Put the folder itself there.")
+
+
+def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
+    kind = connection.execute("PRAGMA application_id").fetchone()[0]
+    number = connection.execute("PRAGMA user_version").fetchone()[0]
+    if kind != APPLICATION:
+        raise SpaceError(f"{folder} is not a model space: its {CATALOGUE} is another program's. Name another folder.")
+    if number > FORMAT:
+        raise SpaceError(
+            f"{folder} was made by a newer onnxspace (format {number}; this one reads up to {FORMAT}). Upgrade onnxspace."
+        )
+    tables = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100")}
+    if number != FORMAT or tables != {*_TABLES, "CREATE TABLE sqlite_sequence(name,seq)"}:
+        raise _damaged(path, "its tables are not those of its format")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """SQLite's errors as sentences with the file and the way out."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise SpaceError(f"{path} holds a model of the same name or content already ({error}). Add it again.") from error
+    except sqlite3.OperationalError as error:
+        raise _operational(path, error) from error
+    except (sqlite3.Error, UnicodeError, OverflowError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
+    words = str(error)
+    if "locked" in words or "busy" in words:
+        return OutputError(f"{path} is in use by another process ({words}). Wait for it to end, and try again.")
+    if "malformed" in words or "no such" in words:
+        return _damaged(path, words)
+    return OutputError(f"{path} can't be read or written ({words}). Free some space, or check its permissions.")
+
+
+def _entry(path: Path, row: Sequence[Any]) -> Entry:
+    try:
+        if row[5] != _sum(*row[:5]):
+            raise ValueError("it is not as it was written")
+        entry = entry_from(row[4])
+        if (entry.name, entry.stem, entry.identity, entry.content) != tuple(row[:4]):
+            raise ValueError("its columns contradict each other")
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"the row of model {str(row[0])[:200]}: {error}") from error
+    return entry
+
+
+def _sum(*texts: Any) -> str:
+    """SHA-256 of the texts with a zero byte after each; a row with anything but text has none."""
+    if not all(isinstance(text, str) for text in texts):
+        return ""
+    return hashlib.sha256(b"".join(text.encode("utf-8", "surrogatepass") + b"\0" for text in texts)).hexdigest()
+
+
+def _damaged(path: Path, why: str) -> SpaceError:
+    return SpaceError(f"{path} is damaged ({why}). Take it from a copy, or add the models to a new space.")

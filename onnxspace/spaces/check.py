@@ -1,0 +1,183 @@
+"""What keeps a space in order: finding what is not as it was written, and dropping what nothing refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxspace.spaces import cache
+from onnxspace.spaces.catalogue import CATALOGUE, Catalogue, catalogue
+from onnxspace.spaces.facts import Entry, Made, Sum, is_stem
+from onnxspace.spaces.files import (
+    BASELINE,
+    CACHE,
+    KEYS,
+    MAPS,
+    PRINTS,
+    PROBES,
+    ROWS,
+    WORK,
+    drop,
+    files_of,
+    maps_path,
+    prints_path,
+    sum_of,
+    sync_folder,
+)  # fmt: skip
+from onnxspace.spaces.probeset import baseline_of, probes_of
+from onnxspace.spaces.work import abandoned, clear_abandoned
+
+_OWN = {CATALOGUE, CACHE, KEYS, ROWS, MAPS, PRINTS, PROBES, BASELINE, WORK, *(f"{n}-journal" for n in (CATALOGUE, CACHE))}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`kind` is catalogue, missing, truncated, damaged or unreferenced; `file` is relative to the space."""
+
+    kind: str
+    file: str
+    model: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found. `leftovers` are files of interrupted work, known as such, which `compact` removes."""
+
+    models: int
+    problems: tuple[Problem, ...]
+    leftovers: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        return not self.problems
+
+
+def verify(folder: Path, progress: Progress | None = None) -> Verification:
+    """Read every file of a space again. Raises SpaceError where there is no catalogue to go by."""
+    listed = list(_listed(folder))  # before the catalogue: what is placed or removed meanwhile is noted there first
+    with catalogue(folder) as book:
+        made, entries, noted = book.made(), book.sound(), book.leftovers()
+        problems = [Problem("catalogue", CATALOGUE, "", text) for text in book.damage()]
+    problems += _shared(folder, made)
+    for number, entry in enumerate(entries):
+        if progress is not None:
+            progress(entry.name, number, len(entries))
+        problems += [p for path, sum_ in files_of(folder, entry).items() if (p := _problem(folder, path, sum_, entry.name))]
+    kept = _still_there(folder, problems)
+    used = {path for entry in entries for path in files_of(folder, entry)}
+    known = {make(folder, stem) for stem in noted for make in (maps_path, prints_path)}
+    strange = [path for path in listed if path not in used | known and path.exists()]
+    return Verification(
+        len(entries),
+        (*kept, *(Problem("unreferenced", _short(folder, p), "", f"{p} belongs to no model of this space.") for p in strange)),
+        tuple(_short(folder, p) for p in (*sorted(known - used), *abandoned(folder)) if p.exists()),
+    )
+
+
+def _still_there(folder: Path, problems: list[Problem]) -> list[Problem]:
+    """Without those of models that were removed meanwhile."""
+    with catalogue(folder) as book:
+        names = {entry.name for entry in book.sound()} if any(p.model for p in problems) else set()
+    return [problem for problem in problems if not problem.model or problem.model in names]
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    """Everything but what has its fixed place."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in _OWN:
+            yield path
+        elif path.name in (MAPS, PRINTS) and path.is_dir():
+            yield from sorted(path.iterdir())
+
+
+def _shared(folder: Path, made: Made) -> Iterator[Problem]:
+    """The probe images, and the picture that is the baseline."""
+    if made.stored:
+        try:
+            probes_of(folder, made, None)
+        except ValueError as error:
+            yield Problem("damaged" if (folder / PROBES).exists() else "missing", PROBES, "", str(error))
+    if made.baseline is not None:
+        try:
+            baseline_of(folder, made)
+        except ValueError as error:
+            yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
+
+
+def _problem(folder: Path, path: Path, expected: Sum, model: str) -> Problem | None:
+    def told(kind: str, what: str) -> Problem:
+        return Problem(kind, _short(folder, path), model, f"{path} {what}; it belongs to {model}.")
+
+    try:
+        found = sum_of(path)
+    except FileNotFoundError:
+        return told("missing", "is missing")
+    except OSError as error:
+        return told("damaged", f"can't be read ({error.strerror or error})")
+    if found.length != expected.length:
+        kind = "truncated" if found.length < expected.length else "damaged"
+        return told(kind, f"has {found.length} bytes instead of {expected.length}")
+    return None if found.sha256 == expected.sha256 else told("damaged", "is not as it was written: its checksum differs")
+
+
+def clear(folder: Path) -> int:
+    """Remove what interrupted work has left, where nobody is at it; gives the number of files and folders."""
+    with catalogue(folder) as book:
+        return clear_noted(folder, book) + clear_abandoned(folder)
+
+
+def clear_noted(folder: Path, book: Catalogue) -> int:
+    """Remove the files that the catalogue notes as left over."""
+    if not book.leftovers():
+        return 0
+    count = 0
+    with book.transaction():
+        for stem in book.leftovers():
+            if book.find("stem", stem) is None:
+                there = [path for path in (maps_path(folder, stem), prints_path(folder, stem)) if path.exists()]
+                drop(*there)
+                count += len(there)
+            book.forget(stem)
+    return count
+
+
+def compact(folder: Path) -> tuple[int, int]:
+    """Remove leftovers, files of this space's own kind that no model refers to, and cached numbers of removed models.
+
+    Gives how many files were removed and how many bytes the space became smaller. Strange files stay.
+    """
+    before = _bytes(folder)
+    count = clear(folder)
+    with catalogue(folder) as book:
+        with book.transaction():  # whoever places files waits
+            used = {path for entry in book.entries() for path in files_of(folder, entry)}
+            idle = [p for p in _listed(folder) if p.parent != folder and _is_ours(p) and p not in used]
+            drop(*idle)
+        book.shrink()
+        cache.prune(folder / CACHE, book.entries())
+    drop(folder / KEYS, folder / ROWS)
+    sync_folder(folder)
+    return count + len(idle), before - _bytes(folder)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.suffix == ".npy" and is_stem(path.stem) and path.is_file() and not path.is_symlink()
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _short(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def remove(folder: Path, entry: Entry) -> None:
+    """Take a model out: first of the catalogue, then its files."""
+    with catalogue(folder) as book:
+        with book.transaction():
+            book.delete(entry)
+        clear_noted(folder, book)

@@ -1,0 +1,104 @@
+"""How a Gram matrix of files is cut into pieces that fit a given memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onnxspace.halves import CHUNK
+
+#: Bytes a thread needs for an entry of a tile: product, cosine, and two sums under way, all float64, and some to spare.
+_ENTRY = 40
+#: Columns of one product: the models' stretch stays near a core's cache.
+_WIDTH = 4096
+#: Models up to which products in float64 cost nothing beside widening; float32 sums err by some 3e-7 in one image, by 3e-6
+#: where large maps have few different values.
+_DOUBLE = 64
+#: Bytes read of one file at once: enough for a disk to be quick.
+_READ = 2**19
+_LEAST, _PER_WORKER, _MOST_WORKERS = 2**20, 2**25, 16
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some models of the left against some of the right; `diagonal`: both are the same models."""
+
+    left: slice
+    right: slice
+    diagonal: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.left.stop - self.left.start, self.right.stop - self.right.start
+
+    @property
+    def models(self) -> int:
+        return self.shape[0] if self.diagonal else sum(self.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`total` models on each side (right None: the same as left) in tiles of at most `left` × `right` models.
+
+    A thread holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it takes `rows` images
+    at a time, as whole rows where `whole_rows`, else stretch by stretch.
+    """
+
+    total: tuple[int, int | None]
+    images: int
+    workers: int
+    left: int
+    right: int
+    models: int
+    width: int
+    read: int
+    rows: int
+    chunk: int
+    whole_rows: bool
+    item: int
+
+
+def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int) -> Plan:
+    """The largest pieces that fit: a half of each thread's share for tiles, a half for maps."""
+    workers = max(1, min(cores(), memory // _PER_WORKER, images))
+    share = max(memory, _LEAST) // workers
+    a, b = _sides(left, right, share // 2 // _ENTRY)
+    models = a if right is None and a == left else a + b
+    chunk = min(CHUNK, share // 64)
+    room = share // 2 - 8 * chunk
+    item = 8 if models <= _DOUBLE else 4
+    width = max(1, min(pixels, _WIDTH, room // ((2 + item) * models)))
+    rows = min((room - item * models * width) // (2 * models * pixels), max(1, _READ // (2 * pixels)), -(-images // workers))
+    read = rows * pixels if rows > 0 else width
+    return Plan((left, right), images, workers, a, b, models, width, read, max(1, rows), chunk, rows > 0, item)
+
+
+def tiles_of(plan: Plan) -> Iterator[Tile]:
+    """Every pair of models once: of a set with itself, the tiles on and above the diagonal."""
+    left, right = plan.total
+    for top in range(0, left, plan.left):
+        rows = slice(top, min(top + plan.left, left))
+        for first in range(top if right is None else 0, left if right is None else right, plan.right):
+            columns = slice(first, min(first + plan.right, left if right is None else right))
+            yield Tile(rows, columns, right is None and rows == columns)
+
+
+def batches(plan: Plan) -> Iterator[range]:
+    """All images in order, `rows` at a time."""
+    for start in range(0, plan.images, plan.rows):
+        yield range(start, min(start + plan.rows, plan.images))
+
+
+def cores() -> int:
+    """Processors this process may use, at most 16: more than that wait for the disk."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, _MOST_WORKERS)
+
+
+def _sides(left: int, right: int | None, entries: int) -> tuple[int, int]:
+    side = max(1, math.isqrt(entries))
+    if right is None:
+        return min(left, side), min(left, side)
+    return min(left, side), min(right, max(1, entries // min(left, side)))

@@ -1,0 +1,60 @@
+"""Spaces of made-up maps, entered below the part that needs Torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.countsketch import project
+from onnxspace.probes import Probes
+from onnxspace.space import Space
+from onnxspace.spaces.facts import Entry, identity
+from onnxspace.spaces.files import write_array
+from onnxspace.spaces.put import NO_STEM, NO_SUM, put
+from onnxspace.spaces.work import workbench
+from onnxspace.store import unit
+
+IMAGES, SIZE = 3, 6
+
+
+def probes(images: int = IMAGES, size: int = SIZE, seed: int = 0) -> Probes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (images, size, size, 3), np.uint8)
+    return Probes(f"noise-{seed}", pixels)
+
+
+def space(place: Path, *, keep_maps: bool = True) -> Space:
+    return Space.create(place, probes(), keep_maps=keep_maps)
+
+
+def maps(number: int) -> NDArray[np.float16]:
+    """Unit maps of model `number`, which all have something in common."""
+    shared, own = np.random.default_rng(99), np.random.default_rng(number)
+    return unit(shared.standard_normal((IMAGES, SIZE**2)) + own.standard_normal((IMAGES, SIZE**2)))[0]
+
+
+def draft(number: int, *, feed: str = "as it is") -> Entry:
+    sha = f"{number:064x}"
+    facts = json.dumps(feed) if feed else ""
+    return Entry(
+        f"model-{number}", NO_STEM, identity(sha, "t", facts), sha, f"zoo/{number}.onnx", "t", "x", facts, 17, "test", NO_SUM
+    )
+
+
+def insert(home: Path, number: int, *, whole: bool = True) -> tuple[Entry, bool]:
+    """Enter model `number`, with its maps or as a fingerprint only."""
+    found = maps(number)
+    with workbench(home) as bench:
+        write_array(bench / "maps.npy", found)
+        write_array(bench / "prints.npy", project(found).astype("<f2"))
+        one = draft(number) if whole else draft(number, feed="")
+        return put(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None)
+
+
+def double_loop(numbers: list[int]) -> NDArray[np.float64]:
+    """Affinities image by image, in float64."""
+    rows = [maps(number).astype(np.float64) for number in numbers]
+    rows = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in rows]
+    return np.array([[float((a * b).sum(axis=1).mean()) for b in rows] for a in rows]).reshape(len(rows), len(rows))
