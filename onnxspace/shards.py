@@ -42,7 +42,9 @@ def _maps(engine: Explainer, prepared: Future[Batch]) -> Maps:
     return engine.placed(engine.passed(prepared.result()))
 
 
-def in_order(engines: Sequence[Explainer], images: NDArray[np.uint8], size: int, first: int = 0) -> Generator[tuple[int, Maps], None, None]:
+def in_order(
+    engines: Sequence[Explainer], images: NDArray[np.uint8], size: int, first: int = 0
+) -> Generator[tuple[int, Maps], None, None]:
     """Maps of `images` [images, size, size, 3] from `first` on, with the number of the first image of each batch.
 
     A batch that does not fit in memory is halved, and all from there on is started again. Raises AttributionError where

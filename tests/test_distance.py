@@ -11,8 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace.distance import affinity_matrix
+from onnxspace.distance import affinity_matrix, affinity_rows, grown, image_cosines
+from onnxspace.errors import ConfigError, ProbeError
+from onnxspace.halves import widen
 from onnxspace.store import MapWriter, open_maps, unit
+from onnxspace.tiles import batches, plan_for, tiles_of
+from tests.oracles import spaces
 
 Maps = NDArray[np.float32]
 
@@ -92,22 +96,138 @@ def test_symmetry_range_and_permutation(
     np.testing.assert_allclose(permuted, found[np.ix_(order, order)], atol=1e-12)
 
 
-def test_memory_does_not_grow_with_models_or_images(tmp_path: Path) -> None:
-    budget = 2**20
+@pytest.mark.parametrize("memory", [2**30, 2**20])
+def test_is_the_stored_rows_double_loop_to_a_millionth(tmp_path: Path, memory: int) -> None:
+    files = save(tmp_path, random_maps(6, 5, 100))
+    stored = [np.array(open_maps(path)) for path in files]
+    expected = spaces.cosines(stored, stored)
+    np.testing.assert_allclose(affinity_matrix(files, memory), expected.mean(axis=0), atol=1e-7)
+    np.testing.assert_allclose(image_cosines(files, memory=memory), expected, atol=1e-7)
 
-    def peak(models: int, images: int) -> int:
-        folder = tmp_path / f"{models}-{images}"
-        folder.mkdir()
-        files = save(folder, random_maps(models, images, 64))
-        tracemalloc.start()
-        affinity_matrix(files, budget)
-        highest = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return highest
 
-    few, many = peak(4, 8), peak(32, 32)
-    assert few < 1.5 * budget
-    assert many < 1.5 * budget
+def test_many_models_are_within_a_millionth_too(tmp_path: Path) -> None:
+    files = save(tmp_path, random_maps(90, 3, 64))
+    stored = [np.array(open_maps(path)) for path in files]
+    assert plan_for(90, None, 3, 4096, 2**30).item == 4
+    pick = [1, 40, 89]
+    expected = spaces.cosines([stored[i] for i in pick], [stored[i] for i in pick])
+    found = affinity_matrix(files)[np.ix_(pick, pick)]
+    np.testing.assert_allclose(found, expected.mean(axis=0), atol=1e-6)
+
+
+def test_many_models_in_little_memory_are_cut_into_tiles(tmp_path: Path) -> None:
+    files = save(tmp_path, random_maps(300, 3, 4))
+    assert len(list(tiles_of(plan_for(300, None, 3, 16, 2**20)))) > 3
+    tiled, whole = affinity_matrix(files, 2**20), affinity_matrix(files)
+    np.testing.assert_allclose(tiled, whole, atol=1e-6)
+    np.testing.assert_allclose(image_cosines(files, memory=2**21).mean(axis=0), whole, atol=1e-6)
+    rows = affinity_rows(files[:200], files[200:], 2**20)
+    np.testing.assert_allclose(rows[:, :100], whole[:200, 200:], atol=1e-6)
+    np.testing.assert_allclose(rows[:, 100:], whole[:200, :200], atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(1, 50), st.integers(1, 60_000), st.integers(20, 31))
+def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, images: int, pixels: int, bits: int) -> None:
+    plan = plan_for(left, right or None, images, pixels, 2**bits)
+    seen = np.zeros((left, right or left), int)
+    for tile in tiles_of(plan):
+        assert tile.models <= plan.models
+        assert tile.shape <= (plan.left, plan.right)
+        seen[tile.left, tile.right] += 1
+    assert (seen[np.triu_indices(left)] if not right else seen).min() == 1
+    assert seen.max() == 1
+    assert [i for batch in batches(plan) for i in batch] == list(range(images))
+    entries, numbers = plan.left * plan.right, plan.models * (2 * plan.read + plan.item * plan.width)
+    assert plan.workers * (40 * entries + numbers + 8 * plan.chunk) <= 2**bits
+
+
+def test_new_rows_are_the_rows_of_the_whole_matrix(tmp_path: Path) -> None:
+    files = save(tmp_path, random_maps(7, 4, 12))
+    whole = affinity_matrix(files)
+    rows = affinity_rows(files[5:], files[:5])
+    assert rows.shape == (2, 7)
+    np.testing.assert_allclose(grown(affinity_matrix(files[:5]), rows), whole, atol=1e-12)
+    np.testing.assert_allclose(affinity_rows(files, []), whole, atol=1e-12)
+
+
+def test_cosines_of_two_sets_and_of_zero_maps(tmp_path: Path) -> None:
+    maps = random_maps(5, 4, 20)
+    maps[0][2] = 0
+    files = save(tmp_path, maps)
+    found = image_cosines(files[:2], files[2:])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, image_cosines(files)[:, :2, 2:], atol=1e-7)
+    assert (found[2, 0] == 0).all()
+    assert image_cosines(files)[2, 0, 0] == 0
+
+
+def test_cosines_larger_than_the_memory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="compare fewer models"):
+        image_cosines(save(tmp_path, random_maps(4, 4, 4)), memory=100)
+
+
+def test_the_same_bytes_every_time_and_progress_to_the_end(tmp_path: Path) -> None:
+    files = save(tmp_path, random_maps(5, 40, 64))
+    shares: list[float] = []
+    first = affinity_matrix(files, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert all((affinity_matrix(files) == first).all() for _ in range(5))
+
+
+@pytest.mark.parametrize("budget", [2**20, 2**24])
+def test_memory_stays_within_the_budget_whatever_models_and_images(tmp_path: Path, budget: int) -> None:
+    few, many = save(made(tmp_path / "few"), random_maps(4, 8, 64)), save(made(tmp_path / "many"), random_maps(48, 40, 64))
+    assert peak(few, budget) < 1.1 * budget + RESULT
+    assert peak(many, budget) < 1.1 * budget + RESULT
+
+
+RESULT = 2**17  # matrices that are the result, and what threads are made of
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def peak(files: list[Path], budget: int) -> int:
+    tracemalloc.start()
+    affinity_matrix(files, budget)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return highest
+
+
+def test_widening_is_exact_for_every_float16_and_shape() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for shape, room in (((1, -1), 7), ((64, -1), 5000), ((4096, -1), 100), ((256, -1), 2**16)):
+        half = every.reshape(shape)
+        out = np.empty(half.shape, np.float32)
+        widen(half, out, np.empty(room, np.intp))
+        np.testing.assert_array_equal(out, half.astype(np.float32))
+    strided = every.reshape(256, 256)[:, 3:200:2]
+    out = np.empty(strided.shape, np.float32)
+    widen(strided, out)
+    np.testing.assert_array_equal(out, strided.astype(np.float32))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"PK\x03\x04" + b"0" * 100])
+def test_a_file_that_holds_no_maps_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "maps.npy"
+    path.write_bytes(content)
+    with pytest.raises(ProbeError, match=r"maps\.npy"):
+        affinity_matrix([path])
+
+
+def test_maps_of_another_type_or_cut_off_are_refused(tmp_path: Path) -> None:
+    files = save(tmp_path, random_maps(2, 3, 8))
+    np.save(files[0], np.zeros((3, 64)))
+    with pytest.raises(ProbeError, match="float64"):
+        affinity_matrix(files)
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    with pytest.raises(ProbeError, match="make it again"):
+        affinity_matrix(files[1:])
 
 
 def test_maps_of_different_probes_are_refused(tmp_path: Path) -> None:

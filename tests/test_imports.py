@@ -13,28 +13,36 @@ import onnxspace
 
 ROOT = Path(onnxspace.__file__).parent
 LAYERS = [
-    {"errors", "halves"},
+    {"errors", "halves", "heat"},
     {"graph", "texture", "preprocess", "methods", "rulenames"},
     {"network"},
-    {"config", "synthetic", "runtime", "shapes", "noise", "journal"},
+    {"config", "synthetic", "runtime", "shapes", "noise", "journal", "locks"},
     {"naming", "imageinput", "onnxfile", "store", "countsketch", "tiles"},
     {"model", "probes", "sketch"},
     {"cut", "distance", "rank", "baselines", "certainty", "search"},
-    {"convert", "affinity", "description", "explanation"},
-    {"lrp", "report", "passes"},
+    {"convert", "affinity", "description", "explanation", "index"},
+    {"lrp", "report", "passes", "spaces"},
     {"tuned", "compute"},
     {"explainer"},
     {"shards"},
     {"attribution", "recipe"},
     {"pipeline", "illustrate"},
+    {"fingerprinting"},
+    {"adding"},
+    {"space"},
     {"cli"},
 ]
 COMPARING = [
     "affinity",
     "baselines",
+    "certainty",
     "config",
+    "countsketch",
     "distance",
     "explanation",
+    "halves",
+    "heat",
+    "index",
     "methods",
     "naming",
     "noise",
@@ -45,7 +53,13 @@ COMPARING = [
     "report.folder",
     "report.gallery",
     "report.picture",
+    "search",
+    "sketch",
+    "space",
+    "spaces.check",
+    "spaces.prints",
     "store",
+    "tiles",
 ]
 
 
@@ -96,7 +110,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert run(code).strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", ["score", "explain", "inspect"])
+@pytest.mark.parametrize("command", ["score", "explain", "inspect", "space", "fingerprint"])
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     heavy = ("numpy", "torch", "onnx")
     code = (

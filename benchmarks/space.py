@@ -1,0 +1,269 @@
+"""What comparing costs, as ratios to what the machine can do in the same run: Gram matrix, fingerprints, search.
+
+    python benchmarks/space.py [gram] [adding] [search] [prints] [--scale 1.0] [--folder DIR] [--images 1000]
+
+`gram`: 200 models × 1,000 images × 64 × 64 from disk, against the measured float32 matrix product (2048 × 2048, counting
+2 · models² operations per column, as a plain product of both triangles has), the measured sequential read of the same files, and
+a double loop of `scipy.spatial.distance.cosine`. `adding`: one fingerprint to 10,000 of 64 images × 64 numbers. `search`: a
+million clustered rows of 1,024 numbers. `prints`: fingerprints of real maps of models/*.onnx; needs torch. `--scale` shrinks
+models and rows. Needs about 5 GB of disk. Cold means dropped from the page cache (where the system allows it) before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODELS, IMAGES, PIXELS = 200, 1000, 4096
+CLUSTER, SIZE = 100, 1024
+CHILD = """
+import json, resource, sys, time
+import numpy as np
+from pathlib import Path
+from onnxspace.{module} import {name}
+
+def peak():  # not ru_maxrss, which a process takes over from its parent
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+{prepare}
+before, start = peak(), time.perf_counter()
+{call}
+wall = time.perf_counter() - start
+print(json.dumps([wall, (peak() - before) / 1024]))
+"""
+
+
+def child(**parts: str) -> tuple[float, float]:
+    """Seconds and MiB of peak memory above what imports take, of one call in a fresh process."""
+    done = subprocess.run([sys.executable, "-c", CHILD.format(**parts)], check=True, capture_output=True, text=True)
+    wall, peak = json.loads(done.stdout)
+    return wall, peak
+
+
+def seconds(call: Callable[[], object], rounds: int = 3) -> float:
+    """The quickest of some rounds."""
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def operations_per_second() -> float:
+    square = np.random.default_rng(0).standard_normal((2048, 2048)).astype(np.float32)
+    return 2 * 2048**3 / seconds(lambda: square @ square, 9)
+
+
+def read(files: list[Path]) -> None:
+    room = bytearray(2**22)
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(room):
+                pass
+
+
+def drop(files: list[Path]) -> None:
+    """Out of the page cache, where the system can."""
+    if hasattr(os, "posix_fadvise"):
+        for path in files:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def gram(folder: Path, scale: float, _images: int) -> None:
+    files = made_maps(folder, round(MODELS * scale))
+    size, work = sum(path.stat().st_size for path in files), 2 * len(files) ** 2 * IMAGES * PIXELS
+    call = {
+        "module": "distance",
+        "name": "affinity_matrix",
+        "prepare": f"files = sorted(Path({str(folder)!r}).glob('maps*.npy'))",
+    }
+    peak = operations_per_second()
+    warm_read, warm = seconds(lambda: read(files)), [child(**call, call="affinity_matrix(files)") for _ in range(3)]
+    peak = max(peak, operations_per_second())
+    wall = min(w for w, _ in warm)
+    print(f"Gram matrix, {len(files)} x {IMAGES} x {PIXELS}, {size / 1e9:.2f} GB of float16")
+    print(f"  machine: product {peak / 1e9:.0f} GFLOP/s = {work / peak:.2f} s; read {size / warm_read / 1e9:.2f} GB/s warm")
+    print(f"  warm {wall:.2f} s: {max(work / peak, warm_read) / wall:.0%} of the bound (bar 70 %)")
+    drop(files)
+    cold_read = seconds(lambda: read(files), 1)
+    drop(files)
+    cold, _ = child(**call, call="affinity_matrix(files)")
+    print(
+        f"  cold {cold:.2f} s, reading alone {cold_read:.2f} s: {max(work / peak, cold_read) / cold:.0%} of the bound (bar 70 %)"
+    )
+    print(f"  double loop of scipy cosine {double_loop(files) / wall:.0f} times as long (bar 20)")
+    for budget in (2**30, 2**26):
+        used = max(m for _, m in warm) if budget == 2**30 else child(**call, call=f"affinity_matrix(files, {budget})")[1]
+        print(f"  peak memory {used:.0f} MiB of a budget of {budget / 2**20:.0f} MiB: {used * 2**20 / budget:.0%} (bar 110 %)")
+    new, _ = child(**call | {"name": "affinity_rows"}, call="affinity_rows(files[:1], files[1:])")
+    print(f"  one new row {new:.2f} s, {new / wall:.0%} of the matrix")
+
+
+def made_maps(folder: Path, models: int) -> list[Path]:
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal((IMAGES, PIXELS), dtype=np.float32)
+    files = [folder / f"maps{model:03}.npy" for model in range(models)]
+    for model, path in enumerate(files):
+        if not path.exists():
+            maps = base * (model % 7 / 3) + rng.standard_normal((IMAGES, PIXELS), dtype=np.float32)
+            np.save(path, (maps / np.linalg.norm(maps, axis=1, keepdims=True)).astype(np.float16))
+    return files
+
+
+def double_loop(files: list[Path]) -> float:
+    """Seconds for all pairs and images, from 3 pairs and 100 images in float32, read beforehand."""
+    from scipy.spatial.distance import cosine
+
+    maps = [np.load(path)[:100].astype(np.float32) for path in files[:3]]
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    slice_ = seconds(lambda: [cosine(maps[i][n], maps[j][n]) for i, j in pairs for n in range(100)])
+    return slice_ / 300 * len(files) * (len(files) - 1) / 2 * IMAGES
+
+
+def adding(folder: Path, scale: float, _images: int) -> None:
+    path, models = folder / "prints.npy", round(10_000 * scale)
+    prints = np.random.default_rng(0).standard_normal((models, 64, 64)).astype(np.float16)
+    np.save(path, prints)
+    prepare = f"many = np.load({str(path)!r}, mmap_mode='r')\none = many[5:6].copy()\naffinities(one, many[:50])"
+    rounds = [child(module="countsketch", name="affinities", prepare=prepare, call="affinities(one, many)") for _ in range(5)]
+    wall, peak = (sorted(column)[2] for column in zip(*rounds, strict=True))
+    print(f"One fingerprint against {models:,} of 64 x 64: {1e3 * wall:.0f} ms (bar 100), {peak:.0f} MiB (bar 200)")
+
+
+def made_rows(path: Path, models: int) -> NDArray[np.float16]:
+    """Unit rows in clusters of 100, whose members have affinities from .4 to .98 with their centre's direction."""
+    rng = np.random.default_rng(0)
+    if not path.exists():
+        rows = np.lib.format.open_memmap(path, "w+", np.float16, (models, SIZE))
+        for first in range(0, models, 50 * CLUSTER):
+            count = min(50, (models - first) // CLUSTER)
+            near = rng.uniform(0.4, 0.98, (count, CLUSTER, 1)).astype(np.float32)
+            centre = rng.standard_normal((count, 1, SIZE), dtype=np.float32)
+            block = np.sqrt(near) * centre + np.sqrt(1 - near) * rng.standard_normal((count, CLUSTER, SIZE), dtype=np.float32)
+            block /= np.linalg.norm(block, axis=2, keepdims=True)
+            rows[first : first + count * CLUSTER] = block.reshape(-1, SIZE)
+        rows.flush()
+        del rows
+    found: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return found
+
+
+def search(folder: Path, scale: float, _images: int) -> None:
+    from onnxspace.index import Index
+    from onnxspace.search import nearest
+
+    models = round(10**6 * scale) // CLUSTER * CLUSTER
+    path, place = folder / f"rows{models}.npy", folder / "rows.index"
+    rows = made_rows(path, models)
+    start = time.perf_counter()
+    Index.build(place, rows)
+    build = time.perf_counter() - start
+    start = time.perf_counter()
+    index, rng = Index.open(place, rows), np.random.default_rng(1)
+    opening = time.perf_counter() - start
+    quick, exact, hits = [], [], []
+    for row in rng.integers(0, models, 200):
+        query = rows[row] + 0.3 / np.sqrt(SIZE) * rng.standard_normal(SIZE)
+        query /= np.linalg.norm(query)
+        start = time.perf_counter()
+        found = index.nearest(query, 10)[0]
+        quick.append(time.perf_counter() - start)
+        if len(exact) < 20:
+            start = time.perf_counter()
+            truth = nearest(query, rows, 10)[0]
+            exact.append(time.perf_counter() - start)
+            hits.append(len(set(found.tolist()) & set(truth.tolist())) / 10)
+    reading = seconds(lambda: read([path]))
+    print(f"Search in {models:,} rows of {SIZE} numbers ({rows.nbytes / 1e9:.2f} GB)")
+    print(f"  index: built in {build:.0f} s, {place.stat().st_size / 1e6:.0f} MB, opened in {opening:.2f} s")
+    print(f"  approximate: p50 {1e3 * np.median(quick):.1f} ms, p95 {1e3 * np.quantile(quick, 0.95):.1f} ms (bar 50)", end="")
+    print(f", recall@10 {np.mean(hits):.3f} (bar .95)")
+    print(f"  exact, warm: {np.median(exact):.2f} s, {np.median(exact) / reading:.1f} times reading alone (bar 2)")
+    del index, rows  # what is mapped stays in memory
+    drop([path])
+    cold_read = seconds(lambda: read([path]), 1)
+    drop([path])
+    prepare = f"rows = np.load({str(path)!r}, mmap_mode='r')\nquery = np.full({SIZE}, {SIZE**-0.5})"
+    cold, _ = child(module="search", name="nearest", prepare=prepare, call="nearest(query, rows, 10)")
+    print(f"  exact, cold: {cold:.2f} s, {cold / cold_read:.1f} times reading alone (bar 2)")
+
+
+def prints(_folder: Path, scale: float, images: int) -> None:
+    """Errors of affinities from prints of real maps, for several draws of the sketch."""
+    import onnxspace as ox
+    from onnxspace.countsketch import affinities, project
+    from onnxspace.store import unit
+
+    paths = sorted((Path(__file__).parent.parent / "models").glob("*-torch.onnx"))
+    probes = ox.Probes.generate(images)
+    maps = [unit(ox.attribute(path, probes))[0] for path in paths]
+    pixels = min(one.shape[1] for one in maps)
+    maps = [one for one in maps if one.shape[1] == pixels]
+    rows = [one.astype(np.float32) for one in maps]
+    truth = np.array([[np.einsum("np,np->n", a, b).mean() for b in rows] for a in rows])
+    draws = max(2, round(8 * scale))
+    start = time.perf_counter()
+    printed = [np.stack([project(one, seed=seed) for one in maps]).astype(np.float16) for seed in range(draws)]
+    each = (time.perf_counter() - start) / draws / len(maps) / images
+    upper = np.triu_indices(len(maps), 1)
+    found = [affinities(p, p) for p in printed]
+    off = np.array([a[upper] - truth[upper] for a, _ in found])
+    sigmas = np.abs(off) / np.array([e[upper] for _, e in found])
+    plain = np.array([(np.einsum("ink,jnk->ij", p, p, dtype=np.float32) / images)[upper] - truth[upper] for p in printed])
+    kept = [order_kept(a, truth, e) for a, e in found]
+    print(f"Fingerprints of {len(maps)} models, {images} images of {pixels} pixels, 64 numbers, {draws} draws")
+    print(f"  affinities from {truth[upper].min():.2f} to {truth[upper].max():.2f}; {1e3 * each:.2f} s per 1,000 images")
+    to_1000 = np.sqrt(images / 1000)
+    print(f"  error (one standard deviation) {off.std():.5f}; at 1,000 images {off.std() * to_1000:.5f} (bar .005)")
+    print(f"  of the plain mean of products {plain.std() * to_1000:.5f}; largest error {sigmas.max():.1f} standard errors of")
+    print(f"  the stated ones, {np.mean(sigmas <= 3):.1%} within three")
+    clear, all_pairs = np.mean([k[0] for k in kept]), np.mean([k[1] for k in kept])
+    print(f"  order of two sources kept: {clear:.2%} of pairs more than 3 standard errors apart, {all_pairs:.1%} of all")
+
+
+def order_kept(found: NDArray[np.float64], truth: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
+    """The share of (target, source, source) that prints order as maps do: among well separated sources, and among all."""
+    models = len(truth)
+    same, clear = [], []
+    for target in range(models):
+        for a in range(models):
+            for b in range(a):
+                if target not in (a, b):
+                    gap = truth[target, a] - truth[target, b]
+                    same.append((found[target, a] - found[target, b]) * gap > 0)
+                    clear.append(abs(gap) > 3 * np.hypot(errors[target, a], errors[target, b]))
+    right = np.array(same)
+    return float(right[np.array(clear)].mean()), float(right.mean())
+
+
+def main() -> None:
+    parts = {"gram": gram, "adding": adding, "search": search, "prints": prints}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--images", type=int, default=1000)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+        for name in chosen.parts or parts:
+            parts[name](Path(folder), chosen.scale, chosen.images)
+    print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

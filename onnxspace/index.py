@@ -1,0 +1,172 @@
+"""An approximate index of fingerprints: a graph of small vectors (HNSW, Malkov and Yashunin 2018, by usearch) in one file.
+
+Each row of the matrix is sketched once more to some 128 numbers of one byte; the graph proposes rows, and their full rows decide.
+A file is, in this order: 8 bytes that name the format, version and header length (little-endian, 4 bytes each), the header (JSON),
+and the graph as usearch writes it. It is checked against the sums in its header and against the matrix, and made anew from
+the matrix at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.countsketch import signs
+from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.halves import widen
+from onnxspace.search import Found, check_shapes, rerank
+
+FORMAT = 1
+NUMBERS = 128
+_MAGIC = b"\x89oxidx\r\n"
+_FIXED = struct.Struct("<8sII")
+_MOST_HEADER, _BLOCK, _SAMPLED = 2**12, 2**22, 1000
+#: Neighbours of a point of the graph, and points looked at for an addition and for a search.
+_DEGREE, _EFFORT_ADD, _EFFORT = 16, 128, 256
+
+
+class Index:
+    """The index at `path` of the rows of `matrix`, float16 [models, D]; made by `build` or `open`."""
+
+    def __init__(self, path: Path, matrix: NDArray[np.float16], graph: Any, seed: int, kept: Any = None) -> None:
+        self.path, self.matrix = path, matrix
+        self._graph, self._kept = graph, kept
+        self._signs = signs(matrix.shape[1], graph.ndim, seed)
+
+    @classmethod
+    def build(
+        cls,
+        path: Path,
+        matrix: NDArray[np.float16],
+        numbers: int = NUMBERS,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Index:
+        """Index all rows and write the file, complete or not at all. Raises ConfigError without usearch, OutputError."""
+        index = cls(path, matrix, _graph(numbers), seed)
+        step = max(1, _BLOCK // matrix.shape[1])
+        for first in range(0, len(matrix), step):
+            small = index._small(matrix[first : first + step])
+            index._graph.add(np.arange(first, first + len(small), dtype=np.uint64), small)
+            if progress is not None:
+                progress(min(1.0, (first + step) / len(matrix)))
+        facts = {"models": len(matrix), "size": matrix.shape[1], "numbers": numbers, "seed": seed, "rows": _sum_of(matrix)}
+        _write(path, facts, index._graph)
+        return index
+
+    @classmethod
+    def open(cls, path: Path, matrix: NDArray[np.float16]) -> Index:
+        """Open the index of just this matrix; the graph is mapped, not read.
+
+        Raises SpaceError for a file that is missing, damaged, of a newer version, or of other rows; ConfigError without usearch.
+        """
+        try:
+            with path.open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise SpaceError(f"The index {path} can't be read ({error}); build it again.") from error
+        facts, start = _checked(path, content)
+        if (facts["models"], facts["size"], facts["rows"]) != (len(matrix), matrix.shape[1], _sum_of(matrix)):
+            raise SpaceError(f"The index {path} was made of other fingerprints; build it again.")
+        graph = _graph(facts["numbers"])
+        view = memoryview(content)[start:]
+        try:
+            graph.view(view)
+        except (RuntimeError, ValueError) as error:
+            raise _damaged(path) from error
+        if len(graph) != len(matrix) or graph.ndim != facts["numbers"]:
+            raise _damaged(path)
+        return cls(path, matrix, graph, facts["seed"], view)
+
+    def nearest(self, query: NDArray[np.floating], n: int = 10, candidates: int = _EFFORT) -> Found:
+        """As `search.nearest`, but only among the `candidates` rows (at least n) that the graph proposes."""
+        check_shapes(query, self.matrix)
+        proposed = self.propose(np.asarray(query)[None], max(n, candidates))[0]
+        return rerank(query, self.matrix, proposed, n)
+
+    def propose(self, rows: NDArray[np.floating], count: int = 32) -> NDArray[np.intp]:
+        """The rows of the matrix that the graph holds nearest to each of [m, D]: intp [m, count] or fewer."""
+        self._graph.expansion_search = max(_EFFORT, count)
+        found = self._graph.search(self._small(rows), min(count, len(self.matrix)))
+        return np.atleast_2d(found.keys).astype(np.intp)
+
+    def _small(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+        wide = np.empty(rows.shape, np.float32)
+        if rows.dtype == np.float16:
+            widen(np.ascontiguousarray(rows), wide)
+        else:
+            wide[:] = rows
+        small: NDArray[np.float32] = wide @ self._signs
+        return small
+
+
+def _graph(numbers: int) -> Any:
+    try:
+        from usearch.index import Index as Graph
+    except ImportError as error:
+        raise ConfigError("Approximate search needs usearch: pip install 'onnxspace[search]'; or search exactly.") from error
+    return Graph(
+        ndim=numbers, metric="cos", dtype="i8", connectivity=_DEGREE, expansion_add=_EFFORT_ADD, expansion_search=_EFFORT,
+        enable_key_lookups=False,
+    )  # fmt: skip
+
+
+def _sum_of(matrix: NDArray[np.float16]) -> str:
+    """SHA-256 of the shape and up to 1,000 rows spread over the matrix: another matrix is noticed, a changed row may not be."""
+    picked = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _SAMPLED)).astype(np.intp))
+    return hashlib.sha256(repr(matrix.shape).encode() + matrix[picked].astype("<f2").tobytes()).hexdigest()
+
+
+def _write(path: Path, facts: dict[str, Any], graph: Any) -> None:
+    content = graph.save()
+    header = json.dumps(facts | {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}, sort_keys=True).encode()
+    try:
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_FIXED.pack(_MAGIC, FORMAT, len(header)) + header)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(partial).chmod(0o644)
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(error.errno, f"{path} can't be written ({error.strerror}); free some space.") from error
+
+
+def _checked(path: Path, content: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """The header and where the graph begins, of a file whose sum is right."""
+    if len(content) < _FIXED.size or content[:8] != _MAGIC:
+        raise SpaceError(f"{path} is no index of fingerprints; build one.")
+    _, version, length = _FIXED.unpack_from(content)
+    if version != FORMAT:
+        raise SpaceError(
+            f"The index {path} has format {version}, this onnxspace reads {FORMAT}; update onnxspace or build it again."
+        )
+    start = _FIXED.size + length
+    try:
+        facts = json.loads(content[_FIXED.size : start] if length <= _MOST_HEADER else b"")
+        whole = all(type(facts[name]) is int for name in ("models", "size", "numbers", "seed", "bytes"))
+        if not whole or not 1 <= facts["numbers"] <= 4096 or len(content) - start != facts["bytes"]:
+            raise _damaged(path)
+        if not isinstance(facts["rows"], str) or hashlib.sha256(memoryview(content)[start:]).hexdigest() != facts["sha256"]:
+            raise _damaged(path)
+        return facts, start
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> SpaceError:
+    return SpaceError(f"The index {path} is damaged; build it again.")

@@ -1,0 +1,176 @@
+"""Which stored fingerprints are nearest: exact by one pass over all, approximate by an index and a second look.
+
+A matrix has a row per model, float16 [models, D] as `countsketch.flatten` gives, D = images · numbers, and may be mapped from
+a file. The inner product of two rows estimates an affinity a with standard error (1 − a²) / √D.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
+
+from onnxspace.errors import ConfigError
+from onnxspace.halves import CHUNK, widen
+from onnxspace.tiles import cores
+
+_BLOCK = 2**17  # numbers that are widened at once for a product of many rows with one
+_BLOCKS = 32  # of these for a thread at a time
+_LIFT, _KEPT = np.float32(2.0**112), np.int32(-0x70000001)
+_SIDE = 1024  # rows of a block of `duplicates`
+
+Found = tuple[NDArray[np.intp], NDArray[np.float64]]
+
+
+def nearest(query: NDArray[np.floating], matrix: NDArray[np.float16], n: int = 10) -> Found:
+    """The `n` rows of the matrix with the largest inner product with `query`, float [D]: intp [n] and float64 [n].
+
+    Exact: one pass over the matrix, in a few MiB per core. Best first, ties by position; fewer where the matrix has fewer.
+    Raises ConfigError where lengths differ.
+    """
+    check_shapes(query, matrix)
+    column = np.asarray(query, dtype=np.float32) * _LIFT
+    found = np.empty(len(matrix), np.float32)
+    step, own = max(1, _BLOCK // len(column)), threading.local()
+
+    def work(start: int) -> None:
+        if not hasattr(own, "wide"):
+            own.wide = np.empty((step, len(column)), np.float32)
+        for first in range(start, min(start + _BLOCKS * step, len(matrix)), step):
+            rows = matrix[first : first + step]
+            wide = own.wide[: len(rows)]
+            _spread(rows, wide)
+            np.matmul(wide, column, out=found[first : first + step])
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
+        deque(pool.map(work, range(0, len(matrix), _BLOCKS * step)), maxlen=0)
+    return best(np.arange(len(matrix)), found, n)
+
+
+def _spread(half: NDArray[np.float16], out: NDArray[np.float32]) -> None:
+    """float16 times 2⁻¹¹², exactly: sign, exponent and mantissa put where float32 has them, in three quick passes.
+
+    Subnormal numbers stay subnormal, which makes products slow: maps are full of them, rows of sketches are not.
+    """
+    bits = out.view(np.int32)
+    np.copyto(bits, half.view(np.int16))
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, _KEPT, out=bits)  # the sign was spread over the bits above the exponent
+
+
+def rerank(query: NDArray[np.floating], matrix: NDArray[np.float16], candidates: NDArray[np.intp], n: int) -> Found:
+    """The best `n` of some rows, as `nearest` finds them among all."""
+    rows = np.sort(candidates)
+    wide = np.empty((len(rows), matrix.shape[1]), np.float32)
+    widen(np.ascontiguousarray(matrix[rows]), wide)
+    return best(rows, wide @ np.asarray(query, dtype=np.float32), n)
+
+
+def best(rows: NDArray[np.intp], affinities: NDArray[np.float32], n: int) -> Found:
+    """The `n` largest, best first, ties by position, within [−1, 1]."""
+    count = max(0, min(n, len(rows)))
+    if 0 < count < len(rows):
+        least = np.partition(affinities, len(rows) - count)[len(rows) - count]
+        kept = np.flatnonzero(affinities >= least)
+    else:
+        kept = np.arange(len(rows))
+    order = kept[np.argsort(-affinities[kept], kind="stable")][:count]
+    return rows[order], np.clip(affinities[order].astype(np.float64), -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows, `first` < `second`, with their affinity and its standard error."""
+
+    first: int
+    second: int
+    affinity: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that are tied together by pairs of affinity at or above the threshold; rows ascend, the best pair comes first."""
+
+    members: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def weakest(self) -> Pair:
+        return self.pairs[-1]
+
+
+def duplicates(
+    matrix: NDArray[np.float16],
+    threshold: float,
+    propose: Callable[[NDArray[np.float16]], NDArray[np.intp]] | None = None,
+) -> list[Group]:
+    """Groups of rows, each tied to another of its group by an affinity ≥ `threshold`; the largest group first.
+
+    Compares all pairs, models² · D multiplications; where `propose` is given (such as `Index.propose`), only each row with the
+    rows it proposes, so that a pair may be missed. Raises ConfigError for a threshold outside (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise ConfigError(f"A threshold for duplicates lies above 0 and is at most 1, not {threshold}.")
+    least = threshold - 2e-3 / np.sqrt(matrix.shape[1])  # rounding to float16 leaves equal rows so much below 1
+    pairs = [pair for found in (_proposed(matrix, least, propose) if propose else _pairs(matrix, least)) for pair in found]
+    ends = np.array([(p.first, p.second) for p in pairs], np.intp).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(matrix), len(matrix)))
+    label = connected_components(graph, directed=False)[1]
+    groups: dict[int, list[Pair]] = {}
+    for pair in sorted(pairs, key=lambda p: (-p.affinity, p.first, p.second)):
+        groups.setdefault(int(label[pair.first]), []).append(pair)
+    found_groups = [
+        Group(tuple(sorted({i for p in some for i in (p.first, p.second)})), tuple(some)) for some in groups.values()
+    ]
+    return sorted(found_groups, key=lambda group: (-len(group.members), group.members))
+
+
+def check_shapes(query: NDArray[np.floating], matrix: NDArray[np.float16]) -> None:
+    if query.ndim != 1 or matrix.ndim != 2 or query.shape[0] != matrix.shape[1]:
+        raise ConfigError(
+            f"A fingerprint of shape {list(query.shape)} can't be sought among rows of shape {list(matrix.shape)}."
+        )
+
+
+def _pairs(matrix: NDArray[np.float16], least: float) -> Iterator[list[Pair]]:
+    """Pairs of all rows, block by block on and above the diagonal."""
+    for top in range(0, len(matrix), _SIDE):
+        rows = _wide(matrix[top : top + _SIDE])
+        for left in range(top, len(matrix), _SIDE):
+            product = rows @ (rows if left == top else _wide(matrix[left : left + _SIDE])).T
+            i, j = np.nonzero(product >= least)
+            yield _made(i + top, j + left, product[i, j], matrix.shape[1])
+
+
+def _proposed(
+    matrix: NDArray[np.float16], least: float, propose: Callable[[NDArray[np.float16]], NDArray[np.intp]]
+) -> Iterator[list[Pair]]:
+    for top in range(0, len(matrix), _SIDE):
+        part = matrix[top : top + _SIDE]
+        for row, (wide, others) in enumerate(zip(_wide(part), propose(part), strict=True), top):
+            later = others[others > row]
+            products = _wide(matrix[later]) @ wide
+            kept = products >= least
+            yield _made(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])
+
+
+def _made(first: NDArray[np.intp], second: NDArray[np.intp], products: NDArray[np.float32], size: int) -> list[Pair]:
+    affinity = np.clip(products.astype(np.float64), -1.0, 1.0)
+    errors = (1 - affinity**2) / np.sqrt(size)
+    found = zip(first.tolist(), second.tolist(), affinity.tolist(), errors.tolist(), strict=True)
+    return [Pair(i, j, a, e) for i, j, a, e in found if i < j]
+
+
+def _wide(rows: NDArray[np.float16]) -> NDArray[np.float32]:
+    wide = np.empty(rows.shape, np.float32)
+    widen(np.ascontiguousarray(rows), wide, np.empty(CHUNK, np.intp))
+    return wide
