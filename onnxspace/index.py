@@ -52,7 +52,10 @@ class Index:
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Index:
-        """Index all rows and write the file, complete or not at all. Raises ConfigError without usearch, OutputError."""
+        """Index all rows and write the file, complete or not at all. Raises ConfigError without usearch, OutputError.
+
+        Threads add rows in an order that differs from run to run, and so may the few neighbours that the graph misses.
+        """
         index = cls(path, matrix, _graph(numbers), seed)
         step = max(1, _BLOCK // matrix.shape[1])
         for first in range(0, len(matrix), step):
@@ -95,10 +98,16 @@ class Index:
         return rerank(query, self.matrix, proposed, n)
 
     def propose(self, rows: NDArray[np.floating], count: int = 32) -> NDArray[np.intp]:
-        """The rows of the matrix that the graph holds nearest to each of [m, D]: intp [m, count] or fewer."""
+        """The rows of the matrix that the graph holds nearest to each of [m, D]: intp [m, count] or fewer.
+
+        Where it reaches fewer from one of them, the first is repeated.
+        """
         self._graph.expansion_search = max(_EFFORT, count)
         found = self._graph.search(self._small(rows), min(count, len(self.matrix)))
-        return np.atleast_2d(found.keys).astype(np.intp)
+        keys = np.atleast_2d(found.keys)
+        counts: Any = getattr(found, "counts", keys.shape[1])  # of many rows; keys beyond them mean nothing
+        short = np.arange(keys.shape[1]) >= np.reshape(counts, (-1, 1))
+        return np.where(short, keys[:, :1], keys).astype(np.intp)
 
     def _small(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
         wide = np.empty(rows.shape, np.float32)

