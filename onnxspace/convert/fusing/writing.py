@@ -28,7 +28,7 @@ from onnxspace.convert.operators.attention import (
     MultiHeadAttention,
     PackedAttention,
 )
-from onnxspace.convert.operators.losses import Conv, Fused
+from onnxspace.convert.operators.fused import Conv, Fused
 from onnxspace.convert.operators.normalisation import LayerNorm, RMSNorm, SkipNorm
 
 _Outputs = dict[int, Node]

@@ -378,11 +378,20 @@ def packed_attention(node: Node) -> Made:
     return PackedAttention(node)
 
 
+def unpacked(q: Tensor, k: Tensor | None, v: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values that may be packed: all in (batch, length, heads, 3, size), or the last two in (…, 2, size)."""
+    if k is None:
+        q, k, v = q.movedim(2, 1).unbind(3)
+    elif v is None:
+        k, v = k.movedim(2, 1).unbind(3)
+    return q, k, v
+
+
 class MultiHeadAttention(FusedAttention):
     """Attention over projected queries, keys and values, before their biases."""
 
     def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None,
+        self, q: Tensor, k: Tensor | None = None, v: Tensor | None = None, bias: Tensor | None = None,
         mask: Tensor | None = None, added: Tensor | None = None,
         past_key: Tensor | None = None, past_value: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, ...]:  # fmt: skip
@@ -391,11 +400,12 @@ class MultiHeadAttention(FusedAttention):
         return y if self.outputs == 1 else (y, made.keys.mT, made.values, scores)
 
     def pieces(
-        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None,
+        self, q: Tensor, k: Tensor | None = None, v: Tensor | None = None, bias: Tensor | None = None,
         mask: Tensor | None = None, added: Tensor | None = None,
         past_key: Tensor | None = None, past_value: Tensor | None = None,
     ) -> Pieces:  # fmt: skip
         """The factors with their biases, behind those of earlier calls."""
+        q, k, v = unpacked(q, k, v)
         if bias is not None:
             sizes = [q.shape[-1], q.shape[-1], bias.shape[0] - 2 * q.shape[-1]]
             first, second, third = torch.split(bias, sizes)
@@ -409,8 +419,8 @@ class MultiHeadAttention(FusedAttention):
 @converter("MultiHeadAttention", *_RUNTIME, domain=_MICROSOFT)
 def multi_head_attention(node: Node) -> Made:
     """MultiHeadAttention of ONNX Runtime, without shared buffers and beams."""
-    if not (node.has(1) and node.has(2)):  # ONNX Runtime has them on a GPU alone
-        raise NotImplementedError("queries, keys and values packed in one tensor")
+    if node.has(3) and not node.has(2):
+        raise NotImplementedError("a bias of packed keys and values")
     if any(node.has(index) for index in (8, 9)) or any(node.proto.output[3:]):
         raise NotImplementedError("shared buffers, beams or scores of MultiHeadAttention")
     return MultiHeadAttention(node)

@@ -16,6 +16,7 @@ from onnxspace.convert.node import Apply, Made, Node, converter
 from onnxspace.convert.operators.quantised import along, quantised, straight
 
 _MICROSOFT = "com.microsoft"
+_RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
 
 
 def _real(x: Tensor, zero: Tensor | None, axis: int = 1) -> Tensor:
@@ -80,14 +81,18 @@ def conv_integer(node: Node) -> Made:
 
 
 @converter("QLinearConv", 10)
+@converter("QLinearConv", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_conv(node: Node) -> Made:
-    """QLinearConv; its bias is in units of both input scales."""
+    """QLinearConv; its bias is in units of both input scales. ONNX Runtime's own may have channels last."""
 
     def convolve(
         x: Tensor, xs: Tensor, xz: Tensor, w: Tensor, ws: Tensor, wz: Tensor, ys: Tensor, yz: Tensor, bias: Tensor | None = None
     ) -> Tensor:
-        total = _convolve(node, _real(x, xz), _real(w, wz, 0), None if bias is None else bias.float())
-        return _stored(total * along(1, ws * xs, total), ys, yz)
+        def plain(x: Tensor) -> Tensor:
+            total = _convolve(node, _real(x, xz), _real(w, wz, 0), None if bias is None else bias.float())
+            return _stored(total * along(1, ws * xs, total), ys, yz)
+
+        return _channels(node, plain)(x)
 
     return Apply(convolve)
 
@@ -158,8 +163,8 @@ def dynamic_quantize(node: Node) -> Made:
 _PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"QLinearAdd": torch.add, "QLinearMul": torch.mul}
 
 
-@converter("QLinearAdd", 1, domain=_MICROSOFT)
-@converter("QLinearMul", 1, domain=_MICROSOFT)
+@converter("QLinearAdd", *_RUNTIME, domain=_MICROSOFT)
+@converter("QLinearMul", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_pair(node: Node) -> Made:
     """QLinearAdd and QLinearMul."""
     function = _PAIRS[node.operator]
@@ -188,13 +193,13 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Made:
     return Apply(compute)
 
 
-@converter("QLinearSigmoid", 1, domain=_MICROSOFT)
+@converter("QLinearSigmoid", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_sigmoid(_node: Node) -> Made:
     """QLinearSigmoid."""
     return _unary(torch.sigmoid)
 
 
-@converter("QLinearLeakyRelu", 1, domain=_MICROSOFT)
+@converter("QLinearLeakyRelu", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_leaky_relu(node: Node) -> Made:
     """QLinearLeakyRelu."""
     slope = node.get("alpha", 0.01)
@@ -208,7 +213,7 @@ def _channels(node: Node, function: Callable[[Tensor], Tensor]) -> Callable[[Ten
     return lambda x: function(x.movedim(-1, 1)).movedim(1, -1)
 
 
-@converter("QLinearGlobalAveragePool", 1, domain=_MICROSOFT)
+@converter("QLinearGlobalAveragePool", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_global_average_pool(node: Node) -> Made:
     """QLinearGlobalAveragePool."""
     return _unary(_channels(node, lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True)))
@@ -217,7 +222,7 @@ def qlinear_global_average_pool(node: Node) -> Made:
 _POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
 
-@converter("QLinearAveragePool", 1, domain=_MICROSOFT)
+@converter("QLinearAveragePool", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_average_pool(node: Node) -> Made:
     """QLinearAveragePool; padding counts or not."""
     kernel = [int(n) for n in node.get("kernel_shape")]
@@ -236,7 +241,7 @@ def qlinear_average_pool(node: Node) -> Made:
     return _unary(_channels(node, pool))
 
 
-@converter("QLinearConcat", 1, domain=_MICROSOFT)
+@converter("QLinearConcat", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_concat(node: Node) -> Made:
     """QLinearConcat: values, scales and zero points in turn, after those of the output."""
     axis = node.get("axis")
@@ -248,7 +253,7 @@ def qlinear_concat(node: Node) -> Made:
     return Apply(join)
 
 
-@converter("QGemm", 1, domain=_MICROSOFT)
+@converter("QGemm", *_RUNTIME, domain=_MICROSOFT)
 def qgemm(node: Node) -> Made:
     """QGemm; without an output scale its result is floating point."""
     first, second, alpha = bool(node.get("transA", 0)), bool(node.get("transB", 0)), node.get("alpha", 1.0)

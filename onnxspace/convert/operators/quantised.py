@@ -109,7 +109,7 @@ _VERSIONS = (10, 13, 19, 21, 23, 24, 25, 28)
 
 
 @converter("QuantizeLinear", *_VERSIONS)
-@converter("QuantizeLinear", 1, domain="com.microsoft")
+@converter("QuantizeLinear", 0, 1, domain="com.microsoft")
 def quantize(node: Node) -> Made:
     """QuantizeLinear, per tensor, per axis or in blocks, to integers and to narrow floats."""
     axis, block = node.get("axis", 1), node.get("block_size", 0)
@@ -127,7 +127,7 @@ def quantize(node: Node) -> Made:
 
 
 @converter("DequantizeLinear", *_VERSIONS)
-@converter("DequantizeLinear", 1, domain="com.microsoft")
+@converter("DequantizeLinear", 0, 1, domain="com.microsoft")
 def dequantize(node: Node) -> Made:
     """DequantizeLinear, per tensor, per axis or in blocks."""
     made = Dequantize(node.get("axis", 1), node.get("block_size", 0))
