@@ -2,7 +2,7 @@
 
 `python benchmarks/conversion.py` prints seconds, and the peak of resident memory as a multiple of the weights. The
 architecture is the one that the `onnx` package ships for its own tests; weights are random. Each measurement has a
-process of its own.
+process of its own. Needs `pip install psutil`.
 """
 
 from __future__ import annotations
