@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 import struct
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from onnxspace.countsketch import signs
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.halves import widen
 from onnxspace.search import Found, check_shapes, rerank
+from onnxspace.sketch import place
 
 FORMAT = 1
 NUMBERS = 128
@@ -140,17 +139,7 @@ def _write(path: Path, facts: dict[str, Any], graph: Any) -> None:
     content = graph.save()
     header = json.dumps(facts | {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}, sort_keys=True).encode()
     try:
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_FIXED.pack(_MAGIC, FORMAT, len(header)) + header)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(partial).chmod(0o644)
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        place(path, _FIXED.pack(_MAGIC, FORMAT, len(header)) + header, content)
     except OSError as error:
         raise OutputError(error.errno, f"{path} can't be written ({error.strerror}); free some space.") from error
 

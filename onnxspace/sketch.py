@@ -104,7 +104,7 @@ def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
     content = _FIXED.pack(_MAGIC, FORMAT, len(header)) + header + prints
     _check(path, facts, prints)
     try:
-        _place(path, content + hashlib.sha256(content).digest())
+        place(path, content + hashlib.sha256(content).digest())
     except OSError as error:
         raise OutputError(
             error.errno, f"{path} can't be written ({error.strerror}); free some space or name another."
@@ -184,12 +184,12 @@ def _damaged(path: Path, why: str) -> ModelError:
     return ModelError(f"{path} is a damaged fingerprint: {why}; make or fetch it again.")
 
 
-def _place(path: Path, content: bytes) -> None:
+def place(path: Path, *contents: bytes) -> None:
     """Written beside its place, flushed to disk, renamed."""
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(contents)
             file.flush()
             os.fsync(file.fileno())
         Path(partial).chmod(0o644)

@@ -6,7 +6,9 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import click
 
 from onnxspace.cli.text import one_line
 
@@ -37,3 +39,22 @@ def silence_libraries() -> Iterator[None]:
             yield
         finally:
             logging.disable(before)
+
+
+@contextmanager
+def say_what_is_kept() -> Iterator[None]:
+    """Print the note that a stopped run carries on its exception; without one, nothing was kept."""
+    try:
+        yield
+    except BaseException as error:
+        from onnxspace.errors import OutputError
+
+        for note in getattr(error, "__notes__", ()):
+            if isinstance(error, OutputError):
+                raise OutputError(error.errno, f"{error.args[-1]} {note}") from error
+            stopped = isinstance(error, KeyboardInterrupt)
+            with suppress(OSError):
+                click.echo(("\nonnxspace: interrupted; " if stopped else "onnxspace: ") + one_line(note), err=True)
+            if stopped:
+                sys.exit(130)
+        raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import computing, numbers, opening, taken
+from onnxspace.cli.options import computing, numbers, opening, probes_from, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
 
 
@@ -42,16 +42,15 @@ def fingerprint(
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.cli.score import _probes
         from onnxspace.space import Space, fingerprint_file
 
         if place is not None:
             given = Space.open(place)
-            probes = None if probe is None else _probes(probe, given.made.images, seed)
+            probes = None if probe is None else probes_from(probe, given.made.images, seed)
             found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
         else:
             found = fingerprint_file(
-                model, output, _probes(probe, images, seed), method or DEFAULT_METHOD, options=told, device=compute, progress=bar,
+                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=told, device=compute, progress=bar,
                 **options,
             )  # fmt: skip
     if not quiet:

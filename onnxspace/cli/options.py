@@ -63,3 +63,12 @@ def numbers(function: _Function) -> _Function:
 def opening(function: _Function) -> _Function:
     """How models are opened, and where maps are computed."""
     return _with(_SHARED[len(NUMBERS) :], function)
+
+
+def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
+    """The images to explain models on: a folder's, or generated ones."""
+    from onnxspace.probes import DEFAULT_IMAGES, Probes
+
+    if folder is not None:
+        return Probes.from_folder(folder, images, seed=seed)
+    return Probes.generate(images or DEFAULT_IMAGES, seed=seed)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from onnxspace.cli.options import computing, shared, taken
+from onnxspace.cli.options import computing, probes_from, shared, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
 
 
@@ -43,35 +40,15 @@ def score(
     settle([options["method"]], told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar, say_what_is_kept, silence_libraries
 
-    with _say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
+    with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.pipeline import score as run
 
-        result = run(models, _probes(probe, images, seed), options=told, device=compute, progress=bar, **options)
+        result = run(models, probes_from(probe, images, seed), options=told, device=compute, progress=bar, **options)
     _report(result, target, as_json=as_json, quiet=quiet)
     return 2 if result.failed else 0
-
-
-@contextmanager
-def _say_what_is_kept() -> Iterator[None]:
-    """Print the note that a stopped run carries on its exception; without one, nothing was kept."""
-    try:
-        yield
-    except BaseException as error:
-        from onnxspace.cli.text import one_line
-        from onnxspace.errors import OutputError
-
-        for note in getattr(error, "__notes__", ()):
-            if isinstance(error, OutputError):
-                raise OutputError(error.errno, f"{error.args[-1]} {note}") from error
-            stopped = isinstance(error, KeyboardInterrupt)
-            with suppress(OSError):
-                click.echo(("\nonnxspace: interrupted; " if stopped else "onnxspace: ") + one_line(note), err=True)
-            if stopped:
-                sys.exit(130)
-        raise
 
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
@@ -89,14 +66,6 @@ def _check_output(output: str | None) -> None:
         from onnxspace.report.folder import refuse_strangers
 
         refuse_strangers(Path(output))
-
-
-def _probes(folder: str | None, images: int | None, seed: int) -> Any:
-    from onnxspace.probes import DEFAULT_IMAGES, Probes
-
-    if folder is not None:
-        return Probes.from_folder(folder, images, seed=seed)
-    return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
 
 
 def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.options import computing, numbers, opening, taken
+from onnxspace.cli.options import computing, numbers, opening, probes_from, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     Images, method and its numbers hold for every model that is added later.
     """
-    from onnxspace.cli.score import _probes
     from onnxspace.methods import settle
 
     told = taken(options)
@@ -67,7 +66,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
     from onnxspace.spaces.create import refuse_taken
 
     refuse_taken(Path(place))
-    Space.create(place, _probes(probe, images, seed), options=told, **options)
+    Space.create(place, probes_from(probe, images, seed), options=told, **options)
 
 
 @space.command()
@@ -87,10 +86,9 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
     """
     compute = computing(options)
     opened = _opened(place)
-    from onnxspace.cli.console import progress_bar, silence_libraries
-    from onnxspace.cli.score import _say_what_is_kept
+    from onnxspace.cli.console import progress_bar, say_what_is_kept, silence_libraries
 
-    with _say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
+    with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         found = opened.add(list(models), device=compute, probes=_same_probes(opened, probe, seed), progress=bar, **options)
     _say(found, quiet=quiet)
