@@ -60,16 +60,18 @@ def map_batches(
     warn: Callable[[str], None] | None = None,
     first: int = 0,
     errors: list[float] | None = None,
+    known: dict[bytes, torch.Tensor] | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Maps batch by batch, float32 [some images, size, size]; `progress` gets the number of images of each.
 
     `warn` gets a sentence for what a reader of the maps should know: operators without a rule, the error of an estimate.
-    A batch that does not fit in memory is halved and tried again; several GPUs share the batches. `first` is the image to start at; `errors`, where the
-    method estimates, holds the standard errors of the images before it and is added to.
+    A batch that does not fit in memory is halved and tried again; several GPUs share the batches. `first` is the image to
+    start at; `errors`, where the method estimates, holds the standard errors of the images before it and is added to.
+    `known` is filled with gradients, which a call for another method of the same rules and the same model then uses.
     """
     compute = chosen(device)
     settings = settle([method], options)
-    engines = [explainer(model, converted, method, place, probes, settings, compute) for place in devices(compute)]
+    engines = [explainer(model, converted, method, place, probes, settings, compute, known) for place in devices(compute)]
     size = _batch_size(converted, batch_size, engines[0])
     errors = [] if errors is None else errors
     with arranged(compute), closing(in_order(engines, probes.images, size, first)) as batches:

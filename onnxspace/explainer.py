@@ -67,11 +67,11 @@ class Explainer:
         with halved(self.compute, self.device):
             return WAYS[METHODS[self.method].way](self.network, batch, self.settings)
 
-    def batch(self, images: NDArray[np.uint8]) -> Batch:
-        """Images as the network sees them, on its device."""
+    def batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
+        """Images as the network sees them, on its device; `room` is how many may pass at once."""
         baseline = None if self.baseline is None else self._seen(self.preprocess(self.baseline(images)))
         seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
-        return Batch(self._seen(self.preprocess(images)), baseline, seeds, partial(self._noise, seeds))
+        return Batch(self._seen(self.preprocess(images)), baseline, seeds, partial(self._noise, seeds), room)
 
     def _noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
         return self._seen(pixel_noise(self.preprocess, seeds, draw, share))
@@ -88,10 +88,12 @@ def explainer(
     probes: Probes,
     settings: Settings,
     compute: Compute | None = None,
+    known: dict[bytes, Tensor] | None = None,
 ) -> Explainer:
     """Prepare a verified graph: rules of the method, its baseline, and the way back to maps on the probe's pixels.
 
-    Raises ConfigError where the method's rules leave nothing that a baseline could be taken from.
+    `known` is filled with gradients that another method of the same rules can use. Raises ConfigError where the method's
+    rules leave nothing that a baseline could be taken from.
     """
     graph, relevance, fallback = converted.graph, False, {}
     if (rules := rules_for(method, settings)) is not None:
@@ -103,7 +105,7 @@ def explainer(
     ready = tuned(graph) if device.type == "cpu" else copy.deepcopy(tuned(graph)).to(device)
     compute = compute or Compute()
     forward = torch.compile(ready) if compute.compiled else ready
-    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance)
+    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, known)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
 

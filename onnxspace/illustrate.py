@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.compute import chosen
@@ -133,11 +135,12 @@ class _Run:
         taken = (f"encoder {encoder} ({encoder.why})",) if model.encoder == "auto" else ()
         if model.assumed or taken:
             self.assumed.append(f"{model.name}: {'; '.join((*model.assumed, *taken))}")
+        known: defaultdict[str | None, dict[bytes, Tensor]] = defaultdict(dict)
         for method in self.methods:
             batches = map_batches(
                 model, converted, self.probes, method, self.device,
                 progress=lambda images: self._advance(model.name, images),
-                options=self.options[method], warn=self.warnings.append,
+                options=self.options[method], warn=self.warnings.append, known=known[METHODS[method].rules],
             )  # fmt: skip
             maps = np.concatenate(list(batches))
             zero = int(np.count_nonzero(~maps.any(axis=(1, 2))))

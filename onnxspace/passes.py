@@ -6,8 +6,10 @@ every image by itself: a map does not depend on the batch it was computed in.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,16 @@ UNITS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Differentiable:
-    """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied."""
+    """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied.
+
+    `known` holds gradients by digests of where they were taken, for methods with the same rules (None: nothing is kept).
+    """
 
     path: str
     graph: Callable[[Tensor], Any]
     channel_axis: int
     relevance: bool = False
+    known: dict[bytes, Tensor] | None = None
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """The encoder's outputs, without a gradient."""
@@ -49,6 +55,15 @@ class Differentiable:
             raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
         return found
 
+    def shared(self, batch: Batch) -> Tensor:
+        """The gradient at the batch itself, computed once for all methods that share `known`."""
+        if self.known is None:
+            return self.gradient(batch.values)
+        key = hashlib.sha256(batch.values.cpu().numpy().tobytes()).digest()
+        if key not in self.known:
+            self.known[key] = self.gradient(batch.values)
+        return self.known[key].to(batch.values.device)
+
     def reduced(self, maps: Tensor) -> Tensor:
         """Mean over the input's channels: [images, height, width]."""
         return maps.mean(dim=self.channel_axis)
@@ -60,12 +75,14 @@ class Batch:
     the ways that draw something.
 
     `noise` gives the k-th draw of noise for every image, in units of the network's input, for a share of the pixel range.
+    `room` is how many images may pass at once: ways that need several gradients of an image take them together.
     """
 
     values: Tensor
     baseline: Tensor | None
     seeds: Sequence[int]
     noise: Callable[[int, float], Tensor]
+    room: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,12 +98,12 @@ class Passed:
 
 def product(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
     """`(x − b) · g`, or g itself where the rules give relevance."""
-    return Passed(network.reduced(_multiplied(network, batch, network.gradient(batch.values))))
+    return Passed(network.reduced(_multiplied(network, batch, network.shared(batch))))
 
 
 def absolute(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
     """`|dS/dx|`: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2014."""
-    return Passed(network.reduced(network.gradient(batch.values).abs()))
+    return Passed(network.reduced(network.shared(batch).abs()))
 
 
 def line(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
@@ -98,18 +115,26 @@ def line(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     nodes, weights = np.polynomial.legendre.leggauss(settings.steps)
     start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
     way = batch.values - start
-    mean = torch.zeros_like(way)
-    for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        mean += float(weight) * network.gradient(start + float(node) * way)
+    points = (start + float(node) * way for node in (nodes + 1) / 2)
+    mean = _weighted_sum(network, batch, points, (weights / 2).tolist())
     return Passed(network.reduced(_multiplied(network, batch, mean)))
 
 
 def noisy(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     """`|mean_k ∇S(x + n_k)|`: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017."""
+    points = (batch.values + batch.noise(k, settings.noise) for k in range(settings.samples))
+    mean = _weighted_sum(network, batch, points, [1 / settings.samples] * settings.samples)
+    return Passed(network.reduced(mean.abs()))
+
+
+def _weighted_sum(network: Differentiable, batch: Batch, points: Iterator[Tensor], weights: Sequence[float]) -> Tensor:
+    """Σ_k w_k ∇S(point k), as many points in one pass as there is room for."""
     total = torch.zeros_like(batch.values)
-    for k in range(settings.samples):
-        total += network.gradient(batch.values + batch.noise(k, settings.noise))
-    return Passed(network.reduced((total / settings.samples).abs()))
+    left = iter(weights)
+    while some := list(islice(points, max(1, batch.room // len(batch.values)))):
+        for gradient, weight in zip(network.gradient(torch.cat(some)).chunk(len(some)), left, strict=False):
+            total += weight * gradient
+    return total
 
 
 def by_unit(network: Differentiable, batch: Batch, settings: Settings) -> Passed:

@@ -31,10 +31,10 @@ class Crew:
         for pool in self._computing:
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
 
-    def start(self, turn: int, images: NDArray[np.uint8]) -> Job:
+    def start(self, turn: int, images: NDArray[np.uint8], room: int) -> Job:
         """Start on a batch; the job gives its maps. One processor alone computes when it is asked."""
         engine = self.engines[turn % len(self.engines)]
-        job = partial(_maps, engine, self._preparing.submit(engine.batch, images))
+        job = partial(_maps, engine, self._preparing.submit(engine.batch, images, room))
         return self._computing[turn % len(self.engines)].submit(job).result if self._computing else job
 
 
@@ -50,27 +50,27 @@ def in_order(
     A batch that does not fit in memory is halved, and all from there on is started again. Raises AttributionError where
     one image does not fit.
     """
-    waiting: deque[tuple[int, int, Job]] = deque()
+    waiting: deque[tuple[int, Job]] = deque()
     start = turn = first
     with ExitStack() as stack:
         crew = Crew(engines, stack)
         while start < len(images) or waiting:
             while start < len(images) and len(waiting) <= len(engines):  # one more than is computed: it is prepared
                 batch = images[start : start + size]
-                waiting.append((start, len(batch), crew.start(turn, batch)))
+                waiting.append((start, crew.start(turn, batch, size)))
                 start, turn = start + len(batch), turn + 1
-            begin, count, job = waiting.popleft()
+            begin, job = waiting.popleft()
             try:
                 found = job()
             except (RuntimeError, MemoryError) as error:
-                size = smaller(error, count, engines[0].network.path)
+                size = smaller(error, size, engines[0].network.path)
                 _abandon(waiting)
                 start = begin
                 continue
             yield begin, found
 
 
-def _abandon(waiting: deque[tuple[int, int, Job]]) -> None:
+def _abandon(waiting: deque[tuple[int, Job]]) -> None:
     """Forget what was started behind a batch that failed; what runs already ends by itself."""
     waiting.clear()
     if torch.cuda.is_available():

@@ -18,6 +18,7 @@ from onnxspace.cli import main
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import METHODS
+from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
 from onnxspace.report.labels import printable, shortened
 from tests.networks import Net, classifier, save
@@ -261,3 +262,14 @@ def test_names_are_shortened_in_the_middle() -> None:
     assert shortened("a" * 20 + "b" * 20, 11) == "aaaa…bbbbbb"
     assert len(shortened("x" * 100)) == 28
     assert printable("x\n\x1b[31m\u202ey") == "x ?[31m?y"
+
+
+def test_methods_of_the_same_rules_share_one_backward_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods, pictures = ("saliency", "elrp", "gradient-x-input"), ["cat.jpg", "dog.png"]
+    apart = [ox.explain(["a.onnx"], pictures, methods=[method]).columns[0].maps for method in methods]
+    passed, genuine = [], Differentiable.gradient
+    monkeypatch.setattr(Differentiable, "gradient", lambda self, values: passed.append(1) or genuine(self, values))
+    together = ox.explain(["a.onnx"], pictures, methods=methods)
+    assert len(passed) == 2
+    for column, maps in zip(together.columns, apart, strict=True):
+        np.testing.assert_array_equal(column.maps, maps)

@@ -145,6 +145,28 @@ def test_smoothgrad_equals_the_slow_twin(pair: tuple[Model, Any]) -> None:
     agrees(found, reduced(mean.abs()))  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("method", ["integrated-gradients", "smoothgrad"])
+def test_points_that_pass_together_give_the_map_of_points_one_by_one(
+    method: Method, pair: tuple[Model, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sizes, genuine = pair[0], [], passes.Differentiable.gradient
+
+    def counted(self: passes.Differentiable, values: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(values))
+        if len(values) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(self, values)
+
+    monkeypatch.setattr(passes.Differentiable, "gradient", counted)
+    options = Options(steps=7) if method == "integrated-gradients" else Options(samples=7)
+    single = ox.attribute(model, probes(2), method, options=options, batch_size=2)
+    assert sizes == [2] * 7
+    sizes.clear()
+    together = ox.attribute(model, probes(2), method, options=options, batch_size=12)
+    assert sizes == [12, 6, 6, 2]  # six points do not fit in memory, three do
+    np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-5 * np.abs(single).max())
+
+
 def test_noise_is_the_same_whatever_layout_order_and_range_the_network_has() -> None:
     plain = pixel_noise(Preprocess(4, 5, scale=1.0, mean=(0.0,)), [7, 8], 0, 1 / 255)
     other = Preprocess(4, 5, "NHWC", "BGR", scale=0.5, mean=(0.0,), std=(1.0, 2.0, 4.0))

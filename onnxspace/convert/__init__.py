@@ -39,11 +39,14 @@ class Converted:
 
 
 def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> Converted:
-    """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3])."""
+    """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3]).
+
+    One image is verified together with itself upside down: what holds for one need not hold for a batch.
+    """
     encoder = encoder or find_encoder(model)
     part = cut(model, encoder)
     bridge.refuse_unknown(part.proto, model.path)
-    values = model.preprocess(images)
+    values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
     expected = reference(part, values, model.path)
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
     normal = normalise(part, {name: model.input_shape}, batched=name)
