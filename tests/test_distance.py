@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onnxspace.desk import Desk
 from onnxspace.distance import affinity_matrix, affinity_rows, grown, image_cosines
 from onnxspace.errors import ConfigError, ProbeError
+from onnxspace.gpudesk import GpuDesk, desk_for
 from onnxspace.halves import widen
 from onnxspace.store import MapWriter, open_maps, unit
 from onnxspace.tiles import batches, plan_for, tiles_of
@@ -140,6 +144,28 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
     assert [i for batch in batches(plan) for i in batch] == list(range(images))
     entries, numbers = plan.left * plan.right, plan.models * (2 * plan.read + plan.item * plan.width)
     assert plan.workers * (40 * entries + numbers + 8 * plan.chunk) <= 2**bits
+
+
+@pytest.mark.parametrize("memory", [2**30, 2**20])
+def test_a_gpus_desk_gives_the_same_matrix_and_rows(tmp_path: Path, memory: int) -> None:
+    """On the processor that every machine has: what differs on a GPU is where Torch keeps the numbers."""
+    files = save(tmp_path, [*random_maps(70, 3, 48)[:69], np.zeros((3, 48, 48), np.float32)])
+    desk = partial(GpuDesk, device=torch.device("cpu"))
+    plain = affinity_matrix(files, memory)
+    np.testing.assert_allclose(affinity_matrix(files, memory, desk=desk), plain, atol=1e-6)
+    np.testing.assert_allclose(affinity_rows(files[:2], files[2:], memory, desk=desk)[:, -2:], plain[:2, :2], atol=1e-6)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
+    assert desk_for("auto") is Desk
+    with pytest.raises(ConfigError, match="Torch sees no CUDA device"):
+        desk_for("cuda")
 
 
 def test_new_rows_are_the_rows_of_the_whole_matrix(tmp_path: Path) -> None:

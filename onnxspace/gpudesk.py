@@ -1,0 +1,38 @@
+"""Where images are compared on a GPU: maps are read and sent as float16, and multiplied there in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onnxspace.compute import chosen, devices
+from onnxspace.desk import Desk, Maps
+from onnxspace.methods import Compute, Device
+from onnxspace.tiles import Plan, Tile
+
+
+class GpuDesk(Desk):
+    """As `Desk`, with the products on `device`: float64 sums do not depend on which one that is beyond 1e-12."""
+
+    def __init__(self, plan: Plan, left: Maps, right: Maps | None, device: torch.device) -> None:
+        super().__init__(plan, left, right)
+        self._device = device
+
+    def gram(self, tile: Tile, stretches: Iterator[NDArray[np.float16]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        rows, columns = tile.shape
+        total = torch.zeros(tile.shape, dtype=torch.float64, device=self._device)
+        squares = torch.zeros(tile.models, dtype=torch.float64, device=self._device)
+        for half in stretches:
+            wide = torch.from_numpy(np.ascontiguousarray(half)).to(self._device).double()
+            total.addmm_(wide[:rows], wide[-columns:].T)
+            squares += wide.square().sum(dim=1)
+        return total.cpu().numpy(), squares.cpu().numpy()
+
+
+def desk_for(device: Compute | Device) -> Callable[[Plan, Maps, Maps | None], Desk]:
+    """What `affinity_matrix` takes: `Desk` for a CPU, else one on the first GPU. Raises ConfigError where there is none."""
+    place = devices(chosen(device))[0]
+    return Desk if place.type == "cpu" else lambda plan, left, right: GpuDesk(plan, left, right, place)
