@@ -72,7 +72,8 @@ class Probes:
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
         _check_count(count)
-        chosen = _drawn(_image_files(folder), count, seed)
+        files = image_files(folder)
+        chosen = [files[i] for i in drawn(range(len(files)), count, seed)]
         made = np.empty((len(chosen), size, size, 3), np.uint8)
         for target, path in zip(made, chosen, strict=True):
             target[:] = read_square(path, size)
@@ -85,14 +86,15 @@ def _check_count(images: int) -> None:
         raise ProbeError(f"{images} probe images can't be used: give a number from 1 to {MAX_IMAGES}.")
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, what: str = "probe folder") -> list[Path]:
+    """All images of a folder and its subfolders, sorted by name. Raises ProbeError for a folder without any."""
     if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise ProbeError(f"The probe folder {folder} {what}. Give a folder of photos.")
+        why = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise ProbeError(f"The {what} {folder} {why}. Give a folder of photos.")
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     if not found:
         kinds = ", ".join(sorted(suffix[1:] for suffix in _SUFFIXES))
-        raise ProbeError(f"The probe folder {folder} holds no images ({kinds}). Give a folder of photos.")
+        raise ProbeError(f"The {what} {folder} holds no images ({kinds}). Give a folder of photos.")
     return found
 
 
@@ -106,13 +108,12 @@ def _refuse(error: OSError) -> None:
     raise ProbeError(f"The probe folder {error.filename} can't be read ({error.strerror}). Check its permissions.") from error
 
 
-def _drawn(files: list[Path], count: int, seed: int) -> list[Path]:
-    """At most `count` files, drawn without replacement by `seed`, in the order of their names."""
-    if len(files) <= count:
-        return files
-    keys = [hashlib.sha256(f"{seed}/{index}".encode()).digest() for index in range(len(files))]
-    picked = sorted(range(len(files)), key=keys.__getitem__)[:count]
-    return [files[index] for index in sorted(picked)]
+def drawn(rows: range, count: int, seed: int) -> list[int]:
+    """At most `count` of the numbers, drawn without replacement by `seed`, in their order."""
+    if len(rows) <= count:
+        return list(rows)
+    keys = [hashlib.sha256(f"{seed}/{index}".encode()).digest() for index in rows]
+    return sorted(sorted(rows, key=keys.__getitem__)[:count])
 
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:

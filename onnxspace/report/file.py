@@ -1,11 +1,16 @@
-"""A picture's file: whole or not there at all."""
+"""A result's file: whole or not there at all."""
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from onnxspace.errors import OutputError
 
@@ -51,3 +56,22 @@ def whole_file(target: Path) -> Iterator[Path]:
         with suppress(OSError):  # those that hold a picture stay
             for folder in missing:
                 folder.rmdir()
+
+
+@contextmanager
+def whole_array(target: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Gives what appends rows to a `.npy` file of this shape, which appears when all rows are there, or never.
+
+    Plain writes rather than a memory map: a full disk is then an error and not the end of the process.
+    """
+    kind = np.dtype(dtype).newbyteorder("<")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": kind.str, "fortran_order": False, "shape": shape})
+    with whole_file(target) as partial, partial.open("wb") as out:
+        out.write(header.getvalue())
+
+        def append(rows: NDArray[Any]) -> None:
+            out.write(np.ascontiguousarray(rows, dtype=kind).data)
+
+        yield append
+        out.flush()

@@ -1,0 +1,88 @@
+"""`onnxspace transfer`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.transfer import registry
+
+if TYPE_CHECKING:
+    from onnxspace.ratings import Ratings
+
+KINDS = ("classes", "multilabel", "regression")
+
+
+def labelled() -> list[str]:
+    """The scores that take labels."""
+    return [name for name in registry.names() if name not in registry.SCORES or registry.SCORES[name].needs != "pair"]
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx...")
+@click.option(
+    "--data", required=True, metavar="DIR|CSV", help="Labelled photos: DIR/CLASS/*.jpg, or a CSV of paths and labels."
+)
+@click.option("--by", multiple=True, type=click.Choice(labelled()), metavar="SCORE", help="Score to compute; repeatable.")
+@click.option("--task", type=click.Choice(KINDS), help="What the labels of a CSV are [default: told from them].")
+@click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="At most so many images [default: all].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed with which they are drawn.")
+@click.option(
+    "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
+    help="Convolutional features: their mean over positions, or all.",
+)  # fmt: skip
+@click.option(
+    "--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Choose at most N models that do well together."
+)
+@click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
+@click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--features", metavar="DIR", help="Keep features in this folder, and use those that are there.")
+@click.option("--output", metavar="FILE.csv", help="Write the table to a file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/1).")
+@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
+def transfer(
+    models: tuple[str, ...], data: str, by: tuple[str, ...], task: Any, images: int | None, seed: int, output: str | None,
+    as_json: bool, quiet: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Rate models by how well their features suit labelled photos.
+
+    Nothing is trained: every score is computed from the features at each model's encoder and the labels. Larger is better;
+    values of different scores don't compare.
+    """
+    from onnxspace.cli.console import progress_bar, silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.photos import Photos
+        from onnxspace.rating import rate
+
+        found = rate(models, Photos.open(data, task, images, seed), by, progress=bar, **options)
+    if output is not None:
+        _write(found, output)
+    _report(found, as_json=as_json, quiet=quiet)
+    return 2 if found.failed else 0
+
+
+def _write(found: Ratings, output: str) -> None:
+    from pathlib import Path
+
+    from onnxspace.report.file import whole_file
+
+    with whole_file(Path(output)) as partial:
+        partial.write_text(found.to_csv(), "utf-8", "backslashreplace")
+
+
+def _report(found: Ratings, *, as_json: bool, quiet: bool) -> None:
+    from onnxspace.cli import ratingtext, text
+
+    for failure in found.failed:
+        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+    if not quiet:
+        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found)):
+            click.echo(line, err=True)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    elif found.models:
+        click.echo("\n".join(ratingtext.table(found)))

@@ -1,0 +1,216 @@
+"""Models × labelled images → scores of how well each model suits them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.affinity import Failure, ModelRecord
+from onnxspace.config import Config, find_config
+from onnxspace.cut import Encoder
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
+from onnxspace.features import Pool, class_output, features_key, write_features
+from onnxspace.naming import encoder_words, encoders_for, model_names
+from onnxspace.photos import Photos, digest
+from onnxspace.pipeline import Opened, opened
+from onnxspace.probes import DEFAULT_SIZE
+from onnxspace.ratings import Chosen, Ratings
+from onnxspace.transfer.prepared import Prepared
+from onnxspace.transfer.registry import SCORES, Spec, spec
+
+#: What is computed where nobody says what: quick, and of different kinds.
+DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
+    "classes": ("sfda", "logme", "h_score", "knn", "linear_probe"),
+    "multilabel": ("logme", "linear_probe"),
+    "regression": ("logme", "linear_probe"),
+}
+_MOST_BYTES = 2**32  # of one model's features in double precision
+Progress = Callable[[str, int, int], None]
+
+
+def rate(
+    models: Sequence[str | Path],
+    data: Photos | str | Path,
+    by: Sequence[str] = (),
+    *,
+    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    config: Config | str | Path | None = None,
+    pool: Pool = "mean",
+    size: int = DEFAULT_SIZE,
+    ensemble: int = 0,
+    features: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Ratings:
+    """Score how well each model's features at its encoder suit labelled images; larger is better.
+
+    `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
+    `onnxspace.transfer.registry` that take labels (empty: a few that suit the kind of labels). `pool` is `mean` (over
+    positions) or `none`. `ensemble` is the most models of an ensemble chosen by SFDA, 0 for none. With `features`, decoded
+    images and features are kept in that folder, where the same call goes on after an interruption. A model that fails is
+    listed in `failed`, a score that fails in `why`. Raises ConfigError for scores that don't suit the labels, ProbeError for
+    data that can't be read, OutputError where files can't be written.
+    """
+    photos = data if isinstance(data, Photos) else Photos.open(data)
+    scores = _scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
+    known = config if isinstance(config, Config) else find_config(config)
+    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    paths = [Path(path) for path in models]
+    names = model_names(paths, known)
+    with _folder(features) as folder:
+        run = _Run(photos, scores, known, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble)
+        run.decode(size)
+        for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
+            run.rate(path, name, wish)
+        return run.result()
+
+
+def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, Spec]:
+    """Raises ConfigError for scores that take no labels or not these, before any work is done."""
+    found = {name: spec(name) for name in dict.fromkeys(by)}
+    for name, one in found.items():
+        if one.needs == "pair":
+            raise ConfigError(f"{name} compares two models without labels: onnxspace score --by {name} does that.")
+        if photos.kind not in one.labels:
+            fit = ", ".join(n for n, s in SCORES.items() if photos.kind in s.labels)
+            raise ConfigError(f"{name} takes {' or '.join(one.labels)}, and {photos.name} has {photos.kind}; use {fit}.")
+    if ensemble and photos.kind != "classes":
+        raise ConfigError(f"An ensemble is chosen by SFDA, which takes classes, and {photos.name} has {photos.kind}.")
+    return found
+
+
+@contextmanager
+def _folder(kept: str | Path | None) -> Iterator[Path]:
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    try:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.errno, f"{kept} can't be made ({error.strerror}). Name another folder.") from error
+    yield Path(kept)
+
+
+@dataclass
+class _Run:
+    """One rating in progress."""
+
+    photos: Photos
+    scores: Mapping[str, Spec]
+    config: Config
+    pool: Pool
+    folder: Path
+    total: int
+    progress: Progress | None
+    ensemble: int
+    done: int = 0
+    records: list[ModelRecord] = field(default_factory=list)
+    rows: list[dict[str, float]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    why: dict[tuple[str, str], str] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def decode(self, size: int) -> None:
+        """Read every photo, once for all models; what was decoded by an earlier run is used again where no file changed."""
+        file = self.folder / f"images-{self.photos.fingerprint(size)}.npy"
+        if not file.exists():
+            self.photos.decode(file, size, lambda images: self._advance("decoding", images))
+        self.images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        self.sha256 = digest(self.images)
+        self._advance("decoding", len(self.photos) - self.done)
+
+    def rate(self, path: Path, name: str, wish: str | None) -> None:
+        start = self.done
+        try:
+            found = opened(path, name, wish, self.config)
+            file = self._features(found, found.encoder, self.pool)
+            row = dict(self._values(found, file, name))
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            self.failed.append(Failure(str(path), str(error)))
+        except Exception as error:  # a defect in a library below must not lose the other models' work
+            reason = (str(error).splitlines() or [""])[0][:300]
+            self.failed.append(Failure(str(path), f"{path} failed unexpectedly ({type(error).__name__}: {reason})."))
+        else:
+            self.records.append(found.record)
+            self.rows.append(row)
+            self.files.append(file)
+            self.warnings += found.remarks
+        self._advance(name, start + len(self.photos) - self.done)
+
+    def _features(self, found: Opened, encoder: Encoder, pool: Pool) -> Path:
+        """The file of the features at an encoder, computed where it is not there yet."""
+        file = self.folder / f"{features_key(found.model, encoder.tensors, pool, self.sha256)}.npy"
+        if not file.exists():
+            write_features(
+                found.model, encoder, self.images, file, pool, lambda images: self._advance(found.record.name, images)
+            )
+        return file
+
+    def _values(self, found: Opened, file: Path, name: str) -> Iterator[tuple[str, float]]:
+        ready = self._prepared(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
+        for score, one in self.scores.items():
+            try:
+                if one.needs == "features":
+                    value = (
+                        one.load()(ready) if score in SCORES else one.load()(np.load(file, mmap_mode="r"), self.photos.labels)
+                    )
+                else:
+                    value = one.load()(self._source(found, one.needs == "source labels"), self.photos.labels)
+            except OnnxspaceError as error:
+                self.why[score, name] = str(error)
+                value = np.nan
+            yield score, float(value)
+
+    def _prepared(self, file: Path, name: str) -> Prepared:
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
+        if 8 * values.size > _MOST_BYTES:
+            raise ConfigError(
+                f"{name} has {values.shape[1]:,} features per image, {8 * values.size / 2**30:.1f} GiB in all. Use --pool mean, or "
+                "name an --encoder with fewer."
+            )
+        return Prepared(values, self.photos.labels, self.photos.kind)
+
+    def _source(self, found: Opened, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
+        """What the model's own classifier says of each image: probabilities, or the class it takes."""
+        output = class_output(found.model)
+        if output is None:
+            raise ModelError(f"{found.record.name} has no output with a number per class, so it has no source classes.")
+        numbers: NDArray[np.float64] = np.load(self._features(found, output, "none"), mmap_mode="r", allow_pickle=False).astype(
+            np.float64
+        )
+        if labels:
+            return np.asarray(numbers.argmax(axis=1))
+        if numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < 1e-2:
+            return numbers
+        chances = np.exp(numbers - numbers.max(axis=1, keepdims=True))
+        return np.asarray(chances / chances.sum(axis=1, keepdims=True))
+
+    def _advance(self, what: str, images: int) -> None:
+        self.done += images
+        if self.progress is not None:
+            self.progress(what, self.done, self.total)
+
+    def result(self) -> Ratings:
+        values = {score: tuple(row[score] for row in self.rows) for score in self.scores}
+        return Ratings(
+            tuple(self.records), values, self.photos.facts(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
+            self._together(),
+        )  # fmt: skip
+
+    def _together(self) -> Chosen | None:
+        if not self.ensemble or not self.records:
+            return None
+        from onnxspace.transfer import sfda_ensemble
+
+        features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
+        found = sfda_ensemble(features, self.photos.labels, self.ensemble)
+        return Chosen(tuple(self.records[i].name for i in found.members), found.scores)
