@@ -1,0 +1,52 @@
+"""What runs in the child process: `python -m onnxspace.checking.child FOLDER MEMORY CPU`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from onnxspace.checking.sandbox import ANSWER, REQUEST
+
+
+def limit(memory: int, cpu: int) -> None:
+    """Bound the memory that is written to, and processor time, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: the parent's clock is what remains
+        return
+    # Not the address space: Torch and CUDA reserve far more of it than they ever use.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(folder: Path, memory: int, cpu: int) -> None:
+    limit(memory, cpu)
+    from onnxspace.checking.tasks import TASKS
+    from onnxspace.errors import OnnxspaceError
+
+    request = json.loads((folder / REQUEST).read_text("utf-8"))
+    path = str(request.get("path"))
+    answer: dict[str, Any]
+    try:
+        answer = TASKS[request["task"]](request, folder)
+    except OnnxspaceError as error:
+        answer = {"error": str(error.args[-1] if isinstance(error, OSError) and error.args else error)}
+    except MemoryError:
+        answer = {
+            "error": f"{path} needs more than {memory / 2**30:.3g}G of memory. Leave it out, or allow more: --limits memory=…."
+        }
+    except Exception as error:
+        words = (str(error).splitlines() or [""])[0][:300]
+        short = any(word in words.lower() for word in ("alloc", "memory"))
+        reason = f"needs more than {memory / 2**30:.3g}G of memory" if short else f"failed ({type(error).__name__}: {words})"
+        answer = {
+            "error": f"{path} {reason}. Leave it out, or allow more: --limits memory=…." if short else f"{path} {reason}."
+        }
+    (folder / ANSWER).write_text(json.dumps(answer), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

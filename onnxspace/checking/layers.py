@@ -1,0 +1,101 @@
+"""Two models side by side: the first place where what they compute differs, and the weights that do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.cut import Candidate, Trunk
+from onnxspace.features import single_outputs
+from onnxspace.model import Model
+from onnxspace.network import Network
+
+#: Layers beyond which only every so many are compared.
+_MOST = 64
+
+
+def layers(old: Model, new: Model, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Places that both have, in order: their names and `difference`, |new − old| / |old| over all values.
+
+    Places are tensors at which either could be cut; two belong together where the sequence of their sizes says so. Values in another order of axes count as the same.
+    """
+    pairs = _aligned(_places(old), _places(new))
+    values = (
+        [single_outputs(model, names, images) for model, names in zip((old, new), zip(*pairs, strict=True), strict=True)]
+        if pairs
+        else []
+    )
+    return (
+        [
+            {"old": a, "new": b, "difference": _difference(first, second)}
+            for (a, b), first, second in zip(pairs, *values, strict=True)
+        ]
+        if pairs
+        else []
+    )
+
+
+def _places(model: Model) -> list[Candidate]:
+    found = [c for c in Trunk(model).candidates() if c.elements is not None]
+    step = -(-len(found) // _MOST) if found else 1
+    return found[::step]
+
+
+def _aligned(old: Sequence[Candidate], new: Sequence[Candidate]) -> list[tuple[str, str]]:
+    """Pairs of names whose sizes come in the same order in both."""
+    if len(old) == len(new) and all(a.elements == b.elements for a, b in zip(old, new, strict=True)):
+        return [(a.tensor, b.tensor) for a, b in zip(old, new, strict=True)]
+    blocks = SequenceMatcher(None, [c.elements for c in old], [c.elements for c in new], autojunk=False).get_matching_blocks()
+    return [(old[b.a + i].tensor, new[b.b + i].tensor) for b in blocks for i in range(b.size)]
+
+
+def _difference(old: NDArray[Any], new: NDArray[Any]) -> float | None:
+    """The least over orders of the axes behind the first; None where sizes never fit or values are not finite."""
+    orders = [(0, *order) for order in permutations(range(1, new.ndim))] if 1 < new.ndim <= 4 else [tuple(range(new.ndim))]
+    turned = [new.transpose(order) for order in orders]
+    fitting = [one for one in turned if one.shape == old.shape]
+    if not fitting and new.size == old.size:
+        fitting = [one.reshape(old.shape) for one in turned]
+    length = float(np.linalg.norm(old.astype(np.float64)))
+    found = [float(np.linalg.norm(one.astype(np.float64) - old)) / max(length, 1e-30) for one in fitting]
+    return min(found) if found and np.isfinite(found).all() else None
+
+
+def weight_changes(old: Network, new: Network) -> dict[str, Any] | None:
+    """How stored weights differ where both have the same number of them, of the same sizes in the same order; else None.
+
+    `changed` names those that differ, with |new − old| / |old|; `of` is how many there are.
+    """
+    first, second = _stored(old), _stored(new)
+    if [v.shape for _, v in first] != [v.shape for _, v in second] or not first:
+        return None
+    changed = [
+        {"name": name, "difference": _relative(a, b)}
+        for (name, a), (_, b) in zip(first, second, strict=True)
+        if not np.array_equal(a, b, equal_nan=True)
+    ]
+    return {"of": len(first), "changed": changed}
+
+
+def _stored(network: Network) -> list[tuple[str, NDArray[Any]]]:
+    """Floating-point tensors of two axes or more that nodes read, in the nodes' order."""
+    from onnx import numpy_helper
+
+    small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
+    found: dict[str, NDArray[Any]] = {}
+    for node in network.graph.nodes:
+        for name in node.input:
+            if name not in found and (name in network.weights or name in small):
+                found[name] = network.weights[name] if name in network.weights else numpy_helper.to_array(small[name])
+    return [(name, values) for name, values in found.items() if values.ndim > 1 and values.dtype.kind == "f"]
+
+
+def _relative(old: NDArray[Any], new: NDArray[Any]) -> float:
+    length = float(np.linalg.norm(old.astype(np.float64)))
+    gap = float(np.linalg.norm(new.astype(np.float64) - old.astype(np.float64)))
+    return gap / max(length, 1e-30) if np.isfinite(gap) else 1e30

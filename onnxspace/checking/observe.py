@@ -1,0 +1,93 @@
+"""Run an artifact on the probe images, and note what it is and what it gives."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.checking.observation import Facts, Observation, Signal, save
+from onnxspace.config import Config
+from onnxspace.countsketch import NUMBERS
+from onnxspace.cut import Encoder
+from onnxspace.description import describe
+from onnxspace.errors import ModelError
+from onnxspace.features import write_features
+from onnxspace.methods import Compute, Device, Method, Options
+from onnxspace.model import Model
+from onnxspace.network import Network
+from onnxspace.pipeline import Opened, Run, opened
+from onnxspace.probes import Probes
+from onnxspace.sketch import project_file
+
+Progress = Callable[[str, int, int], None]
+#: Values per image beyond which an output is not looked at: no picture that a network draws has more.
+_MOST_VALUES = 2**22
+
+
+def observe(
+    path: Path, name: str, encoder: str | None, probes: Probes, method: Method, options: Options | None, config: Config,
+    device: Compute | Device, folder: Path, progress: Progress | None = None,
+) -> Observation:  # fmt: skip
+    """Explain and run one artifact; what is found is written to `folder`, where `observation.load` finds it.
+
+    Raises ModelError and its kin, OutputError.
+    """
+    run = Run(probes, method, options, device, None, config, folder, False, len(probes), progress)
+    found = opened(path, name, encoder, config)
+    maps = run.maps_of(found, "maps")
+    made = Observation(
+        _facts(found, path, tuple(run.warnings)), project_file(maps, NUMBERS, 0),
+        _signal(found.model, found.encoder, probes.images, folder / "rows.npy"), _outputs(found.model, probes.images, folder),
+    )  # fmt: skip
+    save(made, folder)
+    return made
+
+
+def _signal(model: Model, encoder: Encoder, images: NDArray[np.uint8], file: Path) -> Signal:
+    found = write_features(model, encoder, images, file)
+    if found.values.shape[1] > _MOST_VALUES:
+        raise ModelError(f"{model.path} gives {found.values.shape[1]:,} values per image at {encoder}. Name another --encoder.")
+    return Signal.of(np.array(found.values), found.shape)
+
+
+def _outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
+    """Every floating-point output that depends on the image and can be had; those that can't are left out."""
+    reached = model.graph.depends_on(model.image.name)
+    made: dict[str, Signal] = {}
+    for name in model.graph.outputs:
+        if model.graph.producer.get(name) not in reached:
+            continue
+        try:
+            made[name] = _signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
+        except ModelError:  # boxes whose number depends on the image, sequences: the encoder is compared all the same
+            continue
+    return made
+
+
+def _facts(found: Opened, path: Path, warnings: tuple[str, ...]) -> Facts:
+    told = describe(found.model)
+    return Facts(
+        found.record.name, str(path), found.record.sha256, path.stat().st_size, told.producer, found.model.opset,
+        found.record.encoder, told.inputs, told.outputs, told.operators, told.parameters, weights_of(found.model.network),
+        found.record.assumed, warnings,
+    )  # fmt: skip
+
+
+def weights_of(network: Network) -> tuple[tuple[str, str], ...]:
+    """The stored tensors of more than one value that nodes read, in the nodes' order: name, and 12 digits of a hash."""
+    from onnx import numpy_helper
+
+    small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
+    made: dict[str, str] = {}
+    for node in network.graph.nodes:
+        for name in node.input:
+            if name in made or (name not in small and name not in network.weights):
+                continue
+            values = network.weights[name] if name in network.weights else numpy_helper.to_array(small[name])
+            if values.size > 1 and values.dtype.kind in "fiu":
+                made[name] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:12]
+    return tuple(made.items())

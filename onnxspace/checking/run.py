@@ -1,0 +1,243 @@
+"""Artifacts, one after the other: observed in a child process, held against their baselines, judged."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxspace.agreed import Agreed, Wish, agree
+from onnxspace.checking import diagnose
+from onnxspace.checking.baseline import Against, against, from_space, read_baseline, read_print, write_baseline
+from onnxspace.checking.measure import Measures, measure
+from onnxspace.checking.observation import Observation, load
+from onnxspace.checking.plan import Artifact, Plan
+from onnxspace.checking.sandbox import Limits, in_child
+from onnxspace.checking.verdict import Verdict, judge, judge_distinct
+from onnxspace.config import Config, find_config
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
+from onnxspace.methods import Device
+from onnxspace.probes import Probes
+from onnxspace.sketch import Fingerprint
+from onnxspace.spaces.facts import Made
+from onnxspace.spaces.probeset import made_of
+
+Progress = Callable[[str, int, int], None]
+#: Images that are named, and drawn, where two models look at different things.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How everything is run: images and method, limits of the child processes, the configuration's file."""
+
+    agreed: Agreed
+    limits: Limits
+    device: Device = "auto"
+    config: Path | None = None
+
+
+def check(
+    plan: Plan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    pictures: str | Path | None = None, progress: Progress | None = None,
+) -> tuple[Verdict, ...]:  # fmt: skip
+    """Hold every artifact of the plan against its baseline; one that can't be read or compared does not stop the others.
+
+    Each model is run in a process of its own under `limits`. With `pictures`, a folder, images on which an artifact and its
+    baseline differ most are drawn there. Raises ConfigError and ProbeError for a plan that can't be carried out.
+    """
+    found = []
+    for done, artifact in enumerate(plan.artifacts):
+        if progress is not None:
+            progress(artifact.name, done, len(plan.artifacts))
+        began = time.monotonic()
+        try:
+            verdict = _Check(artifact, plan, limits or Limits(), device, config, pictures).run()
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "trouble", str(error))
+        found.append(replace(verdict, seconds=time.monotonic() - began))
+    return tuple(found)
+
+
+def update(
+    plan: Plan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Verdict, ...]:  # fmt: skip
+    """Write the baseline of every artifact: `NAME.fp` and its notes. Those that can't be observed are trouble."""
+    found = []
+    for done, artifact in enumerate(plan.artifacts):
+        if progress is not None:
+            progress(artifact.name, done, len(plan.artifacts))
+        try:
+            _update(artifact, plan, limits or Limits(), device, config)
+            verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "same")
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "trouble", str(error))
+        found.append(verdict)
+    return tuple(found)
+
+
+def _update(artifact: Artifact, plan: Plan, limits: Limits, device: Device, config: str | Path | None) -> None:
+    base = against(artifact.against)
+    if base.kind != "print":
+        raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
+    known = find_config(config)
+    agreed = agree({}, Wish(_probes(plan), plan.method, None, known.rules))
+    setting = Setting(agreed, limits, device, known.path)
+    with _folder() as folder:
+        found = observed(artifact.path, artifact.name, artifact.encoder, setting, folder)
+        write_baseline(base.path, found, made_of(agreed.probes, agreed.method, agreed.options))
+
+
+def _probes(plan: Plan) -> Probes | None:
+    if plan.probe is not None:
+        return Probes.from_folder(plan.probe, plan.images, seed=plan.seed)
+    return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def observed(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
+    """Observe a model in a child process; `folder` holds what it wrote. Raises ModelError."""
+    folder.mkdir(exist_ok=True)
+    in_child("observe", request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
+    return load(folder)
+
+
+def request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
+    """What a child needs to know; the images lie in the folder above its own."""
+    images = folder.parent / "images.npy"
+    if not images.exists():
+        np.save(images, setting.agreed.probes.images, allow_pickle=False)
+    return {
+        "path": str(path), "encoder": encoder, "images": str(images), "probe": setting.agreed.probes.name,
+        "method": setting.agreed.method, "device": setting.device,
+        "config": None if setting.config is None else str(setting.config),
+    }  # fmt: skip
+
+
+@dataclass
+class _Check:
+    """One artifact being checked."""
+
+    artifact: Artifact
+    plan: Plan
+    limits: Limits
+    device: Device
+    config: str | Path | None
+    pictures: str | Path | None
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self) -> Verdict:
+        base, known = against(self.artifact.against), find_config(self.config)
+        old, agreed = self._baseline(base, known)
+        setting = Setting(agreed, self.limits, self.device, known.path)
+        with _folder() as folder:
+            if old is None:
+                old = observed(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
+            new = observed(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
+            self.warnings += new.facts.warnings
+            verdict = self._judged(base, measure(new, old))
+            if verdict.outcome == "different" and self.artifact.distinct is None:
+                verdict = self._explained(verdict, base, measure(new, old), new, old, setting, folder)
+            if self.pictures is not None and verdict.outcome == "different":
+                verdict = self._drawn(verdict, new, old, agreed)
+            return verdict
+
+    def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreed]:
+        """What is known of the baseline before anything runs, and what it is compared on."""
+        wish = Wish(_probes(self.plan), self.plan.method, None, known.rules)
+        if base.kind == "space":
+            found, probes, made = from_space(base)
+            return found, _as_space(made, probes, wish)
+        if base.kind == "model":
+            return None, agree({}, wish)
+        agreed = agree({base.path: read_print(base.path)}, wish)
+        one = agreed.prints[base.path]
+        if not isinstance(one, Fingerprint):
+            raise one
+        observation, remarks = read_baseline(base.path, one)
+        self.warnings += remarks
+        return observation, agreed
+
+    def _judged(self, base: Against, found: Measures) -> Verdict:
+        distinct = self.artifact.distinct
+        findings = judge(found, self.artifact.limits) if distinct is None else judge_distinct(found, distinct)
+        outcome = "same" if all(finding.kept for finding in findings) else "different"
+        return Verdict(
+            self.artifact.name, str(self.artifact.path), str(base), outcome, distinct=distinct is not None,  # type: ignore[arg-type]
+            measures=found.values, findings=findings, missing=found.missing, changes=found.changes, warnings=tuple(self.warnings),
+        )  # fmt: skip
+
+    def _explained(
+        self,
+        verdict: Verdict,
+        base: Against,
+        found: Measures,
+        new: Observation,
+        old: Observation,
+        setting: Setting,
+        folder: Path,
+    ) -> Verdict:
+        """With reasons: what was tried fits, or what the files hold."""
+        reasons: list[str] = []
+        told = self._ask("variants", {}, setting, folder)
+        plain = found.values.get("encoder_cosine", found.values["affinity"])
+        if told is not None and (reason := diagnose.explained_by(told["variants"], old, plain)) is not None:
+            reasons.append(reason)
+        sides: Mapping[str, Any] | None = None
+        if base.kind == "model":
+            sides = self._ask("layers", {"other": str(base.path), "other_encoder": self.artifact.encoder}, setting, folder)
+        weights = diagnose.of_weights(sides["weights"]) if sides is not None else diagnose.of_digests(new.facts, old.facts)
+        reasons += [*([weights] if weights else []), *diagnose.of_kind(found, new.facts, old.facts)]
+        layer = None if sides is None else diagnose.first_departure(sides["layers"])
+        names = [(i, f"image {i}", float(found.cosines[i])) for i in found.worst[:SHOWN]]
+        return replace(verdict, reasons=tuple(reasons), layer=None if layer is None else _place(layer), images=tuple(names))
+
+    def _ask(self, task: str, more: Mapping[str, Any], setting: Setting, folder: Path) -> Mapping[str, Any] | None:
+        """An answer that helps to explain; where it can't be had, the verdict does without."""
+        place = folder / task
+        place.mkdir(exist_ok=True)
+        asked = {**request(self.artifact.path, self.artifact.encoder, setting, place), **more}
+        try:
+            answer: Mapping[str, Any] = in_child(task, asked, place, setting.limits, str(self.artifact.path))
+        except ModelError:
+            return None
+        return answer
+
+    def _drawn(self, verdict: Verdict, new: Observation, old: Observation, agreed: Agreed) -> Verdict:
+        from onnxspace.checking.picture import draw
+
+        file = Path(str(self.pictures)) / f"{self.artifact.name}.png"
+        rows = [i for i, _, _ in verdict.images] or [0]
+        draw(file, agreed.probes, rows, new, old, agreed.method)
+        return replace(verdict, picture=str(file))
+
+
+def _place(layer: Mapping[str, Any]) -> str:
+    names = layer["new"] if layer["new"] == layer["old"] else f"{layer['new']} ({layer['old']} before)"
+    return f"{names}: {layer['difference']:.1%} off"
+
+
+def _as_space(made: Made, probes: Probes, wish: Wish) -> Agreed:
+    """Images and method of a space; refused where the plan says others."""
+    if wish.probes is not None and wish.probes.sha256 != probes.sha256:
+        raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
+    if wish.method not in (None, made.method) or made.options:
+        told = f"{made.method} {dict(made.options) or ''}".strip()
+        raise ConfigError(f"The space's maps are made by {told}, which a check can't ask for. Name another baseline.")
+    return Agreed(probes, made.method, None)

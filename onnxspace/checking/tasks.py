@@ -1,0 +1,72 @@
+"""What a child process may be asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxspace.checking.layers import layers, weight_changes
+from onnxspace.checking.observation import Signal
+from onnxspace.checking.observe import observe
+from onnxspace.checking.variants import VARIANTS
+from onnxspace.config import Config, load_config
+from onnxspace.cut import find_encoder
+from onnxspace.features import write_features
+from onnxspace.methods import Compute, configured
+from onnxspace.model import Model, open_model
+from onnxspace.probes import Probes
+
+#: Images on which layers and ways of feeding are compared.
+FEW = 4
+
+
+def _config(request: Mapping[str, Any]) -> Config:
+    return Config() if request["config"] is None else load_config(request["config"])
+
+
+def _probes(request: Mapping[str, Any]) -> Probes:
+    return Probes(request["probe"], np.load(request["images"], mmap_mode="r", allow_pickle=False))
+
+
+def _opened(request: Mapping[str, Any], path: str, encoder: str | None) -> Model:
+    return open_model(path, encoder, _config(request).options(Path(path)))
+
+
+def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    config, method = _config(request), request["method"]
+    options = configured(method, None, config.rules)
+    observe(
+        Path(request["path"]), request["name"], request["encoder"], _probes(request), method, options, config,
+        Compute(request["device"]), folder,
+    )  # fmt: skip
+    return {}
+
+
+def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
+    """Where two models part, and which of their weights differ."""
+    new = _opened(request, request["path"], request["encoder"])
+    old = _opened(request, request["other"], request["other_encoder"])
+    return {"layers": layers(old, new, _probes(request).images[:FEW]), "weights": weight_changes(old.network, new.network)}
+
+
+def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What the model gives at its encoder where it is fed in other ways."""
+    model = _opened(request, request["path"], request["encoder"])
+    images, made = _probes(request).images, {}
+    for name, change in VARIANTS.items():
+        if (fed := change(model.preprocess)) is None or fed == model.preprocess:
+            continue
+        found = write_features(replace(model, preprocess=fed), find_encoder(model), images, folder / "variant.npy")
+        made[name] = Signal.of(np.array(found.values), found.shape).to_dict()
+    return {"variants": made}
+
+
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Path], dict[str, Any]]] = {
+    "observe": _observe,
+    "layers": _layers,
+    "variants": _variants,
+}

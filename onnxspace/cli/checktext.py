@@ -1,0 +1,74 @@
+"""Verdicts as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from onnxspace.cli.text import one_line
+
+if TYPE_CHECKING:
+    from onnxspace.checking.verdict import Verdict
+
+
+def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
+    """A block per artifact that was compared, and how it went in all."""
+    for verdict in found:
+        if verdict.outcome != "trouble":
+            yield from _block(verdict)
+            yield ""
+    yield _counted(found)
+
+
+def _block(verdict: Verdict) -> Iterator[str]:
+    same = "ok" if verdict.outcome == "same" else "FAIL"
+    yield f"{same:<5} {one_line(verdict.name)} against {one_line(verdict.against)} ({verdict.seconds:.1f} s)"
+    if verdict.distinct:
+        yield "      must not be a copy"
+    limits = {finding.metric: finding for finding in verdict.findings}
+    for name, value in verdict.measures.items():
+        mark = "" if name not in limits else f"  ({_bound(verdict, name)})"
+        yield f"  {'!' if name in limits and not limits[name].kept else ' '} {name:<16} {value:>10.4g}{mark}"
+    for name, why in verdict.missing.items():
+        yield f"    {name:<16} not compared: {one_line(why)}"
+    for title, lines in (("why", verdict.reasons), ("file", verdict.changes)):
+        for line in lines:
+            yield f"    {title}: {one_line(line)}"
+    if verdict.layer is not None:
+        yield f"    departs first at {one_line(verdict.layer)}"
+    for _, name, cosine in verdict.images:
+        yield f"    looks elsewhere in {one_line(name)}: cosine {cosine:.3f}"
+    if verdict.picture is not None:
+        yield f"    picture: {one_line(verdict.picture)}"
+
+
+def _bound(verdict: Verdict, name: str) -> str:
+    finding = next(one for one in verdict.findings if one.metric == name)
+    if verdict.distinct:
+        return f"must be below {finding.limit:.4g}"
+    return finding.words.rpartition(", ")[2]
+
+
+def _counted(found: Sequence[Verdict]) -> str:
+    words = {"same": "as expected", "different": "not as expected", "trouble": "could not be compared"}
+    counts = [(sum(v.outcome == outcome for v in found), text) for outcome, text in words.items()]
+    return ", ".join(f"{number} {text}" for number, text in counts if number)
+
+
+def written(found: Sequence[Verdict]) -> Iterator[str]:
+    """Which baselines were written."""
+    for verdict in found:
+        if verdict.outcome == "same":
+            yield f"wrote {one_line(verdict.against)}"
+
+
+def errors(found: Sequence[Verdict]) -> Iterator[str]:
+    for verdict in found:
+        if verdict.error is not None:
+            yield f"onnxspace: {one_line(verdict.error)}"
+
+
+def warnings(found: Sequence[Verdict]) -> Iterator[str]:
+    for verdict in found:
+        for warning in verdict.warnings:
+            yield f"warning: {one_line(warning)}"
