@@ -1,0 +1,1 @@
+"""Scores of one model from its features, probabilities or predictions, and labels."""

@@ -1,0 +1,270 @@
+"""Labelled scores against slow twins, and what must not change them: the order of images, names of classes, a rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
+
+from onnxspace import transfer
+from onnxspace.transfer.labelled.h_score import ledoit_wolf
+from onnxspace.transfer.labelled.linear_probe import RIDGES
+from onnxspace.transfer.labelled.logme import _along, _fixed_point, evidence
+from onnxspace.transfer.labelled.sfda import _solved, shrinkage_of
+from tests.oracles import transfer as slow
+
+Array = NDArray[np.float64]
+Score = Callable[..., float]
+
+#: Images, dimensions, classes: many images, fewer images than dimensions, one dimension, features of lower rank than width.
+SHAPES = [(90, 7, 3), (24, 60, 4), (50, 1, 2), (200, 130, 5)]
+FEATURES: dict[str, Score] = {
+    name: getattr(transfer, name)
+    for name in ("sfda", "logme", "nleep", "h_score", "transrate", "gbc", "lfc", "knn", "linear_probe")
+} | {"parc": partial(transfer.parc, ties="exact")}
+
+
+def data(images: int, width: int, classes: int, seed: int = 0, rank: int | None = None) -> tuple[Array, NDArray[np.intp]]:
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes).repeat(2), rng.integers(0, classes, images - 2 * classes)])
+    features = rng.standard_normal((classes, width))[labels] * 0.6 + rng.standard_normal((images, width)) + 0.3
+    return (features if rank is None else features @ _low(width, rank, rng)), labels
+
+
+def _low(width: int, rank: int, rng: np.random.Generator) -> Array:
+    left = np.linalg.qr(rng.standard_normal((width, rank)))[0]
+    return left @ left.T
+
+
+def applicable(name: str, width: int) -> bool:
+    return name != "parc" or width > 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sfda_is_the_papers_eigenproblem(shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape)
+    features *= 0.5  # so that the shrinkage is not at its floor
+    ready = transfer.prepare(features, labels)
+    assert shrinkage_of(ready) == pytest.approx(slow.sfda_shrinkage(features, labels), rel=1e-9)
+    assert transfer.sfda(ready) == pytest.approx(slow.sfda(features, labels), rel=1e-7)
+
+
+def test_sfda_of_features_of_low_rank() -> None:
+    features, labels = data(80, 30, 3, rank=9)
+    features *= 0.5
+    assert transfer.sfda(features, labels) == pytest.approx(slow.sfda(features, labels), rel=1e-6)
+
+
+def test_a_scatter_that_rounding_made_indefinite_is_solved() -> None:
+    """A ridge far below the rounding of the largest eigenvalue, where a Cholesky factor does not exist."""
+    rng = np.random.default_rng(0)
+    turn = np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    scatter = (turn * np.r_[1e9, np.zeros(39)]) @ turn.T
+    scatter = (scatter + scatter.T) / 2
+    right = rng.standard_normal((40, 2))
+    found = _solved(scatter.copy(), 1e-9, right)
+    assert np.isfinite(found).all()
+    first = turn[:, :1]
+    away = right - first @ (first.T @ right)
+    np.testing.assert_allclose(np.linalg.norm(found * 1e-9, axis=0), np.linalg.norm(away, axis=0), rtol=1e-3)
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.parametrize("shape", [(90, 7, 3), (24, 60, 4), (200, 130, 5)])
+def test_logme_is_the_density_of_the_labels(shape: tuple[int, int, int], rank: int | None) -> None:
+    """With the directions beyond the rank counted: the determinant is taken of the labels' covariance [images, images]."""
+    features, labels = data(*shape, rank=rank)
+    ready = transfer.prepare(features, labels)
+    alpha, beta, _, _ = _fixed_point(*_along(ready), ready.images)
+    for c, found in enumerate(evidence(ready)):
+        expected = slow.logme_column(features, (labels == c).astype(float))
+        assert (found, alpha[c], beta[c]) == pytest.approx(expected, rel=1e-8)
+
+
+def test_logme_of_regression_and_of_many_labels() -> None:
+    features, _ = data(60, 5, 3)
+    rng = np.random.default_rng(1)
+    targets = features[:, :2] @ rng.standard_normal((2, 2)) + rng.standard_normal((60, 2))
+    several = (targets > 0).astype(int)
+    for labels in (targets, several):
+        expected = np.mean([slow.logme_column(features, column)[0] for column in labels.T.astype(float)])
+        assert transfer.logme(features, labels) == pytest.approx(expected, rel=1e-9)
+    assert transfer.logme(features, targets[:, 0]) == pytest.approx(slow.logme_column(features, targets[:, 0])[0], rel=1e-9)
+    as_classes = transfer.logme(features, several[:, 0].astype(float), kind="classes")
+    assert as_classes == pytest.approx(transfer.logme(features, several[:, 0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_logme_of_a_large_mean_is_that_of_an_svd(scale: float) -> None:
+    """The Gram matrix squares the ratio of the mean to the spread; what is lost stays below 1e-6."""
+    features, labels = data(90, 7, 3)
+    features = scale * (features + 100)
+    expected = np.mean([slow.logme_column(features, (labels == c).astype(float))[0] for c in range(3)])
+    assert transfer.logme(features, labels) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_h_score_and_its_shrinkage(shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape)
+    ready = transfer.prepare(features, labels)
+    shrinkage = LedoitWolf().fit(features).shrinkage_
+    assert ledoit_wolf(ready) == pytest.approx(shrinkage, rel=1e-9, abs=1e-12)
+    if shape[1] > 1:
+        assert transfer.h_score(ready) == pytest.approx(slow.h_score(features, labels, shrinkage), rel=1e-9)
+    if shape[0] > shape[1]:
+        assert transfer.h_score(ready, regularised=False) == pytest.approx(slow.h_score(features, labels), rel=1e-7)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_transrate_lfc_gbc_parc_and_knn(shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape)
+    ready = transfer.prepare(features, labels)
+    assert transfer.transrate(ready) == pytest.approx(slow.transrate(features, labels), rel=1e-9)
+    assert transfer.lfc(ready) == pytest.approx(slow.lfc(features, labels), rel=1e-9)
+    assert transfer.gbc(ready, components=shape[1]) == pytest.approx(slow.gbc(features, labels), rel=1e-9)
+    for neighbours in (1, 4, 5):
+        assert transfer.knn(ready, None, neighbours) == slow.knn(features, labels, neighbours)
+    if shape[1] > 1:
+        assert transfer.parc(ready, ties="exact") == pytest.approx(slow.parc(features, labels), rel=1e-9)
+        assert transfer.knn(ready, None, 3, "cosine") == slow.knn(features, labels, 3, cosine=True)
+
+
+def test_gbc_of_all_kinds_agrees_in_one_dimension_and_cuts_to_components() -> None:
+    features, labels = data(50, 1, 2)
+    values = [transfer.gbc(features, labels, kind) for kind in ("spherical", "diagonal", "full")]  # type: ignore[arg-type]
+    assert values == pytest.approx([values[0]] * 3, rel=1e-12)
+    wide, labels = data(120, 80, 3)
+    centred = wide - wide.mean(axis=0)
+    first = centred @ np.linalg.svd(centred)[2][:64].T
+    assert transfer.gbc(wide, labels) == pytest.approx(slow.gbc(first, labels), rel=1e-9)
+
+
+def test_parc_of_many_ties_is_that_of_mean_ranks() -> None:
+    """Features of two values have few different correlations, and copies of images have one."""
+    features = np.random.default_rng(3).integers(0, 2, (40, 4)).astype(float)
+    labels = np.arange(40) % 3
+    assert transfer.parc(features, labels, ties="exact") == pytest.approx(slow.parc(features, labels), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(40, 6, 3), (24, 60, 3)])
+def test_the_probe_is_refitted_without_each_image(shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape)
+    columns, centred = np.eye(3)[labels], features - features.mean(axis=0)
+    scale = np.square(centred).sum() / shape[1]
+    fits = [slow.linear_probe(features, columns, ridge * scale) for ridge in RIDGES]
+    best = min(fits, key=lambda fit: float(np.square(columns - fit).sum()))
+    assert transfer.linear_probe(features, labels) == np.mean(best.argmax(axis=1) == labels)
+    plain = np.array([np.delete(columns, n, axis=0).mean(axis=0) for n in range(len(columns))])
+    expected = 1 - (np.square(columns - best).sum(axis=0) / np.square(columns - plain).sum(axis=0)).mean()
+    assert transfer.linear_probe(features, columns) == pytest.approx(expected, rel=1e-9)
+
+
+def test_leep_and_nce_are_double_loops() -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 3, 40)
+    chances = rng.dirichlet(np.ones(6), 40)
+    chances[:, 4] = 0  # a source class that no image has
+    chances /= chances.sum(axis=1, keepdims=True)
+    assert transfer.leep(chances, labels) == pytest.approx(slow.leep(chances, labels), rel=1e-12)
+    assert transfer.leep(chances.astype(np.float16), labels) == pytest.approx(slow.leep(chances, labels), abs=1e-3)
+    source = np.array(list("abcdef"))[chances.argmax(axis=1)]
+    assert transfer.nce(source, labels) == pytest.approx(slow.nce(source, labels), rel=1e-12)
+    assert transfer.nce(labels, labels) == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), shape=st.sampled_from(SHAPES))
+def test_the_order_of_images_does_not_matter(seed: int, shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape, seed)
+    order = np.random.default_rng(seed).permutation(shape[0])
+    for name, score in FEATURES.items():
+        if applicable(name, shape[1]) and name != "nleep":  # whose mixture starts from random images
+            assert score(features[order], labels[order]) == pytest.approx(score(features, labels), rel=1e-7), name
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), shape=st.sampled_from(SHAPES))
+def test_the_names_of_classes_do_not_matter(seed: int, shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape, seed)
+    names = np.random.default_rng(seed).permutation([f"class {c}" for c in range(shape[2])])
+    for name, score in FEATURES.items():
+        if applicable(name, shape[1]) and name != "nleep":
+            assert score(features, names[labels].tolist()) == pytest.approx(score(features, labels), rel=1e-7), name
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), shape=st.sampled_from([(90, 7, 3), (24, 60, 4)]))
+def test_a_rotation_does_not_matter(seed: int, shape: tuple[int, int, int]) -> None:
+    """PARC standardises each dimension; SFDA's power iteration starts from row sums, so its shrinkage is given time."""
+    features, labels = data(*shape, seed)
+    turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((shape[1], shape[1])))[0]
+    for name in ("logme", "h_score", "transrate", "gbc", "lfc", "knn", "linear_probe"):
+        assert FEATURES[name](features @ turn, labels) == pytest.approx(FEATURES[name](features, labels), rel=1e-7), name
+    large = 10 * features  # the shrinkage is at its floor, whatever the iteration says
+    assert transfer.sfda(large @ turn, labels) == pytest.approx(transfer.sfda(large, labels), rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_prepared_features_give_the_same_and_narrow_ones_nearly(shape: tuple[int, int, int]) -> None:
+    features, labels = data(*shape)
+    ready = transfer.prepare(features, labels)
+    for name, score in FEATURES.items():
+        if applicable(name, shape[1]):
+            assert score(ready) == score(features, labels), name
+            if name != "nleep":
+                assert score(features.astype(np.float32), labels) == pytest.approx(score(features, labels), rel=1e-4), name
+
+
+def test_memory_mapped_features_are_read_and_left_alone(tmp_path: Path) -> None:
+    features, labels = data(90, 7, 3)
+    np.save(tmp_path / "features.npy", features.astype(np.float16))
+    before = (tmp_path / "features.npy").read_bytes()
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    for name, score in FEATURES.items():
+        assert score(mapped, labels) == score(features.astype(np.float16), labels), name
+    assert (tmp_path / "features.npy").read_bytes() == before
+
+
+def test_more_signal_scores_higher() -> None:
+    """The least that a score must do: features that tell the classes apart better are better."""
+    rng = np.random.default_rng(2)
+    labels = np.arange(150) % 3
+    centres, noise = rng.standard_normal((3, 6)), rng.standard_normal((150, 6))
+    weak, strong = (share * centres[labels] + np.sqrt(1 - share**2) * noise for share in (0.2, 0.8))
+    for name, score in FEATURES.items():
+        assert score(strong, labels) > score(weak, labels), name
+
+
+def test_an_ensemble_starts_with_the_best_gains_from_a_different_one_and_not_from_a_copy() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.arange(120) % 4
+    one = rng.standard_normal((120, 5)) + 2.0 * np.eye(4)[labels][:, [0, 0, 1, 1, 1]]
+    other = rng.standard_normal((120, 5)) + 2.0 * np.eye(4)[labels][:, [2, 2, 3, 3, 3]]
+    alone = [transfer.sfda(features, labels) for features in (one, other)]
+    found = transfer.sfda_ensemble([one, one.copy(), other], labels, 3)
+    assert found.scores[0] == pytest.approx(max(alone), rel=1e-12)
+    assert set(found.members[:2]) in ({0, 2}, {1, 2})
+    assert found.score == found.scores[-1] > max(alone)
+    copies = transfer.sfda_ensemble([one, one.copy()], labels, 2)
+    assert copies.members == (0,)
+    ready = [transfer.prepare(features, labels) for features in (one, other)]
+    assert transfer.sfda_ensemble(ready, None, 1).score == pytest.approx(max(alone), rel=1e-12)
+
+
+def test_nleep_is_leep_of_the_mixtures_responsibilities() -> None:
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
+    features, labels = data(90, 7, 3)
+    labels = np.sort(labels)
+    rows = PCA(0.8).fit_transform(features)
+    mixture = GaussianMixture(15, covariance_type="diag", random_state=0).fit(rows)
+    # The signs of principal components are free, and k-means may break a tie by them.
+    assert transfer.nleep(features, labels) == pytest.approx(slow.leep(mixture.predict_proba(rows), labels), rel=0.02)
