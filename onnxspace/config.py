@@ -76,13 +76,13 @@ class Config:
 
 
 def load_config(path: str | Path) -> Config:
-    """Read `onnxspace.toml`: a table `[models.NAME]` per model, `[rules.NAME]` per rule set.
+    """Read `onnxspace.toml`: a table `[models.NAME]` per model, `[rules.NAME]` per rule set; `[check]` is read elsewhere.
 
     Raises ConfigError naming the file and the key.
     """
     path = Path(path)
     content = _read(path)
-    _refuse_unknown(str(path), content, {"models", "rules"}, "table")
+    _refuse_unknown(str(path), content, {"models", "rules", "check"}, "table")
     models = _tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
     rules = _tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
     _refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")

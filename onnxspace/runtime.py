@@ -30,13 +30,14 @@ class Runner:
         if optimise:
             _give(options, network.weights)
         proto = network.proto if optimise else with_weights_as_inputs(network.proto)
-        self.session = _onnxruntime().InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self.session = quiet_library().InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         return list(self.session.run(None, {**self.weights, **feeds}))
 
 
-def _onnxruntime() -> Any:
+def quiet_library() -> Any:
+    """ONNX Runtime, without its telemetry and its log."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
     import onnxruntime
 
@@ -45,7 +46,7 @@ def _onnxruntime() -> Any:
 
 
 def _options(*, optimise: bool) -> Any:
-    library = _onnxruntime()
+    library = quiet_library()
     options = library.SessionOptions()
     options.log_severity_level = _QUIET
     if not optimise:
@@ -55,7 +56,7 @@ def _options(*, optimise: bool) -> Any:
 
 def _give(options: Any, weights: Mapping[str, NDArray[Any]]) -> None:
     """Hand weights to a session that is to optimise them: it makes copies of its own."""
-    values = [_onnxruntime().OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    values = [quiet_library().OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
 
 

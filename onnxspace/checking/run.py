@@ -92,21 +92,23 @@ def _update(artifact: Artifact, plan: Plan, limits: Limits, device: Device, conf
     if base.kind != "print":
         raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
     known = find_config(config)
-    agreed = agree({}, Wish(_probes(plan), plan.method, None, known.rules))
+    agreed = agree({}, Wish(plan_probes(plan), plan.method, None, known.rules))
     setting = Setting(agreed, limits, device, known.path)
-    with _folder() as folder:
+    with temporary() as folder:
         found = observed(artifact.path, artifact.name, artifact.encoder, setting, folder)
         write_baseline(base.path, found, made_of(agreed.probes, agreed.method, agreed.options))
 
 
-def _probes(plan: Plan) -> Probes | None:
+def plan_probes(plan: Plan) -> Probes | None:
+    """The images that a plan names; None where it names none."""
     if plan.probe is not None:
         return Probes.from_folder(plan.probe, plan.images, seed=plan.seed)
     return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary() -> Iterator[Path]:
+    """A folder for what child processes write."""
     with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
@@ -146,7 +148,7 @@ class _Check:
         base, known = against(self.artifact.against), find_config(self.config)
         old, agreed = self._baseline(base, known)
         setting = Setting(agreed, self.limits, self.device, known.path)
-        with _folder() as folder:
+        with temporary() as folder:
             if old is None:
                 old = observed(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
             new = observed(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
@@ -160,7 +162,7 @@ class _Check:
 
     def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreed]:
         """What is known of the baseline before anything runs, and what it is compared on."""
-        wish = Wish(_probes(self.plan), self.plan.method, None, known.rules)
+        wish = Wish(plan_probes(self.plan), self.plan.method, None, known.rules)
         if base.kind == "space":
             found, probes, made = from_space(base)
             return found, _as_space(made, probes, wish)

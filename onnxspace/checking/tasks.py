@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxspace.checking.faithful import make
 from onnxspace.checking.layers import layers, weight_changes
 from onnxspace.checking.observation import Signal
 from onnxspace.checking.observe import observe
@@ -65,8 +66,16 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {"variants": made}
 
 
+def _make(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
+    """The model in another form."""
+    model = _opened(request, request["path"], request["encoder"])
+    make(request["form"], model, _probes(request).images, Path(request["target"]))
+    return {}
+
+
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Path], dict[str, Any]]] = {
     "observe": _observe,
     "layers": _layers,
     "variants": _variants,
+    "make": _make,
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxspace.checking.formats import counted
 from onnxspace.cli.text import one_line
 
 if TYPE_CHECKING:
+    from onnxspace.checking.calibrate import Calibration
     from onnxspace.checking.verdict import Verdict
 
 
@@ -17,7 +19,7 @@ def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
         if verdict.outcome != "trouble":
             yield from _block(verdict)
             yield ""
-    yield _counted(found)
+    yield counted(found)
 
 
 def _block(verdict: Verdict) -> Iterator[str]:
@@ -49,12 +51,6 @@ def _bound(verdict: Verdict, name: str) -> str:
     return finding.words.rpartition(", ")[2]
 
 
-def _counted(found: Sequence[Verdict]) -> str:
-    words = {"same": "as expected", "different": "not as expected", "trouble": "could not be compared"}
-    counts = [(sum(v.outcome == outcome for v in found), text) for outcome, text in words.items()]
-    return ", ".join(f"{number} {text}" for number, text in counts if number)
-
-
 def written(found: Sequence[Verdict]) -> Iterator[str]:
     """Which baselines were written."""
     for verdict in found:
@@ -72,3 +68,16 @@ def warnings(found: Sequence[Verdict]) -> Iterator[str]:
     for verdict in found:
         for warning in verdict.warnings:
             yield f"warning: {one_line(warning)}"
+
+
+def calibrations(found: Sequence[Calibration]) -> Iterator[str]:
+    """What was measured of each form."""
+    for one in found:
+        for form, values in one.forms.items():
+            yield f"{one_line(one.name)} as {form}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def calibration_errors(found: Sequence[Calibration]) -> Iterator[str]:
+    for one in found:
+        for error in one.failed.values():
+            yield f"onnxspace: {one_line(error)}"

@@ -1,0 +1,135 @@
+"""How much an artifact's measures move where nothing but its form changes, and the limits that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxspace.agreed import Wish, agree
+from onnxspace.checking.measure import METRICS, measure
+from onnxspace.checking.plan import Artifact, Plan
+from onnxspace.checking.run import Setting, observed, plan_probes, request, temporary
+from onnxspace.checking.sandbox import Limits, in_child
+from onnxspace.config import find_config
+from onnxspace.errors import OnnxspaceError, OutputError
+from onnxspace.methods import Device
+
+#: Forms that are taken where nobody says which; int8 is one that a team must mean to allow.
+USUAL = ("opset", "optimised", "half")
+#: How much more than the worst that was seen a limit lets pass.
+ROOM = 2.0
+#: The least room: measures of equal networks are off by rounding.
+_LEAST = {"more": 1e-3, "less": 1e-5}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Measures of each form against the artifact itself, and limits that all of them pass; `failed` says why some lack."""
+
+    name: str
+    forms: Mapping[str, Mapping[str, float]]
+    limits: Mapping[str, float]
+    failed: Mapping[str, str]
+
+
+def calibrate(
+    plan: Plan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
+    config: str | Path | None = None, progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Calibration, ...]:  # fmt: skip
+    """Write each artifact in other forms, and measure them against it. What fails is told, and does not stop the others."""
+    found = []
+    for done, artifact in enumerate(plan.artifacts):
+        if progress is not None:
+            progress(artifact.name, done, len(plan.artifacts))
+        found.append(_calibrated(artifact, plan, forms, limits or Limits(), device, config))
+    return tuple(found)
+
+
+def _calibrated(
+    artifact: Artifact, plan: Plan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
+) -> Calibration:
+    known = find_config(config)
+    agreed = agree({}, Wish(plan_probes(plan), plan.method, None, known.rules))
+    setting, measured, failed = Setting(agreed, limits, device, known.path), {}, {}
+    with temporary() as folder:
+        try:
+            old = observed(artifact.path, artifact.name, artifact.encoder, setting, folder / "old")
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            return Calibration(artifact.name, {}, {}, {"itself": str(error)})
+        for form in forms:
+            try:
+                path = _made(form, artifact, setting, folder / form)
+                new = observed(path, artifact.name, artifact.encoder, setting, folder / f"{form}-seen")
+                measured[form] = dict(measure(new, old).values)
+            except OutputError:
+                raise
+            except OnnxspaceError as error:
+                failed[form] = str(error)
+    return Calibration(artifact.name, measured, proposed(list(measured.values())), failed)
+
+
+def _made(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
+    folder.mkdir()
+    target = folder / f"{artifact.path.stem}.onnx"
+    asked = {**request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}
+    in_child("make", asked, folder, setting.limits, str(artifact.path))
+    _say_the_same(artifact.path, target)
+    return target
+
+
+def _say_the_same(source: Path, target: Path) -> None:
+    """What a sidecar says of the artifact holds for its other forms."""
+    from onnxspace.config import SIDECAR_SUFFIX
+
+    beside = source.with_name(source.stem + SIDECAR_SUFFIX)
+    if beside.is_file():
+        target.with_name(target.stem + SIDECAR_SUFFIX).write_bytes(beside.read_bytes())
+
+
+def proposed(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Limits that leave twice the distance of the worst of the measures, rounded outwards; none for the size of the file."""
+    made: dict[str, float] = {}
+    for name, metric in METRICS.items():
+        values = [one[name] for one in measured if name in one]
+        if not values or name == "size":
+            continue
+        if metric.better == "more":
+            made[name] = _down(1 - max(ROOM * (1 - min(values)), _LEAST["more"]))
+        else:
+            made[name] = _up(max(ROOM * max(values), _LEAST["less"]))
+    return made
+
+
+def _down(value: float) -> float:
+    """To a multiple of .001 below."""
+    return math.floor(value * 1000) / 1000
+
+
+def _up(value: float) -> float:
+    """To two digits above."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step) * step:.3g}")
+
+
+def as_toml(found: Sequence[Calibration]) -> str:
+    """Tables for `[check.artifacts.NAME]`."""
+    lines = []
+    for one in found:
+        lines += [
+            f"[check.artifacts.{_key(one.name)}.limits]",
+            *(f"{name} = {limit!r}" for name, limit in one.limits.items()),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    """A TOML key."""
+    if name and all(c.isascii() and (c.isalnum() or c in "-_") for c in name):
+        return name
+    escaped = "".join(c if c.isprintable() and c not in '"\\' else f"\\u{ord(c):04x}" for c in name if ord(c) < 0x10000)
+    return f'"{escaped}"'

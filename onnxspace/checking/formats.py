@@ -1,0 +1,164 @@
+"""Verdicts in the forms that other programs read. Names come from files that nobody vouches for: each form escapes them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree as Xml
+
+from onnxspace.checking.measure import METRICS
+from onnxspace.checking.verdict import SCHEMA, Finding, Verdict
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
+SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+_WORDS = {"same": "as expected", "different": "not as expected", "trouble": "could not be compared"}
+
+
+def as_json(found: Sequence[Verdict]) -> str:
+    """Schema `onnxspace/check/1`."""
+    return json.dumps({"schema": SCHEMA, "verdicts": [verdict.to_dict() for verdict in found]}, allow_nan=False) + "\n"
+
+
+def as_junit(found: Sequence[Verdict]) -> str:
+    """JUnit XML as Jenkins, GitLab and GitHub read it: an artifact is a test case, a measure beyond its limit a failure."""
+    counts = {
+        "tests": len(found), "failures": sum(v.outcome == "different" for v in found),
+        "errors": sum(v.outcome == "trouble" for v in found),
+    }  # fmt: skip
+    times = {"time": f"{sum(verdict.seconds for verdict in found):.3f}"}
+    numbers = {key: str(value) for key, value in counts.items()} | times
+    root = Xml.Element("testsuites", numbers)
+    suite = Xml.SubElement(root, "testsuite", {"name": "onnxspace check", **numbers})
+    for verdict in found:
+        facts = {"name": _xml(verdict.name), "classname": "onnxspace.check", "time": f"{verdict.seconds:.3f}"}
+        case = Xml.SubElement(suite, "testcase", facts)
+        if verdict.outcome != "same":
+            kind = "failure" if verdict.outcome == "different" else "error"
+            Xml.SubElement(case, kind, {"message": _xml(headline(verdict)), "type": verdict.outcome}).text = _xml(
+                _full(verdict)
+            )
+        elif verdict.warnings:
+            Xml.SubElement(case, "system-out").text = _xml("\n".join(verdict.warnings))
+    Xml.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _xml(text: str) -> str:
+    """Without characters that XML has no way to hold."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def as_sarif(found: Sequence[Verdict]) -> str:
+    """SARIF 2.1.0: a rule per metric, a result per measure beyond its limit and per artifact that could not be compared."""
+    rules = [{"id": name, "shortDescription": {"text": metric.words}} for name, metric in METRICS.items()]
+    rules.append({"id": "trouble", "shortDescription": {"text": "the artifact could not be compared"}})
+    results = [result for verdict in found for result in _results(verdict)]
+    driver = {"name": "onnxspace", "informationUri": "https://pypi.org/project/onnxspace/", "rules": rules}
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+
+
+def _results(verdict: Verdict) -> Iterator[Mapping[str, object]]:
+    place = [{"physicalLocation": {"artifactLocation": {"uri": _uri(verdict.path)}}}]
+    if verdict.outcome == "trouble":
+        yield {"ruleId": "trouble", "level": "error", "message": {"text": headline(verdict)}, "locations": place}
+    for finding in verdict.failed:
+        text = "\n".join([f"{verdict.name}: {finding.words}", *verdict.reasons])
+        yield {"ruleId": finding.metric, "level": "error", "message": {"text": text}, "locations": place}
+
+
+def _uri(path: str) -> str:
+    """A path as a URI reference: relative as given, absolute with a scheme."""
+    place = Path(path)
+    text = quote(place.as_posix().encode("utf-8", "surrogateescape"))
+    return f"file://{text}" if place.is_absolute() else text
+
+
+def as_github(found: Sequence[Verdict]) -> str:
+    """Workflow commands, which GitHub shows on the pull request, and a line in all."""
+    lines = [
+        f"::error file={_property(v.path)},title={_property(f'onnxspace check: {v.name}')}::{_data(_full(v))}"
+        for v in found
+        if v.outcome != "same"
+    ]
+    lines += [f"::warning file={_property(v.path)}::{_data(warning)}" for v in found for warning in v.warnings]
+    return "\n".join([*lines, _data(counted(found))]) + "\n"
+
+
+def _data(text: str) -> str:
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escaped.replace("::", ":\u200b:")  # no line of ours starts a command that is not ours
+
+
+def _property(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A").replace(",", "%2C")
+
+
+def as_markdown(found: Sequence[Verdict]) -> str:
+    """A table, and a section per artifact that is not as expected."""
+    names = [name for name in METRICS if any(name in verdict.measures for verdict in found)]
+    rows = [["artifact", "outcome", *names], ["---", "---", *["---:" for _ in names]]]
+    rows += [[_mark(v.name), _WORDS[v.outcome], *(_cell(v, name) for name in names)] for v in found]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return (
+        "\n\n".join([f"## onnxspace check: {counted(found)}", table, *(_section(v) for v in found if v.outcome != "same")])
+        + "\n"
+    )
+
+
+def _cell(verdict: Verdict, name: str) -> str:
+    if name not in verdict.measures:
+        return ""
+    text = f"{verdict.measures[name]:.4g}"
+    return f"**{text}**" if any(finding.metric == name for finding in verdict.failed) else text
+
+
+def _section(verdict: Verdict) -> str:
+    return "\n".join([f"### {_mark(verdict.name)}", "", *(f"- {_mark(line)}" for line in _full(verdict).splitlines())])
+
+
+def _mark(text: str) -> str:
+    """As words: no markup, no HTML, one line."""
+    return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False)).replace("@", "&#64;")
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    if verdict.error is not None:
+        return verdict.error
+    if not verdict.failed:
+        return f"{verdict.name} is as expected."
+    return f"{verdict.name} against {verdict.against}: {'; '.join(finding.words for finding in verdict.failed)}."
+
+
+def _full(verdict: Verdict) -> str:
+    """A line per thing that is to be said."""
+    lines = [verdict.error] if verdict.error is not None else [_words(finding) for finding in verdict.failed]
+    lines += [f"Why: {reason}" for reason in verdict.reasons]
+    lines += [f"Departs first at {verdict.layer}"] if verdict.layer else []
+    lines += [f"Looks elsewhere in {name}: cosine {cosine:.3f}" for _, name, cosine in verdict.images]
+    return "\n".join([*lines, *(f"File: {change}" for change in verdict.changes)])
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.metric}: {finding.words}"
+
+
+def counted(found: Sequence[Verdict]) -> str:
+    """How it went in all: `2 as expected, 1 not as expected`."""
+    numbers = [(sum(v.outcome == outcome for v in found), words) for outcome, words in _WORDS.items()]
+    return ", ".join(f"{number} {words}" for number, words in numbers if number)
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Verdict]], str]] = {
+    "json": as_json,
+    "junit": as_junit,
+    "sarif": as_sarif,
+    "github": as_github,
+    "markdown": as_markdown,
+}
