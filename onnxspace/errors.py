@@ -36,9 +36,17 @@ class ConfigError(OnnxspaceError, ValueError):
     """A configuration file or an option with a value that makes no sense."""
 
 
+class TableError(OnnxspaceError, ValueError):
+    """A table of results that can't be read, or that shares nothing with another."""
+
+
 class SpaceError(OnnxspaceError, ValueError):
     """A model space that is none, is damaged, comes from a newer version, or does not fit what is added to it."""
 
 
 class OutputError(OnnxspaceError, OSError):
     """A result that could not be written."""
+
+
+class ClusterError(OnnxspaceError, ConnectionError):
+    """A cluster that can't be reached, has no workers, or whose workers don't see what they are to work on."""

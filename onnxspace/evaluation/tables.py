@@ -1,0 +1,79 @@
+"""A table of numbers for pairs of a target and a source: what is known, or what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.errors import TableError
+
+Numbers = NDArray[np.float64]
+_NAMED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """`values[i, j]` is how good source j is for target i: float64 [targets, sources], larger is better, NaN where unknown.
+
+    Names are unique along each side; the same name on both sides is the same model. `origin` is the file, for messages.
+    Of an `ordinal` table only the order counts, since its values are places.
+    """
+
+    name: str
+    origin: str
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    values: Numbers
+    ordinal: bool = False
+
+    def __post_init__(self) -> None:
+        for side, names in (("target", self.targets), ("source", self.sources)):
+            twice = [name for name in dict.fromkeys(names) if names.count(name) > 1] if len(set(names)) < len(names) else []
+            if twice:
+                raise TableError(f"{self.origin} has more than one {side} called {twice[0]}. Name each once.")
+        if self.values.shape != (len(self.targets), len(self.sources)):
+            raise TableError(
+                f"{self.origin} has {self.values.shape} values for {len(self.targets)} × {len(self.sources)} names."
+            )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Table:
+        """A table from a CSV or JSON file, in any of the forms that docs/evaluation.md lists. Raises TableError."""
+        from onnxspace.evaluation.reading import read_table
+
+        return read_table(Path(path))
+
+    def renamed(self, aliases: Mapping[str, str]) -> Table:
+        """The same with other names, on both sides. Raises TableError where two names become one."""
+        targets, sources = (tuple(aliases.get(name, name) for name in names) for names in (self.targets, self.sources))
+        return replace(self, targets=targets, sources=sources)
+
+    def negated(self) -> Table:
+        """The same where smaller values are better: losses, ranks, distances."""
+        return replace(self, values=-self.values)
+
+    def transposed(self) -> Table:
+        """The same with targets and sources exchanged."""
+        return replace(self, targets=self.sources, sources=self.targets, values=self.values.T)
+
+    def grid(self, targets: Sequence[str], sources: Sequence[str]) -> Numbers:
+        """The values of other names in their order, float64 [targets, sources]; NaN where a name is not in the table."""
+        rows, columns = ({name: i for i, name in enumerate(names)} for names in (self.targets, self.sources))
+        found = np.full((len(targets), len(sources)), np.nan)
+        here = [(i, rows[name]) for i, name in enumerate(targets) if name in rows]
+        there = [(j, columns[name]) for j, name in enumerate(sources) if name in columns]
+        if here and there:
+            (into_i, from_i), (into_j, from_j) = zip(*here, strict=True), zip(*there, strict=True)
+            found[np.ix_(into_i, into_j)] = self.values[np.ix_(from_i, from_j)]
+        return found
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names in a sentence: the first few, and how many more."""
+    shown, more = list(names[:_NAMED]), len(names) - _NAMED
+    last = f"{more} more" if more > 0 else shown.pop()
+    return f"{', '.join(shown)} and {last}" if shown else last

@@ -1,0 +1,106 @@
+"""What `evaluate --output` writes: one picture, or a folder with all of them and the numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from onnxspace.errors import OutputError
+from onnxspace.evaluation.result import SCHEMA, Evaluation
+from onnxspace.report.file import whole_file
+
+PICTURES = (".png", ".svg")
+SUMMARY = "evaluate.json"
+_CONTENT = {SUMMARY, "measures.csv", *(f"{name}{suffix}" for name in ("curves", "priority", "trees") for suffix in PICTURES)}
+
+
+def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
+    """Raise OutputError, before any work is done, where `target` is one of the inputs or holds something else than a result."""
+    try:
+        if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
+            raise OutputError(f"{target} is one of the tables. Name another --output.")
+        taken = target.is_dir() if _is_picture(target) else os.path.lexists(target) and not _replaceable(target)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"{target} can't be used as --output ({error}). Name another --output.") from error
+    if taken:
+        raise OutputError(
+            f"{target} is there already and is, or holds, something else than a result of onnxspace evaluate. "
+            "Name a new folder, or a file that ends in .png or .svg, as --output."
+        )
+
+
+def _is_picture(target: Path) -> bool:
+    return target.suffix.lower() in PICTURES
+
+
+def _replaceable(target: Path) -> bool:
+    if not target.is_dir() or os.path.ismount(target):
+        return False
+    names = {file.name for file in target.iterdir()}
+    if not names:
+        return True
+    try:
+        return names <= _CONTENT and json.loads((target / SUMMARY).read_text("utf-8"))["schema"] == SCHEMA
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def write_evaluation(found: Evaluation, target: Path) -> None:
+    """The curves as a PNG or SVG file; or a folder that appears whole or not at all, and replaces an earlier one.
+
+    In it are `evaluate.json`, `measures.csv`, and as .png and .svg `curves`, `priority`, and `trees` where a ranking is
+    square. Raises OutputError.
+    """
+    from onnxspace.report.curves import draw_curves
+
+    if _is_picture(target):
+        with whole_file(target) as partial:
+            draw_curves(found, partial, target.suffix.lower()[1:])
+        return
+    refuse_unfit(target, [])
+    try:
+        _write_folder(found, Path(os.path.realpath(target)))
+    except OSError as error:
+        why = error.strerror or error
+        raise OutputError(
+            error.errno, f"{target} can't be written ({why}). Free some space, or name another --output."
+        ) from error
+
+
+def _write_folder(found: Evaluation, target: Path) -> None:
+    partial = target.with_name(f".{target.name[:200]}.{os.getpid()}.partial")
+    old = partial.with_name(f"{partial.name[:-8]}.old.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.mkdir()
+        _fill(found, partial)
+        if target.exists():
+            target.rename(old)
+        try:
+            partial.rename(target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
+    finally:
+        for folder in (partial, old):
+            with suppress(OSError):
+                shutil.rmtree(folder)
+
+
+def _fill(found: Evaluation, folder: Path) -> None:
+    from onnxspace.report.curves import draw_curves, draw_priorities, draw_trees
+
+    (folder / SUMMARY).write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
+    (folder / "measures.csv").write_text(found.to_csv(), "utf-8", "backslashreplace")
+    for kind in PICTURES:
+        draw_curves(found, folder / f"curves{kind}", kind[1:])
+        draw_priorities(found, folder / f"priority{kind}", kind[1:])
+        if found.trees:
+            draw_trees(found, folder / f"trees{kind}", kind[1:])
