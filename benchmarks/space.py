@@ -1,12 +1,13 @@
 """What comparing costs, as ratios to what the machine can do in the same run: Gram matrix, fingerprints, search.
 
-    python benchmarks/space.py [gram] [adding] [search] [prints] [--scale 1.0] [--folder DIR] [--images 1000]
+    python benchmarks/space.py [gram] [adding] [search] [prints] [rank] [bulk] [--scale 1.0] [--folder DIR] [--images 1000]
 
 `gram`: 200 models × 1,000 images × 64 × 64 from disk, against the measured float32 matrix product (2048 × 2048, counting
 2 · models² operations per column, as a plain product of both triangles has), the measured sequential read of the same files, and
 a double loop of `scipy.spatial.distance.cosine`. `adding`: one fingerprint to 10,000 of 64 images × 64 numbers. `search`: a
 million clustered rows of 1,024 numbers. `prints`: fingerprints of real maps of models/*.onnx; needs torch. `--scale` shrinks
-models and rows. Needs about 5 GB of disk. Cold means dropped from the page cache (where the system allows it) before.
+models and rows. `rank`: one row among 1,000 models of 64 images of 64 × 64, beside the matrix. `bulk`: 10,000 `.fp` files into a
+space, and `space nearest` among them, both through the command. Needs about 5 GB of disk. Cold means dropped from the page cache (where the system allows it) before.
 """
 
 from __future__ import annotations
@@ -251,8 +252,79 @@ def order_kept(found: NDArray[np.float64], truth: NDArray[np.float64], errors: N
     return float(right[np.array(clear)].mean()), float(right.mean())
 
 
+def command(*arguments: str) -> float:
+    """Seconds of `onnxspace space …`, from the start of the process to its end."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "onnxspace", "space", *arguments], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def rank(folder: Path, scale: float, _images: int) -> None:
+    """One row of a space, computed and from the cache, and its whole matrix."""
+    models = max(2, round(1000 * scale))
+    place = made_space(folder / "rank.space", models)
+    size = sum(path.stat().st_size for path in (place / "maps").iterdir())
+    reading = seconds(lambda: read(list((place / "maps").iterdir())))
+    first, again = command("rank", str(place), "model-0"), min(command("rank", str(place), "model-0") for _ in range(3))
+    (place / "cache.sqlite").unlink()
+    whole = command("affinity", str(place), "--json")
+    known = min(command("rank", str(place), "model-1") for _ in range(3))
+    print(f"A space of {models} models, {size / 1e9:.2f} GB of maps, which are read in {reading:.2f} s")
+    print(f"  rank of one model {first:.2f} s; again {again:.2f} s; the matrix {whole:.2f} s, and then a rank {known:.2f} s")
+
+
+def made_space(place: Path, models: int) -> Path:
+    import onnxspace as ox
+    from onnxspace.countsketch import project
+    from onnxspace.spaces.facts import Entry, identity
+    from onnxspace.spaces.files import write_array
+    from onnxspace.spaces.put import NO_STEM, NO_SUM, put
+    from onnxspace.spaces.work import workbench
+    from onnxspace.store import unit
+
+    ox.Space.create(place, ox.Probes.generate(64, 64))
+    rng = np.random.default_rng(0)
+    for number in range(models):
+        sha, maps = f"{number:064x}", unit(rng.standard_normal((64, 4096)))[0]
+        with workbench(place) as bench:
+            write_array(bench / "maps.npy", maps)
+            write_array(bench / "prints.npy", project(maps).astype("<f2"))
+            draft = Entry(f"model-{number}", NO_STEM, identity(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
+            put(place, draft, bench / "prints.npy", bench / "maps.npy")
+    return place
+
+
+def bulk(folder: Path, scale: float, _images: int) -> None:
+    """Fingerprint files into a space, against writing their numbers to one file, and a search among them."""
+    import onnxspace as ox
+    from onnxspace.sketch import Fingerprint, write_fingerprint
+
+    models, probes, rng = round(10_000 * scale), ox.Probes.generate(64, 32), np.random.default_rng(0)
+    place, few, prints = folder / "bulk.space", folder / "few.space", folder / "fp"
+    prints.mkdir()
+    for number in range(models):
+        numbers = (rng.standard_normal((64, 64)) / 8).astype(np.float16)
+        found = Fingerprint(f"m{number}", f"{number:064x}", "t", "elrp", probes.name, 32, probes.sha256, numbers)
+        write_fingerprint(prints / f"m{number}.fp", found)
+    for home in (place, few):
+        ox.Space.create(home, probes)
+    files = sorted(map(str, prints.iterdir()))
+    start = command("add", str(few), *files[:2], "--quiet")
+    wall = command("add", str(place), *files, "--quiet")
+    reading = seconds(lambda: read([Path(path) for path in files]))
+    print(
+        f"{models:,} fingerprint files of 64 x 64 in {wall:.1f} s, {1e3 * (wall - start) / models:.2f} ms each; two in {start:.1f} s;"
+    )
+    print(f"  reading the files alone {reading:.2f} s")
+    packing = command("nearest", str(place), "m1")
+    quick, least = (
+        sorted(command("nearest", str(home), found) for _ in range(5))[2] for home, found in ((place, "m1"), (few, "m0"))
+    )
+    print(f"  nearest: {packing:.2f} s the first time, then {quick:.2f} s; among two models {least:.2f} s")
+
+
 def main() -> None:
-    parts = {"gram": gram, "adding": adding, "search": search, "prints": prints}
+    parts = {"gram": gram, "adding": adding, "search": search, "prints": prints, "rank": rank, "bulk": bulk}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--scale", type=float, default=1.0)

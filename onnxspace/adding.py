@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,16 +14,19 @@ from onnxspace.config import Config
 from onnxspace.errors import OutputError
 from onnxspace.explainer import check
 from onnxspace.fingerprinting import prints_of
+from onnxspace.journal import Journal
 from onnxspace.methods import Compute, Device
-from onnxspace.pipeline import Opened, Progress, Run, opened
+from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
 from onnxspace.probes import Probes
+from onnxspace.recipe import recipe
+from onnxspace.report.unfinished import JOURNAL
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.facts import Entry, Made, identity
-from onnxspace.spaces.files import write_array
+from onnxspace.spaces.files import PROBES, write_array
 from onnxspace.spaces.probeset import baseline_of
 from onnxspace.spaces.put import NO_STEM, NO_SUM, known, now, put
 from onnxspace.spaces.report import Report
-from onnxspace.spaces.work import workbench
+from onnxspace.spaces.work import taken_up
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 
@@ -33,51 +37,74 @@ class Adding(Run):
 
     home: Path
     made: Made
+    recipe: str
     report: Report = field(default_factory=Report)
 
     def _explain(self, path: Path, name: str, encoder: str | None) -> None:
         self._advance(0, name)
-        found = opened(path, name, encoder, self.config)
+        found = self._opened(path, name, encoder)
         draft = draft_of(found)
-        with catalogue(self.home) as book:
-            there = known(book, draft, keep_maps=self.made.keep_maps)
+        there = self._known(draft)
         entry, new = self._put(found, draft) if there is None else (there, False)
         self.report.entered(path, entry, new)
+
+    def _known(self, draft: Entry) -> Entry | None:
+        with catalogue(self.home) as book:
+            return known(book, draft, keep_maps=self.made.keep_maps)
+
+    def _is_missing(self, found: Opened) -> bool:
+        return self._known(draft_of(found)) is None
 
     def _fail(self, path: Path, error: Exception, words: str) -> None:
         self.report.failure(path, error, words)
 
     def _put(self, found: Opened, draft: Entry) -> tuple[Entry, bool]:
+        """Explain and enter a model, from where an earlier process has left it if all that determines its maps is as it was."""
+        with taken_up(self.home, draft.identity[:32], self.recipe) as (self.folder, self.kept):
+            try:
+                return self._finish(found, draft)
+            except BaseException:
+                self.report.kept = self._waiting(draft.name)
+                raise
+
+    def _waiting(self, name: str) -> str:
+        """What waits for the next process, in words."""
+        journal = self.folder / f"{self.recipe}{JOURNAL}"
+        count = sum(shard.rows for shard in Journal(journal, len(self.probes)).shards) if self.kept else 0
+        return f"{count} map{'' if count == 1 else 's'} of {name}" if count else ""
+
+    def _finish(self, found: Opened, draft: Entry) -> tuple[Entry, bool]:
         said = len(self.warnings)
         try:
-            maps = self.maps_of(found, draft.identity)
+            maps = self.maps_of(found, self.recipe)
         except OutputError as error:
             reason = os.strerror(error.errno or 0)
             raise OutputError(
                 error.errno, f"{self.home} can't take the maps of {draft.name} ({reason}). Free some space, and add it again."
             ) from error
-        prints = self.folder / f"{draft.identity}.prints.npy"
+        prints = self.folder / f"{self.recipe}.prints.npy"
         write_array(prints, prints_of(maps, self.made))
         draft = replace(draft, warnings=tuple(self.warnings[said:]))
-        try:
-            return put(self.home, draft, prints, maps if self.made.keep_maps else None)
-        finally:
-            for path in (maps, prints):
-                path.unlink(missing_ok=True)
+        return put(self.home, draft, prints, maps if self.made.keep_maps else None)
 
 
 def add_models(
     home: Path, made: Made, probes: Probes, paths: Sequence[Path], encoders: Sequence[str], config: Config,
-    device: Compute | Device, batch_size: int | None, progress: Progress | None, report: Report,
+    device: Compute | Device, batch_size: int | None, progress: Progress | None, report: Report, cluster: str | None = None,
 ) -> None:  # fmt: skip
-    """Explain models and enter each as soon as it is done."""
+    """Explain models, here or on a cluster, and enter each as soon as it is done."""
     options = made.told(None if made.baseline is None else baseline_of(home, made))
     check([made.method], options, probes, {})
-    with workbench(home) as bench:
+    with hired(cluster) as crew, ExitStack() as stack:
+        elsewhere = None if crew is None else crew.processors(compute_of(device))
+        said = recipe(made.method, options, probes, device, batch_size, elsewhere)
         run = Adding(
-            probes, made.method, options, device, batch_size, config, bench, False, len(paths) * len(probes), progress,
-            home=home, made=made, report=report, warnings=report.warnings,
+            probes, made.method, options, device, batch_size, config, home, True, len(paths) * len(probes), progress,
+            home=home, made=made, recipe=said, report=report, warnings=report.warnings,
         )  # fmt: skip
+        if crew is not None:
+            run.folder, _ = stack.enter_context(taken_up(home, 2 * said, ""))  # workers' pieces, of all models
+            run.send_to(crew, home / PROBES if (home / PROBES).is_file() else None)
         run.explain_all(paths, encoders)
 
 

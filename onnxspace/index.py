@@ -35,11 +35,11 @@ _DEGREE, _EFFORT_ADD, _EFFORT = 16, 128, 256
 
 
 class Index:
-    """The index at `path` of the rows of `matrix`, float16 [models, D]; made by `build` or `open`."""
+    """The index at `path` of the rows of `matrix`, float16 [models, D]; made by `build`, `grow` or `open`."""
 
     def __init__(self, path: Path, matrix: NDArray[np.float16], graph: Any, seed: int, kept: Any = None) -> None:
         self.path, self.matrix = path, matrix
-        self._graph, self._kept = graph, kept
+        self._graph, self._kept, self._seed = graph, kept, seed
         self._signs = signs(matrix.shape[1], graph.ndim, seed)
 
     @classmethod
@@ -56,19 +56,32 @@ class Index:
         Threads add rows in an order that differs from run to run, and so may the few neighbours that the graph misses.
         """
         index = cls(path, matrix, _graph(numbers), seed)
+        index._add(0, progress)
+        return index
+
+    def grow(self, path: Path, matrix: NDArray[np.float16], progress: Callable[[float], None] | None = None) -> Index:
+        """The index of a matrix that begins with the rows of this one, written to `path`; otherwise as `build`."""
+        graph = _graph(self._graph.ndim)
+        graph.load(self._graph.save() if self._kept is None else bytes(self._kept))
+        index = Index(path, matrix, graph, self._seed)
+        index._add(len(self.matrix), progress)
+        return index
+
+    def _add(self, count: int, progress: Callable[[float], None] | None) -> None:
+        """Put all rows but the first `count` into the graph, and write the file."""
+        matrix = self.matrix
         step = max(1, _BLOCK // matrix.shape[1])
-        for first in range(0, len(matrix), step):
-            small = index._small(matrix[first : first + step])
-            index._graph.add(np.arange(first, first + len(small), dtype=np.uint64), small)
+        for first in range(count, len(matrix), step):
+            small = self._small(matrix[first : first + step])
+            self._graph.add(np.arange(first, first + len(small), dtype=np.uint64), small)
             if progress is not None:
                 progress(min(1.0, (first + step) / len(matrix)))
-        facts = {"models": len(matrix), "size": matrix.shape[1], "numbers": numbers, "seed": seed, "rows": _sum_of(matrix)}
-        _write(path, facts, index._graph)
-        return index
+        facts = {"models": len(matrix), "size": matrix.shape[1], "numbers": self._graph.ndim, "seed": self._seed}
+        _write(self.path, facts | {"rows": _sum_of(matrix)}, self._graph)
 
     @classmethod
     def open(cls, path: Path, matrix: NDArray[np.float16]) -> Index:
-        """Open the index of just this matrix; the graph is mapped, not read.
+        """Open the index of this matrix, or of its first rows; the graph is mapped, not read.
 
         Raises SpaceError for a file that is missing, damaged, of a newer version, or of other rows; ConfigError without usearch.
         """
@@ -78,7 +91,9 @@ class Index:
         except (OSError, ValueError) as error:
             raise SpaceError(f"The index {path} can't be read ({error}); build it again.") from error
         facts, start = _checked(path, content)
-        if (facts["models"], facts["size"], facts["rows"]) != (len(matrix), matrix.shape[1], _sum_of(matrix)):
+        count = len(matrix)
+        matrix = matrix[: facts["models"]] if facts["models"] >= 0 else matrix[:0]
+        if (facts["models"], facts["size"], facts["rows"]) != (len(matrix), matrix.shape[1], _sum_of(matrix)) or not count:
             raise SpaceError(f"The index {path} was made of other fingerprints; build it again.")
         graph = _graph(facts["numbers"])
         view = memoryview(content)[start:]

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import ConfigError
@@ -118,13 +116,33 @@ def duplicates(
     Compares all pairs, models² · D multiplications; where `propose` is given (such as `Index.propose`), only each row with the
     rows it proposes, so that a pair may be missed. Raises ConfigError for a threshold outside (0, 1].
     """
+    return grouped(pairs_above(matrix, threshold, propose))
+
+
+def pairs_above(
+    matrix: NDArray[np.float16],
+    threshold: float,
+    propose: Callable[[NDArray[np.float16]], NDArray[np.intp]] | None = None,
+    proposed: int | None = None,
+) -> list[Pair]:
+    """The pairs of `duplicates`. Where `proposed` is given, only the first so many rows are compared with proposals alone."""
     if not 0 < threshold <= 1:
         raise ConfigError(f"A threshold for duplicates lies above 0 and is at most 1, not {threshold}.")
     least = threshold - 2e-3 / np.sqrt(matrix.shape[1])  # rounding to float16 leaves equal rows so much below 1
-    pairs = [pair for found in (_proposed(matrix, least, propose) if propose else _pairs(matrix, least)) for pair in found]
+    count = 0 if propose is None else len(matrix) if proposed is None else proposed
+    found = [] if propose is None else [pair for part in _proposed(matrix[:count], least, propose) for pair in part]
+    return found + [pair for part in _pairs(matrix, least, count) for pair in part]
+
+
+def grouped(pairs: Sequence[Pair]) -> list[Group]:
+    """Rows that pairs tie together; the largest group first."""
+    from scipy.sparse import coo_array  # as slow to load as all the rest
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.array([(p.first, p.second) for p in pairs], np.intp).reshape(-1, 2)
-    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(matrix), len(matrix)))
-    label = connected_components(graph, directed=False)[1]
+    size = int(ends.max()) + 1 if len(ends) else 0
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    label = connected_components(graph, directed=False)[1] if size else []
     groups: dict[int, list[Pair]] = {}
     for pair in sorted(pairs, key=lambda p: (-p.affinity, p.first, p.second)):
         groups.setdefault(int(label[pair.first]), []).append(pair)
@@ -141,11 +159,12 @@ def check_shapes(query: NDArray[np.floating], matrix: NDArray[np.float16]) -> No
         )
 
 
-def _pairs(matrix: NDArray[np.float16], least: float) -> Iterator[list[Pair]]:
-    """Pairs of all rows, block by block on and above the diagonal."""
-    for top in range(0, len(matrix), _SIDE):
-        rows = _wide(matrix[top : top + _SIDE])
-        for left in range(top, len(matrix), _SIDE):
+def _pairs(matrix: NDArray[np.float16], least: float, start: int = 0) -> Iterator[list[Pair]]:
+    """Pairs of all rows with those from `start` on, block by block on and above the diagonal."""
+    lefts = range(start, len(matrix), _SIDE)
+    for top in (*range(0, start, _SIDE), *lefts) if lefts else ():
+        rows = _wide(matrix[top : min(top + _SIDE, start) if top < start else top + _SIDE])
+        for left in lefts[max(0, top - start) // _SIDE :]:
             product = rows @ (rows if left == top else _wide(matrix[left : left + _SIDE])).T
             i, j = np.nonzero(product >= least)
             yield _made(i + top, j + left, product[i, j], matrix.shape[1])

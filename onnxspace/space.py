@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.affinity import Affinity
+from onnxspace.certainty import Certainty
 from onnxspace.config import Config, find_config
 from onnxspace.distance import DEFAULT_MEMORY
-from onnxspace.errors import OnnxspaceError, OutputError, SpaceError
+from onnxspace.errors import SpaceError
 from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.naming import encoder_words
 from onnxspace.probes import Probes
@@ -20,13 +21,16 @@ from onnxspace.sketch import Fingerprint, write_fingerprint
 from onnxspace.spaces import check
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.check import Verification
-from onnxspace.spaces.compare import affinities
+from onnxspace.spaces.compare import Row, affinities, affinity_row
 from onnxspace.spaces.facts import Entry, Made
-from onnxspace.spaces.files import open_prints
-from onnxspace.spaces.nearest import Neighbour, neighbours
-from onnxspace.spaces.prints import add_print, is_print, read_print
+from onnxspace.spaces.files import read_prints
+from onnxspace.spaces.indexing import build
+from onnxspace.spaces.nearest import Neighbour, Query, neighbours
+from onnxspace.spaces.prints import add_prints, is_print, read_print
 from onnxspace.spaces.probeset import baseline_of, made_of, new_space, probes_of
 from onnxspace.spaces.report import Added, Report
+from onnxspace.spaces.sure import certainties
+from onnxspace.spaces.twins import Twins, twins
 
 Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]
@@ -96,40 +100,35 @@ class Space:
     def add(
         self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None,
+        probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
     ) -> Added:  # fmt: skip
         """Explain models (`.onnx`) or take fingerprints (`.fp`) in; each is in the space as soon as it is done.
 
+        Fingerprints are entered some thousands at a time. A model that was stopped in its middle goes on at the batch where
+        it stopped, where everything that determines its maps is as it was.
+
         A model that is there with the same content, encoder and preprocessing is left as it is. Of several models those
         that fail are listed; one alone raises its error: ModelError and its kin, SpaceError for a fingerprint of another
-        probe set or method. `probes` are needed where the space does not hold its images. OutputError stops all.
+        probe set or method. `probes` are needed where the space does not hold its images. `cluster` names Dask workers that
+        explain models (`local:4`, `tcp://host:8786`) and see the space's folder. OutputError and ClusterError stop all.
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         wishes, known = _settled(encoder, config)
         check.clear(self.path)
         found = Report()
         try:
-            self._add_prints([path for path in paths if is_print(path)], found)
+            add_prints(self.path, self.made, [path for path in paths if is_print(path)], found, progress)
             if networks := [path for path in paths if not is_print(path)]:
                 from onnxspace.adding import add_models
 
                 images = self.probes(probes)
-                add_models(self.path, self.made, images, networks, wishes, known, device, batch_size, progress, found)
+                add_models(self.path, self.made, images, networks, wishes, known, device, batch_size, progress, found, cluster)
         except BaseException as error:
             found.note(error, self.path)
             raise
         if found.causes and isinstance(models, str | Path):
             raise found.causes[0]
         return found.told()
-
-    def _add_prints(self, paths: Sequence[Path], found: Report) -> None:
-        for path in paths:
-            try:
-                found.entered(path, *add_print(self.path, self.made, path))
-            except OutputError:
-                raise
-            except OnnxspaceError as error:
-                found.failure(path, error, str(error))
 
     def remove(self, name: str) -> None:
         """Take a model out. Raises SpaceError where none has this name."""
@@ -146,31 +145,66 @@ class Space:
         known = ", ".join(entry.name for entry in entries[:20]) + (" …" if len(entries) > 20 else "")
         raise SpaceError(f"{self.path} has no model called {name!r}; there are {known or 'none'}.")
 
-    def affinity(self, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Affinity:
+    def affinity(
+        self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None
+    ) -> Affinity:  # fmt: skip
         """All affinities, and their standard errors where one of two models has a fingerprint only.
 
-        Only what was never computed is computed; `memory` bounds the bytes of maps that are held at once.
+        Only what was never computed is computed; `memory` bounds the bytes of maps that are held at once. `cluster` names Dask
+        workers that compare whole maps, block by block. Raises SpaceError, ClusterError.
         """
         entries = self.entries()
-        matrix, errors = affinities(self.path, self.made, entries, memory, progress)
+        if cluster is None:
+            matrix, errors = affinities(self.path, self.made, entries, memory, progress)
+        else:
+            from onnxspace.cluster.engine import opened
+
+            with opened(cluster) as crew:
+                matrix, errors = affinities(self.path, self.made, entries, memory, progress, crew.affinity_rows)
         records = tuple(entry.record() for entry in entries)
         return Affinity(
             records, matrix, self.made.method, self.made.probe_facts(), options=dict(self.made.options), errors=errors
         )
 
-    def rank(self, target: str) -> Ranking:
-        """Sources for `target` (a name or a path), best first. Raises SpaceError for a model that is not there."""
-        return self.affinity().rank(self._entry(target).name)
+    def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
+        """Sources for `target` (a name or a path), best first. Raises SpaceError for a model that is not there.
+
+        Compares it with each model, where the affinity of all is not known yet.
+        """
+        return self.row(target, memory, progress).ranking
+
+    def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Row:
+        """As `rank`, with the standard error of each affinity."""
+        own, entries = self._entry(target), self.entries()
+        index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
+        if index is None:
+            raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
+        values = affinity_row(self.path, self.made, entries, index, memory, progress)
+        return Row(own.name, tuple(entry.name for entry in entries), *values)
+
+    def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
+        """How sure the ranking of the sources for `target` is, from drawing the probe images again; always the same numbers.
+
+        Raises SpaceError for a model that is not there, ConfigError where images × models is over `memory`.
+        """
+        return next(self.certainties([self.rank(target, memory, progress)], memory))
+
+    def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
+        """The same for rankings that this space gave, in turn; maps are read for many at once."""
+        return certainties(self.path, self.made, self.entries(), rankings, memory)
 
     def nearest(
         self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
+        warn: Callable[[str], None] | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
         """The `count` models nearest to one of the space (by name), a fingerprint, or a `.fp` or `.onnx` file, best first.
 
         Compares fingerprints, so that it is quick whatever the number of models; each affinity comes with its standard error.
-        A model of the space is not its own neighbour. Raises SpaceError, and for files ModelError and its kin.
+        A model of the space is not its own neighbour. Where fingerprints are many, their index (see `index`) proposes models,
+        and may miss one in some twenty, unless `exact`; `warn` gets a sentence where it is missing or old. Raises SpaceError,
+        and for files ModelError and its kin.
         """
         if isinstance(model, Fingerprint) or (is_print(Path(model)) and not self._has(str(model))):
             prints, own = read_print(self.path, self.made, model).prints, None
@@ -178,10 +212,16 @@ class Space:
             prints, own = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)[0].prints, None
         else:
             own = self._entry(str(model))
-            prints = open_prints(self.path, own, self.made)
-        with catalogue(self.path) as book:
-            others = [one for one in book.listed() if own is None or one.name != own.name]
-        return neighbours(self.path, self.made, others, prints, count)
+            prints = read_prints(self.path, [own.stem], self.made)[0]
+        query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
+        return neighbours(self.path, self.made, query, warn)
+
+    def index(self, progress: Share | None = None) -> int:
+        """Make the approximate index of all fingerprints, or add those that came since; gives the number of models.
+
+        `nearest` and `duplicates` use it where models are many. Needs usearch. Raises ConfigError, SpaceError, OutputError.
+        """
+        return build(self.path, self.made, progress)
 
     def _has(self, name: str) -> bool:
         with catalogue(self.path) as book:
@@ -210,25 +250,33 @@ class Space:
         wishes, known = _settled(encoder, config)
         return fingerprint(model, self.made, options, self.probes(probes), wishes, known, device, batch_size, progress)
 
-    def duplicates(self, least: float = 0.98) -> tuple[tuple[str, str, float, float], ...]:
+    def duplicates(
+        self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> tuple[tuple[str, str, float, float], ...]:
         """Pairs of affinity `least` or more, most alike first: name, name, affinity, and its standard error.
 
         The same network exported twice has an affinity of nearly 1; one that was quantised or fine-tuned a little less.
         """
-        found = self.affinity()
-        errors = np.zeros_like(found.matrix) if found.errors is None else found.errors
-        rows, columns = np.nonzero(np.triu(found.matrix >= least, 1))
-        pairs = [
-            (found.names[i], found.names[j], float(found.matrix[i, j]), float(errors[i, j]))
-            for i, j in zip(rows, columns, strict=True)
-        ]
-        return tuple(sorted(pairs, key=lambda pair: -pair[2]))
+        return self.twins(least, memory, progress).pairs
 
-    def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
+    def twins(
+        self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> Twins:  # fmt: skip
+        """As `duplicates`, in groups of models that such pairs tie together.
+
+        Fingerprints propose pairs and maps decide, so that no matrix of all models is needed; `warn` gets a sentence where an
+        index was used, which may miss pairs.
+        """
+        return twins(self.path, self.made, self.entries(), least, memory, progress, warn)
+
+    def tree(
+        self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> NDArray[np.float64]:
         """The similarity tree as a SciPy linkage matrix, float64 [models − 1, 4]; from two models on."""
         if len(self) < 2:
             raise SpaceError(f"{self.path} has fewer than two models, and so no tree. Add models.")
-        return self.affinity().tree(linkage)
+        return self.affinity(memory, progress).tree(linkage)
 
     def verify(self, progress: Progress | None = None) -> Verification:
         """Read every file again and say what is not as it was written."""

@@ -14,6 +14,7 @@ from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry, identity
 from onnxspace.spaces.files import write_array
 from onnxspace.spaces.put import NO_STEM, NO_SUM, put
+from onnxspace.spaces.sheet import put_sheet
 from onnxspace.spaces.work import workbench
 from onnxspace.store import unit
 
@@ -51,6 +52,12 @@ def insert(home: Path, number: int, *, whole: bool = True) -> tuple[Entry, bool]
         write_array(bench / "prints.npy", project(found).astype("<f2"))
         one = draft(number) if whole else draft(number, feed="")
         return put(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None)
+
+
+def insert_many(home: Path, numbers: list[int]) -> list[tuple[Entry, bool]]:
+    """Enter models as fingerprints, in one sheet."""
+    prints = [project(maps(number)).astype("<f2") for number in numbers]
+    return put_sheet(home, [draft(number, feed="") for number in numbers], prints)
 
 
 def double_loop(numbers: list[int]) -> NDArray[np.float64]:

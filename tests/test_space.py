@@ -21,7 +21,7 @@ import onnxspace as ox
 from onnxspace import distance
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.methods import Options
-from onnxspace.spaces import compare
+from onnxspace.spaces import cache, compare
 from onnxspace.spaces.facts import Entry, entry_from, made_from, to_json
 from onnxspace.spaces.put import put
 from tests.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
@@ -36,7 +36,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["add", "remove", "ask"]), st.integers(0, 5)), max_size=14))
+@given(st.lists(st.tuples(st.sampled_from(["add", "remove", "ask", "rank"]), st.integers(0, 5)), max_size=14))
 def test_any_adds_and_removes_give_the_affinity_of_the_survivors(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
@@ -51,11 +51,15 @@ def test_any_adds_and_removes_give_the_affinity_of_the_survivors(
             there.remove(number)
         elif what == "ask":
             made.affinity()
+        elif what == "rank" and number in there:
+            others = [one for one in there if one != number]
+            values = double_loop(there)[there.index(number)]
+            expected = {f"model-{one}": values[there.index(one)] for one in others}
+            assert dict(made.rank(f"model-{number}").sources) == pytest.approx(expected, abs=1e-6)
     found = made.affinity()
     assert found.names == tuple(f"model-{number}" for number in there)
     np.testing.assert_allclose(found.matrix, double_loop(there), atol=1e-6)
-    assert found.errors is not None
-    assert not found.errors.any()
+    assert found.errors is None
     assert made.verify().clean
 
 
@@ -67,6 +71,7 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
         return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
+    monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
     made = ox.Space.open(home)
     first = made.affinity().matrix
     assert (made.affinity().matrix == first).all()
@@ -77,6 +82,43 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
     assert asked == [(3, 0), (1, 3)] or asked == [(2, 1), (1, 3)]
     assert (grown[:3, :3] == first).all()
     assert (fewer == np.delete(np.delete(grown, 1, 0), 1, 1)).all()
+
+
+def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
+        asked.append((len(new), len(old)))
+        return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compare, "affinity_rows", counted)
+    monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
+    made = ox.Space.open(home)
+    first = made.rank("model-2", memory=2**20)
+    assert made.rank("model-2") == first
+    insert(home, 4)
+    insert(home, 5, whole=False)
+    grown = made.row("model-2")
+    assert asked == [(1, 2), (1, 1)]
+    assert [error > 0 for name, _, error in grown.sources if name == "model-5"] == [True]
+    assert dict(first.sources).items() <= {name: value for name, value, _ in grown.sources}.items()
+    made.rank("model-1")
+    assert asked[2:] == [(1, 2)]
+    matrix = made.affinity().matrix
+    np.testing.assert_allclose(matrix[:4, :4], double_loop([1, 2, 3, 4]), atol=1e-6)
+    del asked[:]
+    assert dict(made.rank("model-2").sources) == pytest.approx({name: value for name, value, _ in grown.sources}, abs=1e-6)
+    assert (made.affinity().matrix == matrix).all()
+    assert asked == []
+
+
+def test_where_all_have_maps_one_matrix_is_held(home: Path) -> None:
+    entries = ox.Space.open(home).entries()
+    assert compare.affinities(home, ox.Space.open(home).made, entries)[1] is None
+    for _ in range(2):  # computed, and from the cache
+        assert cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
+        insert(home, 4, whole=False)
+        assert compare.affinities(home, ox.Space.open(home).made, ox.Space.open(home).entries())[1] is not None
 
 
 def test_a_damaged_cache_is_made_again(home: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
+from onnxspace import distance, lineup
 from onnxspace.cli import main
 from onnxspace.errors import ModelNotFoundError, SpaceError
 from onnxspace.explainer import Explainer
+from onnxspace.spaces import compare
 from tests.networks import classifier, save
 from tests.test_interruption import file_size_limit
 
@@ -64,6 +66,48 @@ def test_the_affinity_is_that_of_score(zoo: Run) -> None:
     assert found["models"] == scored["models"]
     assert found["probe"] == scored["probe"]
     assert found["errors"] == [[0, 0], [0, 0]]
+
+
+SIZES = {"1M": 2**20, "512M": 2**29, "2G": 2**31, "1GiB": 2**30, "3 gib": 3 * 2**30, "1.5MB": 1_500_000, "2000000": 2_000_000}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_memory_reaches_what_compares(zoo: Run, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    asked: list[int] = []
+
+    def matrix(files: list[Path], memory: int, *rest: Any) -> Any:
+        asked.append(memory)
+        return distance.affinity_matrix(files, memory, *rest)
+
+    def rows(new: list[Path], old: list[Path], memory: int, *rest: Any) -> Any:
+        asked.append(memory)
+        return distance.affinity_rows(new, old, memory, *rest)
+
+    for module in (lineup, compare):
+        monkeypatch.setattr(module, "affinity_matrix", matrix)
+    monkeypatch.setattr(compare, "affinity_rows", rows)
+    commands = [
+        ("affinity",),
+        ("tree",),
+        ("rank",),
+        ("rank", "a"),
+        ("duplicates", "--least", "0.1"),
+        ("duplicates", "--least", "-1"),
+    ]
+    for command, *more in commands:
+        Path("zoo.space/cache.sqlite").unlink(missing_ok=True)
+        assert zoo("space", command, "zoo.space", *more, "--memory", size)[0] == 0
+    assert len(asked) >= 5
+    assert zoo("score", "a.onnx", "b.onnx", *IMAGES, "--memory", size)[0] == 0
+    assert set(asked) == {SIZES[size]}
+
+
+@pytest.mark.parametrize("size", ["", "lots", "-1G", "1X", "1e9", "0", "1023K", "0x10", "9" * 30])
+def test_nonsense_for_memory_is_one_sentence(zoo: Run, size: str) -> None:
+    for command in (("score", "a.onnx", "b.onnx"), ("space", "affinity", "zoo.space")):
+        code, out, err = zoo(*command, "--memory", size)
+        assert (code, out) == (2, "")
+        assert "too little memory" in err or "no amount of memory" in err
 
 
 def test_adding_again_does_no_work_and_says_so(zoo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +175,12 @@ def test_every_command_answers(zoo: Run) -> None:
     assert {row["name"] for row in found} == {"a", "b"}
     assert zoo("space", "duplicates", "zoo.space", "--least", "0.999")[1] == "none\n"
     assert len(told(zoo("space", "duplicates", "zoo.space", "--least", "-1", "--json"), "duplicates")["pairs"]) == 1
+    found = told(zoo("space", "duplicates", "zoo.space", "--least", "-1", "--json"), "duplicates")
+    assert found["groups"] == [["a", "b"]]
+    assert "2 that may be one network\n  a  b " in zoo("space", "duplicates", "zoo.space", "--least", "-1")[1]
+    assert zoo("space", "index", "zoo.space")[1] == "2 models indexed\n"
+    assert told(zoo("space", "index", "zoo.space", "--json"), "index") == {"models": 2}
+    assert "1. b" in zoo("space", "nearest", "zoo.space", "a", "--exact")[1]
     assert zoo("space", "affinity", "zoo.space", "--output", "a.csv")[0] == 0
     assert Path("a.csv").read_text().startswith(",a,b\na,1.0,")
     assert zoo("space", "affinity", "zoo.space", "--output", "a.txt")[0] == 2

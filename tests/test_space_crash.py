@@ -16,7 +16,7 @@ import pytest
 from onnxspace.errors import OutputError
 from onnxspace.space import Space
 from onnxspace.spaces import catalogue as catalogues
-from tests.spaces import insert, probes, space
+from tests.spaces import insert, insert_many, probes, space
 from tests.test_interruption import file_size_limit
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
@@ -75,8 +75,21 @@ def upgrade(home: Path) -> None:
     insert(home, 4)
 
 
+def bulk(home: Path) -> None:
+    insert_many(home, [3, 2, 4])
+
+
 def remove(home: Path) -> None:
     Space.open(home).remove("model-1")
+
+
+def remove_all_of_a_sheet(home: Path) -> None:
+    for number in (6, 7):
+        Space.open(home).remove(f"model-{number}")
+
+
+def index(home: Path) -> None:
+    Space.open(home).index()
 
 
 def seek(home: Path) -> None:
@@ -89,10 +102,14 @@ def compact(home: Path) -> None:
 
 ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "add": (add, {"model-1", "model-2"}),
+    "bulk": (bulk, {"model-1", "model-2"}),
     "upgrade": (upgrade, {"model-1", "model-2"}),
     "remove": (remove, {"model-2"}),
     "nearest": (seek, {"model-1", "model-2"}),
     "compact": (compact, {"model-1", "model-2"}),
+    "remove a sheet": (remove_all_of_a_sheet, {"model-1", "model-2"}),
+    "rewrite a sheet": (compact, {"model-1", "model-2", "model-7"}),
+    "index": (index, {"model-1", "model-2", "model-6", "model-7"}),
 }
 
 
@@ -107,6 +124,12 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
         shutil.copy(next((home / "maps").iterdir()), home / "maps/0123456789ab.npy")
         action(copy := Path(shutil.copytree(home, tmp_path / "whole")))
         assert not Space.open(copy).verify().leftovers
+    if name == "index":  # which grows
+        index(home)
+    if "sheet" in name or name == "index":
+        insert_many(home, [6, 7])
+    if name == "rewrite a sheet":
+        Space.open(home).remove("model-6")
     for step in count(1):
         copy = Path(shutil.copytree(home, tmp_path / f"{name}-{step}"))
         killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
@@ -114,7 +137,12 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
         found = opened.verify()
         assert {near.name for near in opened.nearest("model-2")} == set(opened.names) - {"model-2"}
         assert {problem.kind for problem in found.problems} <= ({"unreferenced"} if name == "compact" else set()), step
-        assert safe <= set(opened.names) <= safe | {"model-1", "model-3", "model-4"}
+        assert (
+            safe
+            <= set(opened.names)
+            <= safe | {"model-1", "model-3", "model-4", *(["model-6", "model-7"] if "sheet" in name else [])}
+        )
+        assert name != "bulk" or len(opened) in (2, 4)
         insert(copy, 3)
         opened.compact()
         found = opened.verify()
@@ -152,6 +180,36 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert sorted(found.names) == [f"model-{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9)]
     assert found.verify().clean
     assert not found.verify().leftovers
+
+
+MANY = "import sys; from pathlib import Path; from tests.spaces import insert_many; [insert_many(Path(sys.argv[1]), list(range(int(n), int(n) + 10))) for n in sys.argv[2:]]"
+
+
+def test_two_writers_of_sheets_at_once(tmp_path: Path) -> None:
+    home = space(tmp_path / "zoo.space").path
+    shares = [["1", "5", "31", "11"], ["11", "31", "5", "21"], ["25", "35", "1"]]
+    writers = [subprocess.Popen([sys.executable, "-c", MANY, str(home), *numbers]) for numbers in shares]
+    for _ in range(3):  # whoever compacts meanwhile takes nothing away
+        Space.open(home).compact()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    found = Space.open(home)
+    assert sorted(found.names) == sorted(f"model-{n}" for n in range(1, 45))
+    found.compact()
+    assert found.verify().clean
+    assert not found.verify().leftovers
+    assert len(found.nearest("model-1", 100)) == 43
+
+
+@pytest.mark.parametrize("size", [0, 200, 5000, 13000, 20000])
+def test_full_disk_in_bulk(home: Path, size: int) -> None:
+    with file_size_limit(size), pytest.raises(OutputError, match="Free some space"):
+        _ = [insert_many(home, list(range(number, number + 9))) for number in range(10, 300, 9)]
+    found = Space.open(home).verify()
+    assert found.clean
+    assert {"model-1", "model-2"} <= set(Space.open(home).names)
+    assert len(Space.open(home)) % 9 == 2
+    insert_many(home, [3])
+    assert Space.open(home).rank("model-3").target == "model-3"
 
 
 @pytest.mark.parametrize("size", [0, 100, 200, 400, 5000, 13000, 16000, 30000])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.options import computing, numbers, opening, probes_from, taken
+from onnxspace.cli.memory import memory
+from onnxspace.cli.options import cluster, computing, numbers, opening, probes_from, taken
 from onnxspace.methods import DEFAULT_METHOD, METHODS
 
 if TYPE_CHECKING:
+    from onnxspace.certainty import Certainty
     from onnxspace.space import Space
+    from onnxspace.spaces.compare import Row
     from onnxspace.spaces.report import Added
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -73,6 +77,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @_place
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
 @opening
+@cluster
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="The folder of probe photos, where the space does not hold them.")
 @click.option(
@@ -148,16 +153,20 @@ def list_(place: str, as_json: bool) -> None:
 @space.command()
 @_place
 @_quiet
+@memory
+@cluster
 @click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @_json("affinity")
-def affinity(place: str, quiet: bool, output: str | None, as_json: bool) -> None:
+def affinity(
+    place: str, memory: int, cluster: str | None, quiet: bool, output: str | None, as_json: bool
+) -> None:  # fmt: skip
     """Print the affinity of every pair.
 
     Only pairs that were never computed are computed.
     """
     from onnxspace.cli import spacetext
 
-    found = _affinity(place, quiet=quiet)
+    found = _affinity(place, memory, cluster, quiet=quiet)
     if output is not None:
         spacetext.write(found, output)
     if as_json:
@@ -169,34 +178,59 @@ def affinity(place: str, quiet: bool, output: str | None, as_json: bool) -> None
 @space.command()
 @_place
 @click.argument("target", required=False, metavar="[NAME]")
+@click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
 @_quiet
+@memory
 @_json("rank")
-def rank(place: str, target: str | None, quiet: bool, as_json: bool) -> None:
-    """Rank the others as sources for a model, or for each."""
+def rank(place: str, target: str | None, certainty: bool, memory: int, quiet: bool, as_json: bool) -> None:
+    """Rank the others as sources for a model, or for each.
+
+    For one model only its own comparisons are computed, where they never were.
+    """
     from onnxspace.cli import spacetext
 
-    found = _affinity(place, quiet=quiet)
-    targets = found.names if target is None else (found.rank(target).target,)
-    if as_json:
-        _print("rank", spacetext.ranked(found, targets))
+    opened = _opened(place)
+    if target is None:
+        rows = spacetext.rows(_affinity(place, memory, quiet=quiet))
     else:
-        click.echo("\n".join(spacetext.rankings(found, targets)))
+        with _sharing(quiet=quiet) as share:
+            rows = [opened.row(target, memory, share)]
+    sure = _certainty(opened, rows, memory, quiet=quiet) if certainty else {}
+    if as_json:
+        added = {"certainty": {name: one.to_dict() for name, one in sure.items()}} if certainty else {}
+        _print("rank", {**spacetext.ranked(opened, rows), **added})
+    else:
+        click.echo("\n".join(spacetext.rankings(rows, sure)))
+
+
+def _certainty(opened: Space, rows: Sequence[Row], memory: int, *, quiet: bool) -> dict[str, Certainty]:
+    from onnxspace.cli.console import progress_bar
+
+    found = {}
+    with progress_bar(enabled=not quiet) as bar:
+        for done, one in enumerate(opened.certainties([row.ranking for row in rows], memory), 1):
+            bar(f"resampling for {one.target}", done, len(rows))
+            found[one.target] = one
+    return found
 
 
 @space.command()
 @_place
 @_quiet
+@memory
 @_json("tree")
-def tree(place: str, quiet: bool, as_json: bool) -> None:
+def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
     """Print the similarity tree (average linkage on 1 − affinity)."""
     from onnxspace.cli import spacetext
 
-    found = _affinity(place, quiet=quiet)
-    joined = _opened(place).tree()
+    opened = _opened(place)
+    names = opened.names
+    with _sharing(quiet=quiet) as share:
+        joined = opened.tree(memory=memory, progress=share)
     if as_json:
-        _print("tree", {"models": list(found.names), "linkage": "average", "tree": joined.tolist()})
+        _print("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
     else:
-        click.echo("\n".join(spacetext.tree(found.names, joined)))
+        click.echo("\n".join(spacetext.tree(names, joined)))
 
 
 @space.command()
@@ -205,18 +239,19 @@ def tree(place: str, quiet: bool, as_json: bool) -> None:
 @click.option("-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
 @opening
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+@click.option("--exact", is_flag=True, help="Compare all fingerprints, even where there is an index.")
 @_json("nearest")
 def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Show the models nearest to one, by fingerprint.
 
-    An .onnx file is explained, but not added.
+    An .onnx file is explained, but not added. Where models are many, an index is used if there is one.
     """
     from onnxspace.cli import spacetext
     from onnxspace.cli.console import progress_bar, silence_libraries
 
     compute = computing(options)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = _opened(place).nearest(model, count, device=compute, progress=bar, **options)
+        found = _opened(place).nearest(model, count, device=compute, progress=bar, warn=_warning(quiet=quiet), **options)
     if as_json:
         _print("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
     else:
@@ -229,21 +264,40 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
     "--least", type=click.FloatRange(-1, 1), default=0.98, show_default=True, metavar="A", help="Affinity from which on."
 )
 @_quiet
+@memory
 @_json("duplicates")
-def duplicates(place: str, least: float, quiet: bool, as_json: bool) -> None:
-    """Show pairs that may be one network.
+def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
+    """Show groups of models that may be one network.
 
-    Exported twice, quantised, or fine-tuned a little.
+    Exported twice, quantised, or fine-tuned a little. Fingerprints propose pairs, maps decide.
     """
     from onnxspace.cli import spacetext
 
-    _affinity(place, quiet=quiet)
-    found = _opened(place).duplicates(least)
+    opened = _opened(place)
+    with _sharing(quiet=quiet) as share:
+        found = opened.twins(least, memory, share, _warning(quiet=quiet))
     if as_json:
-        names = ("first", "second", "affinity", "error")
-        _print("duplicates", {"least": least, "pairs": [dict(zip(names, pair, strict=True)) for pair in found]})
+        _print("duplicates", {"least": least, **spacetext.duplicated(found)})
     else:
         click.echo("\n".join(spacetext.duplicates(found)))
+
+
+@space.command()
+@_place
+@_quiet
+@_json("index")
+def index(place: str, quiet: bool, as_json: bool) -> None:
+    """Index the fingerprints, for `nearest` among many models.
+
+    Again later: models that came since are added. Needs usearch (the extra `search`).
+    """
+    opened = _opened(place)
+    with _sharing(quiet=quiet, what="indexing") as share:
+        count = opened.index(share)
+    if as_json:
+        _print("index", {"models": count})
+    else:
+        click.echo(f"{count} model{'' if count == 1 else 's'} indexed")
 
 
 @space.command()
@@ -282,11 +336,24 @@ def _opened(place: str) -> Space:
     return Space.open(place)
 
 
-def _affinity(place: str, *, quiet: bool) -> Any:
+def _affinity(place: str, memory: int, cluster: str | None = None, *, quiet: bool) -> Any:
+    with _sharing(quiet=quiet) as share:
+        return _opened(place).affinity(memory, share, cluster)
+
+
+@contextmanager
+def _sharing(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
+    """A bar for the share that is done."""
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
-        return _opened(place).affinity(progress=lambda share: bar("comparing", round(1000 * share), 1000))
+        yield lambda share: bar(what, round(1000 * share), 1000)
+
+
+def _warning(*, quiet: bool) -> Callable[[str], None]:
+    from onnxspace.cli.text import one_line
+
+    return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
 def _print(name: str, facts: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from onnxspace.affinity import Affinity
+    from onnxspace.certainty import Certainty
     from onnxspace.space import Space
     from onnxspace.spaces.check import Verification
+    from onnxspace.spaces.compare import Row
     from onnxspace.spaces.nearest import Neighbour
+    from onnxspace.spaces.twins import Twins
 
 
 def listed(space: Space) -> dict[str, Any]:
@@ -43,20 +46,21 @@ def listing(space: Space) -> Iterator[str]:
 
 def affinity(found: Affinity) -> dict[str, Any]:
     return {
-        **_shared(found), "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
+        "method": found.method, "options": dict(found.options), "probe": dict(found.probe),
+        "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
         "errors": _errors(found).tolist(),
     }  # fmt: skip
 
 
-def ranked(found: Affinity, targets: Sequence[str]) -> dict[str, Any]:
-    def rows(target: str) -> list[dict[str, Any]]:
-        return [{"source": s, "affinity": a, "error": e} for s, a, e in _sources(found, target)]
+def ranked(space: Space, rows: Sequence[Row]) -> dict[str, Any]:
+    def sources(row: Row) -> list[dict[str, Any]]:
+        return [{"source": s, "affinity": a, "error": e} for s, a, e in row.sources]
 
-    return {**_shared(found), "rankings": {target: rows(target) for target in targets}}
-
-
-def _shared(found: Affinity) -> dict[str, Any]:
-    return {"method": found.method, "options": dict(found.options), "probe": dict(found.probe)}
+    made = space.made
+    return {
+        "method": made.method, "options": dict(made.options), "probe": made.probe_facts(),
+        "rankings": {row.target: sources(row) for row in rows},
+    }  # fmt: skip
 
 
 def _errors(found: Affinity) -> NDArray[np.float64]:
@@ -65,10 +69,14 @@ def _errors(found: Affinity) -> NDArray[np.float64]:
     return np.zeros_like(found.matrix) if found.errors is None else found.errors
 
 
-def _sources(found: Affinity, target: str) -> Iterator[tuple[str, float, float]]:
-    row, place = _errors(found)[found.names.index(target)], {name: i for i, name in enumerate(found.names)}
-    for source, value in found.rank(target).sources:
-        yield source, value, float(row[place[source]])
+def rows(found: Affinity) -> list[Row]:
+    """Every row of a matrix."""
+    import numpy as np
+
+    from onnxspace.spaces.compare import Row
+
+    errors = [np.zeros(len(found.names))] * len(found.names) if found.errors is None else found.errors
+    return [Row(*facts) for facts in zip(found.names, [found.names] * len(found.names), found.matrix, errors, strict=True)]
 
 
 def matrix(found: Affinity) -> Iterator[str]:
@@ -79,20 +87,19 @@ def matrix(found: Affinity) -> Iterator[str]:
         yield "no models"
         return
     yield from text.matrix(found)
-    highest = float(_errors(found).max())
+    highest = 0.0 if found.errors is None else float(found.errors.max())
     if highest:
         yield ""
         yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; `space rank` shows each."
 
 
-def rankings(found: Affinity, targets: Sequence[str]) -> Iterator[str]:
-    """For every target its sources in order, with the standard error of what is estimated."""
-    wide = max((len(one_line(name)) for name in found.names), default=0)
-    for target in targets:
-        yield f"Sources for {one_line(target)}, best first"
-        for place, (source, value, error) in enumerate(_sources(found, target), 1):
-            yield f"  {place:>3}. {one_line(source):<{wide}} {_number(value, error)}"
-        yield ""
+def rankings(rows: Sequence[Row], sure: Mapping[str, Certainty] | None = None) -> Iterator[str]:
+    """For every target its sources in order, with the standard error of what is estimated, and how sure that is, if known."""
+    from onnxspace.cli import text
+
+    wide = max((len(one_line(name)) for row in rows[:1] for name in row.names), default=0)
+    for row in rows:
+        yield from text.ranking(row.target, row.sources, wide, (sure or {}).get(row.target))
 
 
 def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
@@ -102,12 +109,26 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_number(neighbour.affinity, neighbour.error)}"
 
 
-def duplicates(found: Sequence[tuple[str, str, float, float]]) -> Iterator[str]:
-    wide = max((len(one_line(name)) for pair in found for name in pair[:2]), default=0)
-    for first, second, value, error in found:
-        yield f"{one_line(first):<{wide}}  {one_line(second):<{wide}} {_number(value, error)}"
-    if not found:
+def duplicates(found: Twins) -> Iterator[str]:
+    """Each group with its pairs, most alike first."""
+    names = [one_line(name) for name in found.names]
+    for group in found.groups:
+        yield f"{len(group.members)} that may be one network"
+        wide = max(len(names[i]) for i in group.members)
+        for pair in group.pairs:
+            number = _number(pair.affinity, pair.standard_error)
+            yield f"  {names[pair.first]:<{wide}}  {names[pair.second]:<{wide}} {number}"
+        yield ""
+    if not found.groups:
         yield "none"
+
+
+def duplicated(found: Twins) -> dict[str, Any]:
+    facts = ("first", "second", "affinity", "error")
+    return {
+        "pairs": [dict(zip(facts, pair, strict=True)) for pair in found.pairs],
+        "groups": [list(members) for members in found.members],
+    }
 
 
 def _number(value: float, error: float) -> str:

@@ -1,5 +1,7 @@
 """Affinities that were computed before, one checked row per model. Nothing is lost with this file: it is made again.
 
+A row holds a model's pairs with those that came before it into the file, or nothing where only others' rows were asked for.
+
 Rows are keyed by what they were computed from (identity and checksums), so that a restored catalogue, or a model that
 was replaced, never meets another's numbers.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -27,48 +29,79 @@ def key_of(entry: Entry) -> str:
     return f"{entry.identity}.{entry.prints.sha256}.{'' if entry.maps is None else entry.maps.sha256}"
 
 
-def load(path: Path, entries: Sequence[Entry]) -> Pairs:
-    """Known affinities and their standard errors, float64 [2, entries, entries]; NaN where there is none to be trusted."""
-    found = np.full((2, len(entries), len(entries)), np.nan)
-    found[0, range(len(entries)), range(len(entries))], found[1, range(len(entries)), range(len(entries))] = 1.0, 0.0
-    place = {key_of(entry): index for index, entry in enumerate(entries)}
-    with suppress(sqlite3.Error, ValueError), _opened(path) as connection:
-        numbers, places, count = np.empty(len(entries), np.int64), np.empty(len(entries), np.int64), 0
-        for number, key, pairs, crc in connection.execute("SELECT number, key, pairs, crc FROM row ORDER BY number"):
-            if (here := place.get(key)) is not None and (row := _row(number, pairs, crc)) is not None:
-                there = places[:count]
-                found[:, here, there] = found[:, there, here] = row[:, numbers[:count]]
-                numbers[count], places[count], count = number, here, count + 1
+def load(path: Path, entries: Sequence[Entry], *, errors: bool = True) -> Pairs:
+    """Known affinities and, with `errors`, their standard errors, float64 [2 or 1, entries, entries]; NaN where there is none."""
+    found = np.full((1 + errors, len(entries), len(entries)), np.nan)
+    for plane, own in zip(found, (1.0, 0.0), strict=False):
+        np.fill_diagonal(plane, own)
+    for here, there, row in _known(path, entries):
+        found[:, here, there] = found[:, there, here] = row[: len(found)]
     return found
 
 
-def store(path: Path, entries: Sequence[Entry], pairs: Pairs, rows: Sequence[int]) -> None:
-    """Keep some rows of `pairs`, float64 [2, entries, entries]. Where that can't be done, the next reader computes them."""
+def load_row(path: Path, entries: Sequence[Entry], index: int) -> Pairs:
+    """What is known of one model and all, float64 [2, entries]."""
+    found = np.full((2, len(entries)), np.nan)
+    found[:, index] = 1.0, 0.0
+    for here, there, row in _known(path, entries):
+        if here == index:
+            found[:, there] = row
+        elif (at := np.flatnonzero(there == index)).size:
+            found[:, here] = row[:, at[0]]
+    return found
+
+
+def _known(path: Path, entries: Sequence[Entry]) -> Iterator[tuple[int, NDArray[np.int64], Pairs]]:
+    """A model of those asked for, models that came before it into the file, and its pairs with them, float64 [2, earlier]."""
+    place = {key_of(entry): index for index, entry in enumerate(entries)}
+    with suppress(sqlite3.Error, ValueError), _opened(path) as connection:
+        listed = connection.execute("SELECT number, key FROM row ORDER BY number").fetchall()
+        numbers, places, count = np.empty(len(entries), np.int64), np.empty(len(entries), np.int64), 0
+        for number, here in [(number, place[key]) for number, key in listed if key in place]:
+            stored = connection.execute("SELECT pairs, crc FROM row WHERE number = ?", (number,)).fetchone()
+            if (row := _row(number, *(stored or (None, None)))) is not None:
+                earlier = int(np.searchsorted(numbers[:count], row.shape[1]))
+                yield here, places[:earlier], row[:, numbers[:earlier]]
+                numbers[count], places[count], count = number, here, count + 1
+
+
+def store(path: Path, entries: Sequence[Entry], rows: Mapping[int, Pairs]) -> None:
+    """Keep some rows, each float64 [2, entries], or [1, entries] where errors are 0. Where that can't be done, the next reader computes them.
+
+    They come to lie behind all others, so that they hold their pairs with every model that is in the file.
+    """
     try:
-        _store(path, entries, pairs, rows)
+        _store(path, entries, rows)
     except sqlite3.OperationalError:  # a read-only place, a full disk, another process that takes long
         return
     except sqlite3.Error:
         with suppress(OSError, sqlite3.Error):
             path.unlink(missing_ok=True)
-            _store(path, entries, pairs, range(len(entries)))
+            _store(path, entries, rows)
 
 
-def _store(path: Path, entries: Sequence[Entry], pairs: Pairs, rows: Sequence[int]) -> None:
+def _store(path: Path, entries: Sequence[Entry], rows: Mapping[int, Pairs]) -> None:
     place = {key_of(entry): index for index, entry in enumerate(entries)}
     with _opened(path, create=True) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        listed = [(n, place[k]) for n, k in connection.execute("SELECT number, key FROM row ORDER BY number") if k in place]
-        known = {index: number for number, index in listed}
-        for index in rows:
-            number = known.setdefault(index, _next(connection))
-            earlier = np.array([(n, i) for i, n in known.items() if n < number], np.int64).reshape(-1, 2)
-            row = np.full((2, number), np.nan)
-            row[:, earlier[:, 0]] = pairs[:, index, earlier[:, 1]]
-            content = row.astype("<f8").tobytes()
+        connection.executemany("DELETE FROM row WHERE key = ?", [(key_of(entries[index]),) for index in rows])
+        listed = connection.execute("SELECT number, key FROM row ORDER BY number").fetchall()
+        known = np.array([(number, place[key]) for number, key in listed if key in place], np.int64).reshape(-1, 2)
+        fresh = [*sorted(set(place.values()) - set(known[:, 1].tolist()) - rows.keys()), *rows]
+        known = np.vstack([known, np.stack([np.arange(len(fresh)) + _next(connection), fresh], axis=1)])
+        for count, (number, index) in enumerate(known.tolist()[-len(fresh) :], len(known) - len(fresh)):
+            content = _content(rows[index], known[:count], number) if index in rows else b""
             values = (number, key_of(entries[index]), content, zlib.crc32(content))
-            connection.execute("INSERT OR REPLACE INTO row VALUES (?, ?, ?, ?)", values)
+            connection.execute("INSERT INTO row VALUES (?, ?, ?, ?)", values)
         connection.execute("COMMIT")
+
+
+def _content(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
+    """The row of number `number`, from pairs with `earlier` models: their number and place, int64 [models, 2]."""
+    row = np.full((2, number), np.nan)
+    row[1, earlier[:, 0]] = 0.0
+    row[: len(pairs), earlier[:, 0]] = pairs[:, earlier[:, 1]]
+    return row.astype("<f8").tobytes()
 
 
 def prune(path: Path, entries: Sequence[Entry]) -> None:
@@ -86,11 +119,11 @@ def _next(connection: sqlite3.Connection) -> int:
 
 
 def _row(number: object, content: object, crc: object) -> Pairs | None:
-    if not isinstance(number, int) or not isinstance(content, bytes) or len(content) != 16 * number or number < 0:
+    if not isinstance(number, int) or not isinstance(content, bytes) or len(content) not in (0, 16 * number) or number < 0:
         return None
     if zlib.crc32(content) != crc:
         return None
-    row = np.frombuffer(content, "<f8").reshape(2, number)
+    row = np.frombuffer(content, "<f8").reshape(2, -1)
     bad = (np.abs(row[0]) > 1) | (row[1] < 0) | np.isinf(row[1])
     return None if bad.any() else row
 

@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
-from onnxspace.spaces.facts import Entry, Made, entry_from, is_stem, made_from, to_json
+from onnxspace.spaces.facts import Entry, Made, entry_from, file_stem, is_stem, made_from, to_json
 
 FORMAT = 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
@@ -31,14 +31,6 @@ _TABLES = (
     "CREATE INDEX by_content ON model (content)",
     "CREATE TABLE leftover (stem TEXT PRIMARY KEY)",
 )
-
-
-class Listed(NamedTuple):
-    """What tells a model from others: `key` is its identity. The row is not checked."""
-
-    name: str
-    key: bytes
-    stem: str
 
 
 class Catalogue:
@@ -82,14 +74,15 @@ class Catalogue:
             raise _damaged(self.path, f"it lists more than {MAX_MODELS} models")
         return rows
 
-    def listed(self) -> list[Listed]:
-        """All models by name alone, where their facts would take too long to read. Raises SpaceError for a stranger's row."""
-        rows = self._rows("SELECT name, identity, stem FROM model ORDER BY number LIMIT ?", MAX_MODELS)
+    def keys(self) -> set[bytes]:
+        """The identities of all models, 32 bytes each, from SQLite's own index: their rows would take long to read."""
+        rows = self._rows("SELECT identity FROM model LIMIT ?", MAX_MODELS + 1)
         try:
-            found = [Listed(name, bytes.fromhex(identity), stem) for name, identity, stem in rows]
+            keys = bytes.fromhex("".join(identity for (identity,) in rows))
         except (TypeError, ValueError) as error:
             raise _damaged(self.path, "a row is not as it was written") from error
-        if not all(len(key) == 32 and isinstance(name, str) and isinstance(stem, str) for name, key, stem in found):
+        found = {keys[first : first + 32] for first in range(0, len(keys), 32)}
+        if len(rows) > MAX_MODELS or len(keys) != 32 * len(rows):
             raise _damaged(self.path, "a row is not as it was written")
         return found
 
@@ -119,10 +112,20 @@ class Catalogue:
         row = (entry.name, entry.stem, entry.identity, entry.content, to_json(entry))
         self._rows("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _sum(*row))
 
+    def move(self, entry: Entry, moved: Entry) -> None:
+        """Say that a model's files have another stem now."""
+        row = (moved.name, moved.stem, moved.identity, moved.content, to_json(moved))
+        self._rows("UPDATE model SET stem = ?, facts = ?, sum = ? WHERE stem = ?", row[1], row[4], _sum(*row), entry.stem)
+
     def delete(self, entry: Entry) -> None:
         """Take a model out, and note that its files may still be there."""
-        self.note(entry.stem)
+        self.note(file_stem(entry.stem))
         self._rows("DELETE FROM model WHERE stem = ?", entry.stem)
+
+    def uses(self, stem: str) -> bool:
+        """Whether a model has files of this stem, or a row of such a sheet."""
+        statement = "SELECT 1 FROM model WHERE stem = ? OR (stem > ? AND stem < ?) LIMIT 1"
+        return bool(self._rows(statement, stem, f"{stem}.", f"{stem}/"))  # "/" comes after "."
 
     def note(self, stem: str) -> None:
         """Note that files of this stem may be there without a model."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxspace.spaces import cache
-from onnxspace.spaces.catalogue import CATALOGUE, Catalogue, catalogue
+from onnxspace.errors import SpaceError
+from onnxspace.spaces import cache, pack
+from onnxspace.spaces.catalogue import CATALOGUE, catalogue
 from onnxspace.spaces.facts import Entry, Made, Sum, is_stem
 from onnxspace.spaces.files import (
     BASELINE,
     CACHE,
+    INDEX,
     KEYS,
     MAPS,
     PRINTS,
@@ -25,10 +27,24 @@ from onnxspace.spaces.files import (
     sum_of,
     sync_folder,
 )  # fmt: skip
+from onnxspace.spaces.leftovers import clear_noted
 from onnxspace.spaces.probeset import baseline_of, probes_of
+from onnxspace.spaces.sheet import differing, rewrite, sheets_of
 from onnxspace.spaces.work import abandoned, clear_abandoned
 
-_OWN = {CATALOGUE, CACHE, KEYS, ROWS, MAPS, PRINTS, PROBES, BASELINE, WORK, *(f"{n}-journal" for n in (CATALOGUE, CACHE))}
+_OWN = {
+    CATALOGUE,
+    CACHE,
+    KEYS,
+    ROWS,
+    INDEX,
+    MAPS,
+    PRINTS,
+    PROBES,
+    BASELINE,
+    WORK,
+    *(f"{n}-journal" for n in (CATALOGUE, CACHE)),
+}
 Progress = Callable[[str, int, int], None]
 
 
@@ -65,8 +81,10 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     for number, entry in enumerate(entries):
         if progress is not None:
             progress(entry.name, number, len(entries))
-        problems += [p for path, sum_ in files_of(folder, entry).items() if (p := _problem(folder, path, sum_, entry.name))]
-    kept = _still_there(folder, problems)
+        problems += _own(folder, entry)
+    for stem, rows in sheets_of(entries).items():
+        problems += _of_sheet(folder, made, stem, rows)
+    kept = _still_there(folder, problems, entries)
     used = {path for entry in entries for path in files_of(folder, entry)}
     known = {make(folder, stem) for stem in noted for make in (maps_path, prints_path)}
     strange = [path for path in listed if path not in used | known and path.exists()]
@@ -77,11 +95,12 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     )
 
 
-def _still_there(folder: Path, problems: list[Problem]) -> list[Problem]:
-    """Without those of models that were removed meanwhile."""
+def _still_there(folder: Path, problems: list[Problem], entries: Sequence[Entry]) -> list[Problem]:
+    """Without those of models that were removed meanwhile, or whose files were given other names."""
     with catalogue(folder) as book:
-        names = {entry.name for entry in book.sound()} if any(p.model for p in problems) else set()
-    return [problem for problem in problems if not problem.model or problem.model in names]
+        now = {entry.name: entry.stem for entry in book.sound()} if any(p.model for p in problems) else {}
+    before = {entry.name: entry.stem for entry in entries}
+    return [problem for problem in problems if not problem.model or now.get(problem.model) == before[problem.model]]
 
 
 def _listed(folder: Path) -> Iterator[Path]:
@@ -107,6 +126,28 @@ def _shared(folder: Path, made: Made) -> Iterator[Problem]:
             yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
 
 
+def _own(folder: Path, entry: Entry) -> Iterator[Problem]:
+    """What is wrong with files that are one model's."""
+    files = {} if entry.maps is None else {maps_path(folder, entry.stem): entry.maps}
+    if is_stem(entry.stem):
+        files[prints_path(folder, entry.stem)] = entry.prints
+    for path, expected in files.items():
+        if (problem := _problem(folder, path, expected, entry.name)) is not None:
+            yield problem
+
+
+def _of_sheet(folder: Path, made: Made, stem: str, entries: Sequence[Entry]) -> Iterator[Problem]:
+    """What is wrong with the rows of a sheet: one problem per model."""
+    path = prints_path(folder, stem)
+    try:
+        for entry, words in differing(folder, made, stem, entries):
+            yield Problem("damaged", _short(folder, path), entry.name, f"{path} {words}; it belongs to {entry.name}.")
+    except (SpaceError, OSError) as error:
+        kind = "damaged" if path.is_file() and not path.is_symlink() else "missing"
+        for entry in entries:
+            yield Problem(kind, _short(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}.")
+
+
 def _problem(folder: Path, path: Path, expected: Sum, model: str) -> Problem | None:
     def told(kind: str, what: str) -> Problem:
         return Problem(kind, _short(folder, path), model, f"{path} {what}; it belongs to {model}.")
@@ -123,25 +164,13 @@ def _problem(folder: Path, path: Path, expected: Sum, model: str) -> Problem | N
     return None if found.sha256 == expected.sha256 else told("damaged", "is not as it was written: its checksum differs")
 
 
-def clear(folder: Path) -> int:
-    """Remove what interrupted work has left, where nobody is at it; gives the number of files and folders."""
+def clear(folder: Path, *, unfinished: bool = False) -> int:
+    """Remove what interrupted work has left, where nobody is at it; gives the number of files and folders.
+
+    Maps that the same command would go on with stay, unless `unfinished` ones are to go too.
+    """
     with catalogue(folder) as book:
-        return clear_noted(folder, book) + clear_abandoned(folder)
-
-
-def clear_noted(folder: Path, book: Catalogue) -> int:
-    """Remove the files that the catalogue notes as left over."""
-    if not book.leftovers():
-        return 0
-    count = 0
-    with book.transaction():
-        for stem in book.leftovers():
-            if book.find("stem", stem) is None:
-                there = [path for path in (maps_path(folder, stem), prints_path(folder, stem)) if path.exists()]
-                drop(*there)
-                count += len(there)
-            book.forget(stem)
-    return count
+        return clear_noted(folder, book) + clear_abandoned(folder, unfinished=unfinished)
 
 
 def compact(folder: Path) -> tuple[int, int]:
@@ -150,7 +179,11 @@ def compact(folder: Path) -> tuple[int, int]:
     Gives how many files were removed and how many bytes the space became smaller. Strange files stay.
     """
     before = _bytes(folder)
-    count = clear(folder)
+    count = clear(folder, unfinished=True)
+    with catalogue(folder) as book:
+        made = book.made()
+    rewrite(folder, made)
+    count += clear(folder, unfinished=True)
     with catalogue(folder) as book:
         with book.transaction():  # whoever places files waits
             used = {path for entry in book.entries() for path in files_of(folder, entry)}
@@ -158,7 +191,7 @@ def compact(folder: Path) -> tuple[int, int]:
             drop(*idle)
         book.shrink()
         cache.prune(folder / CACHE, book.entries())
-    drop(folder / KEYS, folder / ROWS)
+        pack.prune(folder, book.keys())
     sync_folder(folder)
     return count + len(idle), before - _bytes(folder)
 

@@ -2,77 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.countsketch import affinities as print_affinities
-from onnxspace.distance import DEFAULT_MEMORY, affinity_rows
+from onnxspace.distance import DEFAULT_MEMORY, affinity_matrix, affinity_rows
 from onnxspace.errors import SpaceError
+from onnxspace.rank import Ranking
 from onnxspace.spaces import cache
 from onnxspace.spaces.facts import Entry, Made
-from onnxspace.spaces.files import CACHE, checked_maps, open_prints
+from onnxspace.spaces.files import CACHE, checked_maps, read_prints
 
 Share = Callable[[float], None]
 Matrix = NDArray[np.float64]
+#: As `affinity_rows`: new files, old files, bytes of memory, and who hears of the share that is done.
+Rows = Callable[[Sequence[Path], Sequence[Path], int, Share | None], Matrix]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Affinities of the model `target` with all of `names`, itself included, and their standard errors: float64 [models]."""
+
+    target: str
+    names: tuple[str, ...]
+    affinities: Matrix
+    errors: Matrix
+
+    @property
+    def sources(self) -> tuple[tuple[str, float, float], ...]:
+        """Every other model, its affinity and the standard error of that, best first, ties by position."""
+        order = np.argsort(-self.affinities, kind="stable").tolist()
+        values = ((self.names[i], float(self.affinities[i]), float(self.errors[i])) for i in order)
+        return tuple(value for value in values if value[0] != self.target)
+
+    @property
+    def ranking(self) -> Ranking:
+        """The same without standard errors."""
+        return Ranking(self.target, tuple((name, value) for name, value, _ in self.sources))
 
 
 def affinities(
-    folder: Path, made: Made, entries: Sequence[Entry], memory: int = DEFAULT_MEMORY, progress: Share | None = None
-) -> tuple[Matrix, Matrix]:
-    """Affinities and their standard errors, both float64 [entries, entries]; only rows that are not cached are computed.
+    folder: Path, made: Made, entries: Sequence[Entry], memory: int = DEFAULT_MEMORY, progress: Share | None = None,
+    rows: Rows | None = None,
+) -> tuple[Matrix, Matrix | None]:  # fmt: skip
+    """Affinities and their standard errors (None: all have maps), float64 [entries, entries].
 
-    `memory` bounds the bytes that are read at once; `progress` gets the share that is done. Raises SpaceError for a file that
-    is missing or damaged.
+    Only rows that are not cached are computed. `memory` bounds the bytes that are read at once; `progress` gets the share
+    that is done; `rows` compares maps elsewhere than in this process. Raises SpaceError for a file that is missing or damaged.
     """
-    path = folder / CACHE
-    pairs = cache.load(path, entries)
+    path, whole = folder / CACHE, all(entry.maps is not None for entry in entries)
+    pairs = cache.load(path, entries, errors=not whole)
     new = [i for i in range(len(entries)) if np.isnan(pairs[0, i, :i]).any()]
+    if whole and 0 < len(new) == len(entries) - 1:
+        del pairs  # room for what takes its place
+        files = [checked_maps(folder, entry, made) for entry in entries]
+        pairs = (affinity_matrix(files, memory, progress) if rows is None else rows(files, [], memory, progress))[None]
+        new = list(range(len(entries)))
+    elif new:
+        _fill(pairs, folder, made, entries, new, memory, progress, rows or affinity_rows)
+    _check_finite(folder, pairs, entries, new)
     if new:
-        fill(pairs, folder, made, entries, new, memory, progress)
-        cache.store(path, entries, pairs, new if len(new) < len(entries) - 1 else range(len(entries)))
-    return pairs[0], pairs[1]
+        cache.store(path, entries, {i: pairs[:, i] for i in (new if len(new) < len(entries) - 1 else range(len(entries)))})
+    return pairs[0], None if whole else pairs[1]
 
 
-def fill(
-    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], memory: int,
-    progress: Share | None = None,
-) -> None:  # fmt: skip
-    """Compute the rows `new` of `pairs`, float64 [2, entries, entries], against all entries."""
-    mapped = np.array([entry.maps is not None for entry in entries])
-    if mapped.any() and any(mapped[i] for i in new):
-        _fill_from_maps(pairs, [checked_maps(folder, e, made) if e.maps else None for e in entries], new, memory, progress)
-    if not mapped.all():
-        _fill_from_prints(pairs, folder, made, entries, new, mapped)
-    for index in new:
+def affinity_row(
+    folder: Path, made: Made, entries: Sequence[Entry], index: int, memory: int = DEFAULT_MEMORY,
+    progress: Share | None = None, *, keep: bool = True,
+) -> Matrix:  # fmt: skip
+    """Affinities of one model with all, and their standard errors, float64 [2, entries]; otherwise as `affinities`.
+
+    One row costs a comparison with each model, where the matrix costs one of each pair. Without `keep` it is not cached.
+    """
+    row = cache.load_row(folder / CACHE, entries, index)
+    missing = [int(i) for i in np.flatnonzero(np.isnan(row[0]))]
+    if missing:
+        one = entries[index]
+        mapped = [i for i in missing if one.maps is not None and entries[i].maps is not None]
+        if mapped:
+            files = [checked_maps(folder, entries[i], made) for i in mapped]
+            found = affinity_rows([checked_maps(folder, one, made)], files, memory, progress)
+            row[0, mapped], row[1, mapped] = found[0, :-1], 0.0
+        printed = sorted(set(missing) - set(mapped))
+        for part in _parts(printed, made, memory):
+            many = read_prints(folder, [entries[i].stem for i in part], made)
+            row[:, part] = np.stack(print_affinities(read_prints(folder, [one.stem], made), many))[:, 0]
+        _check_finite(folder, row[:, None], [one], [0])
+        if keep:
+            cache.store(folder / CACHE, entries, {index: row})
+    return row
+
+
+def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[Entry], rows: Iterable[int]) -> None:
+    for index in rows:
         if not np.isfinite(pairs[:, index]).all():
             raise SpaceError(
                 f"{folder}: affinities of {entries[index].name} are not finite, so a file is damaged. "
                 "`onnxspace space verify` names it."
             )
-        pairs[:, index, index] = 1.0, 0.0
+
+
+def _fill(
+    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], memory: int,
+    progress: Share | None, compare: Rows,
+) -> None:  # fmt: skip
+    """Compute the rows `new` of `pairs`, float64 [2 or 1, entries, entries], against all entries."""
+    mapped = np.array([entry.maps is not None for entry in entries])
+    if mapped.any() and any(mapped[i] for i in new):
+        files = [checked_maps(folder, e, made) if e.maps else None for e in entries]
+        _fill_from_maps(pairs, files, new, memory, progress, compare)
+    if not mapped.all():
+        _fill_from_prints(pairs, folder, made, entries, new, memory)
+    for plane, own in zip(pairs, (1.0, 0.0), strict=False):
+        plane[new, new] = own
 
 
 def _fill_from_maps(
-    pairs: Matrix, files: Sequence[Path | None], new: Sequence[int], memory: int, progress: Share | None
+    pairs: Matrix, files: Sequence[Path | None], new: Sequence[int], memory: int, progress: Share | None, compare: Rows
 ) -> None:
     fresh = [i for i in new if files[i] is not None]
     old = [i for i, path in enumerate(files) if path is not None and i not in set(fresh)]
     order = [*old, *fresh]
-    rows = affinity_rows([p for i in fresh if (p := files[i])], [p for i in old if (p := files[i])], memory, progress)
+    rows = compare([p for i in fresh if (p := files[i])], [p for i in old if (p := files[i])], memory, progress)
     for index, row in zip(fresh, rows, strict=True):
         pairs[0, index, order] = pairs[0, order, index] = row
-        pairs[1, index, order] = pairs[1, order, index] = 0.0
+        pairs[1:, index, order] = pairs[1:, order, index] = 0.0
 
 
 def _fill_from_prints(
-    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], mapped: NDArray[np.bool_]
+    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], memory: int
 ) -> None:
-    """The pairs of which one has no maps, from fingerprints of all."""
-    prints = np.stack([open_prints(folder, entry, made) for entry in entries])
-    found = np.stack(print_affinities(prints[list(new)], prints))
-    for index, rows in zip(new, np.moveaxis(found, 1, 0), strict=True):
-        others = np.flatnonzero(~mapped | ~mapped[index])
-        pairs[:, index, others] = pairs[:, others, index] = rows[:, others]
+    """The pairs of which one has no maps, from fingerprints of all, some at a time."""
+    mapped = np.array([entry.maps is not None for entry in entries])
+    for some in _parts(new, made, memory // 2):
+        rows = read_prints(folder, [entries[i].stem for i in some], made)
+        for part in _parts(range(len(entries)), made, memory // 2):
+            found = np.stack(print_affinities(rows, read_prints(folder, [entries[i].stem for i in part], made)))
+            for index, values in zip(some, np.moveaxis(found, 1, 0), strict=True):
+                kept = np.flatnonzero(~mapped[part] | ~mapped[index])
+                others = np.array(part)[kept]
+                pairs[:, index, others] = pairs[:, others, index] = values[:, kept]
+
+
+def _parts(items: Sequence[int], made: Made, memory: int) -> Iterator[list[int]]:
+    """Models whose fingerprints, as float16 and float32 and once more, fit in memory together."""
+    step = max(1, memory // (12 * made.images * made.numbers))
+    for first in range(0, len(items), step):
+        yield list(items[first : first + step])

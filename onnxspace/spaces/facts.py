@@ -18,6 +18,7 @@ from onnxspace.probes import MAX_IMAGES
 
 MAX_NAME, MAX_TEXT, MAX_ITEMS, MAX_SIZE = 1_000, 10_000, 1_000, 1024
 _STEM = re.compile(r"[0-9a-f]{12,64}")
+_PLACE = re.compile(r"([0-9a-f]{12,64})(?:\.(0|[1-9][0-9]{0,6}))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,6 +76,9 @@ class Sum:
 @dataclass(frozen=True)
 class Entry:
     """One model. `identity` stands for its content, encoder and preprocessing; its files are named after `stem`.
+
+    A stem with a point and a number, `STEM.7`, is the row of that number of the sheet of fingerprints `prints/STEM.npy`, and
+    `prints` is then the length and checksum of this row alone.
 
     `maps` is None where only a fingerprint is kept; `preprocess` is empty where the model came as one.
     """
@@ -147,7 +151,8 @@ def entry_from(text: str) -> Entry:
     said |= {name: _texts(said.get(name, []), name) for name in ("assumed", "warnings")}
     entry = Entry(**said)
     _need(_text(entry.name, MAX_NAME) and entry.name != "", "name")
-    _need(isinstance(entry.stem, str) and _STEM.fullmatch(entry.stem) is not None, "stem")
+    _need(isinstance(entry.stem, str) and placed(entry.stem) is not None, "stem")
+    _need(entry.maps is None or is_stem(entry.stem), "stem")
     _need(_sha(entry.identity) and _sha(entry.sha256), "sha256")
     for name in ("path", "encoder", "input", "preprocess", "producer", "added"):
         _need(_text(getattr(entry, name), MAX_TEXT), name)
@@ -162,6 +167,17 @@ def entry_from(text: str) -> Entry:
 
 def is_stem(text: str) -> bool:
     return _STEM.fullmatch(text) is not None
+
+
+def placed(stem: str) -> tuple[str, int | None] | None:
+    """The stem of the file, and the row of a sheet (None: the file is the model's own); None for what is no stem."""
+    found = _PLACE.fullmatch(stem)
+    return None if found is None else (found[1], None if found[2] is None else int(found[2]))
+
+
+def file_stem(stem: str) -> str:
+    """The stem of the file, which other rows of a sheet share."""
+    return stem.partition(".")[0]
 
 
 def _known(said: Any, kind: type[Made] | type[Entry]) -> dict[str, Any]:

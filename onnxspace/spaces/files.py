@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.journal import write_all
 from onnxspace.spaces.catalogue import FOLDERS
-from onnxspace.spaces.facts import Entry, Made, Sum, is_stem
+from onnxspace.spaces.facts import Entry, Made, Sum, file_stem, placed
 
 MAPS, PRINTS, WORK = FOLDERS
 PROBES, BASELINE = "probes.npy", "baseline.png"
-CACHE, KEYS, ROWS = "cache.sqlite", "cache.keys", "cache.rows"
+CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
 
 
 def maps_path(folder: Path, stem: str) -> Path:
@@ -28,25 +28,44 @@ def maps_path(folder: Path, stem: str) -> Path:
 
 
 def prints_path(folder: Path, stem: str) -> Path:
-    return folder / PRINTS / f"{stem}.npy"
+    """The file of a fingerprint, or the sheet that it is a row of."""
+    return folder / PRINTS / f"{file_stem(stem)}.npy"
 
 
-def files_of(folder: Path, entry: Entry) -> dict[Path, Sum]:
-    """Every file of a model, with its checksum."""
-    maps = {} if entry.maps is None else {maps_path(folder, entry.stem): entry.maps}
-    return {**maps, prints_path(folder, entry.stem): entry.prints}
+def files_of(folder: Path, entry: Entry) -> tuple[Path, ...]:
+    """Every file of a model; a sheet of fingerprints is one of several models."""
+    maps = () if entry.maps is None else (maps_path(folder, entry.stem),)
+    return (*maps, prints_path(folder, entry.stem))
 
 
-def open_prints(folder: Path, entry: Entry, made: Made) -> NDArray[np.float16]:
-    """A model's fingerprint, float16 [images, numbers]."""
-    return open_stem(folder, entry.stem, made)
+def read_prints(folder: Path, stems: Sequence[str], made: Made) -> NDArray[np.float16]:
+    """The fingerprints of these stems, float16 [stems, images, numbers]; each file is opened once."""
+    found = np.empty((len(stems), made.images, made.numbers), np.dtype("<f2"))
+    places: dict[str, list[tuple[int, int | None]]] = {}
+    for place, stem in enumerate(stems):
+        if (at := placed(stem)) is None:
+            raise SpaceError(f"{folder} names a file that no space has. Run `onnxspace space verify`.")
+        places.setdefault(at[0], []).append((place, at[1]))
+    for name, rows in places.items():
+        if rows[0][1] is None:
+            found[[place for place, _ in rows]] = opened(prints_path(folder, name), found.shape[1:], found.dtype)
+        else:
+            _take_rows(open_sheet(folder, name, made), rows, found, prints_path(folder, name))
+    return found
 
 
-def open_stem(folder: Path, stem: str, made: Made) -> NDArray[np.float16]:
-    """The fingerprint of this stem, float16 [images, numbers]."""
-    if not is_stem(stem):
-        raise SpaceError(f"{folder} names a file that no space has. Run `onnxspace space verify`.")
-    return opened(prints_path(folder, stem), (made.images, made.numbers), np.dtype("<f2"))
+def _take_rows(
+    sheet: NDArray[np.float16], rows: Sequence[tuple[int, int | None]], found: NDArray[np.float16], path: Path
+) -> None:
+    numbers = [-1 if row is None else row for _, row in rows]
+    if min(numbers) < 0 or max(numbers) >= len(sheet):
+        raise _damaged(path, f"a sheet of {len(sheet)} rows")
+    found[[place for place, _ in rows]] = sheet[numbers]
+
+
+def open_sheet(folder: Path, stem: str, made: Made) -> NDArray[np.float16]:
+    """A sheet of fingerprints, float16 [any number, images, numbers]."""
+    return opened(prints_path(folder, stem), (None, made.images, made.numbers), np.dtype("<f2"))
 
 
 def checked_maps(folder: Path, entry: Entry, made: Made) -> Path:
@@ -56,8 +75,11 @@ def checked_maps(folder: Path, entry: Entry, made: Made) -> Path:
     return path
 
 
-def opened(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array mapped read-only. Raises SpaceError for a file that is gone, no plain file, or not of that shape."""
+def opened(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An array mapped read-only, of any length where the first axis is None.
+
+    Raises SpaceError for a file that is gone, no plain file, or not of that shape.
+    """
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise ValueError("not a plain file")
@@ -66,17 +88,25 @@ def opened(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[
         raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise _damaged(path, _reason(error)) from error
-    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != dtype or not found.flags.c_contiguous:
+    told = found.shape if isinstance(found, np.ndarray) else ()
+    if shape[0] is None:
+        shape = (*told[:1], *shape[1:])
+    if not isinstance(found, np.ndarray) or told != shape or found.dtype != dtype or not found.flags.c_contiguous:
         raise _damaged(path, f"not an array of {dtype} {list(shape)}")
     return found
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write a new .npy file and wait until it is on the disk."""
+    write_file(path, header_of(array), np.ascontiguousarray(array).data.cast("B"))
+
+
+def header_of(array: NDArray[Any]) -> bytes:
+    """What precedes the numbers in a .npy file."""
     header = io.BytesIO()
     facts = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(header, facts)
-    write_file(path, header.getvalue(), np.ascontiguousarray(array).data.cast("B"))
+    return header.getvalue()
 
 
 def write_file(path: Path, *parts: bytes | memoryview) -> None:

@@ -2,13 +2,14 @@
 
 `cache.keys` holds the identity of each row (32 bytes), `cache.rows` the rows themselves: float16, as `search` takes them. Both
 are only ever added to, rows first. What is found here decides nothing: the fingerprints' own files are read again.
+`cache.index` is an index (`onnxspace.index`) of the first rows; those that were added since are searched one by one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,65 +19,75 @@ from numpy.typing import NDArray
 
 from onnxspace.countsketch import flatten
 from onnxspace.locks import take
-from onnxspace.spaces.catalogue import Listed
+from onnxspace.spaces.catalogue import Catalogue
 from onnxspace.spaces.facts import Made
-from onnxspace.spaces.files import KEYS, ROWS, open_stem
+from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, read_prints
 
 _KEY, _AT_ONCE = 32, 1024
 
 
 @dataclass(frozen=True)
 class Pack:
-    """`matrix` float16 [rows, images · numbers]; `rows` leads from an identity to its row; others are of removed models."""
+    """`matrix` float16 [rows, images · numbers]; `keys` has the identity of each row, of removed models too."""
 
     matrix: NDArray[np.float16]
-    rows: dict[bytes, int]
+    keys: tuple[bytes, ...]
+
+    def alive(self, wanted: set[bytes]) -> NDArray[np.bool_]:
+        """Which rows are of these models, bool [rows]."""
+        return np.fromiter((key in wanted for key in self.keys), np.bool_, len(self.keys))
 
 
-def packed(folder: Path, made: Made, models: Sequence[Listed]) -> Pack | None:
+def packed(folder: Path, made: Made, book: Catalogue, wanted: set[bytes]) -> Pack | None:
     """The pack with every one of these models; None where it can't be written, or another process is at it."""
-    found = _read(folder, made)
-    if found.rows.keys() >= {model.key for model in models}:
+    found = read(folder, made)
+    if not wanted.difference(found.keys):
         return found
-    try:
-        number = os.open(folder / KEYS, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    except OSError:
-        return None
-    try:
-        if take(number, unknown=False):
-            _append(folder, made, models)
-            return _read(folder, made)
-    except OSError:
-        return None
-    finally:
-        os.close(number)
+    with suppress(OSError), held(folder) as mine:
+        if mine:
+            missing = wanted.difference(read(folder, made).keys)
+            _append(folder, made, sorted(stem for key in missing if (stem := _stem(book, key))))
+            return read(folder, made)
     return None
 
 
-def _read(folder: Path, made: Made) -> Pack:
+def _stem(book: Catalogue, key: bytes) -> tuple[str, bytes] | None:
+    entry = book.find("identity", key.hex())
+    return None if entry is None else (entry.stem, key)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """The lock of whoever writes the pack or its index; False where another process has it. Raises OSError."""
+    number = os.open(folder / KEYS, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        yield take(number, unknown=False)
+    finally:
+        os.close(number)
+
+
+def read(folder: Path, made: Made) -> Pack:
+    """The pack as it is."""
     width = made.images * made.numbers
     with suppress(OSError, ValueError):
         keys = (folder / KEYS).read_bytes() if not (folder / KEYS).is_symlink() else b""
         count = min(len(keys) // _KEY, (folder / ROWS).stat().st_size // (2 * width))
         if count and not (folder / ROWS).is_symlink():
             matrix = np.memmap(folder / ROWS, "<f2", "r", shape=(count, width))
-            return Pack(matrix, {keys[_KEY * i : _KEY * (i + 1)]: i for i in range(count)})
-    return Pack(np.empty((0, width), np.float16), {})
+            return Pack(matrix, tuple(keys[_KEY * i : _KEY * (i + 1)] for i in range(count)))
+    return Pack(np.empty((0, width), np.float16), ())
 
 
-def _append(folder: Path, made: Made, models: Sequence[Listed]) -> None:
-    """Add the rows that are missing, under the lock; half of one that an interruption left is written over."""
-    found = _read(folder, made)
-    new = [model for model in models if model.key not in found.rows]
-    count, width = len(found.matrix), made.images * made.numbers
-    del found
+def _append(folder: Path, made: Made, new: Sequence[tuple[str, bytes]]) -> None:
+    """Add rows by stem and identity, under the lock; half of one that an interruption left is written over."""
+    count, width = len(read(folder, made).keys), made.images * made.numbers
     with _extended(folder / ROWS, 2 * width * count) as rows, _extended(folder / KEYS, _KEY * count) as keys:
         for first in range(0, len(new), _AT_ONCE):
             part = new[first : first + _AT_ONCE]
-            prints = np.stack([open_stem(folder, model.stem, made) for model in part])
+            prints = read_prints(folder, [stem for stem, _ in part], made)
             rows.write(flatten(prints).astype("<f2").tobytes())
             rows.flush()
-            keys.write(b"".join(model.key for model in part))
+            keys.write(b"".join(key for _, key in part))
             keys.flush()
 
 
@@ -86,3 +97,12 @@ def _extended(path: Path, length: int) -> BinaryIO:
     file.truncate(length)
     file.seek(length)
     return file
+
+
+def prune(folder: Path, living: set[bytes]) -> None:
+    """Drop the pack and its index where they have rows of removed models, or nothing at all."""
+    with suppress(OSError):
+        keys = b"" if (folder / KEYS).is_symlink() else (folder / KEYS).read_bytes()
+        if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
+            return
+    drop(folder / INDEX, folder / KEYS, folder / ROWS)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import OnnxspaceError, OutputError, SpaceError
+from onnxspace.naming import is_print as is_print
 from onnxspace.sketch import Fingerprint, read_fingerprint
 from onnxspace.spaces.facts import Entry, Made, identity
-from onnxspace.spaces.files import write_array
-from onnxspace.spaces.put import NO_STEM, NO_SUM, now, put
-from onnxspace.spaces.work import workbench
+from onnxspace.spaces.put import NO_STEM, NO_SUM, now
+from onnxspace.spaces.report import Report
+from onnxspace.spaces.sheet import put_sheet
 
-
-def is_print(path: Path) -> bool:
-    return path.suffix.lower() == ".fp"
+Progress = Callable[[str, int, int], None]
+_MOST, _BYTES = 4096, 2**25  # fingerprints that are entered together
 
 
 def read_print(folder: Path, made: Made, given: str | Path | Fingerprint) -> Fingerprint:
@@ -32,11 +33,28 @@ def read_print(folder: Path, made: Made, given: str | Path | Fingerprint) -> Fin
     return found
 
 
-def add_print(folder: Path, made: Made, path: Path) -> tuple[Entry, bool]:
-    """Enter a `.fp` file; gives the model as it is in the space, and whether it is new."""
-    found = read_print(folder, made, path)
+def add_prints(folder: Path, made: Made, paths: Sequence[Path], found: Report, progress: Progress | None) -> None:
+    """Enter `.fp` files, some thousands at a time: the models of a sheet are in the space together or not at all."""
+    step = max(1, min(_MOST, _BYTES // (2 * made.images * made.numbers)))
+    for first in range(0, len(paths), step):
+        drafts, rows, taken = [], [], []
+        for place, path in enumerate(paths[first : first + step], first):
+            if progress is not None:
+                progress(path.name, place, len(paths))
+            try:
+                given = read_print(folder, made, path)
+            except OutputError:
+                raise
+            except OnnxspaceError as error:
+                found.failure(path, error, str(error))
+            else:
+                drafts.append(_draft(given, path))
+                rows.append(given.prints)
+                taken.append(path)
+        for path, (entry, new) in zip(taken, put_sheet(folder, drafts, rows), strict=True):
+            found.entered(path, entry, new)
+
+
+def _draft(found: Fingerprint, path: Path) -> Entry:
     content = identity(found.sha256, found.encoder, "")
-    draft = Entry(found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=now())
-    with workbench(folder) as bench:
-        write_array(bench / "prints.npy", found.prints.astype("<f2"))
-        return put(folder, draft, bench / "prints.npy", None)
+    return Entry(found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=now())

@@ -21,7 +21,7 @@ from onnxspace.spaces.files import BASELINE, PROBES, opened
 
 #: Probe images of up to so many bytes are kept in the space: 7,000 of 224 × 224 pixels.
 KEPT_BYTES = 2**30
-_GENERATED = re.compile(r"generated-(\d{1,19})")
+GENERATED = re.compile(r"generated-(\d{1,19})")
 
 
 def new_space(
@@ -88,7 +88,7 @@ def _same(folder: Path, made: Made, probes: Probes, what: str) -> Probes:
 
 def _seed(probes: Probes) -> int | None:
     """The seed of generated images, where their name is true."""
-    found = _GENERATED.fullmatch(probes.name)
+    found = GENERATED.fullmatch(probes.name)
     if found is None:
         return None
     one = Probes.generate(1, probes.size, int(found[1]))

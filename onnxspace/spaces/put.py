@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
-from onnxspace.errors import SpaceError
-from onnxspace.spaces.catalogue import MAX_MODELS, Catalogue, catalogue
-from onnxspace.spaces.check import clear_noted
+from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.facts import MAX_NAME, MAX_TEXT, Entry, Sum, short
 from onnxspace.spaces.files import maps_path, place, prints_path, sum_of, written
+from onnxspace.spaces.leftovers import clear_noted
 
 #: The checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Sum(0, "0" * 64), ""
@@ -24,21 +22,21 @@ def put(folder: Path, draft: Entry, prints: Path, maps: Path | None) -> tuple[En
     fingerprint gives way to whole maps; a name that is taken is made longer. Before a file gets its name the catalogue notes it, so that no interruption leaves an
     unknown file behind. Raises OutputError where the disk is full.
     """
-    draft = replace(_bounded(draft), prints=sum_of(prints), maps=None if maps is None else sum_of(maps))
+    draft = replace(bounded(draft), prints=sum_of(prints), maps=None if maps is None else sum_of(maps))
     with catalogue(folder) as book:
         while True:
             with book.transaction():
                 if (there := known(book, draft, keep_maps=maps is not None)) is not None:
                     return there, False
-                stem = _free_stem(book, draft.identity)
+                stem = free_stem(book, draft.identity)
                 book.note(stem)
             with book.transaction():
-                if not book.noted(stem) or known(book, draft, keep_maps=maps is not None) or book.find("stem", stem):
+                if not book.noted(stem) or known(book, draft, keep_maps=maps is not None) or book.uses(stem):
                     continue  # another process was faster
                 if (before := book.find("content", draft.content)) is not None and not before.preprocess:
                     book.delete(before)
                     draft = replace(draft, name=before.name)
-                entry = replace(draft, stem=stem, name=_free_name(book, draft))
+                entry = replace(draft, stem=stem, name=free_name(book, draft))
                 _place(folder, stem, prints, maps)
                 book.insert(entry)
                 book.forget(stem)
@@ -63,12 +61,12 @@ def _place(folder: Path, stem: str, prints: Path, maps: Path | None) -> None:
             place(source, target)
 
 
-def _free_stem(book: Catalogue, identity: str) -> str:
+def free_stem(book: Catalogue, identity: str) -> str:
     """The first digits of the identity, as few as tell it from others."""
-    return next(identity[:n] for n in (12, 24, 64) if book.find("stem", identity[:n]) is None)
+    return next(identity[:n] for n in (12, 24, 64) if not book.uses(identity[:n]))
 
 
-def _free_name(book: Catalogue, draft: Entry) -> str:
+def free_name(book: Catalogue, draft: Entry) -> str:
     """The name, or one that says the encoder (another part of the same file) or the folder (another file), or numbered."""
     there = book.find("name", draft.name)
     if there is None:
@@ -76,11 +74,24 @@ def _free_name(book: Catalogue, draft: Entry) -> str:
     parent = Path(draft.path).parent.name
     same = there.sha256 == draft.sha256
     longer = f"{draft.name}@{draft.encoder}" if same else f"{parent}/{draft.name}" if parent else draft.name
-    numbered = (f"{longer[: MAX_NAME - 10]}#{number}" for number in range(2, MAX_MODELS))
-    for name in chain([longer[:MAX_NAME]], numbered):
-        if book.find("name", name) is None:
-            return name
-    raise SpaceError(f"{book.path} has no free name for {draft.name}. Give the model another `name` in onnxspace.toml.")
+    if book.find("name", longer[:MAX_NAME]) is None:
+        return longer[:MAX_NAME]
+    return _numbered(book, longer[: MAX_NAME - 10])
+
+
+def _numbered(book: Catalogue, name: str) -> str:
+    """The name with a free number behind it, sought by halves: thousands of models may have one name."""
+
+    def taken(number: int) -> bool:
+        return book.find("name", f"{name}#{number}") is not None
+
+    low, high = 1, 2
+    while taken(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if taken(middle) else (low, middle)
+    return f"{name}#{high}"
 
 
 def now() -> str:
@@ -93,7 +104,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _bounded(draft: Entry) -> Entry:
+def bounded(draft: Entry) -> Entry:
     """Within what a catalogue takes."""
     texts = {name: getattr(draft, name)[:MAX_TEXT] for name in ("path", "encoder", "input", "producer")}
     return replace(

@@ -26,13 +26,14 @@ class Added:
 
 @dataclass
 class Report:
-    """The same while it happens; `causes` are the errors of those that failed."""
+    """The same while it happens; `causes` are the errors of those that failed, `kept` says what waits of a stopped one."""
 
     models: list[ModelRecord] = field(default_factory=list)
     there: list[tuple[str, str]] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     causes: list[OnnxspaceError] = field(default_factory=list)
+    kept: str = ""
 
     def entered(self, path: Path, entry: Entry, new: bool) -> None:
         if new:
@@ -46,9 +47,12 @@ class Report:
 
     def note(self, error: BaseException, place: Path) -> None:
         """Say on an error that stops everything what is in the space nevertheless."""
-        if self.models:
-            count = "1 model is" if len(self.models) == 1 else f"{len(self.models)} models are"
-            error.add_note(f"{count} in {place}, and the same command, started again, adds the others.")
+        if self.models or self.kept:
+            count = "1 model" if len(self.models) == 1 else f"{len(self.models)} models"
+            there = " and ".join(part for part in (count if self.models else "", self.kept) if part)
+            verb = "is" if there in ("1 model", self.kept) and there.startswith("1 ") else "are"
+            goes_on = "goes on there" if self.kept else "adds the others"
+            error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
     def told(self) -> Added:
         return Added(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))

@@ -1,4 +1,8 @@
-"""Where models are worked on before they are in the space: a folder per process, which anyone may remove when it ended."""
+"""Where models are worked on before they are in the space: folders with a lock that ends with their process.
+
+Anyone may remove one whose process has ended, except that maps of a model, with the journal that vouches for them, wait for
+the next process that adds this model, or for `compact`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from onnxspace.errors import ClusterError, OutputError
 from onnxspace.locks import take
 from onnxspace.spaces.files import WORK, written
 
-_LOCK = "lock"
+_LOCK, _MAPS = "lock", (".journal", ".piece")
+#: What stops a whole command, and not only a model.
+_Stops = (OutputError, ClusterError)
 
 
 @contextmanager
@@ -23,11 +30,72 @@ def workbench(folder: Path) -> Iterator[Path]:
     try:
         yield bench
     finally:
-        if os.name == "nt":  # an open file can't be removed there
-            os.close(number)
+        _put_away(bench, number, stays=False)
+
+
+@contextmanager
+def taken_up(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]:
+    """The folder of what is called `key` (32 hex digits), as an earlier process has left it, and True.
+
+    Files whose names don't have `recipe` in them are dropped.
+
+    Where another process is at it, or on a disk that knows no locks, an empty folder and False. When the block is stopped (by
+    a full disk, or what is no Exception), a folder with a journal stays; otherwise it is removed.
+    """
+    if (made := _again(folder / WORK / key)) is None:
+        with workbench(folder) as bench:
+            yield bench, False
+        return
+    number, stays = made, False
+    try:
+        _drop_others(folder / WORK / key, recipe)
+        yield folder / WORK / key, True
+    except BaseException as error:
+        stays = waits(folder / WORK / key) and (isinstance(error, _Stops) or not isinstance(error, Exception))
+        raise
+    finally:
+        _put_away(folder / WORK / key, number, stays=stays)
+
+
+def _again(bench: Path) -> int | None:
+    """The lock of a folder that may be there already; None where it can't be had."""
+    while not bench.is_symlink():
+        with written(bench):
+            bench.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # the empty folder was just removed as an abandoned one
+                bench.mkdir(exist_ok=True)
+                number = os.open(bench / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+                if not take(number, unknown=False):
+                    os.close(number)
+                    return None
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(number), (bench / _LOCK).stat()):
+                        return number
+                os.close(number)
+        if not bench.parent.parent.is_dir():
+            return None
+    return None
+
+
+def _drop_others(bench: Path, recipe: str) -> None:
+    with written(bench):
+        for path in bench.iterdir():
+            if path.name != _LOCK and recipe not in path.name:
+                path.unlink()
+
+
+def _put_away(bench: Path, number: int, *, stays: bool) -> None:
+    if os.name == "nt":  # an open file can't be removed there
+        os.close(number)
+    if not stays:
         _remove(bench)
-        if os.name != "nt":
-            os.close(number)
+    if os.name != "nt":
+        os.close(number)
+
+
+def waits(bench: Path) -> bool:
+    """Whether a folder holds maps that the next process can go on with."""
+    return len(bench.name) == 32 and any(path.suffix in _MAPS for path in bench.iterdir())
 
 
 def _claimed(work: Path) -> tuple[Path, int] | None:
@@ -56,9 +124,9 @@ def abandoned(folder: Path) -> list[Path]:
     return []
 
 
-def clear_abandoned(folder: Path) -> int:
-    """Remove them; gives their number."""
-    found = abandoned(folder)
+def clear_abandoned(folder: Path, *, unfinished: bool) -> int:
+    """Remove them, but those that wait only where `unfinished` ones are to go too; gives their number."""
+    found = [bench for bench in abandoned(folder) if unfinished or not waits(bench)]
     for bench in found:
         _remove(bench)
     return len(found)
