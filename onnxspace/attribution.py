@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from onnxspace.compute import arranged, chosen, devices
 from onnxspace.convert import Converted, convert
 from onnxspace.errors import AttributionError
-from onnxspace.explainer import Explainer, check, explainer
+from onnxspace.explainer import Explainer, Maps, check, explainer
 from onnxspace.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
 from onnxspace.model import Model, open_model
 from onnxspace.passes import UNITS_AT_ONCE
@@ -69,31 +70,59 @@ def map_batches(
     start at; `errors`, where the method estimates, holds the standard errors of the images before it and is added to.
     `known` is filled with gradients, which a call for another method of the same rules and the same model then uses.
     """
-    compute = chosen(device)
-    settings = settle([method], options)
-    engines = [explainer(model, converted, method, place, probes, settings, compute, known) for place in devices(compute)]
-    size = _batch_size(converted, batch_size, engines[0])
+    engines = engines_for(model, converted, probes, method, device, batch_size, options, known)
     errors = [] if errors is None else errors
-    with arranged(compute), closing(in_order(engines, probes.images, size, first)) as batches:
-        for begin, found in batches:
-            _check_finite(found.maps, begin, model.path)
-            errors += [] if found.errors is None else found.errors.tolist()
-            if progress is not None:
-                progress(len(found.maps))
-            yield found.maps
+    for found in engines.maps(probes.images, first):
+        errors += [] if found.errors is None else found.errors.tolist()
+        if progress is not None:
+            progress(len(found.maps))
+        yield found.maps
     if warn is not None:
-        for sentence in _remarks(model, engines[0], errors):
+        for sentence in remarks_on(model.name, method, settle([method], options).units, engines.fallback, errors):
             warn(sentence)
 
 
-def _remarks(model: Model, engine: Explainer, errors: list[float]) -> Iterator[str]:
-    if engine.fallback:
-        kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(engine.fallback.items()))
-        yield f"{model.name}: {engine.method} has no rule for {kept}; they keep their gradient."
+@dataclass(frozen=True)
+class Engines:
+    """A converted model on all processors that share its images, in batches of `size`."""
+
+    path: str
+    each: Sequence[Explainer]
+    size: int
+    compute: Compute
+
+    @property
+    def fallback(self) -> Mapping[str, int]:
+        """How many operators have no rule of the method, by name."""
+        return self.each[0].fallback
+
+    def maps(self, images: NDArray[np.uint8], first: int = 0) -> Iterator[Maps]:
+        """Maps of `images` [images, size, size, 3] from `first` on, batch by batch. Raises AttributionError."""
+        with arranged(self.compute), closing(in_order(self.each, images, self.size, first)) as batches:
+            for begin, found in batches:
+                _check_finite(found.maps, begin, self.path)
+                yield found
+
+
+def engines_for(
+    model: Model, converted: Converted, probes: Probes, method: Method, device: Compute | Device, batch_size: int | None,
+    options: Options | None = None, known: dict[bytes, torch.Tensor] | None = None,
+) -> Engines:  # fmt: skip
+    """Prepare a converted model on every processor that is asked for."""
+    compute = chosen(device)
+    settings = settle([method], options)
+    each = [explainer(model, converted, method, place, probes, settings, compute, known) for place in devices(compute)]
+    return Engines(model.path, each, _batch_size(converted, batch_size, each[0]), compute)
+
+
+def remarks_on(name: str, method: Method, units: int, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:
+    """What a reader of a model's maps should know: operators without a rule, and the mean of the maps' standard errors."""
+    if fallback:
+        kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(fallback.items()))
+        yield f"{name}: {method} has no rule for {kept}; they keep their gradient."
     if errors:
         mean = float(np.mean(errors))
-        drawn = engine.settings.units
-        yield f"{model.name}: maps are estimated from {drawn} units per image; their standard error is {mean:.1%} of their length."
+        yield f"{name}: maps are estimated from {units} units per image; their standard error is {mean:.1%} of their length."
 
 
 def _batch_size(converted: Converted, asked: int | None, engine: Explainer) -> int:

@@ -83,6 +83,11 @@ def renamed(model: Model, name: str) -> Model:
     return replace(model, name=name)
 
 
+def emptied(model: Model) -> Model:
+    """The same model without its graph: one that waits for others is not to fill the memory."""
+    return replace(model, network=Network(onnx.ModelProto()))
+
+
 def _preprocess(path: str, graph: Graph, image: ImageInput, said: ModelOptions) -> tuple[Preprocess, tuple[str, ...]]:
     height, width, sized = _size(path, image, said)
     color, coloured = _color(path, image, said)

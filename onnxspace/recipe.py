@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,18 +25,23 @@ from onnxspace.probes import Probes, read_square
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 
 
-def recipe(method: Method, options: Options | None, probes: Probes, device: Compute | Device, batch_size: int | None) -> str:
+def recipe(
+    method: Method, options: Options | None, probes: Probes, device: Compute | Device, batch_size: int | None,
+    elsewhere: Sequence[object] | None = None,
+) -> str:  # fmt: skip
     """16 hex digits for all that determines maps besides the model: method and what it is told, images, machine, libraries.
 
-    The number of threads and the kind of processor are among them, since sums are taken in another order with others.
+    The number of threads and the kind of processor are among them, since sums are taken in another order with others;
+    `elsewhere` are the `processors` of other machines, which compute instead of this one.
     """
+    compute = device if isinstance(device, Compute) else Compute(device)
     said = {
         "method": method,
         "options": _told(method, options, probes),
         "probes": probes.sha256,
         "batch size": batch_size,
-        "compute": [asdict(chosen(device)), *map(_device, devices(chosen(device)))],
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "compute": [asdict(compute), *(processors(compute) if elsewhere is None else elsewhere)],
+        "libraries": versions(),
         "code": _code(),
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
@@ -62,6 +68,16 @@ def _rule(name: str) -> str:
     """Nothing, for a rule of ours; for one that was added in Python, a name that no other run has: its code may change."""
     home: str = getattr(RULES.get(name), "__module__", "")
     return "" if home.startswith("onnxspace.") else uuid.uuid4().hex
+
+
+def processors(compute: Compute) -> list[list[object]]:
+    """The processors of this machine that compute so, in words and numbers."""
+    return [_device(device) for device in devices(chosen(compute))]
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package and of the libraries that determine maps."""
+    return {name: _version(name) for name in _LIBRARIES}
 
 
 def _device(device: torch.device) -> list[object]:

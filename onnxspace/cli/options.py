@@ -34,6 +34,13 @@ _SHARED = (
 )  # fmt: skip
 
 
+#: Commands whose work can be shared out; `--help` of the others does not promise it.
+cluster = click.option(
+    "--cluster", metavar="ADDRESS",
+    help="Share the work out by Dask: local:4 (processes here) or tcp://host:8786 (a scheduler).",
+)  # fmt: skip
+
+
 def shared(function: _Function) -> _Function:
     """How models are opened, and the numbers that methods take."""
     return _with(_SHARED, function)
@@ -72,3 +79,13 @@ def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
     if folder is not None:
         return Probes.from_folder(folder, images, seed=seed)
     return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
+
+
+def weighing(_context: click.Context, _parameter: click.Parameter, said: str | None) -> Any:
+    """DEPARA's λ: a number, or `auto`. Raises BadParameter."""
+    if said in (None, "auto"):
+        return said
+    try:
+        return float(said or "")
+    except ValueError:
+        raise click.BadParameter(f"{said!r} is neither a number nor auto.") from None

@@ -23,6 +23,11 @@ from onnxspace.locks import take
 _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
 JOURNAL = ".journal"
+#: Maps that a worker of a cluster has left, `KEY-FIRST-ROWS.piece`.
+PIECE = ".piece"
+#: A model's features, whole.
+FEATURES = ".features"
+_PIECE_ROWS = re.compile(rf".*-(\d{{1,6}}){re.escape(PIECE)}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def _tidy(work: Workplace, place: Path) -> None:
     """Make room: of other commands' maps only the last used stay."""
     _settle(work, place)
     others = [path for path in work.maps.parent.iterdir() if _COMMAND.fullmatch(path.name) and path != work.maps]
-    others.sort(key=lambda path: (any(path.glob(f"*{JOURNAL}")), path.stat().st_mtime))
+    others.sort(key=lambda path: (_has_maps(path), path.stat().st_mtime))
     for path in others[:-1]:
         shutil.rmtree(path, ignore_errors=True)
     work.maps.mkdir(exist_ok=True)
@@ -82,16 +87,30 @@ def _settle(work: Workplace, place: Path) -> None:
     shutil.rmtree(work.old, ignore_errors=True)
 
 
+def _has_maps(folder: Path) -> bool:
+    return any(path.suffix in (JOURNAL, PIECE, FEATURES) for path in folder.iterdir()) if folder.is_dir() else False
+
+
 def _keep(work: Workplace, place: Path, most: int, error: BaseException) -> None:
     """Leave computed maps, where there are any, and say so."""
     _settle(work, place)
-    if not any(work.maps.parent.glob(f"*/*{JOURNAL}")):
+    if not any(_has_maps(path) for path in work.maps.parent.iterdir()):
         return _remove(work)
     count = sum(shard.rows for path in work.maps.glob(f"*{JOURNAL}") for shard in Journal(path, most).shards)
-    if count:
-        kept = "1 map is" if count == 1 else f"{count} maps are"
-        error.add_note(f"{kept} kept in {work.maps.parent}, and the same command, started again, continues there.")
+    count += sum(int(found[1]) for path in work.maps.iterdir() if (found := _PIECE_ROWS.fullmatch(path.name)))
+    models = sum(path.suffix == FEATURES for path in work.maps.iterdir())
+    if count or models:
+        error.add_note(
+            f"{_kept_words(count, models)} kept in {work.maps.parent}, and the same command, started again, continues there."
+        )
     return None
+
+
+def _kept_words(maps: int, models: int) -> str:
+    """What is kept, and its verb."""
+    parts = ["1 map" if maps == 1 else f"{maps} maps"] if maps else []
+    parts += ["features of 1 model" if models == 1 else f"features of {models} models"] if models else []
+    return f"{' and '.join(parts)} {'is' if (maps, models) == (1, 0) else 'are'}"
 
 
 def _remove(work: Workplace) -> None:

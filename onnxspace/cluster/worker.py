@@ -1,0 +1,170 @@
+"""What a worker process does: open a model from the shared folder, compute maps of some images, leave them there."""
+
+from __future__ import annotations
+
+import socket
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.cluster.answer import answering
+from onnxspace.cluster.piece import Piece, path_of, write_piece
+from onnxspace.config import ModelOptions
+from onnxspace.cut import Encoder
+from onnxspace.errors import ClusterError, ModelError
+from onnxspace.methods import Compute, Method, Options
+from onnxspace.probes import Probes
+
+_KEPT = 2  # models that a process holds ready: pieces of one come one after the other
+_one = Lock()  # Torch's settings are the whole process's, so that a process computes one piece at a time
+_ready: OrderedDict[str, Any] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Command:
+    """What holds for all models of a run; `images` is a .npy file in the shared `folder` or beside it."""
+
+    folder: str
+    images: str
+    probe: str
+    sha256: str
+    method: Method
+    options: Options | None
+    compute: Compute
+    batch_size: int | None
+    threads: int | None
+    versions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model: where it lies, what it must be, where it is cut and how it is fed, and the `key` of its maps."""
+
+    path: str
+    name: str
+    sha256: str
+    encoder: Encoder
+    said: ModelOptions
+    key: str
+
+
+@dataclass(frozen=True)
+class Share:
+    """Images of a model: from `first` on about `count`, as many as fill batches, but none from `end` on.
+
+    `size` is the batch's where earlier maps of the model have settled it.
+    """
+
+    first: int
+    count: int
+    end: int
+    size: int | None
+
+
+@answering
+def explain(command: Command, subject: Subject, share: Share) -> Piece:
+    """Compute a share of a model's unit maps and write them; a file that is there already is not computed again."""
+    from distributed import get_worker
+
+    with _one:
+        _settle_threads(command.threads, get_worker())
+        _check_versions(command)
+        probes = _probes(command.images, command.probe, command.sha256)
+        engines = _sized(_engines(command, subject, probes), share.size)
+        last = min(share.end, share.first + -(-share.count // engines.size) * engines.size)
+        piece = Piece(share.first, last - share.first, engines.size, (), dict(engines.fallback))
+        if piece.rows == 0 or path_of(Path(command.folder), subject.key, piece).exists():
+            return piece
+        rows, errors = _computed(engines, probes.images[:last], share.first)
+        piece = Piece(piece.first, piece.rows, piece.size, errors, piece.fallback)
+        write_piece(Path(command.folder), subject.key, piece, rows)
+        return piece
+
+
+@answering
+def processors(compute: Compute, threads: int | None, dask_worker: Any = None) -> list[list[object]]:
+    """The processors of this worker, which Dask hands over, as `recipe` knows them."""
+    from onnxspace import recipe
+
+    _settle_threads(threads, dask_worker)
+    return recipe.processors(compute)
+
+
+def _settle_threads(threads: int | None, own: Any) -> None:
+    import torch
+
+    torch.set_num_threads(own.state.nthreads if threads is None else threads)
+
+
+def _check_versions(command: Command) -> None:
+    from onnxspace.recipe import versions
+
+    for name, here in versions().items():
+        there = dict(command.versions).get(name, "")
+        if here != there:
+            raise ClusterError(
+                f"The worker on {socket.gethostname()} has {name} {here or '(none)'}, and {there or 'none'} is used where "
+                "the run was started. Install equal versions on all machines."
+            )
+
+
+@cache
+def _probes(path: str, name: str, sha256: str) -> Probes:
+    """The probe images, mapped from the shared folder and checked once by every process."""
+    try:
+        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"The worker on {socket.gethostname()} can't read {path}. Name an --output in a folder that all machines share."
+        ) from error
+    probes = Probes(name, images)
+    if images.ndim != 4 or images.dtype != np.uint8 or probes.sha256 != sha256:
+        raise ClusterError(f"{path} holds other images on {socket.gethostname()} than where the run was started.")
+    return probes
+
+
+def _sized(engines: Any, size: int | None) -> Any:
+    return engines if size is None else replace(engines, size=size)
+
+
+def _engines(command: Command, subject: Subject, probes: Probes) -> Any:
+    """The converted model, ready to compute; the last few stay."""
+    name = repr((command, subject))
+    if (found := _ready.pop(name, None)) is None:
+        while len(_ready) >= _KEPT:
+            _ready.popitem(last=False)
+        found = _made(command, subject, probes)
+    _ready[name] = found
+    return found
+
+
+def _made(command: Command, subject: Subject, probes: Probes) -> Any:
+    from onnxspace.attribution import VERIFIED_IMAGES, engines_for
+    from onnxspace.convert import convert
+    from onnxspace.model import open_model, renamed
+
+    model = renamed(open_model(subject.path, None, subject.said), subject.name)
+    if model.sha256 != subject.sha256:
+        raise ModelError(
+            f"{subject.path} is another file on {socket.gethostname()} than where the run was started. "
+            "Put models in a folder that all machines share, and don't change them meanwhile."
+        )
+    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
+    return engines_for(model, converted, probes, command.method, command.compute, command.batch_size, command.options)
+
+
+def _computed(engines: Any, images: NDArray[np.uint8], first: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
+    from onnxspace.store import unit
+
+    rows: list[NDArray[np.float16]] = []
+    errors: list[float] = []
+    for found in engines.maps(images, first):
+        rows.append(unit(found.maps)[0])
+        errors += [] if found.errors is None else found.errors.tolist()
+    return np.concatenate(rows), tuple(errors)
