@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.certainty import Certainty
 from onnxspace.errors import ConfigError
 from onnxspace.methods import in_words
 from onnxspace.rank import Linkage, Ranking, rank, tree
@@ -45,7 +46,12 @@ class Affinity:
     """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike.
 
     `options` holds what `method` was told besides its name, such as `{"baseline": "black"}`. `errors` holds standard errors
-    like `matrix`, 0 where an affinity comes from whole maps; it is None where all do.
+    like `matrix`, 0 where an affinity comes from whole maps; it is None where all do. `certainty` says how sure the rankings
+    of some targets are, by name, where that was asked for.
+
+    Where scores were asked for by name, `by` is the first of them, which `matrix` holds, and `scores` has the matrix of each;
+    NaN where a pair has none: `unscored` says why, by score, but not of fingerprints, which have attribution only. `details`
+    holds what scores were told, and DEPARA's two parts.
     """
 
     models: tuple[ModelRecord, ...]
@@ -56,6 +62,11 @@ class Affinity:
     warnings: tuple[str, ...] = field(default=())
     options: Mapping[str, Any] = field(default_factory=dict)
     errors: NDArray[np.float64] | None = None
+    certainty: Mapping[str, Certainty] = field(default_factory=dict)
+    by: str = "attribution"
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    unscored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,22 +77,43 @@ class Affinity:
         """The method and what it was told, for titles: `integrated-gradients (baseline black, steps 50)`."""
         return f"{self.method} ({in_words(self.options)})" if self.options else self.method
 
-    def rank(self, target: str) -> Ranking:
-        """Sources for `target` (a name or a path), best first. Raises ConfigError for a model that is not there."""
+    @property
+    def title(self) -> str:
+        """What `matrix` holds, in words."""
+        images = f"on {self.probe['images']} images ({self.probe['name']})"
+        return f"{self.method_words} {images}" if self.by == "attribution" else f"{self.by} {images}"
+
+    def rank(self, target: str, by: str | None = None) -> Ranking:
+        """Sources for `target` (a name or a path), best first, by the first score or another one; without those that have none.
+
+        Raises ConfigError for a model or a score that is not there.
+        """
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
         if name is None:
             raise ConfigError(f"No compared model is called {target!r}; there are {', '.join(self.names) or 'none'}.")
-        return rank(self.names, self.matrix, name)
+        matrix = self._matrix(by)
+        ranked = rank(self.names, matrix, name)
+        return Ranking(ranked.target, tuple((source, value) for source, value in ranked.sources if not np.isnan(value)))
+
+    def _matrix(self, by: str | None) -> NDArray[np.float64]:
+        if by is None or by == self.by:
+            return self.matrix
+        if by not in self.scores:
+            raise ConfigError(f"No score {by!r} was computed; there are {', '.join(self.scores) or self.by}.")
+        return self.scores[by]
 
     def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
-        """The similarity tree as a SciPy linkage matrix."""
-        return tree(self.matrix, linkage)
+        """The similarity tree as a SciPy linkage matrix; a score that is above 1 for a model with itself is scaled to 1."""
+        return tree(self.matrix / max(1.0, float(self.matrix.max(initial=0.0))), linkage)
 
-    def to_csv(self) -> str:
-        """The matrix with names along both sides; numbers round-trip exactly."""
-        rows = [["", *self.names], *([n, *map(repr, row.tolist())] for n, row in zip(self.names, self.matrix, strict=True))]
-        return _csv(rows)
+    def to_csv(self, by: str | None = None) -> str:
+        """The matrix of the first score, or of another one, with names along both sides; numbers round-trip exactly.
+
+        Raises ConfigError for a score that is not there.
+        """
+        values = self._matrix(by).tolist()
+        return _csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
         """Columns target, rank, source, affinity."""
@@ -101,12 +133,14 @@ class Affinity:
         """What a notebook shows: the matrix as a coloured table."""
         from onnxspace.heat import heat_table
 
-        return heat_table(f"{self.method_words} on {self.probe['images']} images", self.names, self.matrix, self.errors)
+        return heat_table(self.title, self.names, self.matrix, self.errors)
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
         """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all).
 
-        It has `options` where the method was told anything.
+        It has `options` where the method was told anything, `errors` where affinities come from fingerprints, `certainty` of
+        those targets for which it was asked, and where scores were asked for, `scores`, each a matrix with null for what a pair
+        does not have, `details` and `unscored`; `affinity` and `rankings` are then of the first.
         """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         return {
@@ -115,12 +149,29 @@ class Affinity:
             **({"options": dict(self.options)} if self.options else {}),
             "probe": dict(self.probe),
             "models": [asdict(model) for model in self.models],
-            "affinity": self.matrix.tolist(),
+            "affinity": listed(self.matrix),
             **({} if self.errors is None else {"errors": self.errors.tolist()}),
             "rankings": {r.target: [{"source": s, "affinity": a} for s, a in r.sources] for r in ranked},
+            **({"certainty": self._certainty(ranked)} if self.certainty else {}),
+            **self._scores(),
             "failed": [asdict(failure) for failure in self.failed],
             "warnings": list(self.warnings),
         }
+
+    def _scores(self) -> dict[str, Any]:
+        if not self.scores:
+            return {}
+        matrices = {name: listed(matrix) for name, matrix in self.scores.items()}
+        unscored = {name: list(why) for name, why in self.unscored.items()}
+        return {"scores": matrices, "details": {name: dict(part) for name, part in self.details.items()}, "unscored": unscored}
+
+    def _certainty(self, ranked: Sequence[Ranking]) -> dict[str, Any]:
+        return {r.target: self.certainty[r.target].to_dict() for r in ranked if r.target in self.certainty}
+
+
+def listed(matrix: NDArray[np.float64]) -> list[list[float | None]]:
+    """For JSON, which has no NaN: null in its place."""
+    return [[None if np.isnan(value) else value for value in row] for row in matrix.tolist()]
 
 
 def _csv(rows: list[list[str]]) -> str:

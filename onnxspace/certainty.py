@@ -1,120 +1,124 @@
-"""How sure an affinity and a ranking are: bootstrap over probe images, and the images after which nothing changes.
+"""How sure the ranking of a target's sources is: bootstrap over probe images, and the images after which nothing changes.
 
 Images are drawn again with replacement (Efron 1979; percentile intervals as in Efron and Tibshirani 1993, chapter 13).
+Where an affinity comes from fingerprints, whose errors differ from image to image, the intervals hold those errors too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
+from onnxspace.evidence import Evidence
+from onnxspace.rank import Ranking
 
 LEVEL = 0.95
-_STRETCH = 2**24
+RESAMPLES = 1000
+#: Affinities that differ by less are equal: so far do two exports of one network differ by rounding alone.
+TIE = 1e-5
+_STRETCH = 2**21  # numbers that are worked on together
 
 
-@dataclass(frozen=True, eq=False)
-class Intervals:
-    """What resampling the images says of the rows `targets` of the affinity matrix.
-
-    `low[i, j]` and `high[i, j]`, float64 [targets, models]: the interval that holds the affinity of targets[i] and j with
-    probability `level`. `ahead[i, a, b]`, float32 [targets, models, models]: the share of resamples in which a is ahead of b
-    as a source for targets[i], a tie counting one half; NaN where a or b is the target, which is no source for itself.
+@dataclass(frozen=True)
+class Sure:
+    """One source: its affinity lies from `low` to `high` in 95 % of the resamples, and in the share `ahead` of them it is
+    ahead of the next source in the ranking, a tie counting one half; None where it is the last.
     """
 
-    targets: tuple[int, ...]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    ahead: NDArray[np.float32]
-    resamples: int
-    seed: int
+    source: str
+    affinity: float
+    low: float
+    high: float
+    ahead: float | None
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How sure the ranking of the sources of `target` is, by resampling its `images`.
+
+    `settled` is the number of probe images after which the ranking changes no more: the smallest n ≥ 1 such that for every
+    n' ≥ n, in the order the images have, the mean cosine over the first n' images puts no source more than 10⁻⁵ behind the
+    one that follows it in the ranking. A number near `images` says that more images may change the ranking again.
+    """
+
+    target: str
+    sources: tuple[Sure, ...]
+    settled: int
+    images: int
+    resamples: int = RESAMPLES
     level: float = LEVEL
 
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for `json.dumps`."""
+        rows = [{"source": s.source, "low": s.low, "high": s.high, "ahead": s.ahead} for s in self.sources]
+        return {
+            "sources": rows, "settled": self.settled, "images": self.images, "resamples": self.resamples, "level": self.level,
+        }  # fmt: skip
 
-def bootstrap(
-    cosines: NDArray[np.floating[Any]],
-    resamples: int = 1000,
-    seed: int = 0,
-    targets: Sequence[int] | None = None,
-) -> Intervals:
-    """Intervals from per-image cosines [images, models, models] as `image_cosines` gives; the same for the same seed.
 
-    `targets` (None: all models) names the rows that matter: the result holds models² numbers for each of them. Raises
-    ConfigError for cosines of another shape, no image, or no resample.
+def certainty(ranking: Ranking, names: Sequence[str], known: Evidence, resamples: int = RESAMPLES, seed: int = 0) -> Certainty:
+    """How sure `ranking` is, whose sources have these `names` in the order of `known`; the same for the same seed.
+
+    Raises ConfigError where there is no resample.
     """
-    images, models = _checked(cosines)
     if resamples < 1:
         raise ConfigError(f"A bootstrap needs at least one resample, not {resamples}.")
-    weights = _weights(images, resamples, seed)
-    rows = tuple(range(models)) if targets is None else tuple(targets)
-    edges, ahead = np.empty((2, len(rows), models)), np.empty((len(rows), models, models), np.float32)
-    for place, target in enumerate(rows):
-        drawn = np.clip(weights @ cosines[:, target].astype(np.float64), -1.0, 1.0)
-        drawn[:, target] = 1.0
-        edges[:, place] = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        ahead[place] = _ahead(drawn)
-        ahead[place, target] = ahead[place, :, target] = np.nan
-    return Intervals(rows, edges[0], edges[1], ahead, resamples, seed)
+    place = {name: i for i, name in enumerate(names)}
+    order = np.array([place[source] for source, _ in ranking.sources], np.intp)
+    edges, ahead = np.empty((2, len(order))), np.empty(max(0, len(order) - 1))
+    settled = 1
+    for first, columns in _stretches(order, max(resamples, known.images)):
+        drawn = _drawn(known, columns, resamples, seed)
+        edges[:, first : first + len(columns)] = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        ahead[first : first + len(columns) - 1] = _ahead(drawn)
+        settled = max(settled, _settled(known.means(_first_images, columns)))
+    rows = zip(ranking.sources, edges.T.tolist(), [*ahead.tolist(), None], strict=False)
+    sources = tuple(Sure(name, value, low, high, share) for (name, value), (low, high), share in rows)
+    return Certainty(ranking.target, sources, settled, known.images, resamples)
 
 
-def settled(cosines: NDArray[np.floating[Any]]) -> int:
-    """The number of probe images after which no ranking changes any more, for cosines [images, models, models].
-
-    It is the smallest n ≥ 1 such that for every n' ≥ n, in the order the images have, the mean cosine over the first n'
-    images ranks the sources of every target (larger first, ties by position, the target left out) as all images do. A
-    result near the number of images says that more images may change the ranking again.
-    """
-    images, models = _checked(cosines)
-    order = _orders(cosines.sum(axis=0, dtype=np.float64))
-    running, last = np.zeros((models, models)), 0
-    step = max(1, _STRETCH // (8 * models * models))
-    for start in range(0, images, step):
-        sums = running + np.cumsum(cosines[start : start + step], axis=0, dtype=np.float64)
-        if start + step >= images:
-            sums[-1] = cosines.sum(axis=0, dtype=np.float64)  # in one order of summation: the last equals itself
-        differs = np.flatnonzero(~_ranks_as(sums, order))
-        last = start + int(differs[-1]) + 1 if len(differs) else last
-        running = sums[-1]
-    return last + 1
+def _stretches(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Parts of the ranking and where they begin; each begins with the last of the part before, so that all neighbours meet."""
+    step = max(1, _STRETCH // rows)
+    for first in range(0, max(1, len(order) - 1), step):
+        yield first, order[first : first + step + 1]
 
 
-def _checked(cosines: NDArray[np.floating[Any]]) -> tuple[int, int]:
-    if cosines.ndim != 3 or cosines.shape[1] != cosines.shape[2] or 0 in cosines.shape:
-        raise ConfigError(f"Cosines have shape [images, models, models] with at least one image, not {list(cosines.shape)}.")
-    return int(cosines.shape[0]), int(cosines.shape[1])
+def _drawn(known: Evidence, columns: NDArray[np.intp], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Affinities in each resample, float64 [resamples, columns]; images are drawn alike for all columns."""
+    generator, step = np.random.default_rng(seed), max(1, _STRETCH // known.images)
+    parts = [min(step, resamples - first) for first in range(0, resamples, step)]
+    weights = (_weights(known.images, part, generator) for part in parts)
+    return np.concatenate([known.means(partial(np.matmul, each), columns) for each in weights])
 
 
-def _weights(images: int, resamples: int, seed: int) -> NDArray[np.float64]:
+def _weights(images: int, resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """The share of each image in each resample: float64 [resamples, images], rows summing to 1."""
-    drawn = np.random.default_rng(seed).integers(0, images, size=(resamples, images))
+    drawn = generator.integers(0, images, size=(resamples, images))
     counts = np.bincount((drawn + images * np.arange(resamples)[:, None]).ravel(), minlength=resamples * images)
     return counts.reshape(resamples, images) / images
 
 
-def _ahead(drawn: NDArray[np.float64]) -> NDArray[np.float32]:
-    """float32 [models, models]: how often a column of [resamples, models] is larger than another, ties one half."""
-    columns = np.ascontiguousarray(drawn.T)
-    more = np.array([np.count_nonzero(one > columns, axis=1) for one in columns]) / len(drawn)
-    shares: NDArray[np.float32] = (0.5 + (more - more.T) / 2).astype(np.float32)
+def _first_images(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the first 1, 2, … images."""
+    means: NDArray[np.float64] = np.cumsum(values, axis=0) / np.arange(1, len(values) + 1)[:, None]
+    return means
+
+
+def _ahead(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of rows of [resamples, sources] in which a source is ahead of the next: float64 [sources − 1]."""
+    lead = drawn[:, :-1] - drawn[:, 1:]
+    shares: NDArray[np.float64] = 0.5 + ((lead > TIE).mean(axis=0) - (lead < -TIE).mean(axis=0)) / 2
     return shares
 
 
-def _orders(sums: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Sources of every target, best first: intp [models, models − 1]."""
-    models = len(sums)
-    ranked = [[j for j in np.argsort(-row, kind="stable") if j != target] for target, row in enumerate(sums)]
-    return np.array(ranked, np.intp).reshape(models, models - 1)
-
-
-def _ranks_as(sums: NDArray[np.float64], order: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Whether each of [n, models, models] ranks every target's sources in this order: bool [n]."""
-    in_order = np.take_along_axis(sums, order[None], axis=2)
-    better, worse = in_order[:, :, :-1], in_order[:, :, 1:]
-    by_place = order[:, :-1] < order[:, 1:]
-    kept: NDArray[np.bool_] = ((better > worse) | ((better == worse) & by_place)).all(axis=(1, 2))
-    return kept
+def _settled(means: NDArray[np.float64]) -> int:
+    """The first number of images from which on no source of [images, sources] is behind the next."""
+    behind = np.flatnonzero((means[:-1, :-1] - means[:-1, 1:] < -TIE).any(axis=1))  # all images give the ranking itself
+    return int(behind[-1]) + 2 if len(behind) else 1

@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.config import Config
-from onnxspace.countsketch import project
 from onnxspace.explainer import check
 from onnxspace.methods import Compute, Device, Options
 from onnxspace.naming import encoders_for, model_names
 from onnxspace.pipeline import Progress, Run, opened
 from onnxspace.probes import Probes
-from onnxspace.sketch import Fingerprint
+from onnxspace.sketch import Fingerprint, project_file
 from onnxspace.spaces.facts import Made
-from onnxspace.store import open_maps
-
-_AT_ONCE = 16  # images that are projected together
 
 
 def fingerprint(
@@ -48,7 +44,4 @@ def fingerprint(
 
 def prints_of(maps: Path, made: Made) -> NDArray[np.float16]:
     """The fingerprint of a file of unit maps, float16 [images, numbers]."""
-    rows = open_maps(maps)
-    starts = range(0, len(rows), _AT_ONCE)
-    parts = [project(rows[first : first + _AT_ONCE], made.numbers, first, made.sketch) for first in starts]
-    return np.concatenate(parts).astype("<f2")
+    return project_file(maps, made.numbers, made.sketch)

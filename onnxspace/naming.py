@@ -11,8 +11,13 @@ from onnxspace.errors import ConfigError
 
 
 def model_names(paths: Sequence[Path], config: Config) -> list[str]:
-    """The configured name or the file's stem; with its folder where two are equal; numbered where that is not enough."""
-    names = [_configured(path, config) or _text(path.stem) for path in paths]
+    """The configured name or the file's stem; with its folder where two are equal; numbered where that is not enough.
+
+    A fingerprint that has the name of a network keeps its suffix: `resnet50.fp` beside `resnet50`.
+    """
+    names = [_configured(path, config) or _text(path.name if _is_no_file(path) else path.stem) for path in paths]
+    networks = {name for path, name in zip(paths, names, strict=True) if not is_print(path)}
+    names = [_text(p.name) if is_print(p) and n in networks else n for p, n in zip(paths, names, strict=True)]
     twice = {name for name, count in Counter(names).items() if count > 1}
     names = [f"{_text(p.parent.name)}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)]
     seen: Counter[str] = Counter()
@@ -21,6 +26,16 @@ def model_names(paths: Sequence[Path], config: Config) -> list[str]:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return unique
+
+
+def _is_no_file(path: Path) -> bool:
+    """Whether this is `package.module:factory` or the like, in which a dot begins no suffix."""
+    return ":" in path.name and path.suffix.lower() not in (".onnx", ".fp")
+
+
+def is_print(path: Path) -> bool:
+    """Whether a file is a fingerprint, by its name."""
+    return path.suffix.lower() == ".fp"
 
 
 def _text(name: str) -> str:

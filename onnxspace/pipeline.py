@@ -4,74 +4,103 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnxspace.affinity import Affinity, Failure, ModelRecord
+from onnxspace.agreed import Agreed, Prints, taken
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
+from onnxspace.besides import Besides
 from onnxspace.compute import chosen
-from onnxspace.config import Config, find_config
+from onnxspace.config import Config
+from onnxspace.conversions import onnx_file, said_of
 from onnxspace.convert import Converted, convert
 from onnxspace.cut import ENOUGH_BELOW, Encoder, Trunk, find_encoder
-from onnxspace.distance import affinity_matrix
-from onnxspace.errors import AttributionError, OnnxspaceError, OutputError
+from onnxspace.distance import DEFAULT_MEMORY
+from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.explainer import check
 from onnxspace.journal import Journal
-from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
-from onnxspace.model import Model, open_model, renamed
+from onnxspace.lineup import Matrix, Shown, affinities, assured
+from onnxspace.methods import Compute, Device, Method, Options, configured, settle
+from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import Probes
 from onnxspace.recipe import model_recipe, recipe
 from onnxspace.report.folder import place_maps, result_folder, write_results
 from onnxspace.report.unfinished import JOURNAL, Workplace
 from onnxspace.store import MapWriter, unit
+from onnxspace.wanted import Wanted
+
+if TYPE_CHECKING:
+    from onnxspace.cluster.engine import Cluster
+    from onnxspace.cluster.fleet import Ahead, Fleet
+    from onnxspace.cluster.worker import Subject
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]
 
 
-def score(
-    models: Sequence[str | Path],
-    probes: Probes | None = None,
+def score_models(
+    models: Sequence[Path],
+    agreed: Agreed,
     *,
-    method: Method = DEFAULT_METHOD,
-    options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
-    config: Config | str | Path | None = None,
+    config: Config | None = None,
     device: Compute | Device = "auto",
     batch_size: int | None = None,
     output: str | Path | None = None,
+    certainty: bool | Sequence[str] = False,
+    cluster: str | None = None,
+    memory: int = DEFAULT_MEMORY,
+    wanted: Wanted | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
-    """Explain every model on the same probe images and compare their maps.
-
-    `encoder` is a tensor or node name for all models, or a mapping from model to name. A model that can't be read or
-    converted is listed in `failed`; the others are compared. `options` are the baseline and the numbers of the method; what
-    `config` says of its rules holds too. With `output`, maps, matrix, rankings and a picture are kept in that folder, which
-    appears whole or not at all; a run that is stopped leaves its maps in a hidden folder beside it, where the same call goes
-    on. Raises ConfigError for impossible options, OutputError where results can't be written.
-    """
-    settle([method], options)
-    chosen(device)
-    probes = Probes.generate() if probes is None else probes
-    known = config if isinstance(config, Config) else find_config(config)
-    check([method], options, probes, known.rules)
-    options = configured(method, options, known.rules)
+    """As `onnxspace.scoring.score`, where images, method and options are agreed and fingerprints read."""
+    if cluster is None:
+        chosen(device)
+    probes, method, known = agreed.probes, agreed.method, config or Config()
+    check([method], agreed.options, probes, known.rules)
+    options = configured(method, agreed.options, known.rules)
     wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
-    command = None if output is None else recipe(method, options, probes, device, batch_size)
-    with _workspace(output, command, len(probes)) as work:
+    want = wanted or Wanted()
+    with hired(cluster if want.needs("maps") else None) as crew, ExitStack() as stack:
+        elsewhere = None if crew is None else crew.processors(compute_of(device))
+        command = None if output is None else recipe(method, options, probes, device, batch_size, elsewhere)
+        work = stack.enter_context(_workspace(output, command, len(probes)))
         run = Run(
-            probes, method, options, device, batch_size, known, work.maps, output is not None, len(models) * len(probes), progress
+            probes, method, options, device, batch_size, known, work.maps, output is not None, len(models) * len(probes), progress,
+            warnings=list(agreed.remarks), prints=agreed.prints,
         )  # fmt: skip
-        run.explain_all([Path(path) for path in models], wishes)
-        result = run.compare()
+        if not want.plain:
+            run.besides = Besides(want, probes, work.maps, output is not None, device, batch_size, run.warnings.append)
+            run.total *= run.besides.kinds
+        run.send_to(crew)
+        run.explain_all(models, wishes)
+        result = assured(run.compare(memory), run.shown, certainty, progress, memory)
         if output is not None and result.models:
-            place_maps(work.result / "maps", zip((model.sha256 for model in result.models), run.files, strict=True))
+            place_maps(work.result / "maps", run.maps_shown() if run.explains else [])
             write_results(work.result, result)
     return result
+
+
+@contextmanager
+def hired(cluster: str | None) -> Iterator[Cluster | None]:
+    """The workers of a cluster, where one is named."""
+    if cluster is None:
+        yield None
+        return
+    from onnxspace.cluster.engine import opened as connected
+
+    with connected(cluster) as found:
+        yield found
+
+
+def compute_of(device: Compute | Device) -> Compute:
+    return device if isinstance(device, Compute) else Compute(device)
 
 
 @contextmanager
@@ -97,7 +126,8 @@ class Opened:
 
 def opened(path: Path, name: str, encoder: str | None, config: Config) -> Opened:
     """Open a model and find where to cut it. Raises ModelError and its kin."""
-    model = renamed(open_model(path, encoder, config.options(path)), name)
+    file = onnx_file(path, encoder, config)
+    model = renamed(open_model(file, encoder if file == path else None, said_of(path, file, config)), name)
     trunk = Trunk(model)
     found = find_encoder(model, trunk)
     assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
@@ -124,39 +154,109 @@ class Run:
     progress: Progress | None
     done: int = 0
     records: list[ModelRecord] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     known: dict[str, Path] = field(default_factory=dict)
+    prints: Prints = field(default_factory=dict)
+    crew: Cluster | None = None
+    fleet: Fleet | None = None
+    ahead: Ahead[Opened | None] | None = None
+    besides: Besides | None = None
+
+    @property
+    def explains(self) -> bool:
+        """Whether maps are made at all."""
+        return self.besides is None or self.besides.maps
+
+    def send_to(self, crew: Cluster | None, images: Path | None = None) -> None:
+        """Have maps made by the workers of a cluster, if there is one; `images` is where probe images lie for them already."""
+        if crew is not None:
+            from onnxspace.cluster.fleet import fleet_for
+
+            compute = compute_of(self.device)
+            self.crew = crew
+            self.fleet = fleet_for(crew, self.folder, self.probes, self.method, self.options, compute, self.batch_size, images)
+            self.fleet.advance = self._advance
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         names = model_names(paths, self.config)
         wanted = encoders_for(paths, names, encoders)
-        for index, (path, name, encoder) in enumerate(zip(paths, names, wanted, strict=True)):
+        turns = list(zip(paths, names, wanted, strict=True))
+        self._look_ahead(turns)
+        for index, (path, name, encoder) in enumerate(turns):
             try:
                 self._explain(path, name, encoder)
-            except OutputError:
+            except (OutputError, ClusterError):
                 raise
             except OnnxspaceError as error:
                 self._fail(path, error, str(error))
             except Exception as error:  # a defect in a library below must not lose the other models' work
                 reason = (str(error).splitlines() or [""])[0][:300]
                 self._fail(path, error, f"{path} failed unexpectedly ({type(error).__name__}: {reason}).")
-            self._advance((index + 1) * len(self.probes) - self.done, name)
+            each = len(self.probes) * (1 if self.besides is None else self.besides.kinds)
+            self._advance(max(0, (index + 1) * each - self.done), name)
+
+    def _look_ahead(self, turns: Sequence[tuple[Path, str, str | None]]) -> None:
+        if self.fleet is not None:
+            from onnxspace.cluster.fleet import Ahead
+
+            self.ahead = Ahead(turns, self._begin, self.fleet.width)
+
+    def _begin(self, path: Path, name: str, encoder: str | None) -> Opened | None:
+        """Open a model before its turn, and hand it out to the workers."""
+        if path in self.prints or self.fleet is None:
+            return None
+        found = opened(path, name, encoder, self.config)
+        if self._is_missing(found):
+            self.fleet.start(self._subject(found.model, found.encoder), str(path))
+        return replace(found, model=emptied(found.model))
+
+    def _is_missing(self, _found: Opened) -> bool:
+        """Whether maps of a model are to be made."""
+        return True
+
+    def _opened(self, path: Path, name: str, encoder: str | None) -> Opened:
+        found = None if self.ahead is None else self.ahead.take((path, name, encoder))
+        return opened(path, name, encoder, self.config) if found is None else found
+
+    def _subject(self, model: Model, encoder: Encoder) -> Subject:
+        from onnxspace.cluster.fleet import subject_of
+
+        return subject_of(model, encoder, model_recipe(model, encoder.tensors), self.config.options(Path(model.path)))
 
     def _fail(self, path: Path, _error: Exception, words: str) -> None:
         self.failed.append(Failure(str(path), words))
 
     def _explain(self, path: Path, name: str, encoder: str | None) -> None:
         self._advance(0, name)
-        found = opened(path, name, encoder, self.config)
+        if path in self.prints:
+            self._enter(*taken(self.prints[path], path, name))
+            return
+        found = self._opened(path, name, encoder)
         key = model_recipe(found.model, found.encoder.tensors)
         if key not in self.known:
-            self.known[key] = self.maps_of(found, key)
+            self.known[key] = self._made_of(found, key, (name, encoder))
         else:
             self.warnings += found.remarks
-        self.files.append(self.known[key])
-        self.records.append(found.record)
+        self._enter(found.record, self.known[key])
+
+    def _made_of(self, found: Opened, key: str, wish: tuple[str, str | None]) -> Path:
+        """Make all that the scores take of a model; gives the file of its maps, which is there where a score takes maps."""
+        maps = self.maps_of(found, key) if self.explains else self.folder / f"{key}.npy"
+        self.warnings += () if self.explains else found.remarks
+        if self.besides is not None:
+            model = found.model if self.fleet is None else opened(Path(found.record.path), *wish, self.config).model
+            self.besides.add(key, model, found.encoder, lambda images: self._advance(images, found.record.name))
+        return maps
+
+    def _enter(self, record: ModelRecord, shown: Shown) -> None:
+        self.records.append(record)
+        self.shown.append(shown)
+
+    def maps_shown(self) -> list[tuple[str, Path]]:
+        """The SHA-256 of every model that was explained, and its file of maps."""
+        return [(record.sha256, one) for record, one in zip(self.records, self.shown, strict=True) if isinstance(one, Path)]
 
     def maps_of(self, found: Opened, key: str) -> Path:
         """The file of a model's unit maps, named after `key`; what is to be said of them is among the warnings."""
@@ -172,9 +272,9 @@ class Run:
             self._advance(writer.rows, model.name)
             remarks = writer.remarks
             if remarks is None:
-                remarks = self._write(model, convert(model, self.probes.images[:VERIFIED_IMAGES], found), writer)
+                remarks = self._made(model, found, writer)
             if writer.zeros == len(self.probes):
-                self.done = before
+                self.done = before if self.fleet is None else self.done
                 raise AttributionError(
                     f"{model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
                 )
@@ -184,6 +284,12 @@ class Run:
         if writer.zeros:
             self.warnings.append(f"{model.name}: {writer.zeros} of {len(self.probes)} maps are zero; their cosines count as 0.")
         return path
+
+    def _made(self, model: Model, encoder: Encoder, writer: MapWriter) -> tuple[str, ...]:
+        """Append the maps that are not there yet, computed here or by the workers of a cluster."""
+        if self.fleet is None:
+            return self._write(model, convert(model, self.probes.images[:VERIFIED_IMAGES], encoder), writer)
+        return self.fleet.collect(self._subject(model, encoder), model.path, self.method, self.options, writer)
 
     def _write(self, model: Model, converted: Converted, writer: MapWriter) -> tuple[str, ...]:
         """Append the maps that are not there yet, in batches of the size of those that are; gives the engine's remarks."""
@@ -202,8 +308,15 @@ class Run:
         if self.progress is not None:
             self.progress(name, self.done, self.total)
 
-    def compare(self) -> Affinity:
-        matrix = affinity_matrix(self.files) if self.files else np.zeros((0, 0))
+    def compare(self, memory: int = DEFAULT_MEMORY) -> Affinity:
+        matrix, errors = self._affinities(memory)
         probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
         told = settle([self.method], self.options).used_by(self.method)
-        return Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), tuple(self.warnings), told)
+        found = Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), (), told, errors)
+        found = found if self.besides is None else self.besides.scored(found, self.shown)
+        return replace(found, warnings=(*self.warnings, *found.warnings))
+
+    def _affinities(self, memory: int) -> tuple[Matrix, Matrix | None]:
+        if not self.explains:
+            return np.full((len(self.shown), len(self.shown)), np.nan), None
+        return affinities(self.shown, None if self.crew is None else self.crew.affinity_rows, memory)

@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from onnxspace.countsketch import MOST_NUMBERS, VERSION, affinities, standard_error
 from onnxspace.countsketch import project as project
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
+from onnxspace.store import open_maps
 
 FORMAT = 1
 MOST_IMAGES = 1_000_000
 _MAGIC = b"\x89oxfp\r\n\x1a"  # as in PNG: a transfer that changes line ends or strips a bit is seen at once
 _FIXED = struct.Struct("<8sII")
 _MOST_HEADER, _MOST_PRINTS, _SUM = 2**16, 2**30, 32
+_AT_ONCE = 16  # images that are projected together
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,14 @@ class Fingerprint:
     @property
     def numbers(self) -> int:
         return int(self.prints.shape[1])
+
+
+def project_file(maps: Path, numbers: int, seed: int) -> NDArray[np.float16]:
+    """The prints of a file of unit maps, float16 [images, numbers]."""
+    rows = open_maps(maps)
+    starts = range(0, len(rows), _AT_ONCE)
+    parts = [project(rows[first : first + _AT_ONCE], numbers, first, seed) for first in starts]
+    return np.concatenate(parts).astype("<f2")
 
 
 def print_affinity(a: Fingerprint, b: Fingerprint) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import onnxspace as ox
 from onnxspace.attribution import Method
 from onnxspace.cut import find_encoder
 from onnxspace.model import open_model
-from onnxspace.pipeline import score
+from onnxspace.scoring import score
 from onnxspace.preprocess import Preprocess
 from tests.networks import worst_cosine
 

@@ -8,47 +8,62 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import computing, probes_from, shared, taken
-from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
+from onnxspace.cli.memory import memory
+from onnxspace.cli.options import cluster, computing, probes_from, shared, taken, weighing
+from onnxspace.methods import DEFAULT_METHOD, METHODS
+from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx...")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
-    "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
-)
+    "--by", type=click.Choice(names()), multiple=True, default=(ATTRIBUTION,), show_default=True, metavar="SCORE",
+    help=f"{', '.join(names())}; repeatable, the first one's matrix is shown.",
+)  # fmt: skip
+@click.option(
+    "--lambda", "weight", callback=weighing, metavar="NUMBER|auto",
+    help=f"Weight of features in depara; auto gives both an equal say [default: {DEFAULT_WEIGHT}].",
+)  # fmt: skip
 @shared
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
+@click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@cluster
+@memory
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
 @click.option("--output", metavar="DIR", help="Keep maps, matrix, rankings and a picture in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/1).")
 def score(
-    models: tuple[str, ...], probe: str | None, images: int | None, seed: int, target: str | None, as_json: bool,
-    quiet: bool, **options: Any,
+    models: tuple[str, ...], probe: str | None, images: int | None, seed: int | None, target: str | None, as_json: bool,
+    certainty: bool, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
-    """Compare models by what they look at.
+    """Compare models by what they look at, or by what they compute.
 
     Every model is explained on the same unlabelled images. The affinity of two models is the mean cosine of their maps:
-    larger means that one is the better start for the other's task.
+    larger means that one is the better start for the other's task. Fingerprints (.fp) stand for models that are not here;
+    images and method that are not named are then those of the first fingerprint. Other scores compare what models
+    compute at their encoders.
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
     told, compute = taken(options), computing(options)
-    settle([options["method"]], told)
+    wanted(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
     from onnxspace.cli.console import progress_bar, say_what_is_kept, silence_libraries
 
     with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.pipeline import score as run
+        from onnxspace.scoring import score as run
 
-        result = run(models, probes_from(probe, images, seed), options=told, device=compute, progress=bar, **options)
+        given = None if (probe, images, seed) == (None, None, None) else probes_from(probe, images, seed or 0)
+        sure = certainty and ([target] if target is not None else True)
+        result = run(models, given, options=told, device=compute, certainty=sure, progress=bar, **options)
     _report(result, target, as_json=as_json, quiet=quiet)
-    return 2 if result.failed else 0
+    return 2 if result.failed or result.unscored else 0
 
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
@@ -80,4 +95,4 @@ def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> N
     if as_json:
         click.echo(json.dumps(result.to_dict(ranked), allow_nan=False))
     elif result.models:
-        click.echo("\n".join(text.matrix(result)) + "\n\n" + "\n".join(text.rankings(result, ranked)))
+        click.echo("\n".join((*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked))))

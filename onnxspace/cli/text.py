@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onnxspace.affinity import Affinity
+    from onnxspace.certainty import Certainty, Sure
+
+#: Up to this share of the images, a ranking that changed last counts as settled.
+_EARLY = 0.75
 
 
 def one_line(message: str) -> str:
@@ -17,7 +22,8 @@ def one_line(message: str) -> str:
 def matrix(result: Affinity) -> Iterator[str]:
     """The affinity matrix; columns are numbered like the rows."""
     probe = result.probe
-    yield f"Affinity: mean cosine of {one_line(result.method_words)} maps on {probe['images']} images ({probe['name']})"
+    words = f"Affinity: mean cosine of {result.method_words} maps" if result.by == "attribution" else _summary(result.by)
+    yield one_line(f"{words} on {probe['images']} images ({probe['name']})")
     yield ""
     count = len(result.names)
     digits = len(str(count))
@@ -28,19 +34,99 @@ def matrix(result: Affinity) -> Iterator[str]:
         yield f"{row:>{digits}}  {name:<{wide}} " + " ".join(_number(value) for value in values)
 
 
-def _number(value: float) -> str:
-    """Three decimals, and no minus before a zero."""
-    return f"{round(float(value), 3) + 0.0:6.3f}"
+def _summary(by: str) -> str:
+    from onnxspace.transfer.registry import spec
+
+    return f"{by}: {spec(by).summary},"
+
+
+def _number(value: float, error: float = 0.0) -> str:
+    """Three decimals, and no minus before a zero; an estimate with its standard error."""
+    said = "   n/a" if math.isnan(value) else f"{round(float(value), 3) + 0.0:6.3f}"
+    return f"{said} ± {error:.3f}" if error else said
+
+
+def told(result: Affinity) -> Iterator[str]:
+    """The λ of DEPARA, where that is among the scores."""
+    if "depara" in result.details:
+        yield ""
+        yield f"depara is S_V + {result.details['depara']['lambda']:.3g} · S_E: mean cosine of maps, and which images are alike."
+
+
+def doubt(result: Affinity) -> Iterator[str]:
+    """How far affinities from fingerprints can be trusted, where there are any."""
+    highest = 0.0 if result.errors is None else float(result.errors.max(initial=0.0))
+    if highest:
+        yield ""
+        yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; the rankings show each after ±."
 
 
 def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
-    """For every target its sources in order."""
-    wide = max(len(one_line(name)) for name in result.names)
+    """For every target its sources in order, with the standard error of what is estimated, and how sure that is, if known."""
+    wide = max((len(one_line(name)) for name in result.names), default=0)
+    if len(result.scores) > 1:
+        for name in targets:
+            yield from _by_scores(result, name, wide)
+        return
     for name in targets:
-        yield f"Sources for {one_line(name)}, best first"
-        for place, (source, affinity) in enumerate(result.rank(name).sources, 1):
-            yield f"  {place:>3}. {one_line(source):<{wide}} {_number(affinity)}"
-        yield ""
+        yield from ranking(name, list(sources(result, name)), wide, result.certainty.get(name))
+
+
+def ranking(target: str, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None) -> Iterator[str]:
+    """Sources of one target, each with its affinity and standard error; names are `wide` letters wide."""
+    yield f"Sources for {one_line(target)}, best first{', with 95 % intervals' if sure else ''}"
+    numbers = [_number(value, error) for _, value, error in rows]
+    room = max(map(len, numbers), default=0)
+    for place, ((source, _, _), number) in enumerate(zip(rows, numbers, strict=True)):
+        line = f"  {place + 1:>3}. {one_line(source):<{wide}} "
+        yield line + (number if sure is None else f"{number:<{room}}  {_interval(sure.sources[place])}")
+    if sure is not None and len(sure.sources) > 1:
+        yield _settled(sure)
+    yield ""
+
+
+def _by_scores(result: Affinity, target: str, wide: int) -> Iterator[str]:
+    """Sources of one target, best first by the first score, each with its value and its rank by every score."""
+    rankings = {by: dict(result.rank(target, by).sources) for by in result.scores}
+    places = {by: {source: place for place, source in enumerate(values, 1)} for by, values in rankings.items()}
+    yield f"Sources for {one_line(target)}, best first by {one_line(result.by)}; value and rank by each score"
+    yield " " * (wide + 7) + "  ".join(f"{one_line(by):>12}" for by in rankings)
+    first = list(rankings[result.by])
+    for line, source in enumerate([*first, *(n for n in result.names if n not in first and n != target)], 1):
+        cells = (_cell(rankings[by].get(source), places[by].get(source)) for by in rankings)
+        yield f"  {line:>3}. {one_line(source):<{wide}} " + "  ".join(cells)
+    yield ""
+
+
+def _cell(value: float | None, place: int | None) -> str:
+    return f"{'n/a':>12}" if value is None else f"{_number(value)} {f'({place})':>5}"
+
+
+def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]:
+    """The sources of a target in order: name, affinity, and its standard error, 0 where it is no estimate."""
+    place = {name: i for i, name in enumerate(result.names)}
+    row = None if result.errors is None else result.errors[place[target]]
+    for source, value in result.rank(target).sources:
+        yield source, value, 0.0 if row is None else float(row[place[source]])
+
+
+def _interval(sure: Sure) -> str:
+    edges = f"[{_number(sure.low)}, {_number(sure.high)}]"
+    return edges if sure.ahead is None else f"{edges}  ahead of the next in {_share(sure.ahead)} of resamples"
+
+
+def _share(share: float) -> str:
+    """Whole percent; what is not all or nothing is not rounded to it."""
+    percent = round(100 * share)
+    if share not in (0, 1) and percent in (0, 100):
+        return ">99 %" if percent else " <1 %"
+    return f"{percent:>3} %"
+
+
+def _settled(sure: Certainty) -> str:
+    if sure.settled > _EARLY * sure.images:
+        return f"  The ranking still changed with image {sure.settled} of {sure.images}; more images may change it again."
+    return f"  The ranking no longer changes after {sure.settled} of {sure.images} images."
 
 
 def assumptions(result: Affinity) -> Iterator[str]:

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.affinity import Affinity
-from onnxspace.report.labels import shortened
+from onnxspace.report.labels import printable, shortened
 
 _NUMBERS_UP_TO = 24
 _NAMES_UP_TO = 80
+_NAMES = {"attribution": "affinity"}
 
 
 def draw_affinity(result: Affinity, path: Path) -> None:
@@ -34,26 +35,31 @@ def draw_affinity(result: Affinity, path: Path) -> None:
 def _dress_tree(axes: Any, result: Affinity) -> None:
     for edge in ("top", "right", "bottom"):
         axes.spines[edge].set_visible(False)
-    axes.set_ylabel("1 − affinity")
-    axes.set_title(
-        f"{result.method_words} on {result.probe['images']} images ({result.probe['name']})", fontsize=10, parse_math=False
-    )
+    top = float(result.matrix.max())
+    axes.set_ylabel(printable(f"1 − {_NAMES.get(result.by, result.by)}" + (f" / {top:.2f}" if top > 1.005 else "")))
+    axes.set_title(printable(result.title), fontsize=10, parse_math=False)
 
 
 def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) -> None:
     values = result.matrix[np.ix_(order, order)]
-    drawn = axes.imshow(values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=1.0, aspect="auto")
+    drawn = axes.imshow(
+        values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=max(1.0, float(values.max())), aspect="auto"
+    )
     if len(order) <= _NAMES_UP_TO:
         names = [shortened(result.names[i]) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(len(order)), names, parse_math=False)
     if len(order) <= _NUMBERS_UP_TO:
         _write_numbers(axes, values)
-    figure.colorbar(drawn, ax=axes, label="affinity (mean cosine of maps)", fraction=0.05)
+    figure.colorbar(drawn, ax=axes, label=_label(result), fraction=0.05)
+
+
+def _label(result: Affinity) -> str:
+    return "affinity (mean cosine of maps)" if result.by in _NAMES else printable(result.by)
 
 
 def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:
-    middle = (min(0.0, float(values.min())) + 1.0) / 2
+    middle = (min(0.0, float(values.min())) + max(1.0, float(values.max()))) / 2
     for (row, column), value in np.ndenumerate(values):
         color = "black" if value > middle else "white"
         axes.text(column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", color=color, fontsize=8)

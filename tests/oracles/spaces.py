@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,17 +46,11 @@ def _mix(z: int) -> int:
     return z ^ z >> 31
 
 
-def ranking(means: Array, target: int) -> list[int]:
-    return sorted((j for j in range(len(means)) if j != target), key=lambda j: (-means[target, j], j))
-
-
-def settled(all_cosines: Array) -> int:
-    """By definition: rank after every number of images, and look back from the end."""
-    ranked = [
-        [ranking(all_cosines[:n].sum(axis=0), t) for t in range(all_cosines.shape[1])] for n in range(1, len(all_cosines) + 1)
-    ]
-    n = len(ranked)
-    while n > 1 and ranked[n - 2] == ranked[-1]:
+def settled(cosines: Array, order: Sequence[int]) -> int:
+    """By definition, for one target's cosines [images, models]: look back from the end for a source behind the next."""
+    means = [cosines[:n].mean(axis=0) for n in range(1, len(cosines) + 1)]
+    n = len(means)
+    while n > 1 and all(means[n - 2][a] >= means[n - 2][b] - 1e-5 for a, b in pairwise(order)):
         n -= 1
     return n
 

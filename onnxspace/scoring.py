@@ -1,0 +1,129 @@
+"""The main job in one call: models or their fingerprints → affinity. Torch and ONNX are loaded where a model needs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxspace.affinity import Affinity, Failure
+from onnxspace.agreed import Prints, Wish, agree, alike, read_prints, taken
+from onnxspace.config import Config, find_config
+from onnxspace.distance import DEFAULT_MEMORY
+from onnxspace.errors import ConfigError, OnnxspaceError
+from onnxspace.lineup import affinities, assured
+from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options
+from onnxspace.naming import model_names, target_name
+from onnxspace.probes import Probes
+from onnxspace.report.folder import result_folder, write_results
+from onnxspace.sketch import Fingerprint
+from onnxspace.wanted import ATTRIBUTION, Weight, refuse_prints, wanted
+
+if TYPE_CHECKING:
+    from onnxspace.affinity import ModelRecord
+
+#: Called with what is being done, and how many of how many map computations are behind.
+Progress = Callable[[str, int, int], None]
+
+
+def score(
+    models: Sequence[str | Path],
+    probes: Probes | None = None,
+    *,
+    method: Method | None = None,
+    options: Options | None = None,
+    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    config: Config | str | Path | None = None,
+    device: Compute | Device = "auto",
+    batch_size: int | None = None,
+    output: str | Path | None = None,
+    certainty: bool | Sequence[str] = False,
+    cluster: str | None = None,
+    memory: int = DEFAULT_MEMORY,
+    by: str | Sequence[str] = ATTRIBUTION,
+    weight: Weight | None = None,
+    progress: Progress | None = None,
+) -> Affinity:
+    """Explain every model on the same probe images and compare their maps; `.fp` files are compared as they are.
+
+    `encoder` is a tensor or node name for all models, or a mapping from model to name. A model that can't be read or
+    converted, or a fingerprint made otherwise, is listed in `failed`; the others are compared. `options` are the baseline and
+    the numbers of the method; what `config` says of its rules holds too. Images and method that are not given are those of
+    the first fingerprint, where they can be had from what it says; else 64 generated images and `elrp`. Affinities of
+    fingerprints have standard errors. `certainty` says for which targets (names or paths; True: for all) images are drawn
+    again, to tell how sure their rankings are. With `output`, maps, matrix, rankings and a picture are kept in that folder,
+    which appears whole or not at all; a run that is stopped leaves its maps in a hidden folder beside it, where the same
+    call goes on. `cluster` names Dask workers that do the work: `local:4`, processes of this machine, or a scheduler's address
+    such as `tcp://host:8786`, whose workers see the models and `output` under the same paths. `memory` bounds
+    the bytes of maps that are held at once while they are compared.
+
+    `by` names scores of pairs of `onnxspace.transfer.registry`, the first of which is the result's matrix; all are in its
+    `scores`. Maps are made where one of them takes maps. `weight` is DEPARA's λ, a number (0.25) or `auto`, the ratio that gives
+    maps and features an equal say. A fingerprint has attribution only. Raises ConfigError for impossible options, OutputError where results can't be written, ClusterError where workers can't be had.
+    """
+    want, options = wanted(by, weight, method or DEFAULT_METHOD, options)
+    if certainty and want.scores[0] != ATTRIBUTION:
+        raise ConfigError(
+            f"The certainty of a ranking by {want.scores[0]} is not known. Name attribution first, or leave it out."
+        )
+    paths, known = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    targets = certainty if isinstance(certainty, bool) else _names(certainty, paths, known)
+    prints, wish = read_prints(paths), Wish(probes, method, options, known.rules)
+    if paths and all(path in prints for path in paths):
+        refuse_prints(want)
+        return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
+    if cluster is not None:
+        from onnxspace.cluster.engine import check
+
+        check(cluster)
+    agreed = agree(prints, wish)
+    from onnxspace.pipeline import score_models
+
+    return score_models(
+        paths, agreed, encoder=encoder, config=known, device=device, batch_size=batch_size, output=output, certainty=targets,
+        cluster=cluster, memory=memory, wanted=want, progress=progress,
+    )  # fmt: skip
+
+
+def _names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:
+    names = model_names(paths, config)
+    return [target_name(target, paths, names) for target in targets]
+
+
+def _compare(
+    paths: Sequence[Path], config: Config, prints: Prints, targets: bool | Sequence[str], output: str | Path | None
+) -> Affinity:
+    """Compare fingerprints alone."""
+    result, shown = _matrix(paths, model_names(paths, config), prints)
+    result = assured(result, shown, targets)
+    if output is not None:
+        with result_folder(Path(output), _digest(shown), 0) as work:
+            if result.models:
+                write_results(work.result, result)
+    return result
+
+
+def _matrix(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tuple[Affinity, list[Fingerprint]]:
+    records: list[ModelRecord] = []
+    shown: list[Fingerprint] = []
+    failed: list[Failure] = []
+    for path, name in zip(paths, names, strict=True):
+        try:
+            record, one = taken(prints[path], path, name)
+        except OnnxspaceError as error:
+            failed.append(Failure(str(path), str(error)))
+        else:
+            records.append(record)
+            shown.append(one)
+    matrix, errors = affinities(shown)
+    if not shown:
+        return Affinity((), matrix, DEFAULT_METHOD, {}, tuple(failed)), shown
+    like = shown[0]
+    probe = {"name": like.probe_name, "images": like.images, "size": like.probe_size, "sha256": like.probe_sha256}
+    return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), shown
+
+
+def _digest(shown: Sequence[Fingerprint]) -> str:
+    """16 hex digits for what is compared."""
+    return hashlib.sha256(b"".join(one.prints.tobytes() for one in shown)).hexdigest()[:16]
