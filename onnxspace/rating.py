@@ -15,6 +15,8 @@ from onnxspace.affinity import Failure, ModelRecord
 from onnxspace.config import Config, find_config
 from onnxspace.cut import Encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
+from onnxspace.evaluation.static import mean_ranks
+from onnxspace.evaluation.tables import Table
 from onnxspace.features import Pool, class_output, features_key, write_features
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.photos import Photos, digest
@@ -45,6 +47,7 @@ def rate(
     size: int = DEFAULT_SIZE,
     ensemble: int = 0,
     features: str | Path | None = None,
+    known: Table | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Ratings:
     """Score how well each model's features at its encoder suit labelled images; larger is better.
@@ -53,17 +56,19 @@ def rate(
     `onnxspace.transfer.registry` that take labels (empty: a few that suit the kind of labels). `pool` is `mean` (over
     positions) or `none`. `ensemble` is the most models of an ensemble chosen by SFDA, 0 for none. With `features`, decoded
     images and features are kept in that folder, where the same call goes on after an interruption. A model that fails is
-    listed in `failed`, a score that fails in `why`. Raises ConfigError for scores that don't suit the labels, ProbeError for
+    listed in `failed`, a score that fails in `why`. `known` is a table of results of the models on other datasets (datasets ×
+    models, larger is better): their mean rank there is told beside every score. Raises ConfigError for scores that don't suit the labels, ProbeError for
     data that can't be read, OutputError where files can't be written.
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
     scores = _scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
-    known = config if isinstance(config, Config) else find_config(config)
+    told = config if isinstance(config, Config) else find_config(config)
+    elsewhere = known if known is None or isinstance(known, Table) else Table.read(known)
     wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
     paths = [Path(path) for path in models]
-    names = model_names(paths, known)
+    names = model_names(paths, told)
     with _folder(features) as folder:
-        run = _Run(photos, scores, known, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble)
+        run = _Run(photos, scores, told, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, elsewhere)
         run.decode(size)
         for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
             run.rate(path, name, wish)
@@ -109,6 +114,7 @@ class _Run:
     total: int
     progress: Progress | None
     ensemble: int
+    elsewhere: Table | None
     done: int = 0
     records: list[ModelRecord] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -203,8 +209,15 @@ class _Run:
         values = {score: tuple(row[score] for row in self.rows) for score in self.scores}
         return Ratings(
             tuple(self.records), values, self.photos.facts(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
-            self._together(),
+            self._together(), self._known(),
         )  # fmt: skip
+
+    def _known(self) -> tuple[float, ...] | None:
+        """Each model's mean rank on the datasets of the table, 1 the best; NaN for one that is not in it."""
+        if self.elsewhere is None:
+            return None
+        ranks = dict(zip(self.elsewhere.sources, mean_ranks(self.elsewhere.values).tolist(), strict=True))
+        return tuple(ranks.get(record.name, ranks.get(Path(record.path).name, np.nan)) for record in self.records)
 
     def _together(self) -> Chosen | None:
         if not self.ensemble or not self.records:

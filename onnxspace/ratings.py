@@ -28,7 +28,7 @@ class Ratings:
     """`values[score]` has a number per model, in the order of `models`; larger is better, NaN where it could not be had.
 
     `why` says for which reason: by score and model's name. `data` describes the labelled images. `known` holds each model's
-    mean on other datasets, where a table of them was given: larger is better, NaN for a model that is not in it.
+    mean rank on other datasets, where a table of them was given: 1 is the best, NaN for a model that is not in it.
     """
 
     models: tuple[ModelRecord, ...]

@@ -176,6 +176,19 @@ def test_bad_options_are_one_sentence(run: Run, arguments: tuple[str, ...], word
     assert words in err
 
 
+def test_the_static_baseline_stands_beside_the_scores(run: Run, place: Path) -> None:
+    (place / "known.csv").write_text(",a,b,other\nflowers,.9,.5,.7\ncars,.8,.6,.9\n")
+    code, out, err = run("a.onnx", "b.onnx", "dense.onnx", "--data", "photos", "--by", "knn", "--known", "known.csv", "--json")
+    assert code == 0, err
+    assert "No score knows" not in err
+    assert json.loads(out)["known"] == [1.5, 3.0, None]
+    _, out, _ = run("a.onnx", "b.onnx", "--data", "photos", "--by", "knn", "--known", "known.csv")
+    assert "mean rank elsewhere" in out.splitlines()[2]
+    code, _, err = run("a.onnx", "--data", "photos", "--known", "nothing.csv")
+    assert code == 2
+    assert "nothing.csv" in err
+
+
 def test_one_class_is_no_task(run: Run, place: Path) -> None:
     (place / "one" / "red").mkdir(parents=True)
     for path in (place / "photos" / "red").iterdir():

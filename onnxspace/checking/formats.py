@@ -40,7 +40,7 @@ def as_junit(found: Sequence[Verdict]) -> str:
         if verdict.outcome != "same":
             kind = "failure" if verdict.outcome == "different" else "error"
             Xml.SubElement(case, kind, {"message": _xml(headline(verdict)), "type": verdict.outcome}).text = _xml(
-                _full(verdict)
+                full(verdict)
             )
         elif verdict.warnings:
             Xml.SubElement(case, "system-out").text = _xml("\n".join(verdict.warnings))
@@ -82,7 +82,7 @@ def _uri(path: str) -> str:
 def as_github(found: Sequence[Verdict]) -> str:
     """Workflow commands, which GitHub shows on the pull request, and a line in all."""
     lines = [
-        f"::error file={_property(v.path)},title={_property(f'onnxspace check: {v.name}')}::{_data(_full(v))}"
+        f"::error file={_property(v.path)},title={_property(f'onnxspace check: {v.name}')}::{_data(full(v))}"
         for v in found
         if v.outcome != "same"
     ]
@@ -119,7 +119,7 @@ def _cell(verdict: Verdict, name: str) -> str:
 
 
 def _section(verdict: Verdict) -> str:
-    return "\n".join([f"### {_mark(verdict.name)}", "", *(f"- {_mark(line)}" for line in _full(verdict).splitlines())])
+    return "\n".join([f"### {_mark(verdict.name)}", "", *(f"- {_mark(line)}" for line in full(verdict).splitlines())])
 
 
 def _mark(text: str) -> str:
@@ -136,7 +136,7 @@ def headline(verdict: Verdict) -> str:
     return f"{verdict.name} against {verdict.against}: {'; '.join(finding.words for finding in verdict.failed)}."
 
 
-def _full(verdict: Verdict) -> str:
+def full(verdict: Verdict) -> str:
     """A line per thing that is to be said."""
     lines = [verdict.error] if verdict.error is not None else [_words(finding) for finding in verdict.failed]
     lines += [f"Why: {reason}" for reason in verdict.reasons]

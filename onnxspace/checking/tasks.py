@@ -1,4 +1,4 @@
-"""What a child process may be asked to do."""
+"""What a child process may be asked to do. Each task loads what it needs: only one of them needs Torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.checking.faithful import make
-from onnxspace.checking.layers import layers, weight_changes
-from onnxspace.checking.observation import Signal
-from onnxspace.checking.observe import observe
-from onnxspace.checking.variants import VARIANTS
 from onnxspace.config import Config, load_config
-from onnxspace.cut import find_encoder
-from onnxspace.features import write_features
 from onnxspace.methods import Compute, configured
 from onnxspace.model import Model, open_model
 from onnxspace.probes import Probes
@@ -38,6 +31,8 @@ def _opened(request: Mapping[str, Any], path: str, encoder: str | None) -> Model
 
 
 def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    from onnxspace.checking.observe import observe
+
     config, method = _config(request), request["method"]
     options = configured(method, None, config.rules)
     observe(
@@ -49,6 +44,8 @@ def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """Where two models part, and which of their weights differ."""
+    from onnxspace.checking.layers import layers, weight_changes
+
     new = _opened(request, request["path"], request["encoder"])
     old = _opened(request, request["other"], request["other_encoder"])
     return {"layers": layers(old, new, _probes(request).images[:FEW]), "weights": weight_changes(old.network, new.network)}
@@ -56,6 +53,11 @@ def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
 def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the model gives at its encoder where it is fed in other ways."""
+    from onnxspace.checking.observation import Signal
+    from onnxspace.checking.variants import VARIANTS
+    from onnxspace.cut import find_encoder
+    from onnxspace.features import write_features
+
     model = _opened(request, request["path"], request["encoder"])
     images, made = _probes(request).images, {}
     for name, change in VARIANTS.items():
@@ -68,6 +70,8 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _make(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """The model in another form."""
+    from onnxspace.checking.faithful import make
+
     model = _opened(request, request["path"], request["encoder"])
     make(request["form"], model, _probes(request).images, Path(request["target"]))
     return {}

@@ -23,7 +23,7 @@ def table(found: Ratings) -> Iterator[str]:
     order = sorted(range(len(found.names)), key=lambda i: places[first].get(found.names[i], math.inf))
     columns = {score: [_cell(found, score, i, places[score]) for i in order] for score in found.scores}
     if found.known is not None:
-        columns["known"] = [f"{found.known[i]:.3g}" if not math.isnan(found.known[i]) else "-" for i in order]
+        columns["mean rank elsewhere"] = [f"{found.known[i]:.3g}" if not math.isnan(found.known[i]) else "-" for i in order]
     wide = max(len(one_line(name)) for name in found.names)
     widths = {score: max(len(score), *map(len, cells)) for score, cells in columns.items()}
     yield " " * wide + "".join(f"  {score:>{widths[score]}}" for score in columns)
@@ -31,6 +31,15 @@ def table(found: Ratings) -> Iterator[str]:
         yield f"{one_line(found.names[i]):<{wide}}" + "".join(f"  {cells[row]:>{widths[s]}}" for s, cells in columns.items())
     if found.ensemble is not None:
         yield from _together(found)
+
+
+def elsewhere(found: Ratings) -> Iterator[str]:
+    """What the table of other datasets is worth, or that there is none."""
+    if found.known is None:
+        yield (
+            "No score knows how the models did elsewhere: on a common benchmark their mean rank on other datasets predicts better"
+            " than any score here (docs/reproduction.md). --known shows it."
+        )
 
 
 def _data(found: Ratings) -> str:

@@ -36,6 +36,11 @@ def labelled() -> list[str]:
 @click.option(
     "--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Choose at most N models that do well together."
 )
+@click.option(
+    "--known",
+    metavar="FILE",
+    help="Table of the models' results on other datasets: their mean rank there is shown beside the scores.",
+)
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Keep features in this folder, and use those that are there.")
@@ -80,7 +85,7 @@ def _report(found: Ratings, *, as_json: bool, quiet: bool) -> None:
     for failure in found.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
     if not quiet:
-        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found)):
+        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found), *ratingtext.elsewhere(found)):
             click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))

@@ -1,0 +1,328 @@
+"""`onnxspace check`: faithful variants pass, faults are caught, and the reason is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import onnxspace as ox
+from onnxspace.checking import run as running
+from onnxspace.checking.calibrate import as_toml, calibrate, proposed
+from onnxspace.checking.faithful import make
+from onnxspace.checking.plan import Plan, find_plan, plan_from, single
+from onnxspace.checking.run import check, update
+from onnxspace.checking.sandbox import Limits
+from onnxspace.checking.tasks import TASKS
+from onnxspace.checking.verdict import Verdict, code_of, limits_for
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
+from tests.networks import Net, save
+
+IMAGES = 6
+
+
+@pytest.fixture(autouse=True)
+def inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run in this process: test_check_child.py tests those of their own."""
+
+    def direct(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
+        try:
+            return TASKS[task](request, folder)
+        except OnnxspaceError as error:
+            raise ModelError(str(error)) from error
+
+    monkeypatch.setattr(running, "in_child", direct)
+    monkeypatch.setattr("onnxspace.checking.calibrate.in_child", direct)
+
+
+def network(seed: int = 0, width: int = 12) -> onnx.ModelProto:
+    """Three convolutions and a dense layer over 32 × 32 pixels."""
+    net = Net(("N", 3, 32, 32), seed)
+    x = "image"
+    for before, after in ((3, width), (width, 16), (16, 16)):
+        bias = net.weight(net.rng.standard_normal(after) * 0.3)
+        conv = net.add("Conv", x, net.random(after, before, 3, 3), bias, pads=[1, 1, 1, 1], strides=[2, 2])
+        x = net.add("Relu", conv)
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    return net.model([net.dense(net.add("Relu", net.dense(x, 16, 8)), 8, 5)])
+
+
+def changed(model: onnx.ModelProto, change: Callable[[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> onnx.ModelProto:
+    """A copy with other weights."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for tensor in made.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(change(tensor.name, values).astype(values.dtype)), tensor.name)
+        )
+    return made
+
+
+def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With the division by a deviation and the subtraction of a mean inside, as for ImageNet, of pixels from 0 to 255."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    made.graph.node[0].input[0] = "normal"
+    for name, values in (("mean", (123.675, 116.28, 103.53)), ("std", (58.395, 57.12, 57.375))):
+        made.graph.initializer.append(numpy_helper.from_array(np.array(values, np.float32).reshape(1, 3, 1, 1), name))
+    made.graph.node.insert(0, helper.make_node("Div", ["less", "std"], ["normal"], name="div"))
+    made.graph.node.insert(0, helper.make_node("Sub", ["image", "mean"], ["less"], name="sub"))
+    return made
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save(network(), tmp_path / "old.onnx")
+    return tmp_path
+
+
+def verdict(path: str, against: str = "old.onnx", **options: Any) -> Verdict:
+    """Of one artifact on a few images."""
+    limits, distinct = options.pop("limits", {}), options.pop("distinct", False)
+    return check(Plan(single([path], against, limits, distinct, None), images=IMAGES), **options)[0]
+
+
+def test_a_second_export_is_the_same(place: Path) -> None:
+    other = network()
+    for node in other.graph.node:
+        node.name = f"renamed_{node.name}"
+    other.producer_name = "another exporter"
+    found = verdict(str(save(other, place / "new.onnx")))
+    assert (found.outcome, found.error, found.failed) == ("same", None, ())
+    assert found.measures["affinity"] == pytest.approx(1, abs=1e-6)
+    assert found.measures["top1"] == 1
+    assert found.measures["output_max"] < 1e-6
+    assert any("another exporter" in change for change in found.changes)
+
+
+@pytest.mark.parametrize("form", ["opset", "optimised", "half"])
+def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None:
+    make(form, ox.open_model("old.onnx"), ox.Probes.generate(4, 32).images, place / "new.onnx")
+    assert verdict("new.onnx").outcome == "same"
+
+
+def shuffled(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if name != "w3":  # the second convolution's weights
+        return values
+    return np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape)
+
+
+def swapped(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values[:, ::-1] if name == "w1" else values
+
+
+def tuned(_name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values + 0.2 * values.std() * np.random.default_rng(values.size).standard_normal(values.shape)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (shuffled, "1 of 5 weight tensors differ, all others are equal: w3"),
+        (swapped, "its channels are in another order (RGB and BGR are swapped)"),
+        (tuned, "The same architecture with other weights: 5 of 5 tensors differ, by 2"),
+    ],
+)
+def test_a_fault_is_caught_and_its_reason_named(place: Path, change: Any, reason: str) -> None:
+    names = [t.name for t in network().graph.initializer]
+    assert {"w1", "w3"} <= set(names), names
+    found = verdict(str(save(changed(network(), change), place / "new.onnx")))
+    assert found.outcome == "different"
+    assert any(reason in words for words in found.reasons), found.reasons
+    assert found.layer is not None
+    assert len(found.images) == 3
+
+
+def test_a_forgotten_normalisation_is_named(place: Path) -> None:
+    save(normalised(network()), place / "old.onnx")
+    save(network(), place / "new.onnx")
+    found = verdict("new.onnx")
+    assert found.outcome == "different"
+    assert "normalised by ImageNet's mean and deviation: its own normalisation is gone" in found.reasons[0]
+
+
+def test_an_unrelated_network_is_named(place: Path) -> None:
+    found = verdict(str(save(network(7, 20), place / "new.onnx")))
+    assert found.outcome == "different"
+    assert any(words.startswith("Another network") for words in found.reasons), (found.reasons, found.measures)
+
+
+def test_the_layer_that_departs_is_the_one_that_changed(place: Path) -> None:
+    found = verdict(str(save(changed(network(), shuffled), place / "new.onnx")))
+    nodes = {name: i for i, node in enumerate(network().graph.node) for name in node.output}
+    assert found.layer is not None
+    assert network().graph.node[nodes[found.layer.split(":")[0]]].op_type == "Conv"
+    assert nodes[found.layer.split(":")[0]] == 2
+
+
+def test_an_artifact_that_must_not_be_a_copy(place: Path) -> None:
+    save(network(), place / "copy.onnx")
+    save(network(5), place / "own.onnx")
+    assert verdict("copy.onnx", distinct=True).outcome == "different"
+    assert verdict("own.onnx", distinct=True).outcome == "same"
+
+
+def test_limits_decide(place: Path) -> None:
+    save(changed(network(), tuned), place / "new.onnx")
+    lax = dict.fromkeys(["affinity", "affinity_p5", "encoder_cosine", "output_cosine", "top1"], None)
+    assert verdict("new.onnx", limits=lax).outcome == "same"
+    assert verdict("new.onnx", limits={**lax, "output_relative": 1e-6}).outcome == "different"
+    for wrong in ({"nonsense": 1.0}, {"affinity": float("nan")}, {"affinity": True}):
+        with pytest.raises(ConfigError):
+            limits_for(wrong)
+
+
+def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
+    """All that is known of the old model is a fingerprint and its notes."""
+    plan = Plan(single(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+    (place / "base").mkdir()
+    assert update(plan)[0].outcome == "same"
+    assert sum(path.stat().st_size for path in (place / "base").iterdir()) < 16_000
+    save(changed(network(), swapped), place / "new.onnx")
+    save(changed(network(), shuffled), place / "worse.onnx")
+    same, swap, worse = check(
+        Plan(single(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+    )
+    assert same.outcome == "same", same.findings
+    assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
+    assert swap.outcome == worse.outcome == "different"
+    assert "its channels are in another order" in swap.reasons[0]
+    assert "1 of 8 weight tensors differ" in worse.reasons[0], worse.reasons
+    full = verdict("worse.onnx")
+    assert worse.measures["encoder_cosine"] == pytest.approx(full.measures["encoder_cosine"], abs=0.1)
+    assert worse.measures["top1"] == full.measures["top1"]
+
+
+def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
+    plan = Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
+    update(plan)
+    notes = place / "net.json"
+    told = json.loads(notes.read_text())
+    notes.unlink()
+    found = check(plan)[0]
+    assert found.outcome == "same"
+    assert "has no notes beside it" in found.warnings[0]
+    told["facts"]["sha256"] = "0" * 64
+    notes.write_text(json.dumps(told))
+    assert "is of another model" in check(plan)[0].warnings[0]
+    for broken in ("{", "[]", '{"schema": "onnxspace/baseline/1"}', json.dumps({**told, "facts": {}})):
+        notes.write_text(broken)
+        assert check(plan)[0].outcome == "trouble"
+
+
+def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> None:
+    update(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    found = check(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
+    assert found.outcome == "trouble"
+    assert "--images 6" in str(found.error)
+    assert check(Plan(single(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
+
+
+def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
+    space = ox.Space.create("zoo.space", ox.Probes.generate(IMAGES, 32))
+    space.add("old.onnx")
+    assert check(Plan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0].outcome == "same"
+    missing = check(Plan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
+    assert missing.outcome == "trouble"
+    assert "no model called 'other'" in str(missing.error)
+
+
+def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
+    (place / "broken.onnx").write_bytes(b"nothing")
+    found = check(Plan(single(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
+    assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
+    assert code_of(found) == 2
+    assert code_of(found[1:2]) == 0
+
+
+def test_a_picture_shows_where_they_look_elsewhere(place: Path) -> None:
+    save(changed(network(), shuffled), place / "new.onnx")
+    found = verdict("new.onnx", pictures=place / "pictures")
+    assert found.picture == str(place / "pictures" / "new.png")
+    assert (place / "pictures" / "new.png").stat().st_size > 10_000
+
+
+PLAN = """
+[check]
+images = 6
+limits = {affinity = 0.97}
+[check.artifacts.net]
+model = "old.onnx"
+[check.artifacts.other]
+model = "new.onnx"
+against = "old.onnx"
+limits = {affinity = 0.5, top1 = false}
+distinct = true
+"""
+
+
+def test_the_configuration_says_what_to_check(place: Path) -> None:
+    save(network(3), place / "new.onnx")
+    (place / "onnxspace.toml").write_text(PLAN)
+    plan, file = find_plan(None)
+    assert file == Path("onnxspace.toml")
+    first, second = plan.artifacts
+    assert (first.path, first.against) == (Path("old.onnx"), "baselines/net.fp")
+    assert first.limits["affinity"] == 0.97
+    assert (second.limits["affinity"], second.distinct) == (0.5, 0.9)
+    assert "top1" not in second.limits
+    (place / "baselines").mkdir()
+    assert [one.outcome for one in update(Plan(plan.artifacts[:1], images=6), config=file)] == ["same"]
+    assert [one.outcome for one in check(plan, config=file)] == ["same", "same"]
+
+
+def test_pyproject_says_it_too(place: Path) -> None:
+    text = PLAN.replace("[check", "[tool.onnxspace.check")
+    (place / "pyproject.toml").write_text('[project]\nname = "x"\n' + text)
+    plan, file = find_plan(None)
+    assert [one.name for one in plan.artifacts] == ["net", "other"]
+    assert file is None
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "names no artifacts"),
+        ({"artefacts": {}}, "unknown key 'artefacts'"),
+        ({"artifacts": {"a": {}}}, "must be a table with model"),
+        ({"artifacts": {"a": {"model": 3}}}, "model must be text"),
+        ({"artifacts": {"a": {"model": "a", "distinct": 2}}}, "distinct must be true"),
+        ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "no metric 'speed'"),
+        ({"artifacts": {"a": {"model": "a"}}, "images": 0}, "images must be a whole number"),
+        ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "method is 'x'"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(table: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan_from(table, Path("onnxspace.toml"))
+
+
+def test_without_a_plan_the_way_out_is_told(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\[tool.onnxspace.check\]"):
+        find_plan(None)
+
+
+def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None:
+    """Also int8, which the usual limits need not let pass; faults stay beyond them."""
+    plan = Plan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    found = calibrate(plan, ("opset", "optimised", "half", "int8"))[0]
+    assert not found.failed
+    assert set(found.forms) == {"opset", "optimised", "half", "int8"}
+    make("int8", ox.open_model("old.onnx"), ox.Probes.generate(IMAGES).images, place / "int8.onnx")
+    assert verdict("int8.onnx", limits=found.limits).outcome == "same"
+    save(changed(network(), shuffled), place / "bad.onnx")
+    assert verdict("bad.onnx", limits=found.limits).outcome == "different"
+    assert "[check.artifacts.old.limits]\naffinity = 0." in as_toml([found])
+
+
+def test_proposed_limits_leave_room_on_the_right_side() -> None:
+    found = proposed([{"affinity": 0.99, "output_max": 0.013, "size": 0.3}, {"affinity": 1.0, "output_max": 0.0}])
+    assert found == {"affinity": pytest.approx(0.98), "output_max": pytest.approx(0.026)}
