@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_MOST_ROWS = 12  # in a notebook
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -44,3 +46,27 @@ class Explanation:
     options: Mapping[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: each image beside its maps, a column per model and method, on one scale per kind of map."""
+        from html import escape
+
+        from onnxspace.webpicture import coloured, data_uri, limit_of
+
+        scaled = [column.scaled() for column in self.columns]
+        limits = {
+            kind: limit_of(np.stack([maps for maps, column in zip(scaled, self.columns, strict=True) if column.signed == kind]))
+            for kind in {column.signed for column in self.columns}
+        }
+        head = "".join(f"<th>{escape(column.model)}<br>{escape(column.method)}</th>" for column in self.columns)
+        rows = []
+        for place, name in enumerate(self.names[:_MOST_ROWS]):
+            maps = [
+                coloured(maps[place], limits[c.signed], signed=c.signed) for maps, c in zip(scaled, self.columns, strict=True)
+            ]
+            cells = "".join(
+                f'<td><img width="160" alt="" src="{data_uri(picture)}"></td>' for picture in (self.images[place], *maps)
+            )
+            rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
+        rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
+        return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}"

@@ -1,7 +1,8 @@
-"""An affinity matrix as an HTML table, for notebooks."""
+"""Affinities as HTML tables, for notebooks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -26,7 +27,17 @@ def heat_table(title: str, names: Sequence[str], matrix: NDArray[np.float64], er
 
 
 def _cell(value: float, error: float) -> str:
-    strength = max(0.0, min(1.0, float(value)))
+    strength = 0.0 if math.isnan(value) else max(0.0, min(1.0, float(value)))
     ink = "white" if strength > 0.6 else "black"
-    text = f"{round(float(value), 3) + 0.0:.3f}" + (f" ± {error:.3f}" if error else "")
+    text = "n/a" if math.isnan(value) else f"{round(float(value), 3) + 0.0:.3f}" + (f" ± {error:.3f}" if error else "")
     return f'<td style="background:rgba(33,80,140,{strength:.2f});color:{ink}">{text}</td>'
+
+
+def ranked_table(title: str, sources: Sequence[tuple[str, float]]) -> str:
+    """Sources and their values in order, the value's cell the deeper the more alike."""
+    rows = "".join(
+        f'<tr><td>{place}</td><th style="text-align:left">{escape(name)}</th>{_cell(value, 0.0)}</tr>'
+        for place, (name, value) in enumerate(sources[:_MOST], 1)
+    )
+    rest = f"<p>and {len(sources) - _MOST} more</p>" if len(sources) > _MOST else ""
+    return f"<table><caption>{escape(title)}</caption>{rows}</table>{rest}"

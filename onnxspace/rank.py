@@ -19,6 +19,12 @@ class Ranking:
     target: str
     sources: tuple[tuple[str, float], ...]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the sources as a coloured table."""
+        from onnxspace.heat import ranked_table
+
+        return ranked_table(f"Sources for {self.target}, best first", self.sources)
+
 
 def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Ranking:
     """Every other model by its affinity to `target`, larger first, ties by position. Raises KeyError for an unknown name.

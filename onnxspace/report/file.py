@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from onnxspace.errors import OutputError
+from onnxspace.errors import OnnxspaceError, OutputError
 
 
 def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
@@ -46,6 +46,8 @@ def whole_file(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(place)
     except OSError as error:
+        if isinstance(error, OnnxspaceError):  # such as a model that is not there
+            raise
         why = error.strerror or error
         raise OutputError(
             error.errno, f"{target} can't be written ({why}). Free some space, or name another --output."

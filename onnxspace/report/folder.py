@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnxspace.report.unfinished import Workplace, workplace
 
 SUMMARY = "score.json"
 _CONTENT = {SUMMARY, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
+_MATRIX = re.compile(r"score-[\w.-]+\.(npy|csv)")
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def refuse_strangers(target: Path) -> None:
 def _is_result(target: Path) -> bool:
     try:
         written = str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) == SCHEMA
-        return written and _CONTENT.issuperset(file.name for file in target.iterdir())
+        return written and all(file.name in _CONTENT or _MATRIX.fullmatch(file.name) for file in target.iterdir())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
@@ -116,12 +118,23 @@ def place_maps(folder: Path, maps: Iterable[tuple[str, Path]]) -> None:
 
 
 def write_results(folder: Path, result: Affinity) -> None:
-    """`affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` where there are two models."""
+    """`affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` where there are two models.
+
+    Of scores that were asked for by name, `score-NAME.npy` and `score-NAME.csv` each.
+    """
     np.save(folder / "affinity.npy", result.matrix, allow_pickle=False)
     (folder / "affinity.csv").write_text(result.to_csv(), "utf-8", "backslashreplace")
     (folder / "rankings.csv").write_text(result.rankings_csv(), "utf-8", "backslashreplace")
+    for name, matrix in result.scores.items():
+        np.save(folder / f"score-{_safe(name)}.npy", matrix, allow_pickle=False)
+        (folder / f"score-{_safe(name)}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
     (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
-    if len(result.models) > 1:
+    if len(result.models) > 1 and not np.isnan(result.matrix).any():
         from onnxspace.report.picture import draw_affinity
 
         draw_affinity(result, folder / "affinity.png")
+
+
+def _safe(name: str) -> str:
+    """A score's name, which another package has chosen, as a part of a file's name."""
+    return re.sub(r"[^\w.-]", "_", name)

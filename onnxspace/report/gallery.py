@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import in_words
 from onnxspace.report.labels import printable, shortened
+from onnxspace.webpicture import PERCENTILE
 
 #: A map's pixel is a picture's pixel: 224 of them on two inches. All lengths below are inches.
 _DPI = 112
 _CELL, _GAP, _EDGE = 2.0, 0.08, 0.12
 _LABELS, _HEADER, _BAR, _LINE = 0.28, 0.46, 0.68, 0.17
 _FONT = 8.5
-#: Colours end at this percentile of all |values|: a single bright pixel would wash out everything else.
-PERCENTILE = 99.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""`onnxspace report`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("source", metavar="ZOO.space|RESULT")
+@click.option("-o", "--output", required=True, metavar="FILE.html", help="Where to write the page.")
+@click.option("--target", metavar="NAME", help="Show the sources for this model first [default: the first model].")
+@click.option(
+    "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."
+)
+@click.option("--oracle", metavar="FILE", help="Table of what is known, as for evaluate: adds precision curves.")
+@click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")
+@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+def report(
+    source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, quiet: bool
+) -> None:  # fmt: skip
+    """Write a space, or a result of score --output, as one HTML file.
+
+    It opens offline and asks no server for anything: matrix, tree, map of the models, ranked sources, a gallery of maps, and
+    what was run. It shows probe images: a page about your photos holds some of them.
+    """
+    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.text import one_line
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.reporting import write_report
+
+        notes = write_report(source, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
+    for note in () if quiet else notes:
+        click.echo(f"warning: {one_line(note)}", err=True)

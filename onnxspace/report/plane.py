@@ -1,0 +1,36 @@
+"""The map of the model space: models as points of a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """`points` float64 [models, 2]; `share` in [0, 1] of the variance of the models' places that the plane shows."""
+
+    points: NDArray[np.float64]
+    share: float
+
+
+def plane(matrix: NDArray[np.float64]) -> Plane:
+    """The plane that shows most of the distances √(2 − 2a) between models: classical scaling (Torgerson 1952).
+
+    An affinity is the inner product of two models' unit maps, so these are the distances between the points that the models
+    are, and the plane is that of their first two principal components. A direction's sign is that of its largest coordinate.
+    """
+    top = max(1.0, float(matrix.max(initial=0.0)))
+    products = (matrix + matrix.T) / (2 * top)
+    centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
+    values, vectors = np.linalg.eigh(centred)
+    values = np.maximum(values[::-1], 0.0)
+    vectors = vectors[:, ::-1]
+    points = np.zeros((len(matrix), 2))
+    for axis in range(min(2, len(matrix))):
+        column = vectors[:, axis] * np.sqrt(values[axis])
+        points[:, axis] = column * (-1 if column[np.abs(column).argmax()] < 0 else 1)
+    total = float(values.sum())
+    return Plane(points, float(values[:2].sum()) / total if total > 0 else 1.0)

@@ -1,0 +1,245 @@
+"""A space or a result as one HTML file for people to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.affinity import Affinity
+from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
+from onnxspace.evaluation import Evaluation, Table, evaluate
+from onnxspace.lineup import with_certainty
+from onnxspace.methods import METHODS, in_words
+from onnxspace.probes import Probes
+from onnxspace.report.file import whole_file
+from onnxspace.report.folder import SUMMARY
+from onnxspace.report.page import render
+from onnxspace.report.shown import Sheet, Shown
+from onnxspace.report.stored import read_result
+from onnxspace.report.thumbnails import Gallery, gallery
+from onnxspace.space import Space
+from onnxspace.spaces.facts import Entry
+from onnxspace.spaces.files import checked_maps
+from onnxspace.spaces.probeset import GENERATED
+
+#: Called with what is being done, and how many of how many steps are behind.
+Progress = Callable[[str, int, int], None]
+IMAGES = 6
+MOST_MODELS = 1000
+#: Above this number of models the certainty of one target's ranking is found, not of all.
+MOST_SURE = 100
+_STEPS = 4
+_MOST_PIXELS = 2**26  # of generated images: 1,300 of 224 × 224
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a folder holds: the comparison, files of maps, images (None: not there), and what is told of it."""
+
+    affinity: Affinity
+    maps: tuple[Path | None, ...]
+    pictures: NDArray[np.uint8] | None
+    sheet: Sheet
+    facts: tuple[tuple[str, str], ...]
+    about: tuple[tuple[str, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def write_report(
+    source: str | Path, output: str | Path, *, target: str | None = None, images: int = IMAGES, oracle: str | Path | None = None,
+    title: str | None = None, progress: Progress | None = None,
+) -> tuple[str, ...]:  # fmt: skip
+    """Write a page about `source`, a space or what `score --output` wrote, to the file `output`; gives what it warns of.
+
+    `target` is the model whose sources are shown first (None: the first), `images` how many probe images the gallery has (0:
+    none), `oracle` a table of what is known, against which the rankings are held. The file is there whole or not at all. Raises
+    SpaceError and TableError for what can't be read, ConfigError for a target that is not there or too many models, OutputError.
+    """
+    place, goal = Path(source), Path(output)
+    refuse_unfit(goal, place, oracle)
+    truth = None if oracle is None else Table.read(oracle)
+    said = progress or (lambda what, done, total: None)
+    said("comparing", 0, _STEPS)
+    found = _read(place)
+    name = _target(found.affinity, target)
+    said("resampling", 1, _STEPS)
+    found = replace(found, affinity=_assured(place, found, name))
+    said("drawing maps", 2, _STEPS)
+    shown = Shown(
+        title or f"Model space {place.resolve().name}", found.affinity, found.sheet, found.facts, found.notes, found.about, name,
+        _gallery(found, images), None if truth is None else _evaluation(truth, found.affinity),
+    )  # fmt: skip
+    shown = replace(shown, notes=tuple(dict.fromkeys((*shown.notes, *_remarks(shown, found, images)))))
+    said("writing", 3, _STEPS)
+    with whole_file(goal) as partial:
+        partial.write_text(render(shown), "utf-8", newline="\n")
+    return shown.notes
+
+
+def refuse_unfit(goal: Path, source: Path, oracle: str | Path | None) -> None:
+    """Raise OutputError, before any work is done, where `goal` is no name for a page, or is one of the inputs."""
+    if goal.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{goal} is no name for a page. Name a file that ends in .html as --output.")
+    try:
+        inside = Path(os.path.realpath(goal)).is_relative_to(os.path.realpath(source)) and source.is_dir()
+        same = oracle is not None and goal.exists() and Path(oracle).exists() and goal.samefile(oracle)
+        taken = goal.exists() and not goal.is_file()
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{goal} can't be used as --output ({error}). Name another --output.") from error
+    if inside or same or taken:
+        why = "lies inside what is to be shown" if inside else "is the --oracle" if same else "is no file"
+        raise OutputError(f"{goal} {why}. Name another --output.")
+
+
+def _read(place: Path) -> _Found:
+    if (place / SUMMARY).exists():
+        return _stored(place)
+    try:
+        return _space(Space.open(place))
+    except SpaceError as error:
+        if place.is_dir() and "is not a model space" in str(error):
+            raise SpaceError(
+                f"{place} is neither a model space nor a result. Name a space, or a folder that `onnxspace score --output` wrote."
+            ) from error
+        raise
+
+
+def _refuse_many(count: int, place: Path) -> None:
+    if count == 0:
+        raise ConfigError(f"{place} has no models to show. Add some with `onnxspace space add`.")
+    if count > MOST_MODELS:
+        raise ConfigError(f"{place} has {count} models, and a page shows at most {MOST_MODELS}. Ask `onnxspace space nearest`.")
+
+
+def _space(space: Space) -> _Found:
+    _refuse_many(len(space), space.path)
+    entries, found = space.entries(), space.affinity()
+    if found.names != tuple(entry.name for entry in entries):
+        raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Ask again.")
+    try:
+        pictures: NDArray[np.uint8] | None = space.probes().images
+    except SpaceError:
+        pictures = None
+    maps = tuple(None if entry.maps is None else checked_maps(space.path, entry, space.made) for entry in entries)
+    warned = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
+    columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
+    sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
+    facts = (*_facts(found), ("Explained with", _versions(entries)), ("Space made by", f"onnxspace {space.made.version}"))
+    return _Found(found, maps, pictures, sheet, facts, tuple(_about(entry) for entry in entries), warned)
+
+
+def _entry_cells(entry: Entry) -> tuple[str, ...]:
+    kind = "fingerprint" if entry.maps is None else "whole maps"
+    return (
+        kind, entry.encoder, entry.input, str(entry.opset or ""), entry.producer, entry.added, entry.path, entry.sha256[:12],
+    )  # fmt: skip
+
+
+def _versions(entries: Sequence[Entry]) -> str:
+    kinds = dict.fromkeys(", ".join(f"{name} {number}" for name, number in sorted(entry.versions.items())) for entry in entries)
+    return "; or ".join(kind for kind in kinds if kind) or "unknown"
+
+
+def _about(entry: Entry) -> tuple[str, tuple[str, ...]]:
+    fed = (f"preprocessing: {_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
+    return entry.name, (*(f"assumed: {text}" for text in entry.assumed), *fed)
+
+
+def _preprocessing(text: str) -> str:
+    """The catalogue's JSON in words, as it stands where it is none."""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return in_words({key: value for key, value in told.items() if value is not None}) if isinstance(told, dict) else text
+
+
+def _stored(place: Path) -> _Found:
+    stored = read_result(place)
+    found = stored.affinity
+    _refuse_many(len(found.models), place)
+    columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "File", "SHA-256")
+    rows = tuple(
+        ("whole maps" if path else "fingerprint or maps not kept", m.encoder, m.input, str(m.opset or ""), m.producer, m.path, m.sha256[:12])
+        for m, path in zip(found.models, stored.maps, strict=True)
+    )  # fmt: skip
+    about = tuple((model.name, tuple(f"assumed: {text}" for text in model.assumed)) for model in found.models if model.assumed)
+    pictures = _drawn_again(found.probe) if any(stored.maps) else None
+    return _Found(found, stored.maps, pictures, Sheet(columns, rows), _facts(found), about, found.warnings)
+
+
+def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
+    """Generated images, if they are still what they were; None for photos, which a result does not hold."""
+    seed = GENERATED.fullmatch(str(probe["name"]))
+    if seed is None or probe["images"] * probe["size"] ** 2 > _MOST_PIXELS:
+        return None
+    try:
+        found = Probes.generate(probe["images"], probe["size"], int(seed[1]))
+    except (ProbeError, ConfigError, ValueError):
+        return None
+    return found.images if found.sha256 == probe["sha256"] else None
+
+
+def _facts(found: Affinity) -> tuple[tuple[str, str], ...]:
+    probe = found.probe
+    return (
+        ("Method", found.method_words),
+        *((("Score", found.by),) if found.by != "attribution" else ()),
+        ("Probe images", f"{probe['images']} of {probe['size']} × {probe['size']} pixels ({probe['name']})"),
+        ("SHA-256 of the images", str(probe["sha256"])),
+        ("Page written by", f"onnxspace {version('onnxspace')}"),
+    )
+
+
+def _target(found: Affinity, target: str | None) -> str:
+    return found.names[0] if target is None else found.rank(target).target
+
+
+def _assured(place: Path, found: _Found, target: str) -> Affinity:
+    """With the certainty of rankings, where the folder holds what they are found from."""
+    affinity = found.affinity
+    wanted = affinity.names if len(affinity.names) <= MOST_SURE else (target,)
+    if affinity.certainty or len(affinity.names) < 2 or affinity.by != "attribution":
+        return affinity
+    if not (place / SUMMARY).exists():
+        space = Space.open(place)
+        sure = space.certainties([affinity.rank(name) for name in wanted])
+        return replace(affinity, certainty={one.target: one for one in sure})
+    if any(path is None for path in found.maps):
+        return affinity
+    return with_certainty(affinity, wanted, found.maps, _no_prints)
+
+
+def _no_prints(place: int) -> NDArray[np.float16]:
+    raise AssertionError(place)  # every model has its maps
+
+
+def _gallery(found: _Found, images: int) -> Gallery | None:
+    return gallery(found.maps, found.pictures, images, signed=METHODS[found.affinity.method].signed)  # type: ignore[index]
+
+
+def _evaluation(truth: Table, found: Affinity) -> Evaluation:
+    name = "affinity" if found.by == "attribution" else found.by
+    return evaluate(truth, [Table(name, "the compared models", found.names, found.names, found.matrix)])
+
+
+def _remarks(shown: Shown, found: _Found, images: int) -> tuple[str, ...]:
+    """What the page leaves out, in sentences."""
+    said: list[str] = [] if shown.evaluation is None else list(shown.evaluation.warnings)
+    if shown.gallery is None and images > 0:
+        said.append("There is no gallery, since no model has its maps here.")
+    elif shown.gallery is not None:
+        without = len(found.maps) - len(shown.gallery.models)
+        if without:
+            said.append(f"The gallery leaves out {without} models, which have no maps here or for which the page has no room.")
+        if shown.gallery.pictures is None:
+            said.append("The gallery shows maps without the images, which are not kept with them.")
+    return tuple(said)
