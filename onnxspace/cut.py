@@ -117,7 +117,7 @@ class Trunk:
         for name in self.bottlenecks():
             position = self.graph.producer[name]
             under = sum(i <= position for i in self.parametric)
-            if 0 < under < len(self.parametric) and self._is_float(name):
+            if 0 < under < len(self.parametric) and self.is_float(name):
                 found.append(Candidate(name, self._shape(name), self.share_below([name])))
         return found
 
@@ -129,7 +129,7 @@ class Trunk:
             return sum(i in under for i in self.parametric) / max(1, len(self.parametric))
         return sum(self.work[i] for i in self.parametric if i in under) / total
 
-    def _is_float(self, name: str) -> bool:
+    def is_float(self, name: str) -> bool:
         return name not in self.shapes or self.shapes[name][1] in _FLOATS | {onnx.TensorProto.UNDEFINED}
 
     def _shape(self, name: str) -> Shape | None:
@@ -147,7 +147,7 @@ class Trunk:
         if not shared:
             return self._inputs_of(ends)
         leaving = [n for i in sorted(shared) for n in self.graph.nodes[i].output if self._leaves(n, shared, reached)]
-        trained = [name for name in leaving if self._is_float(name) and self._is_trained(name)]
+        trained = [name for name in leaving if self.is_float(name) and self._is_trained(name)]
         return trained or self._inputs_of(ends)
 
     def _is_trained(self, name: str) -> bool:
@@ -183,7 +183,7 @@ class Trunk:
 
     def _inputs_of(self, ends: list[int]) -> list[str]:
         names = [n for i in ends for n in self.graph.nodes[i].input if n in self.tensors and n != self.model.image.name]
-        return list(dict.fromkeys(name for name in names if self._is_float(name) and self._is_trained(name)))
+        return list(dict.fromkeys(name for name in names if self.is_float(name) and self._is_trained(name)))
 
 
 def find_encoder(model: Model, trunk: Trunk | None = None) -> Encoder:
@@ -220,7 +220,7 @@ def _heads(trunk: Trunk) -> Encoder | None:
 
 
 def _outputs(trunk: Trunk) -> Encoder:
-    names = tuple(n for n in trunk.graph.outputs if n in trunk.tensors and trunk._is_float(n))
+    names = tuple(n for n in trunk.graph.outputs if n in trunk.tensors and trunk.is_float(n))
     if not names:
         raise ModelError(f"{trunk.model.path}: no output of a floating-point type depends on the image. Name an --encoder.")
     return Encoder(names, "a single trained layer: the network's own output")

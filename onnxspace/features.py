@@ -102,7 +102,7 @@ class _Forward:
         row = np.concatenate([self._rows(one, 1) for one in alone])
         self.batched = self._agrees(values, row)
         first = np.asarray(alone[0][0])
-        shape = fitted(_per_image(first, 1)).shape if self.pool == "fit" else first.shape
+        shape = fitted(per_image(first, 1)).shape if self.pool == "fit" else first.shape
         return tuple(shape[1:]), row.shape[1]
 
     def _agrees(self, values: NDArray[Any], expected: NDArray[np.float32]) -> bool:
@@ -110,7 +110,8 @@ class _Forward:
             together = self._rows(self._run(values), 2)
         except ModelError:
             return False
-        gap = np.abs(together - expected).max(initial=0.0) if together.shape == expected.shape else np.inf
+        with np.errstate(invalid="ignore"):  # infinities are refused elsewhere
+            gap = np.abs(together - expected).max(initial=0.0) if together.shape == expected.shape else np.inf
         return bool(gap <= _GAP * max(float(np.abs(expected).max(initial=0.0)), 1e-6))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -133,7 +134,7 @@ class _Forward:
 
 
 def _row(output: NDArray[np.float32], images: int, pool: Pool) -> NDArray[np.float32]:
-    output = _per_image(output, images)
+    output = per_image(output, images)
     if pool == "fit":
         output = fitted(output)
     elif pool == "mean" and output.ndim >= 4:
@@ -143,7 +144,7 @@ def _row(output: NDArray[np.float32], images: int, pool: Pool) -> NDArray[np.flo
     return output.reshape(len(output), -1)
 
 
-def _per_image(output: NDArray[np.float32], images: int) -> NDArray[np.float32]:
+def per_image(output: NDArray[np.float32], images: int) -> NDArray[np.float32]:
     """The same with an axis for images in front: a graph for one image may drop it."""
     if output.shape[:1] == (images,):
         return output
@@ -165,8 +166,8 @@ def fitted(output: NDArray[np.float32], most: int = FIT) -> NDArray[np.float32]:
     )
     for axis in axes if factor > 1 else ():
         starts = np.arange(0, output.shape[axis], factor)
-        lengths = np.diff(starts, append=output.shape[axis]).astype(np.float32)
-        output = np.add.reduceat(output, starts, axis) / lengths.reshape([-1 if a == axis else 1 for a in range(output.ndim)])
+        lengths = np.diff(starts, append=output.shape[axis]).reshape([-1 if a == axis else 1 for a in range(output.ndim)])
+        output = (np.add.reduceat(output, starts, axis) / lengths).astype(np.float32)
     return output
 
 
@@ -190,3 +191,17 @@ def _check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
         raise AttributionError(
             f"{path} computes NaN or infinity at its encoder for image {first + int(bad[0])}. Check its weights and preprocessing."
         )
+
+
+def single_outputs(model: Model, tensors: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    """Values of some tensors for each image on its own, [images, …] each. Raises ModelError where they can't be had."""
+    part = cut(model, Encoder(tuple(tensors), "asked for"))
+    runner, values = _runner(part, model.path), model.preprocess(images).astype(input_dtype(part))
+    try:
+        rows = [runner({runner.input: values[i : i + 1]}) for i in range(len(values))]
+    except Exception as error:  # ONNX Runtime has a family of errors of its own, without a common base
+        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({_first_line(error)}). Export it again.") from error
+    return [
+        np.stack([np.asarray(one)[0] if np.ndim(one) > 1 else np.asarray(one) for one in column])
+        for column in zip(*rows, strict=True)
+    ]

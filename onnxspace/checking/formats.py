@@ -39,9 +39,7 @@ def as_junit(found: Sequence[Verdict]) -> str:
         case = Xml.SubElement(suite, "testcase", facts)
         if verdict.outcome != "same":
             kind = "failure" if verdict.outcome == "different" else "error"
-            Xml.SubElement(case, kind, {"message": _xml(headline(verdict)), "type": verdict.outcome}).text = _xml(
-                full(verdict)
-            )
+            Xml.SubElement(case, kind, {"message": _xml(headline(verdict)), "type": verdict.outcome}).text = _xml(full(verdict))
         elif verdict.warnings:
             Xml.SubElement(case, "system-out").text = _xml("\n".join(verdict.warnings))
     Xml.indent(root)
@@ -58,7 +56,7 @@ def as_sarif(found: Sequence[Verdict]) -> str:
     rules = [{"id": name, "shortDescription": {"text": metric.words}} for name, metric in METRICS.items()]
     rules.append({"id": "trouble", "shortDescription": {"text": "the artifact could not be compared"}})
     results = [result for verdict in found for result in _results(verdict)]
-    driver = {"name": "onnxspace", "informationUri": "https://pypi.org/project/onnxspace/", "rules": rules}
+    driver = {"name": "onnxspace", "rules": rules}
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return json.dumps({"$schema": SARIF, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 

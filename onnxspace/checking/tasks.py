@@ -31,6 +31,7 @@ def _opened(request: Mapping[str, Any], path: str, encoder: str | None) -> Model
 
 
 def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    _opened(request, request["path"], request["encoder"])  # what is no model is refused before Torch is loaded
     from onnxspace.checking.observe import observe
 
     config, method = _config(request), request["method"]

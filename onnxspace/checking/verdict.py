@@ -18,16 +18,17 @@ COPY = 0.9
 
 @dataclass(frozen=True)
 class Finding:
-    """One measure against its limit."""
+    """One measure against its limit; `below` where it must stay under it, as for an artifact that must not be a copy."""
 
     metric: str
     value: float
     limit: float
     kept: bool
+    below: bool = False
 
     @property
     def words(self) -> str:
-        sign = "at least" if METRICS[self.metric].better == "more" else "at most"
+        sign = "below" if self.below else "at least" if METRICS[self.metric].better == "more" else "at most"
         return f"{METRICS[self.metric].words}: {self.value:.4g}, must be {sign} {self.limit:.4g}"
 
 
@@ -96,7 +97,7 @@ def judge(measures: Measures, limits: Mapping[str, float]) -> tuple[Finding, ...
 def judge_distinct(measures: Measures, most: float) -> tuple[Finding, ...]:
     """For an artifact that must not be a copy: its affinity must stay below."""
     value = measures.values["affinity"]
-    return (Finding("affinity", value, most, value < most),)
+    return (Finding("affinity", value, most, value < most, below=True),)
 
 
 def code_of(verdicts: Sequence[Verdict]) -> int:

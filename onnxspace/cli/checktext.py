@@ -45,10 +45,7 @@ def _block(verdict: Verdict) -> Iterator[str]:
 
 
 def _bound(verdict: Verdict, name: str) -> str:
-    finding = next(one for one in verdict.findings if one.metric == name)
-    if verdict.distinct:
-        return f"must be below {finding.limit:.4g}"
-    return finding.words.rpartition(", ")[2]
+    return next(one for one in verdict.findings if one.metric == name).words.rpartition(", ")[2]
 
 
 def written(found: Sequence[Verdict]) -> Iterator[str]:

@@ -95,4 +95,6 @@ def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> N
     if as_json:
         click.echo(json.dumps(result.to_dict(ranked), allow_nan=False))
     elif result.models:
-        click.echo("\n".join((*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked))))
+        click.echo(
+            "\n".join((*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked)))
+        )

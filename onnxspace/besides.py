@@ -1,0 +1,148 @@
+"""What scores take of models besides their maps, made once and shared by all scores, and the scores themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxspace.affinity import Affinity, listed
+from onnxspace.cut import Encoder, cut
+from onnxspace.features import features_key, write_features
+from onnxspace.fields import SIZE, fields_key, write_fields
+from onnxspace.lineup import Shown
+from onnxspace.methods import Compute, Device, settle
+from onnxspace.model import Model
+from onnxspace.pairwise import MOST_PAIRED, PAIRED, Arrays, Matrix, Scored, balance, edges_matrix, score_matrix
+from onnxspace.probes import Probes
+from onnxspace.report.unfinished import FEATURES
+from onnxspace.runtime import shapes_of
+from onnxspace.transfer import registry
+from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, Wanted
+
+
+@dataclass
+class Besides:
+    """Files of features and gradient fields in `folder`, where they are `kept` if the run is interrupted; by the model's key."""
+
+    wanted: Wanted
+    probes: Probes
+    folder: Path
+    kept: bool
+    device: Compute | Device
+    batch_size: int | None
+    warn: Callable[[str], None]
+    made: dict[str, Arrays] = field(default_factory=dict)
+
+    @property
+    def maps(self) -> bool:
+        """Whether some score takes maps."""
+        return self.wanted.needs("maps")
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of arrays are made of each model."""
+        return sum(self.wanted.needs(kind) for kind in ("maps", "features", "fields"))
+
+    def add(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> None:
+        """Make what the scores take of a model. Raises ModelError and its kin, OutputError."""
+        features = self._features(model, encoder, advance) if self.wanted.needs("features") else None
+        fields = self._fields(key, model, encoder, advance) if self.wanted.needs("fields") else None
+        maps = self.folder / f"{key}.npy" if self.maps else None
+        self.made[key] = Arrays(maps, features, fields, settle(["integrated-gradients"], self.wanted.fields).steps)
+
+    def _features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
+        file = self.folder / f"{features_key(model, encoder.tensors, 'fit', self.probes.sha256)}{FEATURES}"
+        if _holds(file, len(self.probes)):
+            advance(len(self.probes))
+        else:
+            write_features(model, encoder, self.probes.images, file, "fit", advance)
+        values, kept = _values(model, encoder), int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
+        if values > kept:
+            self.warn(f"{model.name}: its {values:,} features per image are averaged over windows, to {kept:,}.")
+        return file
+
+    def _fields(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
+        file = self.folder / f"{fields_key(key, self.wanted.fields, self.probes)}.npy"
+        remarks = write_fields(
+            model,
+            encoder,
+            self.probes,
+            file,
+            self.wanted.fields,
+            self.device,
+            self.batch_size,
+            kept=self.kept,
+            progress=advance,
+        )
+        for remark in remarks:
+            self.warn(f"{model.name}: {remark}")
+        return file
+
+    def scored(self, found: Affinity, shown: Sequence[Shown]) -> Affinity:
+        """The same with all scores; its matrix is the first one's, and fingerprints have attribution only."""
+        models = [self.made.get(one.stem, Arrays()) if isinstance(one, Path) else Arrays() for one in shown]
+        details = {name: dict(part) for name, part in self._details().items()}
+        matrices, why = {}, {}
+        for name in self.wanted.scores:
+            one = self._scored(name, found, models, details)
+            matrices[name] = one.matrix
+            if one.why:
+                why[name] = one.why
+        first = self.wanted.scores[0]
+        said = [f"{name}: {sentence}" for name, sentences in why.items() for sentence in sentences]
+        return replace(
+            found, matrix=matrices[first], by=first, scores=matrices, details=details, unscored=why,
+            errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *self._remarks(), *said),
+        )  # fmt: skip
+
+    def _scored(self, name: str, found: Affinity, models: Sequence[Arrays], details: dict[str, dict[str, Any]]) -> Scored:
+        if name == ATTRIBUTION:
+            return Scored(found.matrix, ())
+        if name != DEPARA:
+            return score_matrix(name, registry.spec(name), models, found.names)
+        edges = edges_matrix(models, found.names)
+        weight = self._weight(found.matrix, edges.matrix)
+        details[DEPARA] = {"lambda": weight, "nodes": listed(found.matrix), "edges": listed(edges.matrix)}
+        return Scored(found.matrix + weight * edges.matrix, edges.why)
+
+    def _weight(self, nodes: Matrix, edges: Matrix) -> float:
+        if self.wanted.weight != "auto":
+            return self.wanted.weight
+        found = balance(nodes, edges)
+        if found is None:
+            self.warn(f"depara: λ can't be told from so few models, or equal ones; it is {DEFAULT_WEIGHT}.")
+        return DEFAULT_WEIGHT if found is None else found
+
+    def _details(self) -> Mapping[str, Mapping[str, Any]]:
+        if not self.wanted.needs("fields"):
+            return {}
+        told = settle(["integrated-gradients"], self.wanted.fields)
+        return {"modelgif": {"steps": told.steps, "baseline": str(told.baseline), "size": SIZE}}
+
+    def _remarks(self) -> tuple[str, ...]:
+        """What was left out."""
+        some = [name for name in self.wanted.scores if name in PAIRED]
+        if not some or len(self.probes) <= MOST_PAIRED:
+            return ()
+        return (f"{' and '.join(some)}: all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images are compared.",)
+
+
+def _holds(file: Path, images: int) -> bool:
+    """Whether a file of features is there for so many images."""
+    try:
+        return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _values(model: Model, encoder: Encoder) -> int:
+    """Numbers per image at the encoder."""
+    try:
+        shapes = shapes_of(cut(model, encoder), encoder.tensors, model.input_shape)
+    except Exception:  # ONNX Runtime has a family of errors of its own; a few graphs are not run on zeros
+        return 0
+    return sum(int(np.prod(shape)) for shape in shapes.values())

@@ -1,0 +1,62 @@
+"""`onnxspace convert`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--output", required=True, metavar="FILE.onnx", help="Where to write the model.")
+@click.option(
+    "--input", "shape", metavar="3x224x224", help="Size of one image, in the framework's order [default: the model's]."
+)
+@click.option("--encoder", metavar="NAME", help="Layer of the framework, or tensor of the file, to compare at.")
+@click.option(
+    "--opset", type=click.IntRange(1, 99), metavar="N", help="Version of the ONNX operators [default: the exporter's best]."
+)
+@click.option("--weights", metavar="FILE", help="Weights of a network that is built by code: safetensors, or a checkpoint.")
+@click.option(
+    "--random-weights", type=click.IntRange(0, 2**63 - 1), metavar="SEED", help="Take untrained weights, drawn by this seed."
+)
+@click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the factory; repeatable.")
+@click.option("--using", metavar="NAME", help="The exporter to use, where several could.")
+@click.option("--python", metavar="PATH", help="Convert in this Python interpreter, which has another framework installed.")
+@click.option("--allow-pickle", metavar="FILE", help="Unpickle this file, which may run any code that is in it.")
+@click.option("--allow-code", is_flag=True, help="Let the source bring code of its own, such as Keras Lambda layers.")
+@click.option("--quiet", is_flag=True, help="No progress or remarks on stderr; errors still show.")
+def convert(source: str, output: str, quiet: bool, python: str | None, **options: Any) -> None:
+    """Turn a model of another framework into a checked ONNX file.
+
+    SOURCE is a file or folder of the framework, a callable PACKAGE.MODULE:FACTORY that builds a network, or timm:NAME,
+    torchvision:NAME, hf:ORG/NAME. The file appears when its outputs have been compared with the framework's; what the
+    framework says of its images is written beside it.
+    """
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.converting import to_onnx
+
+    request = _request(**options)
+    with progress_bar(enabled=not quiet) as bar:
+        facts = to_onnx(source, output, request, python=python, progress=bar)
+    if not quiet:
+        _say(output, facts)
+
+
+def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> Any:
+    from onnxspace.exporters import Request, argument, input_shape
+
+    size = None if shape is None else input_shape(shape)
+    return Request(input=size, arguments=dict(map(argument, arguments)), **options)
+
+
+def _say(output: str, facts: Any) -> None:
+    from onnxspace.cli.text import one_line
+
+    checked = (
+        "not compared with a framework" if facts.difference is None else f"outputs differ by {facts.difference:.1g} at most"
+    )
+    click.echo(one_line(f"{output}: {facts.framework}, by {facts.route}, opset {facts.opset}; {checked}"), err=True)
+    for remark in facts.remarks:
+        click.echo(f"warning: {one_line(remark)}", err=True)

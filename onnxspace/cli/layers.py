@@ -1,0 +1,133 @@
+"""`onnxspace layers`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.cli.options import probes_from
+from onnxspace.methods import DEVICES, METHODS, PRECISIONS, Compute, Options
+
+if TYPE_CHECKING:
+    from onnxspace.layertable import Layer, LayerTable
+
+_METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE.onnx")
+@click.argument("target", metavar="TARGET.onnx")
+@click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
+@click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--method",
+    type=click.Choice(_METHODS),
+    default="gradient-x-input",
+    show_default=True,
+    metavar="METHOD",
+    help=f"Kind of attribution map: {', '.join(_METHODS)}.",
+)
+@click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file.")
+@click.option(
+    "--lambda",
+    "weight",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="NUMBER",
+    help="Weight of which images are alike, beside what counts in each.",
+)
+@click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Of products.")
+@click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
+@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
+def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> None:
+    """Find the layer of SOURCE from which to start for TARGET's task.
+
+    Every layer of the source is compared with the encoder of the target, on the same unlabelled images: what counts in each
+    image (S_V), and which images are alike (S_E).
+    """
+    if output is not None:
+        _refuse(output, source, target)
+    found = _found(source, target, quiet=quiet, **options)
+    if output is not None:
+        _draw(found, output)
+    if not quiet:
+        _say(found)
+    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table(found)))
+
+
+def _refuse(output: str, source: str, target: str) -> None:
+    """Refuse a picture that can't be drawn before any work is done."""
+    from onnxspace.report.file import refuse_unfit
+
+    refuse_unfit(Path(output), [Path(source), Path(target)])
+
+
+def _found(
+    source: str, target: str, *, quiet: bool, probe: str | None, images: int | None, seed: int, baseline: str | None,
+    device: Any, precision: Any, **options: Any,
+) -> LayerTable:  # fmt: skip
+    from onnxspace.cli.console import progress_bar, silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.layerwise import layers as run
+
+        given, told = probes_from(probe, images, seed), Options(baseline=baseline)
+        return run(source, target, given, options=told, device=Compute(device, precision), progress=bar, **options)
+
+
+def _draw(found: LayerTable, output: str) -> None:
+    from onnxspace.report.file import whole_file
+    from onnxspace.report.layers import draw_layers
+
+    with whole_file(Path(output)) as partial:
+        draw_layers(found, partial)
+
+
+def _say(found: LayerTable) -> None:
+    from onnxspace.cli.text import one_line
+
+    for record in (found.source, found.target):
+        if record.assumed:
+            click.echo(f"assumed for {one_line(record.name)}: {one_line('; '.join(record.assumed))}", err=True)
+    for warning in found.warnings:
+        click.echo(f"warning: {one_line(warning)}", err=True)
+
+
+def table(found: LayerTable) -> Iterator[str]:
+    """A line per layer, from image to output, an arrow at the best, and what to do with it."""
+    from onnxspace.cli.text import one_line
+
+    aim = f"{found.target.name} at {found.target.encoder}"
+    images = f"{found.probe['images']} images ({found.probe['name']})"
+    yield one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {images}")
+    yield f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are alike"
+    yield ""
+    yield "    trained   work     S_V     S_E       S  layer"
+    for layer in found.layers:
+        arrow = "→" if layer == found.best else " "
+        own = " (its encoder)" if layer.tensor == found.source.encoder else ""
+        count = f"{layer.trained_below}/{found.trained}"
+        numbers = "  ".join(_number(value) for value in (layer.nodes, layer.edges, layer.score))
+        yield f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  {one_line(layer.tensor)}{_shape(layer)}{own}"
+    yield ""
+    yield one_line(found.advice)
+
+
+def _number(value: float | None) -> str:
+    return "   n/a" if value is None else f"{round(value, 3) + 0.0:6.3f}"
+
+
+def _shape(layer: Layer) -> str:
+    return f" [{'×'.join(map(str, layer.shape))}]" if layer.shape else ""

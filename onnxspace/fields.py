@@ -1,0 +1,157 @@
+"""ModelGiF's gradient fields of one model over a probe set, streamed to a file of unit fields.
+
+Song et al., "ModelGiF: Gradient Fields for Model Functional Distance" (ICCV 2023): with f(x) = Σ_c z_c(x; p_c) over the encoder's
+channels, p_c being the position of channel c's maximum on the image, and the Gauss–Legendre nodes α_j and weights w_j on [0, 1],
+G_k = (x − b) ⊙ Σ_{j≤k} w_j ∇f(b + α_j (x − b)), the mean over the image's channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onnxspace.attribution import VERIFIED_IMAGES, engines_for
+from onnxspace.compute import arranged, halved
+from onnxspace.convert import convert
+from onnxspace.convert.verify import outputs_of
+from onnxspace.cut import Encoder
+from onnxspace.errors import AttributionError
+from onnxspace.explainer import Explainer
+from onnxspace.journal import Journal
+from onnxspace.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.model import Model
+from onnxspace.probes import Probes, read_square
+from onnxspace.report.unfinished import JOURNAL
+from onnxspace.shards import smaller
+from onnxspace.store import MapWriter, unit
+
+#: Side of a field, as in the paper.
+SIZE = 128
+_METHOD: Method = "integrated-gradients"
+
+
+def fields_key(recipe: str, options: Options | None, probes: Probes) -> str:
+    """32 hex digits for all that determines fields besides the images and the machine; `recipe` stands for the model."""
+    told = settle([_METHOD], options)
+    picture = str(told.baseline)
+    if picture not in BASELINES:
+        picture = hashlib.sha256(read_square(Path(picture), probes.size).tobytes()).hexdigest()
+    return hashlib.sha256(repr((recipe, told.steps, picture, SIZE)).encode()).hexdigest()[:32]
+
+
+def write_fields(
+    model: Model, encoder: Encoder, probes: Probes, file: Path, options: Options | None = None,
+    device: Compute | Device = "auto", batch_size: int | None = None, *, kept: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[str, ...]:  # fmt: skip
+    """Write the unit fields of every probe image to `file`, float16 [images, steps · 128 · 128]; gives remarks for readers.
+
+    `options` are the steps (50) and the baseline (zero). One image's fields are held at a time. With `kept`, a journal beside
+    the file lets a later call go on where this one is stopped. `progress` gets numbers of images.
+
+    Raises ModelError and its kin, AttributionError where a field is not finite or all are zero, OutputError.
+    """
+    steps = settle([_METHOD], options).steps
+    journal = Journal(file.with_suffix(JOURNAL), len(probes)) if kept else None
+    with MapWriter(file, len(probes), steps * SIZE * SIZE, journal) as writer:
+        if progress is not None:
+            progress(writer.rows)
+        if writer.remarks is not None:
+            return writer.remarks
+        for fields in _made(model, encoder, probes, options, device, batch_size, writer.rows):
+            if not np.isfinite(fields).all():
+                raise AttributionError(f"{model.path}: the gradient field of probe image {writer.rows} is not finite.")
+            writer.append(unit(fields)[0].reshape(1, -1))
+            if progress is not None:
+                progress(1)
+        if writer.zeros == len(probes):
+            raise AttributionError(f"{model.path}: every gradient field is zero. Name another --encoder or --baseline.")
+        remarks = (f"the gradient fields of {writer.zeros} images are zero.",) if writer.zeros else ()
+        writer.finish(remarks)
+    return remarks
+
+
+def _made(
+    model: Model, encoder: Encoder, probes: Probes, options: Options | None, device: Compute | Device,
+    batch_size: int | None, first: int,
+) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+    """Fields of one image after another, float32 [steps, 128, 128], on the first processor."""
+    converted = convert(model, probes.images[:VERIFIED_IMAGES], encoder)
+    engines = engines_for(model, converted, probes, _METHOD, device, batch_size, options)
+    line = Line(engines.each[0], settle([_METHOD], options).steps, engines.size)
+    with arranged(engines.compute):
+        for index in range(first, len(probes)):
+            yield line.fields(probes.images[index : index + 1])
+
+
+class Line:
+    """The way from the baseline to an image, and the gradients on it; `room` points pass at once, fewer where memory is short."""
+
+    def __init__(self, engine: Explainer, steps: int, room: int) -> None:
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        self.engine, self.room = engine, room
+        self.nodes, self.weights = ((nodes + 1) / 2).tolist(), weights / 2
+        shape = engine.preprocess.inverse(SIZE)
+        self.rows, self.columns = (torch.from_numpy(matrix).to(engine.device, torch.float32) for matrix in shape)
+
+    def fields(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """float32 [steps, 128, 128] of one image, uint8 [1, size, size, 3]."""
+        batch = self.engine.batch(image)
+        start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
+        way = batch.values - start
+        with halved(self.engine.compute, self.engine.device):
+            places = [peaks(output) for output in self.engine.network.forward(batch.values)]
+        gradients = torch.cat(list(self._gradients(start, way, places))).float()
+        weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
+        along = self.engine.network.reduced(way * (weights * gradients).cumsum(0))
+        placed: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
+        return placed
+
+    def _gradients(self, start: Tensor, way: Tensor, places: list[Tensor]) -> Iterator[Tensor]:
+        done = 0
+        while done < len(self.nodes):
+            points = torch.cat([start + node * way for node in self.nodes[done : done + self.room]])
+            try:
+                with halved(self.engine.compute, self.engine.device):
+                    found = self._gradient(points, places)
+            except (RuntimeError, MemoryError) as error:
+                self.room = smaller(error, self.room, self.engine.network.path)
+                continue
+            done += len(points)
+            yield found
+
+    def _gradient(self, points: Tensor, places: list[Tensor]) -> Tensor:
+        """∇f at every point, of their shape."""
+        points = points.detach().requires_grad_(True)
+        outputs = outputs_of(self.engine.network.graph, points)
+        explained = torch.stack([at(output, place).sum() for output, place in zip(outputs, places, strict=True)]).sum()
+        found = torch.autograd.grad(explained, points, allow_unused=True)[0] if explained.requires_grad else None
+        if found is None:
+            raise AttributionError(
+                f"{self.engine.network.path}: no gradient reaches the image from the encoder. Name another --encoder."
+            )
+        return found
+
+
+def peaks(output: Tensor) -> Tensor:
+    """Where each channel of [1, channels, …] or [1, tokens, channels] is largest: positions, [1, channels, 1]."""
+    return _by_channel(output).argmax(dim=2, keepdim=True)
+
+
+def at(output: Tensor, places: Tensor) -> Tensor:
+    """The values [points, channels] of an output [points, …] at those positions."""
+    values = _by_channel(output)
+    return values.gather(2, places.expand(len(values), -1, -1))[:, :, 0]
+
+
+def _by_channel(output: Tensor) -> Tensor:
+    """[images, channels, positions]: of three axes the last holds the channels, of others the second; alone, a unit is one."""
+    if output.dim() == 3:
+        return output.transpose(1, 2)
+    return output.reshape(len(output), output.shape[1] if output.dim() > 1 else 1, -1)

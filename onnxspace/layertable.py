@@ -1,0 +1,96 @@
+"""Which layer of a source suits a target best: the result, without what it took to compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from onnxspace.affinity import ModelRecord
+from onnxspace.methods import in_words
+
+SCHEMA = "onnxspace/layers/1"
+#: The share of the largest score, 1 + λ, below which the best layer is no reason to start from it.
+FAINT = 0.1
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tensor of the source, and how alike it is to the target's encoder.
+
+    `trained_below` of the source's trained nodes and the share `share_below` of its multiply-adds (0 to 1) lie below it; `shape`
+    is one image's. `nodes` is the mean cosine of attribution maps (S_V), `edges` the rank correlation of which images are alike
+    (S_E, None where it can't be told), and `score` their sum S_V + λ S_E, None without edges.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    trained_below: int
+    share_below: float
+    nodes: float
+    edges: float | None
+    score: float | None
+
+
+@dataclass(frozen=True)
+class LayerTable:
+    """Every candidate layer of `source`, from image to output, against the encoder of `target`; `weight` is λ.
+
+    `skipped` counts candidates that were left out because there are too many; `trained` is the number of trained nodes.
+    """
+
+    source: ModelRecord
+    target: ModelRecord
+    layers: tuple[Layer, ...]
+    trained: int
+    weight: float
+    method: str
+    probe: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    skipped: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Layer | None:
+        """The layer with the largest score; of equals the last, which has more trained. None where no layer has one."""
+        scored = [(layer.score, place) for place, layer in enumerate(self.layers) if layer.score is not None]
+        return self.layers[max(scored)[1]] if scored else None
+
+    @property
+    def advice(self) -> str:
+        """What to do with the best layer, in a sentence or two."""
+        best = self.best
+        if best is None or best.score is None:
+            return f"No layer of {self.source.name} can be compared with {self.target.name}."
+        if best.score < FAINT * (1 + self.weight):
+            return (
+                f"No layer of {self.source.name} is much like {self.target.name}: the best, {best.tensor}, has {best.score:.3f} of at "
+                f"most {1 + self.weight:g}. Try another source."
+            )
+        kept = f"{best.trained_below} of {self.trained} trained layers and {best.share_below:.0%} of the work"
+        return (
+            f"Cut {self.source.name} at {best.tensor} (--encoder {best.tensor}): keep what lies below it ({kept}), frozen or as a "
+            f"start, and train what comes above it anew for the task of {self.target.name}."
+        )
+
+    @property
+    def method_words(self) -> str:
+        """The method and what it was told."""
+        return f"{self.method} ({in_words(self.options)})" if self.options else self.method
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of schema `onnxspace/layers/1`, ready for `json.dumps`."""
+        return {
+            "schema": SCHEMA,
+            "source": asdict(self.source),
+            "target": asdict(self.target),
+            "method": self.method,
+            **({"options": dict(self.options)} if self.options else {}),
+            "lambda": self.weight,
+            "probe": dict(self.probe),
+            "trained": self.trained,
+            "layers": [asdict(layer) for layer in self.layers],
+            "best": None if self.best is None else self.best.tensor,
+            "skipped": self.skipped,
+            "warnings": list(self.warnings),
+        }

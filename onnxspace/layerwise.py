@@ -1,0 +1,314 @@
+"""Which layer of a source network to start from: every candidate against a target's encoder.
+
+Song et al., "DEPARA: Deep Attribution Graph for Deep Knowledge Transferability" (CVPR 2020), section 3.4: S = S_V + λ S_E, with maps
+from one backward pass per layer, all of one forward pass, and features that are not centred.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onnxspace.attribution import VERIFIED_IMAGES, Engines, engines_for, map_batches
+from onnxspace.compute import arranged, chosen, halved
+from onnxspace.config import Config, find_config
+from onnxspace.convert import convert
+from onnxspace.convert.verify import outputs_of
+from onnxspace.cut import Candidate, Encoder, Trunk
+from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
+from onnxspace.explainer import Explainer, check
+from onnxspace.features import fitted, per_image, write_features
+from onnxspace.layertable import Layer, LayerTable
+from onnxspace.methods import METHODS, Compute, Device, Method, Options, configured, settle
+from onnxspace.model import Model
+from onnxspace.naming import model_names
+from onnxspace.pairwise import MOST_PAIRED, paired
+from onnxspace.passes import Passed
+from onnxspace.pipeline import Opened, opened
+from onnxspace.probes import Probes
+from onnxspace.report.file import whole_array
+from onnxspace.shards import smaller
+from onnxspace.transfer.arrays import unit_rows
+from onnxspace.transfer.pairs.depara import edges
+
+DEFAULT_METHOD: Method = "gradient-x-input"
+#: The paper reports 1 and 10.
+DEFAULT_WEIGHT = 1.0
+#: Layers that are looked at; of more, so many evenly spaced.
+MOST_LAYERS = 64
+Progress = Callable[[str, int, int], None]
+
+
+def layers(
+    source: str | Path,
+    target: str | Path,
+    probes: Probes | None = None,
+    *,
+    method: Method = DEFAULT_METHOD,
+    weight: float = DEFAULT_WEIGHT,
+    options: Options | None = None,
+    encoder: str | None = None,
+    config: Config | str | Path | None = None,
+    device: Compute | Device = "auto",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> LayerTable:
+    """Score the layers of `source` as starts for the task of `target`, on the same probe images (64 generated ones).
+
+    A layer is the last tensor before the next trained node that every path from the image passes through, or the source's own
+    encoder there, and at last its output; of more than 64, 64 evenly spaced. Each is compared with the target's encoder
+    (`encoder` names one): S_V is the mean cosine of attribution maps, S_E the rank correlation of the cosines of
+    features, S = S_V + `weight` S_E. Features of more than 16,384 values are averaged over windows; of more than 2,000 images,
+    2,000 are paired. `method` must be one that takes one gradient per image. Raises ConfigError for impossible options, ModelError
+    and its kin for models that can't be used.
+    """
+    probes = Probes.generate() if probes is None else probes
+    known = config if isinstance(config, Config) else find_config(config)
+    _check(method, weight, options, probes, known)
+    chosen(device)
+    paths = [Path(source), Path(target)]
+    names = model_names(paths[:1], known) * 2 if paths[0] == paths[1] else model_names(paths, known)
+    first, second = (opened(path, name, wish, known) for path, name, wish in zip(paths, names, (None, encoder), strict=True))
+    told = configured(method, options, known.rules)
+    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
+        run = _Run(probes, method, told, device, batch_size, Path(folder), progress)
+        return run.table(first, second, weight)
+
+
+def _check(method: Method, weight: float, options: Options | None, probes: Probes, config: Config) -> None:
+    check([method], options, probes, config.rules)
+    if METHODS[method].way not in ("product", "absolute"):
+        fit = ", ".join(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
+        raise ConfigError(f"--method {method} takes several gradients per image, too many for every layer. Use one of {fit}.")
+    if isinstance(weight, bool) or not (isinstance(weight, int | float) and 0 <= weight < np.inf):
+        raise ConfigError(f"--lambda is {weight!r} but must be a number from 0.")
+    if len(probes) < 3:
+        raise ConfigError(f"Layers are compared on 3 images or more, not {len(probes)}: which of them are alike is half of it.")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Layers to look at, and how many were left out."""
+
+    layers: tuple[Candidate, ...]
+    skipped: int
+
+
+def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> Found:
+    """The last cut point before each next trained node, or `own` in its place, the own encoder, and the network's output."""
+    names = [candidate.tensor for candidate in trunk.candidates()]
+    groups: dict[int, str] = {}
+    for name in [*names, *_outputs(trunk), *own.tensors]:
+        groups[trained_below(trunk, name)] = name
+    listed = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
+    order = sorted(listed, key=lambda name: (trained_below(trunk, name), trunk.graph.producer[name]))
+    kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
+    kept = [name for name in order if name in kept or name in own.tensors]
+    shown = tuple(
+        Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
+    )
+    return Found(shown, len(order) - len(kept))
+
+
+def _outputs(trunk: Trunk) -> list[str]:
+    """The network's output, where it has one of a floating-point type that depends on the image."""
+    found = [
+        name for name in trunk.graph.outputs if name in trunk.tensors and name in trunk.graph.producer and trunk.is_float(name)
+    ]
+    return found if len(trunk.graph.outputs) == 1 else []
+
+
+def trained_below(trunk: Trunk, tensor: str) -> int:
+    """How many trained nodes a tensor depends on."""
+    return len(trunk.graph.leading_to([tensor]).intersection(trunk.parametric))
+
+
+@dataclass
+class _Run:
+    """One comparison of layers in progress. Features lie in `folder`."""
+
+    probes: Probes
+    method: Method
+    options: Options | None
+    device: Compute | Device
+    batch_size: int | None
+    folder: Path
+    progress: Progress | None
+    done: int = 0
+
+    def table(self, source: Opened, target: Opened, weight: float) -> LayerTable:
+        trunk = Trunk(source.model)
+        found = candidates(trunk, source.encoder)
+        self._advance(0, target.record.name)
+        maps, features = self._aim(target)
+        engines, found, dropped = self._engines(source.model, found, source.encoder)
+        nodes, shapes = self._source(engines, found, maps)
+        scored = [
+            self._layer(trunk, candidate, shape, float(node), weight, features, place)
+            for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
+        ]
+        said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._left_out(found))
+        record = replace(source.record, encoder=str(source.encoder))
+        probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
+        told = settle([self.method], self.options).used_by(self.method)
+        rows = tuple(layer for layer, _ in scored)
+        return LayerTable(
+            record, target.record, rows, len(trunk.parametric), weight, self.method, probe, told, found.skipped, tuple(said)
+        )
+
+    def _aim(self, target: Opened) -> tuple[NDArray[np.float32], Path]:
+        """Unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
+        converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
+        batches = map_batches(
+            target.model, converted, self.probes, self.method, self.device, self.batch_size, options=self.options,
+            progress=lambda images: self._advance(images, target.record.name),
+        )  # fmt: skip
+        maps, features = self.folder / "maps.npy", self.folder / "target.npy"
+        some = False
+        with whole_array(maps, (len(self.probes), self.probes.size**2), np.float32) as append:
+            for found in batches:
+                append(unit_rows(found.reshape(len(found), -1).astype(np.float64)).astype(np.float32))
+                some |= bool(found.any())
+        if not some:
+            raise AttributionError(
+                f"{target.model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
+            )
+        write_features(target.model, target.encoder, self.probes.images, features, "fit")
+        return np.load(maps, mmap_mode="r", allow_pickle=False), features
+
+    def _engines(self, model: Model, found: Found, own: Encoder) -> tuple[Engines, Found, tuple[str, ...]]:
+        """The source cut at all its layers; at those up to its encoder, where what lies above can't be converted."""
+        try:
+            return self._cut(model, found), found, ()
+        except ModelError as error:
+            below = model.graph.leading_to(own.tensors)
+            layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
+            if len(layers) == len(found.layers):
+                raise
+            fewer = Found(layers, found.skipped)
+            return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
+
+    def _cut(self, model: Model, found: Found) -> Engines:
+        encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
+        converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
+        return engines_for(model, converted, self.probes, self.method, self.device, self.batch_size, self.options)
+
+    def _source(
+        self, engines: Engines, found: Found, maps: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
+        """S_V of every layer, float64 [layers], and shapes for one image; features go to a file per layer."""
+        total = np.zeros(len(found.layers))
+        shapes: list[tuple[int, ...]] = []
+        with ExitStack() as stack, arranged(engines.compute):
+            files: list[Callable[[NDArray[Any]], None]] = []
+            for start, seen in self._batches(engines):
+                if not files:
+                    shapes = [one.shape for one in seen]
+                    widths = [one.features.shape[1] for one in seen]
+                    files = [
+                        stack.enter_context(whole_array(self._file(i), (len(self.probes), width), np.float32))
+                        for i, width in enumerate(widths)
+                    ]
+                there = maps[start : start + len(seen[0].maps)].astype(np.float64)
+                for place, one in enumerate(seen):
+                    total[place] += _cosines(one.maps, there).sum()
+                    files[place](one.features)
+                self._advance(len(there), "layers")
+        return np.clip(total / len(self.probes), -1, 1), shapes
+
+    def _batches(self, engines: Engines) -> Iterator[tuple[int, list[Seen]]]:
+        start, size = 0, engines.size
+        while start < len(self.probes):
+            images = self.probes.images[start : start + size]
+            try:
+                seen = list(look(engines.each[0], images))
+            except (RuntimeError, MemoryError) as error:
+                size = smaller(error, size, engines.path)
+                continue
+            for one in seen:
+                if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
+                    raise AttributionError(f"{engines.path}: a layer's map or features are not finite. Try another --method.")
+            yield start, seen
+            start += len(images)
+
+    def _layer(
+        self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, weight: float, target: Path, place: int
+    ) -> tuple[Layer, str]:
+        """One row, and why it has no edges."""
+        both = [paired(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._file(place), target)]
+        edge, why = None, ""
+        try:
+            edge = edges(both[0], both[1], centre=False)
+        except OnnxspaceError as error:
+            why = f"{candidate.tensor}: {error}"
+        score = None if edge is None else node + weight * edge
+        below = trained_below(trunk, candidate.tensor)
+        return Layer(candidate.tensor, shape, below, candidate.below, node, edge, score), why
+
+    def _file(self, place: int) -> Path:
+        return self.folder / f"layer{place}.npy"
+
+    def _left_out(self, found: Found) -> Iterator[str]:
+        if found.skipped:
+            yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
+        if len(self.probes) > MOST_PAIRED:
+            yield f"S_E compares all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images."
+
+    def _advance(self, images: int, name: str) -> None:
+        self.done += images
+        if self.progress is not None:
+            self.progress(name, self.done, 2 * len(self.probes))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one layer makes of a batch: `maps` float32 [images, size, size], `features` float32 [images, dimensions], its shape."""
+
+    maps: NDArray[np.float32]
+    features: NDArray[np.float32]
+    shape: tuple[int, ...]
+
+
+def look(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Seen]:
+    """Every output of the graph in order: one forward pass, and one backward pass each, to the image alone."""
+    batch = engine.batch(images)
+    with halved(engine.compute, engine.device):
+        point = batch.values.detach().requires_grad_(True)
+        outputs = outputs_of(engine.network.graph, point)
+        baseline = 0.0 if batch.baseline is None else batch.baseline
+        for place, output in enumerate(outputs):
+            gradient = _gradient(output, point, last=place == len(outputs) - 1)
+            made = _map(engine, gradient, point.detach() - baseline)
+            values = output.detach().float().cpu().numpy()
+            rows = fitted(per_image(values, len(images))).reshape(len(images), -1)
+            yield Seen(engine.placed(Passed(made)).maps, rows, tuple(values.shape[1:]))
+
+
+def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
+    """d(sum of the output)/d(image), returned and nowhere added up; zero where the image does not reach the layer."""
+    if not output.requires_grad:
+        return torch.zeros_like(point)
+    found = torch.autograd.grad(output.sum(), point, retain_graph=not last, allow_unused=True)[0]
+    return torch.zeros_like(point) if found is None else found
+
+
+def _map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
+    network = engine.network
+    if METHODS[engine.method].way == "absolute":
+        return network.reduced(gradient.abs())
+    return network.reduced(gradient if network.relevance else gradient * way)
+
+
+def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines of maps [images, size, size] with unit rows [images, pixels]; 0 where one of the two is zero."""
+    found: NDArray[np.float64] = np.einsum("ij,ij->i", unit_rows(maps.reshape(len(maps), -1).astype(np.float64)), units)
+    return found
