@@ -14,28 +14,39 @@ if TYPE_CHECKING:
     from onnxspace.convert import to_torch as to_torch
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.illustrate import explain as explain
+    from onnxspace.layertable import LayerTable as LayerTable
+    from onnxspace.layerwise import layers as layers
     from onnxspace.methods import Options as Options
     from onnxspace.model import Model as Model
     from onnxspace.model import open_model as open_model
-    from onnxspace.pipeline import score as score
+    from onnxspace.photos import Photos as Photos
     from onnxspace.probes import Probes as Probes
+    from onnxspace.rating import rate as rate
+    from onnxspace.ratings import Ratings as Ratings
+    from onnxspace.scoring import score as score
     from onnxspace.space import Space as Space
 
 _HOME = {
     "Affinity": "affinity",
+    "LayerTable": "layertable",
     "Model": "model",
     "OnnxspaceError": "errors",
     "Options": "methods",
+    "Photos": "photos",
     "Probes": "probes",
+    "Ratings": "ratings",
     "Space": "space",
     "attribute": "attribution",
     "explain": "illustrate",
+    "layers": "layerwise",
     "open_model": "model",
-    "score": "pipeline",
+    "rate": "rating",
+    "score": "scoring",
     "to_torch": "convert",
 }
 __all__ = [
-    "Affinity", "Model", "OnnxspaceError", "Options", "Probes", "Space", "attribute", "explain", "open_model", "score", "to_torch",
+    "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",
+    "explain", "layers", "open_model", "rate", "score", "to_torch",
 ]  # fmt: skip
 
 

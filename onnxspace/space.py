@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from onnxspace.affinity import Affinity
 from onnxspace.certainty import Certainty
 from onnxspace.config import Config, find_config
-from onnxspace.distance import DEFAULT_MEMORY
+from onnxspace.distance import DEFAULT_MEMORY, affinity_rows
 from onnxspace.errors import SpaceError
 from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.naming import encoder_words
@@ -21,7 +22,7 @@ from onnxspace.sketch import Fingerprint, write_fingerprint
 from onnxspace.spaces import check
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.check import Verification
-from onnxspace.spaces.compare import Row, affinities, affinity_row
+from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row
 from onnxspace.spaces.facts import Entry, Made
 from onnxspace.spaces.files import read_prints
 from onnxspace.spaces.indexing import build
@@ -146,16 +147,17 @@ class Space:
         raise SpaceError(f"{self.path} has no model called {name!r}; there are {known or 'none'}.")
 
     def affinity(
-        self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None
+        self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"
     ) -> Affinity:  # fmt: skip
         """All affinities, and their standard errors where one of two models has a fingerprint only.
 
         Only what was never computed is computed; `memory` bounds the bytes of maps that are held at once. `cluster` names Dask
-        workers that compare whole maps, block by block. Raises SpaceError, ClusterError.
+        workers that compare whole maps, block by block; `device` says where products are made: a GPU's need Torch. Raises
+        SpaceError, ClusterError, and ConfigError for a GPU that is not there.
         """
         entries = self.entries()
         if cluster is None:
-            matrix, errors = affinities(self.path, self.made, entries, memory, progress)
+            matrix, errors = affinities(self.path, self.made, entries, memory, progress, _rows_on(device))
         else:
             from onnxspace.cluster.engine import opened
 
@@ -302,6 +304,15 @@ def fingerprint_file(
     found = fingerprint(Path(model), made, options, probes, wishes, known, device, batch_size, progress)
     write_fingerprint(Path(output), found[0])
     return found
+
+
+def _rows_on(device: Device) -> Rows | None:
+    """What compares maps on a device; None on the processor that needs nothing for it."""
+    if device == "cpu":
+        return None
+    from onnxspace.gpudesk import desk_for
+
+    return partial(affinity_rows, desk=desk_for(device))
 
 
 def _settled(

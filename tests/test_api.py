@@ -13,14 +13,19 @@ from onnxspace import errors
 
 PUBLIC = [
     "Affinity",
+    "LayerTable",
     "Model",
     "OnnxspaceError",
     "Options",
+    "Photos",
     "Probes",
+    "Ratings",
     "Space",
     "attribute",
     "explain",
+    "layers",
     "open_model",
+    "rate",
     "score",
     "to_torch",
 ]

@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnxspace.cli.check import check
+from onnxspace.cli.convert import convert
 from onnxspace.cli.explain import explain
 from onnxspace.cli.fingerprint import fingerprint
 from onnxspace.cli.inspect import inspect
+from onnxspace.cli.layers import layers
+from onnxspace.cli.report import report
 from onnxspace.cli.score import score
 from onnxspace.cli.space import space
+from onnxspace.cli.transfer import transfer
 from onnxspace.config import load_config
 from onnxspace.methods import METHODS
 from tests.networks import classifier, save
@@ -41,13 +46,77 @@ def test_the_table_lists_every_option_of_score() -> None:
     assert sorted(listed) == sorted(long_options(score))
 
 
+def test_the_table_lists_every_option_of_transfer() -> None:
+    listed = re.findall(r"^\| `(--[a-z-]+)", section("With labels: which model suits my photos?"), re.M)
+    assert sorted(listed) == sorted(long_options(transfer))
+
+
+def test_the_table_lists_every_option_of_check() -> None:
+    listed = re.findall(r"^\| `(--[a-z-]+)", section("Is this export still the same model?"), re.M)
+    assert sorted(listed) == sorted(long_options(check))
+
+
+def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
+    import tomllib
+
+    from onnxspace.checking.measure import METRICS
+    from onnxspace.checking.plan import plan_from
+
+    page = (ROOT / "docs/check.md").read_text("utf-8")
+    rows = {row.split("`")[1]: row.split("|")[-2].strip() for row in page.splitlines() if row.startswith("| `")}
+    signs = {"more": "at least", "less": "at most"}
+    limits = {name: "none" if m.limit is None else f"{signs[m.better]} {m.limit:g}" for name, m in METRICS.items()}
+    assert rows == limits
+    toml = page.split("```toml\n")[1].split("```")[0]
+    plan = plan_from(tomllib.loads(toml)["check"], Path("onnxspace.toml"))
+    assert [one.name for one in plan.artifacts] == ["resnet50", "resnet50-int8", "student"]
+
+
+def test_the_scores_of_transfer_named_are_its_defaults() -> None:
+    from onnxspace.rating import DEFAULT_SCORES
+
+    row = next(line for line in section("With labels: which model suits my photos?").splitlines() if "`--by" in line)
+    named = re.findall(r"`([a-z_]+)`", row)
+    assert named == [*DEFAULT_SCORES["classes"], *DEFAULT_SCORES["regression"]]
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
-    [("inspect MODEL.onnx", inspect), ("explain MODEL.onnx", explain), ("fingerprint MODEL.onnx", fingerprint)],
+    [
+        ("inspect MODEL.onnx", inspect),
+        ("explain MODEL.onnx", explain),
+        ("fingerprint MODEL.onnx", fingerprint),
+        ("convert SOURCE", convert),
+        ("report ZOO.space", report),
+    ],
 )
 def test_the_options_named_for_a_command_exist(name: str, command: click.Command) -> None:
     paragraph = README.split(f"`onnxspace {name}")[1].split("\n")[0]
     assert set(re.findall(r"`(--[a-z-]+)`", paragraph)) == long_options(command)
+
+
+def test_the_tables_of_layers_and_of_scores_are_the_programs() -> None:
+    from onnxspace.transfer.registry import SCORES
+
+    listed = re.findall(r"^\| `(--[a-z-]+)", section("Which layer to start from"), re.M)
+    assert sorted(listed) == sorted(long_options(layers))
+    rows = [line.split("|") for line in section("Other scores").splitlines() if line.startswith("| `")][1:]
+    pairs = {name: spec for name, spec in SCORES.items() if spec.needs == "pair"}
+    assert [row[1].strip(" `") for row in rows] == list(pairs)
+    assert [row[3].strip().split(", ") for row in rows] == [list(spec.arrays) for spec in pairs.values()]
+    assert [row[4].strip() for row in rows] == [spec.source for spec in pairs.values()]
+
+
+def test_the_layers_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    line = README.split("<!-- layers -->")[1].split("```")[1].splitlines()[1]
+    with pytest.raises(SystemExit) as stopped:
+        main([*line.split()[1:], "--images", "3"])
+    assert not stopped.value.code
+    assert (tmp_path / "layers.png").is_file()
 
 
 def test_the_choices_in_the_tables_are_those_of_the_library() -> None:
@@ -142,6 +211,10 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "photos/black.png")
+    for number in range(6):
+        (tmp_path / "labelled" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "labelled" / "ab"[number % 2] / f"{number}.png")
     names: dict[str, Any] = {}
     exec(blocks("python")[0], names)
     assert names["maps"].shape == (64, 224, 224)

@@ -13,46 +13,76 @@ import onnxspace
 
 ROOT = Path(onnxspace.__file__).parent
 LAYERS = [
-    {"errors", "halves", "heat"},
+    {"errors", "halves", "heat", "webpicture"},
     {"graph", "texture", "preprocess", "methods", "rulenames"},
     {"network"},
     {"config", "synthetic", "runtime", "shapes", "noise", "journal", "locks"},
     {"naming", "imageinput", "onnxfile", "store", "countsketch", "tiles"},
     {"model", "probes", "sketch"},
-    {"cut", "distance", "rank", "baselines", "certainty", "search"},
-    {"convert", "affinity", "description", "explanation", "index"},
-    {"lrp", "report", "passes", "spaces"},
-    {"tuned", "compute"},
+    {"desk", "exporters"},
+    {"cut", "distance", "rank", "baselines", "search", "sidecar", "transfer"},
+    {"evidence", "wanted", "pairwise"},
+    {"certainty"},
+    {"convert", "affinity", "description", "evaluation", "explanation", "index", "layertable"},
+    {"lineup", "lrp", "report", "passes", "spaces"},
+    {"agreed", "tuned", "compute", "converting", "photos", "features", "ratings"},
+    {"gpudesk", "conversions"},
     {"explainer"},
     {"shards"},
     {"attribution", "recipe"},
+    {"fields"},
+    {"besides"},
+    {"cluster"},
     {"pipeline", "illustrate"},
-    {"fingerprinting"},
+    {"fingerprinting", "scoring", "rating", "layerwise"},
     {"adding"},
     {"space"},
+    {"checking"},
+    {"reporting"},
     {"cli"},
 ]
 COMPARING = [
     "affinity",
+    "agreed",
     "baselines",
     "certainty",
+    "cluster.engine",
+    "cluster.gram",
+    "cluster.piece",
     "config",
+    "conversions",
+    "converting",
     "countsketch",
+    "desk",
     "distance",
+    "evaluation",
+    "evidence",
     "explanation",
+    "exporters",
     "halves",
     "heat",
     "index",
+    "layertable",
+    "lineup",
     "methods",
     "naming",
     "noise",
+    "pairwise",
+    "photos",
     "preprocess",
     "probes",
     "rank",
+    "ratings",
+    "report.curves",
+    "report.evaluated",
     "report.file",
     "report.folder",
     "report.gallery",
+    "report.layers",
+    "report.page",
     "report.picture",
+    "reporting",
+    "scoring",
     "search",
     "sketch",
     "space",
@@ -60,6 +90,12 @@ COMPARING = [
     "spaces.prints",
     "store",
     "tiles",
+    "transfer",
+    "transfer.labelled.ensemble",
+    "transfer.labelled.nleep",
+    "transfer.pairs.cka",
+    "transfer.registry",
+    "wanted",
 ]
 
 
@@ -110,7 +146,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert run(code).strip().endswith("[]")
 
 
-@pytest.mark.parametrize("command", ["score", "explain", "inspect", "space", "fingerprint"])
+@pytest.mark.parametrize(
+    "command", ["score", "explain", "inspect", "layers", "space", "fingerprint", "evaluate", "report", "convert"]
+)
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     heavy = ("numpy", "torch", "onnx")
     code = (

@@ -10,20 +10,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 #: Import name → distribution, where the two differ.
-DISTRIBUTIONS = {"PIL": "pillow", "google": "protobuf", "onnx_ir": "onnx-ir", "onnxruntime": "onnxruntime-gpu"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "ai_edge_litert": "ai-edge-litert",
+    "google": "protobuf",
+    "onnx_ir": "onnx-ir",
+    "onnxruntime": "onnxruntime-gpu",
+    "sklearn": "scikit-learn",
+}
 
-USED_IF_THERE = {"pandas"}
+USED_IF_THERE = {"pandas", "pytest"}
 
 
 def imported() -> set[str]:
     found = set()
-    for path in (ROOT / "onnxspace").rglob("*.py"):
+    for path in (*(ROOT / "onnxspace").rglob("*.py"), *(ROOT / "converters").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"onnxspace"}
+    return found - set(sys.stdlib_module_names) - {"onnxspace", "onnxspace_converters"}
 
 
 def test_dependencies_are_the_imports() -> None:

@@ -14,16 +14,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import onnxspace as ox
 from onnxspace import distance
+from onnxspace.desk import Maps
 from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.gpudesk import GpuDesk
 from onnxspace.methods import Options
 from onnxspace.spaces import cache, compare
 from onnxspace.spaces.facts import Entry, entry_from, made_from, to_json
 from onnxspace.spaces.put import put
+from onnxspace.tiles import Plan
 from tests.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -119,6 +123,23 @@ def test_where_all_have_maps_one_matrix_is_held(home: Path) -> None:
         assert cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
         insert(home, 4, whole=False)
         assert compare.affinities(home, ox.Space.open(home).made, ox.Space.open(home).entries())[1] is not None
+
+
+def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor that stands for one: new models cost their rows there too."""
+    made: list[int] = []
+
+    class Counted(GpuDesk):
+        def __init__(self, plan: Plan, left: Maps, right: Maps | None) -> None:
+            made.append(len(left.paths))
+            super().__init__(plan, left, right, torch.device("cpu"))
+
+    monkeypatch.setattr("onnxspace.gpudesk.desk_for", lambda _device: Counted)
+    opened = ox.Space.open(home)
+    np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3]), atol=1e-6)
+    insert(home, 4)
+    np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3, 4]), atol=1e-6)
+    assert set(made) == {3, 1}
 
 
 def test_a_damaged_cache_is_made_again(home: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from onnxspace.cli.memory import memory
 from onnxspace.cli.options import cluster, computing, numbers, opening, probes_from, taken
-from onnxspace.methods import DEFAULT_METHOD, METHODS
+from onnxspace.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.certainty import Certainty
@@ -155,10 +155,11 @@ def list_(place: str, as_json: bool) -> None:
 @_quiet
 @memory
 @cluster
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where products are made.")
 @click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @_json("affinity")
 def affinity(
-    place: str, memory: int, cluster: str | None, quiet: bool, output: str | None, as_json: bool
+    place: str, memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the affinity of every pair.
 
@@ -166,7 +167,7 @@ def affinity(
     """
     from onnxspace.cli import spacetext
 
-    found = _affinity(place, memory, cluster, quiet=quiet)
+    found = _affinity(place, memory, cluster, device, quiet=quiet)
     if output is not None:
         spacetext.write(found, output)
     if as_json:
@@ -336,9 +337,9 @@ def _opened(place: str) -> Space:
     return Space.open(place)
 
 
-def _affinity(place: str, memory: int, cluster: str | None = None, *, quiet: bool) -> Any:
+def _affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
     with _sharing(quiet=quiet) as share:
-        return _opened(place).affinity(memory, share, cluster)
+        return _opened(place).affinity(memory, share, cluster, device)
 
 
 @contextmanager
