@@ -77,7 +77,10 @@
   };
   const sayBest = () => {
     const [best] = ranks[target], sure = data.sure[target];
-    const settled = sure ? " The ranking no longer changes after " + sure.settled + " of " + sure.images + " images." : "";
+    const count = sure ? sure.settled + " of " + sure.images + " images" : "";
+    const early = sure && sure.settled <= 0.75 * sure.images;
+    const settled = !sure ? "" : early ? " The ranking no longer changes after " + count + "." :
+      " The ranking still changed with image " + count.replace(" images", "") + "; more images may change it again.";
     find("said").textContent = best === undefined ? "No source has a number for " + names[target] + "." : "Best source for " + names[target] + ": " + names[best] + " (" + number(matrix[target][best]) + ")." + settled;
     find("whiskers").textContent = sure ? Math.round(100 * sure.level) + " % intervals from drawing the images again" : data.errors ? "1.96 standard errors of fingerprints" : "none, since nothing is known of them";
     find("cut").textContent = ranks[target].length > mostBars ? " The first " + mostBars + " of " + ranks[target].length + " are drawn." : "";
