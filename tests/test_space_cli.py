@@ -68,6 +68,21 @@ def test_the_affinity_is_that_of_score(zoo: Run) -> None:
     assert found["errors"] == [[0, 0], [0, 0]]
 
 
+def test_what_is_known_of_other_datasets_stands_beside_rankings(zoo: Run, place: Path) -> None:
+    """The target's own row is not looked at; models that are not in the table are left out."""
+    (place / "known.csv").write_text(",a,b,other\nflowers,.9,.5,.7\ncars,.4,.6,.9\na,.1,.9,.2\n")
+    known = {"a": {"a": 2.0, "b": 2.5}, "b": {"a": 7 / 3, "b": 2.0}}
+    ranked = told(zoo("space", "rank", "zoo.space", "--known", "known.csv", "--json"), "rank")
+    scored = json.loads(zoo("score", "a.onnx", "b.onnx", *IMAGES, "--known", "known.csv", "--json", "--quiet")[1])
+    for found in (ranked, scored):
+        assert found["known"] == {target: pytest.approx(ranks) for target, ranks in known.items()}
+    code, out, _ = zoo("space", "rank", "zoo.space", "a", "--known", "known.csv")
+    assert (code, out.splitlines()[-1]) == (0, "  for a: b 2.5")
+    code, _, err = zoo("score", "a.onnx", "b.onnx", "--known", "missing.csv")
+    assert code == 2
+    assert "missing.csv" in err
+
+
 SIZES = {"1M": 2**20, "512M": 2**29, "2G": 2**31, "1GiB": 2**30, "3 gib": 3 * 2**30, "1.5MB": 1_500_000, "2000000": 2_000_000}
 
 

@@ -89,3 +89,33 @@ def weighing(_context: click.Context, _parameter: click.Parameter, said: str | N
         return float(said or "")
     except ValueError:
         raise click.BadParameter(f"{said!r} is neither a number nor auto.") from None
+
+
+def known(function: _Function) -> _Function:
+    """Results on other datasets."""
+    return _with(
+        (
+            click.option(
+                "--known", metavar="FILE", help="Table of the models' results on other datasets: shown beside the rankings."
+            ),
+        ),
+        function,
+    )
+
+
+def known_table(path: str | None) -> Any:
+    """The table that `--known` names, read before any work is done."""
+    if path is None:
+        return None
+    from onnxspace.evaluation.tables import Table
+
+    return Table.read(path)
+
+
+def known_ranks(table: Any, targets: Sequence[str], sources: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What it says of each target's sources; nothing where there is no table."""
+    if table is None:
+        return {}
+    from onnxspace.evaluation.static import elsewhere
+
+    return elsewhere(table, targets, sources)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from onnxspace.cli.memory import memory
-from onnxspace.cli.options import cluster, computing, probes_from, shared, taken, weighing
+from onnxspace.cli.options import cluster, computing, known, known_ranks, known_table, probes_from, shared, taken, weighing
 from onnxspace.methods import DEFAULT_METHOD, METHODS
 from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
 
@@ -30,6 +30,7 @@ from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
 @shared
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
 @click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
+@known
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @cluster
 @memory
@@ -38,7 +39,7 @@ from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/1).")
 def score(
     models: tuple[str, ...], probe: str | None, images: int | None, seed: int | None, target: str | None, as_json: bool,
-    certainty: bool, quiet: bool, **options: Any,
+    certainty: bool, known: str | None, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Compare models by what they look at, or by what they compute.
 
@@ -49,7 +50,7 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
-    told, compute = taken(options), computing(options)
+    told, compute, elsewhere = taken(options), computing(options), known_table(known)
     wanted(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
@@ -62,7 +63,7 @@ def score(
         given = None if (probe, images, seed) == (None, None, None) else probes_from(probe, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=told, device=compute, certainty=sure, progress=bar, **options)
-    _report(result, target, as_json=as_json, quiet=quiet)
+    _report(result, target, elsewhere, as_json=as_json, quiet=quiet)
     return 2 if result.failed or result.unscored else 0
 
 
@@ -83,7 +84,7 @@ def _check_output(output: str | None) -> None:
         refuse_strangers(Path(output))
 
 
-def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> None:
+def _report(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool) -> None:
     from onnxspace.cli import text
 
     for failure in result.failed:
@@ -92,9 +93,9 @@ def _report(result: Any, target: str | None, *, as_json: bool, quiet: bool) -> N
         for line in (*text.assumptions(result), *text.warnings(result)):
             click.echo(line, err=True)
     ranked = [name for name in result.names if target in (None, name)]
+    ranks = known_ranks(elsewhere, ranked, result.names)
     if as_json:
-        click.echo(json.dumps(result.to_dict(ranked), allow_nan=False))
+        click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models:
-        click.echo(
-            "\n".join((*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked)))
-        )
+        shown = (*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked))
+        click.echo("\n".join((*shown, *(text.elsewhere(ranks) if ranks else ()))))

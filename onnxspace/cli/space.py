@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from onnxspace.cli.memory import memory
-from onnxspace.cli.options import cluster, computing, numbers, opening, probes_from, taken
+from onnxspace.cli.options import cluster, computing, known, known_ranks, known_table, numbers, opening, probes_from, taken
 from onnxspace.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
@@ -180,28 +180,32 @@ def affinity(
 @_place
 @click.argument("target", required=False, metavar="[NAME]")
 @click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
+@known
 @_quiet
 @memory
 @_json("rank")
-def rank(place: str, target: str | None, certainty: bool, memory: int, quiet: bool, as_json: bool) -> None:
+def rank(
+    place: str, target: str | None, certainty: bool, known: str | None, memory: int, quiet: bool, as_json: bool
+) -> None:  # fmt: skip
     """Rank the others as sources for a model, or for each.
 
     For one model only its own comparisons are computed, where they never were.
     """
-    from onnxspace.cli import spacetext
+    from onnxspace.cli import spacetext, text
 
-    opened = _opened(place)
+    elsewhere, opened = known_table(known), _opened(place)
     if target is None:
         rows = spacetext.rows(_affinity(place, memory, quiet=quiet))
     else:
         with _sharing(quiet=quiet) as share:
             rows = [opened.row(target, memory, share)]
     sure = _certainty(opened, rows, memory, quiet=quiet) if certainty else {}
+    ranks = known_ranks(elsewhere, [row.target for row in rows], rows[0].names if rows else ())
     if as_json:
         added = {"certainty": {name: one.to_dict() for name, one in sure.items()}} if certainty else {}
-        _print("rank", {**spacetext.ranked(opened, rows), **added})
+        _print("rank", {**spacetext.ranked(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
-        click.echo("\n".join(spacetext.rankings(rows, sure)))
+        click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.elsewhere(ranks) if ranks else ()))))
 
 
 def _certainty(opened: Space, rows: Sequence[Row], memory: int, *, quiet: bool) -> dict[str, Certainty]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -140,3 +140,12 @@ def warnings(result: Affinity) -> Iterator[str]:
     """Warnings, a line each."""
     for warning in result.warnings:
         yield f"warning: {one_line(warning)}"
+
+
+def elsewhere(known: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """The static baseline beside rankings: how sources did on other datasets, whatever the target is."""
+    yield "By mean rank on other datasets (1 is the best), which knows nothing of the target"
+    for target, ranks in known.items():
+        ordered = sorted(ranks.items(), key=lambda pair: pair[1])
+        told = ", ".join(f"{one_line(name)} {rank:.3g}" for name, rank in ordered if name != target)
+        yield f"  for {one_line(target)}: {told or 'no source is in the table'}"

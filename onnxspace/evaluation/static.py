@@ -57,3 +57,16 @@ def static_baseline(known: Table, targets: Sequence[str]) -> Table:
             raise TableError(f"{known.origin} knows of no dataset but {target}. Give --known a table of others.")
         rows.append(-_mean(ranks[others]))
     return Table(NAME, known.origin, tuple(targets), known.sources, np.array(rows))
+
+
+def elsewhere(known: Table, targets: Sequence[str], sources: Sequence[str]) -> dict[str, dict[str, float]]:
+    """For each target the mean rank of the sources on the table's other datasets, 1 the best; those that are not in it are left out.
+
+    Raises TableError as `static_baseline`.
+    """
+    found = static_baseline(known, targets)
+    places = {name: column for column, name in enumerate(found.sources)}
+    return {
+        target: {name: -float(row[places[name]]) for name in sources if name in places and np.isfinite(row[places[name]])}
+        for target, row in zip(targets, found.values, strict=True)
+    }
