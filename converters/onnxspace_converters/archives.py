@@ -1,0 +1,29 @@
+"""Archives of other people, looked at before anything loads them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from onnxspace.errors import ModelError
+from onnxspace_converters.words import reason, there
+
+_SPARE = 64 * 2**20
+_AGAIN = "Save or copy it again."
+
+
+def members(path: Path, kind: str) -> list[str]:
+    """Names of what a zip archive holds. Raises ModelError for one that is damaged or unfolds to far more than it is."""
+    there(path, "")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path} is no archive of {kind}, or a truncated one. {_AGAIN}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > 4 * path.stat().st_size + _SPARE:
+                raise ModelError(f"{path} would unfold to {size:,} bytes. {_AGAIN}")
+            if (damaged := archive.testzip()) is not None:
+                raise ModelError(f"{path} is damaged: {damaged!r} does not have its checksum. {_AGAIN}")
+            return archive.namelist()
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ModelError(f"{path} is a damaged archive ({reason(error)}). {_AGAIN}") from error

@@ -1,0 +1,172 @@
+"""The exported file against the framework: on random and on probe images, at two batch sizes, layer by layer where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxspace import runtime
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ConversionError
+from onnxspace.network import light
+from onnxspace.preprocess import Layout, Preprocess
+from onnxspace.probes import Probes
+from onnxspace_converters.loaded import Array, Loaded
+
+#: A larger difference is nobody's rounding: the standard's own implementation need not be asked.
+COARSE = 1e-2
+_PROBES = 2
+_LOCATED = 1e-4  # a layer is found again where it agrees to this; deep layers differ by more than the outputs do
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Images of one batch, and what the framework gives for them."""
+
+    images: Array
+    outputs: Sequence[Array]
+
+
+def questions(loaded: Loaded) -> list[Asked]:
+    """Batches to compare on: three random images together, and probe images one by one."""
+    rng = np.random.default_rng(0)
+    shape = (loaded.batch or 3, *loaded.shape)
+    batches = [_random(rng, shape, loaded.dtype), *probe_batches(loaded)]
+    return [Asked(batch, [np.asarray(output) for output in loaded.forward(batch)]) for batch in batches]
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, dtype=dtype, endpoint=True)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def probe_batches(loaded: Loaded) -> Iterator[Array]:
+    """Generated pictures, as the network takes them; none where it takes no pictures of one or three channels."""
+    made = preprocess_of(loaded.shape, loaded.said)
+    if made is None:
+        return
+    images = Probes.generate(_PROBES, max(made.height, made.width)).images
+    values = made(images) if loaded.dtype.kind == "f" else made.pixels(images)
+    ordered = values if loaded.dtype.kind == "f" or made.layout == "NHWC" else values.transpose(0, 3, 1, 2)
+    each = np.repeat(ordered[:, None], loaded.batch or 1, axis=1)
+    yield from each.astype(loaded.dtype)
+
+
+def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | None:
+    """How pictures become the input of a network that takes images of `shape`."""
+    layout: Layout = said.layout or ("NHWC" if len(shape) == 3 and shape[0] not in (1, 3) else "NCHW")
+    if len(shape) != 3 or (channels := shape[0 if layout == "NCHW" else 2]) not in (1, 3):
+        return None
+    height, width = shape[1:] if layout == "NCHW" else shape[:2]
+    color = "GREY" if channels == 1 else said.color if said.color not in (None, "GREY") else "RGB"
+    numbers = (1 / 127.5, (1.0,), (1.0,)) if said.scale is None else (said.scale, said.mean or (0.0,), said.std or (1.0,))
+    return Preprocess(height, width, layout, color or "RGB", said.resize or "squash", *numbers)
+
+
+def relative(found: Array, wanted: Array) -> float:
+    """Largest absolute difference over the largest value; infinite where shapes or what is not finite differ."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
+    finite = np.isfinite(theirs)
+    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
+        return float("inf")
+    gap = np.abs(ours[finite] - theirs[finite]).max(initial=0.0)
+    return float(gap / max(np.abs(theirs[finite]).max(initial=0.0), 1e-12))
+
+
+def largest(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+    """The largest of all outputs' differences."""
+    if len(found) != len(wanted):
+        return float("inf")
+    return max((relative(np.asarray(ours), theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
+
+
+def verify(model: onnx.ModelProto, loaded: Loaded, asked: Sequence[Asked], *, dynamic: bool) -> float:
+    """The largest difference between the file and the framework. Raises ConversionError where that is no rounding.
+
+    A file of fixed batch is asked image by image.
+    """
+    runner = runtime.Runner(light(model))
+    found = 0.0
+    for question in asked if dynamic or loaded.batch else _each(asked):
+        gap = largest(runner({runner.input: question.images}), question.outputs)
+        if loaded.tolerance < gap <= COARSE and _coarse_runtime(model, runner.input, question, loaded.tolerance):
+            gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
+        if not gap <= loaded.tolerance:
+            raise ConversionError(f"its outputs differ from the network's own by {_said(gap)}{_where(model, loaded, question)}")
+        found = max(found, gap)
+    return found
+
+
+def _each(asked: Sequence[Asked]) -> Iterator[Asked]:
+    for question in asked:
+        for k in range(len(question.images)):
+            yield Asked(question.images[k : k + 1], [output[k : k + 1] for output in question.outputs])
+
+
+def _said(gap: float) -> str:
+    return "shape or infinities" if np.isinf(gap) else f"{gap:.1g} of the largest value"
+
+
+def _coarse_runtime(model: onnx.ModelProto, name: str, question: Asked, tolerance: float) -> bool:
+    """Whether the standard's own implementation gives what the framework gives."""
+    with suppress(Exception):  # it may lack an operator: then ONNX Runtime's word stands
+        return largest(runtime.reference(model, {name: question.images}), question.outputs) <= tolerance
+    return False
+
+
+def _where(model: onnx.ModelProto, loaded: Loaded, question: Asked) -> str:
+    """The first layer whose output is nowhere in the file, in words; empty where the framework shows no layers."""
+    if loaded.layers is None:
+        return ""
+    with suppress(Exception):  # a help for the reader, which must not hide the error itself
+        single = question.images[:1] if loaded.batch is None else question.images
+        tensors = Tensors(model, single)
+        last, lost = "", ""
+        for name, value in loaded.layers(single):
+            there = tensors.find(value) is not None
+            last, lost = (name, "") if there else (last, lost or name)
+        return f", first at layer {lost}" if lost else ""
+    return ""
+
+
+class Tensors:
+    """Every tensor that a file computes for one batch, to find a framework's layers among them by their values."""
+
+    def __init__(self, model: onnx.ModelProto, images: Array) -> None:
+        network = light(model)
+        names = [name for node in network.proto.graph.node for name in node.output if name]
+        runner = runtime.Runner(network.with_outputs(names))
+        self.values = dict(zip(names, runner({runner.input: images}), strict=True))
+
+    def find(self, value: Array) -> str | None:
+        """The last tensor that holds `value`, in whatever order of axes."""
+        fitting = [name for name, other in self.values.items() if _equal(np.asarray(other), value)]
+        return fitting[-1] if fitting else None
+
+
+def _equal(found: Array, wanted: Array) -> bool:
+    if found.size != wanted.size or sorted(found.shape) != sorted(wanted.shape) or found.dtype.kind != "f":
+        return False
+    return any(relative(turned, wanted) <= _LOCATED for turned in _turned(found, wanted.shape))
+
+
+def _turned(found: NDArray[Any], shape: tuple[int, ...]) -> Iterator[Array]:
+    """The array with its axes after the first in every order that has this shape."""
+    if found.ndim > 4:
+        yield found
+        return
+    for order in permutations(range(1, found.ndim)):
+        turned = found.transpose(0, *order) if found.ndim else found
+        if turned.shape == shape:
+            yield turned

@@ -1,0 +1,154 @@
+"""From a loaded network to a file: the first way that exports and agrees with the framework wins."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import onnx
+
+from onnxspace.errors import ConversionError, ModelError, OutputError
+from onnxspace.exporters import Facts, Request
+from onnxspace.graph import all_nodes
+from onnxspace_converters.compare import Asked, Tensors, preprocess_of, questions, verify
+from onnxspace_converters.loaded import Loaded, Route
+from onnxspace_converters.tidy import tidied
+from onnxspace_converters.words import reason
+
+MAX_BYTES = 2**31 - 1
+
+
+def deliver(loaded: Loaded, source: str, destination: Path, request: Request) -> Facts:
+    """Export, tidy, verify and write a network; gives what is to be known of the file.
+
+    Ways with an open batch come before those with a fixed one, each in the order of `loaded.routes`. Raises ConversionError
+    that names what every way failed at, ModelError where there is none for the opset that is asked for.
+    """
+    started = time.perf_counter()
+    steps = 2 * len(loaded.routes) + 2
+    request.progress("running the network", 1, steps)
+    asked = _asked(loaded, source)
+    verifying, failed = time.perf_counter() - started, list[str]()
+    for number, (route, opset, dynamic) in enumerate(_ways(loaded, request, source)):
+        request.progress(f"exporting by {route.name}", 1 + number, steps)
+        try:
+            began = time.perf_counter()
+            with _hushed():
+                exported = route.export(opset, dynamic)
+            exporting = time.perf_counter() - began
+            model = tidied(exported, loaded, dynamic=dynamic)
+            began = time.perf_counter()
+            gap = verify(model, loaded, asked, dynamic=dynamic)
+            verifying += time.perf_counter() - began
+        except Exception as error:  # exporters fail in ways of their own; the next may do
+            failed.append(f"{_named(route, dynamic)}: {reason(error)}")
+            continue
+        request.progress("writing", steps - 1, steps)
+        encoder = None if request.encoder is None else encoder_tensor(model, loaded, asked[-1], request.encoder, source)
+        facts = _facts(loaded, model, _named(route, dynamic), encoder, gap)
+        annotate(model, facts, source)
+        write(model, destination, source)
+        seconds = {"export": exporting, "convert": time.perf_counter() - started - verifying}
+        return Facts(**{**vars(facts), "seconds": seconds})
+    raise ConversionError(f"{source}: no way to export it works: {'; '.join(dict.fromkeys(failed))}.")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep an exporter's warnings and logs to itself: what matters is whether its file is right."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _asked(loaded: Loaded, source: str) -> list[Asked]:
+    try:
+        return questions(loaded)
+    except Exception as error:  # the framework's own words for an input that does not fit
+        size = "×".join(map(str, loaded.shape))
+        raise ModelError(f"{source} can't take images of {size} ({reason(error)}). Give its size as --input.") from error
+
+
+def _ways(loaded: Loaded, request: Request, source: str) -> Iterator[tuple[Route, int, bool]]:
+    fitting = [route for route in loaded.routes if request.opset is None or request.opset in route.opsets]
+    if not fitting:
+        known = sorted({opset for route in loaded.routes for opset in route.opsets})
+        raise ModelError(f"{source} can't be exported at opset {request.opset}. Ask for {known[0]} to {known[-1]}.")
+    for dynamic in (False,) if loaded.batch is not None else (True, False):
+        for route in fitting:
+            yield route, request.opset or route.best, dynamic
+
+
+def _named(route: Route, dynamic: bool) -> str:
+    return route.name if dynamic else f"{route.name}, fixed batch"
+
+
+def encoder_tensor(model: onnx.ModelProto, loaded: Loaded, asked: Asked, wanted: str, source: str) -> str:
+    """The file's tensor that holds what the framework's layer `wanted` gives; a tensor's or node's own name stays."""
+    names = {name for node in all_nodes(model.graph) for name in (node.name, *node.output)}
+    layers = [] if loaded.layers is None else list(loaded.layers(asked.images))
+    values = [value for name, value in layers if name == wanted]
+    if not values and wanted in names:
+        return wanted
+    if not values:
+        known = ", ".join(dict.fromkeys(name for name, _ in layers)) or "none by name"
+        raise ModelError(f"{source} has no layer {wanted!r}. Its layers are: {known[:2000]}.")
+    found = Tensors(model, asked.images).find(values[-1])
+    if found is None:
+        raise ModelError(f"{source}: the exporter merged layer {wanted!r} with another. Name the layer after it.")
+    return found
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of what is installed."""
+    found = {}
+    for package in ("onnxspace", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # it came otherwise than by pip
+            continue
+    return found
+
+
+def _facts(loaded: Loaded, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return Facts(
+        loaded.framework, route, opset, versions_of(loaded.packages), loaded.sha256, encoder, gap, loaded.said,
+        remarks=(*loaded.remarks, *unfit(loaded)),
+    )  # fmt: skip
+
+
+def unfit(loaded: Loaded) -> list[str]:
+    """What keeps a network from being compared with others."""
+    return [] if preprocess_of(loaded.shape, loaded.said) else ["it takes no images of one or three channels"]
+
+
+def annotate(model: onnx.ModelProto, facts: Facts, source: str) -> None:
+    """Write where a file is from into its metadata. Folders stay out of it: they are nobody's business."""
+    said = {"source": source if ":" in source else Path(source).name, "framework": facts.framework, "route": facts.route}
+    said |= {"source_sha256": facts.source_sha256 or "", "encoder": facts.encoder or ""}
+    said |= {f"version.{name}": number for name, number in facts.versions.items()}
+    said |= {f"input.{name}": str(value) for name, value in vars(facts.said).items() if value is not None}
+    for name, value in said.items():
+        if value:
+            model.metadata_props.add(key=f"onnxspace.{name}", value=value)
+
+
+def write(model: onnx.ModelProto, destination: Path, source: str) -> None:
+    """Write a whole model into one file. Raises ModelError where it is too large, OutputError where the disk says no."""
+    if model.ByteSize() > MAX_BYTES:
+        raise ModelError(f"{source} is larger than one ONNX file can be (2 GiB). Export it with external data by hand.")
+    try:
+        destination.write_bytes(model.SerializeToString())
+    except OSError as error:
+        raise OutputError(f"{destination} can't be written ({error.strerror or error}). Free some space.") from error

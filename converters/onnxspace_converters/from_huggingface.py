@@ -1,0 +1,222 @@
+"""Hugging Face: a local folder that holds ONNX, or safetensors of a vision model with its config; `hf:ORG/NAME` from the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxspace_converters.loaded import Loaded
+
+_JSON_BYTES = 2**20
+_FILES = ("*.json", "*.safetensors", "*.onnx", "onnx/*.onnx")
+INSTALL = "pip install 'onnxspace[huggingface]'"
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is `hf:ORG/NAME`, or a folder with a config and weights in a form that runs no code."""
+    if source.scheme == "hf":
+        return True
+    folder = source.path
+    if not source.exists or not folder.is_dir():
+        return False
+    held = {"*.safetensors", "*.bin", "preprocessor_config.json"} if (folder / "config.json").is_file() else set[str]()
+    return any(any(folder.glob(pattern)) for pattern in held | {"onnx/*.onnx", "*.onnx"})
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert the model of a folder. Raises ModelError and its kin."""
+    folder = _downloaded(source) if source.scheme == "hf" else source.path
+    files = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
+    if files:
+        from onnxspace_converters.carry import carry
+
+        return carry(_best(files, folder), folder.name, destination, request, preprocessing(folder))
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(folder, source, request), source.text, destination, request)
+
+
+def _best(files: list[Path], folder: Path) -> Path:
+    """`model.onnx`, else the only file there is."""
+    named = [file for file in files if file.name == "model.onnx"]
+    if len(files) > 1 and not named:
+        names = ", ".join(file.relative_to(folder).as_posix() for file in files)
+        raise ModelError(f"{folder} holds several ONNX files ({names}). Give one of them.")
+    return (named or files)[0]
+
+
+def _downloaded(source: Source) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ModelError(f"{source.text} needs huggingface_hub, which is not installed. Install it with: {INSTALL}") from error
+    from onnxspace_converters.words import reason
+
+    try:
+        return Path(snapshot_download(source.name, allow_patterns=list(_FILES)))
+    except Exception as error:  # network, name, licence: the hub's own families of errors
+        raise ModelError(
+            f"{source.text} can't be fetched from the hub ({reason(error)[:200]}). Check the name and the network, or give a folder."
+        ) from error
+
+
+def loaded(folder: Path, source: Source, request: Request) -> Loaded:
+    """The vision model of a folder, built by transformers from its config, with its safetensors."""
+    config = read_json(folder / "config.json")
+    _refuse(folder, config, request)
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(f"{source.text} needs transformers, which is not installed. Install it with: {INSTALL}") from error
+    from onnxspace_converters.torchroutes import network
+    from onnxspace_converters.words import sha256
+
+    shape = request.input or _shape(config, folder, source)
+    module = _built(transformers, config, folder, source, request)
+    files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
+    said = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(preprocessing(folder))
+    return network(
+        _Wrapped.around(module),
+        shape,
+        said,
+        packages=("transformers",),
+        sha256=sha256(files),
+        framework="PyTorch (transformers)",
+    )
+
+
+def _refuse(folder: Path, config: Mapping[str, Any], request: Request) -> None:
+    if config.get("auto_map") and not request.allow_code:
+        raise ModelError(f"{folder} brings code of its own ({_texts(config['auto_map'])}). If you trust it, add --allow-code.")
+    if not any(folder.glob("*.safetensors")) and request.random_weights is None:
+        raise ModelError(f"{folder} holds no weights as .safetensors. Fetch them; pickled ones (.bin) are not read.")
+
+
+def _texts(value: object) -> str:
+    return ", ".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
+
+
+def _built(transformers: Any, config: Mapping[str, Any], folder: Path, source: Source, request: Request) -> torch.nn.Module:
+    from onnxspace_converters.words import reason
+
+    name = next(iter(config.get("architectures") or []), "AutoModel")
+    kind = getattr(transformers, name, None)
+    if kind is None and not request.allow_code:
+        raise ModelError(f"{source.text}: transformers {transformers.__version__} has no {name}. Update transformers.")
+    trusted = request.allow_code
+    try:
+        if request.random_weights is not None:
+            return _random(transformers, kind, folder, request.random_weights)
+        module: torch.nn.Module = (kind or transformers.AutoModel).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=trusted, attn_implementation="eager"
+        )
+    except Exception as error:  # config, weights and versions that do not fit one another
+        raise ModelError(f"{source.text} can't be loaded by transformers ({reason(error)}). Fetch the folder again.") from error
+    return module
+
+
+def _random(transformers: Any, kind: Any, folder: Path, seed: int) -> torch.nn.Module:
+    import torch
+
+    torch.manual_seed(seed)
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, attn_implementation="eager")
+    made: torch.nn.Module = kind(config)
+    return made
+
+
+class _Wrapped:
+    """A model of transformers as a network from pixels to its main output."""
+
+    @staticmethod
+    def around(module: torch.nn.Module) -> torch.nn.Module:
+        import torch
+
+        class Pixels(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = module
+
+            def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+                found = self.model(pixel_values=pixels)
+                first = getattr(found, "logits", None)
+                made: torch.Tensor = first if isinstance(first, torch.Tensor) else found[0]
+                return made
+
+        return Pixels()
+
+
+def _shape(config: Mapping[str, Any], folder: Path, source: Source) -> tuple[int, ...]:
+    vision = config.get("vision_config") if isinstance(config.get("vision_config"), Mapping) else config
+    side = (vision or {}).get("image_size")
+    size = tuple(side) if isinstance(side, list) and len(side) == 2 else (side, side) if isinstance(side, int) else None
+    size = size or preprocessing(folder).size
+    if size is None or not all(isinstance(n, int) and 1 <= n <= 8192 for n in size):
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
+    channels = (vision or {}).get("num_channels", 3)
+    return (channels if isinstance(channels, int) else 3, *size)
+
+
+def preprocessing(folder: Path) -> ModelOptions:
+    """What `preprocessor_config.json` says of images, in our words; nothing where there is none."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return ModelOptions()
+    said = read_json(path)
+    size = _size(said.get("crop_size") if said.get("do_center_crop") else said.get("size"))
+    scale = float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 1.0
+    plain = not said.get("do_normalize", True)
+    mean, std = ((0.0,), (1.0,)) if plain else (_numbers(said, "image_mean", 0.0), _numbers(said, "image_std", 1.0))
+    return ModelOptions(
+        size=size, layout="NCHW", color="BGR" if said.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean, std=std,
+        resize="crop" if said.get("do_center_crop") else "squash",
+    )  # fmt: skip
+
+
+def _size(said: object) -> tuple[int, int] | None:
+    """Height and width in any of the forms they are written in."""
+    if isinstance(said, Mapping):
+        pair = said.get("height", said.get("shortest_edge")), said.get("width", said.get("shortest_edge"))
+    else:
+        pair = said, said
+    high, wide = pair
+    return (
+        (high, wide)
+        if isinstance(high, int) and isinstance(wide, int) and min(high, wide) >= 1 and max(high, wide) <= 8192
+        else None
+    )
+
+
+def _numbers(said: Mapping[str, Any], name: str, usual: float) -> tuple[float, ...]:
+    found = said.get(name)
+    values = tuple(float(value) for value in found) if isinstance(found, list) else ()
+    return values if len(values) in (1, 3) else (usual,)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a small file. Raises ModelError."""
+    try:
+        if path.stat().st_size > _JSON_BYTES:
+            raise ModelError(f"{path} is too large for a configuration. Fetch it again.")
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is not there. Fetch the whole folder.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no JSON file. Fetch it again.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object. Fetch it again.")
+    return found
+
+
+HUGGINGFACE = Exporter(
+    "huggingface", accepts, export, "a Hugging Face folder, hf:ORG/NAME", ("torch", "onnxscript"), INSTALL
+)  # fmt: skip

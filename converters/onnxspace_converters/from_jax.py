@@ -1,0 +1,150 @@
+"""JAX: callables that build a network of Flax (nnx, linen) or Equinox."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnxspace_converters.loaded import Array, Loaded, Route
+
+
+def accepts(_source: Source) -> bool:
+    """No file: JAX keeps functions in no form that could be converted. Its objects come from callables."""
+    return False
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a network of JAX. Raises ModelError and its kin."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network that a callable gave."""
+    if source.made is None:
+        raise ModelError(f"{source.text} is no network of JAX. Give a callable as PACKAGE.MODULE:FACTORY.")
+    shape = _shape(source, request)
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+    import numpy as np
+
+    from onnxspace_converters.jaxnets import net, outputs
+    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.words import sha256
+
+    weights = None if request.weights is None else _weights(Path(request.weights))
+    found = net(source.made, shape, weights, request.random_weights, source.text)
+    run = jax.jit(lambda x: outputs(found.call(x)))
+    kept = ("it keeps the weights that its code gave it",) if weights is None and request.random_weights is None else ()
+    return Loaded(
+        found.framework, (found.package, "jax", "jax2onnx", "onnx"), shape, lambda x: [np.asarray(each) for each in run(x)],
+        [_route("jax2onnx", run, shape, traced=False), _route("traced, jax2onnx", run, shape, traced=True)], _said(shape),
+        layers=found.layers, sha256=None if request.weights is None else sha256([Path(request.weights)]), remarks=kept,
+    )  # fmt: skip
+
+
+def _shape(source: Source, request: Request) -> tuple[int, ...]:
+    """The shape of an image, as the user says: Flax puts the channels last, Equinox first."""
+    said, roots = request.said, {kind.__module__.partition(".")[0] for kind in type(source.made).__mro__}
+    if request.input is not None:
+        return request.input
+    if said.size is None:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+    channels = 1 if said.color == "GREY" else 3
+    first = (said.layout or ("NCHW" if "equinox" in roots else "NHWC")) == "NCHW"
+    return (channels, *said.size) if first else (*said.size, channels)
+
+
+def _said(shape: tuple[int, ...]) -> ModelOptions:
+    """The layout; JAX says nothing of pixels."""
+    height, width = shape[1:] if shape[0] in (1, 3) and shape[2] not in (1, 3) else shape[:2]
+    return ModelOptions(size=(height, width), layout="NCHW" if (height, width) == shape[1:] else "NHWC")
+
+
+def _weights(path: Path) -> Mapping[str, Array]:
+    """The arrays of a safetensors file, under their dotted names."""
+    from safetensors.numpy import load_file
+
+    from onnxspace_converters.words import reason, there
+
+    try:
+        found: Mapping[str, Array] = load_file(there(path, "--weights"))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{path} can't be read as safetensors ({reason(error)}). Save the arrays so, by their dotted names."
+        ) from error
+    return found
+
+
+def _route(name: str, call: Callable[[Any], Any], shape: tuple[int, ...], *, traced: bool) -> Route:
+    """jax2onnx, which knows layers by patching them; traced before, it sees plain operators, and fails at fewer networks."""
+    from onnxspace_converters.loaded import Route
+
+    def export(opset: int, dynamic: bool) -> onnx.ModelProto:
+        import jax
+        from jax2onnx import to_onnx
+
+        from onnxspace_converters.jaxgraph import plain_pools
+
+        jax.clear_caches()  # what was traced before the layers were patched would be taken again
+        size = ("B" if dynamic else 1, *shape)
+        function = _flat(call, size) if traced else (lambda x: call.__wrapped__(x))  # type: ignore[attr-defined]
+        with _plain_resizing():
+            made: onnx.ModelProto = to_onnx(function, [size], opset=opset, model_name="network")
+        return plain_pools(made)
+
+    return Route(name, export, range(17, 24), 17)
+
+
+def _flat(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """A function as the operators that it consists of, for a batch of any size where that is a name."""
+    import jax
+    import jax.numpy as jnp
+    from jax import export
+    from jax.extend.core import jaxpr_as_fun
+
+    shape = export.symbolic_shape(", ".join(map(str, size)))
+    closed = jax.make_jaxpr(call)(jax.ShapeDtypeStruct(shape, jnp.float32))
+    return lambda x: jaxpr_as_fun(closed)(x)
+
+
+@contextmanager
+def _plain_resizing() -> Iterator[None]:
+    """jax2onnx refuses to smooth where an image is resized, though that changes nothing where it grows."""
+    import jax
+
+    before = jax.image.resize
+
+    def resize(image: Any, shape: Any, method: Any, antialias: bool = True, **options: Any) -> Any:
+        grows = all(_at_least(new, old) for new, old in zip(shape, image.shape, strict=True))
+        return before(image, shape, method, antialias=antialias and not grows, **options)
+
+    jax.image.resize = resize
+    try:
+        yield
+    finally:
+        jax.image.resize = before
+
+
+def _at_least(new: Any, old: Any) -> bool:
+    return new is old or bool(new == old) or (isinstance(new, int) and isinstance(old, int) and new >= old)
+
+
+JAX = Exporter(
+    "jax", accepts, export, "Flax and Equinox (PACKAGE.MODULE:FACTORY)", ("jax", "jax2onnx"), "pip install 'onnxspace[jax]'",
+    ("flax", "equinox"),
+)  # fmt: skip

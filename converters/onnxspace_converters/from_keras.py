@@ -1,0 +1,226 @@
+"""Keras: `.keras` and `.h5` files, and callables that build a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnxspace_converters.loaded import Array, Loaded, Route
+
+_SUFFIXES = frozenset({".keras", ".h5", ".hdf5"})
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is a file by whose name Keras's are known."""
+    return source.path.suffix.lower() in _SUFFIXES and not source.is_callable
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a network of Keras. Raises ModelError and its kin."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network that a source names."""
+    from onnxspace_converters.words import sha256
+
+    files = [] if source.made is not None else [source.path]
+    model = _model(source, request)
+    if request.weights is not None:
+        files.append(_give(model, Path(request.weights), source))
+    kept = not files and request.random_weights is None
+    remarks = ("it keeps the weights that its code gave it",) if kept else ()
+    return of_model(model, source, request, sha256(files) if files else None, remarks)
+
+
+def of_model(model: Any, source: Source, request: Request, digest: str | None, remarks: tuple[str, ...]) -> Loaded:
+    """A model of Keras, ready to run and to be exported. Raises ModelError where nobody says how large its images are."""
+    import keras
+
+    from onnxspace_converters.applications import mode_of, said
+
+    shape = _shape(model, source, request)
+    mode = mode_of(model)
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(
+            f"{source.text} runs on {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, and convert it again."
+        )
+    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.tensorflowroutes import PACKAGES, route
+
+    return Loaded(
+        "Keras", ("keras", *PACKAGES), shape, _forward(model, shape),
+        [route("frozen graph", lambda dynamic: _plain(model, shape, None if dynamic else 1)), _own(model, shape), _lite(model, shape)],
+        said(mode, shape), layers=_layers(model), sha256=digest, remarks=remarks, outputs=_outputs(model),
+    )  # fmt: skip
+
+
+def _model(source: Source, request: Request) -> Any:
+    from onnxspace_converters.guard import no_pickle
+    from onnxspace_converters.kerasfiles import look, other_layers
+    from onnxspace_converters.tensorflowroutes import quiet
+    from onnxspace_converters.words import reason
+
+    if source.made is not None:
+        return source.made
+    look(source.path, allow_code=request.allow_code)
+    quiet()
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import keras
+
+    try:
+        with nullcontext() if request.allow_code else no_pickle():
+            return keras.saving.load_model(source.path, compile=False, safe_mode=not request.allow_code)
+    except TypeError as error:  # what Keras raises for classes that it does not know, in two hundred lines
+        raise ModelError(
+            f"{source.text} has a layer that Keras does not know ({reason(error)}). {other_layers(source.path)}"
+        ) from error
+    except Exception as error:
+        raise ModelError(
+            f"{source.text} can't be read as a network of Keras ({reason(error)}). Save or copy it again."
+        ) from error
+
+
+def _give(model: Any, path: Path, source: Source) -> Path:
+    from onnxspace_converters.guard import no_pickle
+    from onnxspace_converters.words import reason, there
+
+    there(path, "--weights")
+    try:
+        with no_pickle():
+            model.load_weights(path)
+    except Exception as error:
+        raise ModelError(f"{path} does not fit {source.text} ({reason(error)}). Give the weights of this network.") from error
+    return path
+
+
+def _shape(model: Any, source: Source, request: Request) -> tuple[int, ...]:
+    inputs = getattr(model, "inputs", None)
+    if inputs is not None and len(inputs) != 1:
+        raise ModelError(f"{source.text} has {len(inputs)} inputs, where one image is wanted. Make a network of one of them.")
+    own = tuple(inputs[0].shape[1:]) if inputs else ()
+    if request.input is not None:
+        return request.input
+    if len(own) != 3 or None in own:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+    return own
+
+
+def _forward(model: Any, shape: tuple[int, ...]) -> Callable[[Array], list[Array]]:
+    """The network as a function of arrays, traced when it is called first: what does not fit is said then."""
+    from onnxspace_converters.tensorflowroutes import run
+
+    traced = cache(lambda: run(_traced(model, shape, None)))
+    return lambda images: traced()(images)
+
+
+def _traced(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
+    """A concrete function of the network in inference mode, whose outputs have names of their own."""
+    import tensorflow as tf
+
+    def call(image: Any) -> Any:
+        return [tf.identity(found) for found in tf.nest.flatten(model(image, training=False))]
+
+    return tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec((batch, *shape), tf.float32, name="image"))
+
+
+def _plain(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
+    """The same for an exporter, which it does not run."""
+    with _uncompiled():
+        return _traced(model, shape, batch)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Keras compiles grouped convolutions by XLA, because TensorFlow can't run them on a CPU; no exporter looks into that call."""
+    import tensorflow as tf
+
+    before = tf.function
+
+    def plainly(*arguments: Any, **options: Any) -> Any:
+        return before(*arguments, **{**options, "jit_compile": None})
+
+    tf.function = plainly
+    try:
+        yield
+    finally:
+        tf.function = before
+
+
+def _layers(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]] | None:
+    """A function that gives each layer's output; None for a network that is code, whose layers are not connected."""
+    import numpy as np
+
+    layers = [layer for layer in getattr(model, "layers", ()) if hasattr(layer, "output")]
+    if not getattr(model, "inputs", None) or not layers:
+        return None
+
+    def found(images: Array) -> Iterator[tuple[str, Array]]:
+        import keras
+
+        single = [layer for layer in layers if isinstance(layer.output, keras.KerasTensor)]
+        values = keras.Model(model.inputs, [layer.output for layer in single])(images, training=False)
+        for layer, value in zip(single, values if isinstance(values, list) else [values], strict=True):
+            yield layer.name, np.asarray(value)
+
+    return found
+
+
+def _outputs(model: Any) -> tuple[str, ...]:
+    names = getattr(model, "output_names", None) or ()
+    return tuple(names) if len(names) > 1 else ()
+
+
+def _own(model: Any, shape: tuple[int, ...]) -> Route:
+    """Keras's own exporter, which writes a file."""
+    from tempfile import TemporaryDirectory
+
+    from onnxspace_converters.loaded import Route
+    from onnxspace_converters.tensorflowroutes import BEST, OPSETS
+
+    def export(opset: int, dynamic: bool) -> onnx.ModelProto:
+        import keras
+        import onnx
+
+        signature = [keras.InputSpec(shape=(None if dynamic else 1, *shape), dtype="float32", name="image")]
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "exported.onnx")
+            model.export(path, format="onnx", verbose=False, input_signature=signature, opset_version=opset)
+            return onnx.load(path)
+
+    return Route("Keras' exporter", export, OPSETS, BEST)
+
+
+def _lite(model: Any, shape: tuple[int, ...]) -> Route:
+    """The way through TFLite, for what leaves calls in the frozen graph."""
+    from onnxspace_converters.loaded import Route
+    from onnxspace_converters.tensorflowroutes import BEST, OPSETS
+
+    def export(opset: int, dynamic: bool) -> onnx.ModelProto:
+        import tensorflow as tf
+
+        from onnxspace_converters.literoute import converted
+
+        function = _plain(model, shape, None if dynamic else 1)
+        return converted(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert(), opset)
+
+    return Route("through TFLite", export, OPSETS, BEST)
+
+
+KERAS = Exporter(
+    "keras", accepts, export, "Keras (.keras, .h5)", ("tensorflow", "keras", "tf2onnx"), "pip install 'onnxspace[tensorflow]'",
+    ("keras",),
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""scikit-learn: pipelines that have a gradient, from callables, and from pickles if they are allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnxspace_converters.loaded import Array, Loaded
+
+_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib"})
+#: Steps whose output follows their input without jumps. Trees, neighbours and counts have a gradient of zero, or none.
+_SMOOTH = frozenset({
+    "ARDRegression", "BayesianRidge", "ElasticNet", "ElasticNetCV", "FactorAnalysis", "FastICA", "HuberRegressor", "IncrementalPCA",
+    "Lasso", "LassoCV", "LinearDiscriminantAnalysis", "LinearRegression", "LinearSVC", "LinearSVR", "LogisticRegression",
+    "LogisticRegressionCV", "MLPClassifier", "MLPRegressor", "MaxAbsScaler", "MinMaxScaler", "Normalizer", "PCA", "Perceptron",
+    "Ridge", "RidgeCV", "RidgeClassifier", "RobustScaler", "SGDClassifier", "SGDRegressor", "StandardScaler", "TheilSenRegressor",
+    "TruncatedSVD",
+})  # fmt: skip
+_NOTHING = (None, "passthrough")
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is a file as scikit-learn's are named."""
+    return source.path.suffix.lower() in _SUFFIXES and not source.is_callable
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a pipeline of scikit-learn. Raises ModelError and its kin."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The pipeline, as a network of images: their values in the order of the input are its features."""
+    from onnxspace_converters.loaded import Loaded, Route
+    from onnxspace_converters.words import sha256
+
+    model = source.made if source.made is not None else unpickled(source.path, request)
+    steps = list(parts(model))
+    for step in steps:
+        refuse_jumps(step, source.text)
+    shape = _shape(steps[0], source, request)
+    digest = None if source.made is not None else sha256([source.path])
+    route = Route("skl2onnx", lambda opset, _dynamic: _exported(model, steps[-1], shape, opset), range(13, 22), 17)
+    return Loaded(
+        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_outputs(model, steps, images)], [route], _said(shape),
+        layers=lambda images: _layers(steps, images), sha256=digest,
+    )  # fmt: skip
+
+
+def unpickled(path: Path, request: Request) -> Any:
+    """What a pickle holds. Raises ModelError unless the user named this very file as one that may run code."""
+    from onnxspace_converters.from_torch import trusts
+    from onnxspace_converters.words import reason, there
+
+    there(path, "")
+    if not trusts(request, path):
+        raise ModelError(
+            f"{path} is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle {path}, or give the "
+            "pipeline as PACKAGE.MODULE:FACTORY."
+        )
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:
+        raise ModelError(
+            f"{path} can't be unpickled ({reason(error)}). Save it with the scikit-learn that is installed here."
+        ) from error
+
+
+def parts(model: Any) -> Iterator[Any]:
+    """The steps of a pipeline, and of those within it."""
+    if hasattr(model, "steps"):
+        for _, step in model.steps:
+            if step not in _NOTHING:
+                yield from parts(step)
+    else:
+        yield model
+
+
+def refuse_jumps(step: Any, source: str) -> None:
+    """Raise ModelError for a step whose gradient tells nothing."""
+    kind = type(step)
+    if kind.__name__ not in _SMOOTH or kind.__module__.partition(".")[0] != "sklearn":
+        root = ".".join(part for part in kind.__module__.split(".") if not part.startswith("_"))
+        raise ModelError(
+            f"{source} has a {root}.{kind.__name__}, which is not known to have a gradient, and without one there is no map. "
+            "Take a network or a linear model in its place."
+        )
+
+
+def _shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
+    if request.input is None:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 28x28x1.")
+    count = getattr(first, "n_features_in_", None)
+    if count is None:
+        raise ModelError(f"{source.text} has not been fitted. Fit it to images first.")
+    if math.prod(request.input) != count:
+        size = "×".join(map(str, request.input))
+        raise ModelError(
+            f"{source.text} takes {count} values, and an image of {size} has {math.prod(request.input)}. Correct --input."
+        )
+    return request.input
+
+
+def _said(shape: tuple[int, ...]) -> ModelOptions:
+    if shape[0] in (1, 3) and shape[2] not in (1, 3):
+        return ModelOptions(size=(shape[1], shape[2]), layout="NCHW")
+    return ModelOptions(size=(shape[0], shape[1]), layout="NHWC")
+
+
+def _outputs(model: Any, steps: list[Any], images: Array) -> Array:
+    """Probabilities of classes, else decisions, else what it predicts; float [images, outputs]."""
+    import numpy as np
+
+    values = images.reshape(len(images), -1).astype(np.float64)
+    last = steps[-1]
+    for name in ("predict_proba", "decision_function", "predict", "transform"):
+        if hasattr(last, name):
+            found = np.asarray(getattr(model, name)(values))
+            return found.reshape(len(images), -1).astype(np.float32)
+    raise ModelError("its last step gives nothing")
+
+
+def _layers(steps: list[Any], images: Array) -> Iterator[tuple[str, Array]]:
+    import numpy as np
+
+    values = images.reshape(len(images), -1).astype(np.float64)
+    for step in steps:
+        if hasattr(step, "transform"):
+            values = step.transform(values)
+            yield type(step).__name__.lower(), values.astype(np.float32)
+
+
+def _exported(model: Any, last: Any, shape: tuple[int, ...], opset: int) -> onnx.ModelProto:
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    from onnxspace_converters.sklearngraph import on_images, standard
+
+    classifies = hasattr(last, "classes_")
+    raw = classifies and not hasattr(last, "predict_proba")
+    options = {id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}} if classifies else None
+    made = to_onnx(
+        model,
+        initial_types=[("values", FloatTensorType([None, math.prod(shape)]))],
+        options=options,
+        target_opset={"": opset, "ai.onnx.ml": 3},
+    )
+    return on_images(standard(made, labelled=classifies), shape, last=raw and len(last.classes_) == 2)
+
+
+SKLEARN = Exporter(
+    "sklearn", accepts, export, "scikit-learn (PACKAGE.MODULE:FACTORY, .joblib, .pkl)", ("sklearn", "skl2onnx"),
+    "pip install 'onnxspace[sklearn]'", ("sklearn",),
+)  # fmt: skip

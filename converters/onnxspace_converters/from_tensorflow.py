@@ -1,0 +1,156 @@
+"""TensorFlow: SavedModel folders and frozen graphs (`.pb`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    from onnxspace_converters.loaded import Loaded
+
+_SAVED = "saved_model.pb"
+#: Operators that run Python, or read and write files, when a graph runs.
+_CODE = frozenset({
+    "EagerPyFunc", "LoadDataset", "MatchingFiles", "PyFunc", "PyFuncStateless", "ReadFile", "SaveDataset", "SaveDatasetV2",
+    "WholeFileReader", "WholeFileReaderV2", "WriteFile",
+})  # fmt: skip
+_SIGNATURE = "serving_default"
+_MAX = 2**31 - 1
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is a folder of a SavedModel, or a `.pb` file."""
+    path = source.path
+    return not source.is_callable and (path.suffix.lower() == ".pb" or (path / _SAVED).is_file())
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a graph of TensorFlow. Raises ModelError and its kin."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network that a source names."""
+    from onnxspace_converters.applications import said
+    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.tensorflowroutes import PACKAGES, frozen, quiet, route, run, steps
+    from onnxspace_converters.words import sha256
+
+    quiet()
+    import tensorflow as tf
+
+    path = source.path.parent if source.path.name == _SAVED else source.path
+    function = _saved(path, request, tf) if path.is_dir() else frozen(_graph(path, request, tf))
+    image = _image(function, source, tf)
+    shape = _shape(image, source, request)
+    batch = image.shape[0]
+    if batch not in (1, None):
+        raise ModelError(f"{source.text} takes batches of {batch} only. Save it again with one image, or with an open batch.")
+    return Loaded(
+        "TensorFlow", PACKAGES, shape, run(function), [route("frozen graph", lambda dynamic: function)], said(None, shape),
+        layers=steps(function), batch=batch, dtype=image.dtype.as_numpy_dtype().dtype, sha256=sha256([path]),
+    )  # fmt: skip
+
+
+def _saved(folder: Path, request: Request, tf: Any) -> Any:
+    """The function of a SavedModel that serves, with its variables as constants: they go with what was loaded."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    from onnxspace_converters.tensorflowroutes import frozen
+    from onnxspace_converters.words import reason
+
+    stored = SavedModel()
+    try:
+        stored.ParseFromString(_bytes(folder / _SAVED))
+        graphs = [meta.graph_def for meta in stored.meta_graphs]
+        for graph in graphs:
+            _refuse_code(_operators(graph), folder, request)
+        network = tf.saved_model.load(str(folder))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{folder} can't be read as a SavedModel ({reason(error)}). Save or copy it again.") from error
+    if not network.signatures:
+        raise ModelError(f"{folder} has no signature to call. Save it with one, such as by model.export(FOLDER).")
+    names = list(network.signatures)
+    return frozen(network.signatures[_SIGNATURE if _SIGNATURE in names else names[0]])
+
+
+def _graph(path: Path, request: Request, tf: Any) -> Any:
+    """A frozen graph as a function of its one placeholder."""
+    from onnxspace_converters.tensorflowroutes import imported
+    from onnxspace_converters.words import reason, there
+
+    there(path, "")
+    graph = tf.compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(_bytes(path))
+    except Exception as error:
+        raise ModelError(
+            f"{path} is no graph of TensorFlow, or a damaged one ({reason(error)}). Freeze or copy it again."
+        ) from error
+    _refuse_code(_operators(graph), path, request)
+    images = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
+    read = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
+    last = [
+        f"{node.name}:0" for node in graph.node if node.name not in read and node.op not in ("Const", "NoOp", "Placeholder")
+    ]
+    if len(images) != 1 or not last:
+        raise ModelError(
+            f"{path} has {len(images)} inputs and {len(last)} outputs, where one image is wanted. Freeze it again."
+        )
+    variables = [node.name for node in graph.node if node.op in ("VariableV2", "VarHandleOp", "Variable")]
+    if variables:
+        raise ModelError(f"{path} has variables without values, such as {variables[0]}. Freeze it with its checkpoint.")
+    try:
+        return imported(graph, images, last, tf)
+    except Exception as error:
+        raise ModelError(
+            f"{path} can't be read as a graph of TensorFlow ({reason(error)}). Freeze or copy it again."
+        ) from error
+
+
+def _bytes(path: Path) -> bytes:
+    if path.stat().st_size > _MAX:
+        raise ModelError(f"{path} is larger than a graph can be (2 GiB). Save it again.")
+    return path.read_bytes()
+
+
+def _operators(graph: Any) -> Iterable[str]:
+    yield from (node.op for node in graph.node)
+    yield from (node.op for function in graph.library.function for node in function.node_def)
+
+
+def _refuse_code(operators: Iterable[str], path: Path, request: Request) -> None:
+    found = sorted(_CODE.intersection(operators))
+    if found and not request.allow_code:
+        raise ModelError(f"{path} runs code or touches files ({', '.join(found)}). If you trust it, add --allow-code.")
+
+
+def _image(function: Any, source: Source, tf: Any) -> Any:
+    images = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    if len(images) != 1 or images[0].shape.rank != 4:
+        raise ModelError(f"{source.text} takes other inputs than one batch of images. Save it again, with one.")
+    return images[0]
+
+
+def _shape(image: Any, source: Source, request: Request) -> tuple[int, ...]:
+    own = tuple(image.shape[1:])
+    if request.input is not None:
+        return request.input
+    if None in own:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+    return own
+
+
+TENSORFLOW = Exporter(
+    "tensorflow", accepts, export, "TensorFlow (SavedModel folders, frozen .pb)", ("tensorflow", "tf2onnx"),
+    "pip install 'onnxspace[tensorflow]'",
+)  # fmt: skip

@@ -1,0 +1,69 @@
+"""Networks of timm by name: `timm:resnet18`, with weights that are here, in a file, or drawn at random."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    from onnxspace_converters.loaded import Loaded
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is `timm:NAME`."""
+    return source.scheme == "timm"
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a network of timm. Raises ModelError for a name it does not know, or weights that are not here."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network of that name."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library loads: weights that are here are taken, none fetched
+    import timm
+    import torch
+
+    from onnxspace_converters.from_torch import of_module
+
+    if not timm.is_model(source.name):
+        near = ", ".join(timm.list_models(f"*{source.name.partition('.')[0][:6]}*")[:5])
+        raise ModelError(
+            f"timm has no network {source.name!r}.{f' It has {near}.' if near else ''} timm.list_models() gives all."
+        )
+    own = request.weights is None and request.random_weights is None
+    torch.manual_seed(request.random_weights or 0)
+    try:
+        module = timm.create_model(source.name, pretrained=own, **request.arguments)
+    except TypeError as error:
+        raise ModelError(f"{source.text} can't be built ({error}). Correct --arg.") from error
+    except Exception as error:
+        if not own:
+            raise
+        raise ModelError(lacking(source)) from error
+    return of_module(module, source, request, packages=("timm",), framework="PyTorch (timm)", remarks=untrained(request))
+
+
+def lacking(source: Source) -> str:
+    """What to say of a network whose trained weights are not here."""
+    return (
+        f"The trained weights of {source.text} are not on this machine. Download them once with {source.scheme}, give a file "
+        "as --weights, or take untrained ones by --random-weights SEED."
+    )
+
+
+def untrained(request: Request) -> tuple[str, ...]:
+    """The remark that belongs to random weights."""
+    drawn = request.random_weights is not None and request.weights is None
+    return (f"its weights are random (seed {request.random_weights})",) if drawn else ()
+
+
+TIMM = Exporter("timm", accepts, export, "timm:NAME", ("timm", "torch", "onnxscript"), "pip install 'onnxspace[timm]'")

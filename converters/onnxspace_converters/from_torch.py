@@ -1,0 +1,171 @@
+"""PyTorch: callables that build a network, exported programs (.pt2), TorchScript files (.pt), and pickles if they are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ConfigError, ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxspace_converters.loaded import Array, Loaded
+
+_SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ts", ".torchscript", ".ckpt", ".bin"})
+_FILES_ONLY = "is said by the file"
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is a file by whose name PyTorch's are known."""
+    return source.path.suffix.lower() in _SUFFIXES and not source.is_callable and not source.path.is_dir()
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a network of PyTorch. Raises ModelError and its kin."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network that a source names."""
+    if source.made is not None:
+        return _of_callable(source, request)
+    from onnxspace_converters.torchfiles import kind_of, read_pickle, read_program, read_script
+
+    kind, trusted = kind_of(source.path), trusts(request, source.path)
+    if kind == "program":
+        return _of_program(read_program(source.path, trusted=trusted), source, request)
+    if kind == "script":
+        return _of_script(read_script(source.path), source, request)
+    return of_module(read_pickle(source.path, trusted=trusted), source, request, files=(source.path,))
+
+
+def trusts(request: Request, path: Path) -> bool:
+    """Whether the user named this very file as one that may be unpickled."""
+    if request.allow_pickle is None:
+        return False
+    allowed = Path(request.allow_pickle)
+    return allowed.exists() and path.exists() and allowed.samefile(path)
+
+
+def _of_callable(source: Source, request: Request) -> Loaded:
+    import torch
+
+    if not isinstance(source.made, torch.nn.Module):
+        kind = type(source.made)
+        raise ModelError(f"{source.text} gives a {kind.__module__}.{kind.__qualname__}, no torch.nn.Module.")
+    remarks = () if request.weights or request.random_weights is not None else ("it keeps the weights that its code gave it",)
+    return of_module(source.made, source, request, remarks=remarks)
+
+
+def of_module(
+    module: torch.nn.Module, source: Source, request: Request, *, said: ModelOptions | None = None,
+    shape: tuple[int, ...] | None = None, packages: tuple[str, ...] = (), remarks: tuple[str, ...] = (),
+    files: tuple[Path, ...] = (), framework: str = "PyTorch",
+) -> Loaded:  # fmt: skip
+    """A module with the weights that were asked for. Raises ModelError where nobody says how large its images are."""
+    from onnxspace_converters.torchfiles import give, read_weights
+    from onnxspace_converters.torchroutes import network, stated
+    from onnxspace_converters.words import sha256
+
+    if request.weights is not None:
+        path = Path(request.weights)
+        give(module, read_weights(path, trusted=trusts(request, path)), path, source.text)
+        files = (*files, path)
+    own, known = stated(module)
+    size = request.input or shape or own
+    if size is None:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
+    options = _resized(said or known, size)
+    digest = sha256(files) if files else None
+    return network(module, size, options, packages=packages, sha256=digest, remarks=remarks, framework=framework)
+
+
+def _resized(said: ModelOptions, shape: tuple[int, ...]) -> ModelOptions:
+    """The same for images of another size, which a user asked for."""
+    return ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(said) if said.size is not None else said
+
+
+def _of_program(program: torch.export.ExportedProgram, source: Source, request: Request) -> Loaded:
+    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.torchroutes import PACKAGES, of_program, outputs
+    from onnxspace_converters.words import sha256
+
+    batch, shape = _program_input(program, source)
+    _same(source, request.input, shape)
+    module = program.module()
+    return Loaded(
+        "PyTorch", PACKAGES, shape, lambda x: outputs(module, x), [of_program(program)], ModelOptions(), batch=batch,
+        layers=lambda x: _steps(module, x), sha256=sha256([source.path]),
+    )  # fmt: skip
+
+
+def _same(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
+    if asked is not None and asked != shape:
+        has, wants = ("×".join(map(str, size)) for size in (shape, asked))
+        raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave --input out.")
+
+
+def _program_input(program: torch.export.ExportedProgram, source: Source) -> tuple[int | None, tuple[int, ...]]:
+    """The batch of an exported program (None: any), and the shape of one image."""
+    import torch
+
+    signature = program.graph_signature
+    nodes = {node.name: node for node in program.graph.nodes}
+    values = [nodes[name].meta.get("val") for name in signature.user_inputs if name in nodes]
+    images = [value for value in values if isinstance(value, torch.Tensor)]
+    if len(images) != 1 or images[0].dim() != 4 or len(values) != 1:
+        raise ModelError(f"{source.text} takes other inputs than one batch of images. Export it again, with one.")
+    batch, *shape = images[0].shape
+    if any(not isinstance(size, int) for size in shape):
+        raise ModelError(f"{source.text} leaves the size of its images open. Export it again, with a fixed one.")
+    if isinstance(batch, int) and batch != 1:
+        raise ModelError(f"{source.text} takes batches of {batch} only. Export it again with one image, or with an open batch.")
+    return (1 if isinstance(batch, int) else None), tuple(shape)
+
+
+def _steps(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
+    """What an exported graph computes, step by step, under the names of the modules it was captured from."""
+    import torch
+
+    from onnxspace_converters.torchroutes import tensors
+
+    seen: list[tuple[str, Array]] = []
+
+    class Watching(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            found = super().run_node(n)
+            if n.op == "call_function":
+                stack = [path for path, _ in (n.meta.get("nn_module_stack") or {}).values()]
+                seen.extend((stack[-1] if stack and stack[-1] else n.name, array) for array in tensors(found)[:1])
+            return found
+
+    with torch.no_grad():
+        Watching(module).run(torch.from_numpy(images))
+    yield from seen
+
+
+def _of_script(module: torch.jit.ScriptModule, source: Source, request: Request) -> Loaded:
+    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.torchroutes import PACKAGES, outputs, retraced, script
+    from onnxspace_converters.words import sha256
+
+    if request.input is None:
+        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
+    shape = request.input
+    return Loaded(
+        "TorchScript", PACKAGES, shape, lambda x: outputs(module, x), [script(module, shape), retraced(module, shape)],
+        sha256=sha256([source.path]),
+    )  # fmt: skip
+
+
+TORCH = Exporter(
+    "torch", accepts, export, "PyTorch (.pt2, TorchScript .pt, PACKAGE.MODULE:FACTORY)", ("torch", "onnxscript"),
+    "pip install onnxspace", ("torch",),
+)  # fmt: skip

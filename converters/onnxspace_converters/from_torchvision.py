@@ -1,0 +1,87 @@
+"""Networks of torchvision by name: `torchvision:resnet50`, with weights that are here, in a file, or drawn at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxspace.config import ModelOptions
+from onnxspace.errors import ModelError
+from onnxspace.exporters import Exporter, Facts, Request, Source
+from onnxspace_converters.from_timm import lacking, untrained
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnxspace_converters.loaded import Loaded
+
+
+def accepts(source: Source) -> bool:
+    """Whether this is `torchvision:NAME`."""
+    return source.scheme == "torchvision"
+
+
+def export(source: Source, destination: Path, request: Request) -> Facts:
+    """Convert a network of torchvision. Raises ModelError for a name it does not know, or weights that are not here."""
+    from onnxspace_converters.deliver import deliver
+
+    request.progress("loading the network", 0, 1)
+    return deliver(loaded(source, request), source.text, destination, request)
+
+
+def loaded(source: Source, request: Request) -> Loaded:
+    """The network of that name."""
+    import torch
+    from torchvision import models
+
+    from onnxspace_converters.from_torch import of_module
+
+    if source.name not in models.list_models():
+        raise ModelError(f"torchvision has no network {source.name!r}. torchvision.models.list_models() gives all.")
+    best = getattr(models.get_model_weights(source.name), "DEFAULT", None)
+    torch.manual_seed(request.random_weights or 0)
+    try:
+        module = models.get_model(source.name, weights=None, **request.arguments)
+    except TypeError as error:
+        raise ModelError(f"{source.text} can't be built ({error}). Correct --arg.") from error
+    remarks, files = untrained(request), tuple[Path, ...]()
+    if request.weights is None and request.random_weights is None:
+        files = (_trained(module, best, source),)
+    said, shape = _said(best)
+    return of_module(
+        module, source, request, said=said, shape=shape, packages=("torchvision",), remarks=remarks, files=files,
+        framework="PyTorch (torchvision)",
+    )  # fmt: skip
+
+
+def _trained(module: torch.nn.Module, best: Any, source: Source) -> Path:
+    """Load the weights that torchvision keeps in Torch's folder of downloads; gives their file."""
+    import torch
+
+    from onnxspace_converters.torchfiles import give, read_weights
+
+    path = Path(torch.hub.get_dir(), "checkpoints", str(getattr(best, "url", "")).rpartition("/")[2] or "none")
+    if not path.is_file():
+        raise ModelError(lacking(source))
+    give(module, read_weights(path, trusted=False), path, source.text)
+    return path
+
+
+def _said(best: Any) -> tuple[ModelOptions | None, tuple[int, ...] | None]:
+    """Preprocessing and size of images, as the best trained weights of this architecture have them."""
+    made = None if best is None else best.transforms()
+    crop = getattr(made, "crop_size", None)
+    if made is None or not crop or not getattr(made, "mean", None):
+        return None, None
+    side = int(crop[0])
+    said = ModelOptions(
+        size=(side, side), layout="NCHW", color="RGB", scale=1 / 255, mean=tuple(map(float, made.mean)),
+        std=tuple(map(float, made.std)), resize="crop",
+    )  # fmt: skip
+    return said, (3, side, side)
+
+
+TORCHVISION = Exporter(
+    "torchvision", accepts, export, "torchvision:NAME", ("torchvision", "torch", "onnxscript"),
+    "pip install 'onnxspace[torchvision]'",
+)  # fmt: skip

@@ -1,0 +1,26 @@
+"""Small surgery that several exporters' graphs need."""
+
+from __future__ import annotations
+
+import onnx
+
+
+def drop_unread(graph: onnx.GraphProto) -> None:
+    """Leave out nodes and stored values that lead to no output."""
+    wanted = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted |= {name for inner in _inner(node) for name in inner.input}
+    stored = [tensor for tensor in graph.initializer if tensor.name in wanted]
+    del graph.node[:]
+    graph.node.extend(kept[::-1])
+    del graph.initializer[:]
+    graph.initializer.extend(stored)
+
+
+def _inner(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """A node and all in its bodies."""
+    bodies = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
+    return [node, *(each for graph in bodies for inner in graph.node for each in _inner(inner))]
