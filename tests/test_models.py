@@ -15,8 +15,8 @@ import onnxspace as ox
 from onnxspace.attribution import Method
 from onnxspace.cut import find_encoder
 from onnxspace.model import open_model
-from onnxspace.scoring import score
 from onnxspace.preprocess import Preprocess
+from onnxspace.scoring import score
 from tests.networks import worst_cosine
 
 MODELS = Path(__file__).parent.parent / "models"
