@@ -109,6 +109,16 @@ def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None
     assert verdict("new.onnx").outcome == "same"
 
 
+def test_the_same_network_of_two_frameworks_is_the_same(place: Path) -> None:
+    """Exports from Keras and PyTorch, which differ in layout, names and operators."""
+    models = Path(__file__).parent.parent / "models"
+    found = verdict(str(models / "shapes-keras.onnx"), str(models / "shapes-torch.onnx"))
+    assert (found.outcome, found.failed) == ("same", ())
+    assert any("instead of" in change or "is new" in change for change in found.changes)
+    related = verdict(str(models / "colour-torch.onnx"), str(models / "shapes-torch.onnx"))
+    assert related.outcome == "different"
+
+
 def shuffled(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if name != "w3":  # the second convolution's weights
         return values
