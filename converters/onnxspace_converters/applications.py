@@ -19,7 +19,7 @@ _FAMILIES: tuple[tuple[str, str, Mode], ...] = (
     (r"mobilenet_\d.*", "conv_dw_1", "tf"),
     (r"mobilenetv2_\d.*", "expanded_conv_depthwise", "tf"),
     (r"MobilenetV3(small|large)|MobileNetV3(Small|Large)", "expanded_conv_depthwise", "tf"),
-    (r"NASNet", "stem_conv1", "tf"),
+    (r"NASNet|nasnet_(mobile|large)", "stem_conv1", "tf"),
     (r"densenet(121|169|201)", "conv2_block1_1_conv", "torch"),
     (r"efficientnetv2-.*", "block1a_project_conv", "tf"),
     (r"convnext_(tiny|small|base|large|xlarge)", "_prestem_normalization", "pixels"),

@@ -40,24 +40,42 @@ def real_output(model: onnx.ModelProto, value: Any, detail: dict[str, Any]) -> N
 
 
 def wide_steps(model: onnx.ModelProto) -> None:
-    """Bound real numbers where they were rounded to 16 bits, for which these opsets have no operators."""
+    """Keep numbers real where they are stored in 16 bits, within the bounds of those; these opsets have no operators for them.
+
+    What such a step rounds away is 2⁻¹⁶ of the range.
+    """
     graph = model.graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    rounded = {node.output[0]: node for node in graph.node if _is_wide(node, stored)}
-    nodes = []
+    if not any(_kind(node, stored) == np.int16 for node in graph.node):
+        return
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in rounded:
-            first = rounded[node.input[0]]
-            nodes.append(helper.make_node("Clip", [first.input[0], *_bounds(model, first, stored)], [node.output[0]]))
-        elif node.output[0] not in rounded:
-            nodes.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes)
+        kind = _kind(node, stored)
+        if kind == np.int16 and node.op_type == "QuantizeLinear":
+            _replace(node, "Clip", [node.input[0], *_bounds(model, node, stored)])
+        elif kind in (np.int16, np.int64) and node.input[0] in stored:
+            graph.initializer.append(numpy_helper.from_array(_real(node, stored), f"{node.output[0]}_stored"))
+            _replace(node, "Identity", [f"{node.output[0]}_stored"])
+        elif kind == np.int16:
+            _replace(node, "Identity", [node.input[0]])
 
 
-def _is_wide(node: onnx.NodeProto, stored: dict[str, Any]) -> bool:
-    zero = stored.get(node.input[2]) if node.op_type == "QuantizeLinear" and len(node.input) > 2 else None
-    return zero is not None and zero.dtype == np.int16
+def _kind(node: onnx.NodeProto, stored: dict[str, Any]) -> Any:
+    """The type of the whole numbers that a node makes or reads."""
+    steps = node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2
+    return stored[node.input[2]].dtype if steps and node.input[2] in stored else None
+
+
+def _replace(node: onnx.NodeProto, op_type: str, inputs: list[str]) -> None:
+    node.op_type, node.input[:] = op_type, inputs
+    del node.attribute[:]
+
+
+def _real(node: onnx.NodeProto, stored: dict[str, Any]) -> Any:
+    """The real values of stored whole ones, whose scale may differ along one axis."""
+    values, scale, zero = (stored[name] for name in node.input)
+    axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+    shape = [-1 if k == axis % max(values.ndim, 1) else 1 for k in range(values.ndim)] if scale.size > 1 else []
+    return ((values - zero.reshape(shape)) * scale.astype(np.float64).reshape(shape)).astype(np.float32)
 
 
 def _bounds(model: onnx.ModelProto, node: onnx.NodeProto, stored: dict[str, Any]) -> list[str]:
