@@ -40,6 +40,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A scheduler with two worker processes of one thread each, as on a real cluster."""
     scratch = tmp_path_factory.mktemp("dask")
     with (
+        engine.own_environment(),
         LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch) as made,
         Client(made, set_as_default=False) as client,
     ):
@@ -88,6 +89,15 @@ def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.Share]:
 
     monkeypatch.setattr(engine.Cluster, "submit", noted)
     return seen
+
+
+def test_workers_leave_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask writes OMP_NUM_THREADS into its own environment: what is computed afterwards would have other bits."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with engine.opened("local:1"):
+        pass
+    assert dict(os.environ) == before
 
 
 def content(folder: str) -> dict[str, bytes]:

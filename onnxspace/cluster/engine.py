@@ -189,11 +189,22 @@ def _share(workers: int) -> int:
 
 
 @contextmanager
+def own_environment() -> Iterator[None]:
+    """Environment variables as they were before: Dask sets OMP_NUM_THREADS and others here, for workers to inherit."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def _own(workers: int) -> Iterator[Any]:
     """Worker processes of this one, which end with it whatever happens to it."""
     from distributed import LocalCluster
 
-    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as scratch:
+    with own_environment(), tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as scratch:
         try:
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=None,
