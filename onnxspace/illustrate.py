@@ -58,7 +58,7 @@ def explain(
     known = config if isinstance(config, Config) else find_config(config)
     paths = [Path(path) for path in models]
     names = model_names(paths, known)
-    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    wishes = encoder_words(encoder)
     probes = _probes([Path(path) for path in images])
     check(methods, options, probes, known.rules)
     told = {method: configured(method, options, known.rules) for method in methods}

@@ -72,8 +72,10 @@ def target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -> str
     raise ConfigError(f"--target {target!r} is none of the models; there are {', '.join(names)}.")
 
 
-def encoder_words(encoder: str | Mapping[str, str] | None) -> list[str]:
-    """The Python form of the same wish (a name for all, or one per model) as the words above."""
+def encoder_words(encoder: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
+    """The Python forms of the same wish as the words above: a name for all, one per model, or the words themselves."""
     if encoder is None:
         return []
-    return [encoder] if isinstance(encoder, str) else [f"{model}={tensor}" for model, tensor in encoder.items()]
+    if isinstance(encoder, Mapping):
+        return [f"{model}={tensor}" for model, tensor in encoder.items()]
+    return [encoder] if isinstance(encoder, str) else list(encoder)

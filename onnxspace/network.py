@@ -135,3 +135,15 @@ def _filled(network: Network) -> Iterator[onnx.TensorProto]:
     for tensor in network.proto.graph.initializer:
         values = network.weights.get(tensor.name)
         yield tensor if values is None else numpy_helper.from_array(values, tensor.name)
+
+
+def stored(network: Network) -> dict[str, NDArray[Any]]:
+    """The values of all initialisers that nodes of the main graph read, in the order in which they do."""
+    small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
+    found: dict[str, NDArray[Any]] = {}
+    for name in (name for node in network.graph.nodes for name in node.input):
+        if name in network.weights:
+            found.setdefault(name, network.weights[name])
+        elif name in small and name not in found:
+            found[name] = numpy_helper.to_array(small[name])
+    return found

@@ -98,14 +98,6 @@ def _labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(there.all(axis=1))
 
 
-def digest(images: NDArray[np.uint8]) -> str:
-    """SHA-256 of all pixels, in hex."""
-    found = hashlib.sha256(repr(images.shape).encode())
-    for image in images:
-        found.update(np.ascontiguousarray(image).data)
-    return found.hexdigest()
-
-
 def _of_folder(folder: Path) -> Photos:
     files = image_files(folder, "folder")
     classes = [path.relative_to(folder).parts[0] for path in files]

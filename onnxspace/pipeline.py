@@ -65,7 +65,7 @@ def score_models(
     probes, method, known = agreed.probes, agreed.method, config or Config()
     check([method], agreed.options, probes, known.rules)
     options = configured(method, agreed.options, known.rules)
-    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    wishes = encoder_words(encoder)
     want = wanted or Wanted()
     with hired(cluster if want.needs("maps") else None) as crew, ExitStack() as stack:
         elsewhere = None if crew is None else crew.processors(compute_of(device))

@@ -19,9 +19,9 @@ from onnxspace.evaluation.static import mean_ranks
 from onnxspace.evaluation.tables import Table
 from onnxspace.features import Pool, class_output, features_key, write_features
 from onnxspace.naming import encoder_words, encoders_for, model_names
-from onnxspace.photos import Photos, digest
+from onnxspace.photos import Photos
 from onnxspace.pipeline import Opened, opened
-from onnxspace.probes import DEFAULT_SIZE
+from onnxspace.probes import DEFAULT_SIZE, Probes
 from onnxspace.ratings import Chosen, Ratings
 from onnxspace.transfer.prepared import Prepared
 from onnxspace.transfer.registry import SCORES, Spec, spec
@@ -64,7 +64,7 @@ def rate(
     scores = _scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
     told = config if isinstance(config, Config) else find_config(config)
     elsewhere = known if known is None or isinstance(known, Table) else Table.read(known)
-    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    wishes = encoder_words(encoder)
     paths = [Path(path) for path in models]
     names = model_names(paths, told)
     with _folder(features) as folder:
@@ -129,7 +129,7 @@ class _Run:
         if not file.exists():
             self.photos.decode(file, size, lambda images: self._advance("decoding", images))
         self.images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
-        self.sha256 = digest(self.images)
+        self.sha256 = Probes(self.photos.name, self.images).sha256
         self._advance("decoding", len(self.photos) - self.done)
 
     def rate(self, path: Path, name: str, wish: str | None) -> None:

@@ -13,7 +13,7 @@ from onnxspace.affinity import Affinity
 from onnxspace.certainty import Certainty
 from onnxspace.config import Config, find_config
 from onnxspace.distance import DEFAULT_MEMORY, affinity_rows
-from onnxspace.errors import SpaceError
+from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.naming import encoder_words
 from onnxspace.probes import Probes
@@ -155,6 +155,8 @@ class Space:
         workers that compare whole maps, block by block; `device` says where products are made: a GPU's need Torch. Raises
         SpaceError, ClusterError, and ConfigError for a GPU that is not there.
         """
+        if cluster is not None and device != "cpu":
+            raise ConfigError("Workers of a cluster compare on their processors: leave out --device, or --cluster.")
         entries = self.entries()
         if cluster is None:
             matrix, errors = affinities(self.path, self.made, entries, memory, progress, _rows_on(device))
@@ -319,5 +321,5 @@ def _settled(
     encoder: str | Mapping[str, str] | Sequence[str] | None, config: Config | str | Path | None
 ) -> tuple[list[str], Config]:
     """Wishes for encoders as words, and the configuration."""
-    wishes = list(encoder) if isinstance(encoder, (list, tuple)) else encoder_words(encoder)  # type: ignore[arg-type]
+    wishes = encoder_words(encoder)
     return wishes, config if isinstance(config, Config) else find_config(config)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
@@ -180,6 +181,28 @@ def test_an_artifact_that_must_not_be_a_copy(place: Path) -> None:
     assert verdict("own.onnx", distinct=True).outcome == "same"
 
 
+def test_measures_are_those_of_maps_and_of_onnx_runtime(place: Path) -> None:
+    """Each by its definition: maps by `attribute`, outputs by ONNX Runtime, cosines one by one in double precision."""
+    save(changed(network(), tuned), place / "new.onnx")
+    found, images = verdict("new.onnx"), ox.Probes.generate(IMAGES)
+    maps = [ox.attribute(name, images).reshape(IMAGES, -1).astype(float) for name in ("new.onnx", "old.onnx")]
+    values = ox.open_model("old.onnx").preprocess(images.images)
+    sessions = [onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"]) for name in ("new.onnx", "old.onnx")]
+    outputs = [np.concatenate([one.run(None, {"image": v[None]})[0] for v in values]).astype(float) for one in sessions]
+    new, old = outputs
+    cosines, alike = (
+        np.array([a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(*pair, strict=True)]) for pair in (maps, outputs)
+    )
+    expected = {
+        "affinity": cosines.mean(), "affinity_p5": np.percentile(cosines, 5), "affinity_worst": cosines.min(),
+        "output_cosine": alike.mean(), "output_max": np.abs(new - old).max(),
+        "output_relative": (np.linalg.norm(new - old, axis=1) / np.linalg.norm(old, axis=1)).max(),
+        "top1": (new.argmax(1) == old.argmax(1)).mean(),
+    }  # fmt: skip
+    assert {name: found.measures[name] for name in expected} == pytest.approx(expected, rel=2e-3)
+    assert found.measures["size"] == (place / "new.onnx").stat().st_size / (place / "old.onnx").stat().st_size
+
+
 def test_limits_decide(place: Path) -> None:
     save(changed(network(), tuned), place / "new.onnx")
     lax = dict.fromkeys(["affinity", "affinity_p5", "encoder_cosine", "output_cosine", "top1"], None)
@@ -218,8 +241,12 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
     told = json.loads(notes.read_text())
     notes.unlink()
     found = check(plan)[0]
-    assert found.outcome == "same"
+    assert (found.outcome, found.changes) == ("same", ())
+    assert set(found.measures) == {"affinity", "affinity_p5", "affinity_worst"}
     assert "has no notes beside it" in found.warnings[0]
+    save(network(7, 20), place / "new.onnx")
+    other = check(Plan(single(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
+    assert (other.outcome, other.changes, other.reasons) == ("different", (), ())
     told["facts"]["sha256"] = "0" * 64
     notes.write_text(json.dumps(told))
     assert "is of another model" in check(plan)[0].warnings[0]
@@ -239,7 +266,9 @@ def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> No
 def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
     space = ox.Space.create("zoo.space", ox.Probes.generate(IMAGES, 32))
     space.add("old.onnx")
-    assert check(Plan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0].outcome == "same"
+    found = check(Plan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
+    assert (found.outcome, found.changes) == ("same", ())
+    assert "size" not in found.measures
     missing = check(Plan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
     assert missing.outcome == "trouble"
     assert "no model called 'other'" in str(missing.error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +15,18 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxspace.checking.plan import Plan, single
 from onnxspace.checking.run import check
 from onnxspace.checking.sandbox import Limits, in_child, limits_from
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
+from tests.commands import Run, runner
 from tests.networks import Net, classifier, save
 
 pytest_plugins = ["pytester"]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.chdir(tmp_path)
     save(classifier(), tmp_path / "good.onnx")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["check", *arguments])
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys, "check")
 
 
 def endless() -> onnx.ModelProto:

@@ -56,6 +56,25 @@ def test_the_table_lists_every_option_of_check() -> None:
     assert sorted(listed) == sorted(long_options(check))
 
 
+def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
+    from onnxspace.checking.faithful import FORMS as MADE
+    from onnxspace.checking.formats import FORMATS
+    from onnxspace.cli.check import FORMS
+
+    asked = (ROOT / "action.yml").read_text("utf-8").split('bin/onnxspace" check')[1]
+    assert set(re.findall(r"(--[a-z-]+)", asked)) == {"--quiet", "--pictures", "--format"} <= long_options(check)
+    assert set(re.findall(r"--format ([a-z]+)", asked)) <= set(FORMATS)
+    assert "entry: onnxspace check\n" in (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
+    assert set(FORMS) == set(MADE)
+
+
+def test_the_tasks_of_transfer_are_the_kinds_of_labels() -> None:
+    from onnxspace.cli.transfer import KINDS
+    from onnxspace.photos import KINDS as KNOWN
+
+    assert KINDS == KNOWN
+
+
 def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
     import tomllib
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxspace.cli import main
 from onnxspace.cli.evaluate import evaluate as command
 from onnxspace.errors import TableError
 from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.precision import RELEVANT
 from onnxspace.evaluation.reading import read_aliases
+from tests.commands import Run, runner
 from tests.test_interruption import file_size_limit
 
 ROOT = Path(__file__).parent.parent
-Run = Callable[..., tuple[int, str, str]]
 ORACLE = "target,a,b,c,d\nA,4,3,2,1\nB,1,3,2,4\nC,2,4,1,3\n"
 PREDICTED = ",a,b,c,d\nA,.9,.8,.7,.6\nB,.1,.2,.4,.3\nC,.3,.2,.1,.4\n"
 
@@ -36,15 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    def called(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(["evaluate", *arguments])
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(end.value.code or 0), out, err
-
-    return called
+    return runner(capfd, "evaluate")
 
 
 BASE = ("--oracle", "oracle.csv", "--predicted", "p.csv", "--relevant", "2")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import METHODS
 from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
 from onnxspace.report.labels import printable, shortened
+from tests.commands import Run, runner
 from tests.networks import Net, classifier, save
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -40,13 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["explain", *arguments])
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys, "explain")
 
 
 ALL = ("a.onnx", "b.onnx", "cat.jpg", "dog.png")

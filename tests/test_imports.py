@@ -13,7 +13,7 @@ import onnxspace
 
 ROOT = Path(onnxspace.__file__).parent
 LAYERS = [
-    {"errors", "halves", "heat", "webpicture"},
+    {"errors", "halves", "heat", "quiet", "webpicture"},
     {"graph", "texture", "preprocess", "methods", "rulenames"},
     {"network"},
     {"config", "synthetic", "runtime", "shapes", "noise", "journal", "locks"},

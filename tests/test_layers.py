@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +13,18 @@ from onnx import numpy_helper
 from scipy.stats import spearmanr
 
 import onnxspace as ox
-from onnxspace.cli import main
 from onnxspace.cut import Encoder, Trunk, find_encoder
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.layerwise import candidates
 from onnxspace.model import open_model
 from onnxspace.report.layers import draw_layers
-from onnxspace.synthetic import render
+from tests.commands import Run, drawn_once, runner, with_models
 from tests.networks import Net, classifier, save
 
 SIZE = 16
 PROBES = ox.Probes.generate(7, SIZE)
 #: Tensors of `classifier` that are layers: behind each trained operator, the last before the next; and the output.
 TENSORS = ("t1", "t5", "t6")
-Run = Callable[..., tuple[int, str, str]]
-
-drawn_once = cache(render)
 
 
 @pytest.fixture(autouse=True)
@@ -41,21 +35,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate("ab"):
-        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
-    return tmp_path
+    return with_models(tmp_path, monkeypatch, "ab")
 
 
 @pytest.fixture
 def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys)
 
 
 def native(seed: int) -> list[torch.nn.Module]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError
-from tests.networks import Net, classifier, save
+from tests.commands import Run, runner, with_models
+from tests.networks import Net, save
 
-Run = Callable[..., tuple[int, str, str]]
 NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 SCHEMA = {
@@ -55,21 +53,12 @@ SCHEMA = {
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with three small models in it."""
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate("abc"):
-        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
-    return tmp_path
+    return with_models(tmp_path, monkeypatch, "abc")
 
 
 @pytest.fixture
 def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys)
 
 
 MODELS = ("a.onnx", "b.onnx", "c.onnx")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
-from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -19,23 +17,19 @@ from scipy.stats import spearmanr
 
 import onnxspace as ox
 from onnxspace import besides, fields
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError
 from onnxspace.explainer import Explainer
 from onnxspace.model import open_model
 from onnxspace.pairwise import Arrays, balance, fill, paired, score_matrix
-from onnxspace.synthetic import render
 from onnxspace.transfer import registry
 from onnxspace.wanted import names
-from tests.networks import Net, classifier, save
+from tests.commands import Run, drawn_once, runner, with_models
+from tests.networks import Net, save
 
-Run = Callable[..., tuple[int, str, str]]
 MODELS = ("a.onnx", "b.onnx", "c.onnx")
 COUNT = 12
 IMAGES = ("--images", str(COUNT))
 ALL = tuple(word for name in ("attribution", "depara", "rsa", "cka", "dds", "modelgif") for word in ("--by", name))
-
-drawn_once = cache(render)
 
 
 @pytest.fixture(autouse=True)
@@ -46,22 +40,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("onnxspace.report.picture.draw_affinity", lambda result, path: path.write_text(result.title))
-    for seed, name in enumerate("abc"):
-        save(classifier(seed=seed, units=6), tmp_path / f"{name}.onnx")
-    return tmp_path
+    return with_models(tmp_path, monkeypatch, "abc", units=6)
 
 
 @pytest.fixture
 def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(list(arguments))
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys)
 
 
 def scored(run: Run, *arguments: str, models: tuple[str, ...] = MODELS) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,31 +21,20 @@ from onnxspace.agreed import Wish
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError
 from onnxspace.sketch import print_affinity, project_file, read_fingerprint, write_fingerprint
-from tests.networks import classifier, save
+from tests.commands import Run, runner, with_models
 from tests.test_score import SCHEMA
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--images", "3")
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate("abcd"):
-        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
-    return tmp_path
+    return with_models(tmp_path, monkeypatch, "abcd")
 
 
 @pytest.fixture
 def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    def called(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(end.value.code or 0), out, err
-
-    return called
+    return runner(capfd)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +12,24 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace import distance, lineup
-from onnxspace.cli import main
 from onnxspace.errors import ModelNotFoundError, SpaceError
 from onnxspace.explainer import Explainer
 from onnxspace.spaces import compare
+from tests.commands import Run, runner, with_models
 from tests.networks import classifier, save
 from tests.test_interruption import file_size_limit
 
-Run = Callable[..., tuple[int, str, str]]
 IMAGES = ("--images", "2")
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate("abc"):
-        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
-    return tmp_path
+    return with_models(tmp_path, monkeypatch, "abc")
 
 
 @pytest.fixture
 def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    def called(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(arguments))
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(end.value.code or 0), out, err
-
-    return called
+    return runner(capfd)
 
 
 def told(found: tuple[int, str, str], command: str, code: int = 0) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace import features, transfer
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.features import class_output
 from onnxspace.photos import Photos
 from onnxspace.rating import rate
+from tests.commands import Run, runner
 from tests.networks import Net, classifier, save
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -48,13 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main(["transfer", *arguments])
-        out, err = capsys.readouterr()
-        return int(stopped.value.code or 0), out, err
-
-    return call
+    return runner(capsys, "transfer")
 
 
 def seen(path: Path, images: np.ndarray[Any, Any]) -> list[Any]:

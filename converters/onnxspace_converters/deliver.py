@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import onnx
 from onnxspace.errors import ConversionError, ModelError, OutputError
 from onnxspace.exporters import Facts, Request
 from onnxspace.graph import all_nodes
+from onnxspace.quiet import silence_libraries
 from onnxspace_converters.compare import Asked, Tensors, preprocess_of, questions, verify
 from onnxspace_converters.loaded import Loaded, Route
 from onnxspace_converters.tidy import tidied
@@ -38,7 +36,7 @@ def deliver(loaded: Loaded, source: str, destination: Path, request: Request) ->
         request.progress(f"exporting by {route.name}", 1 + number, steps)
         try:
             began = time.perf_counter()
-            with _hushed():
+            with silence_libraries():  # what matters is whether its file is right
                 exported = route.export(opset, dynamic)
             exporting = time.perf_counter() - began
             model = tidied(exported, loaded, dynamic=dynamic)
@@ -56,19 +54,6 @@ def deliver(loaded: Loaded, source: str, destination: Path, request: Request) ->
         seconds = {"export": exporting, "convert": time.perf_counter() - started - verifying}
         return Facts(**{**vars(facts), "seconds": seconds})
     raise ConversionError(f"{source}: no way to export it works: {'; '.join(dict.fromkeys(failed))}.")
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep an exporter's warnings and logs to itself: what matters is whether its file is right."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(before)
 
 
 def _asked(loaded: Loaded, source: str) -> list[Asked]:

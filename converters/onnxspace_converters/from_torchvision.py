@@ -83,5 +83,5 @@ def _said(best: Any) -> tuple[ModelOptions | None, tuple[int, ...] | None]:
 
 TORCHVISION = Exporter(
     "torchvision", accepts, export, "torchvision:NAME", ("torchvision", "torch", "onnxscript"),
-    "pip install 'onnxspace[torchvision]'",
+    "pip install torchvision",
 )  # fmt: skip

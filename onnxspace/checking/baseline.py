@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onnxspace.checking.observation import Facts, Observation, Signal, facts_dict, read_facts
+from onnxspace.checking.observation import Observation, Signal, facts_dict, named, read_facts
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.naming import is_print
 from onnxspace.probes import Probes
@@ -72,7 +72,7 @@ def write_baseline(path: Path, found: Observation, made: Made) -> None:
 
 def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, tuple[str, ...]]:
     """A fingerprint with its notes, and what is to be said of them. Raises ModelError for notes that are broken."""
-    bare = Facts(one.name, str(path), one.sha256, 0, "", 0, one.encoder, {}, {}, {}, 0)
+    bare = named(one.name, str(path), one.sha256, one.encoder)
     notes = notes_of(path)
     if not notes.exists():
         return Observation(bare, one.prints, None, {}), (f"{path} has no notes beside it, so that maps alone are compared.",)
@@ -111,7 +111,7 @@ def from_space(place: Against) -> tuple[Observation, Probes, Made]:
     entry = next((one for one in space.entries() if one.name == place.name), None)
     if entry is None:
         raise SpaceError(f"{place.path} has no model called {place.name!r}; there are {', '.join(space.names[:20]) or 'none'}.")
-    facts = Facts(entry.name, entry.path, entry.sha256, 0, entry.producer, entry.opset, entry.encoder, {}, {}, {}, 0)
+    facts = named(entry.name, entry.path, entry.sha256, entry.encoder)
     prints = np.array(read_prints(place.path, [entry.stem], space.made)[0])
     maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)
     return Observation(facts, prints, None, {}, maps), space.probes(), space.made

@@ -69,7 +69,9 @@ def of_digests(new: Facts, old: Facts) -> str | None:
 
 
 def of_kind(measures: Measures, new: Facts, old: Facts) -> Iterator[str]:
-    """What the numbers alone suggest."""
+    """What the numbers alone suggest, where both files were looked at."""
+    if not old.of_file:
+        return
     if measures.values["affinity"] < _UNRELATED and (new.parameters != old.parameters or new.operators != old.operators):
         yield (
             f"Another network: it looks at other things (affinity {measures.values['affinity']:.2f}), and has {new.parameters:,} "

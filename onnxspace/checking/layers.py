@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxspace.cut import Candidate, Trunk
 from onnxspace.features import single_outputs
 from onnxspace.model import Model
-from onnxspace.network import Network
+from onnxspace.network import Network, stored
 
 #: Layers beyond which only every so many are compared.
 _MOST = 64
@@ -71,7 +71,7 @@ def weight_changes(old: Network, new: Network) -> dict[str, Any] | None:
 
     `changed` names those that differ, with |new − old| / |old|; `of` is how many there are.
     """
-    first, second = _stored(old), _stored(new)
+    first, second = _matrices(old), _matrices(new)
     if [v.shape for _, v in first] != [v.shape for _, v in second] or not first:
         return None
     changed = [
@@ -82,17 +82,9 @@ def weight_changes(old: Network, new: Network) -> dict[str, Any] | None:
     return {"of": len(first), "changed": changed}
 
 
-def _stored(network: Network) -> list[tuple[str, NDArray[Any]]]:
+def _matrices(network: Network) -> list[tuple[str, NDArray[Any]]]:
     """Floating-point tensors of two axes or more that nodes read, in the nodes' order."""
-    from onnx import numpy_helper
-
-    small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
-    found: dict[str, NDArray[Any]] = {}
-    for node in network.graph.nodes:
-        for name in node.input:
-            if name not in found and (name in network.weights or name in small):
-                found[name] = network.weights[name] if name in network.weights else numpy_helper.to_array(small[name])
-    return [(name, values) for name, values in found.items() if values.ndim > 1 and values.dtype.kind == "f"]
+    return [(name, values) for name, values in stored(network).items() if values.ndim > 1 and values.dtype.kind == "f"]
 
 
 def _relative(old: NDArray[Any], new: NDArray[Any]) -> float:

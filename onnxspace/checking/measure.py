@@ -72,7 +72,10 @@ def measure(new: Observation, old: Observation) -> Measures:
         else:
             values["encoder_cosine"] = float(found.mean())
     values |= _outputs(new, old, missing)
-    values["size"] = new.facts.bytes / max(old.facts.bytes, 1)
+    if old.facts.of_file:
+        values["size"] = new.facts.bytes / old.facts.bytes
+    else:
+        missing["size"] = "nothing is known of the old file but its model"
     ordered = {name: values[name] for name in METRICS if name in values and np.isfinite(values[name])}
     return Measures(ordered, cosines, missing, tuple(changes(new.facts, old.facts)))
 
@@ -188,6 +191,8 @@ def _shape(signal: Signal) -> str:
 
 def changes(new: Facts, old: Facts) -> Iterator[str]:
     """What the files say differently, a sentence each: inputs, outputs, opset, producer, operators, parameters."""
+    if not old.of_file:
+        return
     for what in ("inputs", "outputs"):
         yield from _renamed(what[:-1], getattr(new, what), getattr(old, what))
     if new.opset != old.opset:

@@ -43,6 +43,11 @@ class Facts:
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def of_file(self) -> bool:
+        """Whether the file itself was looked at: of a model of a space or a bare fingerprint, only names are known."""
+        return self.bytes > 0
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -126,6 +131,11 @@ def read_facts(told: Any, where: Path) -> Facts:
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"{where} is no description of an artifact ({error}); make it again with --update.") from error
     return found
+
+
+def named(name: str, path: str, sha256: str, encoder: str) -> Facts:
+    """What is known of a model whose file was not looked at."""
+    return Facts(name, path, sha256, 0, "", 0, encoder, {}, {}, {}, 0)
 
 
 def facts_dict(facts: Facts) -> dict[str, Any]:

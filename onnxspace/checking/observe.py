@@ -18,7 +18,7 @@ from onnxspace.errors import ModelError
 from onnxspace.features import write_features
 from onnxspace.methods import Compute, Device, Method, Options
 from onnxspace.model import Model
-from onnxspace.network import Network
+from onnxspace.network import Network, stored
 from onnxspace.pipeline import Opened, Run, opened
 from onnxspace.probes import Probes
 from onnxspace.sketch import project_file
@@ -78,16 +78,9 @@ def _facts(found: Opened, path: Path, warnings: tuple[str, ...]) -> Facts:
 
 
 def weights_of(network: Network) -> tuple[tuple[str, str], ...]:
-    """The stored tensors of more than one value that nodes read, in the nodes' order: name, and 12 digits of a hash."""
-    from onnx import numpy_helper
-
-    small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
-    made: dict[str, str] = {}
-    for node in network.graph.nodes:
-        for name in node.input:
-            if name in made or (name not in small and name not in network.weights):
-                continue
-            values = network.weights[name] if name in network.weights else numpy_helper.to_array(small[name])
-            if values.size > 1 and values.dtype.kind in "fiu":
-                made[name] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:12]
-    return tuple(made.items())
+    """The stored numbers, more than one, that nodes read, in the nodes' order: a tensor's name, and 12 digits of its hash."""
+    return tuple(
+        (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
+        for name, values in stored(network).items()
+        if values.size > 1 and values.dtype.kind in "fiu"
+    )

@@ -156,9 +156,10 @@ class _Check:
             else:
                 new = observed(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
             self.warnings += new.facts.warnings
-            verdict = self._judged(base, measure(new, old))
+            found = measure(new, old)
+            verdict = self._judged(base, found)
             if verdict.outcome == "different" and self.artifact.distinct is None:
-                verdict = self._explained(verdict, base, measure(new, old), new, old, setting, folder)
+                verdict = self._explained(verdict, base, found, new, old, setting, folder)
             if self.pictures is not None and verdict.outcome == "different":
                 verdict = self._drawn(verdict, new, old, agreed)
             return verdict

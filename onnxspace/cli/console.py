@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,19 +24,6 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading", total=None)
         yield lambda what, done, total: bar.update(task, description=one_line(what)[:40], completed=done, total=total)
-
-
-@contextmanager
-def silence_libraries() -> Iterator[None]:
-    """Keep other libraries' warnings and logs off the terminal: what matters comes as our own warnings and errors."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.ERROR)
-        try:
-            yield
-        finally:
-            logging.disable(before)
 
 
 @contextmanager

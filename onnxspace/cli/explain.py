@@ -33,7 +33,8 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
     told, compute = taken(options), computing(options)
     settle(options["methods"], told)
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)

@@ -38,7 +38,8 @@ def fingerprint(
 
     if place is not None and (images is not None or method is not None or told != Options()):
         raise click.UsageError("--space says images, method and its numbers: leave --images, --method and the like out.")
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)

@@ -28,7 +28,7 @@ def inspect(model: str, encoder: str | None, config: str | None, support: bool, 
 
     The encoder that is taken is marked with an arrow.
     """
-    from onnxspace.cli.console import silence_libraries
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries():
         found, rows = _described(model, encoder, config, support=support)

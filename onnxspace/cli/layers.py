@@ -77,7 +77,8 @@ def _found(
     source: str, target: str, *, quiet: bool, probe: str | None, images: int | None, seed: int, baseline: str | None,
     device: Any, precision: Any, **options: Any,
 ) -> LayerTable:  # fmt: skip
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)

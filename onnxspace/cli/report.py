@@ -23,8 +23,9 @@ def report(
     It opens offline and asks no server for anything: matrix, tree, map of the models, ranked sources, a gallery of maps, and
     what was run. It shows probe images: a page about your photos holds some of them.
     """
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import one_line
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)

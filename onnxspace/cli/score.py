@@ -54,7 +54,8 @@ def score(
     wanted(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
-    from onnxspace.cli.console import progress_bar, say_what_is_kept, silence_libraries
+    from onnxspace.cli.console import progress_bar, say_what_is_kept
+    from onnxspace.quiet import silence_libraries
 
     with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)

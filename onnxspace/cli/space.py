@@ -91,7 +91,8 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
     """
     compute = computing(options)
     opened = _opened(place)
-    from onnxspace.cli.console import progress_bar, say_what_is_kept, silence_libraries
+    from onnxspace.cli.console import progress_bar, say_what_is_kept
+    from onnxspace.quiet import silence_libraries
 
     with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
@@ -252,7 +253,8 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
     An .onnx file is explained, but not added. Where models are many, an index is used if there is one.
     """
     from onnxspace.cli import spacetext
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
 
     compute = computing(options)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:

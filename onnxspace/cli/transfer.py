@@ -56,7 +56,8 @@ def transfer(
     Nothing is trained: every score is computed from the features at each model's encoder and the labels. Larger is better;
     values of different scores don't compare.
     """
-    from onnxspace.cli.console import progress_bar, silence_libraries
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
