@@ -47,20 +47,13 @@ def score(
 ) -> Affinity:
     """Explain every model on the same probe images and compare their maps; `.fp` files are compared as they are.
 
-    `encoder` is a tensor or node name for all models, or a mapping from model to name. A model that can't be read or
-    converted, or a fingerprint made otherwise, is listed in `failed`; the others are compared. `options` are the baseline and
-    the numbers of the method; what `config` says of its rules holds too. Images and method that are not given are those of
-    the first fingerprint, where they can be had from what it says; else 64 generated images and `elrp`. Affinities of
-    fingerprints have standard errors. `certainty` says for which targets (names or paths; True: for all) images are drawn
-    again, to tell how sure their rankings are. With `output`, maps, matrix, rankings and a picture are kept in that folder,
-    which appears whole or not at all; a run that is stopped leaves its maps in a hidden folder beside it, where the same
-    call goes on. `cluster` names Dask workers that do the work: `local:4`, processes of this machine, or a scheduler's address
-    such as `tcp://host:8786`, whose workers see the models and `output` under the same paths. `memory` bounds
-    the bytes of maps that are held at once while they are compared.
-
-    `by` names scores of pairs of `onnxspace.transfer.registry`, the first of which is the result's matrix; all are in its
-    `scores`. Maps are made where one of them takes maps. `weight` is DEPARA's λ, a number (0.25) or `auto`, the ratio that gives
-    maps and features an equal say. A fingerprint has attribution only. Raises ConfigError for impossible options, OutputError where results can't be written, ClusterError where workers can't be had.
+    `encoder` is a tensor or node name for all models, or a mapping from model to name; `options` hold the baseline and the
+    numbers of the method. Images and method that are not given are those of the first fingerprint, where they can be had, else
+    64 generated images and `elrp`. A model that can't be read or converted, or a fingerprint made otherwise, is in `failed`.
+    `by` names scores of pairs (`onnxspace.transfer.registry`), the first of which is the matrix; `weight` is DEPARA's λ.
+    `certainty` says for which targets (True: all) images are drawn again. `output` is a folder for maps and results, whole or
+    not there; a stopped run goes on beside it. `cluster` is `local:4` or a Dask scheduler's address, whose workers see the same
+    paths; `memory` bounds the bytes held while comparing. Raises ConfigError, OutputError, ClusterError.
     """
     want, options = wanted(by, weight, method or DEFAULT_METHOD, options)
     if certainty and want.scores[0] != ATTRIBUTION:

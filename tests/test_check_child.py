@@ -117,6 +117,7 @@ def test_limits_are_read() -> None:
 def test_baselines_written_and_checked_from_the_command_line(run: Run, tmp_path: Path) -> None:
     save(classifier(seed=1), tmp_path / "other.onnx")
     (tmp_path / "onnxspace.toml").write_text('[check]\nimages = 2\n[check.artifacts.net]\nmodel = "good.onnx"\n')
+    (tmp_path / "torch.py").write_text("raise SystemExit('imported from the current folder')")
     (tmp_path / "baselines").mkdir()
     code, out, err = run("--update", "--quiet")
     assert (code, out) == (0, "wrote baselines/net.fp\n"), err

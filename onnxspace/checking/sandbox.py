@@ -63,11 +63,12 @@ def in_child(task: str, request: Mapping[str, Any], folder: Path, limits: Limits
 
     `folder` is where it writes. Raises ModelError with the child's own sentence, or with the limit that was reached.
     """
+    # -P: a file called torch.py in the current folder, which may be anyone's checkout, is not to be imported.
     (folder / REQUEST).write_text(json.dumps({"task": task, **request}), "utf-8")
     began = time.monotonic()
     with (folder / WORDS).open("wb") as words:
         child = subprocess.Popen(
-            [sys.executable, "-m", "onnxspace.checking.child", str(folder), str(limits.memory), str(limits.cpu)],
+            [sys.executable, "-P", "-m", "onnxspace.checking.child", str(folder), str(limits.memory), str(limits.cpu)],
             stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
