@@ -9,6 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 Shape = Literal["box", "ellipsoid", "cylinder"]
+Colour = tuple[float, float, float]
+WOOD, DARK_WOOD, WHITE, BRASS, CLAY = (
+    (0.62, 0.42, 0.22),
+    (0.4, 0.25, 0.15),
+    (0.92, 0.9, 0.86),
+    (0.6, 0.5, 0.3),
+    (0.7, 0.33, 0.2),
+)
 
 
 class Solid(NamedTuple):
@@ -22,11 +30,12 @@ class Solid(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A kind of furniture: what it is made of, how much floor it takes, and whether its back is to a wall."""
+    """A kind of furniture: its solids, how much floor it takes, whether its back is to a wall, its materials' usual colours."""
 
     make: Callable[[np.random.Generator], list[Solid]]
     radius: float
     against_wall: bool
+    tints: tuple[Colour, ...]
 
 
 def _legs(half_x: float, half_y: float, height: float, thick: float) -> list[Solid]:
@@ -115,11 +124,11 @@ def plant(rng: np.random.Generator) -> list[Solid]:
 
 
 PIECES = {
-    "table": Piece(table, 0.75, False),
-    "chair": Piece(chair, 0.3, False),
-    "sofa": Piece(sofa, 0.85, True),
-    "bed": Piece(bed, 1.05, True),
-    "shelf": Piece(shelf, 0.5, True),
-    "lamp": Piece(lamp, 0.2, True),
-    "plant": Piece(plant, 0.3, True),
+    "table": Piece(table, 0.75, False, (WOOD, DARK_WOOD)),
+    "chair": Piece(chair, 0.3, False, ((0.7, 0.3, 0.25), DARK_WOOD)),
+    "sofa": Piece(sofa, 0.85, True, ((0.25, 0.35, 0.6), (0.85, 0.6, 0.25))),
+    "bed": Piece(bed, 1.05, True, ((0.6, 0.7, 0.85), WOOD, WHITE)),
+    "shelf": Piece(shelf, 0.5, True, (WOOD, (0.6, 0.15, 0.15), (0.15, 0.3, 0.5))),
+    "lamp": Piece(lamp, 0.2, True, ((0.95, 0.85, 0.55), BRASS)),
+    "plant": Piece(plant, 0.3, True, ((0.2, 0.5, 0.15), CLAY)),
 }

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .furniture import PIECES, Shape
+from .furniture import DARK_WOOD, PIECES, WHITE, Colour, Shape
 from .tasks import SCENES, SEMANTICS
 
+WALL, FLOOR, RUG = (0.84, 0.76, 0.6), (0.6, 0.45, 0.32), (0.6, 0.2, 0.22)
 TEXTURES = ("plain", "stripes", "checks", "waves", "planks")
 FACES = ("wall", "wall", "wall", "wall", "floor", "ceiling")  # of the room: -x, +x, -y, +y, -z, +z
 BACKS = {"sofa": 0.5, "bed": 1.1, "shelf": 0.22}  # from the middle of a piece to the wall behind it
@@ -26,8 +27,8 @@ CONTENTS = {
 class Material:
     """Two colours, 0 to 1, and the pattern that mixes them; `glow` is light of its own."""
 
-    first: tuple[float, float, float]
-    second: tuple[float, float, float]
+    first: Colour
+    second: Colour
     texture: int = 0
     period: float = 0.3
     turn: float = 0.0
@@ -71,26 +72,26 @@ class Room:
         return all(np.hypot(x - a, y - b) > 0.85 * (radius + r) for a, b, r in self.taken)
 
 
-def colour(rng: np.random.Generator, dark: float = 0.15) -> tuple[float, float, float]:
-    """A colour anywhere between dull and vivid."""
-    base, tint = rng.uniform(dark, 0.95), rng.random(3)
-    mixed = base * (1 - (share := rng.uniform(0, 0.75))) + share * tint
-    red, green, blue = mixed.tolist()
+def colour(rng: np.random.Generator, tint: Colour) -> Colour:
+    """A colour between the usual one and any other, now lighter and now darker."""
+    drawn = np.array(tint) + rng.uniform(0, 0.6) * (rng.random(3) - tint)
+    red, green, blue = np.clip(drawn * rng.uniform(0.75, 1.2), 0.03, 0.97).tolist()
     return red, green, blue
 
 
-def material(rng: np.random.Generator, patterned: float = 0.4) -> Material:
-    """A plain or patterned material; the two colours of a pattern are near each other."""
-    first = colour(rng)
-    second = tuple(float(v) for v in np.clip(np.array(first) + rng.normal(0, 0.22, 3), 0, 1))
+def material(rng: np.random.Generator, tint: Colour | None = None, patterned: float = 0.4) -> Material:
+    """A plain or patterned material near a usual colour, or of any; the two colours of a pattern are near each other."""
+    red, green, blue = rng.uniform(0.1, 0.95, 3).tolist()
+    first = colour(rng, tint or (red, green, blue))
+    red, green, blue = np.clip(np.array(first) + rng.normal(0, 0.1) + rng.normal(0, 0.1, 3), 0, 1).tolist()
     texture = int(rng.integers(1, len(TEXTURES))) if rng.random() < patterned else 0
-    return Material(first, second, texture, rng.uniform(0.12, 0.5), rng.choice([0, np.pi / 2]))  # type: ignore[arg-type]
+    return Material(first, (red, green, blue), texture, rng.uniform(0.12, 0.5), rng.choice([0, np.pi / 2]))
 
 
 def put(room: Room, name: str, x: float, y: float, yaw: float, rng: np.random.Generator) -> None:
     """Add one piece of furniture, with materials of its own."""
     parts, first, (c, s) = PIECES[name].make(rng), len(room.materials), (np.cos(yaw), np.sin(yaw))
-    room.materials += [material(rng, 0.25) for _ in range(1 + max(part.material for part in parts))]
+    room.materials += [material(rng, tint, 0.25) for tint in PIECES[name].tints]
     for part in parts:
         a, b, z = part.centre
         centre = (x + c * a - s * b, y + s * a + c * b, z)
@@ -142,7 +143,7 @@ def hang(room: Room, name: str, glow: float, size: tuple[float, float], height: 
     length = deep if wall % 2 else wide
     along = rng.uniform(near := min(size[0] + 0.1, length / 2), length - near)
     at = ((along, 0.0), (wide, along), (along, deep), (0.0, along))[wall]
-    look = material(rng, 0.7)
+    look = material(rng, DARK_WOOD if name == "opening" else None, 0.3 if name == "opening" else 0.9)
     sky = Material((0.75, 0.85, 1.0), (0.95, 0.97, 1.0), 3, 1.0, 0.0, glow)
     room.materials.append(sky if glow else look)
     half, yaw = (size[0], thick, size[1]), wall % 2 * np.pi / 2
@@ -159,7 +160,7 @@ def dress(room: Room, rng: np.random.Generator) -> None:
         hang(room, "picture", 0.0, (rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.4)), rng.uniform(1.4, 1.8), rng)
     if rng.random() < 0.5:
         x, y, yaw = somewhere(room, rng, 1.0)
-        room.materials.append(material(rng, 0.8))
+        room.materials.append(material(rng, RUG, 0.8))
         half = (rng.uniform(0.6, 1.3), rng.uniform(0.5, 1.0), 0.01)
         room.solids.append(Placed("box", (x, y, 0.01), half, yaw, SEMANTICS.index("rug"), len(room.materials) - 1))
 
@@ -185,10 +186,10 @@ def draw(rng: np.random.Generator) -> Room:
     wide, deep = (rng.uniform(1.8, 2.6), rng.uniform(5, 9)) if SCENES[kind] == "corridor" else rng.uniform(3.2, 7, 2)
     if rng.random() < 0.5:
         wide, deep = deep, wide
-    walls = material(rng, 0.3)
-    faces = [walls if rng.random() < 0.8 else material(rng, 0.3) for _ in range(4)]
-    ceiling = Material(top := colour(rng, 0.6), top)
-    room = Room(kind, (wide, deep, rng.uniform(2.3, 3.3)), [*faces, material(rng, 0.7), ceiling])
+    walls = material(rng, WALL, 0.3)
+    faces = [walls if rng.random() < 0.8 else material(rng, WALL, 0.3) for _ in range(4)]
+    ceiling = Material(top := colour(rng, WHITE), top)
+    room = Room(kind, (wide, deep, rng.uniform(2.3, 3.3)), [*faces, material(rng, FLOOR, 0.7), ceiling])
     for wish in CONTENTS[SCENES[kind]]:
         furnish(room, wish, rng)
     dress(room, rng)
