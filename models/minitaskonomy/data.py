@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import labels, raycast, rooms
-from .tasks import SIZE, TASKS, Task
+from . import furniture, labels, raycast, rooms
+from .tasks import OFFSETS, SEMANTICS, SIZE, TASKS, Task
 
 SPLITS = {"train": (1, 8000), "validation": (2, 500), "transfer": (3, 2000), "test": (4, 1000), "probes": (5, 512)}
 SEEN = 0.02  # share of the image that the main piece of furniture must cover; rooms with less are drawn again
-TRIES, BATCH, SAMPLE, NOISE, HOLES = 12, 32, 6, 0.2, 3
+TRIES, BATCH, NOISE, HOLES = 12, 32, 0.2, 3
 FIELDS = tuple(name for name in TASKS if name not in ("autoencoding", "denoising", "inpainting", "colorization"))
 
 Progress = Callable[[str, int, int], None]
 
 
 def recipe(split: str) -> str:
-    """What determines a split's content, as a hash: its seed and size, and what some of its rooms come out as."""
-    digest = hashlib.sha256(json.dumps([SPLITS[split], SEEN, TRIES, BATCH, SIZE]).encode())
-    for name, value in sorted(batch(SPLITS[split][0], range(SAMPLE)).items()):
-        digest.update(name.encode() + value.tobytes())
+    """What determines a split's content, as a hash: its seed and size, and the code that draws, but for its comments."""
+    digest = hashlib.sha256(json.dumps([SPLITS[split], SEEN, TRIES, SIZE, SEMANTICS, OFFSETS]).encode())
+    for module in (rooms, furniture, raycast, labels):
+        digest.update(_bare(Path(str(module.__file__)).read_text()).encode())
     return digest.hexdigest()
+
+
+def _bare(code: str) -> str:
+    """A module's syntax tree, without docstrings and places."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def batch(seed: int, numbers: range, device: str = "cpu") -> dict[str, np.ndarray]:
@@ -49,24 +60,29 @@ def batch(seed: int, numbers: range, device: str = "cpu") -> dict[str, np.ndarra
 
 def make(folder: Path, split: str, device: str, progress: Progress) -> None:
     """Render a split into `folder`, which appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{split}.") as beside:
+        partial = Path(beside) / split
+        partial.mkdir()
+        _fill(partial, split, device, progress)
+        (partial / "recipe").write_text(recipe(split))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+
+def _fill(folder: Path, split: str, device: str, progress: Progress) -> None:
     seed, count = SPLITS[split]
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    files: dict[str, np.ndarray] = {}
+    files: dict[str, np.memmap[Any, Any]] = {}
     for start in range(0, count, BATCH):
         numbers = range(start, min(start + BATCH, count))
         for name, value in batch(seed, numbers, device).items():
             if name not in files:
                 shape = (count, *value.shape[1:])
-                files[name] = np.lib.format.open_memmap(partial / f"{name}.npy", mode="w+", dtype=value.dtype, shape=shape)
+                files[name] = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=value.dtype, shape=shape)
             files[name][numbers.start : numbers.stop] = value
         progress(f"rooms of {split}", numbers.stop, count)
-    for value in files.values():
-        value.flush()  # type: ignore[attr-defined]
-    (partial / "recipe").write_text(recipe(split))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    for one in files.values():
+        one.flush()
 
 
 class Rooms:

@@ -1,0 +1,98 @@
+"""The whole experiment: `python -m models.minitaskonomy`, from the repository's root. Interrupted, it goes on where it was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from onnxspace.errors import OnnxspaceError
+
+STAGES = ("rooms", "train", "export", "oracle", "study", "page")
+HERE = Path(__file__).parent
+_PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where things lie and what they run on."""
+
+    work: Path
+    models: Path
+    docs: Path
+    device: str
+    python: str | None
+    photos: Path | None
+    workers: int | None
+
+    def rooms(self) -> None:
+        """Render every split that is not there."""
+        from .data import SPLITS, Rooms
+        from .oracle import processor
+
+        for split in SPLITS:
+            click.echo(f"rooms: {len(Rooms.load(self.work, split, processor(self.device).type))} of {split}")
+
+    def train(self) -> None:
+        """Train every network."""
+        from .training import train_all
+
+        train_all(self.work, self.device, python=self.python, workers=self.workers)
+
+    def export(self) -> None:
+        """Write the ONNX files."""
+        from .exporting import export_all
+
+        export_all(self.work, self.models, self.device, python=self.python)
+
+    def oracle(self) -> None:
+        """Try every transfer."""
+        from .oracle import measure
+
+        measure(self.work, self.models, self.device, workers=self.workers)
+
+    def study(self) -> None:
+        """Hold every score against the oracle."""
+        from .study import run
+
+        run(self.work, models=self.models, device=self.device, photos=self.photos, processes=self.workers, say=click.echo)  # type: ignore[arg-type]
+
+    def page(self) -> None:
+        """Write the page and its pictures."""
+        from .data import Rooms
+        from .page import write
+
+        there = (self.work / "rooms" / "probes").is_dir()
+        write(self.models, self.docs, Rooms.load(self.work, "probes") if there else None)
+
+
+@click.command(help=__doc__)
+@click.argument("stages", nargs=-1, type=click.Choice(STAGES))
+@click.option(
+    "--work", type=_PATH, default=".minitaskonomy", show_default=True, help="Folder for rooms, weights and all that is resumed."
+)
+@click.option(
+    "--models", type=_PATH, default=HERE, help="Folder of the ONNX files and result tables; this package's by default."
+)
+@click.option("--docs", type=_PATH, default=HERE.parents[1] / "docs", help="Folder of the page; docs/ by default.")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
+@click.option("--python", metavar="PATH", help="An interpreter that has Keras and JAX, for the second group's networks.")
+@click.option("--photos", type=_PATH, help="A folder of photographs, as a third set of probe images.")
+@click.option("--workers", type=click.IntRange(1), help="Processes at once; one for each core, up to 8, by default.")
+def main(stages: tuple[str, ...], **options: object) -> None:
+    """Run the stages that are named, or all, in their order."""
+    plan = Plan(**options)  # type: ignore[arg-type]
+    for stage in (one for one in STAGES if not stages or one in stages):
+        began = time.monotonic()
+        try:
+            getattr(plan, stage)()
+        except OnnxspaceError as error:
+            click.echo(f"{stage}: {error}", err=True)
+            raise SystemExit(2) from error
+        click.echo(f"{stage}: done in {(time.monotonic() - began) / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
