@@ -5,13 +5,14 @@ pip install 'onnxspace[tensorflow,tflite,jax]' && python benchmarks/converters.p
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace_converters.loaded import Loaded
+    from tests.slopes import Slopes
 
 #: Networks of `keras.applications`, and the side of their images.
 KERAS = {
@@ -23,6 +24,7 @@ LITE = ("MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121")
 #: Networks of `tests/flaxnets.py`, in the words of the table.
 JAX = {
     "nnx CNN": "plain", "nnx residual": "residual", "nnx encoder–decoder": "painter", "nnx ViT": "attending", "linen CNN": "bound",
+    "linen residual": "residual", "linen encoder–decoder": "painter", "linen ViT": "attending",
     "Equinox CNN": "single", "Equinox residual": "steps", "Equinox encoder–decoder": "drawing", "Equinox ViT": "looking",
 }  # fmt: skip
 NAMES = (
@@ -32,8 +34,8 @@ NAMES = (
 )
 
 
-def loaded(name: str, folder: Path) -> Loaded:
-    """A network of `NAMES`, ready to be exported."""
+def loaded(name: str, folder: Path) -> tuple[Loaded, Slopes | None]:
+    """A network of `NAMES`, ready to be exported, and the gradients that its framework computes, if it does."""
     kind, _, short = name.partition(":")
     return {"keras": _keras, "tflite": _lite, "int8": _lite, "jax": _jax}[kind](short, folder, kind)
 
@@ -55,22 +57,28 @@ def _application(name: str) -> Any:
     return made
 
 
-def _keras(name: str, folder: Path, _kind: str) -> Loaded:
+def _slopes(model: Any) -> Slopes:
+    from tests.kerasnets import slopes
+
+    return lambda values: slopes(model, values)
+
+
+def _keras(name: str, folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
     from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_keras import loaded as of
 
-    path = folder / f"{name}.keras"
-    _application(name).save(path)
-    return of(Source(str(path)), Request())
+    model, path = _application(name), folder / f"{name}.keras"
+    model.save(path)
+    return of(Source(str(path)), Request()), _slopes(model)
 
 
-def _lite(name: str, folder: Path, kind: str) -> Loaded:
+def _lite(name: str, folder: Path, kind: str) -> tuple[Loaded, Slopes | None]:
     from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_tflite import loaded as of
 
     model, path = _application(name), folder / f"{name}.tflite"
     path.write_bytes(_converter(model, whole=kind == "int8").convert())
-    return of(Source(str(path)), Request())
+    return of(Source(str(path)), Request()), None if kind == "int8" else _slopes(model)
 
 
 def _converter(model: Any, *, whole: bool) -> Any:
@@ -87,13 +95,14 @@ def _converter(model: Any, *, whole: bool) -> Any:
     return converter
 
 
-def _jax(name: str, _folder: Path, _kind: str) -> Loaded:
+def _jax(name: str, _folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
     from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_jax import loaded as of
-
-    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from onnxspace_converters.jaxnets import net
     from tests import flaxnets
 
-    factory: Callable[[], object] = getattr(flaxnets, JAX[name])
-    shape = (3, 16, 16) if name.startswith("Equinox") else (16, 16, 3)
-    return of(Source(f"tests.flaxnets:{JAX[name]}", made=factory()), Request(input=shape))
+    module = "linennets" if name.startswith("linen ") and name != "linen CNN" else "flaxnets"
+    factory: Callable[[], object] = getattr(importlib.import_module(f"tests.{module}"), JAX[name])
+    shape, made = (3, 16, 16) if name.startswith("Equinox") else (16, 16, 3), factory()
+    call = net(made, shape, None, None, name).call
+    return of(Source(f"tests.{module}:{JAX[name]}", made=made), Request(input=shape)), lambda x: flaxnets.slopes(call, x)

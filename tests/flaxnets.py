@@ -259,8 +259,7 @@ def looking(seed: int = 0) -> Looking:
     return Looking(jax.random.key(seed))
 
 
-def gradients(call: Callable[[jax.Array], jax.Array], values: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
-    """Mean over channels of |d(sum of what a function gives)/dx| by JAX, float64 [images, height, width]."""
+def slopes(call: Callable[[jax.Array], jax.Array], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """d(sum of what a function gives)/dx by JAX, float64 of the images' shape."""
     found: Any = jax.grad(lambda x: call(x).sum())(jnp.asarray(values))
-    made: NDArray[np.float64] = np.abs(np.asarray(found, np.float64)).mean(channels)
-    return made
+    return np.asarray(found, np.float64)

@@ -110,14 +110,14 @@ def twin(weights: dict[str, NDArray[np.float32]]) -> Any:
     return model
 
 
-def gradients(model: Any, layer: str, values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean over channels of |d(sum of a layer's output)/dx| by TensorFlow, float64 [images, height, width]."""
-    part = keras.Model(model.inputs, model.get_layer(layer).output)
+def slopes(model: Any, values: NDArray[np.float32], layer: str | None = None) -> NDArray[np.float64]:
+    """d(sum of the output, or of a layer's)/dx by TensorFlow, float64 of the images' shape."""
+    part = model if layer is None else keras.Model(model.inputs, model.get_layer(layer).output)
     point = tf.convert_to_tensor(values)
     with tf.GradientTape() as tape:
         tape.watch(point)
-        total = tf.reduce_sum(part(point, training=False))
-    made: NDArray[np.float64] = np.abs(tape.gradient(total, point).numpy().astype(np.float64)).mean(-1)
+        total = tf.reduce_sum(tf.nest.flatten(part(point, training=False))[0])
+    made: NDArray[np.float64] = tape.gradient(total, point).numpy().astype(np.float64)
     return made
 
 

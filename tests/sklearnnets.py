@@ -62,19 +62,25 @@ def unfitted() -> Pipeline:
     return make_pipeline(StandardScaler(), Ridge())
 
 
-def gradients(made: Pipeline, values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean over channels of |d(sum of all outputs)/dx|, by central differences of the pipeline in double precision."""
+def slopes(made: Pipeline, values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """d(sum of what is explained)/dx by central differences of the pipeline in double precision, of the images' shape.
+
+    What is explained is the hidden layer of a network, what comes before a discriminant, else decisions or predictions.
+    """
     flat, step = values.reshape(len(values), -1).astype(np.float64), 1e-4
-
-    def total(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        last = made[-1]
-        hidden = made[:-1].transform(x)
-        for weights, bias in zip(last.coefs_[:-1], last.intercepts_[:-1], strict=True):
-            hidden = np.tanh(hidden @ weights + bias)
-        found: NDArray[np.float64] = hidden.sum(1)
-        return found
-
     steps = np.eye(flat.shape[1]) * step
-    slopes = np.stack([(total(flat + each) - total(flat - each)) / (2 * step) for each in steps], axis=1)
-    made_: NDArray[np.float64] = np.abs(slopes).reshape(values.shape).mean(-1)
-    return made_
+    found = np.stack([(_total(made, flat + each) - _total(made, flat - each)) / (2 * step) for each in steps], axis=1)
+    return found.reshape(values.shape)
+
+
+def _total(made: Pipeline, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    last, before = made[-1], made[:-1].transform(x)
+    if hasattr(last, "activation"):
+        bent = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}[last.activation]
+        found = bent(before @ last.coefs_[0] + last.intercepts_[0])
+    elif isinstance(last, LinearDiscriminantAnalysis):
+        found = before
+    else:
+        found = (last.decision_function if hasattr(last, "decision_function") else last.predict)(before)
+    total: NDArray[np.float64] = found.reshape(len(x), -1).sum(1)
+    return total

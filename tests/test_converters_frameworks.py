@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import onnxspace as ox
 from onnxspace import runtime
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.exporters import Facts, Request, run
-from onnxspace.model import open_model
+from onnxspace.exporters import Request, run
 from tests import sklearnnets, torchnets
-from tests.networks import worst_cosine
+from tests.litewriter import with_metadata
+from tests.slopes import along, last
 from tests.test_attribution import probes
 
 pytestmark = pytest.mark.frameworks
@@ -55,12 +56,6 @@ def agree(path: Path, forward: Callable[[Images], Any], shape: tuple[int, ...] =
         assert np.abs(found - expected).max() <= most * np.abs(expected).max()
 
 
-def along(path: Path, facts: Facts, gradients: Callable[[Images], NDArray[np.float64]], least: float = 0.9999) -> None:
-    """Maps of the file along the framework's own gradients."""
-    shown, model = probes(), open_model(path, facts.encoder)
-    assert worst_cosine(ox.attribute(model, shown, "saliency"), gradients(model.preprocess(shown.images))) > least
-
-
 def keras_file(keras: Any, model: Any, folder: Path) -> tuple[str, Request]:
     model.save(folder / "net.keras")
     return str(folder / "net.keras"), Request(encoder="features")
@@ -92,7 +87,8 @@ def test_each_file_of_tensorflow_gives_its_outputs_and_maps(
     source, request = make(keras, network, tmp_path)
     facts = run(source, target, request)
     agree(target, lambda x: network(x, training=False))
-    along(target, facts, lambda x: keras.gradients(network, "features", x))
+    along(target, facts.encoder, lambda x: keras.slopes(network, x, "features"))
+    along(target, last(target), lambda x: keras.slopes(network, x))
     assert facts.difference is not None
     assert facts.difference < 1e-5
     assert len(facts.source_sha256 or "") == 64
@@ -104,14 +100,18 @@ def test_networks_of_keras_come_from_callables(name: str, keras: Any, tmp_path: 
     target, network = tmp_path / "out.onnx", getattr(keras, name)()
     run(f"tests.kerasnets:{name}", target, Request(input=SHAPE))
     agree(target, lambda x: keras.tf.nest.flatten(network(x, training=False))[0])
+    along(target, last(target), lambda x: keras.slopes(network, x))
 
 
-def test_grouped_convolutions_and_gelu_of_keras_have_its_maps(keras: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [keras_file, h5_file, saved_model, frozen_graph, lite_file])
+def test_grouped_convolutions_and_gelu_of_keras_have_its_maps(
+    make: Callable[..., tuple[str, Request]], keras: Any, tmp_path: Path
+) -> None:
     network, target = keras.grouped(), tmp_path / "out.onnx"
-    source, request = keras_file(keras, network, tmp_path)
+    source, request = make(keras, network, tmp_path)
     facts = run(source, target, request)
-    assert facts.route == "frozen graph"
-    along(target, facts, lambda x: keras.gradients(network, "features", x))
+    assert facts.route == ("tf2onnx" if make is lite_file else "frozen graph")
+    along(target, last(target), lambda x: keras.slopes(network, x))
 
 
 def test_outputs_of_keras_keep_their_names_and_order(keras: Any, tmp_path: Path) -> None:
@@ -172,7 +172,21 @@ def test_a_quantised_tflite_file_takes_and_gives_real_numbers(keras: Any, tmp_pa
     x = np.random.default_rng(0).uniform(-1, 1, (4, *SHAPE)).astype(np.float32)
     expected = network(x, training=False).numpy()
     assert np.abs(runtime.run(model, {"image": x})[0] - expected).max() < 0.1 * np.abs(expected).max()
-    along(target, facts, lambda values: keras.gradients(network, "features", values), 0.95)
+
+
+def test_maps_of_an_int8_file_are_those_of_its_own_arithmetic(keras: Any, tmp_path: Path) -> None:
+    """Its whole weights as real numbers, with TensorFlow's own gradient of the steps between layers.
+
+    The network it was made from has other weights, and its values saturate nowhere: maps are near, and no more.
+    """
+    from tests.litetwin import Twin
+
+    network, target = keras.plain(seed=3), tmp_path / "out.onnx"
+    path = keras.lite(network, tmp_path / "net.tflite", whole=True)
+    run(str(path), target, Request())
+    along(target, None, Twin(path, rounded=True).slopes)
+    along(target, None, Twin(path, rounded=False).slopes, 0.9)
+    along(target, None, lambda x: keras.slopes(network, x, "features"), 0.9)
 
 
 def test_tflite_metadata_says_how_images_are_normalised(keras: Any, tmp_path: Path) -> None:
@@ -180,54 +194,6 @@ def test_tflite_metadata_says_how_images_are_normalised(keras: Any, tmp_path: Pa
     path.write_bytes(with_metadata(path.read_bytes(), (127.5,), (64.0,)))
     facts = run(str(path), tmp_path / "out.onnx", Request())
     assert (facts.said.scale, facts.said.mean, facts.said.std) == (1.0, (127.5,), (64.0,))
-
-
-def with_metadata(content: bytes, mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
-    """A TFLite file with a metadata buffer, written by TensorFlow's own schema."""
-    import flatbuffers
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(content), 0))
-    model.buffers.append(schema.BufferT())
-    model.buffers[-1].data = list(metadata(mean, std))
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = "TFLITE_METADATA", len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def metadata(mean: tuple[float, ...], std: tuple[float, ...]) -> bytes:
-    """ModelMetadata > SubGraphMetadata > TensorMetadata > ProcessUnit > NormalizationOptions."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(256)
-
-    def table(**fields: Any) -> int:
-        builder.StartObject(8)
-        for name, value in fields.items():
-            slot = int(name.removeprefix("f"))
-            builder.PrependUint8Slot(slot, value[1], 0) if isinstance(value, tuple) else builder.PrependUOffsetTRelativeSlot(
-                slot, value, 0
-            )
-        made: int = builder.EndObject()
-        return made
-
-    def vector(items: Any, size: int, add: Callable[[Any], None]) -> int:
-        builder.StartVector(size, len(items), 4)
-        for item in reversed(items):
-            add(item)
-        made: int = builder.EndVector()
-        return made
-
-    numbers = [vector(values, 4, builder.PrependFloat32) for values in (mean, std)]
-    options = table(f0=numbers[0], f1=numbers[1])
-    unit = table(f0=("byte", 1), f1=options)
-    tensor = table(f4=vector([unit], 4, builder.PrependUOffsetTRelative))
-    graph = table(f2=vector([tensor], 4, builder.PrependUOffsetTRelative))
-    builder.Finish(table(f3=vector([graph], 4, builder.PrependUOffsetTRelative)), b"M001")
-    return bytes(builder.Output())
 
 
 def test_tflite_needs_no_tensorflow(keras: Any, tmp_path: Path) -> None:
@@ -252,29 +218,43 @@ def test_tflite_needs_no_tensorflow(keras: Any, tmp_path: Path) -> None:
     assert float(done.stdout.split()[-1]) < 1e-5
 
 
-FLAX = {"plain": "norm", "residual": "blocks.1", "painter": "deep", "attending": "norm", "bound": "Conv_1"}
+FLAX = {
+    "flaxnets:plain": "norm", "flaxnets:residual": "blocks.1", "flaxnets:painter": "deep", "flaxnets:attending": "norm",
+    "flaxnets:bound": "Conv_1", "linennets:residual": "stem", "linennets:painter": "down", "linennets:attending": "patches",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FLAX)
 def test_networks_of_flax_give_its_outputs_and_maps(name: str, flax: Any, tmp_path: Path) -> None:
-    network, target = getattr(flax, name)(), tmp_path / "out.onnx"
-    run(f"tests.flaxnets:{name}", target, Request(input=SHAPE, encoder=FLAX[name]))
-    call = (lambda x: network(x, train=False)) if name == "bound" else network
-    if name != "bound":
+    """A CNN, a residual network, an encoder–decoder and a ViT, of nnx and of linen."""
+    module, _, short = name.partition(":")
+    network, target = getattr(importlib.import_module(f"tests.{module}"), short)(), tmp_path / "out.onnx"
+    run(f"tests.{name}", target, Request(input=SHAPE, encoder=FLAX[name]))
+    if isinstance(network, flax.nnx.Module):
         network.eval()
+    trains = "train" in inspect.signature(type(network).__call__).parameters
+    call = (lambda x: network(x, train=False)) if trains else network
     agree(target, call)
-    if name == "plain":
-        along(target, Facts("", "", 0), lambda x: flax.gradients(network.encode, x, -1))
+    along(target, last(target), lambda x: flax.slopes(call, x))
+
+
+def test_a_layer_of_flax_is_found_and_has_its_maps(flax: Any, tmp_path: Path) -> None:
+    network, target = flax.plain(), tmp_path / "out.onnx"
+    facts = run("tests.flaxnets:plain", target, Request(input=SHAPE, encoder="norm"))
+    network.eval()
+    along(target, facts.encoder, lambda x: flax.slopes(lambda image: network.norm(network.conv(image)), x))
 
 
 @pytest.mark.parametrize("name", ["single", "steps", "drawing", "looking"])
 def test_networks_of_equinox_give_its_outputs_and_maps(name: str, flax: Any, tmp_path: Path) -> None:
+    """A CNN, a residual network, an encoder–decoder and a ViT."""
     network, target = flax.eqx.nn.inference_mode(getattr(flax, name)()), tmp_path / "out.onnx"
     layer = {"single": "second", "steps": "convs.1", "drawing": "down", "looking": "patches"}[name]
     facts = run(f"tests.flaxnets:{name}", target, Request(input=(3, 16, 16), encoder=layer))
     agree(target, flax.jax.vmap(network), (3, 16, 16))
+    along(target, last(target), lambda x: flax.slopes(flax.jax.vmap(network), x))
     if name == "drawing":
-        along(target, facts, lambda x: flax.gradients(flax.jax.vmap(network.down), x, 1))
+        along(target, facts.encoder, lambda x: flax.slopes(flax.jax.vmap(network.down), x))
 
 
 def test_weights_of_flax_come_from_safetensors(flax: Any, tmp_path: Path) -> None:
@@ -304,12 +284,21 @@ def test_pipelines_of_scikit_learn_give_its_outputs(name: str, tmp_path: Path) -
     assert {node.domain for node in onnx.load(target).graph.node} <= {"", "ai.onnx"}
 
 
-def test_maps_of_scikit_learns_networks_follow_its_slopes(tmp_path: Path) -> None:
-    made, target = sklearnnets.network(), tmp_path / "out.onnx"
-    facts = run("tests.sklearnnets:network", target, Request(input=sklearnnets.SHAPE))
-    shown, model = probes(3, 16), open_model(target, facts.encoder)
-    wanted = sklearnnets.gradients(made, model.preprocess(shown.images))
-    assert worst_cosine(ox.attribute(model, shown, "saliency"), wanted) > 0.9999
+@pytest.mark.parametrize("name", ["network", "ridge", "two_classes", "regression", "discriminant"])
+def test_maps_of_scikit_learn_follow_its_slopes(name: str, tmp_path: Path) -> None:
+    made, target = getattr(sklearnnets, name)(), tmp_path / "out.onnx"
+    facts = run(f"tests.sklearnnets:{name}", target, Request(input=sklearnnets.SHAPE))
+    assert facts.remarks == ()
+    along(target, facts.encoder, lambda x: sklearnnets.slopes(made, x))
+
+
+@pytest.mark.parametrize("name", ["logistic", "decisions"])
+def test_scores_whose_sum_no_image_changes_are_remarked_on(name: str, tmp_path: Path) -> None:
+    """As the least squares and the penalised likelihood have it: the weights of all classes add up to nothing."""
+    coefficients = getattr(sklearnnets, name)()[-1].coef_
+    assert np.linalg.norm(coefficients.sum(0)) < 1e-12 * np.linalg.norm(coefficients)
+    facts = run(f"tests.sklearnnets:{name}", tmp_path / "out.onnx", Request(input=sklearnnets.SHAPE))
+    assert any("add up to the same for every image" in remark for remark in facts.remarks)
 
 
 def test_a_trusted_pickle_of_scikit_learn_is_read(tmp_path: Path) -> None:

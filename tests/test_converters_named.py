@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,39 +16,47 @@ from onnxspace import runtime
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Request, run
 from tests.networks import classifier, save
+from tests.slopes import last, nearest, of_torch
 
 pytestmark = pytest.mark.frameworks
 
 
-def outputs_agree(path: Path, network: torch.nn.Module, size: int) -> None:
+def outputs_and_maps_agree(path: Path, network: torch.nn.Module, size: int) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
     with torch.no_grad():
         found = network(torch.from_numpy(x))
     expected = (found if isinstance(found, torch.Tensor) else found.logits).numpy()
     assert np.abs(runtime.run(onnx.load(path), {"image": x})[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert nearest(path, last(path), lambda values: of_torch(network, values), size) >= 0.9999
 
 
-def test_a_network_of_timm_by_name(tmp_path: Path) -> None:
-    import timm
+@pytest.fixture
+def timm() -> Any:
+    """timm wants a torchvision that can be imported, and the package sees to it that it can."""
+    from onnxspace.convert.bridge import import_torchvision
 
+    import_torchvision()
+    return importlib.import_module("timm")
+
+
+def test_a_network_of_timm_by_name(timm: Any, tmp_path: Path) -> None:
     facts = run("timm:resnet10t", tmp_path / "net.onnx", Request(random_weights=3, encoder="layer4", input=(3, 64, 64)))
     torch.manual_seed(3)
-    outputs_agree(tmp_path / "net.onnx", timm.create_model("resnet10t", pretrained=False).eval(), 64)
+    outputs_and_maps_agree(tmp_path / "net.onnx", timm.create_model("resnet10t", pretrained=False).eval(), 64)
     assert (facts.said.mean, facts.said.size) == ((0.485, 0.456, 0.406), (64, 64))
     assert facts.said.resize == "crop"
     assert facts.encoder is not None
     assert "its weights are random (seed 3)" in facts.remarks
 
 
-def test_weights_of_timm_from_a_file(tmp_path: Path) -> None:
-    import timm
+def test_weights_of_timm_from_a_file(timm: Any, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     torch.manual_seed(9)
     network = timm.create_model("resnet10t", pretrained=False).eval()
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     run("timm:resnet10t", tmp_path / "net.onnx", Request(weights=str(tmp_path / "w.safetensors"), input=(3, 64, 64)))
-    outputs_agree(tmp_path / "net.onnx", network, 64)
+    outputs_and_maps_agree(tmp_path / "net.onnx", network, 64)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ def vit(folder: Path) -> torch.nn.Module:
 def test_a_folder_of_transformers_becomes_one_file(tmp_path: Path) -> None:
     network = vit(tmp_path / "vit")
     facts = run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
-    outputs_agree(tmp_path / "net.onnx", network, 32)
+    outputs_and_maps_agree(tmp_path / "net.onnx", network, 32)
     assert (facts.said.mean, facts.said.std, facts.said.size) == ((0.5, 0.5, 0.4), (0.5, 0.25, 0.5), (32, 32))
     assert facts.framework == "PyTorch (transformers)"
 
@@ -103,6 +113,24 @@ def test_code_of_a_folder_and_pickled_weights_are_refused(tmp_path: Path) -> Non
     (tmp_path / "vit/model.safetensors").rename(tmp_path / "vit/pytorch_model.bin")
     with pytest.raises(ModelError, match=r"holds no weights as \.safetensors"):
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
+
+
+def test_a_folder_that_transformers_cannot_build_is_refused(tmp_path: Path) -> None:
+    vit(tmp_path / "vit")
+    config = json.loads((tmp_path / "vit/config.json").read_text())
+    (tmp_path / "vit/config.json").write_text(json.dumps(config | {"architectures": ["NoSuchNetwork"]}))
+    with pytest.raises(ModelError, match=r"transformers \S+ has no NoSuchNetwork\. Update transformers"):
+        run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
+    (tmp_path / "vit/config.json").write_text(json.dumps(config))
+    (tmp_path / "vit/model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(ModelError, match=r"can't be loaded by transformers .*Fetch the folder again"):
+        run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
+
+
+def test_arguments_that_a_factory_does_not_take_are_refused(timm: Any, tmp_path: Path) -> None:
+    for source in ("timm:resnet10t", "torchvision:squeezenet1_1"):
+        with pytest.raises(ModelError, match=rf"{source} can't be built .*Correct --arg"):
+            run(source, tmp_path / "net.onnx", Request(random_weights=1, arguments={"colour": 3}))
 
 
 def test_an_onnx_file_of_a_folder_is_carried_over(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,10 +18,8 @@ import onnxspace as ox
 from onnxspace import runtime
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError
 from onnxspace.exporters import Facts, Request, run
-from onnxspace.model import open_model
 from tests import torchnets
-from tests.networks import worst_cosine
-from tests.test_attribution import probes
+from tests.slopes import along, last, nearest, of_torch
 from tests.torchnets import SHAPE
 
 SIZED = Request(input=SHAPE)
@@ -70,18 +68,6 @@ SOURCES: list[Callable[[Path, nn.Module], tuple[str, Request]]] = [
 ]  # fmt: skip
 
 
-def gradients(network: nn.Module, layer: str, values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean over channels of |d(sum of a layer's output)/dx| by PyTorch itself, float64 [images, height, width]."""
-    image = torch.from_numpy(values).requires_grad_(True)
-    seen: list[torch.Tensor] = []
-    hook = network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    network(image)
-    hook.remove()
-    (found,) = torch.autograd.grad(seen[-1].sum(), image)
-    made: NDArray[np.float64] = found.double().abs().mean(1).numpy()
-    return made
-
-
 def check(network: nn.Module, facts: Facts, path: Path, layer: str = "features") -> None:
     """Outputs within 1e-5 of the largest value at two sizes of batch; maps along PyTorch's own gradients."""
     model, encoder = onnx.load(path), facts.encoder
@@ -92,9 +78,8 @@ def check(network: nn.Module, facts: Facts, path: Path, layer: str = "features")
         expected = network(torch.from_numpy(x)).detach().numpy()
         (found,) = runtime.run(model, {"image": x})
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-    shown = probes()
-    values = open_model(path).preprocess(shown.images)
-    assert worst_cosine(ox.attribute(open_model(path, encoder), shown, "saliency"), gradients(network, layer, values)) > 0.9999
+    along(path, encoder, lambda values: of_torch(network, values, layer))
+    along(path, last(path), lambda values: of_torch(network, values))
 
 
 @pytest.mark.parametrize("make", SOURCES)
@@ -124,6 +109,7 @@ def test_attention_of_pytorch_is_exported(make: Callable[[Path, nn.Module], tupl
     x = np.random.default_rng(0).standard_normal((dim.dim_value or 5, *SHAPE)).astype(np.float32)
     expected = network(torch.from_numpy(x)).detach().numpy()
     assert np.abs(runtime.run(onnx.load(target), {"image": x})[0] - expected).max() <= 1e-5 * np.abs(expected).max()
+    along(target, last(target), lambda values: of_torch(network, values))
 
 
 def test_where_no_batch_can_be_open_one_image_is_taken(tmp_path: Path) -> None:
@@ -368,3 +354,6 @@ def test_torchvision_networks_come_by_name(tmp_path: Path) -> None:
     facts = run("torchvision:squeezenet1_1", tmp_path / "net.onnx", Request(input=(3, 64, 64), random_weights=1))
     assert facts.remarks == ("its weights are random (seed 1)",)
     assert (facts.said.size, facts.said.mean) == ((64, 64), (0.485, 0.456, 0.406))
+    torch.manual_seed(1)
+    network = importlib.import_module("torchvision.models").squeezenet1_1(weights=None).eval()
+    assert nearest(tmp_path / "net.onnx", last(tmp_path / "net.onnx"), lambda x: of_torch(network, x), 64) >= 0.9999

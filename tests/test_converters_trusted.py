@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from onnxspace import runtime
-from onnxspace.errors import ModelError
+from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters import Request, run
 
 pytestmark = pytest.mark.frameworks
@@ -141,3 +141,102 @@ def test_other_whole_numbers_of_tflite_are_near_the_network(kind: str, keras: An
     expected = model(x, training=False).numpy()
     found = runtime.run(onnx.load(tmp_path / "out.onnx"), {"image": x})[0]
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def of_size(keras: Any, folder: Path) -> tuple[str, Request]:
+    return str(keras.lite(keras.plain(), folder / "net.tflite")), Request(input=(32, 32, 3))
+
+
+def saved_of_size(keras: Any, folder: Path) -> tuple[str, Request]:
+    keras.plain().export(folder / "net", verbose=False)
+    return str(folder / "net"), Request(input=(16, 16, 1))
+
+
+def unsigned(keras: Any, folder: Path) -> tuple[str, Request]:
+    keras.tf.saved_model.save(keras.tf.Module(), str(folder / "net"))
+    return str(folder / "net"), Request()
+
+
+def graph_of(keras: Any, folder: Path, build: Callable[[Any], object]) -> tuple[str, Request]:
+    """A graph as TensorFlow 1 wrote it."""
+    v1 = keras.tf.compat.v1
+    with v1.Graph().as_default() as graph:
+        build(v1)
+    (folder / "net.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    return str(folder / "net.pb"), Request()
+
+
+def two_placeholders(keras: Any, folder: Path) -> tuple[str, Request]:
+    shape = (None, 16, 16, 3)
+    return graph_of(keras, folder, lambda v1: v1.placeholder("float32", shape) + v1.placeholder("float32", shape))
+
+
+def unfrozen(keras: Any, folder: Path) -> tuple[str, Request]:
+    def build(v1: Any) -> object:
+        return v1.placeholder("float32", (None, 16, 16, 3)) * v1.get_variable("scale", shape=(3,), use_resource=False)
+
+    return graph_of(keras, folder, build)
+
+
+def one_row(keras: Any, folder: Path) -> tuple[str, Request]:
+    return graph_of(keras, folder, lambda v1: v1.placeholder("float32", (None, 16)) * 2.0)
+
+
+def lite_of_rows(keras: Any, folder: Path) -> tuple[str, Request]:
+    row = keras.keras.Input((16,))
+    return str(keras.lite(keras.keras.Model(row, keras.layers.Dense(4)(row)), folder / "net.tflite")), Request()
+
+
+def other_weights(keras: Any, folder: Path) -> tuple[str, Request]:
+    keras.heads().save_weights(folder / "w.weights.h5")
+    return "tests.kerasnets:plain", Request(weights=str(folder / "w.weights.h5"))
+
+
+def flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
+    from safetensors.numpy import save_file
+
+    save_file({"conv.bias": np.zeros(6, np.float32)}, folder / "w.safetensors")
+    return "tests.flaxnets:plain", Request(input=(16, 16, 3), weights=str(folder / "w.safetensors"))
+
+
+def more_flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
+    from safetensors.numpy import save_file
+
+    from onnxspace_converters.jaxnets import names
+    from tests import flaxnets
+
+    kept = {
+        name.removesuffix(".value"): np.asarray(value) for name, value in names(flaxnets.nnx.state(flaxnets.plain())).items()
+    }
+    save_file({**kept, "tail.bias": np.zeros(1, np.float32)}, folder / "w.safetensors")
+    return "tests.flaxnets:plain", Request(input=(16, 16, 3), weights=str(folder / "w.safetensors"))
+
+
+def damaged_flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
+    (folder / "w.safetensors").write_bytes(b"\xff" * 64)
+    return "tests.flaxnets:plain", Request(input=(16, 16, 3), weights=str(folder / "w.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (of_size, r"takes images of 16×16×3, not of 32×32×3\. Leave --input out"),
+        (saved_of_size, r"can't take images of 16×16×1 .*Give its size as --input"),
+        (unsigned, r"has no signature to call\. Save it with one, such as by model\.export"),
+        (two_placeholders, r"has 2 inputs and 1 outputs, where one image is wanted\. Freeze it again"),
+        (unfrozen, r"has variables without values, such as scale.*\. Freeze it with its checkpoint"),
+        (one_row, r"takes other inputs than one batch of images\. Save it again, with one"),
+        (lite_of_rows, r"takes 1×16, where one batch of images is wanted\. Convert it again, with one"),
+        (other_weights, r"does not fit tests\.kerasnets:plain .*Give the weights of this network"),
+        (flax_weights, r"The weights do not fit tests\.flaxnets:plain: it lacks, or has in another shape, conv\.kernel"),
+        (more_flax_weights, r"The weights do not fit tests\.flaxnets:plain: the network has no tail\.bias"),
+        (damaged_flax_weights, r"can't be read as safetensors .*Save the arrays so, by their dotted names"),
+    ],
+)
+def test_sizes_inputs_and_weights_that_do_not_fit_are_refused(
+    make: Callable[[Any, Path], tuple[str, Request]], words: str, keras: Any, tmp_path: Path
+) -> None:
+    source, request = make(keras, tmp_path)
+    with pytest.raises((ModelError, ConfigError), match=words):
+        run(source, tmp_path / "out.onnx", request)
+    assert not (tmp_path / "out.onnx").exists()

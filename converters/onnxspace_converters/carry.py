@@ -10,7 +10,8 @@ from onnxspace.config import ModelOptions
 from onnxspace.exporters import Facts, Request
 from onnxspace.network import whole
 from onnxspace.onnxfile import read_model
-from onnxspace_converters.deliver import annotate, versions_of, write
+from onnxspace_converters.deliver import annotate, versions_of
+from onnxspace_converters.writing import write
 
 
 def carry(path: Path, source: str, destination: Path, request: Request, said: ModelOptions) -> Facts:

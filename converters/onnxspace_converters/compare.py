@@ -23,6 +23,7 @@ from onnxspace_converters.loaded import Array, Loaded
 #: A larger difference is nobody's rounding: the standard's own implementation need not be asked.
 COARSE = 1e-2
 _PROBES = 2
+_SIDES = range(16, 1025)  # what can be generated
 _LOCATED = 1e-4  # a layer is found again where it agrees to this; deep layers differ by more than the outputs do
 
 
@@ -54,7 +55,8 @@ def probe_batches(loaded: Loaded) -> Iterator[Array]:
     made = preprocess_of(loaded.shape, loaded.said)
     if made is None:
         return
-    images = Probes.generate(_PROBES, max(made.height, made.width)).images
+    side = min(max(made.height, made.width, _SIDES[0]), _SIDES[-1])  # pictures of another size are brought to the network's
+    images = Probes.generate(_PROBES, side).images
     values = made(images) if loaded.dtype.kind == "f" else made.pixels(images)
     ordered = values if loaded.dtype.kind == "f" or made.layout == "NHWC" else values.transpose(0, 3, 1, 2)
     each = np.repeat(ordered[:, None], loaded.batch or 1, axis=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxspace.errors import ConversionError, ModelError, OutputError
+from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Facts, Request
 from onnxspace.graph import all_nodes
 from onnxspace.quiet import silence_libraries
@@ -17,8 +17,7 @@ from onnxspace_converters.compare import Asked, Tensors, preprocess_of, question
 from onnxspace_converters.loaded import Loaded, Route
 from onnxspace_converters.tidy import tidied
 from onnxspace_converters.words import reason
-
-MAX_BYTES = 2**31 - 1
+from onnxspace_converters.writing import write
 
 
 def deliver(loaded: Loaded, source: str, destination: Path, request: Request) -> Facts:
@@ -127,13 +126,3 @@ def annotate(model: onnx.ModelProto, facts: Facts, source: str) -> None:
     for name, value in said.items():
         if value:
             model.metadata_props.add(key=f"onnxspace.{name}", value=value)
-
-
-def write(model: onnx.ModelProto, destination: Path, source: str) -> None:
-    """Write a whole model into one file. Raises ModelError where it is too large, OutputError where the disk says no."""
-    if model.ByteSize() > MAX_BYTES:
-        raise ModelError(f"{source} is larger than one ONNX file can be (2 GiB). Export it with external data by hand.")
-    try:
-        destination.write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise OutputError(f"{destination} can't be written ({error.strerror or error}). Free some space.") from error

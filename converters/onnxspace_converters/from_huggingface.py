@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,10 @@ def loaded(folder: Path, source: Source, request: Request) -> Loaded:
     """The vision model of a folder, built by transformers from its config, with its safetensors."""
     config = read_json(folder / "config.json")
     _refuse(folder, config, request)
+    from onnxspace.convert.bridge import import_torchvision
+
+    with suppress(ImportError):  # not all of its models need it, but it takes a broken one for a whole one
+        import_torchvision()
     try:
         import transformers
     except ImportError as error:
@@ -208,6 +213,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _JSON_BYTES:
             raise ModelError(f"{path} is too large for a configuration. Fetch it again.")
         found = json.loads(path.read_bytes())
+    except ModelError:  # it is a ValueError too
+        raise
     except FileNotFoundError as error:
         raise ModelError(f"{path} is not there. Fetch the whole folder.") from error
     except (OSError, ValueError, RecursionError) as error:

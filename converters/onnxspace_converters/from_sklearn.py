@@ -55,7 +55,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     route = Route("skl2onnx", lambda opset, _dynamic: _exported(model, steps[-1], shape, opset), range(13, 22), 17)
     return Loaded(
         "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_outputs(model, steps, images)], [route], _said(shape),
-        layers=lambda images: _layers(steps, images), sha256=digest,
+        layers=lambda images: _layers(steps, images), sha256=digest, remarks=flat(steps),
     )  # fmt: skip
 
 
@@ -101,6 +101,21 @@ def refuse_jumps(step: Any, source: str) -> None:
         )
 
 
+def flat(steps: list[Any]) -> tuple[str, ...]:
+    """A remark on linear classifiers whose maps are rounding: penalties and least squares let the classes' weights add up to 0.
+
+    One that has components before it is explained there.
+    """
+    import numpy as np
+
+    weights = getattr(steps[-1], "coef_", None)
+    if weights is None or np.ndim(weights) != 2 or len(weights) < 3 or any(hasattr(step, "components_") for step in steps):
+        return ()
+    if np.linalg.norm(np.sum(weights, axis=0)) > 1e-3 * np.linalg.norm(weights):
+        return ()
+    return ("the scores of its classes add up to the same for every image, and maps of them to nothing: put a PCA before it",)
+
+
 def _shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
     if request.input is None:
         raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 28x28x1.")
@@ -122,12 +137,15 @@ def _said(shape: tuple[int, ...]) -> ModelOptions:
 
 
 def _outputs(model: Any, steps: list[Any], images: Array) -> Array:
-    """Probabilities of classes, else decisions, else what it predicts; float [images, outputs]."""
+    """Decisions on classes, else probabilities, which sum to 1 and so hide what moves them, else what it predicts.
+
+    float32 [images, outputs].
+    """
     import numpy as np
 
     values = images.reshape(len(images), -1).astype(np.float64)
     last = steps[-1]
-    for name in ("predict_proba", "decision_function", "predict", "transform"):
+    for name in ("decision_function", "predict_proba", "predict", "transform"):
         if hasattr(last, name):
             found = np.asarray(getattr(model, name)(values))
             return found.reshape(len(images), -1).astype(np.float32)
@@ -151,7 +169,7 @@ def _exported(model: Any, last: Any, shape: tuple[int, ...], opset: int) -> onnx
     from onnxspace_converters.sklearngraph import on_images, standard
 
     classifies = hasattr(last, "classes_")
-    raw = classifies and not hasattr(last, "predict_proba")
+    raw = classifies and hasattr(last, "decision_function")
     options = {id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}} if classifies else None
     made = to_onnx(
         model,

@@ -29,8 +29,12 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 def loaded(source: Source, request: Request) -> Loaded:
     """The network of that name."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library loads: weights that are here are taken, none fetched
-    import timm
     import torch
+
+    from onnxspace.convert.bridge import import_torchvision
+
+    import_torchvision()
+    import timm
 
     from onnxspace_converters.from_torch import of_module
 

@@ -32,9 +32,12 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 def loaded(source: Source, request: Request) -> Loaded:
     """The network of that name."""
     import torch
-    from torchvision import models
 
+    from onnxspace.convert.bridge import import_torchvision
     from onnxspace_converters.from_torch import of_module
+
+    import_torchvision()
+    from torchvision import models
 
     if source.name not in models.list_models():
         raise ModelError(f"torchvision has no network {source.name!r}. torchvision.models.list_models() gives all.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from onnxspace_converters.graphs import drop_unread
 
@@ -13,15 +15,17 @@ def plain_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put two-dimensional pools in the places of four-dimensional ones, wherever batch and channels are not pooled."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     made: dict[int, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        row = _row(node, makers, readers)
-        if row is not None and (plain := _plain(*row)) is not None:
-            made[id(row[2])] = plain
+        kernel = _kernel(node, stored)
+        row = _row(node, makers, readers) if len(kernel) == 4 else None
+        if row is not None and (plain := _plain(graph, row[0], node, kernel, row[1].output[0])) is not None:
+            made[id(row[1])] = plain
     nodes = [each for node in graph.node for each in made.get(id(node), [node])]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -29,35 +33,61 @@ def plain_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def _kernel(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[int]:
+    """The window of a pool; a convolution whose weights are all 1 is one that sums."""
+    if node.op_type == "MaxPool":
+        return _ints(node, "kernel_shape")
+    weight = stored.get(node.input[1]) if node.op_type == "Conv" and len(node.input) == 2 else None
+    if weight is None or list(weight.dims[:2]) != [1, 1] or not (numpy_helper.to_array(weight) == 1).all():
+        return []
+    return list(weight.dims[2:])
+
+
 def _row(
     node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], readers: dict[str, list[onnx.NodeProto]]
-) -> tuple[str, onnx.NodeProto, onnx.NodeProto] | None:
-    """The tensor before two new axes, the pool, and what takes the axes away again."""
-    if node.op_type != "MaxPool" or len(_ints(node, "kernel_shape")) != 4:
-        return None
+) -> tuple[str, onnx.NodeProto] | None:
+    """The tensor before two new axes, and what takes the axes away again behind the pool."""
     second = makers.get(node.input[0])
     first = makers.get(second.input[0]) if second is not None else None
     after = readers.get(node.output[0], [])
     kinds = [each.op_type for each in (first, second, *after) if each is not None]
-    return (first.input[0], node, after[0]) if first is not None and kinds == ["Unsqueeze", "Unsqueeze", "Squeeze"] else None
+    return (first.input[0], after[0]) if first is not None and kinds == ["Unsqueeze", "Unsqueeze", "Squeeze"] else None
 
 
-def _plain(source: str, pool: onnx.NodeProto, last: onnx.NodeProto) -> list[onnx.NodeProto] | None:
-    kernel, steps = _ints(pool, "kernel_shape"), _ints(pool, "strides") or [1] * 4
+def _plain(
+    graph: onnx.GraphProto, source: str, pool: onnx.NodeProto, kernel: list[int], target: str
+) -> list[onnx.NodeProto] | None:
+    steps, name = _ints(pool, "strides") or [1] * 4, pool.output[0]
     starts, ends = np.reshape(_ints(pool, "pads") or [0] * 8, (2, 4)).tolist()
     wide = [k for k in range(4) if (kernel[k], steps[k], starts[k], ends[k]) != (1, 1, 0, 0)]
     rest = [k for k in range(4) if k not in wide]
-    if len(wide) > 2 or _ints(pool, "dilations"):
+    if len(wide) > 2 or any(step != 1 for step in _ints(pool, "dilations")):
         return None
     while len(wide) < 2:
         wide = sorted([*wide, rest.pop()])
-    order, name = [*rest, *wide], pool.output[0]
-    pads = [each[k] for each in (starts, ends) for k in wide]
+    order = [*rest, *wide]
     shape, strides = ([each[k] for k in wide] for each in (kernel, steps))
+    window: dict[str, Any] = {
+        "kernel_shape": shape,
+        "strides": strides,
+        "pads": [each[k] for each in (starts, ends) for k in wide],
+    }
     return [
         helper.make_node("Transpose", [source], [f"{name}_in"], perm=order),
-        helper.make_node("MaxPool", [f"{name}_in"], [f"{name}_out"], kernel_shape=shape, strides=strides, pads=pads),
-        helper.make_node("Transpose", [f"{name}_out"], [last.output[0]], perm=np.argsort(order).tolist()),
+        *_pooled(graph, name, pool.op_type, window),
+        helper.make_node("Transpose", [f"{name}_out"], [target], perm=np.argsort(order).tolist()),
+    ]
+
+
+def _pooled(graph: onnx.GraphProto, name: str, op_type: str, window: dict[str, Any]) -> list[onnx.NodeProto]:
+    """The largest value of each window, or the sum, which is the mean times the window's area."""
+    if op_type == "MaxPool":
+        return [helper.make_node("MaxPool", [f"{name}_in"], [f"{name}_out"], **window)]
+    area = np.asarray(np.prod(window["kernel_shape"]), np.float32)
+    graph.initializer.append(numpy_helper.from_array(area, f"{name}_area"))
+    return [
+        helper.make_node("AveragePool", [f"{name}_in"], [f"{name}_mean"], count_include_pad=1, **window),
+        helper.make_node("Mul", [f"{name}_mean", f"{name}_area"], [f"{name}_out"]),
     ]
 
 

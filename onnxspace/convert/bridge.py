@@ -27,14 +27,14 @@ def _library() -> Any:
     """onnx2torch's registry module, with our aliases and converters in it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _import_torchvision()
+        import_torchvision()
         import onnx2torch  # noqa: F401
         from onnx2torch.node_converters import registry
     _extend(registry)
     return registry
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     """Import torchvision, which onnx2torch needs, even where its compiled part does not fit torch.
 
     A torchvision built for another torch fails with `operator torchvision::nms does not exist`, before any of its Python
