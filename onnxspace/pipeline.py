@@ -30,8 +30,9 @@ from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import Probes
 from onnxspace.recipe import model_recipe, recipe
-from onnxspace.report.folder import place_maps, result_folder, write_results
+from onnxspace.report.folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.report.unfinished import JOURNAL, Workplace
+from onnxspace.spaces.probeset import GENERATED
 from onnxspace.store import MapWriter, unit
 from onnxspace.wanted import Wanted
 
@@ -83,6 +84,8 @@ def score_models(
         result = assured(run.compare(memory), run.shown, certainty, progress, memory)
         if output is not None and result.models:
             place_maps(work.result / "maps", run.maps_shown() if run.explains else [])
+            if run.explains and GENERATED.fullmatch(probes.name) is None:
+                place_probes(work.result, probes.images)
             write_results(work.result, result)
     return result
 

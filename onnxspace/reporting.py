@@ -172,12 +172,12 @@ def _stored(place: Path) -> _Found:
         for m, path in zip(found.models, stored.maps, strict=True)
     )  # fmt: skip
     about = tuple((model.name, tuple(f"assumed: {text}" for text in model.assumed)) for model in found.models if model.assumed)
-    pictures = _drawn_again(found.probe) if any(stored.maps) else None
+    pictures = stored.pictures if stored.pictures is not None or not any(stored.maps) else _drawn_again(found.probe)
     return _Found(found, stored.maps, pictures, Sheet(columns, rows), _facts(found), about, found.warnings)
 
 
 def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
-    """Generated images, if they are still what they were; None for photos, which a result does not hold."""
+    """Generated images, if they are still what they were; None for photos."""
     seed = GENERATED.fullmatch(str(probe["name"]))
     if seed is None or probe["images"] * probe["size"] ** 2 > _MOST_PIXELS:
         return None

@@ -16,12 +16,14 @@ from onnx import helper, numpy_helper
 import onnxspace as ox
 from onnxspace.checking import run as running
 from onnxspace.checking.calibrate import as_toml, calibrate, proposed
-from onnxspace.checking.faithful import make
+from onnxspace.checking.faithful import FORMS, make
+from onnxspace.checking.measure import METRICS
 from onnxspace.checking.plan import Plan, find_plan, plan_from, single
 from onnxspace.checking.run import check, update
 from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, code_of, limits_for
+from onnxspace.cut import find_encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
 from tests.networks import Net, save
 
@@ -160,6 +162,22 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     assert "normalised by ImageNet's mean and deviation: its own normalisation is gone" in found.reasons[0]
 
 
+def test_a_copy_with_a_new_head_is_named(place: Path) -> None:
+    """Fine-tuned for more classes: the last tensor has another size, the others moved a little, or not at all."""
+    head = np.random.default_rng(1).standard_normal((7, 8))
+    last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
+    for change, reason in (
+        (tuned, "The same architecture with other weights: 4 of 4 tensors differ, by 2"),
+        (lambda _name, values: values, "One weight tensor has another size, all 4 others are equal."),
+    ):
+        made = changed(network(), lambda name, values, change=change: head if name == last else change(name, values))
+        found = verdict(str(save(made, place / "new.onnx")))
+        assert found.outcome == "different"
+        assert found.missing == {"outputs": "one is 7, not 5"}
+        assert found.reasons[0].startswith(reason), found.reasons
+    assert verdict("new.onnx", limits={"output_cosine": None}).outcome == "same"
+
+
 def test_an_unrelated_network_is_named(place: Path) -> None:
     found = verdict(str(save(network(7, 20), place / "new.onnx")))
     assert found.outcome == "different"
@@ -197,15 +215,58 @@ def test_measures_are_those_of_maps_and_of_onnx_runtime(place: Path) -> None:
         "affinity": cosines.mean(), "affinity_p5": np.percentile(cosines, 5), "affinity_worst": cosines.min(),
         "output_cosine": alike.mean(), "output_max": np.abs(new - old).max(),
         "output_relative": (np.linalg.norm(new - old, axis=1) / np.linalg.norm(old, axis=1)).max(),
+        "output_r2": 1 - np.square(new - old).sum() / (np.square(old - old.mean(0)).sum() + 0.005**2 * np.square(old).sum()),
         "top1": (new.argmax(1) == old.argmax(1)).mean(),
     }  # fmt: skip
     assert {name: found.measures[name] for name in expected} == pytest.approx(expected, rel=2e-3)
     assert found.measures["size"] == (place / "new.onnx").stat().st_size / (place / "old.onnx").stat().st_size
 
 
+def test_a_fault_behind_what_hardly_varies_is_caught(place: Path) -> None:
+    """A large bias at the end makes cosines high whatever the network says; what varies is lost all the same."""
+
+    def with_bias(model: onnx.ModelProto) -> onnx.ModelProto:
+        model.graph.initializer.append(numpy_helper.from_array(np.full(5, 3, np.float32), "lift"))
+        last = model.graph.output[0].name
+        model.graph.node.append(helper.make_node("Add", [last, "lift"], ["lifted"]))
+        model.graph.output[0].name = "lifted"
+        return model
+
+    save(with_bias(network()), place / "old.onnx")
+    last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
+    save(with_bias(changed(network(), lambda name, v: v[::-1] if name == last else v)), place / "new.onnx")
+    update(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    for against in ("old.onnx", "net.fp"):
+        found = verdict("new.onnx", against)
+        assert found.measures["output_cosine"] > 0.995
+        assert [finding.metric for finding in found.failed if finding.metric.startswith("output")] == ["output_r2"]
+        assert verdict("old.onnx", against).outcome == "same"
+
+
+def test_the_order_of_an_encoder_of_several_tensors_is_the_exporters(place: Path) -> None:
+    """Two branches without a tensor that all paths pass, written in either order."""
+
+    def branches(first: int) -> onnx.ModelProto:
+        net = Net(("N", 3, 16, 16), 0)
+        weights = [[net.random(6, 3, 3, 3), net.random(6, 4)] for _ in range(2)]
+        ends = []
+        for conv, dense in (weights[first], weights[1 - first]):
+            x = net.add("Relu", net.add("Conv", "image", conv, strides=[2, 2]))
+            x = net.add("Flatten", net.add("GlobalAveragePool", x))
+            ends.append(net.add("Gemm", x, dense))
+        return net.model(ends if first == 0 else ends[::-1])
+
+    save(branches(0), place / "old.onnx")
+    save(branches(1), place / "new.onnx")
+    found = verdict("new.onnx")
+    encoders = [str(find_encoder(ox.open_model(name))).split(" + ") for name in ("old.onnx", "new.onnx")]
+    assert len(encoders[0]) == len(encoders[1]) == 2
+    assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
+
+
 def test_limits_decide(place: Path) -> None:
     save(changed(network(), tuned), place / "new.onnx")
-    lax = dict.fromkeys(["affinity", "affinity_p5", "encoder_cosine", "output_cosine", "top1"], None)
+    lax = dict.fromkeys(["affinity", "affinity_p5", "encoder_cosine", "output_cosine", "output_r2", "top1"], None)
     assert verdict("new.onnx", limits=lax).outcome == "same"
     assert verdict("new.onnx", limits={**lax, "output_relative": 1e-6}).outcome == "different"
     for wrong in ({"nonsense": 1.0}, {"affinity": float("nan")}, {"affinity": True}):
@@ -362,6 +423,36 @@ def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None
     assert "[check.artifacts.old.limits]\naffinity = 0." in as_toml([found])
 
 
-def test_proposed_limits_leave_room_on_the_right_side() -> None:
-    found = proposed([{"affinity": 0.99, "output_max": 0.013, "size": 0.3}, {"affinity": 1.0, "output_max": 0.0}])
-    assert found == {"affinity": pytest.approx(0.98), "output_max": pytest.approx(0.026)}
+def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_model: Any, _images: Any, target: Path) -> None:
+        save(network(5), target)
+
+    monkeypatch.setitem(FORMS, "int8", broken)
+    found = calibrate(Plan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
+    assert set(found.forms) == {"opset"}
+    assert "old.onnx as int8 looks at other things than it (affinity" in found.failed["int8"]
+    assert found.limits["affinity"] > 0.99
+
+
+def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
+    """Every measure that has a usual limit gets one, and no other."""
+    worst = {
+        "affinity": 0.99,
+        "affinity_p5": 0.9,
+        "affinity_worst": 0.2,
+        "encoder_cosine": 0.9,
+        "output_cosine": 1.0,
+        "output_r2": 0.99,
+    }
+    found = proposed([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)])
+    expected = {
+        "affinity": 0.98,
+        "affinity_p5": 0.8,
+        "encoder_cosine": 0.8,
+        "output_cosine": 0.999,
+        "output_r2": 0.96,
+        "top1": 0.95,
+    }
+    assert found == pytest.approx(expected, abs=1.01e-3)
+    assert all(found[name] <= value for name, value in expected.items())
+    assert set(found) == {name for name, metric in METRICS.items() if metric.limit is not None}

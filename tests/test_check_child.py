@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxspace.checking.plan import Plan, single
-from onnxspace.checking.run import check
 from onnxspace.checking.sandbox import Limits, in_child, limits_from
 from onnxspace.errors import ConfigError, ModelError
 from tests.commands import Run, runner
@@ -54,32 +54,94 @@ def greedy() -> onnx.ModelProto:
     return net.model([net.add("Add", x, net.add("ReduceSum", large, keepdims=0))])
 
 
-def test_an_endless_loop_is_stopped(tmp_path: Path) -> None:
-    path = str(save(endless(), tmp_path / "endless.onnx"))
-    found = check(Plan(single([path], path, {}, False, None), images=1), Limits(cpu=8))
-    assert found[0].outcome == "trouble"
-    assert "endless.onnx was stopped after 8 seconds of processor time" in str(found[0].error)
+def tiny() -> onnx.ModelProto:
+    """152 bytes that ask for 6.6 TB."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[8, 1], raw_data=np.ones(8, np.float32).tobytes())
+    shape = TensorProto(name="s", data_type=TensorProto.INT64, dims=[1], int64_data=[2**36])
+    graph = onnx.GraphProto(
+        node=[helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Expand", ["a", "s"], ["y"])],
+        name="g",
+        input=[helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        output=[helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        initializer=[weight, shape],
+    )
+    return onnx.ModelProto(ir_version=8, graph=graph, opset_import=[onnx.OperatorSetIdProto(version=17)])
+
+
+def linked(folder: Path) -> None:
+    """External data that is another file, by a symlink."""
+    (folder / "secret").write_bytes(b"\0" * 4096)
+    onnx.save(classifier(), folder / "linked.onnx", save_as_external_data=True, location="linked.bin", size_threshold=0)
+    (folder / "linked.bin").unlink()
+    (folder / "linked.bin").symlink_to(folder / "secret")
+
+
+HOSTILE = {
+    "endless": "stopped after 20 seconds of processor time",
+    "greedy": "memory",
+    "tiny": "memory",
+    "linked": "which is not followed",
+    "broken": "broken.onnx",
+}
 
 
 def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: Path) -> None:
-    """A demand for terabytes, external data behind a symlink, and what is no model at all."""
-    save(greedy(), tmp_path / "greedy.onnx")
-    (tmp_path / "secret").write_bytes(b"\0" * 4096)
-    linked = classifier()
-    onnx.save(linked, tmp_path / "linked.onnx", save_as_external_data=True, location="linked.bin", size_threshold=0)
-    (tmp_path / "linked.bin").unlink()
-    (tmp_path / "linked.bin").symlink_to(tmp_path / "secret")
+    """An endless loop, demands for terabytes, external data behind a symlink, what is no model; and a healthy one."""
+    for name, made in (("endless", endless()), ("greedy", greedy()), ("tiny", tiny())):
+        save(made, tmp_path / f"{name}.onnx")
+    assert (tmp_path / "tiny.onnx").stat().st_size == 152
+    linked(tmp_path)
     (tmp_path / "broken.onnx").write_bytes(os.urandom(200))
-    models = ["greedy.onnx", "linked.onnx", "broken.onnx", "good.onnx"]
-    bounds = ("--images", "2", "--limits", "memory=6G")
-    code, out, err = run(*models, "--against", "good.onnx", *bounds, "--format", "json", "--quiet")
+    assert run("good.onnx", "--against", "good.fp", "--images", "2", "--update", "--quiet")[0] == 0
+    models = [*(f"{name}.onnx" for name in HOSTILE), "good.onnx"]
+    code, out, err = run(*models, "--against", "good.fp", "--limits", "memory=6G,cpu=20", "--format", "json", "--quiet")
     assert code == 2
     outcomes = {one["name"]: one["outcome"] for one in json.loads(out)["verdicts"]}
-    assert outcomes == {"greedy": "trouble", "linked": "trouble", "broken": "trouble", "good": "same"}
+    assert outcomes == {**dict.fromkeys(HOSTILE, "trouble"), "good": "same"}, err
     lines = err.splitlines()
-    assert len(lines) == 3, err
-    assert all(f"{name}.onnx" in line for name, line in zip(("greedy", "linked", "broken"), lines, strict=True))
-    assert "memory" in lines[0]
+    assert len(lines) == len(HOSTILE), err
+    for line, (name, words) in zip(lines, HOSTILE.items(), strict=True):
+        assert f"{name}.onnx" in line
+        assert words in line
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def png(side: int, *chunks: bytes) -> bytes:
+    """Black, a bit per pixel."""
+    rows = zlib.compress(bytes(side * (1 + -(-side // 8))), 9)
+    head = chunk(b"IHDR", side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0]))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (png(30_000), "bomb.png has more than 100000000 pixels"),
+        (png(8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**28)))), "bomb.png"),
+    ],
+)
+def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(run: Run, tmp_path: Path, content: bytes, words: str) -> None:
+    """Some hundred kilobytes that stand for 900 million pixels, or hold 256 MB of text."""
+    (tmp_path / "photos").mkdir()
+    assert len(content) < 300_000
+    (tmp_path / "photos/bomb.png").write_bytes(content)
+    (tmp_path / "onnxspace.toml").write_text(
+        "[check]\nimages = 2\n"
+        '[check.artifacts.bombed]\nmodel = "good.onnx"\nagainst = "good.onnx"\nprobe = "photos"\n'
+        '[check.artifacts.healthy]\nmodel = "good.onnx"\nagainst = "good.onnx"\n'
+    )
+    tracemalloc.start()
+    code, out, err = run("--quiet", "--format", "json")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert code == 2
+    assert {one["name"]: one["outcome"] for one in json.loads(out)["verdicts"]} == {"bombed": "trouble", "healthy": "same"}
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert most < 2**26
 
 
 def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

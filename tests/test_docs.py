@@ -88,7 +88,7 @@ def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
     assert rows == limits
     toml = page.split("```toml\n")[1].split("```")[0]
     plan = plan_from(tomllib.loads(toml)["check"], Path("onnxspace.toml"))
-    assert [one.name for one in plan.artifacts] == ["resnet50", "resnet50-int8", "student"]
+    assert [one.name for one in plan.artifacts] == ["resnet50", "resnet50-int8", "digits", "student"]
 
 
 def test_the_scores_of_transfer_named_are_its_defaults() -> None:

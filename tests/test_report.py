@@ -24,7 +24,8 @@ from onnxspace.affinity import Affinity
 from onnxspace.certainty import certainty
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evidence import evidence
-from onnxspace.report.folder import write_results
+from onnxspace.probes import Probes
+from onnxspace.report.folder import place_probes, write_results
 from onnxspace.report.plane import plane
 from onnxspace.report.stored import read_result
 from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
@@ -232,6 +233,9 @@ def test_the_plane_is_that_of_the_principal_components(points: Any) -> None:
     left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     total = np.square(values).sum()
     assert found.share == pytest.approx(np.square(values[:2]).sum() / total if total > 1e-12 else 1.0, abs=1e-6)
+    own, drawn = pdist(rows), pdist(found.points)
+    expected = np.sqrt(np.square(own - drawn).sum() / np.square(own).sum()) if own.max() > 1e-6 else 0.0
+    assert found.stress == pytest.approx(expected, abs=1e-5)
     if len(values) == 2 or values[1] - values[2] > 1e-3:  # otherwise the second direction is anyone's
         np.testing.assert_allclose(pdist(found.points), pdist(left[:, :2] * values[:2]), atol=1e-6)
 
@@ -378,6 +382,45 @@ def command(*words: str) -> int:
     with pytest.raises(SystemExit) as stopped:
         main(["report", *words])
     return int(stopped.value.code or 0)
+
+
+def photos(place: Path, images: Any) -> Path:
+    """A result of photos, with them beside it."""
+    result(place, NAMES)
+    told = json.loads((place / "score.json").read_text("utf-8"))
+    told["probe"] |= {"name": "photos", "sha256": Probes("photos", images).sha256}
+    (place / "score.json").write_text(json.dumps(told), "utf-8")
+    place_probes(place, images)
+    return place
+
+
+def test_a_result_of_photos_shows_them(tmp_path: Path) -> None:
+    images = np.full((4, 24, 24, 3), 60, np.uint8) * np.arange(1, 5, dtype=np.uint8)[:, None, None, None]
+    place = photos(tmp_path / "out", images)
+    page = page_of(place)
+    shown = [given["src"] or "" for tag, given in page.elements if tag == "img"][:4]
+    assert [np.abs(decoded(uri).astype(int) - image).mean() < 20 for uri, image in zip(shown, images, strict=True)] == [
+        True
+    ] * 4
+    assert not any("without the images" in text for text in page.content[""])
+    (place / "probes.npy").unlink()
+    assert any("without the images" in text for text in page_of(place).content[""])
+
+
+def test_photos_that_are_not_those_of_the_result_are_refused(tmp_path: Path) -> None:
+    images = np.zeros((4, 24, 24, 3), np.uint8)
+    place = photos(tmp_path / "out", images)
+    kept = place / "probes.npy"
+    for change in (
+        lambda: np.save(kept, images + 1),
+        lambda: np.save(kept, images[:3]),
+        lambda: np.save(kept, images.astype(np.int16)),
+        lambda: kept.write_bytes(b""),
+        lambda: (kept.unlink(), kept.symlink_to(tmp_path / "nowhere")),
+    ):
+        change()
+        with pytest.raises(OnnxspaceError, match=r"probes\.npy is damaged"):
+            write_report(place, tmp_path / "page.html")
 
 
 def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

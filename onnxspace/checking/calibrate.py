@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.agreed import Wish, agree
-from onnxspace.checking.measure import METRICS, measure
+from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, Plan
 from onnxspace.checking.run import Setting, observed, plan_probes, request, temporary
 from onnxspace.checking.sandbox import Limits, in_child
 from onnxspace.config import find_config
-from onnxspace.errors import OnnxspaceError, OutputError
+from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.methods import Device
 
 #: Forms that are taken where nobody says which; int8 is one that a team must mean to allow.
 USUAL = ("opset", "optimised", "half")
-#: How much more than the worst that was seen a limit lets pass.
-ROOM = 2.0
-#: The least room: measures of equal networks are off by rounding.
-_LEAST = {"more": 1e-3, "less": 1e-5}
+#: How much more than the worst that was seen a limit lets pass; of squared differences, that squared.
+ROOM = {"output_r2": 4.0}
+_USUAL_ROOM = 2.0
+#: Affinity below which another form of a model is broken rather than less exact.
+FAITHFUL = 0.75
+#: What is limited, and the least room: other images of equal networks are off by so much. The worst image and the largest
+#: difference are not limited, since what they are on one set of images says little of another.
+_LEAST = {"affinity": 2e-3, "affinity_p5": 1e-2, "encoder_cosine": 1e-3, "output_cosine": 1e-3, "output_r2": 0.02, "top1": 0.05}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def _calibrated(
     artifact: Artifact, plan: Plan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
 ) -> Calibration:
     known = find_config(config)
-    agreed = agree({}, Wish(plan_probes(plan), plan.method, None, known.rules))
+    agreed = agree({}, Wish(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting, measured, failed = Setting(agreed, limits, device, known.path), {}, {}
     with temporary() as folder:
         try:
@@ -64,12 +68,20 @@ def _calibrated(
             try:
                 path = _made(form, artifact, setting, folder / form)
                 new = observed(path, artifact.name, artifact.encoder, setting, folder / f"{form}-seen")
-                measured[form] = dict(measure(new, old).values)
+                measured[form] = _faithful(dict(measure(new, old).values), form, artifact.path)
             except OutputError:
                 raise
             except OnnxspaceError as error:
                 failed[form] = str(error)
     return Calibration(artifact.name, measured, proposed(list(measured.values())), failed)
+
+
+def _faithful(values: dict[str, float], form: str, path: Path) -> dict[str, float]:
+    """The measures. Raises ModelError where they are no better than those of another model: a limit would let anything pass."""
+    if values["affinity"] < FAITHFUL:
+        words = f"looks at other things than it (affinity {values['affinity']:.2f}), so no limit is taken from that"
+        raise ModelError(f"{path} as {form} {words}. Make this form in another way, or leave it out.")
+    return values
 
 
 def _made(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
@@ -91,28 +103,18 @@ def _say_the_same(source: Path, target: Path) -> None:
 
 
 def proposed(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Limits that leave twice the distance of the worst of the measures, rounded outwards; none for the size of the file."""
+    """Limits of measures that have a usual one: they leave ROOM times the distance of the worst that was seen, rounded down."""
     made: dict[str, float] = {}
-    for name, metric in METRICS.items():
+    for name, least in _LEAST.items():
         values = [one[name] for one in measured if name in one]
-        if not values or name == "size":
-            continue
-        if metric.better == "more":
-            made[name] = _down(1 - max(ROOM * (1 - min(values)), _LEAST["more"]))
-        else:
-            made[name] = _up(max(ROOM * max(values), _LEAST["less"]))
+        if values:
+            made[name] = _down(1 - max(ROOM.get(name, _USUAL_ROOM) * (1 - min(values)), least))
     return made
 
 
 def _down(value: float) -> float:
     """To a multiple of .001 below."""
-    return math.floor(value * 1000) / 1000
-
-
-def _up(value: float) -> float:
-    """To two digits above."""
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(value / step) * step:.3g}")
+    return math.floor(value * 1000 + 1e-6) / 1000
 
 
 def as_toml(found: Sequence[Calibration]) -> str:

@@ -12,9 +12,16 @@ from onnxspace.checking.observation import Facts, Observation, Signal
 
 #: Cosine at the encoder from which on a way of feeding explains the difference.
 _EXPLAINS = 0.999
+_NEARLY = 0.95
 #: Relative difference of values from which on a layer departs.
 DEPARTS = 0.05
 _UNRELATED = 0.3
+#: Relative difference of weights below which eight bits can be the reason.
+_FEW_BITS = 0.02
+#: Relative difference of weights from which on they have nothing in common.
+_APART = 0.5
+#: Relative difference of weights below which they count as the same, stored in half precision.
+_ROUNDING = 1e-3
 
 
 def explained_by(variants: Mapping[str, Any], old: Observation, plain: float) -> str | None:
@@ -27,9 +34,16 @@ def explained_by(variants: Mapping[str, Any], old: Observation, plain: float) ->
         if cosines is not None:
             found[name] = float(cosines.mean())
     best = max(found, key=lambda name: found[name], default=None)
-    if best is None or found[best] < _EXPLAINS or found[best] - plain < (1 - plain) / 2:
+    if best is None or not (
+        (found[best] >= _EXPLAINS and found[best] - plain >= (1 - plain) / 2) or _mostly(found[best], plain)
+    ):
         return None
     return f"Fed otherwise it gives the old answers (cosine {found[best]:.4f} at the encoder): {best}."
+
+
+def _mostly(cosine: float, plain: float) -> bool:
+    """Whether little of a large difference is left: where something else changed too, such as precision."""
+    return cosine >= _NEARLY and 1 - cosine <= (1 - plain) / 5
 
 
 def first_departure(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -41,15 +55,31 @@ def first_departure(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | 
 
 def of_weights(told: Mapping[str, Any] | None) -> str | None:
     """What changed weights look like: one layer, some, or all a little."""
-    if told is None or not told["changed"]:
+    if told is None or not (told["changed"] or told["alone"]):
         return None
-    changed, count = told["changed"], told["of"]
+    alone = told["alone"]
+    if alone and np.median([one["difference"] for one in told["changed"]] or [0.0]) >= _APART:
+        return None  # sizes that are alike by accident
+    if not told["changed"]:
+        return f"{_others(alone)}, all {told['of']} others are equal."
+    return f"{_of_pairs(told['changed'], told['of'])}{f' {_others(alone)}.' if alone else ''}"
+
+
+def _others(alone: int) -> str:
+    return "One weight tensor has another size" if alone == 1 else f"{alone} weight tensors have other sizes"
+
+
+def _of_pairs(changed: Sequence[Mapping[str, Any]], count: int) -> str:
+    """Of tensors that have partners."""
     sizes = np.array([one["difference"] for one in changed])
+    if sizes.max() < _ROUNDING:
+        return f"The same weights but for rounding: {len(changed)} of {count} tensors differ, by {sizes.max():.2%} at most."
     if len(changed) <= max(2, count // 10):
         names = ", ".join(f"{one['name']} (by {one['difference']:.0%})" for one in changed[:4])
         return f"{len(changed)} of {count} weight tensors differ, all others are equal: {names}."
-    if np.median(sizes) < 0.5:
-        return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.1%} (median): trained on."
+    if np.median(sizes) < _APART:
+        few = ", or stored with fewer bits" if np.median(sizes) < _FEW_BITS else ""
+        return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.1%} (median): trained on{few}."
     return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.0%} (median): trained apart."
 
 
@@ -68,15 +98,32 @@ def of_digests(new: Facts, old: Facts) -> str | None:
     )
 
 
-def of_kind(measures: Measures, new: Facts, old: Facts) -> Iterator[str]:
-    """What the numbers alone suggest, where both files were looked at."""
+def of_kind(measures: Measures, new: Facts, old: Facts, *, explained: bool = False) -> Iterator[str]:
+    """What the numbers alone suggest, where both files were looked at; `explained` where a reason is known already."""
     if not old.of_file:
         return
-    if measures.values["affinity"] < _UNRELATED and (new.parameters != old.parameters or new.operators != old.operators):
+    affinity = measures.values["affinity"]
+    if _quantised(new) and not _quantised(old):
+        yield "It is quantised, and the old one is not; `--calibrate` measures how much that may change."
+        explained |= affinity >= _UNRELATED
+    if not explained and _near(new.parameters, old.parameters):
         yield (
-            f"Another network: it looks at other things (affinity {measures.values['affinity']:.2f}), and has {new.parameters:,} "
+            f"A network of the same size ({new.parameters:,} parameters, {old.parameters:,} before) with affinity {affinity:.2f}: "
+            "trained on, trained apart, or fed otherwise."
+        )
+    elif not explained and affinity < _UNRELATED:
+        yield (
+            f"Another network: it looks at other things (affinity {affinity:.2f}), and has {new.parameters:,} "
             f"parameters instead of {old.parameters:,}."
         )
-    quantised = any("Quant" in name or "QLinear" in name for name in new.operators)
-    if quantised and not any("Quant" in name or "QLinear" in name for name in old.operators):
-        yield "It is quantised, and the old one is not; `--calibrate` measures how much that may change."
+    elif not explained:
+        yield f"A relative rather than a copy (affinity {affinity:.2f}): trained on from the same network, or changed in part."
+
+
+def _quantised(facts: Facts) -> bool:
+    return any("Quant" in name or "QLinear" in name for name in facts.operators)
+
+
+def _near(new: int, old: int) -> bool:
+    """Whether two numbers of parameters are those of one architecture, exported with more or less folded."""
+    return abs(new - old) <= 0.02 * max(new, old)

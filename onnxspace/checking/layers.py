@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.checking.weights import weights
 from onnxspace.cut import Candidate, Trunk
 from onnxspace.features import single_outputs
 from onnxspace.model import Model
-from onnxspace.network import Network, stored
+from onnxspace.network import Network
 
 #: Layers beyond which only every so many are compared.
 _MOST = 64
@@ -67,24 +68,26 @@ def _difference(old: NDArray[Any], new: NDArray[Any]) -> float | None:
 
 
 def weight_changes(old: Network, new: Network) -> dict[str, Any] | None:
-    """How stored weights differ where both have the same number of them, of the same sizes in the same order; else None.
+    """How stored weights differ, paired where their sizes come in the same order in both; None where most have no partner.
 
-    `changed` names those that differ, with |new − old| / |old|; `of` is how many there are.
+    `changed` names those that differ, with |new − old| / |old|; `of` is how many pairs there are, `alone` how many tensors of
+    the new network have none, as a head for other classes.
     """
     first, second = _matrices(old), _matrices(new)
-    if [v.shape for _, v in first] != [v.shape for _, v in second] or not first:
+    sizes = [[values.shape for _, values in side] for side in (first, second)]
+    blocks = SequenceMatcher(None, sizes[0], sizes[1], autojunk=False).get_matching_blocks()
+    pairs = [(first[b.a + i], second[b.b + i]) for b in blocks for i in range(b.size)]
+    if 2 * len(pairs) <= max(len(first), len(second)):
         return None
     changed = [
-        {"name": name, "difference": _relative(a, b)}
-        for (name, a), (_, b) in zip(first, second, strict=True)
-        if not np.array_equal(a, b, equal_nan=True)
+        {"name": name, "difference": _relative(a, b)} for (_, a), (name, b) in pairs if not np.array_equal(a, b, equal_nan=True)
     ]
-    return {"of": len(first), "changed": changed}
+    return {"of": len(pairs), "changed": changed, "alone": len(second) - len(pairs)}
 
 
 def _matrices(network: Network) -> list[tuple[str, NDArray[Any]]]:
     """Floating-point tensors of two axes or more that nodes read, in the nodes' order."""
-    return [(name, values) for name, values in stored(network).items() if values.ndim > 1 and values.dtype.kind == "f"]
+    return [(name, values) for name, values in weights(network).items() if values.ndim > 1 and values.dtype.kind == "f"]
 
 
 def _relative(old: NDArray[Any], new: NDArray[Any]) -> float:

@@ -32,11 +32,16 @@ METRICS: Mapping[str, Metric] = {
     "affinity_worst": Metric("its value on the worst image", "more", None),
     "encoder_cosine": Metric("mean cosine of the encoder's outputs", "more", 0.995),
     "output_cosine": Metric("mean cosine of the outputs, the worst output", "more", 0.995),
+    "output_r2": Metric("share of what varies in the outputs over images that is kept, the worst output", "more", 0.95),
     "output_relative": Metric("largest |new − old| / |old| of an image's output", "less", None),
     "output_max": Metric("largest difference of any output value", "less", None),
     "top1": Metric("share of images with the same largest output", "more", 0.95),
     "size": Metric("size of the file, new / old", "less", None),
 }
+
+
+#: Share of an output's own size below which what varies over images is not told from rounding.
+_STILL = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +158,14 @@ def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dic
     if not pairs:
         missing["output_cosine"] = "the outputs are others, or can't be run image by image"
         return {}
-    cosines, relative, largest, tops = [], [], [], []
+    cosines, kept_shares, relative, largest, tops = [], [], [], [], []
     for mine, theirs in pairs:
         if (found := signal_cosines(mine, theirs)) is None:
-            missing["output_cosine"] = f"an output is {_shape(mine)}, not {_shape(theirs)}"
+            missing["outputs"] = f"one is {_shape(mine)}, not {_shape(theirs)}"
+            cosines.append(0.0)  # another shape is another answer, and not one that nobody asked for
             continue
         cosines.append(float(found.mean()))
+        kept_shares.append(_r2(mine, theirs, found))
         relative.append(float(_relative(mine.lengths, theirs.lengths, found).max()))
         if mine.rows is not None and theirs.rows is not None and (both := aligned(mine, theirs)) is not None:
             largest.append(float(np.abs(both[0] - both[1]).max()))
@@ -166,6 +173,7 @@ def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dic
             tops.append(float((mine.top == theirs.top).mean()))
     kept = {
         "output_cosine": (cosines, min),
+        "output_r2": (kept_shares, min),
         "output_relative": (relative, max),
         "output_max": (largest, max),
         "top1": (tops, min),
@@ -173,10 +181,23 @@ def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dic
     return {name: float(worst(values)) for name, (values, worst) in kept.items() if values}
 
 
+def _r2(new: Signal, old: Signal, cosines: NDArray[np.float64]) -> float:
+    """1 − Σ|new − old|² / Σ|old − their mean|² over images: cosines of what hardly varies are high whatever a network says.
+
+    The denominator has a floor, since rounding would count for much without one.
+    """
+    floor = _STILL**2 * float(np.square(old.lengths).sum())
+    return 1 - float(_squared(new.lengths, old.lengths, cosines).sum()) / max(old.varying + floor, 1e-30)
+
+
+def _squared(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+    """|new − old|² from lengths and the angle between them."""
+    return np.asarray(np.maximum(np.square(new) + np.square(old) - 2 * new * old * cosines, 0))
+
+
 def _relative(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-    """|new − old| / |old| from lengths and the angle between them."""
-    squared = np.square(new) + np.square(old) - 2 * new * old * cosines
-    return np.asarray(np.sqrt(np.maximum(squared, 0)) / np.maximum(old, 1e-30))
+    """|new − old| / |old|."""
+    return np.asarray(np.sqrt(_squared(new, old, cosines)) / np.maximum(old, 1e-30))
 
 
 def _paired(new: Mapping[str, Signal], old: Mapping[str, Signal]) -> list[tuple[Signal, Signal]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class Signal:
     """What a network gives at one place, image by image, reduced to what fits into a small file.
 
     `shape` is one image's. `sketch` is float16 [images, NUMBERS] of the rows divided by their lengths, `lengths` float64
-    [images], `top` intp [images] the place of the largest value. `rows`, float32 [images, values], where they are at hand.
+    [images], `top` intp [images] the place of the largest value. `varying` is Σ|row − mean row|², NaN where
+    a baseline does not say. `rows`, float32 [images, values], where they are at hand.
     """
 
     shape: tuple[int, ...]
@@ -62,13 +64,15 @@ class Signal:
     lengths: NDArray[np.float64]
     top: NDArray[np.intp]
     rows: NDArray[np.float32] | None = None
+    varying: float = math.nan
 
     @classmethod
     def of(cls, rows: NDArray[np.float32], shape: tuple[int, ...]) -> Signal:
         """From values, float32 [images, values]."""
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         sketch = project(unit(rows)[0], NUMBERS).astype(np.float16)
-        return cls(shape, sketch, lengths, rows.argmax(axis=1).astype(np.intp), rows)
+        varying = sum(float(np.square(part.astype(np.float64) - part.mean(0, np.float64)).sum()) for part in _columns(rows))
+        return cls(shape, sketch, lengths, rows.argmax(axis=1).astype(np.intp), rows, varying)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; without the rows."""
@@ -76,6 +80,7 @@ class Signal:
             "shape": list(self.shape),
             "lengths": [float(f"{length:.7g}") for length in self.lengths],
             "top": self.top.tolist(),
+            **({"varying": float(f"{self.varying:.7g}")} if math.isfinite(self.varying) else {}),
             "sketch": base64.b64encode(np.ascontiguousarray(self.sketch, dtype="<f2").tobytes()).decode("ascii"),
         }
 
@@ -91,7 +96,15 @@ class Signal:
         if not np.isfinite(values).all():
             raise ValueError("a sketch is not finite")
         shape = tuple(int(size) for size in told["shape"])
-        return cls(shape, values.reshape(images, NUMBERS), lengths, top)
+        varying = float(told.get("varying", math.nan))
+        return cls(shape, values.reshape(images, NUMBERS), lengths, top, None, varying if varying >= 0 else math.nan)
+
+
+def _columns(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """A few million values at a time."""
+    step = max(1, 2**22 // max(1, len(rows)))
+    for first in range(0, rows.shape[1], step):
+        yield rows[:, first : first + step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +190,7 @@ def load(folder: Path) -> Observation:
 def _got(told: Mapping[str, Any], folder: Path) -> Signal:
     signal = Signal.read(told)
     rows = None if told["rows"] is None else _mapped(folder / f"{told['rows']}.npy")
-    return Signal(signal.shape, signal.sketch, signal.lengths, signal.top, rows)
+    return replace(signal, rows=rows)
 
 
 def _mapped(file: Path) -> Any:

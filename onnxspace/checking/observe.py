@@ -10,22 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.checking.observation import Facts, Observation, Signal, save
+from onnxspace.checking.signals import signal
+from onnxspace.checking.weights import weights
 from onnxspace.config import Config
 from onnxspace.countsketch import NUMBERS
 from onnxspace.cut import Encoder
 from onnxspace.description import describe
 from onnxspace.errors import ModelError
-from onnxspace.features import write_features
 from onnxspace.methods import Compute, Device, Method, Options
 from onnxspace.model import Model
-from onnxspace.network import Network, stored
+from onnxspace.network import Network
 from onnxspace.pipeline import Opened, Run, opened
 from onnxspace.probes import Probes
 from onnxspace.sketch import project_file
 
 Progress = Callable[[str, int, int], None]
-#: Values per image beyond which an output is not looked at: no picture that a network draws has more.
-_MOST_VALUES = 2**22
 
 
 def observe(
@@ -41,17 +40,10 @@ def observe(
     maps = run.maps_of(found, "maps")
     made = Observation(
         _facts(found, path, tuple(run.warnings)), project_file(maps, NUMBERS, 0),
-        _signal(found.model, found.encoder, probes.images, folder / "rows.npy"), _outputs(found.model, probes.images, folder),
+        signal(found.model, found.encoder, probes.images, folder / "rows.npy"), _outputs(found.model, probes.images, folder),
     )  # fmt: skip
     save(made, folder)
     return made
-
-
-def _signal(model: Model, encoder: Encoder, images: NDArray[np.uint8], file: Path) -> Signal:
-    found = write_features(model, encoder, images, file)
-    if found.values.shape[1] > _MOST_VALUES:
-        raise ModelError(f"{model.path} gives {found.values.shape[1]:,} values per image at {encoder}. Name another --encoder.")
-    return Signal.of(np.array(found.values), found.shape)
 
 
 def _outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
@@ -62,7 +54,7 @@ def _outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str,
         if model.graph.producer.get(name) not in reached:
             continue
         try:
-            made[name] = _signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
+            made[name] = signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
         except ModelError:  # boxes whose number depends on the image, sequences: the encoder is compared all the same
             continue
     return made
@@ -81,6 +73,6 @@ def weights_of(network: Network) -> tuple[tuple[str, str], ...]:
     """The stored numbers, more than one, that nodes read, in the nodes' order: a tensor's name, and 12 digits of its hash."""
     return tuple(
         (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
-        for name, values in stored(network).items()
+        for name, values in weights(network).items()
         if values.size > 1 and values.dtype.kind in "fiu"
     )

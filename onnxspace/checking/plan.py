@@ -14,12 +14,15 @@ from onnxspace.methods import METHODS, Method
 
 BASELINES = "baselines"
 _KEYS = {"method", "probe", "images", "seed", "baselines", "limits", "artifacts"}
-_ARTIFACT = {"model", "against", "limits", "distinct", "encoder"}
+_ARTIFACT = {"model", "against", "limits", "distinct", "encoder", "probe"}
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file to be checked. `distinct` is the affinity below which it must stay, None where it must be the same."""
+    """One file to be checked. `distinct` is the affinity below which it must stay, None where it must be the same.
+
+    `probe` is a folder of photos for this one alone.
+    """
 
     name: str
     path: Path
@@ -27,6 +30,7 @@ class Artifact:
     limits: Mapping[str, float]
     distinct: float | None = None
     encoder: str | None = None
+    probe: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def _artifact(where: str, name: str, told: Any, home: Path, folder: Path, given:
     base = str(home / _text(here, "against", told["against"])) if "against" in told else str(folder / f"{name}.fp")
     limits = limits_for({**given, **_limits(here, told.get("limits", {}))})
     encoder = None if "encoder" not in told else _text(here, "encoder", told["encoder"])
-    return Artifact(name, model, base, limits, _distinct(here, told.get("distinct", False)), encoder)
+    probe = None if "probe" not in told else str(home / _text(here, "probe", told["probe"]))
+    return Artifact(name, model, base, limits, _distinct(here, told.get("distinct", False)), encoder, probe)
 
 
 def single(

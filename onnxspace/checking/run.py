@@ -92,17 +92,17 @@ def _update(artifact: Artifact, plan: Plan, limits: Limits, device: Device, conf
     if base.kind != "print":
         raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
     known = find_config(config)
-    agreed = agree({}, Wish(plan_probes(plan), plan.method, None, known.rules))
+    agreed = agree({}, Wish(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting = Setting(agreed, limits, device, known.path)
     with temporary() as folder:
         found = observed(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
         write_baseline(base.path, found, made_of(agreed.probes, agreed.method, agreed.options))
 
 
-def plan_probes(plan: Plan) -> Probes | None:
-    """The images that a plan names; None where it names none."""
-    if plan.probe is not None:
-        return Probes.from_folder(plan.probe, plan.images, seed=plan.seed)
+def plan_probes(plan: Plan, artifact: Artifact) -> Probes | None:
+    """The images that an artifact or its plan names; None where neither does. Raises ProbeError."""
+    if (folder := artifact.probe or plan.probe) is not None:
+        return Probes.from_folder(folder, plan.images, seed=plan.seed)
     return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
 
 
@@ -166,7 +166,7 @@ class _Check:
 
     def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreed]:
         """What is known of the baseline before anything runs, and what it is compared on."""
-        wish = Wish(plan_probes(self.plan), self.plan.method, None, known.rules)
+        wish = Wish(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
         if base.kind == "space":
             found, probes, made = from_space(base)
             return found, _as_space(made, probes, wish)
@@ -209,7 +209,8 @@ class _Check:
         if base.kind == "model":
             sides = self._ask("layers", {"other": str(base.path), "other_encoder": self.artifact.encoder}, setting, folder)
         weights = diagnose.of_weights(sides["weights"]) if sides is not None else diagnose.of_digests(new.facts, old.facts)
-        reasons += [*([weights] if weights else []), *diagnose.of_kind(found, new.facts, old.facts)]
+        reasons += [weights] if weights else []
+        reasons += diagnose.of_kind(found, new.facts, old.facts, explained=bool(reasons))
         layer = None if sides is None else diagnose.first_departure(sides["layers"])
         names = [(i, f"image {i}", float(found.cosines[i])) for i in found.worst[:SHOWN]]
         return replace(verdict, reasons=tuple(reasons), layer=None if layer is None else _place(layer), images=tuple(names))

@@ -54,18 +54,17 @@ def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
 def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the model gives at its encoder where it is fed in other ways."""
-    from onnxspace.checking.observation import Signal
+    from onnxspace.checking.signals import signal
     from onnxspace.checking.variants import VARIANTS
     from onnxspace.cut import find_encoder
-    from onnxspace.features import write_features
 
     model = _opened(request, request["path"], request["encoder"])
     images, made = _probes(request).images, {}
     for name, change in VARIANTS.items():
         if (fed := change(model.preprocess)) is None or fed == model.preprocess:
             continue
-        found = write_features(replace(model, preprocess=fed), find_encoder(model), images, folder / "variant.npy")
-        made[name] = Signal.of(np.array(found.values), found.shape).to_dict()
+        found = signal(replace(model, preprocess=fed), find_encoder(model), images, folder / "variant.npy")
+        made[name] = found.to_dict()
     return {"variants": made}
 
 

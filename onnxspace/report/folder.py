@@ -10,13 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxspace.affinity import SCHEMA, Affinity
 from onnxspace.errors import OutputError
 from onnxspace.report.unfinished import Workplace, workplace
 
 SUMMARY = "score.json"
-_CONTENT = {SUMMARY, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
+#: The photos that models were explained on, uint8 [images, size, size, 3]; generated images can be drawn again.
+PROBES = "probes.npy"
+_MOST_BYTES = 2**30  # of photos: 7,000 of 224 × 224 pixels, as many as a space keeps
+_CONTENT = {SUMMARY, PROBES, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
 _MATRIX = re.compile(r"score-[\w.-]+\.(npy|csv)")
 
 
@@ -115,6 +119,12 @@ def place_maps(folder: Path, maps: Iterable[tuple[str, Path]]) -> None:
             os.link(path, target)
         except OSError:
             path.rename(target)
+
+
+def place_probes(folder: Path, images: NDArray[np.uint8]) -> None:
+    """Keep photos beside maps of them, so that pages can show what was looked at; none where they are too many."""
+    if images.nbytes <= _MOST_BYTES:
+        np.save(folder / PROBES, images, allow_pickle=False)
 
 
 def write_results(folder: Path, result: Affinity) -> None:

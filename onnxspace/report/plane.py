@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """`points` float64 [models, 2]; `share` in [0, 1] of the variance of the models' places that the plane shows."""
+    """`points` float64 [models, 2]; `share` in [0, 1] of the variance of the models' places that the plane shows.
+
+    `stress` is √(Σ(d − d′)² / Σd²) over pairs, d their distance and d′ that in the plane: Kruskal's stress-1, 0 for a true map.
+    """
 
     points: NDArray[np.float64]
     share: float
+    stress: float
 
 
 def plane(matrix: NDArray[np.float64]) -> Plane:
@@ -33,4 +37,15 @@ def plane(matrix: NDArray[np.float64]) -> Plane:
         column = vectors[:, axis] * np.sqrt(values[axis])
         points[:, axis] = column * (-1 if column[np.abs(column).argmax()] < 0 else 1)
     total = float(values.sum())
-    return Plane(points, float(values[:2].sum()) / total if total > 0 else 1.0)
+    return Plane(points, float(values[:2].sum()) / total if total > 0 else 1.0, _stress(products, points))
+
+
+def _stress(products: NDArray[np.float64], points: NDArray[np.float64]) -> float:
+    own, drawn = _distances(products), _distances(points @ points.T)
+    length = float(np.linalg.norm(own))
+    return float(np.linalg.norm(own - drawn)) / length if length > 0 else 0.0
+
+
+def _distances(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths = np.diag(products)
+    return np.asarray(np.sqrt(np.maximum(lengths[:, None] + lengths - 2 * products, 0.0)))

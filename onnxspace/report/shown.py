@@ -91,7 +91,7 @@ def _tree(found: Affinity) -> dict[str, Any]:
     return {
         "order": [int(leaf) for leaf in drawn["leaves"]],
         "tree": lines | {"joins": _plain(joined)},
-        "plane": {"points": _plain(flat.points), "share": round(flat.share, 4)},
+        "plane": {"points": _plain(flat.points), "share": round(flat.share, 4), "stress": round(flat.stress, 4)},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +17,8 @@ from onnxspace.affinity import SCHEMA, Affinity, Failure, ModelRecord
 from onnxspace.certainty import Certainty, Sure
 from onnxspace.errors import TableError
 from onnxspace.methods import METHODS
-from onnxspace.report.folder import SUMMARY
+from onnxspace.probes import Probes
+from onnxspace.report.folder import PROBES, SUMMARY
 
 _MOST_BYTES = 256 * 2**20
 _MOST_MODELS = 20_000
@@ -25,10 +27,14 @@ _AGAIN = "Compare the models again, with another --output."
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A result, and the file of each model's unit maps [images, size²] where it is there and is that model's alone."""
+    """A result, and the file of each model's unit maps [images, size²] where it is there and is that model's alone.
+
+    `pictures` are the photos, uint8 [images, size, size, 3], where the folder holds them and they are those of the result.
+    """
 
     affinity: Affinity
     maps: tuple[Path | None, ...]
+    pictures: NDArray[np.uint8] | None = None
 
 
 def read_result(folder: Path) -> Stored:
@@ -39,7 +45,7 @@ def read_result(folder: Path) -> Stored:
         found = _affinity(said)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise TableError(f"{path} is damaged ({_why(error)}). {_AGAIN}") from error
-    return Stored(found, _maps(folder / "maps", found))
+    return Stored(found, _maps(folder / "maps", found), _pictures(folder / PROBES, found.probe))
 
 
 def _why(error: Exception) -> str:
@@ -153,8 +159,19 @@ def _maps(folder: Path, found: Affinity) -> tuple[Path | None, ...]:
         shared = len(files) == 1 and found.errors is None  # beside fingerprints nobody knows whose it is
         chosen = files * len(places) if shared else files
         for place, path in zip(places, chosen if len(chosen) == len(places) else (), strict=False):
-            paths[place] = _checked(path, shape)
+            paths[place] = _checked(path, shape, "float16")
     return tuple(paths)
+
+
+def _pictures(path: Path, probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
+    """The photos, checked against the result's own digest of them. Raises TableError."""
+    if not os.path.lexists(path):
+        return None
+    size = probe["size"]
+    found = np.load(_checked(path, (probe["images"], size, size, 3), "uint8"), allow_pickle=False)
+    if Probes(probe["name"], found).sha256 != probe["sha256"]:
+        raise TableError(f"{path} is damaged (other images than the result's). {_AGAIN}")
+    return np.asarray(found)
 
 
 def _files(folder: Path, stem: str, most: int) -> list[Path]:
@@ -164,14 +181,14 @@ def _files(folder: Path, stem: str, most: int) -> list[Path]:
     return [folder / name for name in names if (folder / name).exists()]
 
 
-def _checked(path: Path, shape: tuple[int, int]) -> Path:
-    """The same, if it holds unit maps of that shape. Raises TableError."""
+def _checked(path: Path, shape: tuple[int, ...], kind: str) -> Path:
+    """The same, if it holds an array of that shape and type. Raises TableError."""
     try:
         if path.is_symlink() or not path.is_file():
             raise ValueError("no plain file")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.dtype("<f2"):
-            raise ValueError(f"not an array of float16 {list(shape)}")
+        if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.dtype(kind).newbyteorder("<"):
+            raise ValueError(f"not an array of {kind} {list(shape)}")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise TableError(f"{path} is damaged ({str(error).splitlines()[0][:200] or 'unreadable'}). {_AGAIN}") from error
     return path

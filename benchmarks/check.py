@@ -1,0 +1,464 @@
+"""What `onnxspace check` says of networks that its limits were not made with: faithful forms must pass, faults be caught.
+
+    python benchmarks/check.py models [FOLDER …] [--images 32] [--only REGEX] [--pair OLD.onnx NEW.onnx] [--rows ROWS.json]
+    python benchmarks/check.py --table ROWS.json [ROWS.json …]
+    python benchmarks/check.py --seconds
+
+Each network of a folder is written in faithful forms (another exporter's names, the next opset, optimised by ONNX Runtime,
+half precision, int8) and with faults (one layer's weights shuffled, the channels of the input swapped, a normalisation
+forgotten, fine-tuned by SGD, another network of the folders). Limits are calibrated on images of one seed, and everything
+is judged on those of another. `--pair` adds two files that exist. `--rows` keeps what was found, `--table` prints tables of it.
+`--seconds` times the command, on a ResNet-50 with random weights against its fingerprint, 64 images.
+
+Tasks run in this process, since starting Torch for each would take most of the time; the forms that calibrate are made again
+for the check. Fine-tuning is ten steps of SGD by `to_torch` towards the next image's outputs, each moving every weight tensor
+by 2 % of its length in the direction of its gradient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+import onnxspace as ox
+from onnxspace.checking import calibrate as calibrating
+from onnxspace.checking import run as running
+from onnxspace.checking.calibrate import calibrate
+from onnxspace.checking.faithful import make
+from onnxspace.checking.measure import Measures
+from onnxspace.checking.plan import Plan, single
+from onnxspace.checking.tasks import TASKS
+from onnxspace.checking.verdict import Verdict, judge, limits_for
+from onnxspace.errors import ModelError, OnnxspaceError
+from onnxspace.model import Model
+from onnxspace.network import whole
+from onnxspace.quiet import silence_libraries
+
+USUAL = ("opset", "optimised", "half")
+FORMS = ("renamed", *USUAL, "int8")
+FAULTS = ("shuffled", "swapped", "forgotten", "tuned", "unrelated")
+SEEDS = {"calibrate": 1, "judge": 0}
+#: What a reason must say to count as the right one.
+NAMED = {
+    "shuffled": "weight tensors? differs?, all others are equal",
+    "swapped": "RGB and BGR are swapped",
+    "forgotten": "own (rescaling|normalisation) is gone",
+    "tuned": "trained on|weight tensors? differs?, all others are equal",
+    "unrelated": "Another network",
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair: what was measured, whether it stays within the usual and the calibrated limits, and whether its reason is right."""
+
+    measures: Mapping[str, float]
+    usual: bool
+    calibrated: bool
+    named: bool
+    why: str
+
+
+# ---- copies
+
+
+def renamed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """As another exporter would write it: other names of tensors and nodes, weights in another order, another producer."""
+    made = _copy(proto)
+    graph = made.graph
+    if any(a.type in (a.GRAPH, a.GRAPHS) for node in graph.node for a in node.attribute):
+        made.producer_name = "another exporter"
+        return made
+    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
+    new = {name: name if name in kept else f"t{i}" for i, name in enumerate(_names(graph))}
+    for i, node in enumerate(graph.node):
+        node.name = f"node{i}"
+        node.input[:] = [new[name] for name in node.input]
+        node.output[:] = [new[name] for name in node.output]
+    for tensor in graph.initializer:
+        tensor.name = new.get(tensor.name, tensor.name)
+    weights = sorted(graph.initializer, key=lambda tensor: tensor.name)
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(weights)
+    made.producer_name = "another exporter"
+    return made
+
+
+def _names(graph: onnx.GraphProto) -> Iterable[str]:
+    return dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output))
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    return made
+
+
+def tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Stored matrices and kernels, in the order in which nodes read them, whether initialisers or constants."""
+    known = {t.name: t for t in proto.graph.initializer}
+    known |= {n.output[0]: a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+    read = dict.fromkeys(name for node in proto.graph.node for name in node.input if name in known)
+    return {name: known[name] for name in read if len(known[name].dims) > 1 and known[name].data_type in _FLOATS}
+
+
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
+
+def _put(tensor: onnx.TensorProto, values: np.ndarray[Any, Any]) -> None:
+    kept = numpy_helper.to_array(tensor).dtype
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.astype(kept)), tensor.name))
+
+
+def shuffled(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The weights of one layer in another order: of the middle one among those with 64 weights and more."""
+    made = _copy(proto)
+    large = [t for t in tensors(made).values() if np.prod(t.dims) >= 64]
+    chosen = large[len(large) // 2]
+    values = numpy_helper.to_array(chosen)
+    _put(chosen, np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape))
+    return made
+
+
+def _before(model: Model, nodes: Callable[[str, str], list[onnx.NodeProto]], weights: Sequence[onnx.TensorProto]) -> Any:
+    """The network with something done to its image first."""
+    made, name = _copy(whole(model.network)), model.image.name
+    for node in made.graph.node:
+        node.input[:] = ["fed" if one == name else one for one in node.input]
+    for i, node in enumerate(nodes(name, "fed")):
+        made.graph.node.insert(i, node)
+    made.graph.initializer.extend(weights)
+    return made
+
+
+def swapped(model: Model) -> onnx.ModelProto:
+    """Fed with its channels in the other order."""
+    axis = 1 if model.preprocess.layout == "NCHW" else 3
+    order = numpy_helper.from_array(np.array([2, 1, 0], np.int64), "order")
+    return _before(model, lambda x, y: [helper.make_node("Gather", [x, "order"], [y], axis=axis)], [order])
+
+
+def normalised(model: Model) -> tuple[onnx.ModelProto, str]:
+    """The network with its normalisation inside, and the sidecar that says so; from 0 to 1 where it takes 0 to 255."""
+    p = model.preprocess
+    raw = p.scale == 1 and not any(p.mean)
+    outside = 1 / 255 if raw else 1.0
+    factor = np.array([p.scale / outside / s for s in p.std], np.float32)
+    shift = np.array([-m / s for m, s in zip(p.mean, p.std, strict=True)], np.float32)
+    shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
+    weights = [numpy_helper.from_array(v.reshape(shape), n) for n, v in (("factor", factor), ("shift", shift))]
+    made = _before(model, lambda x, y: [helper.make_node("Mul", [x, "factor"], ["scaled"]), helper.make_node("Add", ["scaled", "shift"], [y])], weights)  # fmt: skip
+    return made, f'scale = "{"1/255" if raw else "1"}"\nmean = [0.0]\nstd = [1.0]\n'
+
+
+def tuned(model: Model, images: np.ndarray[Any, Any], steps: int = 10, size: float = 0.02) -> onnx.ModelProto:
+    """Fine-tuned by SGD: every weight tensor that the converted network holds as the file does learns."""
+    import torch
+
+    made, graph = _copy(whole(model.network)), ox.to_torch(model)
+    buffers = dict(graph.named_buffers())
+    held = {}
+    for tensor in tensors(made).values():
+        values = torch.from_numpy(np.array(numpy_helper.to_array(tensor), np.float32))
+        same = (n for n, b in buffers.items() if n not in held and _like(b, values) is not None)
+        if (found := next(same, None)) is not None:
+            held[found] = (tensor, values, _like(buffers[found], values))
+    learnt = {name: buffers[name].clone().requires_grad_() for name in held}
+    fed = torch.from_numpy(model.preprocess(images))
+    goals = _flat(graph(fed)).detach().roll(1, 0)
+    for _ in range(steps):
+        loss = torch.nn.functional.mse_loss(_flat(torch.func.functional_call(graph, learnt, (fed,))), goals)
+        for value, slope in zip(
+            learnt.values(), torch.autograd.grad(loss, list(learnt.values()), allow_unused=True), strict=True
+        ):
+            if slope is not None and float(slope.norm()) > 0:
+                value.data -= size * value.data.norm() * slope / slope.norm()
+    for name, (tensor, _, turned) in held.items():
+        _put(tensor, learnt[name].detach().permute(turned).numpy())
+    if not held:
+        raise ModelError("no weights of the converted network are the file's")
+    return made
+
+
+def _like(buffer: Any, values: Any) -> tuple[int, ...] | None:
+    """The order of the buffer's axes in which it is the file's tensor; None where there is none."""
+    if buffer.ndim != values.ndim or buffer.numel() != values.numel():
+        return None
+    orders = (order for order in permutations(range(values.ndim)) if buffer.permute(order).shape == values.shape)
+    return next((order for order in orders if bool((buffer.permute(order) == values).all())), None)
+
+
+def _flat(outputs: Any) -> Any:
+    """The first output that has a row per image, a matrix."""
+    first = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    return first.reshape(len(first), -1).float()
+
+
+# ---- judging
+
+
+class Bench:
+    """Checks in this process; what is observed of one file on one set of images is kept."""
+
+    def __init__(self, place: Path, images: int) -> None:
+        self.place, self.images = place, images
+        running.in_child = calibrating.in_child = self.direct  # type: ignore[assignment]
+
+    def direct(self, task: str, request: Mapping[str, Any], folder: Path, limits: Any, path: str) -> Any:
+        try:
+            if task != "observe":
+                return TASKS[task](request, folder)
+            digest = hashlib.sha256(Path(path).read_bytes() + Path(request["images"]).read_bytes()).hexdigest()[:16]
+            kept = self.place / f"seen-{digest}-{Path(path).parent.name}"
+            if not kept.exists():
+                TASKS[task](request, folder)
+                shutil.copytree(folder, kept)
+            else:
+                shutil.copytree(kept, folder, dirs_exist_ok=True)
+            return {}
+        except OnnxspaceError as error:
+            raise ModelError(str(error)) from error
+        except Exception as error:
+            raise ModelError(f"{type(error).__name__}: {error}") from error
+
+    def check(self, new: Path, old: Path, calibrated: Mapping[str, float], fault: str) -> Judged:
+        usual = limits_for({})
+        strict = {name: max(usual.get(name, -1e9), limit) if name in usual else limit for name, limit in calibrated.items()}
+        plan = Plan(single([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
+        found = running.check(plan)[0]
+        if found.outcome == "trouble":
+            raise ModelError(str(found.error))
+        reasons = " ".join(found.reasons)
+        measures = Measures(found.measures, np.empty(0), {}, ())
+        within = [all(f.kept for f in judge(measures, limits)) for limits in (usual, {**usual, **calibrated})]
+        return Judged(found.measures, *within, bool(re.search(NAMED.get(fault, "^"), reasons)), _why(found, within))
+
+    def limits(self, model: Path, forms: Sequence[str]) -> Mapping[str, float]:
+        plan = Plan(single([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
+        found = calibrate(plan, forms)[0]
+        if len(found.limits) == 0:
+            raise ModelError("; ".join(found.failed.values()))
+        return found.limits
+
+
+def _why(found: Verdict, within: Sequence[bool]) -> str:
+    return "; ".join([*(f.words for f in found.failed), *found.reasons]) if found.failed or not all(within) else ""
+
+
+def network(bench: Bench, source: Path, other: Path | None) -> dict[str, Judged | str]:
+    """All pairs of one network, by form or fault; a sentence where one can't be had."""
+    home = bench.place / "pairs"
+    home.mkdir()
+    old = home / "old.onnx"
+    onnx.save(whole(ox.open_model(source).network), old)
+    if (beside := source.with_suffix(".onnxspace.toml")).is_file():
+        shutil.copy(beside, home / "old.onnxspace.toml")
+    found: dict[str, Judged | str] = {}
+    usual = bench.limits(old, USUAL)
+    for name in (*FORMS, *FAULTS):
+        try:
+            base, new = _written(name, old, other, home, bench.images)
+            found[name] = bench.check(new, base, bench.limits(old, ["int8"]) if name == "int8" else usual, name)
+        except Exception as error:  # a form that can't be had says why, and the others go on
+            found[name] = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return found
+
+
+def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -> tuple[Path, Path]:
+    """The files of a pair, the old one and the new one."""
+    model = ox.open_model(old)
+    images = ox.Probes.generate(count, seed=SEEDS["calibrate"]).images
+    folder = home / name
+    folder.mkdir()
+    target, base = folder / "new.onnx", old
+    sidecar = old.with_name("old.onnxspace.toml")
+    said = sidecar.read_text() if sidecar.is_file() else ""
+    if name in (*USUAL, "int8"):
+        make(name, model, images, target)
+    elif name == "forgotten":
+        inside, said = normalised(model)
+        base = folder / "base.onnx"
+        onnx.save(inside, base)
+        base.with_name("base.onnxspace.toml").write_text(said)
+        onnx.save(whole(model.network), target)
+    elif name == "unrelated":
+        if other is None:
+            raise ModelError("no other network of as many channels")
+        shutil.copy(other, target)
+    else:
+        if name == "swapped" and model.preprocess.channels != 3:
+            raise ModelError("one channel")
+        proto = whole(model.network)
+        made = {"renamed": lambda: renamed(proto), "shuffled": lambda: shuffled(proto), "swapped": lambda: swapped(model), "tuned": lambda: tuned(model, images)}  # fmt: skip
+        onnx.save(made[name](), target)
+    if said:
+        target.with_name("new.onnxspace.toml").write_text(said)
+    return base, target
+
+
+# ---- the table
+
+
+def cell(name: str, found: Judged | str) -> str:
+    if isinstance(found, str):
+        return "–"
+    affinity = f"{found.measures.get('affinity', float('nan')):.4f}"
+    if name in FORMS:
+        return f"{affinity} {'✓' if found.calibrated and (found.usual or name == 'int8') else '✗'}"
+    caught = not found.usual and not found.calibrated
+    return f"{affinity} {'✓' if caught else '✗'}{'' if found.named else ' (reason not named)'}"
+
+
+def totals(rows: Mapping[str, Mapping[str, Judged | str]]) -> Iterable[str]:
+    """A line per form and fault."""
+    for name in (*FORMS, *FAULTS):
+        known = [one for row in rows.values() if isinstance(one := row.get(name, ""), Judged)]
+        usual, own = sum(one.usual for one in known), sum(one.calibrated for one in known)
+        low, high = (f(one.measures["affinity"] for one in known) for f in (min, max)) if known else (0.0, 0.0)
+        if name in FORMS:
+            yield f"| {name} | {len(known)} | {usual} pass | {own} pass | – | {low:.4f} to {high:.4f} |"
+        else:
+            told = sum(one.named for one in known)
+            yield f"| {name} | {len(known)} | {len(known) - usual} caught | {len(known) - own} caught | {told} | {low:.4f} to {high:.4f} |"  # fmt: skip
+
+
+def page(rows: Mapping[str, Mapping[str, Judged | str]]) -> str:
+    lines = ["| pair | pairs | usual limits | calibrated limits | reason named | affinity |", "|---|---|---|---|---|---|", *totals(rows), ""]  # fmt: skip
+    lines += [f"| network | {' | '.join((*FORMS, *FAULTS))} |", "|---" * (1 + len(FORMS) + len(FAULTS)) + "|"]
+    for stem, row in rows.items():
+        lines.append(
+            f"| {stem.partition('__')[2] or stem} | {' | '.join(cell(name, row.get(name, '')) for name in (*FORMS, *FAULTS))} |"
+        )
+    return "\n".join(lines)
+
+
+def others(files: Sequence[Path]) -> dict[Path, Path | None]:
+    """For each file the next one that takes as many channels and whose name begins with another word."""
+    channels = {}
+    for file in files:
+        try:
+            channels[file] = ox.open_model(file).preprocess.channels
+        except OnnxspaceError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    word = {file: re.split("[-_]", file.stem.rpartition("__")[2])[0] for file in channels}
+    turned = {file: [*list(channels)[i + 1 :], *list(channels)[:i]] for i, file in enumerate(channels)}
+    return {f: next((o for o in turned[f] if channels[o] == channels[f] and word[o] != word[f]), None) for f in channels}
+
+
+def seconds(rounds: int = 3) -> None:
+    """Wall and processor time of the whole command, its child included."""
+    from conversion import resnet50
+
+    with tempfile.TemporaryDirectory() as place:
+        resnet50(Path(place) / "net.onnx")
+        words = [sys.executable, "-m", "onnxspace", "check", "net.onnx", "--against", "net.fp", "--quiet"]
+        subprocess.run([*words, "--update"], cwd=place, check=True, stdout=subprocess.DEVNULL)
+        for _ in range(rounds):
+            before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+            subprocess.run(words, cwd=place, check=True, stdout=subprocess.DEVNULL)
+            wall, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+            used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            print(f"ResNet-50 against its fingerprint, 64 images: {wall:.1f} s, {used:.1f} s of processor time", flush=True)
+
+
+def existing(bench: Bench, old: Path, new: Path) -> Judged | str:
+    """Two files as they are, by the usual limits."""
+    try:
+        return bench.check(new, old, {}, "")
+    except OnnxspaceError as error:
+        return str(error).splitlines()[0]
+
+
+def pairs_page(found: Mapping[str, Judged | str]) -> str:
+    lines = ["| pair | verdict | affinity | reasons |", "|---|---|---|---|"]
+    for name, one in found.items():
+        if isinstance(one, str):
+            lines.append(f"| {name} | could not be compared | – | {one} |")
+        else:
+            lines.append(
+                f"| {name} | {'same' if one.usual else 'different'} | {one.measures['affinity']:.4f} | {one.why or '–'} |"
+            )
+    return "\n".join(lines)
+
+
+def _read(one: Any) -> Judged | str:
+    return one if isinstance(one, str) else Judged(**one)
+
+
+def tables(files: Sequence[Path]) -> str:
+    rows: dict[str, dict[str, Judged | str]] = {}
+    couples: dict[str, Judged | str] = {}
+    for file in files:
+        told = json.loads(file.read_text("utf-8"))
+        rows |= {stem: {name: _read(one) for name, one in row.items()} for stem, row in told["networks"].items()}
+        couples |= {name: _read(one) for name, one in told["pairs"].items()}
+    return page(rows) + ("\n\n" + pairs_page(couples) if couples else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--only", default="", metavar="REGEX")
+    parser.add_argument("--pair", nargs=2, type=Path, action="append", default=[])
+    parser.add_argument("--rows", type=Path)
+    parser.add_argument("--table", nargs="+", type=Path)
+    parser.add_argument("--seconds", action="store_true")
+    told = parser.parse_args()
+    if told.seconds:
+        seconds()
+        return
+    if told.table:
+        print(tables(told.table))
+        return
+    files = [f.resolve() for folder in told.folders for f in sorted(folder.glob("*.onnx")) if re.search(told.only, f.name)]
+    kept: dict[str, dict[str, Any]] = {"networks": {}, "pairs": {}}
+    with tempfile.TemporaryDirectory() as place, silence_libraries():
+        for old, new in told.pair:
+            kept["pairs"][f"{old.stem} → {new.stem}"] = _plain(existing(Bench(Path(place), told.images), old, new))
+    for file, other in others(files).items():
+        begun = time.perf_counter()
+        with silence_libraries(), tempfile.TemporaryDirectory() as place:
+            try:
+                row = network(Bench(Path(place), told.images), file, other)
+            except OnnxspaceError as error:
+                print(f"left out: {file.stem}: {error}", flush=True)
+                continue
+        kept["networks"][file.stem] = {name: _plain(one) for name, one in row.items()}
+        print(f"{file.stem} ({time.perf_counter() - begun:.0f} s)", flush=True)
+        for name, found in row.items():
+            shown = (
+                found
+                if isinstance(found, str)
+                else f"{cell(name, found)} usual={found.usual} own={found.calibrated} {found.why}"
+            )
+            print(f"    {name:<10} {shown}", flush=True)
+        if told.rows:
+            told.rows.write_text(json.dumps(kept, indent=1), "utf-8")
+    if told.rows:
+        told.rows.write_text(json.dumps(kept, indent=1), "utf-8")
+
+
+def _plain(one: Judged | str) -> Any:
+    return one if isinstance(one, str) else asdict(one)
+
+
+if __name__ == "__main__":
+    main()
