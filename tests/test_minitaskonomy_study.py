@@ -18,6 +18,7 @@ from models.minitaskonomy import (
     choosing,
     explained,
     figures,
+    headline,
     jobs,
     judged,
     labelled,
@@ -723,3 +724,8 @@ def test_errors_of_a_score_leave_a_gap() -> None:
         raise OnnxspaceError("no")
 
     assert np.isnan(labelled._each({"linear_probe": fails}, np.ones((2, 2)), np.ones(2), "classes")["linear_probe"])
+
+
+def test_readme_shows_the_tables_numbers() -> None:
+    root = Path(__file__).parents[1]
+    assert headline.table(Results(root / "models" / "minitaskonomy")) in (root / "README.md").read_text("utf-8")

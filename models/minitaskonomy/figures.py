@@ -84,7 +84,7 @@ def evaluated(found: Results, keys: Sequence[tuple[str, Key]], sources: NDArray[
 
 def curves(found: Results, panels: Sequence[tuple[str, Sequence[tuple[str, Key]]]], path: Path) -> None:
     """P@K: a panel per list of scores, with the oracle, one seed of it, and a random order in each."""
-    made = figure(6.2 * len(panels), 5.4)
+    made = figure(6.2 * len(panels), 7.4)
     for axes, (title, keys) in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         result = evaluated(found, keys, found.main)
         ks = np.arange(1, len(result.best.precision) + 1)
@@ -99,7 +99,7 @@ def curves(found: Results, panels: Sequence[tuple[str, Sequence[tuple[str, Key]]
         axes.set_ylim(0, 1.03)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         plain(axes)
-        axes.legend(fontsize=8.5, loc="upper right", framealpha=0.9)
+        axes.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.11), frameon=False)
     save(made, path)
 
 
