@@ -350,16 +350,21 @@ def page(rows: Mapping[str, Mapping[str, Judged | str]]) -> str:
 
 
 def others(files: Sequence[Path]) -> dict[Path, Path | None]:
-    """For each file the next one that takes as many channels and whose name begins with another word."""
-    channels = {}
+    """For each file the next one with as many channels, another word at the start of its name, and another size."""
+    known = {}
     for file in files:
         try:
-            channels[file] = ox.open_model(file).preprocess.channels
+            model = ox.open_model(file)
         except OnnxspaceError as error:
             print(f"left out: {error}", file=sys.stderr)
-    word = {file: re.split("[-_]", file.stem.rpartition("__")[2])[0] for file in channels}
-    turned = {file: [*list(channels)[i + 1 :], *list(channels)[:i]] for i, file in enumerate(channels)}
-    return {f: next((o for o in turned[f] if channels[o] == channels[f] and word[o] != word[f]), None) for f in channels}
+            continue
+        known[file] = model.preprocess.channels, re.split("[-_]", file.stem.rpartition("__")[2])[0], file.stat().st_size
+    turned = {file: [*list(known)[i + 1 :], *list(known)[:i]] for i, file in enumerate(known)}
+    return {file: next((o for o in turned[file] if _other(known[file], known[o])), None) for file in known}
+
+
+def _other(one: tuple[int, str, int], two: tuple[int, str, int]) -> bool:
+    return one[0] == two[0] and one[1] != two[1] and abs(one[2] - two[2]) > 0.05 * one[2]
 
 
 def seconds(rounds: int = 3) -> None:
@@ -428,12 +433,14 @@ def main() -> None:
     if told.table:
         print(tables(told.table))
         return
-    files = [f.resolve() for folder in told.folders for f in sorted(folder.glob("*.onnx")) if re.search(told.only, f.name)]
+    files = [f.resolve() for folder in told.folders for f in sorted(folder.glob("*.onnx"))]
     kept: dict[str, dict[str, Any]] = {"networks": {}, "pairs": {}}
     with tempfile.TemporaryDirectory() as place, silence_libraries():
         for old, new in told.pair:
             kept["pairs"][f"{old.stem} → {new.stem}"] = _plain(existing(Bench(Path(place), told.images), old, new))
     for file, other in others(files).items():
+        if not re.search(told.only, file.name):
+            continue
         begun = time.perf_counter()
         with silence_libraries(), tempfile.TemporaryDirectory() as place:
             try:

@@ -447,7 +447,7 @@ def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
     found = proposed([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)])
     expected = {
         "affinity": 0.98,
-        "affinity_p5": 0.8,
+        "affinity_p5": 0.6,
         "encoder_cosine": 0.8,
         "output_cosine": 0.999,
         "output_r2": 0.96,

@@ -26,8 +26,9 @@ SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")
 KEPT = {"affinity.csv", "affinity.npy", "affinity.png", "maps", "rankings.csv", "score.json"}
 #: Runs the command line, and stops for a signal right after the function that is named first was called.
 CHILD = """
-import importlib, sys, time
+import importlib, signal, sys, time
 from onnxspace.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
 module, *path, name = sys.argv.pop(1).split("/")
 place = importlib.import_module(module)
 for step in path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ _NEARLY = 0.95
 #: Relative difference of values from which on a layer departs.
 DEPARTS = 0.05
 _UNRELATED = 0.3
+_LAYER = re.compile("Conv|Gemm|MatMul")
 #: Relative difference of weights below which eight bits can be the reason.
 _FEW_BITS = 0.02
 #: Relative difference of weights from which on they have nothing in common.
@@ -106,7 +108,7 @@ def of_kind(measures: Measures, new: Facts, old: Facts, *, explained: bool = Fal
     if _quantised(new) and not _quantised(old):
         yield "It is quantised, and the old one is not; `--calibrate` measures how much that may change."
         explained |= affinity >= _UNRELATED
-    if not explained and _near(new.parameters, old.parameters):
+    if not explained and _near(new, old):
         yield (
             f"A network of the same size ({new.parameters:,} parameters, {old.parameters:,} before) with affinity {affinity:.2f}: "
             "trained on, trained apart, or fed otherwise."
@@ -124,6 +126,7 @@ def _quantised(facts: Facts) -> bool:
     return any("Quant" in name or "QLinear" in name for name in facts.operators)
 
 
-def _near(new: int, old: int) -> bool:
-    """Whether two numbers of parameters are those of one architecture, exported with more or less folded."""
-    return abs(new - old) <= 0.02 * max(new, old)
+def _near(new: Facts, old: Facts) -> bool:
+    """Whether two files may hold one architecture, with more or less of it folded: as many layers and nearly as many weights."""
+    layers = [sum(count for name, count in one.operators.items() if _LAYER.search(name)) for one in (new, old)]
+    return layers[0] == layers[1] and abs(new.parameters - old.parameters) <= 0.02 * max(new.parameters, old.parameters)
