@@ -51,7 +51,7 @@ class Affinity:
 
     Where scores were asked for by name, `by` is the first of them, which `matrix` holds, and `scores` has the matrix of each;
     NaN where a pair has none: `unscored` says why, by score, but not of fingerprints, which have attribution only. `details`
-    holds what scores were told, and DEPARA's two parts.
+    holds what scores were told, and DEPARA's two parts. Sources are ranked by `ranked_by`, which is `by` where it is None.
     """
 
     models: tuple[ModelRecord, ...]
@@ -67,6 +67,7 @@ class Affinity:
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     unscored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ranked_by: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ class Affinity:
         return f"{self.method_words} {images}" if self.by == "attribution" else f"{self.by} {images}"
 
     def rank(self, target: str, by: str | None = None) -> Ranking:
-        """Sources for `target` (a name or a path), best first, by the first score or another one; without those that have none.
+        """Sources for `target` (a name or a path), best first, by `ranked_by` or another score; without those that have none.
 
         Raises ConfigError for a model or a score that is not there.
         """
@@ -92,9 +93,14 @@ class Affinity:
         name = target if target in self.names else by_path.get(target)
         if name is None:
             raise ConfigError(f"No compared model is called {target!r}; there are {', '.join(self.names) or 'none'}.")
-        matrix = self._matrix(by)
+        matrix = self._matrix(by or self.ranks_by)
         ranked = rank(self.names, matrix, name)
         return Ranking(ranked.target, tuple((source, value) for source, value in ranked.sources if not np.isnan(value)))
+
+    @property
+    def ranks_by(self) -> str:
+        """The score by which sources are ranked."""
+        return self.ranked_by or self.by
 
     def _matrix(self, by: str | None) -> NDArray[np.float64]:
         if by is None or by == self.by:
@@ -116,10 +122,17 @@ class Affinity:
         return _csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
-        """Columns target, rank, source, affinity."""
+        """Columns target, rank, source, affinity; where another score than the matrix's ranks, it is the last."""
         ranked = [self.rank(name) for name in self.names]
         rows = [[r.target, str(i), s, repr(a)] for r in ranked for i, (s, a) in enumerate(r.sources, 1)]
-        return _csv([["target", "rank", "source", "affinity"], *rows])
+        return _csv([["target", "rank", "source", "affinity" if self.ranks_by == self.by else self.ranks_by], *rows])
+
+    def _rows(self, ranked: Ranking) -> list[dict[str, Any]]:
+        """Of each source its name, the value that ranks it where that is not of the matrix, and that of the matrix."""
+        if self.ranks_by == self.by:
+            return [{"source": source, "affinity": value} for source, value in ranked.sources]
+        row = dict(zip(self.names, self.matrix[self.names.index(ranked.target)].tolist(), strict=True))
+        return [{"source": source, self.ranks_by: value, "affinity": row[source]} for source, value in ranked.sources]
 
     def to_dataframe(self) -> Any:
         """The matrix as a pandas DataFrame with names along both sides. Raises ConfigError where pandas is not installed."""
@@ -150,8 +163,9 @@ class Affinity:
             "probe": dict(self.probe),
             "models": [asdict(model) for model in self.models],
             "affinity": listed(self.matrix),
+            **({"ranked_by": self.ranked_by} if self.ranked_by else {}),
             **({} if self.errors is None else {"errors": self.errors.tolist()}),
-            "rankings": {r.target: [{"source": s, "affinity": a} for s, a in r.sources] for r in ranked},
+            "rankings": {r.target: self._rows(r) for r in ranked},
             **({"certainty": self._certainty(ranked)} if self.certainty else {}),
             **self._scores(),
             "failed": [asdict(failure) for failure in self.failed],

@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from onnxspace.affinity import Affinity, listed
 from onnxspace.cut import Encoder, cut
-from onnxspace.features import features_key, write_features
+from onnxspace.errors import OnnxspaceError, OutputError
+from onnxspace.evidence import Predicted
+from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, fields_key, write_fields
-from onnxspace.lineup import Shown
+from onnxspace.lineup import MOST_SURE, Shown
 from onnxspace.methods import Compute, Device, settle
 from onnxspace.model import Model
-from onnxspace.pairwise import MOST_PAIRED, PAIRED, Arrays, Matrix, Scored, balance, edges_matrix, score_matrix
+from onnxspace.pairwise import (
+    MOST_PAIRED,
+    MOST_PREDICTED,
+    PAIRED,
+    Arrays,
+    Matrix,
+    Scored,
+    balance,
+    edges_matrix,
+    predictivities,
+    score_matrix,
+)
 from onnxspace.probes import Probes
 from onnxspace.report.unfinished import FEATURES
 from onnxspace.runtime import shapes_of
 from onnxspace.transfer import registry
-from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, Wanted
+from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted
 
 
 @dataclass
@@ -35,7 +48,9 @@ class Besides:
     device: Compute | Device
     batch_size: int | None
     warn: Callable[[str], None]
+    certain: bool | Sequence[str] = False
     made: dict[str, Arrays] = field(default_factory=dict)
+    known: dict[int, Predicted] = field(default_factory=dict)
 
     @property
     def maps(self) -> bool:
@@ -45,14 +60,25 @@ class Besides:
     @property
     def kinds(self) -> int:
         """How many kinds of arrays are made of each model."""
-        return sum(self.wanted.needs(kind) for kind in ("maps", "features", "fields"))
+        return sum(self.wanted.needs(kind) for kind in get_args(registry.Kind))
 
     def add(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> None:
         """Make what the scores take of a model. Raises ModelError and its kin, OutputError."""
         features = self._features(model, encoder, advance) if self.wanted.needs("features") else None
         fields = self._fields(key, model, encoder, advance) if self.wanted.needs("fields") else None
+        outputs = self._outputs(model, advance) if self.wanted.needs("outputs") else None
         maps = self.folder / f"{key}.npy" if self.maps else None
-        self.made[key] = Arrays(maps, features, fields, settle(["integrated-gradients"], self.wanted.fields).steps)
+        self.made[key] = Arrays(maps, features, fields, outputs, settle(["integrated-gradients"], self.wanted.fields).steps)
+
+    def _outputs(self, model: Model, advance: Callable[[int], None]) -> Path | None:
+        """The file of what the network answers; None, with a warning, where that is nothing to be predicted."""
+        try:
+            return self._features(model, answers_of(model), advance)
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            self.warn(f"{model.name}: nothing can be told of what to start from for it ({str(error).rstrip('.')}).")
+            return None
 
     def _features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
         file = self.folder / f"{features_key(model, encoder.tensors, 'fit', self.probes.sha256)}{FEATURES}"
@@ -83,7 +109,10 @@ class Besides:
         return file
 
     def scored(self, found: Affinity, shown: Sequence[Shown]) -> Affinity:
-        """The same with all scores; its matrix is the first one's, and fingerprints have attribution only."""
+        """The same with all scores; its matrix is the first one's, and fingerprints have attribution only.
+
+        What ranks where nobody asked is left out where a pair of models has no value.
+        """
         models = [self.made.get(one.stem, Arrays()) if isinstance(one, Path) else Arrays() for one in shown]
         details = {name: dict(part) for name, part in self._details().items()}
         matrices, why = {}, {}
@@ -93,21 +122,36 @@ class Besides:
             if one.why:
                 why[name] = one.why
         first = self.wanted.scores[0]
-        said = [f"{name}: {sentence}" for name, sentences in why.items() for sentence in sentences]
+        said = [*self._remarks(), *(f"{name}: {sentence}" for name, sentences in why.items() for sentence in sentences)]
+        if self.wanted.usual and self._lacking(matrices):
+            if len(found.names) > 1:
+                said.append(f"Sources are ranked by affinity, since not all models have {self.wanted.ranks}.")
+            return replace(found, warnings=(*found.warnings, *said))
         return replace(
-            found, matrix=matrices[first], by=first, scores=matrices, details=details, unscored=why,
-            errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *self._remarks(), *said),
+            found, matrix=matrices[first], by=first, ranked_by=self.wanted.ranks, scores=matrices, details=details, unscored=why,
+            errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *said),
         )  # fmt: skip
+
+    def _lacking(self, matrices: Mapping[str, Matrix]) -> bool:
+        return self.wanted.ranks is not None and bool(np.isnan(matrices[self.wanted.ranks]).any())
 
     def _scored(self, name: str, found: Affinity, models: Sequence[Arrays], details: dict[str, dict[str, Any]]) -> Scored:
         if name == ATTRIBUTION:
             return Scored(found.matrix, ())
+        if name == PREDICTIVITY:
+            sides = [(one.load("outputs"), one.load("features")) for one in models]
+            return predictivities(sides, found.names, self.known, self._doubted(found.names))
         if name != DEPARA:
             return score_matrix(name, registry.spec(name), models, found.names)
         edges = edges_matrix(models, found.names)
         weight = self._weight(found.matrix, edges.matrix)
         details[DEPARA] = {"lambda": weight, "nodes": listed(found.matrix), "edges": listed(edges.matrix)}
         return Scored(found.matrix + weight * edges.matrix, edges.why)
+
+    def _doubted(self, names: Sequence[str]) -> set[int]:
+        """The targets of which is kept, image by image, what their values are made of: all, where there are not too many."""
+        asked = names if self.certain is True or len(names) <= MOST_SURE else self.certain or ()
+        return {i for i, name in enumerate(names) if name in asked}
 
     def _weight(self, nodes: Matrix, edges: Matrix) -> float:
         if self.wanted.weight != "auto":
@@ -125,10 +169,14 @@ class Besides:
 
     def _remarks(self) -> tuple[str, ...]:
         """What was left out."""
+        images = len(self.probes)
         some = [name for name in self.wanted.scores if name in PAIRED]
-        if not some or len(self.probes) <= MOST_PAIRED:
-            return ()
-        return (f"{' and '.join(some)}: all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images are compared.",)
+        said = []
+        if some and images > MOST_PAIRED:
+            said.append(f"{' and '.join(some)}: all pairs of {MOST_PAIRED:,} of the {images:,} images are compared.")
+        if PREDICTIVITY in self.wanted.scores and images > MOST_PREDICTED:
+            said.append(f"{PREDICTIVITY}: outputs are predicted for {MOST_PREDICTED} of the {images:,} images.")
+        return tuple(said)
 
 
 def _holds(file: Path, images: int) -> bool:

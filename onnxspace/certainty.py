@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.evidence import Evidence
+from onnxspace.evidence import Evidence, Predicted
 from onnxspace.rank import Ranking
 
 LEVEL = 0.95
@@ -62,7 +62,9 @@ class Certainty:
         }  # fmt: skip
 
 
-def certainty(ranking: Ranking, names: Sequence[str], known: Evidence, resamples: int = RESAMPLES, seed: int = 0) -> Certainty:
+def certainty(
+    ranking: Ranking, names: Sequence[str], known: Evidence | Predicted, resamples: int = RESAMPLES, seed: int = 0
+) -> Certainty:
     """How sure `ranking` is, whose sources have these `names` in the order of `known`; the same for the same seed.
 
     Raises ConfigError where there is no resample.
@@ -90,7 +92,7 @@ def _stretches(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArra
         yield first, order[first : first + step + 1]
 
 
-def _drawn(known: Evidence, columns: NDArray[np.intp], resamples: int, seed: int) -> NDArray[np.float64]:
+def _drawn(known: Evidence | Predicted, columns: NDArray[np.intp], resamples: int, seed: int) -> NDArray[np.float64]:
     """Affinities in each resample, float64 [resamples, columns]; images are drawn alike for all columns."""
     generator, step = np.random.default_rng(seed), max(1, _STRETCH // known.images)
     parts = [min(step, resamples - first) for first in range(0, resamples, step)]

@@ -18,7 +18,7 @@ from onnxspace.network import Network
 from onnxspace.runtime import shapes_of
 from onnxspace.shapes import Shape, elements, infer, multiply_adds
 
-_FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 #: The share of trained work that must lie below some candidate for bottlenecks to be trusted.
 ENOUGH_BELOW = 0.5
 
@@ -130,7 +130,7 @@ class Trunk:
         return sum(self.work[i] for i in self.parametric if i in under) / total
 
     def is_float(self, name: str) -> bool:
-        return name not in self.shapes or self.shapes[name][1] in _FLOATS | {onnx.TensorProto.UNDEFINED}
+        return name not in self.shapes or self.shapes[name][1] in FLOATS | {onnx.TensorProto.UNDEFINED}
 
     def _shape(self, name: str) -> Shape | None:
         return self.shapes[name][0] if name in self.shapes else None

@@ -1,4 +1,4 @@
-"""What the affinities of one target are means of, image by image: cosines of maps, or products of fingerprints."""
+"""What the values of one target are made of, image by image: cosines of maps, products of fingerprints, or shares predicted."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ class Evidence:
         if printed.any():
             found[:, printed] *= _scale(weighted, self.own[:, None]) * _scale(weighted, self.squares[:, columns[printed]])
         return np.clip(found, -1.0, 1.0, out=found)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Of one target's outputs, float64 [images, models]: what each source's readout missed, and what there was, as sums of squares.
+
+    Nothing was there of a source that has no features.
+    """
+
+    missed: NDArray[np.float64]
+    there: NDArray[np.float64]
+
+    @property
+    def images(self) -> int:
+        return len(self.missed)
+
+    def means(self, weighted: Weighted, columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Shares (R²) under weighted images, the readouts being as they are: float64 [draws, columns], up to 1."""
+        missed, there = (weighted(values[:, columns]) for values in (self.missed, self.there))
+        found: NDArray[np.float64] = 1 - missed / np.maximum(there, np.finfo(np.float64).tiny)
+        return found
 
 
 def _scale(weighted: Weighted, squares: NDArray[np.float32]) -> NDArray[np.float64]:

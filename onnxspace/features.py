@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from onnxspace.cut import Encoder, cut
+from onnxspace.cut import FLOATS, Encoder, cut
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.model import Model
 from onnxspace.network import Network
@@ -58,6 +59,17 @@ def class_output(model: Model) -> Encoder | None:
         return None
     flat = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 1 and shape[1] > 1]
     return Encoder((flat[0],), "the output with a number per class") if len(flat) == 1 else None
+
+
+def answers_of(model: Model) -> Encoder:
+    """All outputs that depend on the image and are floating-point. Raises ModelError where there is none."""
+    reached = model.graph.depends_on(model.image.name)
+    there = [name for name in model.graph.outputs if model.graph.producer.get(name) in reached]
+    kinds = {output.name: output.type.tensor_type.elem_type for output in model.proto.graph.output}
+    names = tuple(name for name in there if kinds.get(name, TensorProto.UNDEFINED) in FLOATS)
+    if not names:
+        raise ModelError(f"{model.path} has no output of floating-point numbers that depends on its image.")
+    return Encoder(names, "the outputs")
 
 
 def write_features(

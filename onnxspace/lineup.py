@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from onnxspace.affinity import Affinity
 from onnxspace.certainty import certainty
 from onnxspace.distance import DEFAULT_MEMORY, affinity_matrix
-from onnxspace.evidence import Prints, evidences
+from onnxspace.evidence import Predicted, Prints, evidences
 from onnxspace.sketch import Fingerprint, print_matrix, project_file
 
+#: Up to so many models, the certainty of every ranking is kept with a result.
+MOST_SURE = 100
 #: A model as it is compared: the file of its unit maps, or what is left of them.
 Shown = Path | Fingerprint
 Matrix = NDArray[np.float64]
@@ -54,6 +56,13 @@ def as_prints(models: Sequence[Shown]) -> list[Fingerprint]:
 
 def _printed(path: Path, like: Fingerprint) -> NDArray[np.float16]:
     return project_file(path, like.numbers, like.seed)
+
+
+def sure_of(found: Affinity, targets: bool | Sequence[str], known: Mapping[int, Predicted]) -> Affinity:
+    """The same with the certainty of rankings by predictivity, of `targets` (names; True: of all) of which something is `known`."""
+    rows = {i: one for i, one in known.items() if targets is True or (targets and found.names[i] in targets)}
+    sure = {found.names[i]: certainty(found.rank(found.names[i]), found.names, one) for i, one in rows.items()}
+    return replace(found, certainty=sure)
 
 
 def assured(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
-from onnxspace.transfer.registry import SCORES, Spec
+from onnxspace.evidence import Predicted
+from onnxspace.transfer.registry import SCORES, Kind, Spec
+from onnxspace.wanted import PREDICTIVITY
 
 Matrix = NDArray[np.float64]
 Function = Callable[..., float]
 #: Scores that rank all pairs of images take at most so many images, evenly spaced: 2 million pairs.
 MOST_PAIRED = 2000
 PAIRED = ("rsa", "depara")
+#: Images whose outputs are predicted, evenly spaced: 512 of 64 positions each.
+MOST_PREDICTED = 512
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """One model's `.npy` files: unit maps [images, pixels], features [images, …], fields [images, steps · pixels] of `steps`.
+    """One model's `.npy` files: unit maps [images, pixels], features and outputs [images, …], fields [images, steps · pixels] of `steps`.
 
     None is what it does not have.
     """
@@ -30,11 +34,12 @@ class Arrays:
     maps: Path | None = None
     features: Path | None = None
     fields: Path | None = None
+    outputs: Path | None = None
     steps: int = 1
 
-    def load(self, kind: str) -> NDArray[Any] | None:
-        """Memory-mapped `maps`, `features` or `fields`, these as [images, steps, pixels]."""
-        path = {"maps": self.maps, "features": self.features, "fields": self.fields}[kind]
+    def load(self, kind: Kind) -> NDArray[Any] | None:
+        """Memory-mapped; fields as [images, steps, pixels]."""
+        path: Path | None = getattr(self, kind)
         if path is None:
             return None
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -52,19 +57,28 @@ class Scored(NamedTuple):
 
 
 def score_matrix(name: str, spec: Spec, models: Sequence[Arrays], names: Sequence[str]) -> Scored:
-    """A score of this registry name of all pairs; a pair that has none does not stop the others."""
+    """A score of this registry name of all pairs; a pair that has none does not stop the others.
+
+    Rows are targets and columns sources, which differs in a score in one direction only.
+    """
     sides = [[model.load(kind) for kind in spec.arrays] for model in models]
+    if name == PREDICTIVITY:
+        return predictivities(sides, names)
     if name == "svcca":
         return _svcca(spec.load(), [side[0] for side in _gridded(sides)], names)
     if name in PAIRED:
         sides = [[_some(values) for values in side] for side in sides]
-    return fill(spec.load(), sides, names, symmetric=name in SCORES)
+    return fill(spec.load(), sides, names, symmetric=name in SCORES, directed=spec.directed)
 
 
 def fill(
-    score: Function, sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], *, symmetric: bool = True
-) -> Scored:
-    """`score(first kind of a, first kind of b, second kind of a, …)` for all models a and b."""
+    score: Function, sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], *, symmetric: bool = True,
+    directed: bool = False,
+) -> Scored:  # fmt: skip
+    """`score(first kind of a, first kind of b, second kind of a, …)` for all models a and b.
+
+    Where it is `directed`, `score(first kind of a, second kind of b)`.
+    """
     matrix = np.full((len(sides), len(sides)), np.nan)
     there = [i for i, side in enumerate(sides) if all(values is not None for values in side)]
     why: dict[str, str] = {}
@@ -74,12 +88,45 @@ def fill(
                 matrix[i, j] = matrix[j, i]
                 continue
             try:
-                matrix[i, j] = _number(score(*(values for both in zip(sides[i], sides[j], strict=True) for values in both)))
+                both = zip(sides[i], sides[j], strict=True)
+                taken = (sides[i][0], sides[j][1]) if directed else (values for two in both for values in two)
+                matrix[i, j] = _number(score(*taken))
             except OnnxspaceError as error:
                 why.setdefault(str(error), names[i] if i == j else f"{names[i]} and {names[j]}")
             except Exception as error:  # a score of another package must not lose what the others give
                 why.setdefault(f"{type(error).__name__}: {error}", f"{names[i]} and {names[j]}")
     return Scored(matrix, tuple(f"{who}: {sentence}" for sentence, who in why.items()))
+
+
+def predictivities(
+    sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], known: dict[int, Predicted] | None = None,
+    doubted: Collection[int] = (),
+) -> Scored:  # fmt: skip
+    """`predictivity` of each target's outputs from each source's features; both are prepared once.
+
+    What the values of the targets in `doubted` are made of is entered in `known`.
+    """
+    from onnxspace.transfer.pairs.predictivity import Answers, Source
+
+    matrix, why = np.full((len(sides), len(sides)), np.nan), []
+    asked: dict[int, Answers] = {}
+    for i, (outputs, _) in enumerate(sides):
+        try:
+            asked |= {} if outputs is None else {i: Answers.of(paired(outputs, MOST_PREDICTED))}
+        except OnnxspaceError as error:
+            why.append(f"{names[i]}: {error}")
+    for j, (_, features) in enumerate(sides):
+        try:
+            found = [] if features is None else Source(paired(features, MOST_PREDICTED)).parts(list(asked.values()))
+        except OnnxspaceError as error:
+            why.append(f"{names[j]}: {error}")
+            continue
+        for i, parts in zip(asked, found, strict=False):
+            matrix[i, j] = parts.share
+            if known is not None and i in doubted:
+                one = known.setdefault(i, Predicted(*np.zeros((2, len(parts.missed), len(sides)))))
+                one.missed[:, j], one.there[:, j] = parts
+    return Scored(matrix, tuple(why))
 
 
 def _number(value: Any) -> float:

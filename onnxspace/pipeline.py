@@ -24,7 +24,7 @@ from onnxspace.distance import DEFAULT_MEMORY
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.explainer import check
 from onnxspace.journal import Journal
-from onnxspace.lineup import Matrix, Shown, affinities, assured
+from onnxspace.lineup import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
 from onnxspace.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.naming import encoder_words, encoders_for, model_names
@@ -34,7 +34,7 @@ from onnxspace.report.folder import place_maps, place_probes, result_folder, wri
 from onnxspace.report.unfinished import JOURNAL, Workplace
 from onnxspace.spaces.probeset import GENERATED
 from onnxspace.store import MapWriter, unit
-from onnxspace.wanted import Wanted
+from onnxspace.wanted import PREDICTIVITY, Wanted
 
 if TYPE_CHECKING:
     from onnxspace.cluster.engine import Cluster
@@ -77,16 +77,18 @@ def score_models(
             warnings=list(agreed.remarks), prints=agreed.prints,
         )  # fmt: skip
         if not want.plain:
-            run.besides = Besides(want, probes, work.maps, output is not None, device, batch_size, run.warnings.append)
+            run.besides = Besides(
+                want, probes, work.maps, output is not None, device, batch_size, run.warnings.append, certainty
+            )
             run.total *= run.besides.kinds
         run.send_to(crew)
         run.explain_all(models, wishes)
-        result = assured(run.compare(memory), run.shown, certainty, progress, memory)
+        result, kept = run.sure(run.compare(memory), certainty, memory)
         if output is not None and result.models:
             place_maps(work.result / "maps", run.maps_shown() if run.explains else [])
             if run.explains and GENERATED.fullmatch(probes.name) is None:
                 place_probes(work.result, probes.images)
-            write_results(work.result, result)
+            write_results(work.result, kept)
     return result
 
 
@@ -318,6 +320,15 @@ class Run:
         found = Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), (), told, errors)
         found = found if self.besides is None else self.besides.scored(found, self.shown)
         return replace(found, warnings=(*self.warnings, *found.warnings))
+
+    def sure(self, found: Affinity, targets: bool | Sequence[str], memory: int) -> tuple[Affinity, Affinity]:
+        """With the certainty that is asked for, and as it is kept: with that of every ranking by predictivity, of models not too many."""
+        if self.besides is None or found.ranks_by != PREDICTIVITY:
+            told = assured(found, self.shown, targets, self.progress, memory)
+            return told, told
+        known = self.besides.known
+        everyone = True if len(found.names) <= MOST_SURE else targets
+        return sure_of(found, targets, known), sure_of(found, everyone, known)
 
     def _affinities(self, memory: int) -> tuple[Matrix, Matrix | None]:
         if not self.explains:

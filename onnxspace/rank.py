@@ -41,13 +41,13 @@ def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Rank
 def tree(matrix: NDArray[np.float64], linkage: Linkage = "average") -> NDArray[np.float64]:
     """Agglomerative clustering as a SciPy linkage matrix [models − 1, 4].
 
-    `average` joins on the distance 1 − a; `single` on the Euclidean distance between rows of the affinity matrix, as in the
-    paper. Needs at least two models.
+    `average` joins on the distance 1 − a, of the mean of both directions; `single` on the Euclidean distance between rows of
+    the affinity matrix, as in the paper. Needs at least two models.
     """
     from scipy.cluster.hierarchy import linkage as scipy_linkage
     from scipy.spatial.distance import pdist, squareform
 
     rows = np.asarray(matrix, dtype=np.float64)
-    condensed = pdist(rows) if linkage == "single" else squareform(np.maximum(1.0 - rows, 0.0), checks=False)
+    condensed = pdist(rows) if linkage == "single" else squareform(np.maximum(1.0 - (rows + rows.T) / 2, 0.0), checks=False)
     joined: NDArray[np.float64] = scipy_linkage(condensed, method=linkage)
     return joined

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.affinity import Affinity
 from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
-from onnxspace.lineup import with_certainty
+from onnxspace.lineup import MOST_SURE, with_certainty
 from onnxspace.methods import METHODS, in_words
 from onnxspace.probes import Probes
 from onnxspace.report.file import whole_file
@@ -34,8 +34,6 @@ from onnxspace.spaces.probeset import GENERATED
 Progress = Callable[[str, int, int], None]
 IMAGES = 6
 MOST_MODELS = 1000
-#: Above this number of models the certainty of one target's ranking is found, not of all.
-MOST_SURE = 100
 _STEPS = 4
 _MOST_PIXELS = 2**26  # of generated images: 1,300 of 224 × 224
 
@@ -193,6 +191,7 @@ def _facts(found: Affinity) -> tuple[tuple[str, str], ...]:
     return (
         ("Method", found.method_words),
         *((("Score", found.by),) if found.by != "attribution" else ()),
+        *((("Sources ranked by", found.ranks_by),) if found.ranks_by != found.by else ()),
         ("Probe images", f"{probe['images']} of {probe['size']} × {probe['size']} pixels ({probe['name']})"),
         ("SHA-256 of the images", str(probe["sha256"])),
         ("Page written by", f"onnxspace {version('onnxspace')}"),
@@ -207,7 +206,7 @@ def _assured(place: Path, found: _Found, target: str) -> Affinity:
     """With the certainty of rankings, where the folder holds what they are found from."""
     affinity = found.affinity
     wanted = affinity.names if len(affinity.names) <= MOST_SURE else (target,)
-    if affinity.certainty or len(affinity.names) < 2 or affinity.by != "attribution":
+    if affinity.certainty or len(affinity.names) < 2 or affinity.ranks_by != "attribution":
         return affinity
     if not (place / SUMMARY).exists():
         space = Space.open(place)
@@ -227,8 +226,9 @@ def _gallery(found: _Found, images: int) -> Gallery | None:
 
 
 def _evaluation(truth: Table, found: Affinity) -> Evaluation:
-    name = "affinity" if found.by == "attribution" else found.by
-    return evaluate(truth, [Table(name, "the compared models", found.names, found.names, found.matrix)])
+    name = "affinity" if found.ranks_by == "attribution" else found.ranks_by
+    matrix = found.matrix if found.ranks_by == found.by else found.scores[found.ranks_by]
+    return evaluate(truth, [Table(name, "the compared models", found.names, found.names, matrix)])
 
 
 def _remarks(shown: Shown, found: _Found, images: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from onnxspace.naming import model_names, target_name
 from onnxspace.probes import Probes
 from onnxspace.report.folder import result_folder, write_results
 from onnxspace.sketch import Fingerprint
-from onnxspace.wanted import ATTRIBUTION, Weight, refuse_prints, wanted
+from onnxspace.wanted import ATTRIBUTION, FEWEST, PREDICTIVITY, Weight, refuse_prints, wanted
 
 if TYPE_CHECKING:
     from onnxspace.affinity import ModelRecord
@@ -41,7 +41,7 @@ def score(
     certainty: bool | Sequence[str] = False,
     cluster: str | None = None,
     memory: int = DEFAULT_MEMORY,
-    by: str | Sequence[str] = ATTRIBUTION,
+    by: str | Sequence[str] | None = None,
     weight: Weight | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
@@ -50,19 +50,23 @@ def score(
     `encoder` is a tensor or node name for all models, or a mapping from model to name; `options` hold the baseline and the
     numbers of the method. Images and method that are not given are those of the first fingerprint, where they can be had, else
     64 generated images and `elrp`. A model that can't be read or converted, or a fingerprint made otherwise, is in `failed`.
-    `by` names scores of pairs (`onnxspace.transfer.registry`), the first of which is the matrix; `weight` is DEPARA's λ.
+    `by` names scores of pairs (`onnxspace.transfer.registry`), the first of which is the matrix and ranks; `weight` is DEPARA's
+    λ. Without it, the matrix is the affinity of maps, and sources are ranked by `predictivity`, or by affinity too where
+    fingerprints, or fewer than 8 images, leave nothing else.
     `certainty` says for which targets (True: all) images are drawn again. `output` is a folder for maps and results, whole or
     not there; a stopped run goes on beside it. `cluster` is `local:4` or a Dask scheduler's address, whose workers see the same
     paths; `memory` bounds the bytes held while comparing. Raises ConfigError, OutputError, ClusterError.
     """
-    want, options = wanted(by, weight, method or DEFAULT_METHOD, options)
-    if certainty and want.scores[0] != ATTRIBUTION:
-        raise ConfigError(
-            f"The certainty of a ranking by {want.scores[0]} is not known. Name attribution first, or leave it out."
-        )
     paths, known = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    prints = read_prints(paths)
+    maps_only = not by and weight is None and (bool(prints) or _few(probes))
+    want, options = wanted(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
+    if certainty and want.ranked not in (ATTRIBUTION, PREDICTIVITY):
+        raise ConfigError(
+            f"The certainty of a ranking by {want.ranked} is not known. Name another score first, or leave it out."
+        )
     targets = certainty if isinstance(certainty, bool) else _names(certainty, paths, known)
-    prints, wish = read_prints(paths), Wish(probes, method, options, known.rules)
+    wish = Wish(probes, method, options, known.rules)
     if paths and all(path in prints for path in paths):
         refuse_prints(want)
         return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
@@ -77,6 +81,11 @@ def score(
         paths, agreed, encoder=encoder, config=known, device=device, batch_size=batch_size, output=output, certainty=targets,
         cluster=cluster, memory=memory, wanted=want, progress=progress,
     )  # fmt: skip
+
+
+def _few(probes: Probes | None) -> bool:
+    """Whether the images are too few for anything to be learnt from one half of them."""
+    return probes is not None and len(probes) < FEWEST
 
 
 def _names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:

@@ -18,21 +18,37 @@ from onnxspace.transfer import registry
 Weight = float | Literal["auto"]
 #: As for the paper's photos of rooms. A pair then has the same score whatever else is compared.
 DEFAULT_WEIGHT = 0.25
-ATTRIBUTION, DEPARA, MODELGIF = "attribution", "depara", "modelgif"
+ATTRIBUTION, DEPARA, MODELGIF, PREDICTIVITY = "attribution", "depara", "modelgif", "predictivity"
+#: Where nobody says what: how alike models are by their maps, and what to start from by what predicts transfer best
+#: (docs/minitaskonomy.md).
+USUAL = (ATTRIBUTION, PREDICTIVITY)
+#: Images below which nothing is predicted where nobody asked.
+FEWEST = 8
 _FIELD_OPTIONS = ("steps", "baseline")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The `scores` in the order in which they are shown; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields."""
+    """The `scores` in the order in which they are shown; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
+
+    `ranks` is the score by which sources are ranked, the first where it is None. It is `usual` where nobody asked: what ranks
+    is then left out, with a warning, where models have none.
+    """
 
     scores: tuple[str, ...] = (ATTRIBUTION,)
     weight: Weight = DEFAULT_WEIGHT
     fields: Options | None = None
+    ranks: str | None = None
+    usual: bool = False
 
-    def needs(self, array: Literal["maps", "features", "fields"]) -> bool:
+    def needs(self, array: registry.Kind) -> bool:
         """Whether some score takes these of each model."""
         return any(array in registry.spec(name).arrays for name in self.scores)
+
+    @property
+    def ranked(self) -> str:
+        """The score by which sources are ranked."""
+        return self.ranks or self.scores[0]
 
     @property
     def plain(self) -> bool:
@@ -47,14 +63,18 @@ def names() -> tuple[str, ...]:
 
 
 def wanted(
-    by: str | Sequence[str], weight: Weight | None, method: Method, options: Options | None
+    by: str | Sequence[str] | None, weight: Weight | None, method: Method, options: Options | None
 ) -> tuple[Wanted, Options | None]:
-    """The scores, checked, and those options that are for maps.
+    """The scores, checked, and those options that are for maps; without `by`, the usual ones.
 
     `options.steps` and `options.baseline` hold for gradient fields too. Raises ConfigError for a name that is no score of two
     models, for a λ that is none or that nothing uses, and for options that neither the method nor a score uses.
     """
-    asked = tuple(dict.fromkeys([by] if isinstance(by, str) else by)) or (ATTRIBUTION,)
+    asked = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
+    if not asked:
+        _check_weight(USUAL, weight)
+        settle([method], options)
+        return Wanted(USUAL, ranks=PREDICTIVITY, usual=True), options
     for name in asked:
         if registry.spec(name).needs != "pair":
             raise ConfigError(f"{name} takes labels: onnxspace transfer --by {name} does that. Here are {', '.join(names())}.")

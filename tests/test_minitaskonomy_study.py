@@ -38,6 +38,9 @@ from models.minitaskonomy.zoo import Entry, Zoo, entries, grid
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evaluation import Table, evaluate
 from onnxspace.probes import Probes
+from onnxspace.transfer import predictivity
+from onnxspace.transfer.pairs.predictivity import RIDGES
+from onnxspace.transfer.pairs.predictivity import explained as explained_by
 from tests import builders
 
 TAU, P3 = MEASURES.index("tau"), MEASURES.index("P@3")
@@ -367,50 +370,39 @@ def test_whitened_features_are_the_same_in_other_directions(rng: np.random.Gener
 # Predicting
 
 
-def test_explained_shares_are_those_of_ridge_regression(rng: np.random.Generator) -> None:
+def test_variants_are_ridge_regressions_position_by_position(rng: np.random.Generator) -> None:
     from sklearn.linear_model import Ridge
 
-    features = rng.standard_normal((80, 6))
-    answers = features @ rng.standard_normal((6, 3)) + rng.standard_normal((80, 3))
+    features, outputs = rng.standard_normal((10, 3, 8, 8)), rng.standard_normal((10, 2, 16, 16))
+    rows, answers = predicting.in_rows(features), predicting.patch_means(outputs)
+    answers = answers - answers.mean(axis=0)
     shares = []
-    for ridge in predicting.RIDGES:
+    for ridge in RIDGES:
         missed = there = 0.0
-        for train, test in ((slice(0, 40), slice(40, 80)), (slice(40, 80), slice(0, 40))):
-            centred = features[train] - features[train].mean(axis=0)
-            strength = ridge * np.square(centred).sum() / 6
-            fitted = Ridge(alpha=strength).fit(features[train], answers[train])
-            missed += np.square(answers[test] - fitted.predict(features[test])).sum()
+        for train, test in ((slice(0, 320), slice(320, 640)), (slice(320, 640), slice(0, 320))):
+            centred = rows[train] - rows[train].mean(axis=0)
+            fitted = Ridge(alpha=ridge * np.square(centred).sum() / 3).fit(rows[train], answers[train])
+            missed += np.square(answers[test] - fitted.predict(rows[test])).sum()
             there += np.square(answers[test] - answers[train].mean(axis=0)).sum()
         shares.append(1 - missed / there)
-    assert predicting.explained_share(features, [answers], 10) == pytest.approx([max(shares)])
+    assert explained_by(rows, [answers], 10) == pytest.approx([max(shares)])
 
 
-def test_a_source_explains_what_it_holds_and_not_what_is_unrelated(rng: np.random.Generator) -> None:
-    features = rng.standard_normal((640, 4))
-    held, unrelated = features[:, :2] * 3 + 1, rng.standard_normal((640, 2))
-    first, second = predicting.explained_share(features, [held, unrelated], 10)
-    assert first > 0.999
-    assert abs(second) < 0.05
+def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.random.Generator) -> None:
+    zoo = zoo_of(Path("nowhere"), others=("depth-vit",))
+    features = [rng.standard_normal((12, 3, 8, 8)).astype(np.float32) for _ in zoo.entries]
+    outputs = [rng.standard_normal((12, 1, 16, 16)).astype(np.float32) for _ in zoo.targets]
+    found = predicting.predictivity_of(zoo, features, outputs, 10)
+    assert found.shape == (21, 21)
+    assert np.isnan(found[~zoo.main]).all()
+    assert found[2, 20] == pytest.approx(predictivity(outputs[2][:10], features[20][:10]))
 
 
-def test_neighbourhoods_hold_the_position_and_what_is_around_it(rng: np.random.Generator) -> None:
-    values = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
-    rows = predicting.neighbourhoods(values, 3).reshape(2, 8, 8, 9, 3)
-    np.testing.assert_allclose(rows[1, 4, 5, 0], values[1, :, 3, 4])
-    np.testing.assert_allclose(rows[1, 4, 5, 4], values[1, :, 4, 5])
-    assert not rows[0, 0, 0, 0].any()
-
-
-def test_outputs_in_detail_keep_their_squares(rng: np.random.Generator) -> None:
+def test_means_of_patches_are_of_their_squares(rng: np.random.Generator) -> None:
     outputs = rng.standard_normal((3, 1, 64, 64)).astype(np.float32)
-    rows = predicting.in_detail(outputs)
-    assert rows.shape == (3 * 64, 64)
     means = predicting.patch_means(outputs)
+    assert means.shape == (192, 1)
     np.testing.assert_allclose(means[9, 0], outputs[0, 0, 8:16, 8:16].mean(), atol=1e-6)
-    whole = outputs.reshape(3, 1, 8, 8, 8, 8).transpose(0, 2, 4, 1, 3, 5).reshape(192, 64).astype(np.float64)
-    assert np.square(rows).sum() == pytest.approx(np.square(whole - whole.mean(axis=0)).sum())
-    few = predicting.in_detail(np.repeat(outputs, 2, axis=1))
-    assert np.square(few).sum() == pytest.approx(2 * np.square(rows).sum())  # both channels are equal: 64 directions hold all
 
 
 def test_any_encoder_has_a_grid(rng: np.random.Generator) -> None:
@@ -629,7 +621,7 @@ def made_up(zoo: Zoo, oracle: Oracle, rng: np.random.Generator) -> list[Score]:
         np.fill_diagonal(wide, np.nan)
         return wide
 
-    some = [a_score(near(1.0), jobs.DEFAULT, probe="generated, 224 px")]
+    some = [a_score(near(1.0), jobs.AFFINITY, probe="generated, 224 px")]
     for numbers in (4, 16):
         some.append(
             a_score(some[0].values + rng.standard_normal((20, len(zoo.names))) / numbers, "fingerprint", options=str(numbers))
@@ -639,7 +631,8 @@ def made_up(zoo: Zoo, oracle: Oracle, rng: np.random.Generator) -> list[Score]:
             some += [a_score(near(1.0), name, probe=probe, images=images) for name in ("elrp", "gradient-x-input", "saliency")]
             some += [a_score(near(0.4), name, "features", probe=probe, images=images) for name in ("rsa", "cka", "dds")]
             some += [a_score(near(0.5), "depara", "both", f"λ {weight:g}", probe, images) for weight in (0.03, 0.25, 1.0)]
-            some += [a_score(near(0.05), "predicts outputs", "prediction", "", probe, images)]
+            some += [a_score(near(0.05), "predictivity", "prediction", "", probe, images)]
+    some += [a_score(near(0.3), jobs.DEFAULT, "prediction", probe="generated, 224 px")]
     some += [a_score(near(0.1), "linear_probe", "labels", probe="transfer", images=200)]
     half = near(0.1)
     half[:10] = np.nan
@@ -662,9 +655,14 @@ def test_tables_say_what_was_found(study_folder: Path) -> None:
     assert found.last("random").mean["P@3"] == pytest.approx(5 / 19, abs=1e-4)  # type: ignore[union-attr]
     assert found.last("sfda").targets == 10  # type: ignore[union-attr]
     assert {one.group for one in found.measures} == set(GROUPS)
-    by_pool = {(row["pool"], row["scheme"]): row for row in found.choices if row["measure"] == "tau"}
-    best = by_pool["any score", "leave one task out"]
-    assert best["most chosen"].startswith("predicts outputs")
+    taus = [row for row in found.choices if row["measure"] == "tau"]
+    by_pool = {(row["against"], row["pool"], row["scheme"]): row for row in taus}
+    alone = by_pool[jobs.AFFINITY, "the default alone", "leave one task out"]
+    assert float(alone["chosen"]) == pytest.approx(found.last(jobs.DEFAULT).mean["tau"], abs=1e-3)  # type: ignore[union-attr]
+    assert (jobs.DEFAULT, "the default alone", "other seeds") not in by_pool
+    best = by_pool[jobs.AFFINITY, "any score", "leave one task out"]
+    assert best["most chosen"].startswith("predictivity")
+    assert float(best["difference"]) > float(by_pool[jobs.DEFAULT, "any score", "leave one task out"]["difference"])
     assert float(best["low"]) > 0
     assert float(best["p"]) < 0.01
     assert not any(row["most chosen"].startswith(("linear_probe", "sfda", "random")) for row in found.choices)
@@ -696,7 +694,7 @@ def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     page.write(study_folder, tmp_path / "docs")
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()} == first
     text = first["minitaskonomy.md"].decode()
-    assert "predicts outputs" in text
+    assert "Against the default, predictivity" in text
     assert "Photos were not given" in text
     assert "minitaskonomy-rooms.png" not in text
     for name in (word.split(")")[0] for word in text.split("](") if word.startswith("minitaskonomy-")):

@@ -318,12 +318,14 @@ def test_the_readmes_sample_is_what_is_printed(capsys: pytest.CaptureFixture[str
     """Same words; affinities within a hundredth and shares within five of a hundred, since another processor rounds otherwise."""
     root = Path(__file__).parent.parent
     monkeypatch.chdir(root)
-    before, sample = (root / "README.md").read_text("utf-8").split("```text\nSources for segment-torch, best first, with")
+    before, sample = (
+        (root / "README.md").read_text("utf-8").split("```text\nSources for segment-torch, best first by predictivity, with")
+    )
     names = re.findall(r"score models/\{([a-z,-]+)\}\.onnx --target segment-torch --certainty", before)[-1].split(",")
     with pytest.raises(SystemExit) as stopped:
         main(["score", *(f"models/{name}.onnx" for name in names), "--target", "segment-torch", "--certainty", "--quiet"])
     assert not stopped.value.code
-    printed = capsys.readouterr().out.split("best first, with")[1].rstrip().splitlines()
+    printed = capsys.readouterr().out.split("best first by predictivity, with")[1].rstrip().splitlines()
     said = sample.split("\n```")[0].splitlines()
     number = re.compile(r"-?\d\.\d{3}|\d+(?= %| of)")
     for one, other in zip(said, printed, strict=True):

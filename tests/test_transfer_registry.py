@@ -43,7 +43,7 @@ def test_each_score_is_what_its_entry_says(name: str) -> None:
     parameters = list(inspect.signature(function).parameters)
     first = {"features": "features", "probabilities": "probabilities", "source labels": "source_labels"}
     if one.needs == "pair":
-        expected = [f"{array}_{model}" for array in one.arrays for model in "ab"]
+        expected = [*one.arrays] if one.directed else [f"{array}_{model}" for array in one.arrays for model in "ab"]
         assert not one.labels
     else:
         expected = [first[one.needs], "labels"]

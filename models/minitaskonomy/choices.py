@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import chance, choosing, judged
 from .chance import Luck
 from .choosing import Difference
-from .jobs import DEFAULT
+from .jobs import AFFINITY, DEFAULT
 from .judged import MEASURES, Judged, Oracle
 from .scored import LABEL_FREE, Score
 from .tasks import TASKS
@@ -22,7 +22,7 @@ LEAST_IMAGES = 16
 Values = NDArray[np.float64]
 Schemes = dict[str, list[str]]
 HEAD = (
-    "pool", "scheme", "measure", "variants", "default", "chosen", "difference", "low", "high", "by chance", "95 of 100 by chance",
+    "against", "pool", "scheme", "measure", "variants", "default", "chosen", "difference", "low", "high", "by chance", "95 of 100 by chance",
     "p", "most chosen", "times",
 )  # fmt: skip
 
@@ -50,7 +50,7 @@ class Case:
 
 def pools(some: Sequence[Judged]) -> dict[str, list[Judged]]:
     """Variants among which a default is chosen; every one has a value for every target, and none sees a label."""
-    free = [one for one in some if one.score.kind in LABEL_FREE and one.score.name != "fingerprint"]
+    free = [one for one in some if one.score.kind in LABEL_FREE and one.score.name not in ("fingerprint", DEFAULT)]
     free = [one for one in free if np.isfinite(one.each).all() and one.score.images >= LEAST_IMAGES]
     made = [one for one in free if one.score.probe.startswith("generated")]
     found = {
@@ -59,21 +59,30 @@ def pools(some: Sequence[Judged]) -> dict[str, list[Judged]]:
         "any score of generated images": made,
         "any score of two models": [one for one in free if one.score.kind != "prediction"],
         "any score": free,
+        "the default alone": [one for one in some if one.score.name == DEFAULT],
     }
     return {name: variants for name, variants in found.items() if variants}
 
 
 def choose(all_judged: Sequence[Judged], oracle: Oracle, zoo: Zoo) -> tuple[list[dict[str, str]], list[Judged]]:
-    """Lines of choosing.csv, and the best of each kind of score over all targets, by weighted tau."""
+    """Lines of choosing.csv, and the best of each kind of score over all targets, by weighted tau.
+
+    Everything is held against the affinity of maps, and against the ranking by default.
+    """
     some = [one for one in all_judged if one.group == "tasks"]
-    default = next((one for one in some if one.score.name == DEFAULT), None)
-    if default is None:
+    references = [one for name in (AFFINITY, DEFAULT) for one in some if one.score.name == name]
+    if not references:
         return [], []
     found, lines = pools(some), []
-    case = _case(default, list({id(one): one for pool in found.values() for one in pool}.values()), oracle, zoo)
-    for pool, variants in found.items():
-        for scheme, measure, difference, luck in _schemes(case, variants):
-            lines.append(_line((pool, scheme, measure, str(len(variants))), difference, luck, variants))
+    everyone = list({id(one): one for pool in (references, *found.values()) for one in pool}.values())
+    case = _case(references[0], everyone, oracle, zoo)
+    for reference in references:
+        for pool, variants in found.items():
+            if variants == [reference]:
+                continue
+            for scheme, measure, difference, luck in _schemes(replace(case, default=reference), variants):
+                said = (reference.score.name, pool, scheme, measure, str(len(variants)))
+                lines.append(_line(said, difference, luck, variants))
     free = max(found.values(), key=len, default=[])
     best = [max((one for one in free if one.score.kind == kind), key=_tau, default=None) for kind in LABEL_FREE]
     return lines, [one for one in best if one is not None]

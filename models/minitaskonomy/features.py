@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.cut import Encoder
-from onnxspace.features import features_key, write_features
+from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, write_fields
 from onnxspace.methods import Device, Options
 from onnxspace.pairwise import directions, fill
@@ -39,11 +38,10 @@ def features_of(zoo: Zoo, probes: Probes, end: str = "encoder") -> list[Features
     for entry in (one for one in zoo.entries if one.main or end == "encoder"):
         model, encoder = zoo.open(entry)
         if end == "output":
-            encoder = Encoder((model.graph.outputs[0],), "the output")
-        file = folder / f"{features_key(model, encoder.tensors, 'none' if end == 'output' else 'fit', probes.sha256)}.npy"
+            encoder = answers_of(model)
+        file = folder / f"{features_key(model, encoder.tensors, 'fit', probes.sha256)}.npy"
         if not _whole(file, len(probes)):
-            shape = write_features(model, encoder, probes.images, file, "none" if end == "output" else "fit").shape
-            _reshape(file, shape)
+            write_features(model, encoder, probes.images, file, "fit")
         found.append(np.load(file, mmap_mode="r", allow_pickle=False))
     return found
 
@@ -53,16 +51,6 @@ def _whole(file: Path, images: int) -> bool:
         return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
     except (OSError, ValueError, EOFError):
         return False
-
-
-def _reshape(file: Path, shape: tuple[int, ...]) -> None:
-    """Rows that were written flat in the shape of one image's tensor."""
-    values = np.load(file, allow_pickle=False)
-    if values.shape[1:] == shape:
-        return
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".npy", delete=False) as partial_file:
-        np.save(partial_file, values.reshape(len(values), *shape))
-    Path(partial_file.name).replace(file)
 
 
 def pooled(values: Features) -> Features:

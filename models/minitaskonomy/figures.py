@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import dendrogram
 from onnxspace.evaluation import Evaluation, Table, evaluate
 
 from . import sanity
-from .jobs import DEFAULT
+from .jobs import AFFINITY
 from .results import Key, Measured, Results
 from .tasks import OBJECTS, SCENES, TASKS
 
@@ -173,7 +173,7 @@ def fingerprints(found: Results, path: Path) -> None:
         left.axhline(float(exact[measure]), color=COLOURS[place], linestyle=(0, (5, 2)), linewidth=1.2, label=f"{name}, exact")
     left.set_ylabel("mean over targets")
     right.plot(numbers, [float(row["error"]) for row in rows], label="found", **line(2))
-    images = max(one.images for one in found.measures if one.score == DEFAULT)
+    images = max(one.images for one in found.measures if one.score == AFFINITY)
     bound = [1 / np.sqrt(images * k) for k in numbers]
     right.plot(numbers, bound, color="0.4", linestyle=(0, (5, 2)), label=f"1 / √({images} k)")
     right.set_yscale("log")

@@ -10,16 +10,17 @@ MEASURES = ("P@1", "P@3", "tau")
 #: What a line says, and where its numbers are: score, options, probe images (any where there is one set).
 LINES = (
     ("a random order", "random", "", None),
-    ("`score`, no options: `elrp` on 64 generated images", "default", "", None),
+    ("`score`, no options: `predictivity` on 64 generated images", "default", "", None),
+    ("… its affinity of maps (`elrp`)", "default maps", "", None),
     ("the static baseline: sources that did well elsewhere", "static baseline", "", None),
-    ("`--probe` pictures like the target's: `elrp`", "elrp", "", "rooms"),
+    ("`--probe` pictures like the target's, no other option", "predictivity", "", "rooms"),
+    ("… `--by attribution`", "elrp", "", "rooms"),
     ("… `--method saliency`", "saliency", "", "rooms"),
     ("… `--by depara`", "depara", "λ 0.25", "rooms"),
     ("… `--by cka`", "cka", "", "rooms"),
     ("… `--by svcca`", "svcca", "", "rooms"),
     ("… `--by rsa`", "rsa", "", "rooms"),
     ("a linear probe on 200 labelled pictures", "linear_probe", "", "transfer"),
-    ("… no labels: how well a source's features predict the target network's outputs", "predicts outputs from 3 x 3", "", "rooms"),
     ("the oracle of one seed, for that of the others", "oracle of one seed", "", None),
 )  # fmt: skip
 

@@ -21,9 +21,10 @@ from .tasks import SIZE, TASKS
 from .zoo import Zoo
 
 #: Raised when pieces of before can't be used any more.
-FORMAT = 1
+FORMAT = 2
 BASELINES = ("zero", "mean", "black", "blur")
-DEFAULT = "default"
+#: What `onnxspace score` does without options: the ranking, and the affinity of maps.
+DEFAULT, AFFINITY = "default", "default maps"
 #: Images on which cosines of changed maps are taken, where it is not all.
 SOME = 128
 PROBES = 512
@@ -142,9 +143,11 @@ def _write_copies(zoo: Zoo, probes: Probes, what: str) -> None:
 
 
 def default(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
-    """What `onnxspace score` does without options, and its fingerprints of several sizes: matrices [models, models]."""
+    """What `onnxspace score` does without options, and fingerprints of several sizes: matrices [models, models]."""
     found = maps.maps_of(MapJob("", ("elrp",)), zoo, probes, device, "elrp", None)
-    arrays: Arrays = {DEFAULT: maps.cosines(found)}
+    features_there, outputs = features.features_of(zoo, probes), predicting.outputs_of(zoo, probes)
+    arrays: Arrays = {AFFINITY: maps.cosines(found)}
+    arrays[DEFAULT] = predicting.predictivity_of(zoo, features_there, outputs, len(probes))
     for numbers in SKETCHES:
         prints = np.stack([project(maps.units(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(np.float16)
         arrays[f"fingerprint {numbers}"] = affinities(prints, prints)[0]

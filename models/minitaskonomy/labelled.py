@@ -14,7 +14,7 @@ from onnxspace.transfer import gbc, h_score, knn, lfc, linear_probe, logme, nlee
 
 from .features import features_of
 from .kept import Arrays
-from .predicting import SIDE, neighbourhoods, patch_means
+from .predicting import SIDE, in_rows, patch_means
 from .tasks import Task
 from .zoo import Zoo, grid
 
@@ -47,12 +47,12 @@ def labelled(zoo: Zoo, tasks: Mapping[str, Task], rooms: Any, count: int = ROOMS
 def scores(features: NDArray[np.float32], labels: NDArray[Any], kind: str) -> dict[str, float]:
     """Every score that takes the labels of a task of this kind, for features [images, channels, side, side]."""
     if kind == "image":
-        return _each(OF_ALL, neighbourhoods(features, 1), patch_means(labels), "regression")
+        return _each(OF_ALL, in_rows(features), patch_means(labels), "regression")
     if kind == "vector":
         return _each(OF_ALL, features.reshape(len(features), -1), labels.astype(np.float64), "regression")
     if kind == "classes":
         return _each({**OF_ALL, **OF_CLASSES}, features.mean(axis=(2, 3)), labels, "classes")
-    rows, shares = neighbourhoods(features, 1), patch_means(one_hot(labels))
+    rows, shares = in_rows(features), patch_means(one_hot(labels))
     some = np.linspace(0, len(rows) - 1, min(PATCHES, len(rows))).round().astype(np.intp)
     found = _each(OF_ALL, rows, shares, "regression")
     return found | _each(OF_CLASSES, rows[some], shares[some].argmax(axis=1), "classes")

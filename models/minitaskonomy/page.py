@@ -11,7 +11,7 @@ import numpy as np
 from . import figures, sanity
 from .chance import DEALS
 from .features import FIELD_IMAGES, FIELD_STEPS
-from .jobs import DEFAULT, MAPS
+from .jobs import AFFINITY, DEFAULT, MAPS
 from .judged import MEASURES
 from .maps import CHANGES
 from .results import Key, Measured, Results
@@ -26,6 +26,7 @@ PUBLISHED = (
     ("depara", "λ 0.25", "`depara`, λ = 0.25"), ("rsa", "", "`rsa`"), ("svcca", "", "`svcca`"), ("cka", "", "`cka`"), ("dds", "", "`dds`"),
     ("modelgif", "", "`modelgif`"),
 )  # fmt: skip
+ALL = (*PUBLISHED, ("predictivity", "", "`predictivity`"))
 SHOWN = ("P@1", "P@3", "P@5", "tau")
 Row = Sequence[str]
 
@@ -50,7 +51,15 @@ def _draw(found: Results, docs: Path, rooms: Any) -> None:
     figures.oracle(found, docs / "minitaskonomy-oracle.png")
     figures.curves(found, _panels(found), docs / "minitaskonomy-precision.png")
     best = _winners(found)
-    shown = [("elrp", ""), ("gradient-x-input", ""), ("saliency", ""), ("cka", ""), ("rsa", ""), ("dds", "")]
+    shown = [
+        ("elrp", ""),
+        ("gradient-x-input", ""),
+        ("saliency", ""),
+        ("cka", ""),
+        ("rsa", ""),
+        ("dds", ""),
+        ("predictivity", ""),
+    ]
     shown += [(one.score, one.options) for one in best[:2] if (one.score, one.options) not in shown]
     figures.by_images(found, shown, docs / "minitaskonomy-images.png")
     figures.by_weight(found, docs / "minitaskonomy-lambda.png")
@@ -73,7 +82,8 @@ def _panels(found: Results) -> list[tuple[str, list[tuple[str, Key]]]]:
     published = [(words.replace("`", ""), found.last(score, options, probe)) for score, options, words in PUBLISHED]
     left = [(words, found.key(one)) for words, one in published if one is not None and _kept(found, one)]
     default = found.last(DEFAULT)
-    lines = [("default: elrp, 64 generated", default), ("mean rank elsewhere (static baseline)", found.last("static baseline"))]
+    lines = [("default: predictivity, 64 generated", default), ("default maps: elrp, 64 generated", found.last(AFFINITY))]
+    lines += [("mean rank elsewhere (static baseline)", found.last("static baseline"))]
     lines += [(figures.name_of(one), one) for one in _winners(found)]
     lines += [("linear_probe, 200 labelled rooms", found.last("linear_probe"))]
     right = [(words, found.key(one)) for words, one in lines if one is not None and _kept(found, one)]
@@ -85,7 +95,7 @@ def _trees(found: Results) -> dict[str, Any]:
     main = found.main
     made = {"oracle": found.oracle.mean[:, main]}
     chosen = [
-        ("default", found.last(DEFAULT)),
+        ("default maps", found.last(AFFINITY)),
         ("best maps", found.best(["maps"])),
         ("best of two models", found.best(["maps", "features", "both"])),
     ]
@@ -146,11 +156,12 @@ A source's encoder is frozen, and a readout on it is trained for the target task
 
 def _overview(found: Results) -> str:
     head = ["score", *(f"{probe}: {m if m != 'tau' else 'τ'}" for probe in found.probes for m in ("images", *SHOWN))]
-    rows = [[words, *_cells(found, score, options)] for score, options, words in PUBLISHED]
-    default = found.last(DEFAULT)
+    rows = [[words, *_cells(found, score, options)] for score, options, words in ALL]
+    default, affinity = found.last(DEFAULT), found.last(AFFINITY)
     first = (
-        f"The default (`onnxspace score` without options: `elrp`, 64 generated images of 224 pixels) has {_sentence(default)}."
-        if default
+        f"The default (`onnxspace score` without options: `predictivity`, 64 generated images of 224 pixels) has {_sentence(default)}."
+        f" The affinity of its maps (`elrp`), by which sources were ranked before, has {_sentence(affinity)}."
+        if default and affinity
         else ""
     )
     static = found.last("static baseline")
@@ -165,7 +176,7 @@ def _overview(found: Results) -> str:
 
 {_table(head, rows)}
 
-At the most images each. `modelgif` has {FIELD_IMAGES} images and {FIELD_STEPS} steps, as its fields are large.
+At the most images each. `predictivity` is the share of variance (R²) of the target network's outputs that a linear readout on the source's features explains on images that it has not seen; it has a direction, and no label. `modelgif` has {FIELD_IMAGES} images and {FIELD_STEPS} steps, as its fields are large.
 
 ![P@K over K](minitaskonomy-precision.png)"""
 
@@ -181,27 +192,41 @@ def _cells(found: Results, score: str, options: str) -> list[str]:
 def _choice(found: Results) -> str:
     if not found.choices:
         return ""
-    head = [
-        "chosen among", "variants", "scheme", "τ of the default", "τ of the chosen", "difference in τ", "by chance", "p",
-        "difference in P@3", "most often chosen",
-    ]  # fmt: skip
-    thirds = {(row["pool"], row["scheme"]): row for row in found.choices if row["measure"] == "P@3"}
-    taus = [row for row in found.choices if row["measure"] == "tau"]
-    rows = [_choice_row(row, thirds[row["pool"], row["scheme"]]) for row in taus]
-    sure = {row["pool"] for row in taus} - {row["pool"] for row in taus if not _is_sure(row)}
-    pools = [pool for pool in dict.fromkeys(row["pool"] for row in taus) if pool in sure]
-    behind = [f"{row['pool']}, {row['scheme']}" for row in taus if float(row["high"]) < 0]
-    verdict = (
-        f"What is chosen is ahead of the default under every scheme, with an interval that leaves out 0 and p ≤ .05: {_list(pools)}."
-        if pools
-        else "In no pool is what is chosen ahead of the default under every scheme with an interval that leaves out 0 and p ≤ .05."
-    )
-    worse = f" Behind it, with such an interval: {_list(behind)}." if behind else ""
+    titles = {AFFINITY: "the affinity of maps", DEFAULT: "the default, predictivity"}
+    parts = "\n\n".join(_against(found, name, words) for name, words in titles.items())
     return f"""## Is there a better default?
 
 The best of many variants looks good by chance alone. So the choice is made by weighted τ on some targets, and judged on others: for each target on all others (`leave one task out`), or on those of other groups, since depth and distance are nearly one task (`leave one group out`); and by the oracle of one half of its seeds, judged by that of the other (`other seeds`, all targets). The difference is paired by target. `any score` includes those that have the target's own network as teacher; they see no label either.
 
 That is not enough. Some sources are good for nearly every target, and a variant that puts these first by luck does so on the targets that were left out, too. So the whole choice is made again with the oracle's names dealt at random, {DEALS} times: `by chance` is the mean difference then, with its 95th percentile, and `p` the share of deals in which it is as large as the true one.
+
+Two rankings are to be beaten: the affinity of default maps, by which sources were ranked before, and the ranking by `predictivity` that took its place (`the default alone` is the latter, without any choice). A mean of ranks depends on which models are compared, and a share of variance does not: so the default is one score, not a mixture of two.
+
+{parts}"""
+
+
+def _against(found: Results, against: str, title: str) -> str:
+    """What choices are ahead of one of the two rankings."""
+    choices = [row for row in found.choices if row["against"] == against]
+    if not choices:
+        return ""
+    head = [
+        "chosen among", "variants", "scheme", "τ of this", "τ of the chosen", "difference in τ", "by chance", "p",
+        "difference in P@3", "most often chosen",
+    ]  # fmt: skip
+    thirds = {(row["pool"], row["scheme"]): row for row in choices if row["measure"] == "P@3"}
+    taus = [row for row in choices if row["measure"] == "tau"]
+    rows = [_choice_row(row, thirds[row["pool"], row["scheme"]]) for row in taus]
+    sure = {row["pool"] for row in taus} - {row["pool"] for row in taus if not _is_sure(row)}
+    pools = [pool for pool in dict.fromkeys(row["pool"] for row in taus) if pool in sure]
+    behind = [f"{row['pool']}, {row['scheme']}" for row in taus if float(row["high"]) < 0]
+    verdict = (
+        f"Ahead of it under every scheme, with an interval that leaves out 0 and p ≤ .05: what is chosen among {_list(pools)}."
+        if pools
+        else "In no pool is what is chosen ahead of it under every scheme with an interval that leaves out 0 and p ≤ .05."
+    )
+    worse = f" Behind it, with such an interval: {_list(behind)}." if behind else ""
+    return f"""### Against {title}
 
 {verdict}{worse}
 
@@ -238,7 +263,7 @@ def _methods(found: Results) -> str:
     names = list(dict.fromkeys(one.score for one in found.measures if one.kind == "maps" and one.group == "tasks"))
     head = ["maps", *(f"{probe}: {_named(m)}" for probe in found.probes for m in ("P@3", "tau"))]
     rows = []
-    for name in (one for one in names if one != DEFAULT):
+    for name in (one for one in names if one != AFFINITY):
         for options in dict.fromkeys(one.options for one in found.measures if one.score == name and one.kind == "maps"):
             if not any(change in options for change in CHANGES) and COMMON not in options:
                 rows.append([f"`{name}`{', ' if options else ''}{options}", *_at(found, name, options, 64)])
@@ -316,7 +341,7 @@ def _others(found: Results) -> str:
     best = "; ".join(f"{one.options} ({one.images} {one.probe}): τ {one.mean['tau']:.3f}" for one in ranks[:3])
     return f"""## Features, and the target's network as teacher
 
-`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on the other half of the images: position by position, `from 3 x 3` from a neighbourhood. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` look at the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
+`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on the other half of the images: position by position, `from 3 x 3` from a neighbourhood, as `predictivity` does with outputs. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` look at the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
 
 {_table(head, rows)}"""
 
@@ -362,8 +387,8 @@ def _second_group(found: Results) -> str:
         (words, found.last(words, group="architectures"))
         for words in ("random", "same architecture first", "static baseline", "oracle of one seed")
     ]
-    wanted += [("default", found.last(DEFAULT, group="architectures"))]
-    for score, options, words in PUBLISHED:
+    wanted += [(name, found.last(name, group="architectures")) for name in (DEFAULT, AFFINITY)]
+    for score, options, words in ALL:
         wanted += [(words, found.last(score, options, probe, "architectures")) for probe in found.probes]
     wanted += [(f"best: {one.label}", one) for one in [found.best(LABEL_FREE, "architectures")] if one]
     rows = [[words, str(one.images or ""), one.probe, *(_interval(one, m) for m in SHOWN)] for words, one in wanted if one]

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from onnxspace.pairwise import balance
 
-from .jobs import DEFAULT, Job
+from .jobs import AFFINITY, DEFAULT, Job
 from .kept import Arrays
 from .maps import full, less_common
 from .zoo import Zoo
@@ -26,6 +26,7 @@ LABEL_FREE: tuple[Kind, ...] = ("maps", "features", "both", "prediction")
 NUMBERS = (8, 16, 32, 64, 128, 256, 512)
 LAMBDAS = (0.03, 0.1, 0.25, 0.27, 0.5, 1.0, 2.0, 4.0, 10.0)
 COMMON = "less the models' mean map"
+DEFAULT_PROBE = "generated, 224 px"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,11 @@ def scores_of(job: Job, arrays: Arrays, zoo: Zoo) -> list[Score]:
     if job.kind == "maps":
         found = list(_maps(job, arrays, zoo))
     elif job.kind == "default":
-        gram = full(arrays[DEFAULT], len(zoo.entries)).mean(axis=0)
-        found = [Score("maps", DEFAULT, "", "generated, 224 px", len(arrays[DEFAULT]), gram)]
+        gram, images = full(arrays[AFFINITY], len(zoo.entries)).mean(axis=0), len(arrays[AFFINITY])
+        found = [Score("maps", AFFINITY, "", DEFAULT_PROBE, images, gram)]
+        found += [Score("prediction", DEFAULT, "", DEFAULT_PROBE, images, arrays[DEFAULT])]
         found += [
-            Score("maps", "fingerprint", words.split()[1], "generated, 224 px", len(arrays[DEFAULT]), values)
+            Score("maps", "fingerprint", words.split()[1], DEFAULT_PROBE, images, values)
             for words, values in arrays.items() if words.startswith("fingerprint")
         ]  # fmt: skip
     elif job.kind == "layers":
@@ -131,7 +133,7 @@ def combined(scores: Sequence[Score], images: int) -> Iterator[Score]:
     """Mean ranks of two or three scores of a few kinds, by the same images."""
     wanted = {
         ("elrp", ""): "elrp", ("elrp", f"absolute, 8 x 8, {COMMON}"): "elrp regions", ("cka", ""): "cka", ("rsa", ""): "rsa",
-        ("dds", ""): "dds", ("svcca", ""): "svcca", ("predicts outputs from 3 x 3", ""): "predicts outputs",
+        ("dds", ""): "dds", ("svcca", ""): "svcca", ("predictivity", ""): "predictivity",
     }  # fmt: skip
     for probe in dict.fromkeys(one.probe for one in scores):
         there = {
@@ -140,7 +142,7 @@ def combined(scores: Sequence[Score], images: int) -> Iterator[Score]:
         }  # fmt: skip
         for count in (2, 3):
             for names in combinations(there, count):
-                kind: Kind = "prediction" if "predicts outputs" in names else "both"
+                kind: Kind = "prediction" if "predictivity" in names else "both"
                 values = np.mean([ranks(there[name].values) for name in names], axis=0)
                 yield Score(kind, "mean rank", " and ".join(names), probe, images, values)
 

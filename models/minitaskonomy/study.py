@@ -20,7 +20,7 @@ from onnxspace.errors import ModelNotFoundError, TableError
 from onnxspace.methods import Device
 
 from . import choices, judged, scored
-from .jobs import DEFAULT, Bench, Job, all_jobs, first_jobs, probe_sets, run_job
+from .jobs import AFFINITY, DEFAULT, Bench, Job, all_jobs, first_jobs, probe_sets, run_job
 from .judged import GROUPS, MEASURES, Judged, Oracle
 from .kept import Kept
 from .scored import Score
@@ -33,7 +33,7 @@ TAU = MEASURES.index("tau")
 #: Scores whose values go to scores.csv, by name and options, besides the default, those chosen and those beside.
 SHOWN = (
     ("elrp", ""), ("gradient-x-input", ""), ("saliency", ""), ("depara", "λ 0.25"), ("rsa", ""), ("svcca", ""), ("cka", ""),
-    ("dds", ""), ("modelgif", ""),
+    ("dds", ""), ("modelgif", ""), ("predictivity", ""),
 )  # fmt: skip
 _bench: Bench | None = None
 
@@ -149,10 +149,10 @@ FINGERPRINT = ("numbers", "error", *(f"{m}{end}" for m in ("P@3", "tau") for end
 
 def _fingerprints(some: Sequence[Judged]) -> list[dict[str, str]]:
     """Error against the exact affinity, and measures, by numbers per image."""
-    exact = next((one for one in some if one.score.name == DEFAULT), None)
+    exact = next((one for one in some if one.score.name == AFFINITY), None)
     lines = []
     for one in some:
-        if exact is None or one.group != "tasks" or one.score.name not in ("fingerprint", DEFAULT):
+        if exact is None or one.group != "tasks" or one.score.name not in ("fingerprint", AFFINITY):
             continue
         error = float(np.sqrt(np.nanmean(np.square(one.score.values - exact.score.values))))
         cells = [one.score.options or "exact", f"{error:.5f}"]
@@ -167,7 +167,7 @@ def _shown(some: Sequence[Judged], winners: Sequence[Judged]) -> list[Score]:
     tasks = [one.score for one in some if one.group == "tasks"]
     shown = [one for one in tasks if one.kind in ("beside", "labels") and one.name != "oracle"]
     shown = [one for one in shown if one.name not in ("random", "oracle of one seed")]
-    shown += [one for one in tasks if one.name == DEFAULT]
+    shown += [one for one in tasks if one.name in (DEFAULT, AFFINITY)]
     for probe in dict.fromkeys(one.probe for one in tasks if one.kind == "features"):
         for key in SHOWN:
             same = [one for one in tasks if (one.name, one.options) == key and one.probe == probe]

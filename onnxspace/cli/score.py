@@ -11,7 +11,7 @@ import click
 from onnxspace.cli.memory import memory
 from onnxspace.cli.options import cluster, computing, known, known_ranks, known_table, probes_from, shared, taken, weighing
 from onnxspace.methods import DEFAULT_METHOD, METHODS
-from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
+from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
 
 
 @click.command()
@@ -20,8 +20,9 @@ from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, names, wanted
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
-    "--by", type=click.Choice(names()), multiple=True, default=(ATTRIBUTION,), show_default=True, metavar="SCORE",
-    help=f"{', '.join(names())}; repeatable, the first one's matrix is shown.",
+    "--by", type=click.Choice(names()), multiple=True, metavar="SCORE",
+    help=f"{', '.join(names())}; repeatable, the first one's matrix is shown, and ranks "
+    f"[default: the matrix of {ATTRIBUTION}, sources ranked by {PREDICTIVITY}].",
 )  # fmt: skip
 @click.option(
     "--lambda", "weight", callback=weighing, metavar="NUMBER|auto",
@@ -43,10 +44,11 @@ def score(
 ) -> int:  # fmt: skip
     """Compare models by what they look at, or by what they compute.
 
-    Every model is explained on the same unlabelled images. The affinity of two models is the mean cosine of their maps:
-    larger means that one is the better start for the other's task. Fingerprints (.fp) stand for models that are not here;
-    images and method that are not named are then those of the first fingerprint. Other scores compare what models
-    compute at their encoders.
+    Every model is explained on the same unlabelled images. The affinity of two models is the mean cosine of their maps: how
+    alike they are in what they look at. The sources for a model's task are ranked by how much of its outputs can be predicted
+    from their features. Fingerprints (.fp) stand for models that are not here; images and method that are not named are
+    then those of the first fingerprint, and sources are ranked by affinity. Other scores compare what models compute at
+    their encoders.
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")

@@ -37,7 +37,8 @@ def matrix(result: Affinity) -> Iterator[str]:
 def _summary(by: str) -> str:
     from onnxspace.transfer.registry import spec
 
-    return f"{by}: {spec(by).summary},"
+    one = spec(by)
+    return f"{by}: {one.summary}{' (a row per target)' if one.directed else ''},"
 
 
 def _number(value: float, error: float = 0.0) -> str:
@@ -47,7 +48,10 @@ def _number(value: float, error: float = 0.0) -> str:
 
 
 def told(result: Affinity) -> Iterator[str]:
-    """The λ of DEPARA, where that is among the scores."""
+    """The λ of DEPARA and what predictivity is, where they are among the scores."""
+    if "predictivity" in result.scores:
+        yield ""
+        yield "predictivity is the share of a target's outputs that a source's features predict linearly, at most 1."
     if "depara" in result.details:
         yield ""
         yield f"depara is S_V + {result.details['depara']['lambda']:.3g} · S_E: mean cosine of maps, and which images are alike."
@@ -86,15 +90,21 @@ def ranking(target: str, rows: Sequence[tuple[str, float, float]], wide: int, su
 
 
 def _by_scores(result: Affinity, target: str, wide: int) -> Iterator[str]:
-    """Sources of one target, best first by the first score, each with its value and its rank by every score."""
-    rankings = {by: dict(result.rank(target, by).sources) for by in result.scores}
+    """Sources of one target, best first by the score that ranks, each with its value and its rank by every score."""
+    shown = sorted(result.scores, key=lambda by: by != result.ranks_by)
+    rankings = {by: dict(result.rank(target, by).sources) for by in shown}
     places = {by: {source: place for place, source in enumerate(values, 1)} for by, values in rankings.items()}
-    yield f"Sources for {one_line(target)}, best first by {one_line(result.by)}; value and rank by each score"
+    sure = result.certainty.get(target)
+    certain = {} if sure is None else {one.source: _interval(one) for one in sure.sources}
+    words = ", with 95 % intervals" if sure else ""
+    yield f"Sources for {one_line(target)}, best first by {one_line(result.ranks_by)}{words}; value and rank by each score"
     yield " " * (wide + 7) + "  ".join(f"{one_line(by):>12}" for by in rankings)
-    first = list(rankings[result.by])
+    first = list(rankings[result.ranks_by])
     for line, source in enumerate([*first, *(n for n in result.names if n not in first and n != target)], 1):
         cells = (_cell(rankings[by].get(source), places[by].get(source)) for by in rankings)
-        yield f"  {line:>3}. {one_line(source):<{wide}} " + "  ".join(cells)
+        yield f"  {line:>3}. {one_line(source):<{wide}} " + "  ".join((*cells, *filter(None, (certain.get(source),))))
+    if sure is not None and len(sure.sources) > 1:
+        yield _settled(sure)
     yield ""
 
 

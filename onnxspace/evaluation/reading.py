@@ -126,9 +126,14 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 
 
 def _from_json(path: Path, text: str) -> Table:
-    """What `--json` of `score` or `space affinity` prints; names and a matrix; or an object of objects, a target each."""
+    """What `--json` of `score` or `space affinity` prints; names and a matrix; or an object of objects, a target each.
+
+    Of several scores it is the one that ranks.
+    """
     found = _parsed(path, text)
     matrix = found.get("affinity", found.get("matrix"))
+    if isinstance(scores := found.get("scores"), Mapping) and isinstance(ranks := found.get("ranked_by"), str):
+        matrix = scores.get(ranks, matrix)
     names = found.get("models", found.get("names", found.get("tasks")))
     if isinstance(matrix, list) and isinstance(names, list):
         said = [name.get("name") if isinstance(name, dict) else name for name in names]

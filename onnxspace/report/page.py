@@ -59,7 +59,7 @@ def render(shown: Shown) -> str:
         data=for_script(told), shown=shown, title=printable(shown.title), lead=printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
         notes=[printable(note) for note in shown.notes], failed=[printable(f.error) for f in shown.affinity.failed],
         about=[(printable(name), [printable(line) for line in lines]) for name, lines in shown.about],
-        names=told["names"], target=told["target"], by=told["by"], plane=told["plane"], tree=told["tree"],
+        names=told["names"], target=told["target"], by=told["by"], ranked_by=told["rankedBy"], meaning=_meaning(shown.affinity), plane=told["plane"], tree=told["tree"],
         sources=_sources(shown.affinity, shown.target), columns=[printable(name) for name in shown.sheet.columns],
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
@@ -112,11 +112,18 @@ def _sources(found: Affinity, target: str) -> list[_Source]:
     return rows
 
 
+def _meaning(found: Affinity) -> str:
+    """What a bar of the ranking stands for."""
+    if found.ranks_by == "predictivity":
+        return "The longer the bar, the more of the target's outputs a source's features predict."
+    return "The longer the bar, the more alike two models look at the images."
+
+
 def _rows(shown: Shown) -> list[tuple[str, str, str, tuple[str, ...]]]:
     """Name, nearest model, its affinity, and the other cells."""
     rows = []
     for name, cells in zip(shown.affinity.names, shown.sheet.rows, strict=True):
-        ranked = shown.affinity.rank(name).sources
+        ranked = shown.affinity.rank(name, shown.affinity.by).sources
         source, value = (printable(ranked[0][0]), number(ranked[0][1])) if ranked else ("", "")
         rows.append((printable(name), source, value, tuple(printable(cell) for cell in cells)))
     return rows

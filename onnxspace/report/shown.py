@@ -54,16 +54,23 @@ def numbers(shown: Shown) -> dict[str, Any]:
     ranks = [[places[source] for source, _ in found.rank(name).sources] for name in found.names]
     return {
         "names": [printable(name) for name in found.names],
-        "by": "affinity" if found.by == "attribution" else printable(found.by),
+        "by": worded(found.by),
+        "rankedBy": worded(found.ranks_by),
         "target": places[shown.target],
         "matrix": _plain(found.matrix),
         "errors": None if found.errors is None else _plain(found.errors),
         "ranks": ranks,
+        "values": None if found.ranks_by == found.by else _plain(found.scores[found.ranks_by]),
         "sure": {str(places[name]): _sure(one, places) for name, one in found.certainty.items()},
         **_tree(found),
         "gallery": _gallery(shown.gallery),
         "evaluation": None if shown.evaluation is None else _evaluation(shown.evaluation),
     }
+
+
+def worded(score: str) -> str:
+    """A score's name for people."""
+    return "affinity" if score == "attribution" else printable(score)
 
 
 def _plain(values: NDArray[np.float64]) -> list[Any]:

@@ -90,8 +90,16 @@ def _affinity(said: Mapping[str, Any]) -> Affinity:
         tuple(Failure(_text(one["path"]), _text(one["error"])) for one in _list(said["failed"], _MOST_MODELS, "failed")),
         tuple(_text(one) for one in _list(said["warnings"], 10 * _MOST_MODELS, "warnings")), options, errors,
         {_text(name): _certainty(name, one) for name, one in dict(said.get("certainty", {})).items() if name in names},
-        next(iter(dict(said.get("scores", {}))), "attribution"),
+        next(iter(dict(said.get("scores", {}))), "attribution"), **_ranking(said, len(models)),
     )  # fmt: skip
+
+
+def _ranking(said: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The score by which sources are ranked, where that is not the matrix's own."""
+    if said.get("ranked_by") is None:
+        return {}
+    name = _text(said["ranked_by"])
+    return {"ranked_by": name, "scores": {name: _matrix(dict(said["scores"])[name], count)}}
 
 
 def _record(said: Mapping[str, Any]) -> ModelRecord:

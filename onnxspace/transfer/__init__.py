@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from onnxspace.transfer.pairs.depara import depara as depara
     from onnxspace.transfer.pairs.modelgif import field_distance as field_distance
     from onnxspace.transfer.pairs.modelgif import modelgif as modelgif
+    from onnxspace.transfer.pairs.predictivity import predictivity as predictivity
     from onnxspace.transfer.pairs.rsa import rsa as rsa
     from onnxspace.transfer.pairs.svcca import svcca as svcca
     from onnxspace.transfer.prepared import Prepared as Prepared
@@ -39,7 +40,7 @@ _HOME = {
     **{name: f"labelled.{name}" for name in (
         "gbc", "h_score", "knn", "leep", "lfc", "linear_probe", "logme", "nce", "nleep", "parc", "sfda", "transrate",
     )},
-    **{name: f"pairs.{name}" for name in ("attribution", "cka", "dds", "depara", "modelgif", "rsa", "svcca")},
+    **{name: f"pairs.{name}" for name in ("attribution", "cka", "dds", "depara", "modelgif", "predictivity", "rsa", "svcca")},
     "Ensemble": "labelled.ensemble",
     "sfda_ensemble": "labelled.ensemble",
     "field_distance": "pairs.modelgif",
@@ -48,7 +49,7 @@ _HOME = {
 }  # fmt: skip
 __all__ = [
     "Ensemble", "Prepared", "attribution", "cka", "dds", "depara", "field_distance", "gbc", "h_score", "knn", "leep", "lfc",
-    "linear_probe", "logme", "modelgif", "nce", "nleep", "parc", "prepare", "rsa", "sfda", "sfda_ensemble", "svcca",
+    "linear_probe", "logme", "modelgif", "nce", "nleep", "parc", "predictivity", "prepare", "rsa", "sfda", "sfda_ensemble", "svcca",
     "transrate",
 ]  # fmt: skip
 

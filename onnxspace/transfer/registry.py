@@ -18,6 +18,8 @@ from onnxspace.errors import ConfigError
 GROUP = "onnxspace.scores"
 #: `pair`: arrays of two models, without labels.
 Needs = Literal["features", "probabilities", "source labels", "pair"]
+#: What is made of one model: attribution maps, features at the encoder, gradient fields, and what the network answers.
+Kind = Literal["maps", "features", "fields", "outputs"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Spec:
 
     It may be named, `package.module:name`, and is then loaded at its first use. `labels` are the kinds that it takes, none for a
     pair; `arrays` are what it takes of each of the two models, in this order, first all of one kind: `depara(maps_a, maps_b,
-    features_a, features_b)`. `values` is the range of the result.
+    features_a, features_b)`. A `directed` score takes two kinds, the first of the target and the second of the source:
+    `predictivity(outputs, features)`. `values` is the range of the result.
     """
 
     summary: str
@@ -35,7 +38,8 @@ class Spec:
     function: str | Callable[..., float]
     values: str
     labels: tuple[Literal["classes", "multilabel", "regression"], ...] = ("classes",)
-    arrays: tuple[Literal["maps", "features", "fields"], ...] = ()
+    arrays: tuple[Kind, ...] = ()
+    directed: bool = False
 
     def load(self) -> Callable[..., float]:
         """The function itself."""
@@ -51,8 +55,8 @@ def _labelled(name: str, summary: str, source: str, values: str, **others: Any) 
     return Spec(summary, source, others.pop("needs", "features"), where, values, **others)
 
 
-def _pair(name: str, summary: str, source: str, values: str, *arrays: Any) -> Spec:
-    return Spec(summary, source, "pair", f"onnxspace.transfer.pairs.{name}:{name}", values, (), arrays)
+def _pair(name: str, summary: str, source: str, values: str, *arrays: Any, directed: bool = False) -> Spec:
+    return Spec(summary, source, "pair", f"onnxspace.transfer.pairs.{name}:{name}", values, (), arrays, directed)
 
 
 _ALL_KINDS = ("classes", "multilabel", "regression")
@@ -95,6 +99,10 @@ SCORES: Mapping[str, Spec] = {
     "cka": _pair("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
     "dds": _pair("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
     "modelgif": _pair("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
+    "predictivity": _pair(
+        "predictivity", "share (R²) of a target's outputs that a source's features predict linearly", "Yamins et al., PNAS 2014",
+        "up to 1", "outputs", "features", directed=True,
+    ),
 }  # fmt: skip
 
 
@@ -135,6 +143,8 @@ def table() -> str:
 
 
 def _takes(one: Spec) -> str:
+    if one.directed:
+        return f"{one.arrays[0]} of the target and {one.arrays[1]} of the source"
     return f"{' and '.join(one.arrays)} of two models" if one.needs == "pair" else one.needs
 
 
@@ -143,8 +153,8 @@ def page() -> str:
     return f"""# Scores
 
 Each is a function of `onnxspace.transfer` that takes NumPy arrays and returns a number; larger is better. A score with
-labels is called as `sfda(features, labels)`, one of two models as `cka(features_a, features_b)`. What else each takes, and
-which shapes, its docstring says. Values of different scores do not compare, and neither do those of one score on different
+labels is called as `sfda(features, labels)`, one of two models as `cka(features_a, features_b)`, and one in a direction as
+`predictivity(outputs_of_the_target, features_of_the_source)`. What else each takes, and which shapes, its docstring says. Values of different scores do not compare, and neither do those of one score on different
 images.
 
 This page is written by `python -m onnxspace.transfer.registry > docs/scores.md`.

@@ -2,6 +2,8 @@
 /* What each chart draws from the page's numbers, the rows behind it, and how it is told to who can't see it. */
 const charts = (data, chosen) => {
   const { names, matrix, ranks } = data;
+  /* What ranks the sources: the matrix itself, or another score. */
+  const values = data.values || matrix;
   const minus = (text) => text.replace("-", "\u2212");
   const number = (value, digits = 3) => (value === null ? "" : minus((Math.round(value * 10 ** digits) / 10 ** digits + 0).toFixed(digits)));
   /* Plotly reads a few tags in texts; names are no markup. */
@@ -32,8 +34,8 @@ const charts = (data, chosen) => {
   const interval = (source) => {
     const sure = data.sure[chosen()];
     if (sure && sure.rows[source]) return { low: sure.rows[source][0], high: sure.rows[source][1], ahead: sure.rows[source][2], error: null };
-    const error = data.errors ? data.errors[chosen()][source] : 0;
-    const value = matrix[chosen()][source];
+    const error = data.errors && !data.values ? data.errors[chosen()][source] : 0;
+    const value = values[chosen()][source];
     return { low: error ? value - 1.96 * error : null, high: error ? value + 1.96 * error : null, ahead: null, error: error || null };
   };
   const inWords = (known) => {
@@ -46,33 +48,33 @@ const charts = (data, chosen) => {
       const shown = ranks[chosen()].slice(0, MOST_BARS);
       const left = room(width, 0.42, 260);
       const known = shown.map(interval);
-      const values = shown.map((source) => matrix[chosen()][source]);
+      const bars = shown.map((source) => values[chosen()][source]);
       const trace = {
-        type: "bar", orientation: "h", x: values, y: shown.map((_, place) => place), width: 0.68,
+        type: "bar", orientation: "h", x: bars, y: shown.map((_, place) => place), width: 0.68,
         marker: { color: colours.accent }, hovertemplate: "%{customdata}<extra></extra>",
-        customdata: shown.map((source, place) => plain(names[source]) + "<br>" + number(values[place]) + " " + inWords(known[place])),
+        customdata: shown.map((source, place) => plain(names[source]) + "<br>" + number(bars[place]) + " " + inWords(known[place])),
         error_x: {
           type: "data", symmetric: false, color: colours.ink, thickness: 1.5, width: 3,
-          array: known.map((one, place) => (one.high === null ? 0 : Math.max(0, one.high - values[place]))),
-          arrayminus: known.map((one, place) => (one.low === null ? 0 : Math.max(0, values[place] - one.low))),
+          array: known.map((one, place) => (one.high === null ? 0 : Math.max(0, one.high - bars[place]))),
+          arrayminus: known.map((one, place) => (one.low === null ? 0 : Math.max(0, bars[place] - one.low))),
           visible: known.some((one) => one.low !== null),
         },
       };
       const layout = {
         ...base(width, 70 + 24 * shown.length, { l: left, r: 16, t: 8, b: 44 }, colours),
-        xaxis: axis(colours, { title: { text: plain(data.by) }, zeroline: true, zerolinecolor: colours.soft }),
+        xaxis: axis(colours, { title: { text: plain(data.rankedBy) }, zeroline: true, zerolinecolor: colours.soft }),
         yaxis: axis(colours, { range: [shown.length - 0.4, -0.6], tickvals: shown.map((_, place) => place), ticktext: shown.map((source) => short(names[source], letters(left))), showgrid: false }),
       };
       return [[trace], layout];
     },
     rows: () => [
-      ["target", "rank", "source", data.by, "low", "high", "ahead of the next"],
+      ["target", "rank", "source", data.rankedBy, "low", "high", "ahead of the next"],
       ...ranks[chosen()].map((source, place) => {
         const known = interval(source);
-        return [names[chosen()], place + 1, names[source], matrix[chosen()][source], known.low, known.high, known.ahead];
+        return [names[chosen()], place + 1, names[source], values[chosen()][source], known.low, known.high, known.ahead];
       }),
     ],
-    label: () => "Bar chart of the sources for " + names[chosen()] + ", best first" + (ranks[chosen()].length ? ": " + ranks[chosen()].slice(0, 5).map((source) => names[source] + " " + number(matrix[chosen()][source])).join(", ") : ""),
+    label: () => "Bar chart of the sources for " + names[chosen()] + ", best first" + (ranks[chosen()].length ? ": " + ranks[chosen()].slice(0, 5).map((source) => names[source] + " " + number(values[chosen()][source])).join(", ") : ""),
     choose: (point) => ranks[chosen()][point.y],
   };
 

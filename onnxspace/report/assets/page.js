@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { names, matrix, ranks } = data;
+  const { names, ranks } = data;
+  const values = data.values || data.matrix;
   const find = (id) => document.getElementById(id);
   let target = data.target;
   const { panels, interval, inWords, number, mostBars } = charts(data, () => target);
@@ -68,7 +69,7 @@
       const row = document.createElement("tr"), known = interval(source);
       cell(row, String(place + 1), "number");
       cell(row, names[source], "th");
-      cell(row, number(matrix[target][source]), "number");
+      cell(row, number(values[target][source]), "number");
       cell(row, inWords(known), "number");
       cell(row, known.ahead === null ? "" : Math.round(100 * known.ahead) + " %", "number");
       return row;
@@ -81,7 +82,7 @@
     const early = sure && sure.settled <= 0.75 * sure.images;
     const settled = !sure ? "" : early ? " The ranking no longer changes after " + count + "." :
       " The ranking still changed with image " + count.replace(" images", "") + "; more images may change it again.";
-    find("said").textContent = best === undefined ? "No source has a number for " + names[target] + "." : "Best source for " + names[target] + ": " + names[best] + " (" + number(matrix[target][best]) + ")." + settled;
+    find("said").textContent = best === undefined ? "No source has a number for " + names[target] + "." : "Best source for " + names[target] + ": " + names[best] + " (" + number(values[target][best]) + ")." + settled;
     find("whiskers").textContent = sure ? Math.round(100 * sure.level) + " % intervals from drawing the images again" : data.errors ? "1.96 standard errors of fingerprints" : "none, since nothing is known of them";
     find("cut").textContent = ranks[target].length > mostBars ? " The first " + mostBars + " of " + ranks[target].length + " are drawn." : "";
   };
