@@ -27,15 +27,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from check_copies import normalised, renamed, shuffled, swapped, tuned
 
 import onnxspace as ox
 from onnxspace.checking import calibrate as calibrating
@@ -46,8 +46,8 @@ from onnxspace.checking.measure import Measures
 from onnxspace.checking.plan import Plan, single
 from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, judge, limits_for
+from onnxspace.checking.weights import weights
 from onnxspace.errors import ModelError, OnnxspaceError
-from onnxspace.model import Model
 from onnxspace.network import whole
 from onnxspace.quiet import silence_libraries
 
@@ -74,141 +74,6 @@ class Judged:
     calibrated: bool
     named: bool
     why: str
-
-
-# ---- copies
-
-
-def renamed(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """As another exporter would write it: other names of tensors and nodes, weights in another order, another producer."""
-    made = _copy(proto)
-    graph = made.graph
-    if any(a.type in (a.GRAPH, a.GRAPHS) for node in graph.node for a in node.attribute):
-        made.producer_name = "another exporter"
-        return made
-    kept = {value.name for value in (*graph.input, *graph.output)} | {""}
-    new = {name: name if name in kept else f"t{i}" for i, name in enumerate(_names(graph))}
-    for i, node in enumerate(graph.node):
-        node.name = f"node{i}"
-        node.input[:] = [new[name] for name in node.input]
-        node.output[:] = [new[name] for name in node.output]
-    for tensor in graph.initializer:
-        tensor.name = new.get(tensor.name, tensor.name)
-    weights = sorted(graph.initializer, key=lambda tensor: tensor.name)
-    del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(weights)
-    made.producer_name = "another exporter"
-    return made
-
-
-def _names(graph: onnx.GraphProto) -> Iterable[str]:
-    return dict.fromkeys(name for node in graph.node for name in (*node.input, *node.output))
-
-
-def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
-    made = onnx.ModelProto()
-    made.CopyFrom(proto)
-    return made
-
-
-def tensors(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Stored matrices and kernels, in the order in which nodes read them, whether initialisers or constants."""
-    known = {t.name: t for t in proto.graph.initializer}
-    known |= {n.output[0]: a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
-    read = dict.fromkeys(name for node in proto.graph.node for name in node.input if name in known)
-    return {name: known[name] for name in read if len(known[name].dims) > 1 and known[name].data_type in _FLOATS}
-
-
-_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-
-
-def _put(tensor: onnx.TensorProto, values: np.ndarray[Any, Any]) -> None:
-    kept = numpy_helper.to_array(tensor).dtype
-    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values.astype(kept)), tensor.name))
-
-
-def shuffled(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The weights of one layer in another order: of the middle one among those with 64 weights and more."""
-    made = _copy(proto)
-    large = [t for t in tensors(made).values() if np.prod(t.dims) >= 64]
-    chosen = large[len(large) // 2]
-    values = numpy_helper.to_array(chosen)
-    _put(chosen, np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape))
-    return made
-
-
-def _before(model: Model, nodes: Callable[[str, str], list[onnx.NodeProto]], weights: Sequence[onnx.TensorProto]) -> Any:
-    """The network with something done to its image first."""
-    made, name = _copy(whole(model.network)), model.image.name
-    for node in made.graph.node:
-        node.input[:] = ["fed" if one == name else one for one in node.input]
-    for i, node in enumerate(nodes(name, "fed")):
-        made.graph.node.insert(i, node)
-    made.graph.initializer.extend(weights)
-    return made
-
-
-def swapped(model: Model) -> onnx.ModelProto:
-    """Fed with its channels in the other order."""
-    axis = 1 if model.preprocess.layout == "NCHW" else 3
-    order = numpy_helper.from_array(np.array([2, 1, 0], np.int64), "order")
-    return _before(model, lambda x, y: [helper.make_node("Gather", [x, "order"], [y], axis=axis)], [order])
-
-
-def normalised(model: Model) -> tuple[onnx.ModelProto, str]:
-    """The network with its normalisation inside, and the sidecar that says so; from 0 to 1 where it takes 0 to 255."""
-    p = model.preprocess
-    raw = p.scale == 1 and not any(p.mean)
-    outside = 1 / 255 if raw else 1.0
-    factor = np.array([p.scale / outside / s for s in p.std], np.float32)
-    shift = np.array([-m / s for m, s in zip(p.mean, p.std, strict=True)], np.float32)
-    shape = (1, -1, 1, 1) if p.layout == "NCHW" else (1, 1, 1, -1)
-    weights = [numpy_helper.from_array(v.reshape(shape), n) for n, v in (("factor", factor), ("shift", shift))]
-    made = _before(model, lambda x, y: [helper.make_node("Mul", [x, "factor"], ["scaled"]), helper.make_node("Add", ["scaled", "shift"], [y])], weights)  # fmt: skip
-    return made, f'scale = "{"1/255" if raw else "1"}"\nmean = [0.0]\nstd = [1.0]\n'
-
-
-def tuned(model: Model, images: np.ndarray[Any, Any], steps: int = 10, size: float = 0.02) -> onnx.ModelProto:
-    """Fine-tuned by SGD: every weight tensor that the converted network holds as the file does learns."""
-    import torch
-
-    made, graph = _copy(whole(model.network)), ox.to_torch(model)
-    buffers = dict(graph.named_buffers())
-    held = {}
-    for tensor in tensors(made).values():
-        values = torch.from_numpy(np.array(numpy_helper.to_array(tensor), np.float32))
-        same = (n for n, b in buffers.items() if n not in held and _like(b, values) is not None)
-        if (found := next(same, None)) is not None:
-            held[found] = (tensor, values, _like(buffers[found], values))
-    learnt = {name: buffers[name].clone().requires_grad_() for name in held}
-    fed = torch.from_numpy(model.preprocess(images))
-    goals = _flat(graph(fed)).detach().roll(1, 0)
-    for _ in range(steps):
-        loss = torch.nn.functional.mse_loss(_flat(torch.func.functional_call(graph, learnt, (fed,))), goals)
-        for value, slope in zip(
-            learnt.values(), torch.autograd.grad(loss, list(learnt.values()), allow_unused=True), strict=True
-        ):
-            if slope is not None and float(slope.norm()) > 0:
-                value.data -= size * value.data.norm() * slope / slope.norm()
-    for name, (tensor, _, turned) in held.items():
-        _put(tensor, learnt[name].detach().permute(turned).numpy())
-    if not held:
-        raise ModelError("no weights of the converted network are the file's")
-    return made
-
-
-def _like(buffer: Any, values: Any) -> tuple[int, ...] | None:
-    """The order of the buffer's axes in which it is the file's tensor; None where there is none."""
-    if buffer.ndim != values.ndim or buffer.numel() != values.numel():
-        return None
-    orders = (order for order in permutations(range(values.ndim)) if buffer.permute(order).shape == values.shape)
-    return next((order for order in orders if bool((buffer.permute(order) == values).all())), None)
-
-
-def _flat(outputs: Any) -> Any:
-    """The first output that has a row per image, a matrix."""
-    first = outputs[0] if isinstance(outputs, tuple | list) else outputs
-    return first.reshape(len(first), -1).float()
 
 
 # ---- judging
@@ -268,8 +133,8 @@ def network(bench: Bench, source: Path, other: Path | None) -> dict[str, Judged 
     home.mkdir()
     old = home / "old.onnx"
     onnx.save(whole(ox.open_model(source).network), old)
-    if (beside := source.with_suffix(".onnxspace.toml")).is_file():
-        shutil.copy(beside, home / "old.onnxspace.toml")
+    if said := _said(source):
+        (home / "old.onnxspace.toml").write_text(said)
     found: dict[str, Judged | str] = {}
     usual = bench.limits(old, USUAL)
     for name in (*FORMS, *FAULTS):
@@ -277,8 +142,16 @@ def network(bench: Bench, source: Path, other: Path | None) -> dict[str, Judged 
             base, new = _written(name, old, other, home, bench.images)
             found[name] = bench.check(new, base, bench.limits(old, ["int8"]) if name == "int8" else usual, name)
         except Exception as error:  # a form that can't be had says why, and the others go on
-            found[name] = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            told = str(error).replace(f"{home}/", "")
+            found[name] = (told.splitlines() or [type(error).__name__])[0][:240]
     return found
+
+
+def _said(file: Path) -> str:
+    """What a sidecar says of how to feed a model; not where to cut it, since names differ from form to form."""
+    beside = file.with_suffix(".onnxspace.toml")
+    lines = beside.read_text("utf-8").splitlines(keepends=True) if beside.is_file() else []
+    return "".join(line for line in lines if not line.startswith(("#", "encoder")))
 
 
 def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -> tuple[Path, Path]:
@@ -288,8 +161,7 @@ def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -
     folder = home / name
     folder.mkdir()
     target, base = folder / "new.onnx", old
-    sidecar = old.with_name("old.onnxspace.toml")
-    said = sidecar.read_text() if sidecar.is_file() else ""
+    said = _said(old)
     if name in (*USUAL, "int8"):
         make(name, model, images, target)
     elif name == "forgotten":
@@ -302,6 +174,7 @@ def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -
         if other is None:
             raise ModelError("no other network of as many channels")
         shutil.copy(other, target)
+        said = _said(other)
     else:
         if name == "swapped" and model.preprocess.channels != 3:
             raise ModelError("one channel")
@@ -346,11 +219,22 @@ def page(rows: Mapping[str, Mapping[str, Judged | str]]) -> str:
         lines.append(
             f"| {stem.partition('__')[2] or stem} | {' | '.join(cell(name, row.get(name, '')) for name in (*FORMS, *FAULTS))} |"
         )
+    lines += ["", *lacking(rows)]
     return "\n".join(lines)
 
 
+def lacking(rows: Mapping[str, Mapping[str, Judged | str]]) -> Iterable[str]:
+    """Why a pair could not be had, a line per reason."""
+    told: dict[str, list[str]] = {}
+    for stem, row in rows.items():
+        for name, one in row.items():
+            if isinstance(one, str):
+                told.setdefault(f"{name}: {one}", []).append(stem.partition("__")[2] or stem)
+    return [f"- {reason} ({', '.join(stems)})" for reason, stems in told.items()]
+
+
 def others(files: Sequence[Path]) -> dict[Path, Path | None]:
-    """For each file the next one with as many channels, another word at the start of its name, and another size."""
+    """For each file the next one with as many channels, another word at the start of its name, and another architecture."""
     known = {}
     for file in files:
         try:
@@ -358,13 +242,16 @@ def others(files: Sequence[Path]) -> dict[Path, Path | None]:
         except OnnxspaceError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        known[file] = model.preprocess.channels, re.split("[-_]", file.stem.rpartition("__")[2])[0], file.stat().st_size
+        shapes = Counter(v.shape for v in weights(model.network).values() if v.ndim > 1)
+        known[file] = model.preprocess.channels, re.split("[-_]", file.stem.rpartition("__")[2])[0], shapes
     turned = {file: [*list(known)[i + 1 :], *list(known)[:i]] for i, file in enumerate(known)}
     return {file: next((o for o in turned[file] if _other(known[file], known[o])), None) for file in known}
 
 
-def _other(one: tuple[int, str, int], two: tuple[int, str, int]) -> bool:
-    return one[0] == two[0] and one[1] != two[1] and abs(one[2] - two[2]) > 0.05 * one[2]
+def _other(one: tuple[int, str, Counter[Any]], two: tuple[int, str, Counter[Any]]) -> bool:
+    """Whether less than half of the weights have sizes that the other's have: a shared start would be no other network."""
+    alike = 2 * (one[2] & two[2]).total() >= max(1, min(one[2].total(), two[2].total()))
+    return one[0] == two[0] and one[1] != two[1] and not alike
 
 
 def seconds(rounds: int = 3) -> None:
@@ -392,14 +279,14 @@ def existing(bench: Bench, old: Path, new: Path) -> Judged | str:
 
 
 def pairs_page(found: Mapping[str, Judged | str]) -> str:
-    lines = ["| pair | verdict | affinity | reasons |", "|---|---|---|---|"]
+    lines = ["| pair | verdict | affinity | encoder's cosine | reasons |", "|---|---|---|---|---|"]
     for name, one in found.items():
         if isinstance(one, str):
-            lines.append(f"| {name} | could not be compared | – | {one} |")
-        else:
-            lines.append(
-                f"| {name} | {'same' if one.usual else 'different'} | {one.measures['affinity']:.4f} | {one.why or '–'} |"
-            )
+            lines.append(f"| {name} | could not be compared | – | – | {one} |")
+            continue
+        verdict, encoder = "same" if one.usual else "different", one.measures.get("encoder_cosine")
+        near = "–" if encoder is None else f"{encoder:.4f}"
+        lines.append(f"| {name} | {verdict} | {one.measures['affinity']:.4f} | {near} | {one.why or '–'} |")
     return "\n".join(lines)
 
 

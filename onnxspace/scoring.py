@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,17 @@ from onnxspace.naming import model_names, target_name
 from onnxspace.probes import Probes
 from onnxspace.report.folder import result_folder, write_results
 from onnxspace.sketch import Fingerprint
-from onnxspace.wanted import ATTRIBUTION, FEWEST, PREDICTIVITY, Weight, refuse_prints, wanted
+from onnxspace.wanted import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
 
 if TYPE_CHECKING:
     from onnxspace.affinity import ModelRecord
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]
+_TOO_MANY = (
+    f"Sources are ranked by affinity, since predictivity of all pairs of more than {MOST_RANKED} models takes long;"
+    " --by predictivity computes it."
+)
 
 
 def score(
@@ -59,7 +64,8 @@ def score(
     """
     paths, known = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
     prints = read_prints(paths)
-    maps_only = not by and weight is None and (bool(prints) or _few(probes))
+    many = len(paths) > MOST_RANKED
+    maps_only = not by and weight is None and (bool(prints) or _few(probes) or many)
     want, options = wanted(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
     if certainty and want.ranked not in (ATTRIBUTION, PREDICTIVITY):
         raise ConfigError(
@@ -75,6 +81,8 @@ def score(
 
         check(cluster)
     agreed = agree(prints, wish)
+    if many and not by:
+        agreed = replace(agreed, remarks=(*agreed.remarks, _TOO_MANY))
     from onnxspace.pipeline import score_models
 
     return score_models(

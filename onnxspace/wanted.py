@@ -24,6 +24,8 @@ ATTRIBUTION, DEPARA, MODELGIF, PREDICTIVITY = "attribution", "depara", "modelgif
 USUAL = (ATTRIBUTION, PREDICTIVITY)
 #: Images below which nothing is predicted where nobody asked.
 FEWEST = 8
+#: Models above which it is not computed where nobody asked: every pair is a regression.
+MOST_RANKED = 100
 _FIELD_OPTIONS = ("steps", "baseline")
 
 

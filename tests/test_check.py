@@ -112,6 +112,28 @@ def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None
     assert verdict("new.onnx").outcome == "same"
 
 
+def test_a_quantised_network_in_half_precision_is_the_same(place: Path) -> None:
+    """Scales of DequantizeLinear stay in single precision, as its versions before opset 19 demand."""
+    images = ox.Probes.generate(8, 32).images
+    make("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
+    make("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
+    assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(float)"
+    assert verdict("new.onnx", "int8.onnx").outcome == "same"
+
+
+def test_a_network_that_takes_bytes_has_an_int8_form(place: Path) -> None:
+    model = network()
+    model.graph.node[0].input[0] = "scaled"
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1 / 64, np.float32), "step"))
+    model.graph.node.insert(0, helper.make_node("Mul", ["float", "step"], ["scaled"]))
+    model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT))
+    save(model, place / "old.onnx")
+    make("int8", ox.open_model("old.onnx"), ox.Probes.generate(8, 32).images, place / "new.onnx")
+    assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(uint8)"
+    assert verdict("new.onnx").measures["encoder_cosine"] > 0.99
+
+
 def test_the_same_network_of_two_frameworks_is_the_same(place: Path) -> None:
     """Exports from Keras and PyTorch, which differ in layout, names and operators."""
     models = Path(__file__).parent.parent / "models"
@@ -120,6 +142,29 @@ def test_the_same_network_of_two_frameworks_is_the_same(place: Path) -> None:
     assert any("instead of" in change or "is new" in change for change in found.changes)
     related = verdict(str(models / "colour-torch.onnx"), str(models / "shapes-torch.onnx"))
     assert related.outcome == "different"
+
+
+def test_what_the_files_say_differently_is_told(place: Path) -> None:
+    """Names, shapes and types of inputs and outputs, opset, parameters, operators; they alone fail nothing."""
+    model = onnx.version_converter.convert_version(network(), 18)
+    last = model.graph.output[0].name
+    model.graph.node.append(helper.make_node("Add", [last, "nothing"], ["logits"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(5, np.float32), "nothing"))
+    model.graph.output[0].name = "logits"
+    shape = model.graph.input[0].type.tensor_type.shape
+    shape.dim[0].ClearField("dim_param")
+    shape.dim[0].dim_value = 1
+    found = verdict(str(save(model, place / "new.onnx")))
+    assert (found.outcome, found.failed) == ("same", ())
+    old = sum(numpy_helper.to_array(t).size for t in network().graph.initializer)
+    assert set(found.changes) == {
+        "opset 17 became 18",
+        f"{old:,} parameters became {old + 5:,}",
+        "input image is float [1, 3, 32, 32] instead of float [?, 3, 32, 32]",
+        f"output {last} (float of unknown shape) is gone",
+        "output logits (float [?, 5]) is new",
+        "operators: Add 0 → 1",
+    }
 
 
 def shuffled(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -162,6 +207,24 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     assert "normalised by ImageNet's mean and deviation: its own normalisation is gone" in found.reasons[0]
 
 
+def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:
+    """Maps of elrp say how much each pixel adds, and so depend on where zero lies; those of saliency don't."""
+    model = network()
+    model.graph.node[0].input[0] = "scaled"
+    for name, value in (("factor", 1 / 127.5), ("shift", -1.0)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+    model.graph.node.insert(0, helper.make_node("Add", ["larger", "shift"], ["scaled"]))
+    model.graph.node.insert(0, helper.make_node("Mul", ["image", "factor"], ["larger"]))
+    save(model, place / "new.onnx")
+    (place / "new.onnxspace.toml").write_text("scale = 1\nmean = [0.0]\nstd = [1.0]\n")
+    found = verdict("new.onnx")
+    assert found.outcome == "different"
+    assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
+    assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
+    plan = Plan(single(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
+    assert check(plan)[0].outcome == "same"
+
+
 def test_a_copy_with_a_new_head_is_named(place: Path) -> None:
     """Fine-tuned for more classes: the last tensor has another size, the others moved a little, or not at all."""
     head = np.random.default_rng(1).standard_normal((7, 8))
@@ -199,6 +262,14 @@ def test_an_artifact_that_must_not_be_a_copy(place: Path) -> None:
     assert verdict("own.onnx", distinct=True).outcome == "same"
 
 
+def encoded(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What a file gives at its encoder by ONNX Runtime, a row per image, in double precision."""
+    made, (place,) = onnx.load(name), find_encoder(ox.open_model(name)).tensors
+    made.graph.output.append(helper.make_tensor_value_info(place, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.array([session.run([place], {"image": v[None]})[0].ravel() for v in values], float)
+
+
 def test_measures_are_those_of_maps_and_of_onnx_runtime(place: Path) -> None:
     """Each by its definition: maps by `attribute`, outputs by ONNX Runtime, cosines one by one in double precision."""
     save(changed(network(), tuned), place / "new.onnx")
@@ -208,11 +279,14 @@ def test_measures_are_those_of_maps_and_of_onnx_runtime(place: Path) -> None:
     sessions = [onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"]) for name in ("new.onnx", "old.onnx")]
     outputs = [np.concatenate([one.run(None, {"image": v[None]})[0] for v in values]).astype(float) for one in sessions]
     new, old = outputs
-    cosines, alike = (
-        np.array([a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(*pair, strict=True)]) for pair in (maps, outputs)
+    coded = [encoded(name, values) for name in ("new.onnx", "old.onnx")]
+    cosines, alike, near = (
+        np.array([a @ b / np.sqrt((a @ a) * (b @ b)) for a, b in zip(*pair, strict=True)]) for pair in (maps, outputs, coded)
     )
     expected = {
         "affinity": cosines.mean(), "affinity_p5": np.percentile(cosines, 5), "affinity_worst": cosines.min(),
+        "encoder_cosine": near.mean(), "encoder_max": np.abs(coded[0] - coded[1]).max(),
+        "encoder_relative": (np.linalg.norm(coded[0] - coded[1], axis=1) / np.linalg.norm(coded[1], axis=1)).max(),
         "output_cosine": alike.mean(), "output_max": np.abs(new - old).max(),
         "output_relative": (np.linalg.norm(new - old, axis=1) / np.linalg.norm(old, axis=1)).max(),
         "output_r2": 1 - np.square(new - old).sum() / (np.square(old - old.mean(0)).sum() + 0.005**2 * np.square(old).sum()),
@@ -341,6 +415,22 @@ def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
     assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
     assert code_of(found) == 2
     assert code_of(found[1:2]) == 0
+
+
+def test_an_operator_of_another_library_above_the_encoder_is_left_out(place: Path) -> None:
+    """No library of custom operators is loaded: what such an operator gives is not compared, and the rest is."""
+    model = network()
+    model.graph.node.append(helper.make_node("Magic", [model.graph.output[0].name], ["told"], domain="acme"))
+    model.graph.output[0].name = "told"
+    model.opset_import.append(onnx.OperatorSetIdProto(domain="acme", version=1))
+    save(model, place / "new.onnx")
+    save(model, place / "old.onnx")
+    found = verdict("new.onnx")
+    assert (found.outcome, found.missing) == (
+        "same",
+        {"output_cosine": "the outputs are others, or can't be run image by image"},
+    )
+    assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
 
 
 def test_a_picture_shows_where_they_look_elsewhere(place: Path) -> None:

@@ -68,6 +68,14 @@ def tiny() -> onnx.ModelProto:
     return onnx.ModelProto(ir_version=8, graph=graph, opset_import=[onnx.OperatorSetIdProto(version=17)])
 
 
+def foreign() -> onnx.ModelProto:
+    """An operator of a library that is not loaded."""
+    model = classifier()
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Magic", "acme"
+    model.opset_import.append(onnx.OperatorSetIdProto(domain="acme", version=1))
+    return model
+
+
 def linked(folder: Path) -> None:
     """External data that is another file, by a symlink."""
     (folder / "secret").write_bytes(b"\0" * 4096)
@@ -80,14 +88,17 @@ HOSTILE = {
     "endless": "stopped after 20 seconds of processor time",
     "greedy": "memory",
     "tiny": "memory",
+    "foreign": "'acme'",
     "linked": "which is not followed",
     "broken": "broken.onnx",
 }
 
 
 def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: Path) -> None:
-    """An endless loop, demands for terabytes, external data behind a symlink, what is no model; and a healthy one."""
-    for name, made in (("endless", endless()), ("greedy", greedy()), ("tiny", tiny())):
+    """An endless loop, demands for terabytes, an operator of another library, external data behind a symlink, what is no
+    model; and a healthy one.
+    """
+    for name, made in (("endless", endless()), ("greedy", greedy()), ("tiny", tiny()), ("foreign", foreign())):
         save(made, tmp_path / f"{name}.onnx")
     assert (tmp_path / "tiny.onnx").stat().st_size == 152
     linked(tmp_path)

@@ -84,13 +84,13 @@ def test_one_network_from_two_frameworks_has_affinity_one(affinity: ox.Affinity)
 
 
 def test_related_networks_rank_first(affinity: ox.Affinity) -> None:
-    """The best sources of a network are those that the manifest calls related, and digits are related to nothing."""
+    """The networks of most affinity are those that the manifest calls related, and digits are related to nothing."""
     assert affinity.failed == ()
     for entry in MANIFEST:
         related = set(entry["related"])
-        first = [source for source, _ in affinity.rank(entry["name"]).sources[: len(related)]]
+        first = [source for source, _ in affinity.rank(entry["name"], "attribution").sources[: len(related)]]
         assert set(first) == related, entry["name"]
-    assert max(a for _, a in affinity.rank("digits-torch").sources) < 0.05
+    assert max(a for _, a in affinity.rank("digits-torch", "attribution").sources) < 0.05
 
 
 def test_the_networks_were_trained() -> None:

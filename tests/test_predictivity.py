@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError
 from onnxspace.pairwise import predictivities
 from onnxspace.transfer import predictivity
-from onnxspace.transfer.grids import in_positions, patches, pooled
+from onnxspace.transfer.grids import as_picture, patches, pooled
 
 Array = NDArray[np.float64]
 RIDGES = (1e-4, 1e-2, 1.0)
@@ -32,6 +32,7 @@ def related(images: int = 12, channels: int = 5, colours: int = 2, pixels: int =
 def slow(outputs: Array, features: Array) -> float:
     """Each position's pixels from its neighbours' features, one linear system per half and ridge."""
     n, pixels = len(outputs), outputs.shape[2] // 8
+    features = features - features.mean(axis=(0, 2, 3), keepdims=True)
     answers, known = [], []
     for image in range(n):
         for i in range(8):
@@ -63,7 +64,7 @@ def solved(answers: Array, known: Array, images: int) -> float:
 @pytest.mark.parametrize(("images", "channels", "colours", "pixels"), [(12, 5, 2, 16), (7, 3, 1, 8), (6, 60, 2, 64)])
 def test_pictures_are_predicted_as_the_slow_twin_does(images: int, channels: int, colours: int, pixels: int) -> None:
     outputs, features = related(images, channels, colours, pixels)
-    assert predictivity(outputs, features) == pytest.approx(slow(outputs, features), abs=1e-9)
+    assert predictivity(outputs, features) == pytest.approx(slow(outputs, features), abs=1e-5)
 
 
 @pytest.mark.parametrize("images", [9, 40])
@@ -71,7 +72,7 @@ def test_answers_without_positions_come_from_quarters(images: int) -> None:
     features = random(images, 4, 8, 8)
     quarters = features.reshape(images, 4, 2, 4, 2, 4).mean(axis=(3, 5)).reshape(images, -1)
     outputs = quarters[:, :3] + 0.3 * random(images, 3, seed=3)
-    assert predictivity(outputs, features) == pytest.approx(solved(outputs, quarters, images), abs=1e-9)
+    assert predictivity(outputs, features) == pytest.approx(solved(outputs, quarters, images), abs=1e-5)
 
 
 def test_features_without_positions_predict_each_position_by_weights_of_its_own() -> None:
@@ -90,7 +91,7 @@ def test_features_without_positions_predict_each_position_by_weights_of_its_own(
             told = (features[test] - features[train].mean(axis=0)) @ inverse @ x.T @ (y - y.mean(axis=0))
             missed[place] += np.sum((truth - told) ** 2)
     assert half == 15
-    assert predictivity(outputs, features) == pytest.approx(1 - missed.min() / there, abs=1e-9)
+    assert predictivity(outputs, features) == pytest.approx(1 - missed.min() / there, abs=1e-5)
 
 
 def test_what_a_readout_can_say_is_predicted_and_noise_is_not() -> None:
@@ -107,13 +108,13 @@ def test_it_has_a_direction() -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10**6), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+@given(st.integers(0, 10**6), st.floats(1e-30, 1e30), st.floats(1e-30, 1e30))
 def test_directions_scales_and_shifts_of_both_are_nothing_to_it(seed: int, scale: float, other: float) -> None:
     outputs, features = related()
     turned = np.einsum("ncij,kc->nkij", features, np.linalg.qr(random(5, 5, seed=seed))[0])
     answers = np.einsum("ncij,kc->nkij", outputs, np.linalg.qr(random(2, 2, seed=seed + 1))[0])
     expected = predictivity(outputs, features)
-    assert predictivity(other * answers + 3, scale * turned) == pytest.approx(expected, abs=1e-7)
+    assert predictivity(other * (answers + 3), scale * (turned - 1)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_either_order_of_axes_and_tokens_are_the_same_positions() -> None:
@@ -130,13 +131,12 @@ def test_grids_are_means_over_windows_and_repeated_where_they_are_small() -> Non
     values = random(2, 3, 20, 12)
     found = pooled(values, (8, 8))
     assert found[1, 2, 3, 5] == pytest.approx(values[1, 2, 7:10, 7:9].mean())
-    small = in_positions(random(2, 30, 2, 4))
-    assert small is not None
+    small = pooled(random(2, 30, 2, 4), (8, 8))
     assert small.shape == (2, 30, 8, 8)
     assert np.array_equal(small[:, :, 0], small[:, :, 3])
     assert patches(random(2, 3, 50, 19)).shape == (128, 3 * 6 * 2)
-    assert in_positions(random(2, 300)) is None
-    assert in_positions(random(2, 300, 1, 1)) is None
+    assert as_picture(random(2, 300)) is None
+    assert as_picture(random(2, 300, 1, 1)) is None
 
 
 def test_many_channels_are_reduced_to_what_varies_most() -> None:
@@ -155,7 +155,7 @@ def test_all_pairs_are_the_single_ones_and_failures_stop_no_other() -> None:
     found = predictivities(sides, ["a", "b", "c", "d"])
     for i in range(2):
         for j, (_, source) in enumerate(sides[:3]):
-            assert found.matrix[i, j] == pytest.approx(predictivity(sides[i][0], source), abs=1e-12)
+            assert found.matrix[i, j] == pytest.approx(predictivity(sides[i][0], source), abs=1e-6)
     assert np.isnan(found.matrix[2:]).all()
     assert np.isnan(found.matrix[:, 3]).all()
     assert found.why == ("d: The target's outputs are the same for every image, so there is nothing to predict.",)

@@ -212,6 +212,14 @@ def test_a_result_keeps_how_sure_it_is_whether_asked_or_not(run: Run, place: Pat
     assert "of the target.s outputs a source.s features predict".replace(".s", "&#39;s") in page
 
 
+def test_of_very_many_models_the_ranking_is_left_to_maps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxspace.scoring.MOST_RANKED", 2)
+    found = scored(run)
+    assert "ranked_by" not in found
+    assert any("ranked by affinity, since predictivity of all pairs" in said for said in found["warnings"])
+    assert scored(run, "--by", "predictivity")["rankings"]["a"][0]["affinity"] < 1
+
+
 def test_a_model_without_an_answer_leaves_the_ranking_to_maps(run: Run, place: Path) -> None:
     proto = onnx.load("c.onnx")
     proto.graph.node.append(onnx.helper.make_node("ArgMax", [proto.graph.output[0].name], ["class"], axis=1))

@@ -30,7 +30,7 @@ class Plan:
     def rooms(self) -> None:
         """Render every split that is not there."""
         from .data import SPLITS, Rooms
-        from .oracle import processor
+        from .transfers import processor
 
         for split in SPLITS:
             click.echo(f"rooms: {len(Rooms.load(self.work, split, processor(self.device).type))} of {split}")

@@ -188,7 +188,8 @@ def _told(losses: Losses, candidates: NDArray[np.bool_], some: NDArray[np.intp])
         predicted, truth = (-values[allowed][:, side].mean(1) for side in (some, rest))
         counts = np.arange(1, 6)
         found.append([*(hits(relevance(truth), predicted)[:5] / counts), weighted_tau(predicted, truth)])
-    return np.mean(found, axis=0)
+    mean: Losses = np.mean(found, axis=0)
+    return mean
 
 
 def agreement(one: Table, other: Table) -> dict[str, float]:

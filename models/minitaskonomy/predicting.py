@@ -15,7 +15,7 @@ from onnxspace.errors import OnnxspaceError
 from onnxspace.pairwise import predictivities
 from onnxspace.probes import Probes
 from onnxspace.transfer import linear_probe, logme
-from onnxspace.transfer.grids import channels_first, coarse, neighbourhoods, pooled
+from onnxspace.transfer.grids import channels_first, neighbourhoods, pooled
 from onnxspace.transfer.pairs.predictivity import Answers, explained
 
 from .explained import scales
@@ -66,7 +66,7 @@ def _variants(zoo: Zoo, features: Sequence[Features], outputs: Sequence[Features
 def _outputs(values: Table, ends: Sequence[Answers], images: int) -> list[float]:
     """One source against every target's outputs: pictures position by position, others from means over a 2 × 2 grid."""
     found = np.empty(len(ends))
-    for dense, rows in ((True, in_rows(values)), (False, coarse(values))):
+    for dense, rows in ((True, in_rows(values)), (False, pooled(values, (2, 2)).reshape(len(values), -1))):
         places = [i for i, one in enumerate(ends) if one.dense is dense]
         if places:
             found[places] = explained(rows, [ends[i].rows for i in places], images)

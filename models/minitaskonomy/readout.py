@@ -68,7 +68,7 @@ def answers(task: Task, labels: Tensor) -> Tensor:
     classes of pixels; others as they are."""
     if task.kind in ("classes", "vector"):
         return labels
-    pixels = labels[..., ::2, ::2].unflatten(-2, (GRID, SIDE)).unflatten(-1, (GRID, SIDE))  # [n, (c,) 8, 4, 8, 4]
+    pixels: Tensor = labels[..., ::2, ::2].unflatten(-2, (GRID, SIDE)).unflatten(-1, (GRID, SIDE))  # [n, (c,) 8, 4, 8, 4]
     if task.kind == "image":
         return pixels.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2).float()
     return pixels.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
@@ -196,7 +196,7 @@ def train(tasks: Sequence[Task], x: Tensor, told: Sequence[Tensor], budget: Budg
         found = errors(tasks, now(x[rows]), truths[rows])
         fault = torch.stack([relative(error, share * len(rows)) for error, share in zip(found, shares, strict=True)]).sum()
         optimiser.zero_grad()
-        fault.backward()  # type: ignore[no-untyped-call]
+        fault.backward()
         optimiser.step()
         if (step + 1) % every == 0:
             lost = losses(now, x[fit:], truths[slice(fit, None)], held)

@@ -21,10 +21,10 @@ def learn(order: Order, seen: Labelled, say: Say) -> Learnt:
     torch.manual_seed(order.job.seed)
     device = torch.device("cuda" if order.device != "cpu" and torch.cuda.is_available() else "cpu")
     net = network(order.job.task.kind, order.job.task.channels, order.job.architecture)
-    net.train().to(device, memory_format=torch.channels_last)
+    net.train().to(device).to(memory_format=torch.channels_last)
     half = halves(device)
     losses = _epochs(net, order, _held(seen, device), half, say)
-    net = net.to("cpu", memory_format=torch.contiguous_format).eval()
+    net = net.to("cpu").to(memory_format=torch.contiguous_format).eval()
     return Learnt(
         lambda path: _save(net, path), lambda images: answer(net, images), losses, "bfloat16 products" if half else "float32"
     )

@@ -71,7 +71,8 @@ def chances(x: Array, y: Array, outside: Array, strength: float, classes: int) -
         model = LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, y)
     found = np.full((len(outside), classes), 1.0 / (len(y) + classes))
     found[:, model.classes_] = model.predict_proba(outside)
-    return found / found.sum(1, keepdims=True)
+    found /= found.sum(1, keepdims=True)
+    return found
 
 
 def _surprise(found: Array, truth: Array) -> float:

@@ -17,6 +17,8 @@ _NEARLY = 0.95
 #: Relative difference of values from which on a layer departs.
 DEPARTS = 0.05
 _UNRELATED = 0.3
+#: Affinity below which less exact arithmetic is not the reason, where the encoder agrees.
+_INEXACT = 0.75
 _LAYER = re.compile("Conv|Gemm|MatMul")
 #: Relative difference of weights below which eight bits can be the reason.
 _FEW_BITS = 0.02
@@ -120,6 +122,17 @@ def of_kind(measures: Measures, new: Facts, old: Facts, *, explained: bool = Fal
         )
     elif not explained:
         yield f"A relative rather than a copy (affinity {affinity:.2f}): trained on from the same network, or changed in part."
+
+
+def of_maps(measures: Measures) -> str | None:
+    """What it means that the encoder agrees and the maps don't."""
+    cosine, affinity = measures.values.get("encoder_cosine", 0.0), measures.values["affinity"]
+    if cosine < _EXPLAINS or affinity >= _INEXACT:
+        return None
+    return (
+        f"The encoder gives the old answers (cosine {cosine:.4f}) and yet the maps differ: the image comes in other numbers, as "
+        "where a normalisation has moved into or out of the network. Maps of --method saliency hardly depend on that."
+    )
 
 
 def _quantised(facts: Facts) -> bool:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError
 from onnxspace.model import Model
 from onnxspace.network import whole
-from onnxspace.runtime import quiet_library
+from onnxspace.runtime import input_dtype, quiet_library
 
 #: Images from which the ranges of an int8 model are taken.
 _CALIBRATED = 32
+#: Operators whose scales are single precision before opset 19.
+_SINGLE = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 def make(form: str, model: Model, images: NDArray[np.uint8], target: Path) -> None:
@@ -45,9 +47,10 @@ def _optimised(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
 
 def _half(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
     """Weights and arithmetic in half precision, inputs and outputs as they were."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-    onnx.save(convert_float_to_float16(whole(model.network), keep_io_types=True), target)
+    kept = [*DEFAULT_OP_BLOCK_LIST, *_SINGLE]
+    onnx.save(convert_float_to_float16(whole(model.network), keep_io_types=True, op_block_list=kept), target)
 
 
 def _int8(model: Model, images: NDArray[np.uint8], target: Path) -> None:
@@ -69,8 +72,9 @@ class _Reader:
     """Images one by one, as the quantiser asks for them."""
 
     def __init__(self, model: Model, images: NDArray[np.uint8]) -> None:
+        kind = input_dtype(model.network)
         self._feeds: Iterator[dict[str, Any]] = (
-            {model.image.name: model.preprocess(images[i : i + 1])} for i in range(len(images))
+            {model.image.name: model.preprocess(images[i : i + 1]).astype(kind)} for i in range(len(images))
         )
 
     def get_next(self) -> dict[str, Any] | None:

@@ -31,6 +31,8 @@ METRICS: Mapping[str, Metric] = {
     "affinity_p5": Metric("its 5th percentile over images", "more", 0.9),
     "affinity_worst": Metric("its value on the worst image", "more", None),
     "encoder_cosine": Metric("mean cosine of the encoder's outputs", "more", 0.995),
+    "encoder_relative": Metric("largest |new − old| / |old| of an image at the encoder", "less", None),
+    "encoder_max": Metric("largest difference of any value at the encoder", "less", None),
     "output_cosine": Metric("mean cosine of the outputs, the worst output", "more", 0.995),
     "output_r2": Metric("share of what varies in the outputs over images that is kept, the worst output", "more", 0.95),
     "output_relative": Metric("largest |new − old| / |old| of an image's output", "less", None),
@@ -71,11 +73,7 @@ def measure(new: Observation, old: Observation) -> Measures:
         "affinity_worst": float(cosines.min()),
     }
     missing: dict[str, str] = {}
-    if new.encoder is not None and old.encoder is not None:
-        if (found := signal_cosines(new.encoder, old.encoder)) is None:
-            missing["encoder_cosine"] = f"the encoder gives {_shape(new.encoder)}, not {_shape(old.encoder)}"
-        else:
-            values["encoder_cosine"] = float(found.mean())
+    values |= _encoders(new.encoder, old.encoder, missing)
     values |= _outputs(new, old, missing)
     if old.facts.of_file:
         values["size"] = new.facts.bytes / old.facts.bytes
@@ -152,6 +150,24 @@ def _order(new: tuple[int, ...], old: tuple[int, ...]) -> tuple[int, ...] | None
     return next((order for order in (last, first) if tuple(new[axis] for axis in order) == old), None)
 
 
+def _encoders(new: Signal | None, old: Signal | None, missing: dict[str, str]) -> dict[str, float]:
+    """Measures at the encoder."""
+    if new is None or old is None:
+        return {}
+    if (found := signal_cosines(new, old)) is None:
+        missing["encoder_cosine"] = f"the encoder gives {_shape(new)}, not {_shape(old)}"
+        return {}
+    made = {"encoder_cosine": float(found.mean()), "encoder_relative": float(_relative(new.lengths, old.lengths, found).max())}
+    return made if (largest := _largest(new, old)) is None else {**made, "encoder_max": largest}
+
+
+def _largest(new: Signal, old: Signal) -> float | None:
+    """The largest difference of any value; None where one of them is no more than a sketch."""
+    if new.rows is None or old.rows is None or (both := aligned(new, old)) is None:
+        return None
+    return float(np.abs(both[0] - both[1]).max())
+
+
 def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dict[str, float]:
     """Measures of the outputs: paired by name, or by their order where names differ and there are as many."""
     pairs = _paired(new.outputs, old.outputs)
@@ -167,8 +183,8 @@ def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dic
         cosines.append(float(found.mean()))
         kept_shares.append(_r2(mine, theirs, found))
         relative.append(float(_relative(mine.lengths, theirs.lengths, found).max()))
-        if mine.rows is not None and theirs.rows is not None and (both := aligned(mine, theirs)) is not None:
-            largest.append(float(np.abs(both[0] - both[1]).max()))
+        if (gap := _largest(mine, theirs)) is not None:
+            largest.append(gap)
         if len(_plain(mine.shape)) == 1:
             tops.append(float((mine.top == theirs.top).mean()))
     kept = {

@@ -211,6 +211,7 @@ class _Check:
         weights = diagnose.of_weights(sides["weights"]) if sides is not None else diagnose.of_digests(new.facts, old.facts)
         reasons += [weights] if weights else []
         reasons += diagnose.of_kind(found, new.facts, old.facts, explained=bool(reasons))
+        reasons += [moved] if (moved := diagnose.of_maps(found)) is not None else []
         layer = None if sides is None else diagnose.first_departure(sides["layers"])
         names = [(i, f"image {i}", float(found.cosines[i])) for i in found.worst[:SHOWN]]
         return replace(verdict, reasons=tuple(reasons), layer=None if layer is None else _place(layer), images=tuple(names))

@@ -32,23 +32,25 @@ def patches(outputs: NDArray[Any]) -> Array:
     return parts.reshape(len(fitted) * SIDE * SIDE, -1)
 
 
-def in_positions(features: NDArray[Any]) -> Array | None:
-    """Features of any encoder as float64 [images, channels, 8, 8]; None where they have no positions.
+def as_picture(features: NDArray[Any]) -> NDArray[Any] | None:
+    """Features of any encoder as [images, channels, height, width]; None where they have no positions.
 
-    [images, tokens, channels] are a square of tokens, after a class token or several in front. Larger grids are averaged over
-    windows, smaller ones repeated.
+    [images, tokens, channels] are a square of tokens, after a class token or several in front.
     """
     if features.ndim == 3:
         root = isqrt(features.shape[1])
         square = features[:, features.shape[1] - root * root :].reshape(len(features), root, root, -1)
-        return pooled(np.moveaxis(square, -1, 1), (SIDE, SIDE)) if root > 1 else None
+        return np.moveaxis(square, -1, 1) if root > 1 else None
     if features.ndim != 4 or max(_spatial(features.shape)) == 1:
         return None
-    return pooled(channels_first(features), (SIDE, SIDE))
+    return channels_first(features)
 
 
 def pooled(values: NDArray[Any], sides: tuple[int, int]) -> Array:
-    """Means of [images, channels, height, width] over the windows [⌊i n/m⌋, ⌈(i + 1) n/m⌉) of m along each side: float64."""
+    """Means of [images, channels, height, width] over the windows [⌊i n/m⌋, ⌈(i + 1) n/m⌉) of m along each side: float64.
+
+    Smaller grids are repeated.
+    """
     if values.shape[2:] == sides:
         return values.astype(np.float64)
     rows, columns = (_windows(n, m) for n, m in zip(values.shape[2:], sides, strict=True))
@@ -61,11 +63,6 @@ def neighbourhoods(values: Array) -> Array:
     padded = np.pad(values, ((0, 0), (0, 0), (1, 1), (1, 1)))
     parts = [padded[:, :, i : i + high, j : j + wide] for i in range(3) for j in range(3)]
     return np.concatenate(parts, axis=1).transpose(0, 2, 3, 1).reshape(images * high * wide, channels * 9)
-
-
-def coarse(values: Array) -> Array:
-    """Means over the quarters of [images, channels, 8, 8]: [images, channels · 4]."""
-    return pooled(values, (2, 2)).reshape(len(values), -1)
 
 
 def leading(rows: Array, most: int | None = None) -> Array:

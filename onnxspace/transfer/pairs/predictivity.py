@@ -8,22 +8,25 @@ of neurons); `docs/minitaskonomy.md` shows how well it predicts transfer between
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.transfer.arrays import Array, table
-from onnxspace.transfer.grids import SIDE, coarse, in_positions, is_picture, leading, neighbourhoods, patches
+from onnxspace.transfer.grids import SIDE, as_picture, is_picture, leading, neighbourhoods, patches, pooled
 
 #: Ridges, as shares of the mean eigenvalue of the features' products; the best one counts.
 RIDGES = (1e-4, 1e-2, 1.0)
 #: Directions that are kept: of a position's outputs, and of the features' channels.
 ANSWERS, CHANNELS = 64, 128
 FEWEST = 4
+_COLUMNS = 512
+Single = NDArray[np.float32]
 
 
 def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
@@ -58,7 +61,7 @@ class Answers:
         rows = leading(patches(values), ANSWERS) if is_picture(values.shape) else leading(table(values).astype(np.float64))
         if not np.any(rows):
             raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
-        return cls(rows, len(values))
+        return cls(_standard(rows), len(values))
 
 
 class Source:
@@ -66,13 +69,19 @@ class Source:
 
     def __init__(self, features: ArrayLike) -> None:
         values = _checked(features, "features")
-        self.images = len(values)
-        placed = in_positions(values)
-        if placed is None:
-            self.near, self.whole = None, leading(table(values).astype(np.float64), CHANNELS * 9)
-        else:
-            reduced = _reduced(placed)
-            self.near, self.whole = neighbourhoods(reduced), coarse(reduced)
+        self.images, self.values, self.picture = len(values), values, as_picture(values)
+
+    @cached_property
+    def near(self) -> Array | None:
+        """A row per image and position, of its neighbours' features; None where there are no positions."""
+        return None if self.picture is None else neighbourhoods(_reduced(_standard(pooled(self.picture, (SIDE, SIDE)))))
+
+    @cached_property
+    def whole(self) -> Array:
+        """A row per image."""
+        if self.picture is None:
+            return leading(table(_standard(self.values)), CHANNELS * 9)
+        return table(_standard(pooled(self.picture, (2, 2))))
 
     def predicts(self, wanted: Sequence[Answers]) -> list[float]:
         """R² for each. Raises ConfigError where something is of other images."""
@@ -87,7 +96,8 @@ class Source:
         found: dict[int, Parts] = {}
         for dense in (True, False):
             places = [place for place, one in enumerate(wanted) if one.dense is dense]
-            found |= zip(places, self._parts([wanted[place].rows for place in places], dense), strict=True)
+            if places:
+                found |= zip(places, self._parts([wanted[place].rows for place in places], dense), strict=True)
         return [found[place] for place in range(len(wanted))]
 
     def _parts(self, answers: Sequence[Array], dense: bool) -> list[Parts]:
@@ -113,17 +123,32 @@ def parts(features: Array, answers: Sequence[Array], images: int) -> list[Parts]
 
     Rows are in the order of the images, equally many for each. Centred are the rows of each half by those of the other.
     """
-    each = len(features) // images
     first = np.arange(images) < images // 2
+    halves = [_Ridge(features, train) for train in (first, ~first)]
+    return [one for some in _together(answers) for one in _parts(halves, some)]
+
+
+def _together(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
+    """A few answers at a time: one product of many columns is quicker than many of few."""
+    first, columns = 0, 0
+    for place, rows in enumerate(answers):
+        columns += rows.shape[1]
+        if columns >= _COLUMNS or place == len(answers) - 1:
+            yield answers[first : place + 1]
+            first, columns = place + 1, 0
+
+
+def _parts(halves: Sequence[_Ridge], answers: Sequence[Array]) -> list[Parts]:
+    rows = np.concatenate(answers, axis=1).astype(np.float32)
+    starts = np.cumsum([0, *(one.shape[1] for one in answers[:-1])])
+    images = len(halves[0].train)
     missed, there = np.zeros((len(answers), len(RIDGES), images)), np.zeros((len(answers), images))
-    for train in (first, ~first) if answers else ():
-        known = np.repeat(train, each)
-        fit = _Ridge(features[known], features[~known])
-        for place, rows in enumerate(answers):
-            centred = rows - rows[known].mean(axis=0)
-            truth = centred[~known]
-            there[place, ~train] = _by_image(truth, each)
-            missed[place, :, ~train] = np.transpose([_by_image(truth - told, each) for told in fit.predictions(centred[known])])
+    for half in halves:
+        centred = rows - rows[half.known].mean(axis=0)
+        truth, asked = centred[~half.known], ~half.train
+        there[:, asked] = _by_image(truth, int(asked.sum()), starts)
+        for place, told in enumerate(half.predictions(centred[half.known])):
+            missed[:, place, asked] = _by_image(truth - told, int(asked.sum()), starts)
     best = missed.sum(axis=2).argmin(axis=1)
     return [Parts(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
 
@@ -133,29 +158,51 @@ def explained(features: Array, answers: Sequence[Array], images: int) -> list[fl
     return [one.share for one in parts(features, answers, images)]
 
 
-def _by_image(rows: Array, each: int) -> Array:
-    """Sums of squares: [images]."""
-    sums: Array = np.square(rows).reshape(-1, each * rows.shape[1]).sum(axis=1)
+def _by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
+    """Sums of squares over the rows of each image and the columns from each start on: float64 [starts, images]."""
+    squares = np.square(rows).reshape(images, -1, rows.shape[1]).sum(axis=1, dtype=np.float64)
+    sums: Array = np.add.reduceat(squares, starts, axis=1).T
     return sums
 
 
 class _Ridge:
-    """Ridge regression by the eigenvectors of the features' products, or of the rows' where these are fewer."""
+    """Ridge regression from some images, `train`, for the others.
 
-    def __init__(self, known: Array, asked: Array) -> None:
+    By the eigenvectors of the features' products, or of the rows' where these are fewer, in double precision; what is done for
+    each of the answers is done in single precision.
+    """
+
+    def __init__(self, features: Array, train: NDArray[np.bool_]) -> None:
+        self.train, self.known = train, np.repeat(train, len(features) // len(train))
+        known, asked = features[self.known], features[~self.known]
         centre = known.mean(axis=0)
-        self.known, self.asked = known - centre, asked - centre
-        self.dual = len(known) < known.shape[1]
-        products = self.known @ self.known.T if self.dual else self.known.T @ self.known
-        values, self.vectors = np.linalg.eigh(products)
+        known, asked = known - centre, asked - centre
+        dual = len(known) < known.shape[1]
+        products = known @ known.T if dual else known.T @ known
+        values, vectors = np.linalg.eigh(products)
         mean = max(float(np.trace(products)) / known.shape[1], np.finfo(np.float64).tiny)
         self.inverses = [1 / (np.maximum(values, 0.0) + ridge * mean) for ridge in RIDGES]
-        self.turned = (self.asked @ self.known.T if self.dual else self.asked) @ self.vectors
+        self.along = np.asarray(vectors.T if dual else (known @ vectors).T, np.float32)
+        self.turned = np.asarray((asked @ known.T if dual else asked) @ vectors, np.float32)
 
-    def predictions(self, answers: Array) -> list[NDArray[np.float64]]:
+    def predictions(self, answers: Single) -> Iterator[Single]:
         """For centred answers of the known rows, those of the rows that are asked for, with each of the ridges."""
-        along = self.vectors.T @ (answers if self.dual else self.known.T @ answers)
-        return [self.turned @ (inverse[:, None] * along) for inverse in self.inverses]
+        along = self.along @ answers
+        for inverse in self.inverses:
+            yield self.turned @ (inverse[:, None] * along).astype(np.float32)
+
+
+def _standard(values: NDArray[Any]) -> Array:
+    """Each channel less its mean, and all over their root mean square: float64, which single precision can hold.
+
+    What lies beyond the border is 0, so a channel's mean would make a difference there.
+    """
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    centred = values.astype(np.float64)
+    centred -= centred.mean(axis=axes, keepdims=True)
+    size = max(float(np.sqrt(np.mean(np.square(centred)))), np.finfo(np.float64).tiny)
+    standard: Array = centred / size
+    return standard
 
 
 def _checked(values: ArrayLike, name: str) -> NDArray[np.float64]:
