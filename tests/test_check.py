@@ -524,6 +524,16 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
     assert found.limits["affinity"] > 0.99
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.3])
+def test_counts_of_other_images_stay_within_what_is_proposed(rate: float) -> None:
+    """Whatever share of images a form changes, other images of the same number seldom have more than the limit allows."""
+    first, second = np.random.default_rng(0).binomial(64, rate, (2, 4000))
+    limits = {count: proposed([{"top1": 1 - count / 64}], 64)["top1"] for count in set(first.tolist())}
+    passed = np.array([1 - changed / 64 >= limits[seen] for seen, changed in zip(first.tolist(), second.tolist(), strict=True)])
+    assert passed.mean() > 0.96
+    assert limits[int(first.min())] > 0.5
+
+
 def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
     """Every measure that has a usual limit gets one, and no other."""
     worst = {
@@ -534,7 +544,7 @@ def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
         "output_cosine": 1.0,
         "output_r2": 0.99,
     }
-    found = proposed([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)])
+    found = proposed([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)], 60)
     expected = {
         "affinity": 0.98,
         "affinity_p5": 0.6,

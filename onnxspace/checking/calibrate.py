@@ -74,7 +74,7 @@ def _calibrated(
                 raise
             except OnnxspaceError as error:
                 failed[form] = str(error)
-    return Calibration(artifact.name, measured, proposed(list(measured.values())), failed)
+    return Calibration(artifact.name, measured, proposed(list(measured.values()), len(agreed.probes)), failed)
 
 
 def _faithful(values: dict[str, float], form: str, path: Path) -> dict[str, float]:
@@ -103,14 +103,27 @@ def _say_the_same(source: Path, target: Path) -> None:
         target.with_name(target.stem + SIDECAR_SUFFIX).write_bytes(beside.read_bytes())
 
 
-def proposed(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Limits of measures that have a usual one: they leave ROOM times the distance of the worst that was seen, rounded down."""
+def proposed(measured: Sequence[Mapping[str, float]], images: int) -> dict[str, float]:
+    """Limits of measures that have a usual one: they leave ROOM times the distance of the worst that was seen, rounded down.
+
+    `top1` is a count of `images`, and leaves what other ones may have by chance.
+    """
     made: dict[str, float] = {}
     for name, least in _LEAST.items():
         values = [one[name] for one in measured if name in one]
         if values:
-            made[name] = _down(1 - max(ROOM.get(name, _USUAL_ROOM) * (1 - min(values)), least))
+            room = ROOM.get(name, _USUAL_ROOM) * (1 - min(values))
+            made[name] = _down(1 - max(room, least, _counted(1 - min(values), images) if name == "top1" else 0.0))
     return made
+
+
+def _counted(share: float, images: int) -> float:
+    """The share that as many other images may have, where `share` of these have it: k + 1 + 2 √(2 k + 1) of a count k.
+
+    Two counts of one rate differ by two standard deviations at most, mostly: √(2 k), if they are Poisson's.
+    """
+    seen = round(share * images)
+    return min(1.0, (seen + 1 + 2 * math.sqrt(2 * seen + 1)) / images)
 
 
 def _down(value: float) -> float:
