@@ -400,7 +400,10 @@ The same {len(found.targets)} targets with all {len(found.sources)} sources, {le
 
 
 def _how(found: Results) -> str:
-    photos = "" if "photos" in found.probes else " Photos were not given (`--photos DIR`), so there is no such probe set here."
+    photos = " Photos were not given (`--photos DIR`), so there is no such probe set here."
+    if "photos" in found.probes:
+        most = max(one.images for one in found.measures if one.probe == "photos")
+        photos = f" `photos` are {most} photographs of animals, things and scenes (`--photos DIR`): real, and unlike the rooms."
     return f"""## What was compared
 
 {len({(one.kind, one.score, one.options, one.probe, one.images) for one in found.measures})} variants; `measures.csv` has {", ".join(_named(m) for m in MEASURES)} of each with intervals, `scores.csv` the values of some of them, `choosing.csv` and `fingerprints.csv` the rest of this page. Probe sets: `rooms` are rendered like the training rooms, of other seeds; `generated` are the tool's embedded images at 64 pixels; the default has them at 224.{photos}"""
