@@ -46,7 +46,9 @@ def plain(axes: Any) -> None:
 
 
 def line(place: int) -> dict[str, Any]:
-    return {"color": COLOURS[place % 8], "marker": MARKERS[place % 8], "markersize": 4.5, "linewidth": 1.5}
+    """Eight colours, then the same ones dashed with other markers."""
+    marker, style = MARKERS[(place + place // 8) % 8], ("-", "--")[place // 8 % 2]
+    return {"color": COLOURS[place % 8], "marker": marker, "linestyle": style, "markersize": 4.5, "linewidth": 1.5}
 
 
 def oracle(found: Results, path: Path) -> None:
