@@ -105,7 +105,7 @@ def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: 
     (tmp_path / "broken.onnx").write_bytes(os.urandom(200))
     assert run("good.onnx", "--against", "good.fp", "--images", "2", "--update", "--quiet")[0] == 0
     models = [*(f"{name}.onnx" for name in HOSTILE), "good.onnx"]
-    code, out, err = run(*models, "--against", "good.fp", "--limits", "memory=6G,cpu=20", "--format", "json", "--quiet")
+    code, out, err = run(*models, "--against", "good.fp", "--limits", "memory=6G,cpu=14", "--format", "json", "--quiet")
     assert code == 2
     outcomes = {one["name"]: one["outcome"] for one in json.loads(out)["verdicts"]}
     assert outcomes == {**dict.fromkeys(HOSTILE, "trouble"), "good": "same"}, err
