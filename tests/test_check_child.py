@@ -85,7 +85,7 @@ def linked(folder: Path) -> None:
 
 
 HOSTILE = {
-    "endless": "stopped after 20 seconds of processor time",
+    "endless": "stopped after 14 seconds of processor time",
     "greedy": "memory",
     "tiny": "memory",
     "foreign": "'acme'",
