@@ -64,11 +64,23 @@ class Besides:
 
     def add(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> None:
         """Make what the scores take of a model. Raises ModelError and its kin, OutputError."""
-        features = self._features(model, encoder, advance) if self.wanted.needs("features") else None
+        features = self._usual_features(model, encoder, advance) if self.wanted.needs("features") else None
         fields = self._fields(key, model, encoder, advance) if self.wanted.needs("fields") else None
         outputs = self._outputs(model, advance) if self.wanted.needs("outputs") else None
         maps = self.folder / f"{key}.npy" if self.maps else None
         self.made[key] = Arrays(maps, features, fields, outputs, settle(["integrated-gradients"], self.wanted.fields).steps)
+
+    def _usual_features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path | None:
+        """The file of features; None, with a warning, where they can't be had and nobody asked for them."""
+        try:
+            return self._features(model, encoder, advance)
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            if not self.wanted.usual:
+                raise
+            self.warn(f"{model.name}: nothing can be predicted from it ({str(error).rstrip('.')}).")
+            return None
 
     def _outputs(self, model: Model, advance: Callable[[int], None]) -> Path | None:
         """The file of what the network answers; None, with a warning, where that is nothing to be predicted."""

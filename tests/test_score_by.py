@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 import onnxspace as ox
 from onnxspace import besides, fields
-from onnxspace.errors import ConfigError
+from onnxspace.errors import ConfigError, ModelError
 from onnxspace.evaluation import Table
 from onnxspace.explainer import Explainer
 from onnxspace.model import open_model
@@ -210,6 +210,21 @@ def test_a_result_keeps_how_sure_it_is_whether_asked_or_not(run: Run, place: Pat
     page = (place / "page.html").read_text("utf-8")
     assert '"rankedBy":"predictivity"' in page
     assert "of the target.s outputs a source.s features predict".replace(".s", "&#39;s") in page
+
+
+def test_features_that_nobody_asked_for_fail_no_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that ONNX Runtime can't run has maps all the same."""
+
+    def refuse(model: Any, *_: Any, **__: Any) -> None:
+        raise ModelError(f"{model.path} can't be run by ONNX Runtime (no kernel). Export it again.")
+
+    monkeypatch.setattr(besides, "write_features", refuse)
+    found = scored(run)
+    assert found["affinity"][0][0] == pytest.approx(1)
+    assert "ranked_by" not in found
+    assert sum("nothing can be predicted from it" in said for said in found["warnings"]) == 3
+    code, _, err = run("score", *MODELS, *IMAGES, "--by", "cka")
+    assert (code, err.count("can't be run by ONNX Runtime")) == (2, 3)
 
 
 def test_of_very_many_models_the_ranking_is_left_to_maps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
