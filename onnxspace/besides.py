@@ -64,32 +64,27 @@ class Besides:
 
     def add(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> None:
         """Make what the scores take of a model. Raises ModelError and its kin, OutputError."""
-        features = self._usual_features(model, encoder, advance) if self.wanted.needs("features") else None
+        features = outputs = None
+        if self.wanted.needs("features"):
+            lost = f"{model.name}: nothing can be predicted from it"
+            features = self._tried(lambda: self._features(model, encoder, advance), lost, soft=self.wanted.usual)
         fields = self._fields(key, model, encoder, advance) if self.wanted.needs("fields") else None
-        outputs = self._outputs(model, advance) if self.wanted.needs("outputs") else None
+        if self.wanted.needs("outputs"):
+            lost = f"{model.name}: nothing can be told of what to start from for it"
+            outputs = self._tried(lambda: self._features(model, answers_of(model), advance), lost, soft=True)
         maps = self.folder / f"{key}.npy" if self.maps else None
         self.made[key] = Arrays(maps, features, fields, outputs, settle(["integrated-gradients"], self.wanted.fields).steps)
 
-    def _usual_features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path | None:
-        """The file of features; None, with a warning, where they can't be had and nobody asked for them."""
+    def _tried(self, make: Callable[[], Path], lost: str, soft: bool) -> Path | None:
+        """A file that is made; None where that fails and is `soft`, with a warning that says what is `lost`."""
         try:
-            return self._features(model, encoder, advance)
+            return make()
         except OutputError:
             raise
         except OnnxspaceError as error:
-            if not self.wanted.usual:
+            if not soft:
                 raise
-            self.warn(f"{model.name}: nothing can be predicted from it ({str(error).rstrip('.')}).")
-            return None
-
-    def _outputs(self, model: Model, advance: Callable[[int], None]) -> Path | None:
-        """The file of what the network answers; None, with a warning, where that is nothing to be predicted."""
-        try:
-            return self._features(model, answers_of(model), advance)
-        except OutputError:
-            raise
-        except OnnxspaceError as error:
-            self.warn(f"{model.name}: nothing can be told of what to start from for it ({str(error).rstrip('.')}).")
+            self.warn(f"{lost} ({str(error).rstrip('.')}).")
             return None
 
     def _features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
