@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+import onnxspace
 from onnxspace.compute import chosen, devices
 from onnxspace.explainer import rules_for
 from onnxspace.lrp import RULES
@@ -95,9 +96,10 @@ def _version(name: str) -> str:
 
 
 @cache
-def _code() -> str:
-    """This package's own code: the version alone does not tell two states of a checkout apart."""
+def _code(package: Path = Path(onnxspace.__file__).parent) -> str:
+    """SHA-256 of all modules of this package: the version alone does not tell two states of a checkout apart."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from onnxspace import transfer
 from onnxspace.errors import ConfigError
 from onnxspace.transfer.labels import read_labels
 from onnxspace.transfer.registry import SCORES
+from tests.oracles import transfer as slow
 
 RNG = np.random.default_rng(0)
 F = RNG.standard_normal((30, 4))
@@ -124,9 +125,9 @@ def test_images_that_are_copies_of_one_another(name: str) -> None:
     else:
         found = FEATURES[name](copies, Y)
         assert math.isfinite(found)
-        best = {"gbc": 0, "knn": 1, "parc": 100, "linear_probe": 1}
+        best = {"gbc": 0, "knn": 1, "parc": slow.parc(copies, Y), "linear_probe": 1}
         if name in best:
-            assert found == pytest.approx(best[name], abs=50 if name == "parc" else 1e-9)
+            assert found == pytest.approx(best[name], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", list(FEATURES))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +26,8 @@ Score = Callable[..., float]
 SHAPES = [(90, 7, 3), (24, 60, 4), (50, 1, 2), (200, 130, 5)]
 FEATURES: dict[str, Score] = {
     name: getattr(transfer, name)
-    for name in ("sfda", "logme", "nleep", "h_score", "transrate", "gbc", "lfc", "knn", "linear_probe")
-} | {"parc": partial(transfer.parc, ties="exact")}
+    for name in ("sfda", "logme", "nleep", "h_score", "transrate", "gbc", "lfc", "parc", "knn", "linear_probe")
+}
 
 
 def data(images: int, width: int, classes: int, seed: int = 0, rank: int | None = None) -> tuple[Array, NDArray[np.intp]]:
@@ -132,7 +131,7 @@ def test_transrate_lfc_gbc_parc_and_knn(shape: tuple[int, int, int]) -> None:
     for neighbours in (1, 4, 5):
         assert transfer.knn(ready, None, neighbours) == slow.knn(features, labels, neighbours)
     if shape[1] > 1:
-        assert transfer.parc(ready, ties="exact") == pytest.approx(slow.parc(features, labels), rel=1e-9)
+        assert transfer.parc(ready) == pytest.approx(slow.parc(features, labels), rel=1e-9)
         assert transfer.knn(ready, None, 3, "cosine") == slow.knn(features, labels, 3, cosine=True)
 
 
@@ -150,7 +149,7 @@ def test_parc_of_many_ties_is_that_of_mean_ranks() -> None:
     """Features of two values have few different correlations, and copies of images have one."""
     features = np.random.default_rng(3).integers(0, 2, (40, 4)).astype(float)
     labels = np.arange(40) % 3
-    assert transfer.parc(features, labels, ties="exact") == pytest.approx(slow.parc(features, labels), rel=1e-9)
+    assert transfer.parc(features, labels) == pytest.approx(slow.parc(features, labels), rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(40, 6, 3), (24, 60, 3)])
