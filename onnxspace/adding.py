@@ -23,9 +23,9 @@ from onnxspace.report.unfinished import JOURNAL
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.facts import Entry, Made, identity
 from onnxspace.spaces.files import PROBES, write_array
+from onnxspace.spaces.prints import Report
 from onnxspace.spaces.probeset import baseline_of
 from onnxspace.spaces.put import NO_STEM, NO_SUM, known, now, put
-from onnxspace.spaces.report import Report
 from onnxspace.spaces.work import taken_up
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")

@@ -22,16 +22,13 @@ from onnxspace.sketch import Fingerprint, write_fingerprint
 from onnxspace.spaces import check
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.check import Verification
-from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row
+from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row, certainties
 from onnxspace.spaces.facts import Entry, Made
 from onnxspace.spaces.files import read_prints
-from onnxspace.spaces.indexing import build
-from onnxspace.spaces.nearest import Neighbour, Query, neighbours
-from onnxspace.spaces.prints import add_prints, is_print, read_print
+from onnxspace.spaces.nearest import Neighbour, Query, Twins, neighbours, twins
+from onnxspace.spaces.pack import build
+from onnxspace.spaces.prints import Added, Report, add_prints, is_print, read_print
 from onnxspace.spaces.probeset import baseline_of, made_of, new_space, probes_of
-from onnxspace.spaces.report import Added, Report
-from onnxspace.spaces.sure import certainties
-from onnxspace.spaces.twins import Twins, twins
 
 Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]

@@ -13,8 +13,7 @@ from onnxspace.probes import Probes
 from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry, identity
 from onnxspace.spaces.files import write_array
-from onnxspace.spaces.put import NO_STEM, NO_SUM, put
-from onnxspace.spaces.sheet import put_sheet
+from onnxspace.spaces.put import NO_STEM, NO_SUM, put, put_sheet
 from onnxspace.spaces.work import workbench
 from onnxspace.store import unit
 

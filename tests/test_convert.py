@@ -18,7 +18,7 @@ from onnx import TensorProto, numpy_helper
 import onnxspace as ox
 from onnxspace import runtime
 from onnxspace.convert import bridge, convert
-from onnxspace.convert.aliases import ALIASES
+from onnxspace.convert.bridge import ALIASES
 from onnxspace.convert.node import CONVERTERS, Apply
 from onnxspace.convert.verify import TOLERANCE, difference, verify
 from onnxspace.cut import Encoder, cut

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.sketch import Fingerprint, write_fingerprint
-from onnxspace.spaces import compare, indexing, prints
+from onnxspace.spaces import compare, pack, prints
 from onnxspace.spaces.catalogue import Catalogue
 from onnxspace.spaces.pack import held
-from onnxspace.spaces.sheet import put_sheet
+from onnxspace.spaces.put import put_sheet
 from onnxspace.store import unit
 from tests import spaces
 from tests.spaces import IMAGES, SIZE, double_loop, insert, insert_many, maps, space
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def indexed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(indexing, "LEAST_BYTES", 0)
+    monkeypatch.setattr(pack, "LEAST_BYTES", 0)
     assert ox.Space.open(home).index() == 6
     return home
 
@@ -221,7 +221,7 @@ def test_duplicates_are_the_pairs_of_the_matrix(
     near_copies(made.path, wishes)
     with pytest.MonkeyPatch.context() as patch:
         if with_index and wishes:
-            patch.setattr(indexing, "LEAST_BYTES", 0)
+            patch.setattr(pack, "LEAST_BYTES", 0)
             made.index()
         if least > 0.9:
             patch.setattr(compare, "affinity_matrix", None)

@@ -8,8 +8,18 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.memory import memory
-from onnxspace.cli.options import cluster, computing, known, known_ranks, known_table, probes_from, shared, taken, weighing
+from onnxspace.cli.options import (
+    cluster,
+    computing,
+    known,
+    known_ranks,
+    known_table,
+    memory,
+    probes_from,
+    shared,
+    taken,
+    weighing,
+)
 from onnxspace.methods import DEFAULT_METHOD, METHODS
 from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
 

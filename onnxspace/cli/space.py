@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.memory import memory
-from onnxspace.cli.options import cluster, computing, known, known_ranks, known_table, numbers, opening, probes_from, taken
+from onnxspace.cli.options import (
+    cluster,
+    computing,
+    known,
+    known_ranks,
+    known_table,
+    memory,
+    numbers,
+    opening,
+    probes_from,
+    taken,
+)
 from onnxspace.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.certainty import Certainty
     from onnxspace.space import Space
     from onnxspace.spaces.compare import Row
-    from onnxspace.spaces.report import Added
+    from onnxspace.spaces.prints import Added
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 FAILED, DIFFERENT = 2, 1

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from onnxspace.space import Space
     from onnxspace.spaces.check import Verification
     from onnxspace.spaces.compare import Row
-    from onnxspace.spaces.nearest import Neighbour
-    from onnxspace.spaces.twins import Twins
+    from onnxspace.spaces.nearest import Neighbour, Twins
 
 
 def listed(space: Space) -> dict[str, Any]:

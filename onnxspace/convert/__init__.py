@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from onnxspace import runtime
 from onnxspace.convert import bridge, operators
-from onnxspace.convert.arbiter import every_node_agrees
+from onnxspace.convert.arbiter import every_node_agrees, first_departure
 from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse
-from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import reference, tolerance, verify
 from onnxspace.convert.whole import to_torch

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from onnxspace import runtime
 from onnxspace.convert import bridge
-from onnxspace.convert.arbiter import every_node_agrees
+from onnxspace.convert.arbiter import every_node_agrees, first_departure
 from onnxspace.convert.build import build
 from onnxspace.convert.fuse import fuse
-from onnxspace.convert.locate import first_departure
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import COARSE, difference, tolerance
 from onnxspace.errors import ConversionError, ModelError

@@ -20,6 +20,7 @@ from onnxspace.spaces.files import (
     PROBES,
     ROWS,
     WORK,
+    clear_noted,
     drop,
     files_of,
     maps_path,
@@ -27,9 +28,8 @@ from onnxspace.spaces.files import (
     sum_of,
     sync_folder,
 )  # fmt: skip
-from onnxspace.spaces.leftovers import clear_noted
 from onnxspace.spaces.probeset import baseline_of, probes_of
-from onnxspace.spaces.sheet import differing, rewrite, sheets_of
+from onnxspace.spaces.put import differing, rewrite, sheets_of
 from onnxspace.spaces.work import abandoned, clear_abandoned
 
 _OWN = {

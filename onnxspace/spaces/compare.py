@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.certainty import Certainty, certainty
 from onnxspace.countsketch import affinities as print_affinities
 from onnxspace.distance import DEFAULT_MEMORY, affinity_matrix, affinity_rows
 from onnxspace.errors import SpaceError
+from onnxspace.evidence import evidences
 from onnxspace.rank import Ranking
 from onnxspace.spaces import cache
 from onnxspace.spaces.facts import Entry, Made
@@ -153,3 +155,22 @@ def _parts(items: Sequence[int], made: Made, memory: int) -> Iterator[list[int]]
     step = max(1, memory // (12 * made.images * made.numbers))
     for first in range(0, len(items), step):
         yield list(items[first : first + step])
+
+
+def certainties(
+    folder: Path, made: Made, entries: Sequence[Entry], rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY
+) -> Iterator[Certainty]:
+    """Of each ranking, from maps where target and source have them, else from fingerprints.
+
+    Raises SpaceError where models came or went.
+    """
+    names = {entry.name: place for place, entry in enumerate(entries)}
+    for ranking in rankings:
+        if {ranking.target, *(name for name, _ in ranking.sources)} != set(names):
+            raise SpaceError(f"Models were added to or removed from {folder} meanwhile. Ask again.")
+    maps = [None if entry.maps is None else checked_maps(folder, entry, made) for entry in entries]
+    known = evidences(
+        [names[ranking.target] for ranking in rankings], maps, lambda i: read_prints(folder, [entries[i].stem], made)[0], memory
+    )
+    for ranking, one in zip(rankings, known, strict=True):
+        yield certainty(ranking, list(names), one)

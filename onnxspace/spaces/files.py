@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.journal import write_all
-from onnxspace.spaces.catalogue import FOLDERS
+from onnxspace.spaces.catalogue import FOLDERS, Catalogue
 from onnxspace.spaces.facts import Entry, Made, Sum, file_stem, placed
 
 MAPS, PRINTS, WORK = FOLDERS
@@ -172,3 +172,18 @@ def _reason(error: BaseException) -> str:
 
 def _damaged(path: Path, why: str) -> SpaceError:
     return SpaceError(f"{path} is damaged ({why}). Remove its model from the space and add it again.")
+
+
+def clear_noted(folder: Path, book: Catalogue) -> int:
+    """Remove the files that the catalogue notes as left over."""
+    if not book.leftovers():
+        return 0
+    count = 0
+    with book.transaction():
+        for stem in book.leftovers():
+            if not book.uses(stem):
+                there = [path for path in (maps_path(folder, stem), prints_path(folder, stem)) if path.exists()]
+                drop(*there)
+                count += len(there)
+            book.forget(stem)
+    return count

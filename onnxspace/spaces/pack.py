@@ -8,7 +8,7 @@ are only ever added to, rows first. What is found here decides nothing: the fing
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.countsketch import flatten
+from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.index import Index
 from onnxspace.locks import take
-from onnxspace.spaces.catalogue import Catalogue
+from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.facts import Made
-from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, read_prints
+from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, place, read_prints
+from onnxspace.spaces.work import workbench
 
 _KEY, _AT_ONCE = 32, 1024
 
@@ -106,3 +109,57 @@ def prune(folder: Path, living: set[bytes]) -> None:
         if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
             return
     drop(folder / INDEX, folder / KEYS, folder / ROWS)
+
+
+#: Bytes of rows up to which looking at all of them is as quick as opening an index: 50,000 models of 64 images.
+LEAST_BYTES = 50_000 * 64 * 64 * 2
+
+
+_STALE = 0.25  # share of rows that came after the index, from which on it is said
+
+
+def build(folder: Path, made: Made, progress: Callable[[float], None] | None = None) -> int:
+    """Index all fingerprints, or add those that came since; gives the number of models.
+
+    Raises ConfigError without usearch, OutputError, and SpaceError for a damaged fingerprint.
+    """
+    with catalogue(folder) as book:
+        living = book.keys()
+        pack = packed(folder, made, book, living)
+    if not living:
+        raise SpaceError(f"{folder} has no models, and so nothing to index. Add models.")
+    with held(folder) as mine:
+        if pack is None or not mine:
+            raise OutputError(f"Another process is at work in {folder}, or nothing can be written there. Try again later.")
+        pack = read(folder, made)
+        with workbench(folder) as bench:
+            _made(folder, pack, bench / "index", progress)
+            place(bench / "index", folder / INDEX)
+    return len(living)
+
+
+def _made(folder: Path, pack: Pack, path: Path, progress: Callable[[float], None] | None) -> None:
+    try:
+        before = None if (folder / INDEX).is_symlink() else Index.open(folder / INDEX, pack.matrix)
+    except SpaceError:
+        before = None
+    if before is None:
+        Index.build(path, pack.matrix, progress=progress)
+    else:
+        before.grow(path, pack.matrix, progress)
+
+
+def index_for(folder: Path, pack: Pack) -> tuple[Index | None, str]:
+    """The index where it is worth its opening, and what there is to say of it: "" or a sentence."""
+    if pack.matrix.nbytes < LEAST_BYTES:
+        return None, ""
+    path = folder / INDEX
+    if path.is_symlink() or not path.is_file():
+        return None, f"{folder} has no index, so all fingerprints are compared. `onnxspace space index` makes one."
+    try:
+        index = Index.open(path, pack.matrix)
+    except (SpaceError, ConfigError) as error:
+        return None, f"All fingerprints are compared. {error}"
+    late = len(pack.matrix) - len(index.matrix)
+    stale = f"{late} models were added since the index was made. `onnxspace space index` takes them in."
+    return index, stale if late > _STALE * len(pack.matrix) else ""

@@ -207,3 +207,15 @@ def clip(node: Node) -> Made:
     low, high = (None if bound is None else bound.reshape(()).item() for bound in bounds)
     made = Clip(low, high) if any("int" in kind for kind in kinds) else _fixed(low, high)
     return taking(made, 1)  # a function of one tensor, as rules for activations want it
+
+
+@converter("Gelu", 20)
+def gelu(node: Node) -> Made:
+    """Gelu in either form."""
+    return nn.GELU(approximate=node.get("approximate", "none"))
+
+
+@converter("Mish", 18, 22)
+def mish(_node: Node) -> Made:
+    """Mish."""
+    return nn.Mish()

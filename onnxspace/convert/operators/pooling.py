@@ -226,3 +226,15 @@ class MaxUnpool(nn.Module):
 def max_unpool(node: Node) -> Made:
     """MaxUnpool."""
     return MaxUnpool(window(node))
+
+
+@converter("GlobalAveragePool", 1, 22)
+def global_average_pool(_node: Node) -> Made:
+    """Mean over all spatial positions, which stay as axes of size one."""
+    return Apply(lambda x: torch.mean(x, dim=tuple(range(2, x.dim())), keepdim=True))
+
+
+@converter("GlobalMaxPool", 1, 22)
+def global_max_pool(_node: Node) -> Made:
+    """Maximum over all spatial positions, which stay as axes of size one."""
+    return Apply(lambda x: torch.amax(x, dim=tuple(range(2, x.dim())), keepdim=True))
