@@ -208,7 +208,7 @@ def prints(_folder: Path, scale: float, images: int) -> None:
     """Errors of affinities from prints of real maps, for several draws of the sketch."""
     import onnxspace as ox
     from onnxspace.countsketch import affinities, project
-    from onnxspace.store import unit
+    from onnxspace.storage.map_file import unit
 
     paths = sorted((Path(__file__).parent.parent / "models").glob("*-torch.onnx"))
     probes = ox.Probes.generate(images)
@@ -280,7 +280,7 @@ def made_space(place: Path, models: int) -> Path:
     from onnxspace.spaces.files import write_array
     from onnxspace.spaces.put import NO_STEM, NO_SUM, put
     from onnxspace.spaces.work import workbench
-    from onnxspace.store import unit
+    from onnxspace.storage.map_file import unit
 
     ox.Space.create(place, ox.Probes.generate(64, 64))
     rng = np.random.default_rng(0)

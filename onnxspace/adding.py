@@ -14,12 +14,10 @@ from onnxspace.config import Config
 from onnxspace.errors import OutputError
 from onnxspace.explainer import check
 from onnxspace.fingerprinting import prints_of
-from onnxspace.journal import Journal
 from onnxspace.methods import Compute, Device
 from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
 from onnxspace.probes import Probes
 from onnxspace.recipe import recipe
-from onnxspace.report.unfinished import JOURNAL
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.facts import Entry, Made, identity
 from onnxspace.spaces.files import PROBES, write_array
@@ -27,6 +25,8 @@ from onnxspace.spaces.prints import Report
 from onnxspace.spaces.probeset import baseline_of
 from onnxspace.spaces.put import NO_STEM, NO_SUM, known, now, put
 from onnxspace.spaces.work import taken_up
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.resume import JOURNAL
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 

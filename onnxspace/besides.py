@@ -31,8 +31,8 @@ from onnxspace.pairwise import (
     score_matrix,
 )
 from onnxspace.probes import Probes
-from onnxspace.report.unfinished import FEATURES
 from onnxspace.runtime import shapes_of
+from onnxspace.storage.resume import FEATURES
 from onnxspace.transfer import registry
 from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted
 

@@ -19,8 +19,8 @@ from typing import IO, Any
 from onnxspace import errors
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.exporters import Facts, Progress, Request
-from onnxspace.report.file import whole_file
 from onnxspace.sidecar import content, may_write, sidecar_of
+from onnxspace.storage.atomic import whole_file
 
 _WORKER = "onnxspace_converters"
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.halves import widen
+from onnxspace.storage.float16 import widen
 
 #: The version of the hash and the sum below: prints of another can't be compared.
 VERSION = 1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.distance import DEFAULT_MEMORY, image_cosines
-from onnxspace.store import open_maps
+from onnxspace.storage.map_file import open_maps
 
 #: Weighted means over images: [images, columns] to [draws, columns], both float64.
 Weighted = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -17,8 +17,8 @@ from onnxspace.cut import FLOATS, Encoder, cut
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.model import Model
 from onnxspace.network import Network
-from onnxspace.report.file import whole_array
 from onnxspace.runtime import Runner, input_dtype, shapes_of
+from onnxspace.storage.atomic import whole_array
 
 #: What becomes of positions: the mean over them, a value per channel; every value as it is; or means over windows, where an
 #: image has more than `FIT` values.

@@ -23,13 +23,13 @@ from onnxspace.convert.verify import outputs_of
 from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer
-from onnxspace.journal import Journal
 from onnxspace.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.model import Model
 from onnxspace.probes import Probes, read_square
-from onnxspace.report.unfinished import JOURNAL
 from onnxspace.shards import smaller
-from onnxspace.store import MapWriter, unit
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.map_file import MapWriter, unit
+from onnxspace.storage.resume import JOURNAL
 
 #: Side of a field, as in the paper.
 SIZE = 128

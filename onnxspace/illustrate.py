@@ -52,7 +52,7 @@ def explain(
     _check_counts(len(images), len(models) * len(methods))
     chosen(device)
     if output is not None:
-        from onnxspace.report.file import refuse_unfit
+        from onnxspace.storage.atomic import refuse_unfit
 
         refuse_unfit(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
     known = config if isinstance(config, Config) else find_config(config)
@@ -107,8 +107,8 @@ def _probes(paths: Sequence[Path]) -> Probes:
 
 
 def _draw(found: Explanation, output: Path) -> None:
-    from onnxspace.report.file import whole_file
     from onnxspace.report.gallery import draw_explanation
+    from onnxspace.storage.atomic import whole_file
 
     with whole_file(output) as partial:
         draw_explanation(found, partial)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from onnxspace.countsketch import signs
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.halves import widen
 from onnxspace.search import Found, check_shapes, rerank
 from onnxspace.sketch import place
+from onnxspace.storage.float16 import widen
 
 FORMAT = 1
 NUMBERS = 128

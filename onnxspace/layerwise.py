@@ -35,8 +35,8 @@ from onnxspace.pairwise import MOST_PAIRED, paired
 from onnxspace.passes import Passed
 from onnxspace.pipeline import Opened, opened
 from onnxspace.probes import Probes
-from onnxspace.report.file import whole_array
 from onnxspace.shards import smaller
+from onnxspace.storage.atomic import whole_array
 from onnxspace.transfer.arrays import unit_rows
 from onnxspace.transfer.pairs.depara import edges
 

@@ -74,7 +74,7 @@ class Photos:
 
         `progress` gets numbers of images. Raises ProbeError for a photo that can't be read, OutputError.
         """
-        from onnxspace.report.file import whole_array
+        from onnxspace.storage.atomic import whole_array
 
         with whole_array(file, (len(self), size, size, 3), np.uint8) as append:
             for path in self.paths:

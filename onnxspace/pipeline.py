@@ -23,7 +23,6 @@ from onnxspace.cut import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.distance import DEFAULT_MEMORY
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.explainer import check
-from onnxspace.journal import Journal
 from onnxspace.lineup import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
 from onnxspace.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.model import Model, emptied, open_model, renamed
@@ -31,9 +30,10 @@ from onnxspace.naming import encoder_words, encoders_for, model_names
 from onnxspace.probes import Probes
 from onnxspace.recipe import model_recipe, recipe
 from onnxspace.report.folder import place_maps, place_probes, result_folder, write_results
-from onnxspace.report.unfinished import JOURNAL, Workplace
 from onnxspace.spaces.probeset import GENERATED
-from onnxspace.store import MapWriter, unit
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.map_file import MapWriter, unit
+from onnxspace.storage.resume import JOURNAL, Workplace
 from onnxspace.wanted import PREDICTIVITY, Wanted
 
 if TYPE_CHECKING:

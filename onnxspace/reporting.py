@@ -19,7 +19,6 @@ from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.lineup import MOST_SURE, with_certainty
 from onnxspace.methods import METHODS, in_words
 from onnxspace.probes import Probes
-from onnxspace.report.file import whole_file
 from onnxspace.report.folder import SUMMARY
 from onnxspace.report.page import render
 from onnxspace.report.shown import Sheet, Shown
@@ -29,6 +28,7 @@ from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry
 from onnxspace.spaces.files import checked_maps
 from onnxspace.spaces.probeset import GENERATED
+from onnxspace.storage.atomic import whole_file
 
 #: Called with what is being done, and how many of how many steps are behind.
 Progress = Callable[[str, int, int], None]

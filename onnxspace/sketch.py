@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from onnxspace.countsketch import MOST_NUMBERS, VERSION, affinities, standard_error
 from onnxspace.countsketch import project as project
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
-from onnxspace.store import open_maps
+from onnxspace.storage.map_file import open_maps
 
 FORMAT = 1
 MOST_IMAGES = 1_000_000

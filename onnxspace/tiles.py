@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onnxspace.halves import CHUNK
+from onnxspace.storage.float16 import CHUNK
 
 #: Bytes a thread needs for an entry of a tile: product, cosine, and two sums under way, all float64, and some to spare.
 _ENTRY = 40

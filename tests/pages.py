@@ -17,7 +17,7 @@ from onnxspace.affinity import Affinity, Failure, ModelRecord
 from onnxspace.distance import affinity_matrix
 from onnxspace.probes import Probes
 from onnxspace.report.folder import write_results
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 
 HOSTILE = (
     "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "<b>bold</b>", "a&amp;b", "<!-- ",

@@ -15,7 +15,7 @@ from onnxspace.spaces.facts import Entry, identity
 from onnxspace.spaces.files import write_array
 from onnxspace.spaces.put import NO_STEM, NO_SUM, put, put_sheet
 from onnxspace.spaces.work import workbench
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 
 IMAGES, SIZE = 3, 6
 

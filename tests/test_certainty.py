@@ -17,7 +17,7 @@ from onnxspace.countsketch import affinities, project
 from onnxspace.errors import ConfigError
 from onnxspace.evidence import Evidence, evidence
 from onnxspace.rank import rank
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 from tests.oracles import spaces
 
 

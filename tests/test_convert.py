@@ -24,7 +24,7 @@ from onnxspace.convert.verify import TOLERANCE, difference, verify
 from onnxspace.cut import Encoder, cut
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model import open_model
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 from tests.networks import Net, classifier, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

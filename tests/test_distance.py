@@ -17,8 +17,8 @@ from onnxspace.desk import Desk
 from onnxspace.distance import affinity_matrix, affinity_rows, grown, image_cosines
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.gpudesk import GpuDesk, desk_for
-from onnxspace.halves import widen
-from onnxspace.store import MapWriter, open_maps, unit
+from onnxspace.storage.float16 import widen
+from onnxspace.storage.map_file import MapWriter, open_maps, unit
 from onnxspace.tiles import batches, plan_for, tiles_of
 from tests.oracles import spaces
 

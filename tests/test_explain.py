@@ -18,7 +18,7 @@ from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import METHODS
 from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
-from onnxspace.report.labels import printable, shortened
+from onnxspace.storage.printable import printable, shortened
 from tests.commands import Run, runner
 from tests.networks import Net, classifier, save
 

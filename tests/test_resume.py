@@ -21,10 +21,10 @@ import onnxspace as ox
 from onnxspace import recipe
 from onnxspace.cli import main
 from onnxspace.explainer import Explainer
-from onnxspace.journal import Journal
 from onnxspace.passes import Batch, Passed
-from onnxspace.report.unfinished import workplace
-from onnxspace.store import MapWriter
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.map_file import MapWriter
+from onnxspace.storage.resume import workplace
 from onnxspace.synthetic import render
 from tests.networks import Net, classifier, save
 
@@ -172,8 +172,8 @@ main()
 """
 #: Where SIGKILL strikes → the maps that are still to be computed.
 MOMENTS = {
-    "rows without their line": ("onnxspace.journal/Journal/add", 2, 8),
-    "between models": ("onnxspace.journal/Journal/end", 1, 5),
+    "rows without their line": ("onnxspace.storage.journal/Journal/add", 2, 8),
+    "between models": ("onnxspace.storage.journal/Journal/end", 1, 5),
     "finished, not renamed": ("pathlib/Path/replace", 2, 0),
     "in the results": ("onnxspace.pipeline/write_results", 1, 0),
 }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxspace.countsketch import affinities, flatten, signs
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError, OutputError, ProbeError
 from onnxspace.sketch import Fingerprint, print_affinity, print_matrix, project, read_fingerprint, write_fingerprint
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 from tests.oracles import spaces
 
 

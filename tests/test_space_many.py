@@ -18,7 +18,7 @@ from onnxspace.spaces import compare, pack, prints
 from onnxspace.spaces.catalogue import Catalogue
 from onnxspace.spaces.pack import held
 from onnxspace.spaces.put import put_sheet
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 from tests import spaces
 from tests.spaces import IMAGES, SIZE, double_loop, insert, insert_many, maps, space
 

@@ -43,9 +43,9 @@ def whole(home: Path) -> dict[str, bytes]:
 
 #: Where SIGKILL strikes → the maps that are still to be computed of ten.
 MOMENTS = {
-    "rows without their line": ("onnxspace.journal/Journal/add", 2, 8),
-    "in the second model": ("onnxspace.journal/Journal/add", 5, 3),
-    "finished, not renamed": ("onnxspace.journal/Journal/end", 1, 5),
+    "rows without their line": ("onnxspace.storage.journal/Journal/add", 2, 8),
+    "in the second model": ("onnxspace.storage.journal/Journal/add", 5, 3),
+    "finished, not renamed": ("onnxspace.storage.journal/Journal/end", 1, 5),
     "before the fingerprint": ("onnxspace.adding/prints_of", 2, 0),
     "maps in place, not in the catalogue": ("onnxspace.spaces.catalogue/Catalogue/insert", 1, 10),
 }

@@ -15,8 +15,8 @@ from onnxspace.config import ModelOptions
 from onnxspace.converting import to_onnx
 from onnxspace.exporters import Facts, Request
 from onnxspace.preprocess import Layout
-from onnxspace.report.file import whole_file
 from onnxspace.sidecar import content, sidecar_of
+from onnxspace.storage.atomic import whole_file
 
 from . import trained
 from .orders import Say

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import onnxspace as ox
 from onnxspace.evaluation.correlation import weighted_tau
 from onnxspace.evaluation.precision import hits, relevance
-from onnxspace.report.file import whole_file
+from onnxspace.storage.atomic import whole_file
 
 from . import transfers
 from .kept import Kept, recipe

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxspace.report.file import whole_file
+from onnxspace.storage.atomic import whole_file
 
 from .roster import Job, Settings
 

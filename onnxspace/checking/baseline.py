@@ -13,9 +13,9 @@ from onnxspace.checking.observation import Observation, Signal, facts_dict, name
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.naming import is_print
 from onnxspace.probes import Probes
-from onnxspace.report.file import whole_file
 from onnxspace.sketch import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.spaces.facts import Made
+from onnxspace.storage.atomic import whole_file
 
 SCHEMA = "onnxspace/baseline/1"
 NOTES = ".json"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace.checking.observation import Facts, Observation, Signal
 from onnxspace.countsketch import affinities
-from onnxspace.halves import widen
+from onnxspace.storage.float16 import widen
 
 Better = Literal["more", "less"]
 

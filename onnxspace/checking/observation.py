@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.countsketch import project
 from onnxspace.errors import ModelError
-from onnxspace.store import unit
+from onnxspace.storage.map_file import unit
 
 #: Numbers that are kept of an image's values where the values themselves are not.
 NUMBERS = 64

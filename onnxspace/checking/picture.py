@@ -11,7 +11,7 @@ from onnxspace.checking.observation import Observation
 from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import METHODS, Method
 from onnxspace.probes import Probes
-from onnxspace.report.file import whole_file
+from onnxspace.storage.atomic import whole_file
 
 
 def draw(file: Path, probes: Probes, images: Sequence[int], new: Observation, old: Observation, method: Method) -> None:

@@ -139,7 +139,7 @@ def _write(found: tuple[Verdict, ...], files: dict[str, str]) -> None:
     from pathlib import Path
 
     from onnxspace.checking.formats import FORMATS
-    from onnxspace.report.file import whole_file
+    from onnxspace.storage.atomic import whole_file
 
     for file, name in files.items():
         with whole_file(Path(file)) as partial:

@@ -68,7 +68,7 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
 
 def _refuse(output: str, source: str, target: str) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
-    from onnxspace.report.file import refuse_unfit
+    from onnxspace.storage.atomic import refuse_unfit
 
     refuse_unfit(Path(output), [Path(source), Path(target)])
 
@@ -89,8 +89,8 @@ def _found(
 
 
 def _draw(found: LayerTable, output: str) -> None:
-    from onnxspace.report.file import whole_file
     from onnxspace.report.layers import draw_layers
+    from onnxspace.storage.atomic import whole_file
 
     with whole_file(Path(output)) as partial:
         draw_layers(found, partial)

@@ -74,7 +74,7 @@ def transfer(
 def _write(found: Ratings, output: str) -> None:
     from pathlib import Path
 
-    from onnxspace.report.file import whole_file
+    from onnxspace.storage.atomic import whole_file
 
     with whole_file(Path(output)) as partial:
         partial.write_text(found.to_csv(), "utf-8", "backslashreplace")

@@ -18,14 +18,14 @@ from onnxspace.cluster.worker import Command, Share, Subject, explain
 from onnxspace.config import ModelOptions
 from onnxspace.cut import Encoder
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
-from onnxspace.journal import Journal
 from onnxspace.methods import BASELINES, Compute, Method, Options, settle
 from onnxspace.model import Model
 from onnxspace.probes import Probes
 from onnxspace.recipe import versions
-from onnxspace.report.unfinished import JOURNAL
 from onnxspace.spaces.files import place, write_array
-from onnxspace.store import MapWriter
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.map_file import MapWriter
+from onnxspace.storage.resume import JOURNAL
 
 #: Images of a piece, about: long beside a conversion is costly to repeat, short is costly to convert for.
 IMAGES = 128

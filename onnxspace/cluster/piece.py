@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.report.unfinished import PIECE
 from onnxspace.spaces.files import place, write_file
+from onnxspace.storage.resume import PIECE
 
 _NAME = re.compile(r"(?P<key>[0-9A-Za-z.]+)-(?P<first>\d{1,6})-(?P<rows>\d{1,6})")
 _MAX_LINE = 2**23

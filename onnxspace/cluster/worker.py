@@ -160,7 +160,7 @@ def _made(command: Command, subject: Subject, probes: Probes) -> Any:
 
 
 def _computed(engines: Any, images: NDArray[np.uint8], first: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
-    from onnxspace.store import unit
+    from onnxspace.storage.map_file import unit
 
     rows: list[NDArray[np.float16]] = []
     errors: list[float] = []

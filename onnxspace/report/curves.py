@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.evaluation.result import Evaluation, Scored
-from onnxspace.report.labels import printable, shortened
+from onnxspace.storage.printable import printable, shortened
 
 #: Okabe and Ito's colours, which are told apart by colour-blind readers too, without yellow; markers say the same again.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "black")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from onnxspace.errors import OutputError
 from onnxspace.evaluation.result import SCHEMA, Evaluation
-from onnxspace.report.file import whole_file
+from onnxspace.storage.atomic import whole_file
 
 PICTURES = (".png", ".svg")
 SUMMARY = "evaluate.json"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onnxspace.affinity import SCHEMA, Affinity
 from onnxspace.errors import OutputError
-from onnxspace.report.unfinished import Workplace, workplace
+from onnxspace.storage.resume import Workplace, workplace
 
 SUMMARY = "score.json"
 #: The photos that models were explained on, uint8 [images, size, size, 3]; generated images can be drawn again.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onnxspace.explanation import Column, Explanation
 from onnxspace.methods import in_words
-from onnxspace.report.labels import printable, shortened
+from onnxspace.storage.printable import printable, shortened
 from onnxspace.webpicture import PERCENTILE
 
 #: A map's pixel is a picture's pixel: 224 of them on two inches. All lengths below are inches.

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from onnxspace.layertable import LayerTable
-from onnxspace.report.labels import printable, shortened
+from onnxspace.storage.printable import printable, shortened
 
 
 def draw_layers(found: LayerTable, path: Path) -> None:

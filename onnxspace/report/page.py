@@ -17,8 +17,8 @@ from jinja2 import Environment, StrictUndefined
 
 from onnxspace.affinity import Affinity
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
-from onnxspace.report.labels import printable
 from onnxspace.report.shown import Shown, numbers
+from onnxspace.storage.printable import printable
 from onnxspace.webpicture import palette
 
 _FILTER_STEPS = 33

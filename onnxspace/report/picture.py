@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.affinity import Affinity
-from onnxspace.report.labels import printable, shortened
+from onnxspace.storage.printable import printable, shortened
 
 _NUMBERS_UP_TO = 24
 _NAMES_UP_TO = 80

@@ -13,9 +13,9 @@ from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.affinity import Affinity
 from onnxspace.evaluation import Evaluation
-from onnxspace.report.labels import printable
 from onnxspace.report.plane import plane
 from onnxspace.report.thumbnails import Gallery
+from onnxspace.storage.printable import printable
 
 _DIGITS = 6
 

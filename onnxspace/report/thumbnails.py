@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxspace.store import open_maps
+from onnxspace.storage.map_file import open_maps
 from onnxspace.webpicture import data_uri, grey, limit_of
 
 #: Characters that all pictures of a page take at most, and their sides in pixels, the largest that fits being taken.

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError, SpaceError
-from onnxspace.journal import write_all
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
 from onnxspace.spaces.facts import Entry, Made, Sum, file_stem, placed
+from onnxspace.storage.journal import write_all
 
 MAPS, PRINTS, WORK = FOLDERS
 PROBES, BASELINE = "probes.npy", "baseline.png"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import flatten
 from onnxspace.countsketch import affinities as sketch_affinities
+from onnxspace.countsketch import flatten
 from onnxspace.index import Index
 from onnxspace.search import Group, Pair, grouped, nearest, pairs_above, rerank
 from onnxspace.spaces.catalogue import Catalogue, catalogue

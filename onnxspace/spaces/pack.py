@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from onnxspace.countsketch import flatten
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.index import Index
-from onnxspace.locks import take
 from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.facts import Made
 from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, place, read_prints
 from onnxspace.spaces.work import workbench
+from onnxspace.storage.locks import take
 
 _KEY, _AT_ONCE = 32, 1024
 

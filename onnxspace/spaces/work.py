@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onnxspace.errors import ClusterError, OutputError
-from onnxspace.locks import take
 from onnxspace.spaces.files import WORK, written
+from onnxspace.storage.locks import take
 
 _LOCK, _MAPS = "lock", (".journal", ".piece")
 #: What stops a whole command, and not only a model.

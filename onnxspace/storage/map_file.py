@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
-from onnxspace.journal import Journal, Shard, count_sound, write_all
+from onnxspace.storage.journal import Journal, Shard, count_sound, write_all
 
 #: How much work a power cut may cost; the end of the process alone costs none that was appended.
 SYNC_SECONDS = 1.0

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.errors import OutputError
-from onnxspace.journal import Journal
-from onnxspace.locks import take
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.locks import take
 
 _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
