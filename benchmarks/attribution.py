@@ -72,7 +72,7 @@ def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     from onnxspace.convert import convert
     from onnxspace.cut import Encoder
     from onnxspace.explainer import explainer
-    from onnxspace.methods import settle
+    from onnxspace.inputs.methods import settle
 
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)

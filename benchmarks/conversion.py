@@ -85,7 +85,7 @@ def measure(path: str) -> None:
     """Print one line: opening and converting, seconds and memory over the weights."""
     import onnxspace
     from onnxspace.convert import to_torch
-    from onnxspace.probes import Probes
+    from onnxspace.inputs.probes import Probes
 
     to_torch(LIGHT / "light_squeezenet.onnx")  # imports and first-call costs stay out of the numbers
     images = Probes.generate(2).images

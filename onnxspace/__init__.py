@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from onnxspace.convert import to_torch as to_torch
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.illustrate import explain as explain
+    from onnxspace.inputs.methods import Options as Options
+    from onnxspace.inputs.photos import Photos as Photos
+    from onnxspace.inputs.probes import Probes as Probes
     from onnxspace.layertable import LayerTable as LayerTable
     from onnxspace.layerwise import layers as layers
-    from onnxspace.methods import Options as Options
     from onnxspace.model import Model as Model
     from onnxspace.model import open_model as open_model
-    from onnxspace.photos import Photos as Photos
-    from onnxspace.probes import Probes as Probes
     from onnxspace.rating import rate as rate
     from onnxspace.ratings import Ratings as Ratings
     from onnxspace.scoring import score as score

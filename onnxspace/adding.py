@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from onnxspace.config import Config
 from onnxspace.errors import OutputError
 from onnxspace.explainer import check
 from onnxspace.fingerprinting import prints_of
-from onnxspace.methods import Compute, Device
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.methods import Compute, Device
+from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
-from onnxspace.probes import Probes
 from onnxspace.recipe import recipe
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.facts import Entry, Made, identity

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxspace.certainty import Certainty
 from onnxspace.errors import ConfigError
-from onnxspace.methods import in_words
+from onnxspace.inputs.methods import in_words
 from onnxspace.rank import Linkage, Ranking, rank, tree
 
 SCHEMA = "onnxspace/score/1"

@@ -15,10 +15,10 @@ from onnxspace.compute import arranged, chosen, devices
 from onnxspace.convert import Converted, convert
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer, Maps, check, explainer
-from onnxspace.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model, open_model
 from onnxspace.passes import UNITS_AT_ONCE
-from onnxspace.probes import Probes
 from onnxspace.shards import in_order
 
 VERIFIED_IMAGES = 2
@@ -38,7 +38,7 @@ def attribute(
     """Maps of every probe image: float32 [images, size, size], on the probe's own pixels.
 
     `elrp` is ε-LRP as a modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over
-    the encoder's units and the mean taken over input channels; `onnxspace.methods.METHODS` lists all. `options` holds the
+    the encoder's units and the mean taken over input channels; `onnxspace.inputs.methods.METHODS` lists all. `options` holds the
     baseline, the few numbers that some take, and entries over the rules; `device` is a kind of processor, or how to use it.
     Raises ConfigError for impossible options, ModelError and its kin.
     """

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from onnxspace.errors import ConfigError
-from onnxspace.methods import BASELINES
-from onnxspace.probes import Probes, read_square
+from onnxspace.inputs.methods import BASELINES
+from onnxspace.inputs.probes import Probes, read_square
 
 Pixels = NDArray[np.uint8]
 #: Standard deviation of the blur as a share of the image's side: σ = 10 at 224 pixels, as in Fong and Vedaldi,

@@ -15,8 +15,9 @@ from onnxspace.errors import OnnxspaceError, OutputError
 from onnxspace.evidence import Predicted
 from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, fields_key, write_fields
+from onnxspace.inputs.methods import Compute, Device, settle
+from onnxspace.inputs.probes import Probes
 from onnxspace.lineup import MOST_SURE, Shown
-from onnxspace.methods import Compute, Device, settle
 from onnxspace.model import Model
 from onnxspace.pairwise import (
     MOST_PAIRED,
@@ -30,7 +31,6 @@ from onnxspace.pairwise import (
     predictivities,
     score_matrix,
 )
-from onnxspace.probes import Probes
 from onnxspace.runtime import shapes_of
 from onnxspace.storage.resume import FEATURES
 from onnxspace.transfer import registry

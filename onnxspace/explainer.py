@@ -16,13 +16,13 @@ from onnxspace.baselines import Pixels, baseline_for
 from onnxspace.compute import halved
 from onnxspace.convert import Converted
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, settle
+from onnxspace.inputs.preprocess import Preprocess
+from onnxspace.inputs.probes import Probes
 from onnxspace.lrp import RuleSet, apply_rules, rule_set
-from onnxspace.methods import METHODS, Compute, Method, Options, Settings, configured, settle
 from onnxspace.model import Model
 from onnxspace.noise import pixel_noise, seeds_of
 from onnxspace.passes import WAYS, Batch, Differentiable, Passed
-from onnxspace.preprocess import Preprocess
-from onnxspace.probes import Probes
 from onnxspace.tuned import tuned
 
 Rules = Mapping[str, Mapping[str, str | float]]

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError
+from onnxspace.inputs.config import ModelOptions
 
 GROUP = "onnxspace.exporters"
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -23,9 +23,9 @@ from onnxspace.convert.verify import outputs_of
 from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer
-from onnxspace.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.model import Model
-from onnxspace.probes import Probes, read_square
 from onnxspace.shards import smaller
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit

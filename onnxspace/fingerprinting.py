@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.config import Config
 from onnxspace.explainer import check
-from onnxspace.methods import Compute, Device, Options
-from onnxspace.naming import encoders_for, model_names
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.methods import Compute, Device, Options
+from onnxspace.inputs.names import encoders_for, model_names
+from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Progress, Run, opened
-from onnxspace.probes import Probes
 from onnxspace.sketch import Fingerprint, project_file
 from onnxspace.spaces.facts import Made
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxspace.compute import chosen, devices
 from onnxspace.desk import Desk, Maps
-from onnxspace.methods import Compute, Device
+from onnxspace.inputs.methods import Compute, Device
 from onnxspace.tiles import Plan, Tile
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
 from onnxspace.graph import Graph
-from onnxspace.preprocess import Layout
+from onnxspace.inputs.preprocess import Layout
 
 _T = onnx.TensorProto
 _IMAGE_TYPES = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE, _T.UINT8, _T.INT8}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onnxspace.affinity import ModelRecord
-from onnxspace.methods import in_words
+from onnxspace.inputs.methods import in_words
 
 SCHEMA = "onnxspace/layers/1"
 #: The share of the largest score, 1 + λ, below which the best layer is no reason to start from it.

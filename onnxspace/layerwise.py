@@ -20,21 +20,21 @@ from torch import Tensor
 
 from onnxspace.attribution import VERIFIED_IMAGES, Engines, engines_for, map_batches
 from onnxspace.compute import arranged, chosen, halved
-from onnxspace.config import Config, find_config
 from onnxspace.convert import convert
 from onnxspace.convert.verify import outputs_of
 from onnxspace.cut import Candidate, Encoder, Trunk
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.explainer import Explainer, check
 from onnxspace.features import fitted, per_image, write_features
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.names import model_names
+from onnxspace.inputs.probes import Probes
 from onnxspace.layertable import Layer, LayerTable
-from onnxspace.methods import METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.model import Model
-from onnxspace.naming import model_names
 from onnxspace.pairwise import MOST_PAIRED, paired
 from onnxspace.passes import Passed
 from onnxspace.pipeline import Opened, opened
-from onnxspace.probes import Probes
 from onnxspace.shards import smaller
 from onnxspace.storage.atomic import whole_array
 from onnxspace.transfer.arrays import unit_rows

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import onnx
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.graph import Graph
 from onnxspace.imageinput import ImageInput, find_image_input, value_range
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.network import Network
 from onnxspace.onnxfile import read_model
-from onnxspace.preprocess import Color, Preprocess
 
 DEFAULT_SIZE = 224
 MAX_INPUT_PIXELS = 4096 * 4096
@@ -66,7 +66,7 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
     `encoder` is a tensor or node name, or `auto`; `options` are what the user said of this model (None: what its sidecar
     says). Raises ModelNotFoundError and ModelError, with the file's name and the way out.
     """
-    from onnxspace.config import load_sidecar
+    from onnxspace.inputs.config import load_sidecar
 
     options = load_sidecar(Path(path)) if options is None else options
     network, digest = read_model(path)

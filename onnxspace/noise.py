@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.preprocess import Preprocess
+from onnxspace.inputs.preprocess import Preprocess
 
 
 def seeds_of(images: NDArray[np.uint8]) -> list[int]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from onnxspace.convert.verify import outputs_of
 from onnxspace.errors import AttributionError
-from onnxspace.methods import Settings, Way
+from onnxspace.inputs.methods import Settings, Way
 
 #: Units whose gradients are computed together.
 UNITS_AT_ONCE = 16
@@ -198,7 +198,7 @@ def _multiplied(network: Differentiable, batch: Batch, gradient: Tensor) -> Tens
     return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
 
 
-#: The registry of ways: what `onnxspace.methods.Spec.way` names.
+#: The registry of ways: what `onnxspace.inputs.methods.Spec.way` names.
 WAYS: Mapping[Way, Callable[[Differentiable, Batch, Settings], Passed]] = {
     "product": product,
     "absolute": absolute,

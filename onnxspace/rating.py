@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.affinity import Failure, ModelRecord
-from onnxspace.config import Config, find_config
 from onnxspace.cut import Encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.evaluation.static import mean_ranks
 from onnxspace.evaluation.tables import Table
 from onnxspace.features import Pool, class_output, features_key, write_features
-from onnxspace.naming import encoder_words, encoders_for, model_names
-from onnxspace.photos import Photos
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.names import encoder_words, encoders_for, model_names
+from onnxspace.inputs.photos import Photos
+from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.pipeline import Opened, opened
-from onnxspace.probes import DEFAULT_SIZE, Probes
 from onnxspace.ratings import Chosen, Ratings
 from onnxspace.transfer.prepared import Prepared
 from onnxspace.transfer.registry import SCORES, Spec, spec

@@ -18,10 +18,10 @@ import torch
 import onnxspace
 from onnxspace.compute import chosen, devices
 from onnxspace.explainer import rules_for
+from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.lrp import RULES
-from onnxspace.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.model import Model
-from onnxspace.probes import Probes, read_square
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 

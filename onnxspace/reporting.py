@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from onnxspace.affinity import Affinity
 from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
+from onnxspace.inputs.methods import METHODS, in_words
+from onnxspace.inputs.probes import Probes
 from onnxspace.lineup import MOST_SURE, with_certainty
-from onnxspace.methods import METHODS, in_words
-from onnxspace.probes import Probes
 from onnxspace.report.folder import SUMMARY
 from onnxspace.report.page import render
 from onnxspace.report.shown import Sheet, Shown

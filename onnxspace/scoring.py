@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from onnxspace.affinity import Affinity, Failure
 from onnxspace.agreed import Prints, Wish, agree, alike, read_prints, taken
-from onnxspace.config import Config, find_config
 from onnxspace.distance import DEFAULT_MEMORY
 from onnxspace.errors import ConfigError, OnnxspaceError
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options
+from onnxspace.inputs.names import model_names, target_name
+from onnxspace.inputs.probes import Probes
 from onnxspace.lineup import affinities, assured
-from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options
-from onnxspace.naming import model_names, target_name
-from onnxspace.probes import Probes
 from onnxspace.report.folder import result_folder, write_results
 from onnxspace.sketch import Fingerprint
 from onnxspace.wanted import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from onnxspace.config import SIDECAR_SUFFIX, ModelOptions
 from onnxspace.exporters import Facts
+from onnxspace.inputs.config import SIDECAR_SUFFIX, ModelOptions
 
 FIRST_LINE = "# Written by `onnxspace convert`; the next conversion writes it anew. Edit a copy of it in onnxspace.toml."
 
@@ -27,7 +27,7 @@ def may_write(path: Path) -> bool:
 
 
 def content(source: str, facts: Facts) -> str:
-    """The file's text: options as `onnxspace.config` reads them, provenance as comments."""
+    """The file's text: options as `onnxspace.inputs.config` reads them, provenance as comments."""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     lines = [FIRST_LINE, f"# source: {_comment(source if ':' in source else Path(source).name)}"]
     lines += [f"# source SHA-256: {facts.source_sha256}"] if facts.source_sha256 else []

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from onnxspace.affinity import Affinity
 from onnxspace.certainty import Certainty
-from onnxspace.config import Config, find_config
 from onnxspace.distance import DEFAULT_MEMORY, affinity_rows
 from onnxspace.errors import ConfigError, SpaceError
-from onnxspace.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
-from onnxspace.naming import encoder_words
-from onnxspace.probes import Probes
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.names import encoder_words
+from onnxspace.inputs.probes import Probes
 from onnxspace.rank import Linkage, Ranking
 from onnxspace.sketch import Fingerprint, write_fingerprint
 from onnxspace.spaces import check

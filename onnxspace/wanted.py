@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnxspace.errors import ConfigError
-from onnxspace.methods import METHODS, Method, Options, settle
+from onnxspace.inputs.methods import METHODS, Method, Options, settle
 from onnxspace.transfer import registry
 
 #: λ of DEPARA: a number, or the ratio that gives maps and features an equal say among the models that are compared.

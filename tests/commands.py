@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from onnxspace.cli import main
-from onnxspace.synthetic import render
+from onnxspace.inputs.scenes import render
 from tests.networks import classifier, save
 
 #: Arguments → exit code, standard output, standard error.
 Run = Callable[..., tuple[int, str, str]]
-#: In the place of `onnxspace.probes.render`: each probe image is drawn once for all tests.
+#: In the place of `onnxspace.inputs.probes.render`: each probe image is drawn once for all tests.
 drawn_once = cache(render)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.affinity import Affinity, Failure, ModelRecord
 from onnxspace.distance import affinity_matrix
-from onnxspace.probes import Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import write_results
 from onnxspace.storage.map_file import unit
 

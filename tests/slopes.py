@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 import onnxspace as ox
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import open_model
-from onnxspace.probes import Probes
 from tests.networks import worst_cosine
 
 #: d(sum of a tensor)/d(image) by a framework, float64 [images, …] in the image's own layout.

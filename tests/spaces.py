@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.countsketch import project
-from onnxspace.probes import Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry, identity
 from onnxspace.spaces.files import write_array

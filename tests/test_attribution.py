@@ -15,13 +15,13 @@ import onnxspace as ox
 from onnxspace import runtime
 from onnxspace.attribution import Method
 from onnxspace.compute import chosen, devices
-from onnxspace.config import ModelOptions
 from onnxspace.cut import Encoder, cut
 from onnxspace.errors import AttributionError, ConfigError
 from onnxspace.explainer import Explainer
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model, open_model
 from onnxspace.passes import Batch, Passed
-from onnxspace.probes import Probes
 from tests.networks import Net, classifier, save, worst_cosine
 from tests.oracles.elrp import FUNCTIONS, elrp
 

@@ -15,8 +15,8 @@ from onnxspace import attribution
 from onnxspace.compute import arranged, chosen, devices
 from onnxspace.convert import to_torch
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.methods import Compute, Method
 from onnxspace.lrp import apply_rules
-from onnxspace.methods import Compute, Method
 from onnxspace.model import open_model
 from onnxspace.passes import Batch, Passed
 from onnxspace.tuned import Attended, Strided, tuned

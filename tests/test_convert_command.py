@@ -18,9 +18,9 @@ import torch
 import onnxspace as ox
 from onnxspace import conversions, converting
 from onnxspace.cli import main
-from onnxspace.config import Config, ModelOptions, load_sidecar
 from onnxspace.errors import ConfigError, ModelError, OutputError
 from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
+from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from onnxspace.sidecar import FIRST_LINE, content
 from tests import torchnets
 from tests.networks import classifier, save

@@ -16,9 +16,9 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Request, Source, run
+from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters import writing
 from onnxspace_converters.deliver import deliver
 from onnxspace_converters.from_jax import loaded as of_jax

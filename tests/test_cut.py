@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxspace.config import ModelOptions
 from onnxspace.cut import Trunk, cut, find_encoder
 from onnxspace.errors import ModelError
+from onnxspace.inputs.config import ModelOptions
 from onnxspace.model import Model, open_model
 from tests.networks import Net, classifier, save
 

@@ -21,8 +21,8 @@ from onnxspace.cli.report import report
 from onnxspace.cli.score import score
 from onnxspace.cli.space import space
 from onnxspace.cli.transfer import transfer
-from onnxspace.config import load_config
-from onnxspace.methods import METHODS
+from onnxspace.inputs.config import load_config
+from onnxspace.inputs.methods import METHODS
 from tests.networks import classifier, save
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +70,7 @@ def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
 
 def test_the_tasks_of_transfer_are_the_kinds_of_labels() -> None:
     from onnxspace.cli.transfer import KINDS
-    from onnxspace.photos import KINDS as KNOWN
+    from onnxspace.inputs.photos import KINDS as KNOWN
 
     assert KINDS == KNOWN
 
@@ -139,7 +139,7 @@ def test_the_layers_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_choices_in_the_tables_are_those_of_the_library() -> None:
-    from onnxspace.methods import BASELINES, DEVICES
+    from onnxspace.inputs.methods import BASELINES, DEVICES
 
     for option, choices in (("method", tuple(METHODS)), ("device", DEVICES)):
         declared = next(p for p in score.params if p.name == option)
@@ -161,8 +161,8 @@ def test_the_table_of_methods_is_the_registry() -> None:
 
 
 def test_the_defaults_in_the_table_are_those_of_the_library() -> None:
+    from onnxspace.inputs.methods import Settings
     from onnxspace.lrp import RULE_SETS
-    from onnxspace.methods import Settings
 
     for name in ("steps", "samples", "noise", "units"):
         row = next(line for line in section("Commands").splitlines() if line.startswith(f"| `--{name}"))

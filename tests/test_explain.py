@@ -15,7 +15,7 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.explanation import Column, Explanation
-from onnxspace.methods import METHODS
+from onnxspace.inputs.methods import METHODS
 from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
 from onnxspace.storage.printable import printable, shortened

@@ -15,7 +15,7 @@ import onnxspace as ox
 from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError
 from onnxspace.fields import SIZE, Line, at, fields_key, peaks, write_fields
-from onnxspace.methods import Options
+from onnxspace.inputs.methods import Options
 from onnxspace.model import open_model
 from tests.networks import Net, save
 

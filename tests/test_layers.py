@@ -30,7 +30,7 @@ TENSORS = ("t1", "t5", "t6")
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw each probe image once."""
-    monkeypatch.setattr("onnxspace.probes.render", drawn_once)
+    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import Entry, Zoo, entries, grid
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evaluation import Table, evaluate
-from onnxspace.probes import Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.transfer import predictivity
 from onnxspace.transfer.pairs.predictivity import RIDGES
 from onnxspace.transfer.pairs.predictivity import explained as explained_by

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 import onnxspace as ox
 from onnxspace.attribution import Method
 from onnxspace.cut import find_encoder
+from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model import open_model
-from onnxspace.preprocess import Preprocess
 from onnxspace.scoring import score
 from tests.networks import worst_cosine
 

@@ -24,7 +24,7 @@ from onnxspace.affinity import Affinity
 from onnxspace.certainty import certainty
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evidence import evidence
-from onnxspace.probes import Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import place_probes, write_results
 from onnxspace.report.plane import plane
 from onnxspace.report.stored import read_result

@@ -21,11 +21,11 @@ import onnxspace as ox
 from onnxspace import recipe
 from onnxspace.cli import main
 from onnxspace.explainer import Explainer
+from onnxspace.inputs.scenes import render
 from onnxspace.passes import Batch, Passed
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import workplace
-from onnxspace.synthetic import render
 from tests.networks import Net, classifier, save
 
 IMAGES, BATCH = 5, 2
@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Draw each probe image once, and pictures of the result only after SIGKILL."""
-    monkeypatch.setattr("onnxspace.probes.render", drawn)
+    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn)
     if request.node.originalname != "test_killed":
         monkeypatch.setattr("onnxspace.report.picture.draw_affinity", sketch)
 

@@ -38,7 +38,7 @@ ALL = tuple(word for name in ("attribution", "depara", "rsa", "cka", "dds", "mod
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw each probe image once."""
-    monkeypatch.setattr("onnxspace.probes.render", drawn_once)
+    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from onnxspace import distance
 from onnxspace.desk import Maps
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.gpudesk import GpuDesk
-from onnxspace.methods import Options
+from onnxspace.inputs.methods import Options
 from onnxspace.spaces import cache, compare
 from onnxspace.spaces.facts import Entry, entry_from, made_from, to_json
 from onnxspace.spaces.put import put

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxspace import synthetic, texture
-from onnxspace.synthetic import render
+from onnxspace.inputs import noise_fields as texture
+from onnxspace.inputs import scenes as synthetic
+from onnxspace.inputs.scenes import render
 
 HASHES = {
     (0, 0, 64): "dc7f8ef58b81bc1b99c4b71048db881e1c946d9125359bab105e34dca3cd7326",
@@ -32,7 +33,7 @@ INEXACT = {
     *("sum", "mean", "std", "var", "prod", "cumsum", "dot", "matmul", "einsum", "inner", "fsum"),
     *("fft", "random", "linalg", "default_rng", "hash"),
 }
-IMPORTS = {"__future__", "math", "dataclasses", "numpy", "numpy.typing", "onnxspace.texture"}
+IMPORTS = {"__future__", "math", "dataclasses", "numpy", "numpy.typing", "onnxspace.inputs.noise_fields"}
 
 
 @pytest.fixture(scope="module")

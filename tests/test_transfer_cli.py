@@ -17,7 +17,7 @@ import onnxspace as ox
 from onnxspace import features, transfer
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.features import class_output
-from onnxspace.photos import Photos
+from onnxspace.inputs.photos import Photos
 from onnxspace.rating import rate
 from tests.commands import Run, runner
 from tests.networks import Net, classifier, save

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from onnxspace.config import ModelOptions
+from onnxspace.inputs.config import ModelOptions
 
 Mode = Literal["caffe", "tf", "torch", "pixels"]
 #: A network's name, one of its layers (so that a namesake is none), and the mode of its `preprocess_input`.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import onnx
 
-from onnxspace.config import ModelOptions
 from onnxspace.exporters import Facts, Request
+from onnxspace.inputs.config import ModelOptions
 from onnxspace.network import whole
 from onnxspace.onnxfile import read_model
 from onnxspace_converters.deliver import annotate, versions_of

@@ -13,11 +13,11 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace import runtime
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ConversionError
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.preprocess import Layout, Preprocess
+from onnxspace.inputs.probes import Probes
 from onnxspace.network import light
-from onnxspace.preprocess import Layout, Preprocess
-from onnxspace.probes import Probes
 from onnxspace_converters.loaded import Array, Loaded
 
 #: A larger difference is nobody's rounding: the standard's own implementation need not be asked.

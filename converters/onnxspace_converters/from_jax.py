@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
+from onnxspace.inputs.config import ModelOptions
 
 if TYPE_CHECKING:
     import onnx

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
+from onnxspace.inputs.config import ModelOptions
 
 if TYPE_CHECKING:
     import onnx

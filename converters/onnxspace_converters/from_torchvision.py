@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
+from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters.from_timm import lacking, untrained
 
 if TYPE_CHECKING:

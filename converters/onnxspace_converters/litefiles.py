@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxspace.config import ModelOptions
 from onnxspace.errors import ModelError
+from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters.words import reason, there
 
 if TYPE_CHECKING:

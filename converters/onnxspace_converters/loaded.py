@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace.config import ModelOptions
+from onnxspace.inputs.config import ModelOptions
 
 Array = NDArray[Any]
 #: A function of opset and whether the batch is to be open, that gives the exported model.

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from onnxspace.config import ModelOptions
+from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters.loaded import Array, Loaded, Route
 from onnxspace_converters.tidy import IMAGE
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import onnx
 
-from onnxspace.config import ModelOptions
 from onnxspace.converting import to_onnx
 from onnxspace.exporters import Facts, Request
-from onnxspace.preprocess import Layout
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.preprocess import Layout
 from onnxspace.sidecar import content, sidecar_of
 from onnxspace.storage.atomic import whole_file
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, write_fields
-from onnxspace.methods import Device, Options
+from onnxspace.inputs.methods import Device, Options
+from onnxspace.inputs.probes import Probes
 from onnxspace.pairwise import directions, fill
-from onnxspace.probes import Probes
 from onnxspace.transfer import cka, dds, modelgif, rsa, svcca
 from onnxspace.transfer.pairs.depara import edges
 

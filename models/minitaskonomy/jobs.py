@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from onnxspace.countsketch import affinities, project
-from onnxspace.methods import Device, Method
-from onnxspace.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
+from onnxspace.inputs.methods import Device, Method
+from onnxspace.inputs.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
 
 from . import explained, features, labelled, maps, predicting
 from .kept import Arrays, Kept, recipe

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
-from onnxspace.probes import Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.transfer import gbc, h_score, knn, lfc, linear_probe, logme, nleep, parc, sfda, transrate
 
 from .features import features_of

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
+from onnxspace.inputs.probes import Probes
 from onnxspace.pairwise import predictivities
-from onnxspace.probes import Probes
 from onnxspace.transfer import linear_probe, logme
 from onnxspace.transfer.grids import channels_first, neighbourhoods, pooled
 from onnxspace.transfer.pairs.predictivity import Answers, explained

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution import VERIFIED_IMAGES
-from onnxspace.config import load_sidecar
 from onnxspace.convert import Converted, convert
 from onnxspace.cut import Encoder, find_encoder
+from onnxspace.inputs.config import load_sidecar
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model
-from onnxspace.probes import Probes
 
 from .roster import MAIN
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from onnxspace.checking.observation import Observation, Signal, facts_dict, named, read_facts
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
-from onnxspace.naming import is_print
-from onnxspace.probes import Probes
+from onnxspace.inputs.names import is_print
+from onnxspace.inputs.probes import Probes
 from onnxspace.sketch import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.spaces.facts import Made
 from onnxspace.storage.atomic import whole_file

@@ -12,9 +12,9 @@ from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, Plan
 from onnxspace.checking.run import Setting, observed, plan_probes, request, temporary
 from onnxspace.checking.sandbox import Limits, in_child
-from onnxspace.config import find_config
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
-from onnxspace.methods import Device
+from onnxspace.inputs.config import find_config
+from onnxspace.inputs.methods import Device
 
 #: Forms that are taken where nobody says which; int8 is one that a team must mean to allow.
 USUAL = ("opset", "optimised", "half")
@@ -96,7 +96,7 @@ def _made(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path
 
 def _say_the_same(source: Path, target: Path) -> None:
     """What a sidecar says of the artifact holds for its other forms."""
-    from onnxspace.config import SIDECAR_SUFFIX
+    from onnxspace.inputs.config import SIDECAR_SUFFIX
 
     beside = source.with_name(source.stem + SIDECAR_SUFFIX)
     if beside.is_file():

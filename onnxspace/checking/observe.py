@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from onnxspace.checking.observation import Facts, Observation, Signal, save
 from onnxspace.checking.signals import signal
 from onnxspace.checking.weights import weights
-from onnxspace.config import Config
 from onnxspace.countsketch import NUMBERS
 from onnxspace.cut import Encoder
 from onnxspace.description import describe
 from onnxspace.errors import ModelError
-from onnxspace.methods import Compute, Device, Method, Options
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.methods import Compute, Device, Method, Options
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model
 from onnxspace.network import Network
 from onnxspace.pipeline import Opened, Run, opened
-from onnxspace.probes import Probes
 from onnxspace.sketch import project_file
 
 Progress = Callable[[str, int, int], None]

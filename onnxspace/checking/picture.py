@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxspace.checking.observation import Observation
 from onnxspace.explanation import Column, Explanation
-from onnxspace.methods import METHODS, Method
-from onnxspace.probes import Probes
+from onnxspace.inputs.methods import METHODS, Method
+from onnxspace.inputs.probes import Probes
 from onnxspace.storage.atomic import whole_file
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
-from onnxspace.methods import METHODS, Method
+from onnxspace.inputs.methods import METHODS, Method
 
 BASELINES = "baselines"
 _KEYS = {"method", "probe", "images", "seed", "baselines", "limits", "artifacts"}

@@ -20,10 +20,10 @@ from onnxspace.checking.observation import Observation, load
 from onnxspace.checking.plan import Artifact, Plan
 from onnxspace.checking.sandbox import Limits, in_child
 from onnxspace.checking.verdict import Verdict, judge, judge_distinct
-from onnxspace.config import Config, find_config
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
-from onnxspace.methods import Device
-from onnxspace.probes import Probes
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.methods import Device
+from onnxspace.inputs.probes import Probes
 from onnxspace.sketch import Fingerprint
 from onnxspace.spaces.facts import Made
 from onnxspace.spaces.probeset import made_of

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.config import Config, load_config
-from onnxspace.methods import Compute, configured
+from onnxspace.inputs.config import Config, load_config
+from onnxspace.inputs.methods import Compute, configured
+from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model, open_model
-from onnxspace.probes import Probes
 
 #: Images on which layers and ways of feeding are compared.
 FEW = 4

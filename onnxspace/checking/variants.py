@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from onnxspace.preprocess import Preprocess
+from onnxspace.inputs.preprocess import Preprocess
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

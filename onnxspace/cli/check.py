@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.methods import DEVICES, METHODS
+from onnxspace.inputs.methods import DEVICES, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.checking.plan import Plan

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.options import computing, shared, taken
-from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, settle
 
 if TYPE_CHECKING:
     from onnxspace.explanation import Explanation

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from onnxspace.cli.options import computing, numbers, opening, probes_from, taken
-from onnxspace.methods import DEFAULT_METHOD, METHODS, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, settle
 
 
 @click.command()
@@ -34,7 +34,7 @@ def fingerprint(
     told, compute = taken(options), computing(options)
     method = options.pop("method")
     settle([method or DEFAULT_METHOD], told)
-    from onnxspace.methods import Options
+    from onnxspace.inputs.methods import Options
 
     if place is not None and (images is not None or method is not None or told != Options()):
         raise click.UsageError("--space says images, method and its numbers: leave --images, --method and the like out.")

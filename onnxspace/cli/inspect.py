@@ -41,9 +41,9 @@ def inspect(model: str, encoder: str | None, config: str | None, support: bool, 
 
 def _described(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[Support]]:
     from onnxspace.cli import unexpected
-    from onnxspace.config import find_config
     from onnxspace.description import describe
     from onnxspace.errors import ModelError, OnnxspaceError
+    from onnxspace.inputs.config import find_config
     from onnxspace.model import open_model
 
     options = find_config(config).options(Path(model))

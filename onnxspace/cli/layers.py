@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.options import probes_from
-from onnxspace.methods import DEVICES, METHODS, PRECISIONS, Compute, Options
+from onnxspace.inputs.methods import DEVICES, METHODS, PRECISIONS, Compute, Options
 
 if TYPE_CHECKING:
     from onnxspace.layertable import Layer, LayerTable

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from onnxspace.methods import DEVICES, PRECISIONS, Compute, Options, Settings
+from onnxspace.inputs.methods import DEVICES, PRECISIONS, Compute, Options, Settings
 
 LEAST = 2**20
 
@@ -99,7 +99,7 @@ def opening(function: _Function) -> _Function:
 
 def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
     """The images to explain models on: a folder's, or generated ones."""
-    from onnxspace.probes import DEFAULT_IMAGES, Probes
+    from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
 
     if folder is not None:
         return Probes.from_folder(folder, images, seed=seed)

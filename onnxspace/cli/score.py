@@ -20,7 +20,7 @@ from onnxspace.cli.options import (
     taken,
     weighing,
 )
-from onnxspace.methods import DEFAULT_METHOD, METHODS
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
 
 
@@ -82,8 +82,8 @@ def score(
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
     """The target's name, refused before any work is done where no model is called so."""
-    from onnxspace.config import find_config
-    from onnxspace.naming import model_names, target_name
+    from onnxspace.inputs.config import find_config
+    from onnxspace.inputs.names import model_names, target_name
 
     paths = [Path(model) for model in models]
     return target_name(target, paths, model_names(paths, find_config(config)))

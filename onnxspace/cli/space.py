@@ -21,7 +21,7 @@ from onnxspace.cli.options import (
     probes_from,
     taken,
 )
-from onnxspace.methods import DEFAULT_METHOD, DEVICES, METHODS
+from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.certainty import Certainty
@@ -70,7 +70,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     Images, method and its numbers hold for every model that is added later.
     """
-    from onnxspace.methods import settle
+    from onnxspace.inputs.methods import settle
 
     told = taken(options)
     settle([options["method"]], told)
@@ -117,7 +117,7 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
 
 
 def _same_probes(opened: Space, probe: str | None, seed: int) -> Any:
-    from onnxspace.probes import Probes
+    from onnxspace.inputs.probes import Probes
 
     return None if probe is None else Probes.from_folder(probe, opened.made.images, opened.made.size, seed=seed)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from onnxspace.cluster.answer import Refused, refusal
 from onnxspace.errors import AttributionError, ClusterError, ConfigError
-from onnxspace.methods import Compute
+from onnxspace.inputs.methods import Compute
 
 #: Seconds without any worker after which a run gives up; what was computed is kept as after any interruption.
 PATIENCE = 300.0

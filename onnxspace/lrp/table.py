@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from onnxspace.errors import ConfigError
-from onnxspace.rulenames import PARAMETERS
+from onnxspace.inputs.rule_names import PARAMETERS
 
 #: The paper's stabiliser of the ratio (Ancona et al. 2018 as used by the model space of NeurIPS 2019).
 EPSILON = 1e-4

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from onnxspace.explanation import Column, Explanation
-from onnxspace.methods import in_words
+from onnxspace.inputs.methods import in_words
 from onnxspace.storage.printable import printable, shortened
 from onnxspace.webpicture import PERCENTILE
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from onnxspace.affinity import SCHEMA, Affinity, Failure, ModelRecord
 from onnxspace.certainty import Certainty, Sure
 from onnxspace.errors import TableError
-from onnxspace.methods import METHODS
-from onnxspace.probes import Probes
+from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import PROBES, SUMMARY
 
 _MOST_BYTES = 256 * 2**20

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError, SpaceError
-from onnxspace.methods import BASELINES, Method, Options, configured, settle
-from onnxspace.probes import Probes, read_square
+from onnxspace.inputs.methods import BASELINES, Method, Options, configured, settle
+from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.spaces.create import create, refuse_taken
 from onnxspace.spaces.facts import MAX_NAME, MAX_SIZE, Made
 from onnxspace.spaces.files import BASELINE, PROBES, opened

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.texture import Array, axis, cells, clip, direction, key_of, noise, octave, ramp, triangle, uniform
+from onnxspace.inputs.noise_fields import Array, axis, cells, clip, direction, key_of, noise, octave, ramp, triangle, uniform
 
 _PLAIN = 4.0  # pixels of radius below which neither texture nor shading would show
 _DRAWS = 32  # uniform numbers set aside for each shape

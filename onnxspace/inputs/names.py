@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnxspace.config import Config
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.config import Config
 
 
 def model_names(paths: Sequence[Path], config: Config) -> list[str]:

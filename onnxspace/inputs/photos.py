@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.probes import DEFAULT_SIZE, MAX_IMAGES, drawn, image_files, read_square
+from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, drawn, image_files, read_square
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxspace.errors import ProbeError
-from onnxspace.synthetic import render
+from onnxspace.inputs.scenes import render
 
 DEFAULT_IMAGES = 64
 DEFAULT_SIZE = 224

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
-from onnxspace.preprocess import Color, Layout, Resize
-from onnxspace.rulenames import SETS, problem
+from onnxspace.inputs.preprocess import Color, Layout, Resize
+from onnxspace.inputs.rule_names import SETS, problem
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
