@@ -165,8 +165,8 @@ def made_rows(path: Path, models: int) -> NDArray[np.float16]:
 
 
 def search(folder: Path, scale: float, _images: int) -> None:
-    from onnxspace.index import Index
-    from onnxspace.search import nearest
+    from onnxspace.similarity.fingerprints.hnsw import Index
+    from onnxspace.similarity.fingerprints.search import nearest
 
     models = round(10**6 * scale) // CLUSTER * CLUSTER
     path, place = folder / f"rows{models}.npy", folder / "rows.index"
@@ -207,7 +207,7 @@ def search(folder: Path, scale: float, _images: int) -> None:
 def prints(_folder: Path, scale: float, images: int) -> None:
     """Errors of affinities from prints of real maps, for several draws of the sketch."""
     import onnxspace as ox
-    from onnxspace.countsketch import affinities, project
+    from onnxspace.similarity.fingerprints.count_sketch import affinities, project
     from onnxspace.storage.map_file import unit
 
     paths = sorted((Path(__file__).parent.parent / "models").glob("*-torch.onnx"))
@@ -275,7 +275,7 @@ def rank(folder: Path, scale: float, _images: int) -> None:
 
 def made_space(place: Path, models: int) -> Path:
     import onnxspace as ox
-    from onnxspace.countsketch import project
+    from onnxspace.similarity.fingerprints.count_sketch import project
     from onnxspace.spaces.facts import Entry, identity
     from onnxspace.spaces.files import write_array
     from onnxspace.spaces.put import NO_STEM, NO_SUM, put
@@ -297,7 +297,7 @@ def made_space(place: Path, models: int) -> Path:
 def bulk(folder: Path, scale: float, _images: int) -> None:
     """Fingerprint files into a space, against writing their numbers to one file, and a search among them."""
     import onnxspace as ox
-    from onnxspace.sketch import Fingerprint, write_fingerprint
+    from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 
     models, probes, rng = round(10_000 * scale), ox.Probes.generate(64, 32), np.random.default_rng(0)
     place, few, prints = folder / "bulk.space", folder / "few.space", folder / "fp"

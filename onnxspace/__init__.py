@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxspace.affinity import Affinity as Affinity
     from onnxspace.attribution import attribute as attribute
     from onnxspace.convert import to_torch as to_torch
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from onnxspace.rating import rate as rate
     from onnxspace.ratings import Ratings as Ratings
     from onnxspace.scoring import score as score
+    from onnxspace.similarity.affinity import Affinity as Affinity
     from onnxspace.space import Space as Space
 
 _HOME = {

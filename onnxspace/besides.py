@@ -9,15 +9,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from onnxspace.affinity import Affinity, listed
 from onnxspace.cut import Encoder, cut
 from onnxspace.errors import OnnxspaceError, OutputError
-from onnxspace.evidence import Predicted
 from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, fields_key, write_fields
 from onnxspace.inputs.methods import Compute, Device, settle
 from onnxspace.inputs.probes import Probes
-from onnxspace.lineup import MOST_SURE, Shown
 from onnxspace.model import Model
 from onnxspace.pairwise import (
     MOST_PAIRED,
@@ -32,6 +29,9 @@ from onnxspace.pairwise import (
     score_matrix,
 )
 from onnxspace.runtime import shapes_of
+from onnxspace.similarity.affinity import Affinity, listed
+from onnxspace.similarity.mixed import MOST_SURE, Shown
+from onnxspace.similarity.per_image import Predicted
 from onnxspace.storage.resume import FEATURES
 from onnxspace.transfer import registry
 from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted

@@ -15,7 +15,7 @@ from onnxspace.inputs.methods import Compute, Device, Options
 from onnxspace.inputs.names import encoders_for, model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Progress, Run, opened
-from onnxspace.sketch import Fingerprint, project_file
+from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
 from onnxspace.spaces.facts import Made
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from onnxspace.affinity import ModelRecord
 from onnxspace.inputs.methods import in_words
+from onnxspace.similarity.affinity import ModelRecord
 
 SCHEMA = "onnxspace/layers/1"
 #: The share of the largest score, 1 + λ, below which the best layer is no reason to start from it.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
-from onnxspace.evidence import Predicted
+from onnxspace.similarity.per_image import Predicted
 from onnxspace.transfer.registry import SCORES, Kind, Spec
 from onnxspace.wanted import PREDICTIVITY
 

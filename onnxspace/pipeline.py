@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.affinity import Affinity, Failure, ModelRecord
-from onnxspace.agreed import Agreed, Prints, taken
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.besides import Besides
 from onnxspace.compute import chosen
 from onnxspace.conversions import onnx_file, said_of
 from onnxspace.convert import Converted, convert
 from onnxspace.cut import ENOUGH_BELOW, Encoder, Trunk, find_encoder
-from onnxspace.distance import DEFAULT_MEMORY
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.explainer import check
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import Probes
-from onnxspace.lineup import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
 from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.recipe import model_recipe, recipe
 from onnxspace.report.folder import place_maps, place_probes, result_folder, write_results
+from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
+from onnxspace.similarity.fingerprints.agreement import Agreed, Prints, taken
+from onnxspace.similarity.gram import DEFAULT_MEMORY
+from onnxspace.similarity.mixed import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
 from onnxspace.spaces.probeset import GENERATED
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import Failure, ModelRecord
 from onnxspace.cut import Encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.evaluation.static import mean_ranks
@@ -23,6 +22,7 @@ from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.pipeline import Opened, opened
 from onnxspace.ratings import Chosen, Ratings
+from onnxspace.similarity.affinity import Failure, ModelRecord
 from onnxspace.transfer.prepared import Prepared
 from onnxspace.transfer.registry import SCORES, Spec, spec
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from onnxspace.affinity import Failure, ModelRecord
 from onnxspace.errors import ConfigError
+from onnxspace.similarity.affinity import Failure, ModelRecord
 
 SCHEMA = "onnxspace/transfer/1"
 

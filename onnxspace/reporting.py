@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import Affinity
 from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.methods import METHODS, in_words
 from onnxspace.inputs.probes import Probes
-from onnxspace.lineup import MOST_SURE, with_certainty
 from onnxspace.report.folder import SUMMARY
 from onnxspace.report.page import render
 from onnxspace.report.shown import Sheet, Shown
 from onnxspace.report.stored import read_result
 from onnxspace.report.thumbnails import Gallery, gallery
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.mixed import MOST_SURE, with_certainty
 from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry
 from onnxspace.spaces.files import checked_maps

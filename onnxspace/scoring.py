@@ -8,21 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxspace.affinity import Affinity, Failure
-from onnxspace.agreed import Prints, Wish, agree, alike, read_prints, taken
-from onnxspace.distance import DEFAULT_MEMORY
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options
 from onnxspace.inputs.names import model_names, target_name
 from onnxspace.inputs.probes import Probes
-from onnxspace.lineup import affinities, assured
 from onnxspace.report.folder import result_folder, write_results
-from onnxspace.sketch import Fingerprint
+from onnxspace.similarity.affinity import Affinity, Failure
+from onnxspace.similarity.fingerprints.agreement import Prints, Wish, agree, alike, read_prints, taken
+from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.gram import DEFAULT_MEMORY
+from onnxspace.similarity.mixed import affinities, assured
 from onnxspace.wanted import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
 
 if TYPE_CHECKING:
-    from onnxspace.affinity import ModelRecord
+    from onnxspace.similarity.affinity import ModelRecord
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import Affinity
-from onnxspace.certainty import Certainty
-from onnxspace.distance import DEFAULT_MEMORY, affinity_rows
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words
 from onnxspace.inputs.probes import Probes
-from onnxspace.rank import Linkage, Ranking
-from onnxspace.sketch import Fingerprint, write_fingerprint
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.certainty import Certainty
+from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
+from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_rows
+from onnxspace.similarity.ranking import Linkage, Ranking
 from onnxspace.spaces import check
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.check import Verification
@@ -309,7 +309,7 @@ def _rows_on(device: Device) -> Rows | None:
     """What compares maps on a device; None on the processor that needs nothing for it."""
     if device == "cpu":
         return None
-    from onnxspace.gpudesk import desk_for
+    from onnxspace.similarity.gpu_worker import desk_for
 
     return partial(affinity_rows, desk=desk_for(device))
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import Affinity, Failure, ModelRecord
-from onnxspace.distance import affinity_matrix
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import write_results
+from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
+from onnxspace.similarity.gram import affinity_matrix
 from onnxspace.storage.map_file import unit
 
 HOSTILE = (

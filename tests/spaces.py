@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import project
 from onnxspace.inputs.probes import Probes
+from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.space import Space
 from onnxspace.spaces.facts import Entry, identity
 from onnxspace.spaces.files import write_array

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace import certainty as module
-from onnxspace.certainty import Certainty, certainty
-from onnxspace.countsketch import affinities, project
 from onnxspace.errors import ConfigError
-from onnxspace.evidence import Evidence, evidence
-from onnxspace.rank import rank
+from onnxspace.similarity import certainty as module
+from onnxspace.similarity.certainty import Certainty, certainty
+from onnxspace.similarity.fingerprints.count_sketch import affinities, project
+from onnxspace.similarity.per_image import Evidence, evidence
+from onnxspace.similarity.ranking import rank
 from onnxspace.storage.map_file import unit
 from tests.oracles import spaces
 

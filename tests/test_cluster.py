@@ -24,9 +24,9 @@ import onnxspace as ox
 from onnxspace.cli import main
 from onnxspace.cluster import engine, fleet, gram, worker
 from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece, write_piece
-from onnxspace.distance import affinity_matrix, affinity_rows
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.recipe import versions
+from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from tests.networks import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace.desk import Desk
-from onnxspace.distance import affinity_matrix, affinity_rows, grown, image_cosines
 from onnxspace.errors import ConfigError, ProbeError
-from onnxspace.gpudesk import GpuDesk, desk_for
+from onnxspace.similarity.gpu_worker import GpuDesk, desk_for
+from onnxspace.similarity.gram import affinity_matrix, affinity_rows, grown, image_cosines
+from onnxspace.similarity.tile_worker import Desk
+from onnxspace.similarity.tiling import batches, plan_for, tiles_of
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import MapWriter, open_maps, unit
-from onnxspace.tiles import batches, plan_for, tiles_of
 from tests.oracles import spaces
 
 Maps = NDArray[np.float32]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from onnxspace.affinity import Affinity, ModelRecord
 from onnxspace.errors import ConfigError, TableError
 from onnxspace.evaluation import Evaluation, Table, bootstrap, evaluate
 from onnxspace.evaluation.correlation import kendall_tau, regret, relative, spearman, weighted_tau
@@ -22,6 +21,7 @@ from onnxspace.evaluation.precision import best_hits, extended, hits, precision,
 from onnxspace.evaluation.priority import mean_correlations, priorities
 from onnxspace.evaluation.static import NAME, mean_ranks, static_baseline
 from onnxspace.evaluation.together import tree_of
+from onnxspace.similarity.affinity import Affinity, ModelRecord
 
 Numbers = NDArray[np.float64]
 #: Few values, so that there are ties; whole, so that sums are exact.
@@ -334,7 +334,7 @@ def test_priorities_and_the_curve() -> None:
 
 
 def test_the_tree_is_that_of_rank_and_needs_likenesses() -> None:
-    from onnxspace.rank import tree
+    from onnxspace.similarity.ranking import tree
 
     matrix = np.array([[1, 0.8, 0.1], [0.6, 1, 0.2], [0.1, 0.2, 1]])
     square = table(matrix, "abc", "abc")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.affinity import Affinity
 from onnxspace.cli import main
 from onnxspace.report import folder as results
+from onnxspace.similarity.affinity import Affinity
 from tests import builders as made
 
 SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import agreed
-from onnxspace.agreed import Wish
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError
-from onnxspace.sketch import print_affinity, project_file, read_fingerprint, write_fingerprint
+from onnxspace.similarity.fingerprints import agreement as agreed
+from onnxspace.similarity.fingerprints.agreement import Wish
+from onnxspace.similarity.fingerprints.file import print_affinity, project_file, read_fingerprint, write_fingerprint
 from tests.commands import Run, runner, with_models
 from tests.test_score import SCHEMA
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace import search
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.index import Index
-from onnxspace.search import duplicates, nearest
+from onnxspace.similarity.fingerprints import search
+from onnxspace.similarity.fingerprints.hnsw import Index
+from onnxspace.similarity.fingerprints.search import duplicates, nearest
 
 Rows = NDArray[np.float16]
 

@@ -15,9 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import affinities, flatten, signs
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError, OutputError, ProbeError
-from onnxspace.sketch import Fingerprint, print_affinity, print_matrix, project, read_fingerprint, write_fingerprint
+from onnxspace.similarity.fingerprints.count_sketch import affinities, flatten, signs
+from onnxspace.similarity.fingerprints.file import (
+    Fingerprint,
+    print_affinity,
+    print_matrix,
+    project,
+    read_fingerprint,
+    write_fingerprint,
+)
 from onnxspace.storage.map_file import unit
 from tests.oracles import spaces
 

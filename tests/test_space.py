@@ -19,15 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import onnxspace as ox
-from onnxspace import distance
-from onnxspace.desk import Maps
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.gpudesk import GpuDesk
 from onnxspace.inputs.methods import Options
+from onnxspace.similarity import gram as distance
+from onnxspace.similarity.gpu_worker import GpuDesk
+from onnxspace.similarity.tile_worker import Maps
+from onnxspace.similarity.tiling import Plan
 from onnxspace.spaces import cache, compare
 from onnxspace.spaces.facts import Entry, entry_from, made_from, to_json
 from onnxspace.spaces.put import put
-from onnxspace.tiles import Plan
 from tests.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -134,7 +134,7 @@ def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: 
             made.append(len(left.paths))
             super().__init__(plan, left, right, torch.device("cpu"))
 
-    monkeypatch.setattr("onnxspace.gpudesk.desk_for", lambda _device: Counted)
+    monkeypatch.setattr("onnxspace.similarity.gpu_worker.desk_for", lambda _device: Counted)
     opened = ox.Space.open(home)
     np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3]), atol=1e-6)
     insert(home, 4)

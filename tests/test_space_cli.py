@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import distance, lineup
 from onnxspace.errors import ModelNotFoundError, SpaceError
 from onnxspace.explainer import Explainer
+from onnxspace.similarity import gram as distance
+from onnxspace.similarity import mixed as lineup
 from onnxspace.spaces import compare
 from tests.commands import Run, runner, with_models
 from tests.networks import classifier, save

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.sketch import Fingerprint, write_fingerprint
+from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.spaces import compare, pack, prints
 from onnxspace.spaces.catalogue import Catalogue
 from onnxspace.spaces.pack import held

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.countsketch import affinities, project
 from onnxspace.inputs.methods import Device, Method
 from onnxspace.inputs.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
+from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 
 from . import explained, features, labelled, maps, predicting
 from .kept import Arrays, Kept, recipe

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.rank import tree
+from onnxspace.similarity.ranking import tree
 
 from .scored import ranks
 

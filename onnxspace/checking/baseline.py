@@ -13,7 +13,7 @@ from onnxspace.checking.observation import Observation, Signal, facts_dict, name
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import Probes
-from onnxspace.sketch import Fingerprint, read_fingerprint, write_fingerprint
+from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.spaces.facts import Made
 from onnxspace.storage.atomic import whole_file
 

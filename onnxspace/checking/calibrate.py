@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxspace.agreed import Wish, agree
 from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, Plan
 from onnxspace.checking.run import Setting, observed, plan_probes, request, temporary
@@ -15,6 +14,7 @@ from onnxspace.checking.sandbox import Limits, in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import find_config
 from onnxspace.inputs.methods import Device
+from onnxspace.similarity.fingerprints.agreement import Wish, agree
 
 #: Forms that are taken where nobody says which; int8 is one that a team must mean to allow.
 USUAL = ("opset", "optimised", "half")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.checking.observation import Facts, Observation, Signal
-from onnxspace.countsketch import affinities
+from onnxspace.similarity.fingerprints.count_sketch import affinities
 from onnxspace.storage.float16 import widen
 
 Better = Literal["more", "less"]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import project
 from onnxspace.errors import ModelError
+from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.storage.map_file import unit
 
 #: Numbers that are kept of an image's values where the values themselves are not.

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from onnxspace.checking.observation import Facts, Observation, Signal, save
 from onnxspace.checking.signals import signal
 from onnxspace.checking.weights import weights
-from onnxspace.countsketch import NUMBERS
 from onnxspace.cut import Encoder
 from onnxspace.description import describe
 from onnxspace.errors import ModelError
@@ -22,7 +21,8 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model
 from onnxspace.network import Network
 from onnxspace.pipeline import Opened, Run, opened
-from onnxspace.sketch import project_file
+from onnxspace.similarity.fingerprints.count_sketch import NUMBERS
+from onnxspace.similarity.fingerprints.file import project_file
 
 Progress = Callable[[str, int, int], None]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.agreed import Agreed, Wish, agree
 from onnxspace.checking import diagnose
 from onnxspace.checking.baseline import Against, against, from_space, read_baseline, read_print, write_baseline
 from onnxspace.checking.measure import Measures, measure
@@ -24,7 +23,8 @@ from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputErro
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import Device
 from onnxspace.inputs.probes import Probes
-from onnxspace.sketch import Fingerprint
+from onnxspace.similarity.fingerprints.agreement import Agreed, Wish, agree
+from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.spaces.facts import Made
 from onnxspace.spaces.probeset import made_of
 

@@ -24,7 +24,7 @@ from onnxspace.cli.options import (
 from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
-    from onnxspace.certainty import Certainty
+    from onnxspace.similarity.certainty import Certainty
     from onnxspace.space import Space
     from onnxspace.spaces.compare import Row
     from onnxspace.spaces.prints import Added

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from onnxspace.affinity import Affinity
-    from onnxspace.certainty import Certainty
+    from onnxspace.similarity.affinity import Affinity
+    from onnxspace.similarity.certainty import Certainty
     from onnxspace.space import Space
     from onnxspace.spaces.check import Verification
     from onnxspace.spaces.compare import Row

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnxspace.affinity import Affinity
-    from onnxspace.certainty import Certainty, Sure
+    from onnxspace.similarity.affinity import Affinity
+    from onnxspace.similarity.certainty import Certainty, Sure
 
 #: Up to this share of the images, a ranking that changed last counts as settled.
 _EARLY = 0.75

@@ -58,7 +58,7 @@ class Cluster:
     def affinity_rows(
         self, new_files: Sequence[Path], old_files: Sequence[Path], memory: int, progress: Callable[[float], None] | None
     ) -> Any:
-        """As `onnxspace.distance.affinity_rows`, by these workers."""
+        """As `onnxspace.similarity.gram.affinity_rows`, by these workers."""
         from onnxspace.cluster.gram import rows_on
 
         return rows_on(self, new_files, old_files, memory, progress)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.cluster.answer import answering
-from onnxspace.distance import DEFAULT_MEMORY, Progress, affinity_rows
 from onnxspace.errors import ClusterError
+from onnxspace.similarity.gram import DEFAULT_MEMORY, Progress, affinity_rows
 
 if TYPE_CHECKING:
     from onnxspace.cluster.engine import Cluster
@@ -51,7 +51,7 @@ def rows_on(
     cluster: Cluster, new_files: Sequence[Path], old_files: Sequence[Path], memory: int = DEFAULT_MEMORY,
     progress: Progress | None = None,
 ) -> Matrix:  # fmt: skip
-    """As `onnxspace.distance.affinity_rows`, by the workers of a cluster. Raises ClusterError, ProbeError."""
+    """As `onnxspace.similarity.gram.affinity_rows`, by the workers of a cluster. Raises ClusterError, ProbeError."""
     new, old = len(new_files), len(old_files)
     if new + old <= LEAST:
         return affinity_rows(new_files, old_files, memory, progress)

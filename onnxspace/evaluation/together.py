@@ -17,7 +17,7 @@ from onnxspace.evaluation.priority import Priorities, mean_correlations, priorit
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation, Scored, bound, measured
 from onnxspace.evaluation.static import NAME, static_baseline
 from onnxspace.evaluation.tables import Table, in_words
-from onnxspace.rank import Linkage, tree
+from onnxspace.similarity.ranking import Linkage, tree
 
 Numbers = NDArray[np.float64]
 _MEASURES = dict(zip(CORRELATIONS, (weighted_tau, kendall_tau, spearman), strict=True))

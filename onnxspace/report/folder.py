@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import SCHEMA, Affinity
 from onnxspace.errors import OutputError
+from onnxspace.similarity.affinity import SCHEMA, Affinity
 from onnxspace.storage.resume import Workplace, workplace
 
 SUMMARY = "score.json"

@@ -15,9 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from onnxspace.affinity import Affinity
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.shown import Shown, numbers
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable
 from onnxspace.webpicture import palette
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
-from onnxspace.affinity import Affinity
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable, shortened
 
 _NUMBERS_UP_TO = 24

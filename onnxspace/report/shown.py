@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
-from onnxspace.affinity import Affinity
 from onnxspace.evaluation import Evaluation
 from onnxspace.report.plane import plane
 from onnxspace.report.thumbnails import Gallery
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable
 
 _DIGITS = 6

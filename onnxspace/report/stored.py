@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import SCHEMA, Affinity, Failure, ModelRecord
-from onnxspace.certainty import Certainty, Sure
 from onnxspace.errors import TableError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import PROBES, SUMMARY
+from onnxspace.similarity.affinity import SCHEMA, Affinity, Failure, ModelRecord
+from onnxspace.similarity.certainty import Certainty, Sure
 
 _MOST_BYTES = 256 * 2**20
 _MOST_MODELS = 20_000

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.certainty import Certainty, certainty
-from onnxspace.countsketch import affinities as print_affinities
-from onnxspace.distance import DEFAULT_MEMORY, affinity_matrix, affinity_rows
 from onnxspace.errors import SpaceError
-from onnxspace.evidence import evidences
-from onnxspace.rank import Ranking
+from onnxspace.similarity.certainty import Certainty, certainty
+from onnxspace.similarity.fingerprints.count_sketch import affinities as print_affinities
+from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix, affinity_rows
+from onnxspace.similarity.per_image import evidences
+from onnxspace.similarity.ranking import Ranking
 from onnxspace.spaces import cache
 from onnxspace.spaces.facts import Entry, Made
 from onnxspace.spaces.files import CACHE, checked_maps, read_prints

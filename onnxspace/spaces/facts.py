@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from onnxspace.affinity import ModelRecord
-from onnxspace.countsketch import MOST_NUMBERS, NUMBERS, VERSION
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Method, Options, settle
 from onnxspace.inputs.probes import MAX_IMAGES
+from onnxspace.similarity.affinity import ModelRecord
+from onnxspace.similarity.fingerprints.count_sketch import MOST_NUMBERS, NUMBERS, VERSION
 
 MAX_NAME, MAX_TEXT, MAX_ITEMS, MAX_SIZE = 1_000, 10_000, 1_000, 1024
 _STEM = re.compile(r"[0-9a-f]{12,64}")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import affinities as sketch_affinities
-from onnxspace.countsketch import flatten
-from onnxspace.index import Index
-from onnxspace.search import Group, Pair, grouped, nearest, pairs_above, rerank
+from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
+from onnxspace.similarity.fingerprints.count_sketch import flatten
+from onnxspace.similarity.fingerprints.hnsw import Index
+from onnxspace.similarity.fingerprints.search import Group, Pair, grouped, nearest, pairs_above, rerank
 from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.facts import Entry, Made

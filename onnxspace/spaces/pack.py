@@ -2,7 +2,7 @@
 
 `cache.keys` holds the identity of each row (32 bytes), `cache.rows` the rows themselves: float16, as `search` takes them. Both
 are only ever added to, rows first. What is found here decides nothing: the fingerprints' own files are read again.
-`cache.index` is an index (`onnxspace.index`) of the first rows; those that were added since are searched one by one.
+`cache.index` is an index (`onnxspace.similarity.fingerprints.hnsw`) of the first rows; those that were added since are searched one by one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import flatten
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.index import Index
+from onnxspace.similarity.fingerprints.count_sketch import flatten
+from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.facts import Made
 from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, place, read_prints

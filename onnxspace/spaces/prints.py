@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxspace.affinity import Failure, ModelRecord
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.names import is_print as is_print
-from onnxspace.sketch import Fingerprint, read_fingerprint
+from onnxspace.similarity.affinity import Failure, ModelRecord
+from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.spaces.facts import Entry, Made, identity
 from onnxspace.spaces.put import NO_STEM, NO_SUM, now, put_sheet
 

@@ -1,6 +1,6 @@
 """Affinity of two models: the mean over images of the cosine between their attribution maps.
 
-Song et al., "Deep Model Transferability from Attribution Maps" (NeurIPS 2019). `onnxspace.distance` computes the same for many
+Song et al., "Deep Model Transferability from Attribution Maps" (NeurIPS 2019). `onnxspace.similarity.gram` computes the same for many
 models from files.
 """
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import signs
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.search import Found, check_shapes, rerank
-from onnxspace.sketch import place
+from onnxspace.similarity.fingerprints.count_sketch import signs
+from onnxspace.similarity.fingerprints.file import place
+from onnxspace.similarity.fingerprints.search import Found, check_shapes, rerank
 from onnxspace.storage.float16 import widen
 
 FORMAT = 1

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.countsketch import MOST_NUMBERS, VERSION, affinities, standard_error
-from onnxspace.countsketch import project as project
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
+from onnxspace.similarity.fingerprints.count_sketch import MOST_NUMBERS, VERSION, affinities, standard_error
+from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.storage.map_file import open_maps
 
 FORMAT = 1

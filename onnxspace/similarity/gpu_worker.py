@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace.compute import chosen, devices
-from onnxspace.desk import Desk, Maps
 from onnxspace.inputs.methods import Compute, Device
-from onnxspace.tiles import Plan, Tile
+from onnxspace.similarity.tile_worker import Desk, Maps
+from onnxspace.similarity.tiling import Plan, Tile
 
 
 class GpuDesk(Desk):

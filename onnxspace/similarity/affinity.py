@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.certainty import Certainty
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import in_words
-from onnxspace.rank import Linkage, Ranking, rank, tree
+from onnxspace.similarity.certainty import Certainty
+from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
 
 SCHEMA = "onnxspace/score/1"
 
@@ -144,7 +144,7 @@ class Affinity:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the matrix as a coloured table."""
-        from onnxspace.heat import heat_table
+        from onnxspace.similarity.html import heat_table
 
         return heat_table(self.title, self.names, self.matrix, self.errors)
 

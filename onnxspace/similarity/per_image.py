@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.distance import DEFAULT_MEMORY, image_cosines
+from onnxspace.similarity.gram import DEFAULT_MEMORY, image_cosines
 from onnxspace.storage.map_file import open_maps
 
 #: Weighted means over images: [images, columns] to [draws, columns], both float64.
@@ -38,7 +38,7 @@ class Evidence:
     def means(self, weighted: Weighted, columns: NDArray[np.intp]) -> NDArray[np.float64]:
         """Affinities of some models under weighted images, float64 [draws, columns] in [−1, 1].
 
-        Those from fingerprints are quotients of means, as in `onnxspace.countsketch.flatten`.
+        Those from fingerprints are quotients of means, as in `onnxspace.similarity.fingerprints.count_sketch.flatten`.
         """
         found = weighted(self.products[:, columns].astype(np.float64))
         printed = self.printed[columns]

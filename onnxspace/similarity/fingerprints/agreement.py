@@ -8,13 +8,13 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-from onnxspace.affinity import ModelRecord
 from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, in_words, settle
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
 from onnxspace.inputs.rule_names import problem
-from onnxspace.sketch import Fingerprint, check_comparable, read_fingerprint
+from onnxspace.similarity.affinity import ModelRecord
+from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.spaces.facts import MAX_SIZE, Made
 from onnxspace.spaces.probeset import GENERATED, KEPT_BYTES, made_of
 

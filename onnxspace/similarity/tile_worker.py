@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
+from onnxspace.similarity.tiling import Plan, Tile
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import open_maps
-from onnxspace.tiles import Plan, Tile
 
 #: What is made of one image: its number, its tile, and the cosines float64 [left, right].
 Sink = Callable[[int, Tile, NDArray[np.float64]], None]

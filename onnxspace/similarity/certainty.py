@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.evidence import Evidence, Predicted
-from onnxspace.rank import Ranking
+from onnxspace.similarity.per_image import Evidence, Predicted
+from onnxspace.similarity.ranking import Ranking
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -21,7 +21,7 @@ class Ranking:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sources as a coloured table."""
-        from onnxspace.heat import ranked_table
+        from onnxspace.similarity.html import ranked_table
 
         return ranked_table(f"Sources for {self.target}, best first", self.sources)
 

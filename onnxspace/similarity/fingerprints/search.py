@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import ConfigError
+from onnxspace.similarity.tiling import cores
 from onnxspace.storage.float16 import CHUNK, widen
-from onnxspace.tiles import cores
 
 _BLOCK = 2**17  # numbers that are widened at once for a product of many rows with one
 _BLOCKS = 128  # of these for a thread at a time

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from onnxspace.desk import Desk, Maps, Sink
 from onnxspace.errors import ConfigError
-from onnxspace.tiles import Plan, Tile, batches, plan_for, tiles_of
+from onnxspace.similarity.tile_worker import Desk, Maps, Sink
+from onnxspace.similarity.tiling import Plan, Tile, batches, plan_for, tiles_of
 
 DEFAULT_MEMORY = 2**30
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.affinity import Affinity
-from onnxspace.certainty import certainty
-from onnxspace.distance import DEFAULT_MEMORY, affinity_matrix
-from onnxspace.evidence import Predicted, Prints, evidences
-from onnxspace.sketch import Fingerprint, print_matrix, project_file
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.certainty import certainty
+from onnxspace.similarity.fingerprints.file import Fingerprint, print_matrix, project_file
+from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix
+from onnxspace.similarity.per_image import Predicted, Prints, evidences
 
 #: Up to so many models, the certainty of every ranking is kept with a result.
 MOST_SURE = 100
