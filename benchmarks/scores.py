@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from onnxspace import transfer
-from onnxspace.transfer.registry import SCORES
+from onnxspace import scores as transfer
+from onnxspace.scores.registry import SCORES
 
 Array = NDArray[np.float64]
 PARTS = ("sfda", "logme", "memory", "all")
@@ -32,7 +32,7 @@ CHILD = """
 import json, sys, tracemalloc
 from pathlib import Path
 import numpy as np
-from onnxspace.transfer import cka
+from onnxspace.scores import cka
 
 def peak():  # not ru_maxrss, which a process takes over from its parent
     lines = Path("/proc/self/status").read_text().splitlines()

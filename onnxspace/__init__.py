@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from onnxspace.inputs.methods import Options as Options
     from onnxspace.inputs.photos import Photos as Photos
     from onnxspace.inputs.probes import Probes as Probes
-    from onnxspace.layertable import LayerTable as LayerTable
     from onnxspace.layerwise import layers as layers
     from onnxspace.model import Model as Model
     from onnxspace.model import open_model as open_model
     from onnxspace.rating import rate as rate
-    from onnxspace.ratings import Ratings as Ratings
+    from onnxspace.scores.layer_table import LayerTable as LayerTable
+    from onnxspace.scores.ratings import Ratings as Ratings
     from onnxspace.scoring import score as score
     from onnxspace.similarity.affinity import Affinity as Affinity
     from onnxspace.space import Space as Space

@@ -16,7 +16,9 @@ from onnxspace.fields import SIZE, fields_key, write_fields
 from onnxspace.inputs.methods import Compute, Device, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model
-from onnxspace.pairwise import (
+from onnxspace.runtime import shapes_of
+from onnxspace.scores import registry
+from onnxspace.scores.all_pairs import (
     MOST_PAIRED,
     MOST_PREDICTED,
     PAIRED,
@@ -28,13 +30,11 @@ from onnxspace.pairwise import (
     predictivities,
     score_matrix,
 )
-from onnxspace.runtime import shapes_of
+from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted
 from onnxspace.similarity.affinity import Affinity, listed
 from onnxspace.similarity.mixed import MOST_SURE, Shown
 from onnxspace.similarity.per_image import Predicted
 from onnxspace.storage.resume import FEATURES
-from onnxspace.transfer import registry
-from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted
 
 
 @dataclass

@@ -30,15 +30,15 @@ from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import model_names
 from onnxspace.inputs.probes import Probes
-from onnxspace.layertable import Layer, LayerTable
 from onnxspace.model import Model
-from onnxspace.pairwise import MOST_PAIRED, paired
 from onnxspace.passes import Passed
 from onnxspace.pipeline import Opened, opened
+from onnxspace.scores.all_pairs import MOST_PAIRED, paired
+from onnxspace.scores.arrays import unit_rows
+from onnxspace.scores.layer_table import Layer, LayerTable
+from onnxspace.scores.pairs.depara import edges
 from onnxspace.shards import smaller
 from onnxspace.storage.atomic import whole_array
-from onnxspace.transfer.arrays import unit_rows
-from onnxspace.transfer.pairs.depara import edges
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: The paper reports 1 and 10.

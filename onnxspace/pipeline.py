@@ -26,6 +26,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.recipe import model_recipe, recipe
 from onnxspace.report.folder import place_maps, place_probes, result_folder, write_results
+from onnxspace.scores.selection import PREDICTIVITY, Wanted
 from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
 from onnxspace.similarity.fingerprints.agreement import Agreed, Prints, taken
 from onnxspace.similarity.gram import DEFAULT_MEMORY
@@ -34,7 +35,6 @@ from onnxspace.spaces.probeset import GENERATED
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL, Workplace
-from onnxspace.wanted import PREDICTIVITY, Wanted
 
 if TYPE_CHECKING:
     from onnxspace.cluster.engine import Cluster

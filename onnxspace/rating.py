@@ -21,10 +21,10 @@ from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.pipeline import Opened, opened
-from onnxspace.ratings import Chosen, Ratings
+from onnxspace.scores.prepared import Prepared
+from onnxspace.scores.ratings import Chosen, Ratings
+from onnxspace.scores.registry import SCORES, Spec, spec
 from onnxspace.similarity.affinity import Failure, ModelRecord
-from onnxspace.transfer.prepared import Prepared
-from onnxspace.transfer.registry import SCORES, Spec, spec
 
 #: What is computed where nobody says what: quick, and of different kinds.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
@@ -53,7 +53,7 @@ def rate(
     """Score how well each model's features at its encoder suit labelled images; larger is better.
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
-    `onnxspace.transfer.registry` that take labels (empty: a few that suit the kind of labels). `pool` is `mean` (over
+    `onnxspace.scores.registry` that take labels (empty: a few that suit the kind of labels). `pool` is `mean` (over
     positions) or `none`. `ensemble` is the most models of an ensemble chosen by SFDA, 0 for none. With `features`, decoded
     images and features are kept in that folder, where the same call goes on after an interruption. A model that fails is
     listed in `failed`, a score that fails in `why`. `known` is a table of results of the models on other datasets (datasets ×
@@ -222,7 +222,7 @@ class _Run:
     def _together(self) -> Chosen | None:
         if not self.ensemble or not self.records:
             return None
-        from onnxspace.transfer import sfda_ensemble
+        from onnxspace.scores import sfda_ensemble
 
         features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
         found = sfda_ensemble(features, self.photos.labels, self.ensemble)

@@ -14,12 +14,12 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Op
 from onnxspace.inputs.names import model_names, target_name
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.folder import result_folder, write_results
+from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
 from onnxspace.similarity.affinity import Affinity, Failure
 from onnxspace.similarity.fingerprints.agreement import Prints, Wish, agree, alike, read_prints, taken
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.gram import DEFAULT_MEMORY
 from onnxspace.similarity.mixed import affinities, assured
-from onnxspace.wanted import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
 
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import ModelRecord
@@ -55,7 +55,7 @@ def score(
     `encoder` is a tensor or node name for all models, or a mapping from model to name; `options` hold the baseline and the
     numbers of the method. Images and method that are not given are those of the first fingerprint, where they can be had, else
     64 generated images and `elrp`. A model that can't be read or converted, or a fingerprint made otherwise, is in `failed`.
-    `by` names scores of pairs (`onnxspace.transfer.registry`), the first of which is the matrix and ranks; `weight` is DEPARA's
+    `by` names scores of pairs (`onnxspace.scores.registry`), the first of which is the matrix and ranks; `weight` is DEPARA's
     λ. Without it, the matrix is the affinity of maps, and sources are ranked by `predictivity`, or by affinity too where
     fingerprints, or fewer than 8 images, leave nothing else.
     `certainty` says for which targets (True: all) images are drawn again. `output` is a folder for maps and results, whole or

@@ -115,7 +115,7 @@ def test_the_options_named_for_a_command_exist(name: str, command: click.Command
 
 
 def test_the_tables_of_layers_and_of_scores_are_the_programs() -> None:
-    from onnxspace.transfer.registry import SCORES
+    from onnxspace.scores.registry import SCORES
 
     listed = re.findall(r"^\| `(--[a-z-]+)", section("Which layer to start from"), re.M)
     assert sorted(listed) == sorted(long_options(layers))

@@ -38,9 +38,9 @@ from models.minitaskonomy.zoo import Entry, Zoo, entries, grid
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evaluation import Table, evaluate
 from onnxspace.inputs.probes import Probes
-from onnxspace.transfer import predictivity
-from onnxspace.transfer.pairs.predictivity import RIDGES
-from onnxspace.transfer.pairs.predictivity import explained as explained_by
+from onnxspace.scores import predictivity
+from onnxspace.scores.pairs.predictivity import RIDGES
+from onnxspace.scores.pairs.predictivity import explained as explained_by
 from tests import builders
 
 TAU, P3 = MEASURES.index("tau"), MEASURES.index("P@3")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.pairwise import predictivities
-from onnxspace.transfer import predictivity
-from onnxspace.transfer.grids import as_picture, patches, pooled
+from onnxspace.scores import predictivity
+from onnxspace.scores.all_pairs import predictivities
+from onnxspace.scores.grids import as_picture, patches, pooled
 
 Array = NDArray[np.float64]
 RIDGES = (1e-4, 1e-2, 1.0)

@@ -21,11 +21,11 @@ from onnxspace.errors import ConfigError, ModelError
 from onnxspace.evaluation import Table
 from onnxspace.explainer import Explainer
 from onnxspace.model import open_model
-from onnxspace.pairwise import Arrays, balance, fill, paired, score_matrix
 from onnxspace.report.stored import read_result
-from onnxspace.transfer import predictivity, registry
-from onnxspace.transfer.pairs.predictivity import Answers, Source
-from onnxspace.wanted import names
+from onnxspace.scores import predictivity, registry
+from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matrix
+from onnxspace.scores.pairs.predictivity import Answers, Source
+from onnxspace.scores.selection import names
 from tests.commands import Run, drawn_once, runner, with_models
 from tests.networks import Net, save
 
@@ -431,7 +431,7 @@ def test_scores_with_labels_are_elsewhere(place: Path) -> None:
 
 def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
     """Else the means over them are."""
-    from onnxspace.transfer import svcca
+    from onnxspace.scores import svcca
 
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((30, 4, 3, 3)).astype(np.float32) for _ in range(2)] + [
@@ -448,7 +448,7 @@ def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(40, 6), (40, 200), (9, 30), (20, 5, 4, 4)])
 def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    from onnxspace.transfer import svcca
+    from onnxspace.scores import svcca
 
     rng = np.random.default_rng(1)
     values = [

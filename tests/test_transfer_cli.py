@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import features, transfer
+from onnxspace import features
+from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.features import class_output
 from onnxspace.inputs.photos import Photos

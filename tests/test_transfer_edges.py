@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxspace import transfer
+from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError
-from onnxspace.transfer.labels import read_labels
-from onnxspace.transfer.registry import SCORES
+from onnxspace.scores.labels import read_labels
+from onnxspace.scores.registry import SCORES
 from tests.oracles import transfer as slow
 
 RNG = np.random.default_rng(0)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-from onnxspace import transfer
-from onnxspace.transfer.labelled.h_score import ledoit_wolf
-from onnxspace.transfer.labelled.linear_probe import RIDGES
-from onnxspace.transfer.labelled.logme import _along, _fixed_point, evidence
-from onnxspace.transfer.labelled.sfda import _solved, shrinkage_of
+from onnxspace import scores as transfer
+from onnxspace.scores.labelled.h_score import ledoit_wolf
+from onnxspace.scores.labelled.linear_probe import RIDGES
+from onnxspace.scores.labelled.logme import _along, _fixed_point, evidence
+from onnxspace.scores.labelled.sfda import _solved, shrinkage_of
 from tests.oracles import transfer as slow
 
 Array = NDArray[np.float64]

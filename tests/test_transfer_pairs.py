@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from onnxspace import transfer
+from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError
-from onnxspace.transfer.pairs.depara import edges
+from onnxspace.scores.pairs.depara import edges
 from tests.oracles import transfer as slow
 
 Array = NDArray[np.float64]

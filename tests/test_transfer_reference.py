@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 
-from onnxspace import transfer
-from onnxspace.transfer.labelled.h_score import ledoit_wolf
-from onnxspace.transfer.labelled.logme import _along, _fixed_point, evidence
-from onnxspace.transfer.labelled.sfda import shrinkage_of
+from onnxspace import scores as transfer
+from onnxspace.scores.labelled.h_score import ledoit_wolf
+from onnxspace.scores.labelled.logme import _along, _fixed_point, evidence
+from onnxspace.scores.labelled.sfda import shrinkage_of
 
 VALUES = json.loads((Path(__file__).parent / "transfer_reference.json").read_text("utf-8"))["values"]
 

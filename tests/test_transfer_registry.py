@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxspace import transfer
+from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError
-from onnxspace.transfer import registry
-from onnxspace.transfer.registry import SCORES, Spec, names, page, spec
+from onnxspace.scores import registry
+from onnxspace.scores.registry import SCORES, Spec, names, page, spec
 
 MINE = Spec("the mean", "nobody, 2020", "features", lambda features, labels: float(np.mean(features)), "any")
 BROKEN = 1
@@ -79,7 +79,7 @@ def test_public_names_load_once_and_are_the_functions() -> None:
 
 def test_the_registry_loads_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "sklearn", "torch")
-    code = f"import sys, onnxspace.transfer.registry as r; r.names(); r.page();print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, onnxspace.scores.registry as r; r.names(); r.page();print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""Scores of two models from what their encoders compute, by the functions of `onnxspace.transfer`."""
+"""Scores of two models from what their encoders compute, by the functions of `onnxspace.scores`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, write_fields
 from onnxspace.inputs.methods import Device, Options
 from onnxspace.inputs.probes import Probes
-from onnxspace.pairwise import directions, fill
-from onnxspace.transfer import cka, dds, modelgif, rsa, svcca
-from onnxspace.transfer.pairs.depara import edges
+from onnxspace.scores import cka, dds, modelgif, rsa, svcca
+from onnxspace.scores.all_pairs import directions, fill
+from onnxspace.scores.pairs.depara import edges
 
 from . import explained
 from .kept import Arrays

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
-from onnxspace.transfer import gbc, h_score, knn, lfc, linear_probe, logme, nleep, parc, sfda, transrate
+from onnxspace.scores import gbc, h_score, knn, lfc, linear_probe, logme, nleep, parc, sfda, transrate
 
 from .features import features_of
 from .kept import Arrays

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
-from onnxspace.pairwise import predictivities
-from onnxspace.transfer import linear_probe, logme
-from onnxspace.transfer.grids import channels_first, neighbourhoods, pooled
-from onnxspace.transfer.pairs.predictivity import Answers, explained
+from onnxspace.scores import linear_probe, logme
+from onnxspace.scores.all_pairs import predictivities
+from onnxspace.scores.grids import channels_first, neighbourhoods, pooled
+from onnxspace.scores.pairs.predictivity import Answers, explained
 
 from .explained import scales
 from .features import Features, features_of

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from onnxspace.pairwise import balance
+from onnxspace.scores.all_pairs import balance
 
 from .jobs import AFFINITY, DEFAULT, Job
 from .kept import Arrays

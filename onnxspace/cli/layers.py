@@ -13,7 +13,7 @@ from onnxspace.cli.options import probes_from
 from onnxspace.inputs.methods import DEVICES, METHODS, PRECISIONS, Compute, Options
 
 if TYPE_CHECKING:
-    from onnxspace.layertable import Layer, LayerTable
+    from onnxspace.scores.layer_table import Layer, LayerTable
 
 _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
 

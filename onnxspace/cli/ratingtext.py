@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from onnxspace.cli.text import one_line
 
 if TYPE_CHECKING:
-    from onnxspace.ratings import Ratings
+    from onnxspace.scores.ratings import Ratings
 
 _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each", "regression": "{targets} targets each"}
 

@@ -21,7 +21,7 @@ from onnxspace.cli.options import (
     weighing,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
-from onnxspace.wanted import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
+from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
 
 
 @click.command()

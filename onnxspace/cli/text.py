@@ -35,7 +35,7 @@ def matrix(result: Affinity) -> Iterator[str]:
 
 
 def _summary(by: str) -> str:
-    from onnxspace.transfer.registry import spec
+    from onnxspace.scores.registry import spec
 
     one = spec(by)
     return f"{by}: {one.summary}{' (a row per target)' if one.directed else ''},"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.transfer import registry
+from onnxspace.scores import registry
 
 if TYPE_CHECKING:
-    from onnxspace.ratings import Ratings
+    from onnxspace.scores.ratings import Ratings
 
 KINDS = ("classes", "multilabel", "regression")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from onnxspace.layertable import LayerTable
+from onnxspace.scores.layer_table import LayerTable
 from onnxspace.storage.printable import printable, shortened
 
 

@@ -1,0 +1,58 @@
+"""H-score: how much of the features' variance, whitened, lies between the classes.
+
+Bao et al., "An Information-Theoretic Approach to Transferability in Task Transfer Learning" (ICIP 2019), with the shrinkage
+of Ibrahim et al., "Newer is not always better" (ECML 2022), after Ledoit and Wolf (2004).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxspace.errors import ConfigError
+from onnxspace.scores.arrays import Array, inverse
+from onnxspace.scores.prepared import Prepared, class_means, prepare
+
+
+def h_score(features: ArrayLike | Prepared, labels: ArrayLike | None = None, regularised: bool = True) -> float:
+    """tr(cov(F)⁻¹ cov(G)), G the class means; from 0 to the number of classes less 1, larger is better.
+
+    `features` [images, dimensions], `labels` [images] of classes. The regularised form takes the Ledoit–Wolf covariance and
+    (1 − shrinkage) cov(G). The plain one takes the pseudo-inverse, and is refused with ConfigError where dimensions are not
+    fewer than images: there it is the number of classes less 1, whatever the features.
+    """
+    ready = prepare(features, labels, "classes")
+    if regularised:
+        return _regularised(ready)
+    if ready.width >= ready.images:
+        raise ConfigError(
+            f"The plain H-score of {ready.images} images in {ready.width} dimensions is the same for all features; take the"
+            " regularised one, or more images."
+        )
+    return float(_between(ready) @ inverse(ready.spectrum.values))
+
+
+def _between(ready: Prepared) -> Array:
+    """Scatter of the class means along each principal direction: float64 [directions]."""
+    means = class_means(ready.components, ready.index)
+    found: Array = ready.labels.counts.astype(np.float64) @ np.square(means)
+    return found
+
+
+def _regularised(ready: Prepared) -> float:
+    values, count = ready.spectrum.values, ready.images
+    shrinkage = ledoit_wolf(ready)
+    shrunk = (1 - shrinkage) * values / count + shrinkage * values.sum() / count / ready.width
+    if shrinkage == 0:
+        return float(_between(ready) @ inverse(shrunk)) / (count - 1)
+    return float((1 - shrinkage) * (_between(ready) @ (1 / shrunk)) / (count - 1))
+
+
+def ledoit_wolf(ready: Prepared) -> float:
+    """The shrinkage of the covariance towards a multiple of the identity, 0 to 1: Ledoit and Wolf (2004), lemma 3.4."""
+    spread = ready.spectrum.values / ready.images
+    squares, mean = float(np.square(spread).sum()), float(spread.sum()) / ready.width
+    apart = squares - ready.width * mean**2
+    fourth = float(np.square(np.square(ready.centred).sum(axis=1)).mean())
+    noise = max((fourth - squares) / ready.images, 0.0)
+    return min(noise / apart, 1.0) if apart > 1e-14 * squares else 0.0

@@ -1,0 +1,70 @@
+"""LogME: the logarithm of the evidence that a Bayesian linear model gives for the labels, per image.
+
+You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (ICML 2021). The determinant counts the
+directions beyond the rank of the features, ½ (D − k) ln α, which much-copied code leaves out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxspace.scores.arrays import Array, inverse
+from onnxspace.scores.labels import Kind
+from onnxspace.scores.prepared import Prepared, prepare
+
+_ROUNDS = 11
+_STILL = 1e-3
+_EPSILON = 1e-5
+
+
+def logme(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> float:
+    """The mean over label columns of the log evidence per image: any real number, larger is better.
+
+    `features` [images, dimensions]; `labels` [images] of classes (one column each), [images, labels] of 0 and 1, or real
+    targets [images] or [images, targets]; `kind` settles which where `auto` would guess wrong. Columns that never vary are
+    left out.
+    """
+    return float(evidence(prepare(features, labels, kind)).mean())
+
+
+def evidence(ready: Prepared) -> Array:
+    """Log evidence per image of each label column: float64 [columns]."""
+    return _evidence(*_along(ready), *ready.features.shape)
+
+
+def _along(ready: Prepared) -> tuple[Array, Array, Array]:
+    """σ [k]; squares of the columns along the left singular vectors [k, columns], and what is left of them [columns]."""
+    columns, spectrum = ready.labels.columns, ready.raw_spectrum
+    along = np.square(spectrum.vectors.T @ (ready.x.T @ columns)) * inverse(spectrum.values)[:, None]
+    rest = np.square(columns).sum(axis=0) - along.sum(axis=0)
+    if np.count_nonzero(spectrum.values) == ready.images:
+        rest[:] = 0.0
+    return spectrum.values, along, np.maximum(rest, 0.0)
+
+
+def _evidence(sigma: Array, along: Array, rest: Array, images: int, width: int) -> Array:
+    alpha, beta, weights, misfit = _fixed_point(sigma, along, rest, images)
+    inside = np.log(alpha + beta * sigma[:, None]).sum(axis=0) + (width - len(sigma)) * np.log(alpha)
+    found: Array = width / 2 * np.log(alpha) + images / 2 * np.log(beta) - inside / 2 - beta / 2 * misfit - alpha / 2 * weights
+    found /= images
+    found -= 0.5 * np.log(2 * np.pi)
+    return found
+
+
+def _fixed_point(sigma: Array, along: Array, rest: Array, images: int) -> tuple[Array, Array, Array, Array]:
+    """α, β, |m|² and the squared residual of each column where α/β stands still, or after the last round."""
+    alpha, beta, weights, misfit = np.ones((4, along.shape[1]))
+    moving = np.ones(along.shape[1], bool)
+    for _ in range(_ROUNDS):
+        ratio = alpha[moving] / beta[moving]
+        both, parts = sigma[:, None] + ratio, along[:, moving]
+        share = ratio / both  # N − γ as a sum of these loses nothing where t is small
+        weights[moving] = (parts * (sigma[:, None] / both) / both).sum(axis=0)
+        misfit[moving] = (parts * np.square(share)).sum(axis=0) + rest[moving]
+        alpha[moving] = (sigma[:, None] / both).sum(axis=0) / (weights[moving] + _EPSILON)
+        beta[moving] = (share.sum(axis=0) + images - len(sigma)) / (misfit[moving] + _EPSILON)
+        moving[moving] = np.abs(alpha[moving] / beta[moving] - ratio) > _STILL * ratio
+        if not moving.any():
+            break
+    return alpha, beta, weights, misfit

@@ -1,0 +1,34 @@
+"""Affinity of two models: the mean over images of the cosine between their attribution maps.
+
+Song et al., "Deep Model Transferability from Attribution Maps" (NeurIPS 2019). `onnxspace.similarity.gram` computes the same for many
+models from files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onnxspace.errors import ConfigError
+from onnxspace.scores.arrays import blocks, pair, unit_rows
+
+
+def attribution(maps_a: ArrayLike, maps_b: ArrayLike) -> float:
+    """Mean cosine, −1 to 1, larger is better. Maps [images, …] of equal size, such as [images, height, width].
+
+    A map of zeros has no direction: its cosine is 0. Raises ConfigError for maps of other sizes or images.
+    """
+    return mean_cosine(*pair(maps_a, maps_b, "maps"), "maps")
+
+
+def mean_cosine(a: NDArray[Any], b: NDArray[Any], name: str) -> float:
+    """Mean over the rows of two tables [rows, columns] of their cosine, a few rows at a time."""
+    if a.shape[1] != b.shape[1]:
+        raise ConfigError(f"The two models' {name} have {a.shape[1]} and {b.shape[1]} numbers per image; use one size.")
+    total = 0.0
+    for rows in blocks(*a.shape):
+        units = (unit_rows(part[rows].astype(np.float64)) for part in (a, b))
+        total += float(np.einsum("nd,nd->", *units))
+    return float(np.clip(total / len(a), -1.0, 1.0))

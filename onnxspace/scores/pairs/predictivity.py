@@ -1,0 +1,223 @@
+"""Linear predictivity: how much of what a network answers can be read, linearly, from another network's features.
+
+The target's own network stands for labels, so this is the transfer itself with a readout in closed form: a frozen source, a
+linear readout on its features, trained on some images and judged on others. The measure is that of neural encoding models
+(Yamins et al., "Performance-optimized hierarchical models predict neural responses in higher visual cortex", PNAS 2014, there
+of neurons); `docs/minitaskonomy.md` shows how well it predicts transfer between networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onnxspace.errors import ConfigError
+from onnxspace.scores.arrays import Array, table
+from onnxspace.scores.grids import SIDE, as_picture, is_picture, leading, neighbourhoods, patches, pooled
+
+#: Ridges, as shares of the mean eigenvalue of the features' products; the best one counts.
+RIDGES = (1e-4, 1e-2, 1.0)
+#: Directions that are kept: of a position's outputs, and of the features' channels.
+ANSWERS, CHANNELS = 64, 128
+FEWEST = 4
+_COLUMNS = 512
+Single = NDArray[np.float32]
+
+
+def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
+    """R² of the target's outputs as predicted from a source's features on images that the readout did not see: up to 1, larger is better.
+
+    `outputs` are the target network's [images, …] and `features` the source's at its encoder, of the same images, 4 or more: a
+    score in one direction. The images are halved, each half being predicted from the other. Where both have positions,
+    [images, channels, height, width], the readout is a 3 × 3 convolution on a grid of 8 × 8, which predicts the 64 leading
+    directions of the outputs in each of its squares; features are reduced to the 128 leading directions of their
+    channels. Outputs without positions are predicted from the features' means over a grid of 2 × 2, and features without
+    positions predict each position by weights of its own.
+    Raises ConfigError for other shapes, too few images, and outputs that are the same for every image.
+    """
+    return Source(features).predicts([Answers.of(outputs)])[0]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is to be predicted: float64 rows [images · positions, columns], centred; one position where outputs have none."""
+
+    rows: Array
+    images: int
+
+    @property
+    def dense(self) -> bool:
+        return len(self.rows) > self.images
+
+    @classmethod
+    def of(cls, outputs: ArrayLike) -> Answers:
+        """Of a network's outputs [images, …]. Raises ConfigError."""
+        values = _checked(outputs, "outputs")
+        rows = leading(patches(values), ANSWERS) if is_picture(values.shape) else leading(table(values).astype(np.float64))
+        if not np.any(rows):
+            raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
+        return cls(_standard(rows), len(values))
+
+
+class Source:
+    """A source's features, ready to predict any target's outputs."""
+
+    def __init__(self, features: ArrayLike) -> None:
+        values = _checked(features, "features")
+        self.images, self.values, self.picture = len(values), values, as_picture(values)
+
+    @cached_property
+    def near(self) -> Array | None:
+        """A row per image and position, of its neighbours' features; None where there are no positions."""
+        return None if self.picture is None else neighbourhoods(_reduced(_standard(pooled(self.picture, (SIDE, SIDE)))))
+
+    @cached_property
+    def whole(self) -> Array:
+        """A row per image."""
+        if self.picture is None:
+            return leading(table(_standard(self.values)), CHANNELS * 9)
+        return table(_standard(pooled(self.picture, (2, 2))))
+
+    def predicts(self, wanted: Sequence[Answers]) -> list[float]:
+        """R² for each. Raises ConfigError where something is of other images."""
+        return [one.share for one in self.parts(wanted)]
+
+    def parts(self, wanted: Sequence[Answers]) -> list[Parts]:
+        """What R² is made of, image by image, for each. Raises ConfigError where something is of other images."""
+        if any(one.images != self.images for one in wanted):
+            raise ConfigError(
+                "The target's outputs and the source's features are of different images; make both from the same."
+            )
+        found: dict[int, Parts] = {}
+        for dense in (True, False):
+            places = [place for place, one in enumerate(wanted) if one.dense is dense]
+            if places:
+                found |= zip(places, self._parts([wanted[place].rows for place in places], dense), strict=True)
+        return [found[place] for place in range(len(wanted))]
+
+    def _parts(self, answers: Sequence[Array], dense: bool) -> list[Parts]:
+        if dense and self.near is not None:
+            return parts(self.near, answers, self.images)
+        return parts(self.whole, [rows.reshape(self.images, -1) for rows in answers], self.images)
+
+
+class Parts(NamedTuple):
+    """Sums of squares of each image, float64 [images]: what the best of the ridges missed, and what there was to be predicted."""
+
+    missed: Array
+    there: Array
+
+    @property
+    def share(self) -> float:
+        """R², up to 1."""
+        return 1 - float(self.missed.sum()) / max(float(self.there.sum()), np.finfo(np.float64).tiny)
+
+
+def parts(features: Array, answers: Sequence[Array], images: int) -> list[Parts]:
+    """Ridge regression of one half of the images for the other, both ways, for each of the answers.
+
+    Rows are in the order of the images, equally many for each. Centred are the rows of each half by those of the other.
+    """
+    first = np.arange(images) < images // 2
+    halves = [_Ridge(features, train) for train in (first, ~first)]
+    return [one for some in _together(answers) for one in _parts(halves, some)]
+
+
+def _together(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
+    """A few answers at a time: one product of many columns is quicker than many of few."""
+    first, columns = 0, 0
+    for place, rows in enumerate(answers):
+        columns += rows.shape[1]
+        if columns >= _COLUMNS or place == len(answers) - 1:
+            yield answers[first : place + 1]
+            first, columns = place + 1, 0
+
+
+def _parts(halves: Sequence[_Ridge], answers: Sequence[Array]) -> list[Parts]:
+    rows = np.concatenate(answers, axis=1).astype(np.float32)
+    starts = np.cumsum([0, *(one.shape[1] for one in answers[:-1])])
+    images = len(halves[0].train)
+    missed, there = np.zeros((len(answers), len(RIDGES), images)), np.zeros((len(answers), images))
+    for half in halves:
+        centred = rows - rows[half.known].mean(axis=0)
+        truth, asked = centred[~half.known], ~half.train
+        there[:, asked] = _by_image(truth, int(asked.sum()), starts)
+        for place, told in enumerate(half.predictions(centred[half.known])):
+            missed[:, place, asked] = _by_image(truth - told, int(asked.sum()), starts)
+    best = missed.sum(axis=2).argmin(axis=1)
+    return [Parts(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
+
+
+def explained(features: Array, answers: Sequence[Array], images: int) -> list[float]:
+    """R² over all columns of each of the answers; see `parts`."""
+    return [one.share for one in parts(features, answers, images)]
+
+
+def _by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
+    """Sums of squares over the rows of each image and the columns from each start on: float64 [starts, images]."""
+    squares = np.square(rows).reshape(images, -1, rows.shape[1]).sum(axis=1, dtype=np.float64)
+    sums: Array = np.add.reduceat(squares, starts, axis=1).T
+    return sums
+
+
+class _Ridge:
+    """Ridge regression from some images, `train`, for the others.
+
+    By the eigenvectors of the features' products, or of the rows' where these are fewer, in double precision; what is done for
+    each of the answers is done in single precision.
+    """
+
+    def __init__(self, features: Array, train: NDArray[np.bool_]) -> None:
+        self.train, self.known = train, np.repeat(train, len(features) // len(train))
+        known, asked = features[self.known], features[~self.known]
+        centre = known.mean(axis=0)
+        known, asked = known - centre, asked - centre
+        dual = len(known) < known.shape[1]
+        products = known @ known.T if dual else known.T @ known
+        values, vectors = np.linalg.eigh(products)
+        mean = max(float(np.trace(products)) / known.shape[1], np.finfo(np.float64).tiny)
+        self.inverses = [1 / (np.maximum(values, 0.0) + ridge * mean) for ridge in RIDGES]
+        self.along = np.asarray(vectors.T if dual else (known @ vectors).T, np.float32)
+        self.turned = np.asarray((asked @ known.T if dual else asked) @ vectors, np.float32)
+
+    def predictions(self, answers: Single) -> Iterator[Single]:
+        """For centred answers of the known rows, those of the rows that are asked for, with each of the ridges."""
+        along = self.along @ answers
+        for inverse in self.inverses:
+            yield self.turned @ (inverse[:, None] * along).astype(np.float32)
+
+
+def _standard(values: NDArray[Any]) -> Array:
+    """Each channel less its mean, and all over their root mean square: float64, which single precision can hold.
+
+    What lies beyond the border is 0, so a channel's mean would make a difference there.
+    """
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    centred = values.astype(np.float64)
+    centred -= centred.mean(axis=axes, keepdims=True)
+    size = max(float(np.sqrt(np.mean(np.square(centred)))), np.finfo(np.float64).tiny)
+    standard: Array = centred / size
+    return standard
+
+
+def _checked(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    found = np.asanyarray(values)
+    table(found, name)
+    if len(found) < FEWEST:
+        raise ConfigError(
+            f"Predictivity needs {FEWEST} images, not {len(found)}: a half to learn from, a half to be judged by."
+        )
+    return found
+
+
+def _reduced(placed: Array) -> Array:
+    """The leading directions of the channels of [images, channels, 8, 8]."""
+    if placed.shape[1] <= CHANNELS:
+        return placed
+    rows = leading(np.moveaxis(placed, 1, -1).reshape(-1, placed.shape[1]), CHANNELS)
+    return np.ascontiguousarray(np.moveaxis(rows.reshape(len(placed), SIDE, SIDE, -1), -1, 1))

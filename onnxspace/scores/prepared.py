@@ -1,0 +1,139 @@
+"""Features and labels, checked once, with what several scores derive from them: means, Gram matrix, spectra.
+
+A score takes a `Prepared` in the place of features and labels. Everything is computed at its first use and kept.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onnxspace.errors import ConfigError
+from onnxspace.scores.arrays import Array, Index, table
+from onnxspace.scores.labels import Kind, Labels, read_labels
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues σ of a matrix's Gram matrix, largest first, 0 beyond its rank, and their eigenvectors as columns."""
+
+    values: Array
+    vectors: Array
+
+
+class Prepared:
+    """Features of the images that have a label, in the order of their classes (or as given, where there are none).
+
+    `features` float64 [images, width] are the numbers themselves. `x` float64 [images, directions] has the same inner
+    products: where dimensions outnumber images, it is turned into as many directions as there are images.
+    """
+
+    def __init__(self, features: ArrayLike, labels: ArrayLike, kind: Kind = "auto") -> None:
+        numbers = table(features)
+        self.labels = read_labels(labels, kind)
+        if len(numbers) != len(self.labels.kept):
+            raise ConfigError(f"There are features of {len(numbers)} images and labels of {len(self.labels.kept)}.")
+        rows = np.flatnonzero(self.labels.kept)
+        #: Where each image stood among those with a label.
+        self.order: Index = np.arange(len(rows))
+        if self.labels.kind == "classes":
+            self.order = np.argsort(self.labels.index, kind="stable")
+            self.labels = _reordered(self.labels, self.order)
+            rows = rows[self.order]
+        self.features: Array = numbers[rows].astype(np.float64)
+        if not _varies(self.features):
+            raise ConfigError("The features are the same for every image, so nothing can be told from them.")
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the features as given."""
+        return int(self.features.shape[1])
+
+    @property
+    def images(self) -> int:
+        return len(self.features)
+
+    @property
+    def index(self) -> Index:
+        """The class of each image, intp [images], never falling. Raises ConfigError where labels are no classes."""
+        if self.labels.kind != "classes":
+            raise ConfigError(f"This score takes one class per image, not {self.labels.kind} labels.")
+        return self.labels.index
+
+    @cached_property
+    def x(self) -> Array:
+        if self.width <= self.images:
+            return self.features
+        # Xᵀ = QR, so X = Rᵀ Qᵀ: Rᵀ has the same inner products, without the loss of a square root of a Gram matrix.
+        return np.ascontiguousarray(np.asarray(np.linalg.qr(self.features.T, mode="r")).T)
+
+    @cached_property
+    def centred(self) -> Array:
+        """`x` less its mean over the images."""
+        found: Array = self.x - self.x.mean(axis=0)
+        return found
+
+    @cached_property
+    def gram(self) -> Array:
+        """`centredᵀ centred`: float64 [directions, directions]."""
+        return self.centred.T @ self.centred
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Of `centred`."""
+        return _spectrum(self.gram, self.images)
+
+    @cached_property
+    def raw_spectrum(self) -> Spectrum:
+        """Of `x`, not centred."""
+        return _spectrum(self.x.T @ self.x, self.images)
+
+    @cached_property
+    def components(self) -> Array:
+        """Principal components of the images: `centred` along the eigenvectors, float64 [images, directions]."""
+        return self.centred @ self.spectrum.vectors
+
+
+def prepare(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> Prepared:
+    """Features and labels checked, to be passed to several scores in their place: `sfda(prepare(features, labels))`.
+
+    `features` [images, dimensions] of any real dtype (later axes are flattened), `labels` as `read_labels` takes them;
+    images without a label are left out. Raises ConfigError for features that are not finite or never vary, and for labels
+    that fit no `kind` ("auto", "classes", "multilabel", "regression").
+    """
+    if isinstance(features, Prepared):
+        if labels is not None:
+            raise ConfigError("Prepared features have their labels already; pass no others.")
+        return features
+    if labels is None:
+        raise ConfigError("This score needs labels besides the features.")
+    return Prepared(features, labels, kind)
+
+
+def class_means(rows: Array, index: Index) -> Array:
+    """Means of the rows of each class, float64 [classes, columns], for an index that never falls."""
+    counts = np.bincount(index)
+    return np.add.reduceat(rows, np.cumsum(counts) - counts, axis=0) / counts[:, None]
+
+
+def class_slices(index: Index) -> list[slice]:
+    """The rows of each class, for an index that never falls."""
+    ends = np.cumsum(np.bincount(index)).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _spectrum(gram: Array, images: int) -> Spectrum:
+    values, vectors = np.linalg.eigh(gram)
+    noise = max(images, len(gram)) * np.finfo(np.float64).eps * values[-1]
+    return Spectrum(np.where(values > noise, values, 0.0)[::-1].copy(), np.ascontiguousarray(vectors[:, ::-1]))
+
+
+def _varies(features: Array) -> bool:
+    largest = np.maximum(np.abs(features.min(axis=0)), np.abs(features.max(axis=0)))
+    return bool((np.ptp(features, axis=0) > 8 * np.finfo(np.float64).eps * largest).any())
+
+
+def _reordered(labels: Labels, order: Index) -> Labels:
+    return Labels(labels.kind, labels.kept, labels.index[order], labels.names, labels.targets[order])

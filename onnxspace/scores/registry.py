@@ -1,0 +1,177 @@
+"""The transferability scores as data: what each is, what it takes, and where it comes from.
+
+Free of NumPy, so that a command line can list them without loading it. Others add theirs as an entry point of the group
+`onnxspace.scores` that names a `Spec`; its name is the score's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from onnxspace.errors import ConfigError
+
+GROUP = "onnxspace.scores"
+#: `pair`: arrays of two models, without labels.
+Needs = Literal["features", "probabilities", "source labels", "pair"]
+#: What is made of one model: attribution maps, features at the encoder, gradient fields, and what the network answers.
+Kind = Literal["maps", "features", "fields", "outputs"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One score. `function` is called as `score(what it needs, labels) -> float`, larger is better.
+
+    It may be named, `package.module:name`, and is then loaded at its first use. `labels` are the kinds that it takes, none for a
+    pair; `arrays` are what it takes of each of the two models, in this order, first all of one kind: `depara(maps_a, maps_b,
+    features_a, features_b)`. A `directed` score takes two kinds, the first of the target and the second of the source:
+    `predictivity(outputs, features)`. `values` is the range of the result.
+    """
+
+    summary: str
+    source: str
+    needs: Needs
+    function: str | Callable[..., float]
+    values: str
+    labels: tuple[Literal["classes", "multilabel", "regression"], ...] = ("classes",)
+    arrays: tuple[Kind, ...] = ()
+    directed: bool = False
+
+    def load(self) -> Callable[..., float]:
+        """The function itself."""
+        if not isinstance(self.function, str):
+            return self.function
+        module, name = self.function.split(":")
+        found: Callable[..., float] = getattr(import_module(module), name)
+        return found
+
+
+def _labelled(name: str, summary: str, source: str, values: str, **others: Any) -> Spec:
+    where = f"onnxspace.scores.labelled.{name}:{name}"
+    return Spec(summary, source, others.pop("needs", "features"), where, values, **others)
+
+
+def _pair(name: str, summary: str, source: str, values: str, *arrays: Any, directed: bool = False) -> Spec:
+    return Spec(summary, source, "pair", f"onnxspace.scores.pairs.{name}:{name}", values, (), arrays, directed)
+
+
+_ALL_KINDS = ("classes", "multilabel", "regression")
+SCORES: Mapping[str, Spec] = {
+    "sfda": _labelled(
+        "sfda", "probability of the right class under a self-challenged Fisher discriminant", "Shao et al., ECCV 2022", "(0, 1]"
+    ),
+    "logme": _labelled(
+        "logme", "log evidence of a Bayesian linear model, per image", "You et al., ICML 2021", "any", labels=_ALL_KINDS
+    ),
+    "leep": _labelled(
+        "leep", "log likelihood of labels given source classes", "Nguyen et al., ICML 2020", "(−∞, 0]", needs="probabilities"
+    ),
+    "nleep": _labelled("nleep", "LEEP over the components of a Gaussian mixture", "Li et al., CVPR 2021", "(−∞, 0]"),
+    "h_score": _labelled(
+        "h_score", "whitened variance between classes, Ledoit–Wolf", "Bao et al., ICIP 2019; Ibrahim et al., ECML 2022",
+        "[0, classes − 1]",
+    ),
+    "nce": _labelled(
+        "nce", "negative conditional entropy of labels given source labels", "Tran et al., ICCV 2019", "(−∞, 0]",
+        needs="source labels",
+    ),
+    "transrate": _labelled("transrate", "coding rate of all features less that of the classes", "Huang et al., ICML 2022", "any"),
+    "gbc": _labelled("gbc", "overlap of the classes as Gaussians, negated", "Pándy et al., CVPR 2022", "[−C(C − 1), 0]"),
+    "parc": _labelled(
+        "parc", "rank correlation of pairs of images: features against labels, × 100", "Bolya et al., NeurIPS 2021", "[−100, 100]"
+    ),
+    "lfc": _labelled("lfc", "correlation of pairs of images: features against labels", "Deshpande et al., 2021", "[−1, 1]"),
+    "knn": _labelled("knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]"),
+    "linear_probe": _labelled(
+        "linear_probe", "leave-one-out accuracy of a ridge probe (R² where labels are no classes)", "Allen, 1974", "[0, 1], R² ≤ 1",
+        labels=_ALL_KINDS,
+    ),
+    "attribution": _pair("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps"),
+    "depara": _pair(
+        "depara", "attribution maps, and which images are alike", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features"
+    ),
+    "rsa": _pair("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features"),
+    "svcca": _pair("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features"),
+    "cka": _pair("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
+    "dds": _pair("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
+    "modelgif": _pair("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
+    "predictivity": _pair(
+        "predictivity", "share (R²) of a target's outputs that a source's features predict linearly", "Yamins et al., PNAS 2014",
+        "up to 1", "outputs", "features", directed=True,
+    ),
+}  # fmt: skip
+
+
+@cache
+def _others() -> dict[str, EntryPoint]:
+    """Entry points of other packages, by name; those named as a score of this package are not used."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in SCORES}
+
+
+def names() -> tuple[str, ...]:
+    """All scores: those of this package, then those of others in the order of their names. Loads none."""
+    return (*SCORES, *sorted(_others()))
+
+
+def spec(name: str) -> Spec:
+    """One score by its name. Raises ConfigError for a name that is none, and for an entry point that gives no score."""
+    if name in SCORES:
+        return SCORES[name]
+    if name not in _others():
+        raise ConfigError(f"No score is called {name!r}; there are {', '.join(names())}.")
+    point = _others()[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ConfigError(f"The score {name!r} of {point.value} could not be loaded: {error}") from error
+    if not isinstance(found, Spec):
+        raise ConfigError(f"The entry point {name!r} names {point.value}, which is no onnxspace.scores.registry.Spec.")
+    return found
+
+
+def table() -> str:
+    """The scores of this package as a Markdown table."""
+    head = "| score | takes | labels | values | what it is | source |\n|---|---|---|---|---|---|\n"
+    return head + "\n".join(
+        f"| `{name}` | {_takes(s)} | {', '.join(s.labels) or 'none'} | {s.values} | {s.summary} | {s.source} |"
+        for name, s in SCORES.items()
+    )
+
+
+def _takes(one: Spec) -> str:
+    if one.directed:
+        return f"{one.arrays[0]} of the target and {one.arrays[1]} of the source"
+    return f"{' and '.join(one.arrays)} of two models" if one.needs == "pair" else one.needs
+
+
+def page() -> str:
+    """`docs/scores.md`."""
+    return f"""# Scores
+
+Each is a function of `onnxspace.scores` that takes NumPy arrays and returns a number; larger is better. A score with
+labels is called as `sfda(features, labels)`, one of two models as `cka(features_a, features_b)`, and one in a direction as
+`predictivity(outputs_of_the_target, features_of_the_source)`. What else each takes, and which shapes, its docstring says. Values of different scores do not compare, and neither do those of one score on different
+images.
+
+This page is written by `python -m onnxspace.scores.registry > docs/scores.md`.
+
+{table()}
+
+`prepare(features, labels)` checks both once and keeps what several scores derive from them; pass it in their place.
+`sfda_ensemble([features, …], labels)` chooses models that do well together.
+
+Missing labels are NaN, None or masked, and their images are left out. Labels that are words, integers or booleans are classes,
+a matrix of 0 and 1 is multilabel, and other numbers are targets of a regression. Features may be of any real dtype, also
+memory-mapped; NaN and infinity are refused. Arithmetic is in float64.
+
+Another package adds a score as an entry point of the group `{GROUP}` that names a `Spec` of
+`onnxspace.scores.registry`.
+"""
+
+
+if __name__ == "__main__":
+    print(page(), end="")
