@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from onnxspace.cut import Encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
-from onnxspace.evaluation.static import mean_ranks
-from onnxspace.evaluation.tables import Table
+from onnxspace.evaluation.static_baseline import mean_ranks
+from onnxspace.evaluation.table import Table
 from onnxspace.features import Pool, class_output, features_key, write_features
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names

@@ -205,7 +205,7 @@ def test_a_picture_is_written_whole_and_repeats(run: Run, name: str) -> None:
 
 def test_pictures_show_every_curve(run: Run) -> None:
     """Each in its colour, in the panels of precision and of recall."""
-    from onnxspace.report.curves import _COLOURS
+    from onnxspace.evaluation.curves import _COLOURS
 
     assert run(*BASE, "--known", "oracle.csv", "--output", "c.png")[0] == 0
     with Image.open("c.png") as image:
@@ -274,7 +274,7 @@ def test_an_interruption_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatc
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxspace.report.curves.draw_priorities", stop)
+    monkeypatch.setattr("onnxspace.evaluation.curves.draw_priorities", stop)
     assert run(*BASE, "--output", "out")[0] == 130
     assert sorted(p.name for p in Path().iterdir()) == ["oracle.csv", "p.csv"]
 

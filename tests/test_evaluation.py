@@ -17,10 +17,10 @@ from scipy import stats
 from onnxspace.errors import ConfigError, TableError
 from onnxspace.evaluation import Evaluation, Table, bootstrap, evaluate
 from onnxspace.evaluation.correlation import kendall_tau, regret, relative, spearman, weighted_tau
+from onnxspace.evaluation.evaluator import tree_of
 from onnxspace.evaluation.precision import best_hits, extended, hits, precision, random_hits, recall, relevance
 from onnxspace.evaluation.priority import mean_correlations, priorities
-from onnxspace.evaluation.static import NAME, mean_ranks, static_baseline
-from onnxspace.evaluation.together import tree_of
+from onnxspace.evaluation.static_baseline import NAME, mean_ranks, static_baseline
 from onnxspace.similarity.affinity import Affinity, ModelRecord
 
 Numbers = NDArray[np.float64]

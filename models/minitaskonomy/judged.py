@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.correlation import weighted_tau
 from onnxspace.evaluation.precision import hits, precision, recall, relevance
-from onnxspace.evaluation.static import NAME, static_baseline
+from onnxspace.evaluation.static_baseline import NAME, static_baseline
 
 from .scored import Score, Values
 from .zoo import Zoo

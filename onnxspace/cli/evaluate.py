@@ -45,7 +45,7 @@ def evaluate(
         raise click.UsageError("give a --predicted table, a --known one, or both.")
     inputs = [Path(path) for path in (oracle, *predicted, known, correlations, alias) if path is not None]
     if output is not None:
-        from onnxspace.report.evaluated import refuse_unfit
+        from onnxspace.evaluation.output import refuse_unfit
 
         refuse_unfit(Path(output), inputs)
     from onnxspace.cli.evaluatetext import report
@@ -60,7 +60,7 @@ def evaluate(
         relevant=relevant, linkage="single" if linkage == "single" else "average", draws=resamples, seed=seed,
     )  # fmt: skip
     if output is not None:
-        from onnxspace.report.evaluated import write_evaluation
+        from onnxspace.evaluation.output import write_evaluation
 
         write_evaluation(found, Path(output))
     for warning in () if quiet else found.warnings:

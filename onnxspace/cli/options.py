@@ -132,7 +132,7 @@ def known_table(path: str | None) -> Any:
     """The table that `--known` names, read before any work is done."""
     if path is None:
         return None
-    from onnxspace.evaluation.tables import Table
+    from onnxspace.evaluation.table import Table
 
     return Table.read(path)
 
@@ -141,6 +141,6 @@ def known_ranks(table: Any, targets: Sequence[str], sources: Sequence[str]) -> d
     """What it says of each target's sources; nothing where there is no table."""
     if table is None:
         return {}
-    from onnxspace.evaluation.static import elsewhere
+    from onnxspace.evaluation.static_baseline import elsewhere
 
     return elsewhere(table, targets, sources)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.evaluation.tables import Table
+from onnxspace.evaluation.table import Table
 
 Numbers = NDArray[np.float64]
 

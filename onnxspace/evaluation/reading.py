@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
-from onnxspace.evaluation.tables import Table
+from onnxspace.evaluation.table import Table
 
 Rows = list[list[str]]
 _MOST_BYTES, _MOST_CELLS = 64 * 2**20, 16 * 2**20

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxspace.evaluation import bootstrap
 from onnxspace.evaluation.precision import precision, recall
 from onnxspace.evaluation.priority import Priorities
-from onnxspace.evaluation.static import NAME
+from onnxspace.evaluation.static_baseline import NAME
 
 Numbers = NDArray[np.float64]
 SCHEMA = "onnxspace/evaluate/1"

@@ -15,8 +15,8 @@ from onnxspace.evaluation.correlation import kendall_tau, ordered, regret, relat
 from onnxspace.evaluation.precision import RELEVANT, best_hits, extended, hits, precision, random_hits, recall, relevance
 from onnxspace.evaluation.priority import Priorities, mean_correlations, priorities
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation, Scored, bound, measured
-from onnxspace.evaluation.static import NAME, static_baseline
-from onnxspace.evaluation.tables import Table, in_words
+from onnxspace.evaluation.static_baseline import NAME, static_baseline
+from onnxspace.evaluation.table import Table, in_words
 from onnxspace.similarity.ranking import Linkage, tree
 
 Numbers = NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
-from onnxspace.evaluation.tables import Table
+from onnxspace.evaluation.table import Table
 
 Numbers = NDArray[np.float64]
 NAME = "static baseline"

@@ -57,7 +57,7 @@ def write_evaluation(found: Evaluation, target: Path) -> None:
     In it are `evaluate.json`, `measures.csv`, and as .png and .svg `curves`, `priority`, and `trees` where a ranking is
     square. Raises OutputError.
     """
-    from onnxspace.report.curves import draw_curves
+    from onnxspace.evaluation.curves import draw_curves
 
     if _is_picture(target):
         with whole_file(target) as partial:
@@ -95,7 +95,7 @@ def _write_folder(found: Evaluation, target: Path) -> None:
 
 
 def _fill(found: Evaluation, folder: Path) -> None:
-    from onnxspace.report.curves import draw_curves, draw_priorities, draw_trees
+    from onnxspace.evaluation.curves import draw_curves, draw_priorities, draw_trees
 
     (folder / SUMMARY).write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
     (folder / "measures.csv").write_text(found.to_csv(), "utf-8", "backslashreplace")
