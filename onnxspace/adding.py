@@ -18,13 +18,13 @@ from onnxspace.inputs.methods import Compute, Device
 from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
 from onnxspace.recipe import recipe
+from onnxspace.spaces.add_fingerprints import Report
 from onnxspace.spaces.catalogue import catalogue
-from onnxspace.spaces.facts import Entry, Made, identity
-from onnxspace.spaces.files import PROBES, write_array
-from onnxspace.spaces.prints import Report
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, known, now, put
+from onnxspace.spaces.layout import PROBES, write_array
 from onnxspace.spaces.probeset import baseline_of
-from onnxspace.spaces.put import NO_STEM, NO_SUM, known, now, put
-from onnxspace.spaces.work import taken_up
+from onnxspace.spaces.schema import Entry, Made, identity
+from onnxspace.spaces.workdirs import taken_up
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
 

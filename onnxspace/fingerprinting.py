@@ -16,7 +16,7 @@ from onnxspace.inputs.names import encoders_for, model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Progress, Run, opened
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
-from onnxspace.spaces.facts import Made
+from onnxspace.spaces.schema import Made
 
 
 def fingerprint(

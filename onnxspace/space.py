@@ -19,16 +19,16 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
-from onnxspace.spaces import check
+from onnxspace.spaces import maintenance as check
+from onnxspace.spaces.add_fingerprints import Added, Report, add_prints, is_print, read_print
 from onnxspace.spaces.catalogue import catalogue
-from onnxspace.spaces.check import Verification
 from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row, certainties
-from onnxspace.spaces.facts import Entry, Made
-from onnxspace.spaces.files import read_prints
-from onnxspace.spaces.nearest import Neighbour, Query, Twins, neighbours, twins
-from onnxspace.spaces.pack import build
-from onnxspace.spaces.prints import Added, Report, add_prints, is_print, read_print
+from onnxspace.spaces.layout import read_prints
+from onnxspace.spaces.maintenance import Verification
+from onnxspace.spaces.neighbours import Neighbour, Query, Twins, neighbours, twins
+from onnxspace.spaces.packed import build
 from onnxspace.spaces.probeset import baseline_of, made_of, new_space, probes_of
+from onnxspace.spaces.schema import Entry, Made
 
 Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]

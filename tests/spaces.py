@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.space import Space
-from onnxspace.spaces.facts import Entry, identity
-from onnxspace.spaces.files import write_array
-from onnxspace.spaces.put import NO_STEM, NO_SUM, put, put_sheet
-from onnxspace.spaces.work import workbench
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, put, put_sheet
+from onnxspace.spaces.layout import write_array
+from onnxspace.spaces.schema import Entry, identity
+from onnxspace.spaces.workdirs import workbench
 from onnxspace.storage.map_file import unit
 
 IMAGES, SIZE = 3, 6

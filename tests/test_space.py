@@ -25,9 +25,10 @@ from onnxspace.similarity import gram as distance
 from onnxspace.similarity.gpu_worker import GpuDesk
 from onnxspace.similarity.tile_worker import Maps
 from onnxspace.similarity.tiling import Plan
-from onnxspace.spaces import cache, compare
-from onnxspace.spaces.facts import Entry, entry_from, made_from, to_json
-from onnxspace.spaces.put import put
+from onnxspace.spaces import affinity_cache as cache
+from onnxspace.spaces import compare
+from onnxspace.spaces.insert import put
+from onnxspace.spaces.schema import Entry, entry_from, made_from, to_json
 from tests.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -218,8 +219,8 @@ def test_an_empty_space_and_one_of_one_model(tmp_path: Path) -> None:
 def test_names_are_made_longer_where_they_are_taken(home: Path) -> None:
     from dataclasses import replace
 
-    from onnxspace.spaces.files import write_array
-    from onnxspace.spaces.work import workbench
+    from onnxspace.spaces.layout import write_array
+    from onnxspace.spaces.workdirs import workbench
     from tests.spaces import draft
 
     def enter(one: Entry) -> str:

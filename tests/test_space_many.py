@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
-from onnxspace.spaces import compare, pack, prints
+from onnxspace.spaces import add_fingerprints as prints
+from onnxspace.spaces import compare
+from onnxspace.spaces import packed as pack
 from onnxspace.spaces.catalogue import Catalogue
-from onnxspace.spaces.pack import held
-from onnxspace.spaces.put import put_sheet
+from onnxspace.spaces.insert import put_sheet
+from onnxspace.spaces.packed import held
 from onnxspace.storage.map_file import unit
 from tests import spaces
 from tests.spaces import IMAGES, SIZE, double_loop, insert, insert_many, maps, space
@@ -142,7 +144,7 @@ def test_the_index_answers_as_all_fingerprints_do(indexed: Path, monkeypatch: py
     made, said = ox.Space.open(indexed), []
     expected = made.nearest("model-2", 3, exact=True)
     with monkeypatch.context() as patch:
-        patch.setattr("onnxspace.spaces.nearest.nearest", lambda row, matrix, n: (np.empty(0, np.intp), np.empty(0)))
+        patch.setattr("onnxspace.spaces.neighbours.nearest", lambda row, matrix, n: (np.empty(0, np.intp), np.empty(0)))
         assert made.nearest("model-2", 3, warn=said.append) == expected
     insert_many(indexed, [7])
     made.remove(expected[0].name)

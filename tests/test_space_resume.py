@@ -13,7 +13,7 @@ import pytest
 
 import onnxspace as ox
 from onnxspace import recipe
-from onnxspace.spaces.work import taken_up
+from onnxspace.spaces.workdirs import taken_up
 from tests.networks import classifier, save
 from tests.test_resume import CHILD, computed, content, quick, run, stop_after
 from tests.test_space_cli import place

@@ -14,7 +14,7 @@ from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
-from onnxspace.spaces.facts import Made
+from onnxspace.spaces.schema import Made
 from onnxspace.storage.atomic import whole_file
 
 SCHEMA = "onnxspace/baseline/1"
@@ -105,7 +105,7 @@ def _json(file: Path) -> dict[str, Any]:
 def from_space(place: Against) -> tuple[Observation, Probes, Made]:
     """A model of a space, with the images and the method of the space. Raises SpaceError."""
     from onnxspace.space import Space
-    from onnxspace.spaces.files import maps_path, read_prints
+    from onnxspace.spaces.layout import maps_path, read_prints
 
     space = Space.open(place.path)
     entry = next((one for one in space.entries() if one.name == place.name), None)

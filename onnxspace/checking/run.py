@@ -25,8 +25,8 @@ from onnxspace.inputs.methods import Device
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.agreement import Agreed, Wish, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.spaces.facts import Made
 from onnxspace.spaces.probeset import made_of
+from onnxspace.spaces.schema import Made
 
 Progress = Callable[[str, int, int], None]
 #: Images that are named, and drawn, where two models look at different things.

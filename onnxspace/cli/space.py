@@ -26,8 +26,8 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
 if TYPE_CHECKING:
     from onnxspace.similarity.certainty import Certainty
     from onnxspace.space import Space
+    from onnxspace.spaces.add_fingerprints import Added
     from onnxspace.spaces.compare import Row
-    from onnxspace.spaces.prints import Added
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 FAILED, DIFFERENT = 2, 1

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
     from onnxspace.similarity.certainty import Certainty
     from onnxspace.space import Space
-    from onnxspace.spaces.check import Verification
     from onnxspace.spaces.compare import Row
-    from onnxspace.spaces.nearest import Neighbour, Twins
+    from onnxspace.spaces.maintenance import Verification
+    from onnxspace.spaces.neighbours import Neighbour, Twins
 
 
 def listed(space: Space) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def verification(found: Verification) -> Iterator[str]:
 def write(found: Affinity, output: str) -> None:
     """The matrix as .csv, or as a picture. Raises OutputError."""
     from onnxspace.errors import ConfigError
-    from onnxspace.spaces.files import written
+    from onnxspace.spaces.layout import written
 
     path = Path(output)
     with written(path):

@@ -22,7 +22,7 @@ from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model
 from onnxspace.recipe import versions
-from onnxspace.spaces.files import place, write_array
+from onnxspace.spaces.layout import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL

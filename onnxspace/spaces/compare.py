@@ -15,9 +15,9 @@ from onnxspace.similarity.fingerprints.count_sketch import affinities as print_a
 from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix, affinity_rows
 from onnxspace.similarity.per_image import evidences
 from onnxspace.similarity.ranking import Ranking
-from onnxspace.spaces import cache
-from onnxspace.spaces.facts import Entry, Made
-from onnxspace.spaces.files import CACHE, checked_maps, read_prints
+from onnxspace.spaces import affinity_cache as cache
+from onnxspace.spaces.layout import CACHE, checked_maps, read_prints
+from onnxspace.spaces.schema import Entry, Made
 
 Share = Callable[[float], None]
 Matrix = NDArray[np.float64]

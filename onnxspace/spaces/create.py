@@ -15,8 +15,8 @@ from PIL import Image
 
 from onnxspace.errors import SpaceError
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
-from onnxspace.spaces.facts import Made
-from onnxspace.spaces.files import BASELINE, MAPS, PRINTS, PROBES, place, sync_folder, write_array, written
+from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, place, sync_folder, write_array, written
+from onnxspace.spaces.schema import Made
 
 _NEW = ".new-"
 _EARLY = {PROBES, BASELINE, MAPS, PRINTS}

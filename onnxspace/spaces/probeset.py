@@ -16,8 +16,8 @@ from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.methods import BASELINES, Method, Options, configured, settle
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.spaces.create import create, refuse_taken
-from onnxspace.spaces.facts import MAX_NAME, MAX_SIZE, Made
-from onnxspace.spaces.files import BASELINE, PROBES, opened
+from onnxspace.spaces.layout import BASELINE, PROBES, opened
+from onnxspace.spaces.schema import MAX_NAME, MAX_SIZE, Made
 
 #: Probe images of up to so many bytes are kept in the space: 7,000 of 224 × 224 pixels.
 KEPT_BYTES = 2**30

@@ -15,8 +15,8 @@ from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
 from onnxspace.inputs.rule_names import problem
 from onnxspace.similarity.affinity import ModelRecord
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
-from onnxspace.spaces.facts import MAX_SIZE, Made
 from onnxspace.spaces.probeset import GENERATED, KEPT_BYTES, made_of
+from onnxspace.spaces.schema import MAX_SIZE, Made
 
 Rules = Mapping[str, Mapping[str, str | float]]
 #: What each `.fp` file holds, or why it can't be compared.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
-from onnxspace.spaces.facts import Entry, Made, Sum, file_stem, placed
+from onnxspace.spaces.schema import Entry, Made, Sum, file_stem, placed
 from onnxspace.storage.journal import write_all
 
 MAPS, PRINTS, WORK = FOLDERS

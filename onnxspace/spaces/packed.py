@@ -21,9 +21,9 @@ from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import Catalogue, catalogue
-from onnxspace.spaces.facts import Made
-from onnxspace.spaces.files import INDEX, KEYS, ROWS, drop, place, read_prints
-from onnxspace.spaces.work import workbench
+from onnxspace.spaces.layout import INDEX, KEYS, ROWS, drop, place, read_prints
+from onnxspace.spaces.schema import Made
+from onnxspace.spaces.workdirs import workbench
 from onnxspace.storage.locks import take
 
 _KEY, _AT_ONCE = 32, 1024

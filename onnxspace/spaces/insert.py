@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.spaces.catalogue import Catalogue, catalogue
-from onnxspace.spaces.facts import MAX_NAME, MAX_TEXT, Entry, Made, Sum, file_stem, placed, short
-from onnxspace.spaces.files import (
+from onnxspace.spaces.layout import (
     clear_noted,
     header_of,
     maps_path,
@@ -25,7 +24,8 @@ from onnxspace.spaces.files import (
     write_array,
     written,
 )
-from onnxspace.spaces.work import workbench
+from onnxspace.spaces.schema import MAX_NAME, MAX_TEXT, Entry, Made, Sum, file_stem, placed, short
+from onnxspace.spaces.workdirs import workbench
 
 #: The checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Sum(0, "0" * 64), ""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
-from onnxspace.spaces import cache, pack
+from onnxspace.spaces import affinity_cache as cache
+from onnxspace.spaces import packed as pack
 from onnxspace.spaces.catalogue import CATALOGUE, catalogue
-from onnxspace.spaces.facts import Entry, Made, Sum, is_stem
-from onnxspace.spaces.files import (
+from onnxspace.spaces.insert import differing, rewrite, sheets_of
+from onnxspace.spaces.layout import (
     BASELINE,
     CACHE,
     INDEX,
@@ -29,8 +30,8 @@ from onnxspace.spaces.files import (
     sync_folder,
 )  # fmt: skip
 from onnxspace.spaces.probeset import baseline_of, probes_of
-from onnxspace.spaces.put import differing, rewrite, sheets_of
-from onnxspace.spaces.work import abandoned, clear_abandoned
+from onnxspace.spaces.schema import Entry, Made, Sum, is_stem
+from onnxspace.spaces.workdirs import abandoned, clear_abandoned
 
 _OWN = {
     CATALOGUE,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.spaces.facts import Entry
+from onnxspace.spaces.schema import Entry
 
 _FORMAT = 1
 _TABLE = "CREATE TABLE row (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, pairs BLOB NOT NULL, crc INTEGER NOT NULL)"

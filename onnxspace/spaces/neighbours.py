@@ -16,9 +16,9 @@ from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.similarity.fingerprints.search import Group, Pair, grouped, nearest, pairs_above, rerank
 from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
-from onnxspace.spaces.facts import Entry, Made
-from onnxspace.spaces.files import read_prints
-from onnxspace.spaces.pack import Pack, index_for, packed
+from onnxspace.spaces.layout import read_prints
+from onnxspace.spaces.packed import Pack, index_for, packed
+from onnxspace.spaces.schema import Entry, Made
 
 Prints = NDArray[np.floating[Any]]
 _AT_ONCE = 4096  # models whose fingerprints are held together
