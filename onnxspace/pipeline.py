@@ -25,7 +25,7 @@ from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import Model, emptied, open_model, renamed
 from onnxspace.recipe import model_recipe, recipe
-from onnxspace.report.folder import place_maps, place_probes, result_folder, write_results
+from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.selection import PREDICTIVITY, Wanted
 from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
 from onnxspace.similarity.fingerprints.agreement import Agreed, Prints, taken

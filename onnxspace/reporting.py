@@ -17,10 +17,10 @@ from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.methods import METHODS, in_words
 from onnxspace.inputs.probes import Probes
-from onnxspace.report.folder import SUMMARY
 from onnxspace.report.page import render
-from onnxspace.report.shown import Sheet, Shown
-from onnxspace.report.stored import read_result
+from onnxspace.report.page_data import Sheet, Shown
+from onnxspace.report.read_result import read_result
+from onnxspace.report.result_folder import SUMMARY
 from onnxspace.report.thumbnails import Gallery, gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MOST_SURE, with_certainty

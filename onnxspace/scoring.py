@@ -13,7 +13,7 @@ from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options
 from onnxspace.inputs.names import model_names, target_name
 from onnxspace.inputs.probes import Probes
-from onnxspace.report.folder import result_folder, write_results
+from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
 from onnxspace.similarity.affinity import Affinity, Failure
 from onnxspace.similarity.fingerprints.agreement import Prints, Wish, agree, alike, read_prints, taken

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
-from onnxspace.report.folder import write_results
+from onnxspace.report.result_folder import write_results
 from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
 from onnxspace.similarity.gram import affinity_matrix
 from onnxspace.storage.map_file import unit

@@ -63,7 +63,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two models, as many Torch threads as workers have, and pieces of two batches."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fleet, "IMAGES", 2 * BATCH)
-    monkeypatch.setattr("onnxspace.report.picture.draw_affinity", lambda result, path: path.write_text(repr(result.names)))
+    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(repr(result.names)))
     for seed, name in enumerate("ab"):
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
     return tmp_path

@@ -14,10 +14,10 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError
-from onnxspace.explanation import Column, Explanation
 from onnxspace.inputs.methods import METHODS
 from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
+from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import printable, shortened
 from tests.commands import Run, runner
 from tests.networks import Net, classifier, save

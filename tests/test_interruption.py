@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from onnxspace.cli import main
-from onnxspace.report import folder as results
+from onnxspace.report import result_folder as results
 from onnxspace.similarity.affinity import Affinity
 from tests import builders as made
 

@@ -22,15 +22,15 @@ from scipy.spatial.distance import pdist
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
-from onnxspace.report.folder import place_probes, write_results
-from onnxspace.report.plane import plane
-from onnxspace.report.stored import read_result
+from onnxspace.report.data_uri import coloured, grey, limit_of, palette
+from onnxspace.report.embedding import plane
+from onnxspace.report.read_result import read_result
+from onnxspace.report.result_folder import place_probes, write_results
 from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
 from onnxspace.reporting import write_report
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import certainty
 from onnxspace.similarity.per_image import evidence
-from onnxspace.webpicture import coloured, grey, limit_of, palette
 from tests.pages import HOSTILE, Page, maps, records, result
 from tests.spaces import insert, space
 
@@ -515,7 +515,7 @@ def test_models_of_one_content_have_their_own_maps_or_none(tmp_path: Path) -> No
 
 
 def test_rankings_and_maps_show_themselves() -> None:
-    from onnxspace.explanation import Column, Explanation
+    from onnxspace.report.explanation import Column, Explanation
     from onnxspace.similarity.ranking import Ranking
 
     shown = Page(Ranking(HOSTILE[1], ((HOSTILE[0], 0.25), ("b", -0.5)))._repr_html_())

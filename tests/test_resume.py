@@ -49,7 +49,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
     """Draw each probe image once, and pictures of the result only after SIGKILL."""
     monkeypatch.setattr("onnxspace.inputs.probes.render", drawn)
     if request.node.originalname != "test_killed":
-        monkeypatch.setattr("onnxspace.report.picture.draw_affinity", sketch)
+        monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", sketch)
 
 
 def sketch(result: ox.Affinity, path: Path) -> None:
@@ -290,7 +290,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Content]:
     folder = tmp_path_factory.mktemp("stopped")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("onnxspace.report.picture.draw_affinity", sketch)
+        patch.setattr("onnxspace.report.heatmap.draw_affinity", sketch)
         for seed, name in enumerate("ab"):
             save(classifier(seed=seed), folder / f"{name}.onnx")
         assert run(*SCORE[:-1], "reference") == 0
@@ -502,7 +502,7 @@ def test_an_earlier_result_stays_until_the_end(place: Path) -> None:
 
 
 def test_what_came_meanwhile_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int]) -> None:
-    from onnxspace.report.folder import write_results
+    from onnxspace.report.result_folder import write_results
 
     def meanwhile(*arguments: Any) -> None:
         write_results(*arguments)

@@ -21,7 +21,7 @@ from onnxspace.errors import ConfigError, ModelError
 from onnxspace.evaluation import Table
 from onnxspace.explainer import Explainer
 from onnxspace.model import open_model
-from onnxspace.report.stored import read_result
+from onnxspace.report.read_result import read_result
 from onnxspace.scores import predictivity, registry
 from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matrix
 from onnxspace.scores.pairs.predictivity import Answers, Source
@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("onnxspace.report.picture.draw_affinity", lambda result, path: path.write_text(result.title))
+    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(result.title))
     return with_models(tmp_path, monkeypatch, "abc", units=6)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from onnxspace.checking.observation import Observation
-from onnxspace.explanation import Column, Explanation
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.inputs.probes import Probes
+from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.atomic import whole_file
 
 

@@ -10,7 +10,7 @@ from onnxspace.cli.options import computing, shared, taken
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, settle
 
 if TYPE_CHECKING:
-    from onnxspace.explanation import Explanation
+    from onnxspace.report.explanation import Explanation
 
 
 @click.command()

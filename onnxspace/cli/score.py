@@ -92,7 +92,7 @@ def _target_name(target: str, models: tuple[str, ...], config: str | None) -> st
 def _check_output(output: str | None) -> None:
     """Refuse a folder that holds something else before any work is done."""
     if output is not None:
-        from onnxspace.report.folder import refuse_strangers
+        from onnxspace.report.result_folder import refuse_strangers
 
         refuse_strangers(Path(output))
 

@@ -175,7 +175,7 @@ def write(found: Affinity, output: str) -> None:
         if path.suffix.lower() == ".csv":
             path.write_text(found.to_csv(), "utf-8", "backslashreplace")
         elif path.suffix.lower() == ".png" and len(found.names) > 1:
-            from onnxspace.report.picture import draw_affinity
+            from onnxspace.report.heatmap import draw_affinity
 
             draw_affinity(found, path)
         else:

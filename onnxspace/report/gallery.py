@@ -14,10 +14,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from onnxspace.explanation import Column, Explanation
 from onnxspace.inputs.methods import in_words
+from onnxspace.report.data_uri import PERCENTILE
+from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import printable, shortened
-from onnxspace.webpicture import PERCENTILE
 
 #: A map's pixel is a picture's pixel: 224 of them on two inches. All lengths below are inches.
 _DPI = 112

@@ -16,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
-from onnxspace.report.shown import Shown, numbers
+from onnxspace.report.data_uri import palette
+from onnxspace.report.page_data import Shown, numbers
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable
-from onnxspace.webpicture import palette
 
 _FILTER_STEPS = 33
 _NAMED = {"weighted_tau": "weighted τ", "kendall_tau": "Kendall τ", "spearman": "Spearman ρ"}

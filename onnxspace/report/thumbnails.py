@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxspace.report.data_uri import data_uri, grey, limit_of
 from onnxspace.storage.map_file import open_maps
-from onnxspace.webpicture import data_uri, grey, limit_of
 
 #: Characters that all pictures of a page take at most, and their sides in pixels, the largest that fits being taken.
 BUDGET = 5_000_000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.evaluation import Evaluation
-from onnxspace.report.plane import plane
+from onnxspace.report.embedding import plane
 from onnxspace.report.thumbnails import Gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable

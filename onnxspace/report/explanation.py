@@ -51,7 +51,7 @@ class Explanation:
         """What a notebook shows: each image beside its maps, a column per model and method, on one scale per kind of map."""
         from html import escape
 
-        from onnxspace.webpicture import coloured, data_uri, limit_of
+        from onnxspace.report.data_uri import coloured, data_uri, limit_of
 
         scaled = [column.scaled() for column in self.columns]
         limits = {

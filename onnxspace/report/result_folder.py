@@ -140,7 +140,7 @@ def write_results(folder: Path, result: Affinity) -> None:
         (folder / f"score-{_safe(name)}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
     (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
     if len(result.models) > 1 and not np.isnan(result.matrix).any():
-        from onnxspace.report.picture import draw_affinity
+        from onnxspace.report.heatmap import draw_affinity
 
         draw_affinity(result, folder / "affinity.png")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import TableError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
-from onnxspace.report.folder import PROBES, SUMMARY
+from onnxspace.report.result_folder import PROBES, SUMMARY
 from onnxspace.similarity.affinity import SCHEMA, Affinity, Failure, ModelRecord
 from onnxspace.similarity.certainty import Certainty, Sure
 
