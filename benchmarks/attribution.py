@@ -70,9 +70,9 @@ def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     import onnxspace
     from onnxspace.compute import chosen, devices
     from onnxspace.convert import convert
-    from onnxspace.cut import Encoder
     from onnxspace.explainer import explainer
     from onnxspace.inputs.methods import settle
+    from onnxspace.model.encoder import Encoder
 
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)

@@ -48,7 +48,7 @@ from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, judge, limits_for
 from onnxspace.checking.weights import weights
 from onnxspace.errors import ModelError, OnnxspaceError
-from onnxspace.network import whole
+from onnxspace.model.network import whole
 from onnxspace.quiet import silence_libraries
 
 USUAL = ("opset", "optimised", "half")

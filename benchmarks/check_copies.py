@@ -12,9 +12,9 @@ from onnx import helper, numpy_helper
 
 import onnxspace as ox
 from onnxspace.errors import ModelError
-from onnxspace.model import Model
-from onnxspace.network import whole
-from onnxspace.runtime import input_dtype
+from onnxspace.model.model import Model
+from onnxspace.model.network import whole
+from onnxspace.model.runtime import input_dtype
 
 
 def renamed(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from onnxspace.inputs.photos import Photos as Photos
     from onnxspace.inputs.probes import Probes as Probes
     from onnxspace.layerwise import layers as layers
-    from onnxspace.model import Model as Model
-    from onnxspace.model import open_model as open_model
+    from onnxspace.model.model import Model as Model
+    from onnxspace.model.model import open_model as open_model
     from onnxspace.rating import rate as rate
     from onnxspace.scores.layer_table import LayerTable as LayerTable
     from onnxspace.scores.ratings import Ratings as Ratings

@@ -17,7 +17,7 @@ from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer, Maps, check, explainer
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model, open_model
+from onnxspace.model.model import Model, open_model
 from onnxspace.passes import UNITS_AT_ONCE
 from onnxspace.shards import in_order
 

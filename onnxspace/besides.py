@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from onnxspace.cut import Encoder, cut
 from onnxspace.errors import OnnxspaceError, OutputError
-from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, fields_key, write_fields
 from onnxspace.inputs.methods import Compute, Device, settle
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model
-from onnxspace.runtime import shapes_of
+from onnxspace.model.encoder import Encoder, cut
+from onnxspace.model.features import answers_of, features_key, write_features
+from onnxspace.model.model import Model
+from onnxspace.model.runtime import shapes_of
 from onnxspace.scores import registry
 from onnxspace.scores.all_pairs import (
     MOST_PAIRED,

@@ -20,7 +20,7 @@ from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.lrp import RuleSet, apply_rules, rule_set
-from onnxspace.model import Model
+from onnxspace.model.model import Model
 from onnxspace.noise import pixel_noise, seeds_of
 from onnxspace.passes import WAYS, Batch, Differentiable, Passed
 from onnxspace.tuned import tuned

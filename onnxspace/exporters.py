@@ -255,7 +255,7 @@ def _require(exporter: Exporter, text: str) -> None:
 
 def _check(destination: Path, exporter: Exporter, text: str) -> None:
     """What an exporter wrote must be a model that can be opened, whoever wrote the exporter."""
-    from onnxspace.onnxfile import read_model
+    from onnxspace.model.reader import read_model
 
     try:
         read_model(destination)

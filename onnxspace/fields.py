@@ -20,12 +20,12 @@ from onnxspace.attribution import VERIFIED_IMAGES, engines_for
 from onnxspace.compute import arranged, halved
 from onnxspace.convert import convert
 from onnxspace.convert.verify import outputs_of
-from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer
 from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.model import Model
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.model import Model
 from onnxspace.shards import smaller
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit

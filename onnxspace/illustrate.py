@@ -14,14 +14,14 @@ from torch import Tensor
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.compute import chosen
 from onnxspace.convert import convert
-from onnxspace.cut import find_encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
 from onnxspace.explainer import check
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
-from onnxspace.model import Model, open_model, renamed
+from onnxspace.model.encoder import find_encoder
+from onnxspace.model.model import Model, open_model, renamed
 from onnxspace.report.explanation import Column, Explanation
 
 MAX_IMAGES = 32

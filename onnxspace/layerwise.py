@@ -22,15 +22,15 @@ from onnxspace.attribution import VERIFIED_IMAGES, Engines, engines_for, map_bat
 from onnxspace.compute import arranged, chosen, halved
 from onnxspace.convert import convert
 from onnxspace.convert.verify import outputs_of
-from onnxspace.cut import Candidate, Encoder, Trunk
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.explainer import Explainer, check
-from onnxspace.features import fitted, per_image, write_features
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import model_names
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model
+from onnxspace.model.encoder import Candidate, Encoder, Trunk
+from onnxspace.model.features import fitted, per_image, write_features
+from onnxspace.model.model import Model
 from onnxspace.passes import Passed
 from onnxspace.pipeline import Opened, opened
 from onnxspace.scores.all_pairs import MOST_PAIRED, paired

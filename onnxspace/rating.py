@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.cut import Encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
-from onnxspace.features import Pool, class_output, features_key, write_features
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.features import Pool, class_output, features_key, write_features
 from onnxspace.pipeline import Opened, opened
 from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import Chosen, Ratings

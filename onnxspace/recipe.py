@@ -21,7 +21,7 @@ from onnxspace.explainer import rules_for
 from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.lrp import RULES
-from onnxspace.model import Model
+from onnxspace.model.model import Model
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 

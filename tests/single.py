@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 import onnxspace.convert  # noqa: F401
-from onnxspace import runtime
 from onnxspace.convert.build import build
+from onnxspace.model import runtime
 
 Values = Mapping[str, NDArray[Any] | None]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import open_model
+from onnxspace.model.model import open_model
 from tests.networks import worst_cosine
 
 #: d(sum of a tensor)/d(image) by a framework, float64 [images, …] in the image's own layout.

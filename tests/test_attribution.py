@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace import runtime
 from onnxspace.attribution import Method
 from onnxspace.compute import chosen, devices
-from onnxspace.cut import Encoder, cut
 from onnxspace.errors import AttributionError, ConfigError
 from onnxspace.explainer import Explainer
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model, open_model
+from onnxspace.model import runtime
+from onnxspace.model.encoder import Encoder, cut
+from onnxspace.model.model import Model, open_model
 from onnxspace.passes import Batch, Passed
 from tests.networks import Net, classifier, save, worst_cosine
 from tests.oracles.elrp import FUNCTIONS, elrp

@@ -498,7 +498,7 @@ def test_defect_of_a_library_is_one_line_too(cli: Cli, monkeypatch: pytest.Monke
     def stumble(_model: object) -> NoReturn:
         raise RuntimeError("deep\nbelow")
 
-    monkeypatch.setattr("onnxspace.description.describe", stumble)
+    monkeypatch.setattr("onnxspace.model.describe.describe", stumble)
     refused(cli("inspect", "good.onnx"), "good.onnx", "failed unexpectedly (RuntimeError: deep below)")
 
 

@@ -23,8 +23,8 @@ from onnxspace.checking.run import check, update
 from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, code_of, limits_for
-from onnxspace.cut import find_encoder
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
+from onnxspace.model.encoder import find_encoder
 from tests.networks import Net, save
 
 IMAGES = 6

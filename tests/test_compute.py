@@ -17,7 +17,7 @@ from onnxspace.convert import to_torch
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import Compute, Method
 from onnxspace.lrp import apply_rules
-from onnxspace.model import open_model
+from onnxspace.model.model import open_model
 from onnxspace.passes import Batch, Passed
 from onnxspace.tuned import Attended, Strided, tuned
 from tests.networks import Net, classifier, save, worst_cosine

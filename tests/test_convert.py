@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 import onnxspace as ox
-from onnxspace import runtime
 from onnxspace.convert import bridge, convert
 from onnxspace.convert.bridge import ALIASES
 from onnxspace.convert.node import CONVERTERS, Apply
 from onnxspace.convert.verify import TOLERANCE, difference, verify
-from onnxspace.cut import Encoder, cut
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
-from onnxspace.model import open_model
+from onnxspace.model import runtime
+from onnxspace.model.encoder import Encoder, cut
+from onnxspace.model.model import open_model
 from onnxspace.storage.map_file import unit
 from tests.networks import Net, classifier, save
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters import Request, run
+from onnxspace.model import runtime
 from tests import sklearnnets, torchnets
 from tests.litewriter import with_metadata
 from tests.slopes import along, last

@@ -12,9 +12,9 @@ import onnx
 import pytest
 import torch
 
-from onnxspace import runtime
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Request, run
+from onnxspace.model import runtime
 from tests.networks import classifier, save
 from tests.slopes import last, nearest, of_torch
 

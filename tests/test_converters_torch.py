@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import onnxspace as ox
-from onnxspace import runtime
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError
 from onnxspace.exporters import Facts, Request, run
+from onnxspace.model import runtime
 from tests import torchnets
 from tests.slopes import along, last, nearest, of_torch
 from tests.torchnets import SHAPE

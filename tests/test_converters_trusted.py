@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxspace import runtime
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters import Request, run
+from onnxspace.model import runtime
 
 pytestmark = pytest.mark.frameworks
 

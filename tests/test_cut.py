@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from onnxspace.cut import Trunk, cut, find_encoder
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.model import Model, open_model
+from onnxspace.model.encoder import Trunk, cut, find_encoder
+from onnxspace.model.model import Model, open_model
 from tests.networks import Net, classifier, save
 
 

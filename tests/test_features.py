@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError, OutputError
-from onnxspace.features import BATCH, Pool, features_key, fitted, write_features
-from onnxspace.model import open_model
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.features import BATCH, Pool, features_key, fitted, write_features
+from onnxspace.model.model import open_model
 from tests.networks import Net, classifier, save
 
 PROBES = ox.Probes.generate(BATCH + 3, 32)

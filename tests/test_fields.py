@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError
 from onnxspace.fields import SIZE, Line, at, fields_key, peaks, write_fields
 from onnxspace.inputs.methods import Options
-from onnxspace.model import open_model
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.model import open_model
 from tests.networks import Net, save
 
 STEPS = 5

@@ -13,10 +13,10 @@ from onnx import numpy_helper
 from scipy.stats import spearmanr
 
 import onnxspace as ox
-from onnxspace.cut import Encoder, Trunk, find_encoder
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.layerwise import candidates
-from onnxspace.model import open_model
+from onnxspace.model.encoder import Encoder, Trunk, find_encoder
+from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
 from tests.commands import Run, drawn_once, runner, with_models
 from tests.networks import Net, classifier, save

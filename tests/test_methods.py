@@ -23,7 +23,7 @@ from onnxspace.errors import AttributionError, ConfigError, ProbeError
 from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, Settings, settle
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.lrp import RULE_SETS, apply_rules
-from onnxspace.model import Model, open_model
+from onnxspace.model.model import Model, open_model
 from onnxspace.noise import pixel_noise, seeds_of
 from onnxspace.passes import WAYS
 from tests.networks import Net, save, worst_cosine

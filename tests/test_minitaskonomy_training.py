@@ -19,9 +19,9 @@ from models.minitaskonomy import exporting, metrics, networks, orders, torch_gro
 from models.minitaskonomy.orders import Labelled, Order
 from models.minitaskonomy.roster import JOBS, MAIN_JOBS, SECOND_JOBS, Job, Settings
 from models.minitaskonomy.tasks import TASKS
-from onnxspace.cut import find_encoder
 from onnxspace.errors import ModelError
-from onnxspace.runtime import run
+from onnxspace.model.encoder import find_encoder
+from onnxspace.model.runtime import run
 
 TINY = Settings(epochs=2, batch=32)
 

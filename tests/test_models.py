@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution import Method
-from onnxspace.cut import find_encoder
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.model import open_model
+from onnxspace.model.encoder import find_encoder
+from onnxspace.model.model import open_model
 from onnxspace.scoring import score
 from tests.networks import worst_cosine
 

@@ -11,11 +11,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import onnxspace as ox
-from onnxspace import runtime
 from onnxspace.convert import convert, to_torch
 from onnxspace.errors import ModelError
-from onnxspace.model import open_model
-from onnxspace.network import SMALL, Network, light, whole
+from onnxspace.model import runtime
+from onnxspace.model.model import open_model
+from onnxspace.model.network import SMALL, Network, light, whole
 from tests.networks import Net, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
@@ -98,7 +98,7 @@ def test_more_than_one_message_can_hold_is_refused_where_one_is_needed() -> None
 
 def test_external_data_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = outside(tmp_path / "net.onnx", wide())
-    monkeypatch.setattr("onnxspace.onnxfile.MAX_DATA_BYTES", 10_000)
+    monkeypatch.setattr("onnxspace.model.reader.MAX_DATA_BYTES", 10_000)
     with pytest.raises(ModelError, match=r"net\.onnx has more than 0 GiB of external data\. Leave it out"):
         open_model(path)
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxspace import runtime
 from onnxspace.convert import to_torch
 from onnxspace.convert.build import build
 from onnxspace.convert.whole import as_tensor
 from onnxspace.errors import ModelError, UnsupportedOperatorError
+from onnxspace.model import runtime
 
 Array = NDArray[Any]
 few = settings(max_examples=25, deadline=None, derandomize=True)

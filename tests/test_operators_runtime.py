@@ -11,9 +11,10 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace import runtime, to_torch
+from onnxspace import to_torch
 from onnxspace.convert.build import build
 from onnxspace.errors import UnsupportedOperatorError
+from onnxspace.model import runtime
 from tests.single import MICROSOFT, as_tuple, check, random, single
 
 

@@ -20,7 +20,7 @@ from onnxspace import besides, fields
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.evaluation import Table
 from onnxspace.explainer import Explainer
-from onnxspace.model import open_model
+from onnxspace.model.model import open_model
 from onnxspace.report.read_result import read_result
 from onnxspace.scores import predictivity, registry
 from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matrix

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import features
 from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError, OutputError
-from onnxspace.features import class_output
 from onnxspace.inputs.photos import Photos
+from onnxspace.model import features
+from onnxspace.model.features import class_output
 from onnxspace.rating import rate
 from tests.commands import Run, runner
 from tests.networks import Net, classifier, save

@@ -8,8 +8,8 @@ import onnx
 
 from onnxspace.exporters import Facts, Request
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.network import whole
-from onnxspace.onnxfile import read_model
+from onnxspace.model.network import whole
+from onnxspace.model.reader import read_model
 from onnxspace_converters.deliver import annotate, versions_of
 from onnxspace_converters.writing import write
 

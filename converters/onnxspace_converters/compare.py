@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.errors import ConversionError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Layout, Preprocess
 from onnxspace.inputs.probes import Probes
-from onnxspace.network import light
+from onnxspace.model import runtime
+from onnxspace.model.network import light
 from onnxspace_converters.loaded import Array, Loaded
 
 #: A larger difference is nobody's rounding: the standard's own implementation need not be asked.

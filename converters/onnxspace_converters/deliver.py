@@ -11,7 +11,7 @@ import onnx
 
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Facts, Request
-from onnxspace.graph import all_nodes
+from onnxspace.model.graph import all_nodes
 from onnxspace.quiet import silence_libraries
 from onnxspace_converters.compare import Asked, Tensors, preprocess_of, questions, verify
 from onnxspace_converters.loaded import Loaded, Route

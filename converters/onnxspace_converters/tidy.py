@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxspace.errors import ModelError
-from onnxspace.graph import all_nodes
+from onnxspace.model.graph import all_nodes
 from onnxspace_converters.loaded import Loaded
 
 IMAGE = "image"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.features import answers_of, features_key, write_features
 from onnxspace.fields import SIZE, write_fields
 from onnxspace.inputs.methods import Device, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.model.features import answers_of, features_key, write_features
 from onnxspace.scores import cka, dds, modelgif, rsa, svcca
 from onnxspace.scores.all_pairs import directions, fill
 from onnxspace.scores.pairs.depara import edges

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from onnxspace.attribution import engines_for, map_batches
 from onnxspace.convert import convert
-from onnxspace.cut import Encoder, Trunk, find_encoder
 from onnxspace.inputs.methods import Device, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.layerwise import candidates, look
+from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 
 from .kept import Arrays
 from .zoo import Entry, Zoo

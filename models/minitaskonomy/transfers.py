@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import onnxspace as ox
-from onnxspace.cut import cut, find_encoder
-from onnxspace.runtime import Runner
+from onnxspace.model.encoder import cut, find_encoder
+from onnxspace.model.runtime import Runner
 
 from . import readout, ridge, whole
 from .readout import Budget, Truths

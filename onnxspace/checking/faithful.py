@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
-from onnxspace.model import Model
-from onnxspace.network import whole
-from onnxspace.runtime import input_dtype, quiet_library
+from onnxspace.model.model import Model
+from onnxspace.model.network import whole
+from onnxspace.model.runtime import input_dtype, quiet_library
 
 #: Images from which the ranges of an int8 model are taken.
 _CALIBRATED = 32

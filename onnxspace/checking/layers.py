@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.checking.weights import weights
-from onnxspace.cut import Candidate, Trunk
-from onnxspace.features import single_outputs
-from onnxspace.model import Model
-from onnxspace.network import Network
+from onnxspace.model.encoder import Candidate, Trunk
+from onnxspace.model.features import single_outputs
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network
 
 #: Layers beyond which only every so many are compared.
 _MOST = 64

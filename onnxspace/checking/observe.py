@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from onnxspace.checking.observation import Facts, Observation, Signal, save
 from onnxspace.checking.signals import signal
 from onnxspace.checking.weights import weights
-from onnxspace.cut import Encoder
-from onnxspace.description import describe
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model
-from onnxspace.network import Network
+from onnxspace.model.describe import describe
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network
 from onnxspace.pipeline import Opened, Run, opened
 from onnxspace.similarity.fingerprints.count_sketch import NUMBERS
 from onnxspace.similarity.fingerprints.file import project_file

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.checking.observation import Signal
-from onnxspace.cut import Encoder
 from onnxspace.errors import AttributionError, ModelError
-from onnxspace.features import single_outputs, write_features
-from onnxspace.model import Model
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.features import single_outputs, write_features
+from onnxspace.model.model import Model
 
 #: Values per image beyond which an output is not looked at: no picture that a network draws has more.
 _MOST_VALUES = 2**22

@@ -12,7 +12,7 @@ import numpy as np
 from onnxspace.inputs.config import Config, load_config
 from onnxspace.inputs.methods import Compute, configured
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model, open_model
+from onnxspace.model.model import Model, open_model
 
 #: Images on which layers and ways of feeding are compared.
 FEW = 4
@@ -56,7 +56,7 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the model gives at its encoder where it is fed in other ways."""
     from onnxspace.checking.signals import signal
     from onnxspace.checking.variants import VARIANTS
-    from onnxspace.cut import find_encoder
+    from onnxspace.model.encoder import find_encoder
 
     model = _opened(request, request["path"], request["encoder"])
     images, made = _probes(request).images, {}

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from onnxspace.network import Network, stored
+from onnxspace.model.network import Network, stored
 
 
 def weights(network: Network) -> dict[str, NDArray[Any]]:

@@ -12,9 +12,9 @@ import click
 
 if TYPE_CHECKING:
     from onnxspace.convert.support import Support
-    from onnxspace.cut import Candidate
-    from onnxspace.description import Description
-    from onnxspace.model import Model
+    from onnxspace.model.describe import Description
+    from onnxspace.model.encoder import Candidate
+    from onnxspace.model.model import Model
 
 
 @click.command()
@@ -41,10 +41,10 @@ def inspect(model: str, encoder: str | None, config: str | None, support: bool, 
 
 def _described(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[Support]]:
     from onnxspace.cli import unexpected
-    from onnxspace.description import describe
     from onnxspace.errors import ModelError, OnnxspaceError
     from onnxspace.inputs.config import find_config
-    from onnxspace.model import open_model
+    from onnxspace.model.describe import describe
+    from onnxspace.model.model import open_model
 
     options = find_config(config).options(Path(model))
     try:

@@ -15,12 +15,12 @@ from onnxspace.attribution import remarks_on
 from onnxspace.cluster.engine import Cluster, Future
 from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece
 from onnxspace.cluster.worker import Command, Share, Subject, explain
-from onnxspace.cut import Encoder
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
 from onnxspace.inputs.probes import Probes
-from onnxspace.model import Model
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.model import Model
 from onnxspace.recipe import versions
 from onnxspace.spaces.layout import place, write_array
 from onnxspace.storage.journal import Journal

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from onnxspace.cluster.answer import answering
 from onnxspace.cluster.piece import Piece, path_of, write_piece
-from onnxspace.cut import Encoder
 from onnxspace.errors import ClusterError, ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.methods import Compute, Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.model.encoder import Encoder
 
 _KEPT = 2  # models that a process holds ready: pieces of one come one after the other
 _one = Lock()  # Torch's settings are the whole process's, so that a process computes one piece at a time
@@ -147,7 +147,7 @@ def _engines(command: Command, subject: Subject, probes: Probes) -> Any:
 def _made(command: Command, subject: Subject, probes: Probes) -> Any:
     from onnxspace.attribution import VERIFIED_IMAGES, engines_for
     from onnxspace.convert import convert
-    from onnxspace.model import open_model, renamed
+    from onnxspace.model.model import open_model, renamed
 
     model = renamed(open_model(subject.path, None, subject.said), subject.name)
     if model.sha256 != subject.sha256:

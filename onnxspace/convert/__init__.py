@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.convert import bridge, operators
 from onnxspace.convert.arbiter import every_node_agrees, first_departure
 from onnxspace.convert.build import build
@@ -17,8 +16,9 @@ from onnxspace.convert.fuse import fuse
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import reference, tolerance, verify
 from onnxspace.convert.whole import to_torch
-from onnxspace.cut import Encoder, cut, find_encoder
-from onnxspace.model import Model
+from onnxspace.model import runtime
+from onnxspace.model.encoder import Encoder, cut, find_encoder
+from onnxspace.model.model import Model
 
 __all__ = ["Converted", "convert", "operators", "to_torch"]
 

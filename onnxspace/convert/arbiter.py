@@ -16,12 +16,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.convert.build import build
 from onnxspace.convert.verify import difference
-from onnxspace.graph import label, reads
-from onnxspace.network import Network
-from onnxspace.shapes import infer
+from onnxspace.model import runtime
+from onnxspace.model.graph import label, reads
+from onnxspace.model.network import Network
+from onnxspace.model.shapes import infer
 
 _Values = Mapping[str, NDArray[Any]]
 

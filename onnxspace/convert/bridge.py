@@ -12,7 +12,7 @@ import onnx.defs
 import torch
 
 from onnxspace.errors import UnsupportedOperatorError
-from onnxspace.graph import all_nodes, domain_of, label
+from onnxspace.model.graph import all_nodes, domain_of, label
 
 #: operator → {missing version: version whose converter serves}
 ALIASES: dict[str, dict[int, int]] = {

@@ -16,8 +16,8 @@ from torch import fx, nn
 from onnxspace.convert import bridge
 from onnxspace.convert.node import CONVERTERS, Node, schema_version, taken
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
-from onnxspace.graph import domain_of, label, reads
-from onnxspace.network import Network, light
+from onnxspace.model.graph import domain_of, label, reads
+from onnxspace.model.network import Network, light
 
 
 def pick(made: Any, index: int) -> Any:

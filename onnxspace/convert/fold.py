@@ -12,10 +12,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from onnxspace import runtime
-from onnxspace.graph import Graph, reads
-from onnxspace.network import SMALL, Network, declared, is_declared, is_large, with_weights_as_inputs
-from onnxspace.shapes import Shape, elements, infer
+from onnxspace.model import runtime
+from onnxspace.model.graph import Graph, reads
+from onnxspace.model.network import SMALL, Network, declared, is_declared, is_large, with_weights_as_inputs
+from onnxspace.model.shapes import Shape, elements, infer
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks

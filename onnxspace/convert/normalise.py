@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnxspace.convert.fold import evaluate_constants, folded
-from onnxspace.graph import Graph
-from onnxspace.network import Network, light
-from onnxspace.shapes import Shape, infer, set_input_shapes, with_input_shapes
+from onnxspace.model.graph import Graph
+from onnxspace.model.network import Network, light
+from onnxspace.model.shapes import Shape, infer, set_input_shapes, with_input_shapes
 
 _T = onnx.TensorProto
 _WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}

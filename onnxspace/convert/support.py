@@ -18,10 +18,10 @@ from onnxspace.convert.fusing.writing import write_out
 from onnxspace.convert.node import CONVERTERS, schema_version
 from onnxspace.convert.normalise import normalise
 from onnxspace.errors import ModelError
-from onnxspace.graph import all_nodes, domain_of
-from onnxspace.imageinput import dims
-from onnxspace.model import Model
-from onnxspace.network import Network
+from onnxspace.model.graph import all_nodes, domain_of
+from onnxspace.model.image_input import dims
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network
 
 Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
 WAYS = {

@@ -11,9 +11,9 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.errors import AttributionError, ConversionError, ModelError
-from onnxspace.network import Network
+from onnxspace.model import runtime
+from onnxspace.model.network import Network
 
 #: The largest relative difference of a whole graph that a runtime's coarseness may explain.
 COARSE = 0.05

@@ -12,7 +12,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from onnxspace import runtime
 from onnxspace.convert import bridge
 from onnxspace.convert.arbiter import every_node_agrees, first_departure
 from onnxspace.convert.build import build
@@ -20,12 +19,13 @@ from onnxspace.convert.fuse import fuse
 from onnxspace.convert.normalise import normalise
 from onnxspace.convert.verify import COARSE, difference, tolerance
 from onnxspace.errors import ConversionError, ModelError
-from onnxspace.graph import Graph
-from onnxspace.imageinput import dims
-from onnxspace.model import Model
-from onnxspace.network import Network, light
-from onnxspace.onnxfile import read_model
-from onnxspace.shapes import Shape
+from onnxspace.model import runtime
+from onnxspace.model.graph import Graph
+from onnxspace.model.image_input import dims
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network, light
+from onnxspace.model.reader import read_model
+from onnxspace.model.shapes import Shape
 
 #: Sizes that are tried for open axes: the first axis, and all others.
 _TRIALS = ((2, 224), (2, 32), (1, 224), (1, 32), (2, 8), (1, 4), (2, 2), (1, 1))

@@ -24,8 +24,8 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.graph import all_nodes, defect, tensors
-from onnxspace.network import Network, declare, is_large, light
+from onnxspace.model.graph import all_nodes, defect, tensors
+from onnxspace.model.network import Network, declare, is_large, light
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
 MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have some 24 GB

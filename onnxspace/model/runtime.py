@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace.network import Network, whole, with_weights_as_inputs
+from onnxspace.model.network import Network, whole, with_weights_as_inputs
 
 _QUIET = 4  # fatal messages only: everything else comes back as an exception
 

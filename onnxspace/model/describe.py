@@ -9,10 +9,10 @@ from typing import Any
 
 import onnx
 
-from onnxspace.cut import Candidate, Encoder, Trunk, find_encoder
-from onnxspace.graph import all_nodes, domain_of
-from onnxspace.imageinput import dims
-from onnxspace.model import Model
+from onnxspace.model.encoder import Candidate, Encoder, Trunk, find_encoder
+from onnxspace.model.graph import all_nodes, domain_of
+from onnxspace.model.image_input import dims
+from onnxspace.model.model import Model
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx
 
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.graph import Graph
-from onnxspace.imageinput import ImageInput, find_image_input, value_range
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color, Preprocess
-from onnxspace.network import Network
-from onnxspace.onnxfile import read_model
+from onnxspace.model.graph import Graph
+from onnxspace.model.image_input import ImageInput, find_image_input, value_range
+from onnxspace.model.network import Network
+from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
 MAX_INPUT_PIXELS = 4096 * 4096

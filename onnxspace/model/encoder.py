@@ -12,11 +12,11 @@ from functools import cached_property
 import onnx
 
 from onnxspace.errors import ModelError
-from onnxspace.graph import Graph, reads
-from onnxspace.model import Model
-from onnxspace.network import Network
-from onnxspace.runtime import shapes_of
-from onnxspace.shapes import Shape, elements, infer, multiply_adds
+from onnxspace.model.graph import Graph, reads
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network
+from onnxspace.model.runtime import shapes_of
+from onnxspace.model.shapes import Shape, elements, infer, multiply_adds
 
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 #: The share of trained work that must lie below some candidate for bottlenecks to be trusted.

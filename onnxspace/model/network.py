@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.helper import make_tensor_value_info
 
-from onnxspace.graph import Graph
+from onnxspace.model.graph import Graph
 
 #: A stored tensor of more elements lies beside the graph; a smaller one may be a shape that inference computes with.
 SMALL = 4096

@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
-from onnxspace.graph import Graph
 from onnxspace.inputs.preprocess import Layout
+from onnxspace.model.graph import Graph
 
 _T = onnx.TensorProto
 _IMAGE_TYPES = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE, _T.UINT8, _T.INT8}

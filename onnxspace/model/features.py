@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from onnxspace.cut import FLOATS, Encoder, cut
 from onnxspace.errors import AttributionError, ModelError
-from onnxspace.model import Model
-from onnxspace.network import Network
-from onnxspace.runtime import Runner, input_dtype, shapes_of
+from onnxspace.model.encoder import FLOATS, Encoder, cut
+from onnxspace.model.model import Model
+from onnxspace.model.network import Network
+from onnxspace.model.runtime import Runner, input_dtype, shapes_of
 from onnxspace.storage.atomic import whole_array
 
 #: What becomes of positions: the mean over them, a value per channel; every value as it is; or means over windows, where an

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import onnx
 
-from onnxspace.graph import PARAMETRIC, Graph
-from onnxspace.network import SMALL
+from onnxspace.model.graph import PARAMETRIC, Graph
+from onnxspace.model.network import SMALL
 
 Shape = tuple[int | None, ...]
 
