@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from onnxspace import Probes, attribute, to_torch
 from onnxspace.attribution import Method
-from onnxspace.convert.verify import difference
 from onnxspace.model import runtime
 from onnxspace.model.reader import read_model
+from onnxspace.torchgraph.verify import difference
 
 FAMILIES = {
     "resnet18": 96, "mobilenetv3_small_050": 96, "efficientnet_b0": 96, "densenet121": 96, "inception_v3": 128, "vgg11": 224,

@@ -69,10 +69,10 @@ def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     """One batch of maps, and the same graph's forward pass alone, images preprocessed already."""
     import onnxspace
     from onnxspace.compute import chosen, devices
-    from onnxspace.convert import convert
     from onnxspace.explainer import explainer
     from onnxspace.inputs.methods import settle
     from onnxspace.model.encoder import Encoder
+    from onnxspace.torchgraph.encoder_graph import convert
 
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)

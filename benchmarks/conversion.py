@@ -84,8 +84,8 @@ def peak() -> Iterator[list[float]]:
 def measure(path: str) -> None:
     """Print one line: opening and converting, seconds and memory over the weights."""
     import onnxspace
-    from onnxspace.convert import to_torch
     from onnxspace.inputs.probes import Probes
+    from onnxspace.torchgraph.encoder_graph import to_torch
 
     to_torch(LIGHT / "light_squeezenet.onnx")  # imports and first-call costs stay out of the numbers
     images = Probes.generate(2).images
@@ -94,7 +94,10 @@ def measure(path: str) -> None:
         model = onnxspace.open_model(path)
         opening = time.perf_counter() - start
     weights = sum(values.nbytes for values in model.network.weights.values())
-    for name, run in (("to_torch", lambda: to_torch(model)), ("convert", lambda: onnxspace.convert.convert(model, images))):
+    for name, run in (
+        ("to_torch", lambda: to_torch(model)),
+        ("convert", lambda: onnxspace.torchgraph.encoder_graph.convert(model, images)),
+    ):
         with peak() as added:
             start = time.perf_counter()
             kept = run()

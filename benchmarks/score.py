@@ -27,7 +27,7 @@ import sys, time
 import torch
 import onnxspace as ox
 from onnxspace.attribution import map_batches
-from onnxspace.convert import convert
+from onnxspace.torchgraph.encoder_graph import convert
 probes = ox.Probes.generate(64)
 models = [ox.open_model(path) for path in sys.argv[1:]]
 ready = [(model, convert(model, probes.images[:2])) for model in models]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace.attribution import attribute as attribute
-    from onnxspace.convert import to_torch as to_torch
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.illustrate import explain as explain
     from onnxspace.inputs.methods import Options as Options
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from onnxspace.scoring import score as score
     from onnxspace.similarity.affinity import Affinity as Affinity
     from onnxspace.space import Space as Space
+    from onnxspace.torchgraph.encoder_graph import to_torch as to_torch
 
 _HOME = {
     "Affinity": "affinity",

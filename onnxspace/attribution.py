@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace.compute import arranged, chosen, devices
-from onnxspace.convert import Converted, convert
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer, Maps, check, explainer
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
@@ -20,6 +19,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model.model import Model, open_model
 from onnxspace.passes import UNITS_AT_ONCE
 from onnxspace.shards import in_order
+from onnxspace.torchgraph.encoder_graph import Converted, convert
 
 VERIFIED_IMAGES = 2
 _WORKING_SET = 600 * 2**20  # bytes of activations of one batch on a CPU: fixed, so that reruns are equal

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from onnxspace.baselines import Pixels, baseline_for
 from onnxspace.compute import halved
-from onnxspace.convert import Converted
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, settle
 from onnxspace.inputs.preprocess import Preprocess
@@ -23,6 +22,7 @@ from onnxspace.lrp import RuleSet, apply_rules, rule_set
 from onnxspace.model.model import Model
 from onnxspace.noise import pixel_noise, seeds_of
 from onnxspace.passes import WAYS, Batch, Differentiable, Passed
+from onnxspace.torchgraph.encoder_graph import Converted
 from onnxspace.tuned import tuned
 
 Rules = Mapping[str, Mapping[str, str | float]]

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from onnxspace.attribution import VERIFIED_IMAGES, engines_for
 from onnxspace.compute import arranged, halved
-from onnxspace.convert import convert
-from onnxspace.convert.verify import outputs_of
 from onnxspace.errors import AttributionError
 from onnxspace.explainer import Explainer
 from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
@@ -30,6 +28,8 @@ from onnxspace.shards import smaller
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.torchgraph.verify import outputs_of
 
 #: Side of a field, as in the paper.
 SIZE = 128

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.compute import chosen
-from onnxspace.convert import convert
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
 from onnxspace.explainer import check
 from onnxspace.inputs.config import Config, find_config
@@ -23,6 +22,7 @@ from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model, renamed
 from onnxspace.report.explanation import Column, Explanation
+from onnxspace.torchgraph.encoder_graph import convert
 
 MAX_IMAGES = 32
 MAX_COLUMNS = 32

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from onnxspace.attribution import VERIFIED_IMAGES, Engines, engines_for, map_batches
 from onnxspace.compute import arranged, chosen, halved
-from onnxspace.convert import convert
-from onnxspace.convert.verify import outputs_of
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.explainer import Explainer, check
 from onnxspace.inputs.config import Config, find_config
@@ -39,6 +37,8 @@ from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.scores.pairs.depara import edges
 from onnxspace.shards import smaller
 from onnxspace.storage.atomic import whole_array
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.torchgraph.verify import outputs_of
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: The paper reports 1 and 10.

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onnxspace.convert.verify import outputs_of
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import Settings, Way
+from onnxspace.torchgraph.verify import outputs_of
 
 #: Units whose gradients are computed together.
 UNITS_AT_ONCE = 16

@@ -15,7 +15,6 @@ from onnxspace.attribution import VERIFIED_IMAGES, map_batches
 from onnxspace.besides import Besides
 from onnxspace.compute import chosen
 from onnxspace.conversions import onnx_file, said_of
-from onnxspace.convert import Converted, convert
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.explainer import check
 from onnxspace.inputs.config import Config
@@ -35,6 +34,7 @@ from onnxspace.spaces.probeset import GENERATED
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL, Workplace
+from onnxspace.torchgraph.encoder_graph import Converted, convert
 
 if TYPE_CHECKING:
     from onnxspace.cluster.engine import Cluster

@@ -14,10 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.convert.fusing.view import operator, stored
-from onnxspace.convert.node import Apply
-from onnxspace.convert.operators.convolution import Conv
 from onnxspace.lrp.ratio import RectifiedRatio
+from onnxspace.torchgraph.operators.convolution import Conv
+from onnxspace.torchgraph.registry import Apply
+from onnxspace.torchgraph.view import operator, stored
 
 #: Operators whose modules need nothing of their own output to be differentiated.
 _FORGETFUL = (Conv,)

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
-from onnxspace.convert import to_torch
-from onnxspace.convert.whole import arrays, as_input
 from onnxspace.errors import OnnxspaceError
+from onnxspace.torchgraph.encoder_graph import to_torch
+from onnxspace.torchgraph.whole_model import arrays, as_input
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 KNOWN = Path(__file__).with_name("backend_known.tsv")

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-import onnxspace.convert  # noqa: F401
-from onnxspace.convert.build import build
+import onnxspace.torchgraph.encoder_graph  # noqa: F401
 from onnxspace.model import runtime
+from onnxspace.torchgraph.build import build
 
 Values = Mapping[str, NDArray[Any] | None]
 

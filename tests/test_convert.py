@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 import onnxspace as ox
-from onnxspace.convert import bridge, convert
-from onnxspace.convert.bridge import ALIASES
-from onnxspace.convert.node import CONVERTERS, Apply
-from onnxspace.convert.verify import TOLERANCE, difference, verify
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import open_model
 from onnxspace.storage.map_file import unit
+from onnxspace.torchgraph import onnx2torch as bridge
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.torchgraph.onnx2torch import ALIASES
+from onnxspace.torchgraph.registry import CONVERTERS, Apply
+from onnxspace.torchgraph.verify import TOLERANCE, difference, verify
 from tests.networks import Net, classifier, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

@@ -33,7 +33,7 @@ def outputs_and_maps_agree(path: Path, network: torch.nn.Module, size: int) -> N
 @pytest.fixture
 def timm() -> Any:
     """timm wants a torchvision that can be imported, and the package sees to it that it can."""
-    from onnxspace.convert.bridge import import_torchvision
+    from onnxspace.torchgraph.onnx2torch import import_torchvision
 
     import_torchvision()
     return importlib.import_module("timm")

@@ -275,6 +275,6 @@ def test_the_sample_is_what_the_program_prints(capsys: pytest.CaptureFixture[str
 
 
 def test_the_table_of_operators_is_the_registrys() -> None:
-    from onnxspace.convert.support import page
+    from onnxspace.torchgraph.support import page
 
     assert (ROOT / "docs/operators.md").read_text("utf-8") == page()

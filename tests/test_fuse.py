@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import onnxspace as ox
-from onnxspace.convert.fusing.known import KNOWN
-from onnxspace.convert.fusing.view import operator_of
-from onnxspace.convert.support import support
 from onnxspace.lrp import RULE_SETS, apply_rules
+from onnxspace.torchgraph.passes.known_activations import KNOWN
+from onnxspace.torchgraph.support import support
+from onnxspace.torchgraph.view import operator_of
 from tests.networks import Net, save, worst_cosine
 from tests.test_attribution import probes
 

@@ -11,11 +11,11 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 import onnxspace as ox
-from onnxspace.convert import convert, to_torch
 from onnxspace.errors import ModelError
 from onnxspace.model import runtime
 from onnxspace.model.model import open_model
 from onnxspace.model.network import SMALL, Network, light, whole
+from onnxspace.torchgraph.encoder_graph import convert, to_torch
 from tests.networks import Net, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxspace.convert import to_torch
-from onnxspace.convert.build import build
-from onnxspace.convert.whole import as_tensor
 from onnxspace.errors import ModelError, UnsupportedOperatorError
 from onnxspace.model import runtime
+from onnxspace.torchgraph.build import build
+from onnxspace.torchgraph.encoder_graph import to_torch
+from onnxspace.torchgraph.whole_model import as_tensor
 
 Array = NDArray[Any]
 few = settings(max_examples=25, deadline=None, derandomize=True)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper
 
-import onnxspace.convert  # noqa: F401
-from onnxspace.convert.build import build
+import onnxspace.torchgraph.encoder_graph  # noqa: F401
 from onnxspace.errors import UnsupportedOperatorError
+from onnxspace.torchgraph.build import build
 from tests.single import MICROSOFT, check, few, random, seeds, single
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from onnxspace.convert.build import build
 from onnxspace.model import runtime
+from onnxspace.torchgraph.build import build
 
 few = settings(max_examples=12, deadline=None, derandomize=True)
 seeds = st.integers(0, 10**6)

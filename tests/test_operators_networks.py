@@ -10,9 +10,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import onnxspace.convert  # noqa: F401
-from onnxspace.convert.build import build
+import onnxspace.torchgraph.encoder_graph  # noqa: F401
 from onnxspace.errors import UnsupportedOperatorError
+from onnxspace.torchgraph.build import build
 from tests.single import _COUNT, GATES, SMOOTH, _mask, _recurrent, check, few, random, seeds, shapes, single
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxspace import to_torch
-from onnxspace.convert.build import build
 from onnxspace.errors import UnsupportedOperatorError
 from onnxspace.model import runtime
+from onnxspace.torchgraph.build import build
 from tests.single import MICROSOFT, as_tuple, check, random, single
 
 

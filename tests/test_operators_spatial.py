@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxspace.convert import to_torch
-from onnxspace.convert.build import build
 from onnxspace.model import runtime
+from onnxspace.torchgraph.build import build
+from onnxspace.torchgraph.encoder_graph import to_torch
 
 Arrays = dict[str, NDArray[Any]]
 few = settings(max_examples=40, deadline=None, derandomize=True)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import onnxspace as ox
-from onnxspace.convert.operators.quantised import Dequantize, Quantize
 from onnxspace.model import runtime
+from onnxspace.torchgraph.operators.quantised import Dequantize, Quantize
 from tests.networks import Net, save, worst_cosine
 from tests.test_attribution import probes
 

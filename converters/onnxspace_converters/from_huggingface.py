@@ -75,7 +75,7 @@ def loaded(folder: Path, source: Source, request: Request) -> Loaded:
     """The vision model of a folder, built by transformers from its config, with its safetensors."""
     config = read_json(folder / "config.json")
     _refuse(folder, config, request)
-    from onnxspace.convert.bridge import import_torchvision
+    from onnxspace.torchgraph.onnx2torch import import_torchvision
 
     with suppress(ImportError):  # not all of its models need it, but it takes a broken one for a whole one
         import_torchvision()

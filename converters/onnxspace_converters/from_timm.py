@@ -31,7 +31,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library loads: weights that are here are taken, none fetched
     import torch
 
-    from onnxspace.convert.bridge import import_torchvision
+    from onnxspace.torchgraph.onnx2torch import import_torchvision
 
     import_torchvision()
     import timm

@@ -33,7 +33,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     """The network of that name."""
     import torch
 
-    from onnxspace.convert.bridge import import_torchvision
+    from onnxspace.torchgraph.onnx2torch import import_torchvision
     from onnxspace_converters.from_torch import of_module
 
     import_torchvision()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution import VERIFIED_IMAGES
-from onnxspace.convert import Converted, convert
 from onnxspace.inputs.config import load_sidecar
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.model import Model
+from onnxspace.torchgraph.encoder_graph import Converted, convert
 
 from .roster import MAIN
 

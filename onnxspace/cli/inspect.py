@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from onnxspace.convert.support import Support
     from onnxspace.model.describe import Description
     from onnxspace.model.encoder import Candidate
     from onnxspace.model.model import Model
+    from onnxspace.torchgraph.support import Support
 
 
 @click.command()
@@ -57,14 +57,14 @@ def _described(model: str, encoder: str | None, config: str | None, *, support: 
 
 
 def _rows(model: Model) -> list[Support]:
-    from onnxspace.convert.support import support
+    from onnxspace.torchgraph.support import support
 
     return support(model)
 
 
 def _support(rows: list[Support]) -> Iterator[str]:
     from onnxspace.cli.text import one_line
-    from onnxspace.convert.support import WAYS
+    from onnxspace.torchgraph.support import WAYS
 
     yield ""
     yield "Operators of the whole model (schema version, number of nodes)"

@@ -146,8 +146,8 @@ def _engines(command: Command, subject: Subject, probes: Probes) -> Any:
 
 def _made(command: Command, subject: Subject, probes: Probes) -> Any:
     from onnxspace.attribution import VERIFIED_IMAGES, engines_for
-    from onnxspace.convert import convert
     from onnxspace.model.model import open_model, renamed
+    from onnxspace.torchgraph.encoder_graph import convert
 
     model = renamed(open_model(subject.path, None, subject.said), subject.name)
     if model.sha256 != subject.sha256:

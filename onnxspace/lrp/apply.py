@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from onnxspace.convert.fusing.merging import merge
-from onnxspace.convert.fusing.view import operator
 from onnxspace.errors import ConfigError
 from onnxspace.lrp.first import Front, bounds_at, front, settle
 from onnxspace.lrp.flow import computed, nonnegative, rectified
 from onnxspace.lrp.registry import AT_INPUT, OF_WEIGHTS, RULES, Site
 from onnxspace.lrp.table import LINEAR, RuleSet, rule_set
+from onnxspace.torchgraph.passes.fold_scales import merge
+from onnxspace.torchgraph.view import operator
 
 _PRODUCTS = frozenset({"Mul", "MatMul", "Gemm", "FusedMatMul", "TransposeMatMul", "Einsum", "Conv", "ConvTranspose"})
 

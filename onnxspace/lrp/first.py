@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.convert.fusing.view import operator
 from onnxspace.lrp.carry import carry, stand
+from onnxspace.torchgraph.view import operator
 
 _MOVING = frozenset(
     {

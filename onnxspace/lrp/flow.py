@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.convert.fusing.view import operator, stored
+from onnxspace.torchgraph.view import operator, stored
 
 #: Operators whose outputs carry no gradient.
 _CUT = frozenset(

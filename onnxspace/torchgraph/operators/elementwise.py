@@ -1,0 +1,221 @@
+"""Functions of one tensor: activations, bounds, and what onnx2torch lacks of the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onnxspace.torchgraph.operators.arithmetic import UNSIGNED, narrow, ordered, unordered, wide
+from onnxspace.torchgraph.registry import Apply, Made, Node, converter, taking
+
+
+def _sign(x: Tensor) -> Tensor:
+    """Torch gives NaN the sign zero; the standard lets it pass."""
+    if x.dtype in UNSIGNED:
+        return narrow((wide(x) != 0).to(torch.int64), x.dtype)
+    return torch.where(torch.isnan(x), x, torch.sign(x)) if x.is_floating_point() else torch.sign(x)
+
+
+_SIMPLE: dict[str, Callable[[Tensor], Tensor]] = {
+    "Acosh": torch.acosh,
+    "Asinh": torch.asinh,
+    "Atanh": torch.atanh,
+    "Cosh": torch.cosh,
+    "Sinh": torch.sinh,
+    "Neg": lambda x: narrow(-wide(x), x.dtype),
+    "Abs": lambda x: x if x.dtype in UNSIGNED else torch.abs(x),
+    "Sign": _sign,
+    "BitwiseNot": lambda x: narrow(~wide(x), x.dtype),
+    "IsNaN": torch.isnan,
+    "Ceil": torch.ceil,
+    "Floor": torch.floor,
+    "Exp": torch.exp,
+    "Log": torch.log,
+    "Sqrt": torch.sqrt,
+    "Reciprocal": torch.reciprocal,
+    "Tanh": torch.tanh,
+    "Relu": torch.relu,
+}
+
+
+@converter("Acosh", 9, 22)
+@converter("Asinh", 9, 22)
+@converter("Atanh", 9, 22)
+@converter("Cosh", 9, 22)
+@converter("Sinh", 9, 22)
+@converter("Neg", 1, 6, 13)
+@converter("Abs", 1, 6, 13)
+@converter("Sign", 9, 13)
+@converter("BitwiseNot", 18)
+@converter("IsNaN", 9, 13, 20)
+@converter("Ceil", 1)
+@converter("Floor", 1)
+@converter("Exp", 1)
+@converter("Log", 1)
+@converter("Sqrt", 1)
+@converter("Reciprocal", 1)
+@converter("Tanh", 1)
+@converter("Relu", 1)
+def simple(node: Node) -> Made:
+    """A function of one tensor without attributes."""
+    return Apply(_SIMPLE[node.operator])
+
+
+def _relu_like(positive: float, negative: float, alpha: float) -> Callable[[Tensor], Tensor]:
+    """`positive · x` above zero, `negative · (exp(x / alpha) − 1)` below."""
+
+    def applied(x: Tensor) -> Tensor:
+        below = negative * torch.expm1(torch.clamp(x, max=0) / alpha)  # clamped: an infinity would make the gradient NaN
+        return torch.where(x > 0, positive * x, below)
+
+    return applied
+
+
+@converter("Elu", 1, 6, 22)
+def elu(node: Node) -> Made:
+    """Elu."""
+    return nn.ELU(alpha=node.get("alpha", 1.0))
+
+
+@converter("Selu", 1, 6, 22)
+def selu(node: Node) -> Made:
+    """Selu with any coefficients; version 1 has rounded ones of its own."""
+    alpha, gamma = (1.6732, 1.0507) if node.version == 1 else (1.67326319217681884765625, 1.05070102214813232421875)
+    alpha, gamma = node.get("alpha", alpha), node.get("gamma", gamma)
+    return Apply(_relu_like(gamma, gamma * alpha, 1.0))
+
+
+@converter("Celu", 12, 28)
+def celu(node: Node) -> Made:
+    """Celu."""
+    alpha = node.get("alpha", 1.0)
+    return Apply(_relu_like(1.0, alpha, alpha))
+
+
+@converter("HardSigmoid", 1, 6, 22)
+def hard_sigmoid(node: Node) -> Made:
+    """`clamp(alpha · x + beta, 0, 1)`."""
+    alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
+    return Apply(lambda x: torch.clamp(alpha * x + beta, 0, 1))
+
+
+@converter("LeakyRelu", 1)
+def leaky_relu(node: Node) -> Made:
+    """LeakyRelu."""
+    return nn.LeakyReLU(node.get("alpha", 0.01))
+
+
+@converter("ThresholdedRelu", 10, 22)
+def thresholded_relu(node: Node) -> Made:
+    """`x` above the threshold, zero elsewhere."""
+    alpha = node.get("alpha", 1.0)
+    return Apply(lambda x: torch.where(x > alpha, x, 0))
+
+
+@converter("Shrink", 9)
+def shrink(node: Node) -> Made:
+    """Towards zero by `bias` outside of `[−lambd, lambd]`, zero inside; computed in single precision for integers."""
+    bias, border = node.get("bias", 0.0), node.get("lambd", 0.5)
+
+    def applied(x: Tensor) -> Tensor:
+        z = x if x.is_floating_point() else wide(x).double()
+        made = torch.where(z < -border, z + bias, torch.where(z > border, z - bias, 0))
+        return made if x.is_floating_point() else narrow(made.to(torch.int64), x.dtype)
+
+    return Apply(applied)
+
+
+@converter("Swish", 24)
+def swish(node: Node) -> Made:
+    """`x · sigmoid(alpha · x)`."""
+    alpha = node.get("alpha", 1.0)
+    return Apply(lambda x: x * torch.sigmoid(alpha * x))
+
+
+@converter("SwiGLU", 28)
+def swiglu(node: Node) -> Made:
+    """Swish of the first tensor times the second."""
+    alpha = node.get("alpha", 1.0)
+    return Apply(lambda gate, value: gate * torch.sigmoid(alpha * gate) * value)
+
+
+@converter("PRelu", 1, 6, 7, 9, 16)
+def prelu(node: Node) -> Made:
+    """`slope · x` below zero; before version 7, one slope for every channel or for all."""
+    per_channel = node.version < 7
+
+    def applied(x: Tensor, slope: Tensor) -> Tensor:
+        if per_channel and slope.numel() > 1:
+            slope = slope.reshape(-1, *[1] * (x.dim() - 2))
+        z = wide(x)
+        return narrow(torch.where(z > 0, z, wide(slope) * z), x.dtype)
+
+    return Apply(applied)
+
+
+@converter("IsInf", 10, 20)
+def is_inf(node: Node) -> Made:
+    """Whether a value is one of the infinities asked for."""
+    asked = [math.copysign(math.inf, s) for s, name in ((1, "positive"), (-1, "negative")) if node.get(f"detect_{name}", 1)]
+    return Apply(lambda x: reduce(torch.logical_or, [x == value for value in asked], torch.zeros_like(x, dtype=torch.bool)))
+
+
+class Clip(nn.Module):
+    """`min(max(x, low), high)`; either bound may be missing, fixed or a tensor."""
+
+    def __init__(self, low: float | None = None, high: float | None = None) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+        pairs = ((self.low, low), (self.high, high))
+        bounds: list[Any] = [fixed if given is None else ordered(given.reshape(())) for fixed, given in pairs]
+        if all(bound is None for bound in bounds):
+            return x
+        return unordered(torch.clamp(ordered(x), *bounds), x.dtype)
+
+
+def _fixed(low: float | None, high: float | None) -> Made:
+    """Clipping at zero is ReLU, whose gradient at zero is zero."""
+    if low == 0 and high in (None, 6):
+        return nn.ReLU() if high is None else nn.ReLU6()
+    return Clip(low, high)
+
+
+@converter("Clip", 1, 6)
+def clip_attributes(node: Node) -> Made:
+    """Clip with bounds as attributes."""
+    return _fixed(node.get("min"), node.get("max"))
+
+
+@converter("Clip", 11, 12, 13)
+def clip(node: Node) -> Made:
+    """Clip with bounds as inputs, stored or computed."""
+    try:
+        bounds = [node.constant(1), node.constant(2)]
+    except NotImplementedError:
+        return Clip()
+    kinds = {np.dtype(bound.dtype).name for bound in bounds if bound is not None}
+    if "uint64" in kinds:
+        return Clip()
+    low, high = (None if bound is None else bound.reshape(()).item() for bound in bounds)
+    made = Clip(low, high) if any("int" in kind for kind in kinds) else _fixed(low, high)
+    return taking(made, 1)  # a function of one tensor, as rules for activations want it
+
+
+@converter("Gelu", 20)
+def gelu(node: Node) -> Made:
+    """Gelu in either form."""
+    return nn.GELU(approximate=node.get("approximate", "none"))
+
+
+@converter("Mish", 18, 22)
+def mish(_node: Node) -> Made:
+    """Mish."""
+    return nn.Mish()

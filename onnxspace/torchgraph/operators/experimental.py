@@ -1,0 +1,48 @@
+"""Operators of the standard's first years that never got a schema, but that ONNX Runtime still runs.
+
+Without a schema there is no version to date them from, so each is registered for every opset.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+
+_EVERY = range(1, 29)
+
+
+class Scaled(nn.Module):
+    """`x · scale + bias`, a bias per channel."""
+
+    def __init__(self, scale: float, bias: list[float]) -> None:
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("bias", torch.tensor(bias).reshape(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.get_buffer("bias")
+
+
+@converter("ImageScaler", *_EVERY)
+def image_scaler(node: Node) -> Made:
+    """ImageScaler."""
+    return Scaled(node.get("scale", 1.0), node.get("bias", [0.0]))
+
+
+@converter("Affine", *_EVERY)
+def affine(node: Node) -> Made:
+    """`alpha · x + beta`."""
+    alpha, beta = node.get("alpha", 1.0), node.get("beta", 0.0)
+    return Apply(lambda x: alpha * x + beta)
+
+
+@converter("Crop", *_EVERY)
+def crop(node: Node) -> Made:
+    """A border (left, top, right, bottom) cut off, or a size from the upper left border on."""
+    left, top, right, bottom = node.get("border")
+    scale = node.get("scale")
+    if scale:
+        return Apply(lambda x: x[..., top : top + scale[0], left : left + scale[1]])
+    return Apply(lambda x: x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right])

@@ -1,0 +1,270 @@
+"""Normalisation: layer, RMS, group, instance, batch, Lp, mean-variance and local response; ONNX Runtime's fused forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+
+_MICROSOFT = "com.microsoft"
+_RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
+#: The standard's domain has no schema of ONNX Runtime's own operators: they are known by the opset itself.
+_ANY_OPSET = range(1, 40)
+
+
+Axes = tuple[int, ...]
+
+
+def _axes(x: Tensor, axis: int | Axes) -> Axes:
+    """The axes from `axis` on, or those that it lists, counted from the front."""
+    return tuple(range(axis % x.dim(), x.dim())) if isinstance(axis, int) else tuple(sorted(a % x.dim() for a in axis))
+
+
+def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+    scaled = x if scale is None else x * scale
+    return scaled if bias is None else scaled + bias
+
+
+def layer_norm(
+    x: Tensor, scale: Tensor | None, bias: Tensor | None, axis: int | Axes, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Zero mean and unit variance over the axes from `axis` on, then scale and bias; also the mean and 1/deviation."""
+    axes = _axes(x, axis)
+    mean = x.mean(axes, keepdim=True)
+    centred = x - mean
+    inverse = torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
+    return _affine(centred * inverse, scale, bias), mean, inverse
+
+
+def rms_norm(x: Tensor, scale: Tensor | None, axis: int | Axes, eps: float) -> tuple[Tensor, Tensor]:
+    """Unit mean square over the axes from `axis` on, then scale; also 1/root."""
+    inverse = torch.rsqrt((x * x).mean(_axes(x, axis), keepdim=True) + eps)
+    return _affine(x * inverse, scale, None), inverse
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with one to three outputs.
+
+    Over the axes from `axis` on, or over those listed; scale and bias broadcast to them, or against x where they are listed.
+    """
+
+    def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
+        super().__init__()
+        self.axis, self.eps, self.outputs = axis, eps, outputs
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        axes = _axes(x, self.axis)
+        shape = x.shape[axes[0] :]
+        fits = len(axes) == len(shape) and all(value is None or value.shape == shape for value in (scale, bias))
+        if self.outputs == 1 and fits:
+            return F.layer_norm(x, shape, scale, bias, self.eps)
+        made = layer_norm(x, scale, bias, axes, self.eps)
+        return made[0] if self.outputs == 1 else made
+
+
+@converter("LayerNormalization", 17)
+@converter("LayerNormalization", *_RUNTIME, domain=_MICROSOFT)
+def layer_normalization(node: Node) -> Made:
+    """LayerNormalization over any trailing axes, with mean and inverse deviation."""
+    return LayerNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
+
+
+class RMSNorm(nn.Module):
+    """RMS normalisation with one or two outputs, over axes as `LayerNorm` has them."""
+
+    def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
+        super().__init__()
+        self.axis, self.eps, self.outputs = axis, eps, outputs
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        made = rms_norm(x, scale, self.axis, self.eps)
+        return made[0] if self.outputs == 1 else made
+
+
+@converter("RMSNormalization", 23)
+@converter("SimplifiedLayerNormalization", *_ANY_OPSET)
+@converter("SimplifiedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
+def rms_normalization(node: Node) -> Made:
+    """RMSNormalization, which ONNX Runtime calls SimplifiedLayerNormalization."""
+    return RMSNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
+
+
+class SkipNorm(nn.Module):
+    """Sum of two tensors and a bias, normalised; the sum is the fourth output."""
+
+    def __init__(self, eps: float, outputs: int, centred: bool) -> None:
+        super().__init__()
+        self.eps, self.outputs, self.centred = eps, outputs, centred
+
+    def forward(self, x: Tensor, skip: Tensor, scale: Tensor, beta: Tensor | None = None, bias: Tensor | None = None) -> object:
+        total = x + skip if bias is None else x + skip + bias
+        if self.centred:
+            y, mean, inverse = layer_norm(total, scale, beta, -1, self.eps)
+            return y if self.outputs == 1 else (y, mean, inverse, total)
+        y, inverse = rms_norm(total, scale, -1, self.eps)
+        return y if self.outputs == 1 else (y, inverse, inverse, total)
+
+
+class SkipRMSNorm(SkipNorm):
+    """The same without mean and offset: its fourth input is the bias of the sum."""
+
+    def forward(self, x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None) -> object:  # type: ignore[override]
+        return super().forward(x, skip, scale, None, bias)
+
+
+@converter("SkipLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
+def skip_layer_normalization(node: Node) -> Made:
+    """SkipLayerNormalization: LayerNormalization(input + skip + bias)."""
+    return SkipNorm(node.get("epsilon", 1e-12), node.outputs, centred=True)
+
+
+@converter("SkipSimplifiedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
+def skip_rms_normalization(node: Node) -> Made:
+    """SkipSimplifiedLayerNormalization: RMSNormalization(input + skip + bias)."""
+    return SkipRMSNorm(node.get("epsilon", 1e-12), node.outputs, centred=False)
+
+
+class EmbedNorm(nn.Module):
+    """Word, position and segment embeddings summed and normalised."""
+
+    def __init__(self, eps: float, outputs: int) -> None:
+        super().__init__()
+        self.eps, self.outputs = eps, outputs
+
+    def forward(
+        self, ids: Tensor, segments: Tensor | None = None, words: Tensor | None = None, places: Tensor | None = None,
+        kinds: Tensor | None = None, scale: Tensor | None = None, bias: Tensor | None = None,
+        mask: Tensor | None = None, positions: Tensor | None = None,
+    ) -> object:  # fmt: skip
+        assert words is not None
+        assert places is not None
+        where = torch.arange(ids.shape[1], device=ids.device) if positions is None else positions.long()
+        total = words[ids.long()] + places[where]
+        if segments is not None and kinds is not None:
+            total = total + kinds[segments.long()]
+        y = layer_norm(total, scale, bias, -1, self.eps)[0]
+        lengths = torch.zeros_like(ids[:, 0]) if mask is None else mask.sum(1)
+        return y if self.outputs == 1 else (y, lengths.to(torch.int32), total)
+
+
+@converter("EmbedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
+def embed_layer_normalization(node: Node) -> Made:
+    """EmbedLayerNormalization; its mask comes out as the number of ones."""
+    return EmbedNorm(node.get("epsilon", 1e-12), node.outputs)
+
+
+class GroupNorm(nn.Module):
+    """Zero mean and unit variance over each group of channels, then scale and bias.
+
+    These are per channel, per group where `repeated`, or of several axes, which then broadcast against x.
+    """
+
+    def __init__(self, groups: int, eps: float, repeated: bool) -> None:
+        super().__init__()
+        self.groups, self.eps, self.repeated = groups, eps, repeated
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        if any(value is not None and value.dim() > 1 for value in (scale, bias)):
+            return _affine(torch.group_norm(x, self.groups, eps=self.eps), scale, bias)
+        if self.repeated:
+            size = x.shape[1] // self.groups
+            scale, bias = (None if value is None else value.repeat_interleave(size) for value in (scale, bias))
+        return torch.group_norm(x, self.groups, scale, bias, self.eps)
+
+
+@converter("GroupNormalization", 18, 21)
+def group_normalization(node: Node) -> Made:
+    """GroupNormalization; scale and bias are per group in version 18, per channel since."""
+    return GroupNorm(node.get("num_groups"), node.get("epsilon", 1e-5), node.version < 21)
+
+
+class InstanceNorm(nn.Module):
+    """Group normalisation in which every channel is a group, one of a single pixel included."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        return torch.group_norm(x, x.shape[1], scale, bias, self.eps)
+
+
+@converter("InstanceNormalization", 1, 6, 22)
+def instance_normalization(node: Node) -> Made:
+    """InstanceNormalization."""
+    return InstanceNorm(node.get("epsilon", 1e-5))
+
+
+class BatchNorm(nn.Module):
+    """`(x − mean) / √(variance + ε) · scale + bias` by channel, or by activation where not `spatial`."""
+
+    def __init__(self, eps: float, spatial: bool, stored: bool) -> None:
+        super().__init__()
+        self.eps, self.spatial, self.stored = eps, spatial, stored
+
+    def forward(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        if self.spatial and self.stored:
+            return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=self.eps)
+        # Torch's own passes no gradient to the statistics.
+        shape = (-1, *[1] * (x.dim() - 2)) if self.spatial else mean.shape
+        scale, bias, mean, variance = (value.reshape(shape) for value in (scale, bias, mean, variance))
+        return (x - mean) * torch.rsqrt(variance + self.eps) * scale + bias
+
+
+@converter("BatchNormalization", 1, 6, 7, 9, 14, 15)
+def batch_normalization(node: Node) -> Made:
+    """BatchNormalization with given statistics, stored or computed."""
+    tests = node.get("is_test", 0) if node.version < 7 else not node.get("training_mode", 0)
+    if not tests or any(node.proto.output[1:]):
+        raise NotImplementedError("batch normalisation in training mode")
+    stored = all(node.constant_of(name) is not None for name in node.proto.input[3:5])
+    return BatchNorm(node.get("epsilon", 1e-5), bool(node.get("spatial", 1)), stored)
+
+
+def _lp_normalized(x: Tensor, axis: int, p: int) -> Tensor:
+    """`x` over its norm; zero where the norm is."""
+    norm = torch.linalg.vector_norm(x, p, dim=axis, keepdim=True)
+    return x / torch.where(norm == 0, torch.ones_like(norm), norm)
+
+
+@converter("LpNormalization", 1, 22)
+def lp_normalization(node: Node) -> Made:
+    """LpNormalization along one axis."""
+    return Apply(partial(_lp_normalized, axis=node.get("axis", -1), p=node.get("p", 2)))
+
+
+def _standardized(x: Tensor, axes: list[int]) -> Tensor:
+    """Zero mean and unit variance over `axes`; zero where all values are equal."""
+    centred = x - x.mean(axes, keepdim=True)
+    variance = (centred * centred).mean(axes, keepdim=True)
+    flat = variance == 0
+    return centred / (torch.sqrt(torch.where(flat, torch.ones_like(variance), variance)) + 1e-9)
+
+
+@converter("MeanVarianceNormalization", 9, 13)
+def mean_variance_normalization(node: Node) -> Made:
+    """MeanVarianceNormalization."""
+    return Apply(partial(_standardized, axes=list(node.get("axes", [0, 2, 3]))))
+
+
+def _local_response(x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
+    """`x / (bias + alpha/size · Σ x²)^beta`, the sum over `size` neighbouring channels."""
+    before = (size - 1) // 2
+    padded = F.pad(x * x, [0, 0] * (x.dim() - 2) + [before, size - 1 - before])
+    total = padded.narrow(1, 0, x.shape[1])
+    for offset in range(1, size):
+        total = total + padded.narrow(1, offset, x.shape[1])
+    return x / (bias + alpha / size * total) ** beta
+
+
+@converter("LRN", 1, 13)
+def lrn(node: Node) -> Made:
+    """LRN; of an even size, the window reaches further up than down."""
+    values = {name: node.get(name, default) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))}
+    function: Callable[[Tensor], Tensor] = partial(_local_response, size=node.get("size"), **values)
+    return Apply(function)

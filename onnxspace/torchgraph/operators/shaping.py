@@ -1,0 +1,294 @@
+"""Shapes: reading, changing, joining and splitting tensors, and tensors made from a shape alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from onnxspace.torchgraph.build import to_tensor
+from onnxspace.torchgraph.registry import Apply, Made, Node, converter, integers, torch_type
+
+_WIDE = (19, 21, 23, 24, 25)  # versions in which only the element types grew
+
+
+class Reshape(nn.Module):
+    """The target at run time: -1 takes what is left, 0 copies the size at its place unless `allowzero`."""
+
+    def __init__(self, shape: list[int] | None, allowzero: bool) -> None:
+        super().__init__()
+        self.shape, self.allowzero = shape, allowzero
+
+    def forward(self, x: Tensor, shape: Tensor | None = None) -> Tensor:
+        target = integers(shape) if shape is not None else list(self.shape or [])
+        if not self.allowzero:
+            target = [x.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
+        return x.reshape(target)
+
+
+@converter("Reshape", 1, 5, 13, 14, *_WIDE)
+def reshape(node: Node) -> Made:
+    """Reshape, to a stored or a computed shape."""
+    return Reshape(node.get("shape"), bool(node.get("allowzero", 0)))
+
+
+@converter("Flatten", 1, 9, 11, 13, 21, 23, 24, 25)
+def flatten(node: Node) -> Made:
+    """Flatten to two axes."""
+    axis = node.get("axis", 1)
+
+    def flat(x: Tensor) -> Tensor:
+        at = axis + x.dim() if axis < 0 else axis
+        return x.reshape(math.prod(x.shape[:at]), math.prod(x.shape[at:]))
+
+    return Apply(flat)
+
+
+@converter("Transpose", 1, 13, 21, 23, 24, 25)
+def transpose(node: Node) -> Made:
+    """Transpose; without `perm`, in reverse order."""
+    perm = node.get("perm")
+    return Apply(lambda x: x.permute(perm if perm is not None else tuple(reversed(range(x.dim())))))
+
+
+class Squeeze(nn.Module):
+    """Drop the given axes of size one; every such axis where none are given."""
+
+    def __init__(self, axes: list[int] | None) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        chosen = integers(axes) if axes is not None else self.axes
+        if chosen is None:
+            return x.squeeze()
+        if any(x.shape[axis] != 1 for axis in chosen):
+            raise ValueError(f"axes {chosen} of {tuple(x.shape)} are not all of size one")
+        return x.squeeze(tuple(chosen)) if chosen else x
+
+
+class Unsqueeze(nn.Module):
+    """New axes of size one, counted in the result."""
+
+    def __init__(self, axes: list[int] | None) -> None:
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
+        chosen = integers(axes) if axes is not None else self.axes or []
+        rank = x.dim() + len(chosen)
+        for axis in sorted(axis % rank for axis in chosen):
+            x = x.unsqueeze(axis)
+        return x
+
+
+_SQUEEZES: dict[str, type[Squeeze | Unsqueeze]] = {"Squeeze": Squeeze, "Unsqueeze": Unsqueeze}
+
+
+@converter("Squeeze", 1, 11, 13, 21, 23, 24, 25)
+@converter("Unsqueeze", 1, 11, 13, 21, 23, 24, 25)
+def squeeze(node: Node) -> Made:
+    """Squeeze and Unsqueeze, with axes as an attribute or an input."""
+    return _SQUEEZES[node.operator](node.get("axes"))
+
+
+@converter("Concat", 1, 4, 11, 13)
+def concat(node: Node) -> Made:
+    """Concat."""
+    axis = node.get("axis", 1)
+    return Apply(lambda *tensors: torch.cat(tensors, axis))
+
+
+class Split(nn.Module):
+    """Split into parts of the given sizes, or `count` equal ones, the last smaller where it does not divide."""
+
+    def __init__(self, count: int, axis: int, sizes: list[int] | None, wanted: int) -> None:
+        super().__init__()
+        self.count, self.axis, self.sizes, self.wanted = count, axis, sizes, wanted
+
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Any:
+        parts = torch.split(x, integers(sizes) if sizes is not None else self.sizes or self._equal(x), self.axis)
+        return parts[0] if self.wanted == 1 else tuple(parts[: self.wanted])
+
+    def _equal(self, x: Tensor) -> list[int]:
+        whole = x.shape[self.axis]
+        part = -(-whole // self.count)
+        return [part] * (self.count - 1) + [whole - part * (self.count - 1)]
+
+
+@converter("Split", 1, 2, 11, 13, 18)
+def split(node: Node) -> Made:
+    """Split, with sizes as an attribute, an input, or equal."""
+    return Split(node.get("num_outputs", node.outputs), node.get("axis", 0), node.get("split"), node.outputs)
+
+
+def _broadcast(first: tuple[int, ...], second: list[int]) -> list[int]:
+    """The shape that two shapes broadcast to."""
+    rank = max(len(first), len(second))
+    pairs = zip([1] * (rank - len(first)) + list(first), [1] * (rank - len(second)) + second, strict=True)
+    return [b if a == 1 else a for a, b in pairs]
+
+
+@converter("Expand", 8, 13)
+def expand(_node: Node) -> Made:
+    """Expand: broadcasting in both directions."""
+    return Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), integers(shape))))
+
+
+@converter("Tile", 1)
+def tile_axis(_node: Node) -> Made:
+    """Tile of the first version: one axis."""
+
+    def tile(x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
+        repeats = [1] * x.dim()
+        repeats[integers(axis)[0]] = integers(tiles)[0]
+        return x.repeat(repeats)
+
+    return Apply(tile)
+
+
+@converter("Tile", 6, 13)
+def tile(_node: Node) -> Made:
+    """Tile."""
+    return Apply(lambda x, repeats: x.repeat(integers(repeats)))
+
+
+def _sliced(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """One axis; backwards, the first position is clamped into the tensor and the end may lie before it."""
+    size = x.shape[axis]
+    start, end = start + size if start < 0 else start, end + size if end < 0 else end
+    if step >= 0:
+        start, end = min(max(start, 0), size), min(max(end, 0), size)
+        window = x.narrow(axis, start, max(end - start, 0))
+        every = (slice(None),) * (axis % x.dim()) + (slice(None, None, step),)
+        return window if step == 1 or window.shape[axis] == 0 else window[every]
+    start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
+    chosen = torch.tensor(list(range(start, end, step)), dtype=torch.int64, device=x.device)
+    return x.index_select(axis, chosen)
+
+
+class Slice(nn.Module):
+    """Slices whose bounds are attributes (first version) or inputs."""
+
+    def __init__(self, starts: list[int], ends: list[int], axes: list[int] | None) -> None:
+        super().__init__()
+        self.starts, self.ends, self.axes = starts, ends, axes
+
+    def forward(
+        self,
+        x: Tensor,
+        starts: Tensor | None = None,
+        ends: Tensor | None = None,
+        axes: Tensor | None = None,
+        steps: Tensor | None = None,
+    ) -> Tensor:
+        first = integers(starts) if starts is not None else self.starts
+        last = integers(ends) if ends is not None else self.ends
+        chosen = integers(axes) if axes is not None else self.axes or list(range(len(first)))
+        strides = integers(steps) if steps is not None else [1] * len(first)
+        for axis, start, end, step in zip(chosen, first, last, strides, strict=True):
+            x = _sliced(x, axis, start, end, step)
+        return x
+
+
+@converter("Slice", 1, 10, 11, 13)
+def slice_(node: Node) -> Made:
+    """Slice of every version."""
+    return Slice(node.get("starts", []), node.get("ends", []), node.get("axes"))
+
+
+@converter("Shape", 1, 13, 15, *_WIDE)
+def shape(node: Node) -> Made:
+    """Shape, or a part of it."""
+    start, end = node.get("start", 0), node.get("end")
+    return Apply(lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64, device=x.device))
+
+
+@converter("Size", 1, 13, *_WIDE)
+def size(_node: Node) -> Made:
+    """Size."""
+    return Apply(lambda x: torch.tensor(x.numel(), dtype=torch.int64, device=x.device))
+
+
+@converter("Identity", 1, 13, 14, 16, *_WIDE)
+def identity(_node: Node) -> Made:
+    """Identity, of a tensor, a sequence or an optional value."""
+    return nn.Identity()
+
+
+class Constant(nn.Module):
+    """A stored value."""
+
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+@converter("Constant", 1, 9, 11, 12, 13, *_WIDE)
+def constant(node: Node) -> Made:
+    """Constant in every form that is not a string."""
+    for name, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
+        if name in node.attributes:
+            return Constant(to_tensor(np.asarray(node.get(name), dtype=dtype)))
+    if "sparse_value" in node.attributes:
+        return Constant(_dense(node.get("sparse_value")))
+    if "value" not in node.attributes:
+        raise NotImplementedError("strings")
+    return Constant(to_tensor(node.get("value")))
+
+
+def _dense(sparse: Any) -> Tensor:
+    """A sparse tensor, its positions given as numbers or as coordinates, in full."""
+    from onnx import numpy_helper
+
+    values, where = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    full = np.zeros(tuple(sparse.dims), values.dtype)
+    full[tuple(where.T) if where.ndim == 2 else np.unravel_index(where, full.shape)] = values
+    return to_tensor(full)
+
+
+@converter("ConstantOfShape", 9, 20, 21, 23, 24, 25)
+def constant_of_shape(node: Node) -> Made:
+    """ConstantOfShape."""
+    value = to_tensor(np.asarray(node.get("value", np.zeros(1, np.float32)))).reshape(())
+    return Apply(lambda shape: torch.full(integers(shape), value.item(), dtype=value.dtype, device=shape.device))
+
+
+@converter("EyeLike", 9, 22)
+def eye_like(node: Node) -> Made:
+    """EyeLike: ones on the k-th diagonal."""
+    shift = node.get("k", 0)
+    dtype = torch_type(node.get("dtype")) if "dtype" in node.attributes else None
+
+    def eye(x: Tensor) -> Tensor:
+        ones = torch.ones(x.shape[0], x.shape[1], device=x.device)
+        return ones.tril(shift).triu(shift).to(dtype or x.dtype)
+
+    return Apply(eye)
+
+
+@converter("Range", 11, 27)
+def range_(_node: Node) -> Made:
+    """Range: `start + i · delta`, as long as it lies before the limit."""
+
+    def values(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
+        bounds: list[Any] = [t.detach().reshape(()).item() for t in (start, limit, delta)]
+        first, last, step = bounds
+        count = max(math.ceil((last - first) / step), 0) if start.is_floating_point() else len(range(first, last, step))
+        steps = torch.arange(count, device=start.device).to(start.dtype)
+        return start.reshape(()) + steps * delta.reshape(())
+
+    return Apply(values)
