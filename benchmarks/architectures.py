@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace import Probes, attribute, to_torch
-from onnxspace.attribution import Method
+from onnxspace.attribution.maps import Method
 from onnxspace.model import runtime
 from onnxspace.model.reader import read_model
 from onnxspace.torchgraph.verify import difference

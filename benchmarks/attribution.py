@@ -68,8 +68,8 @@ def exported(name: str, folder: Path) -> tuple[Features, Path]:
 def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     """One batch of maps, and the same graph's forward pass alone, images preprocessed already."""
     import onnxspace
-    from onnxspace.compute import chosen, devices
-    from onnxspace.explainer import explainer
+    from onnxspace.attribution.devices import chosen, devices
+    from onnxspace.attribution.explainer import explainer
     from onnxspace.inputs.methods import settle
     from onnxspace.model.encoder import Encoder
     from onnxspace.torchgraph.encoder_graph import convert

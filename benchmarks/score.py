@@ -26,7 +26,7 @@ PASSES = """
 import sys, time
 import torch
 import onnxspace as ox
-from onnxspace.attribution import map_batches
+from onnxspace.attribution.maps import map_batches
 from onnxspace.torchgraph.encoder_graph import convert
 probes = ox.Probes.generate(64)
 models = [ox.open_model(path) for path in sys.argv[1:]]

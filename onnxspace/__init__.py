@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxspace.attribution import attribute as attribute
+    from onnxspace.attribution.maps import attribute as attribute
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.illustrate import explain as explain
     from onnxspace.inputs.methods import Options as Options

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from onnxspace.attribution.cache_key import recipe
+from onnxspace.attribution.explainer import check
 from onnxspace.errors import OutputError
-from onnxspace.explainer import check
 from onnxspace.fingerprinting import prints_of
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device
 from onnxspace.inputs.probes import Probes
 from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
-from onnxspace.recipe import recipe
 from onnxspace.spaces.add_fingerprints import Report
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, known, now, put

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import numpy as np
 
+from onnxspace.attribution.gradient_fields import SIZE, fields_key, write_fields
 from onnxspace.errors import OnnxspaceError, OutputError
-from onnxspace.fields import SIZE, fields_key, write_fields
 from onnxspace.inputs.methods import Compute, Device, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, cut

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.explainer import check
+from onnxspace.attribution.explainer import check
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Options
 from onnxspace.inputs.names import encoders_for, model_names

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from onnxspace.attribution import VERIFIED_IMAGES, map_batches
-from onnxspace.compute import chosen
+from onnxspace.attribution.devices import chosen
+from onnxspace.attribution.explainer import check
+from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
-from onnxspace.explainer import check
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names

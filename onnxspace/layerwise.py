@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.attribution import VERIFIED_IMAGES, Engines, engines_for, map_batches
-from onnxspace.compute import arranged, chosen, halved
+from onnxspace.attribution.batches import smaller
+from onnxspace.attribution.devices import arranged, chosen, halved
+from onnxspace.attribution.explainer import Explainer, check
+from onnxspace.attribution.gradients import Passed
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for, map_batches
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
-from onnxspace.explainer import Explainer, check
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import model_names
@@ -29,13 +31,11 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
 from onnxspace.model.features import fitted, per_image, write_features
 from onnxspace.model.model import Model
-from onnxspace.passes import Passed
 from onnxspace.pipeline import Opened, opened
 from onnxspace.scores.all_pairs import MOST_PAIRED, paired
 from onnxspace.scores.arrays import unit_rows
 from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.scores.pairs.depara import edges
-from onnxspace.shards import smaller
 from onnxspace.storage.atomic import whole_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of

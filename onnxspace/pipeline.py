@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.attribution import VERIFIED_IMAGES, map_batches
+from onnxspace.attribution.cache_key import model_recipe, recipe
+from onnxspace.attribution.devices import chosen
+from onnxspace.attribution.explainer import check
+from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.besides import Besides
-from onnxspace.compute import chosen
 from onnxspace.conversions import onnx_file, said_of
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
-from onnxspace.explainer import check
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.model.model import Model, emptied, open_model, renamed
-from onnxspace.recipe import model_recipe, recipe
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.selection import PREDICTIVITY, Wanted
 from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord

@@ -62,7 +62,7 @@ class Space:
         """
         known = config if isinstance(config, Config) else find_config(config)
         if (options is not None and options.rules) or known.rules:
-            from onnxspace.explainer import check as check_rules
+            from onnxspace.attribution.explainer import check as check_rules
 
             check_rules([method], options, Probes.generate(1, 16), known.rules)
         made = new_space(Path(path), Probes.generate() if probes is None else probes, method, options, known.rules, keep_maps)

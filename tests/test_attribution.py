@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.attribution import Method
-from onnxspace.compute import chosen, devices
+from onnxspace.attribution.devices import chosen, devices
+from onnxspace.attribution.explainer import Explainer
+from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.maps import Method
 from onnxspace.errors import AttributionError, ConfigError
-from onnxspace.explainer import Explainer
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model, open_model
-from onnxspace.passes import Batch, Passed
 from tests.networks import Net, classifier, save, worst_cosine
 from tests.oracles.elrp import FUNCTIONS, elrp
 

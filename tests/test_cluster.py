@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onnxspace as ox
+from onnxspace.attribution.cache_key import versions
 from onnxspace.cli import main
 from onnxspace.cluster import engine, fleet, gram, worker
 from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece, write_piece
 from onnxspace.errors import ClusterError, ConfigError
-from onnxspace.recipe import versions
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from tests.networks import Net, classifier, save
 
@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_costs_its_piece_only(
 def test_a_stopped_run_goes_on_with_the_pieces_that_are_there(
     place: Path, address: str, probes: ox.Probes, handed_out: list[worker.Share], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxspace.recipe._code", lambda: "unchanged")  # by those who work on it while this runs
+    monkeypatch.setattr("onnxspace.attribution.cache_key._code", lambda: "unchanged")  # by those who work on it while this runs
     expected = ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:
@@ -149,7 +149,7 @@ def test_one_process_goes_on_where_the_cluster_stopped(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal threads and processors: the maps are the same, and count as such."""
-    monkeypatch.setattr("onnxspace.recipe._code", lambda: "unchanged")
+    monkeypatch.setattr("onnxspace.attribution.cache_key._code", lambda: "unchanged")
     ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:

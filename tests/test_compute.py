@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 import onnxspace as ox
-from onnxspace import attribution
-from onnxspace.compute import arranged, chosen, devices
+from onnxspace.attribution import maps as attribution
+from onnxspace.attribution.cpu_tuning import Attended, Strided, tuned
+from onnxspace.attribution.devices import arranged, chosen, devices
+from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.lrp import apply_rules
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import Compute, Method
-from onnxspace.lrp import apply_rules
 from onnxspace.model.model import open_model
-from onnxspace.passes import Batch, Passed
 from onnxspace.torchgraph.encoder_graph import to_torch
-from onnxspace.tuned import Attended, Strided, tuned
 from tests.networks import Net, classifier, save, worst_cosine
 from tests.test_attribution import probes
 

@@ -161,8 +161,8 @@ def test_the_table_of_methods_is_the_registry() -> None:
 
 
 def test_the_defaults_in_the_table_are_those_of_the_library() -> None:
+    from onnxspace.attribution.lrp import RULE_SETS
     from onnxspace.inputs.methods import Settings
-    from onnxspace.lrp import RULE_SETS
 
     for name in ("steps", "samples", "noise", "units"):
         row = next(line for line in section("Commands").splitlines() if line.startswith(f"| `--{name}"))
@@ -217,7 +217,7 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
 
 
 def test_the_example_of_rules_is_valid(tmp_path: Path) -> None:
-    from onnxspace.lrp import rule_set
+    from onnxspace.attribution.lrp import rule_set
 
     (tmp_path / "onnxspace.toml").write_text(blocks("toml")[1], "utf-8")
     rules = load_config(tmp_path / "onnxspace.toml").rules

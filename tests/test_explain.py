@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import onnxspace as ox
+from onnxspace.attribution.gradients import Differentiable
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.methods import METHODS
-from onnxspace.passes import Differentiable
 from onnxspace.report import gallery
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import printable, shortened

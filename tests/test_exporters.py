@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import onnxspace as ox
-from onnxspace.attribution import Method
+from onnxspace.attribution.maps import Method
 from tests.networks import worst_cosine
 from tests.test_attribution import probes
 

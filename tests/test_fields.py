@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import onnxspace as ox
+from onnxspace.attribution.gradient_fields import SIZE, Line, at, fields_key, peaks, write_fields
 from onnxspace.errors import AttributionError
-from onnxspace.fields import SIZE, Line, at, fields_key, peaks, write_fields
 from onnxspace.inputs.methods import Options
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import open_model

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import onnxspace as ox
-from onnxspace.lrp import RULE_SETS, apply_rules
+from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from onnxspace.torchgraph.passes.known_activations import KNOWN
 from onnxspace.torchgraph.support import support
 from onnxspace.torchgraph.view import operator_of

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.lrp import RULE_SETS, apply_rules
+from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from tests.networks import Net
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, zeros
 
 import onnxspace as ox
-from onnxspace.lrp import RULE_SETS, RuleSet, apply_rules
+from onnxspace.attribution.lrp import RULE_SETS, RuleSet, apply_rules
 from tests.networks import Net
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.lrp import RULE_SETS, RuleSet, apply_rules
+from onnxspace.attribution.lrp import RULE_SETS, RuleSet, apply_rules
 from tests.networks import Net
 from tests.oracles.lrp import Layer, Rules, relevance
 

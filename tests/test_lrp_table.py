@@ -12,11 +12,11 @@ import torch
 from onnx import helper
 
 import onnxspace as ox
+from onnxspace.attribution.lrp import EPSILON, RULE_SETS, RULES, RuleSet, apply_rules, rule_set
+from onnxspace.attribution.lrp.rules import Site
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import load_config
 from onnxspace.inputs.rule_names import NAMES, PARAMETERS, SETS
-from onnxspace.lrp import EPSILON, RULE_SETS, RULES, RuleSet, apply_rules, rule_set
-from onnxspace.lrp.registry import Site
 from tests.networks import Net, classifier
 
 

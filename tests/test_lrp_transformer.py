@@ -13,7 +13,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 import onnxspace as ox
-from onnxspace.lrp import RULE_SETS, apply_rules
+from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from tests.networks import Net
 from tests.oracles.attnlrp import Block, relevance
 

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import explainer as engine
-from onnxspace import passes
-from onnxspace.baselines import BLUR, baseline_for
+from onnxspace.attribution import explainer as engine
+from onnxspace.attribution import gradients as passes
+from onnxspace.attribution.baselines import BLUR, baseline_for
+from onnxspace.attribution.gradients import WAYS
+from onnxspace.attribution.lrp import RULE_SETS, apply_rules
+from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import AttributionError, ConfigError, ProbeError
 from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, Settings, settle
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.lrp import RULE_SETS, apply_rules
 from onnxspace.model.model import Model, open_model
-from onnxspace.noise import pixel_noise, seeds_of
-from onnxspace.passes import WAYS
 from onnxspace.torchgraph.encoder_graph import convert
 from tests.networks import Net, save, worst_cosine
 from tests.test_attribution import Residual, export, fixed_batch, probes

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.attribution import Method
+from onnxspace.attribution.maps import Method
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import open_model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import onnxspace
-from onnxspace.recipe import _code
+from onnxspace.attribution.cache_key import _code
 
 PACKAGE = Path(onnxspace.__file__).parent
 FOLDERS = sorted({path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")})

@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import recipe
+from onnxspace.attribution import cache_key as recipe
+from onnxspace.attribution.explainer import Explainer
+from onnxspace.attribution.gradients import Batch, Passed
 from onnxspace.cli import main
-from onnxspace.explainer import Explainer
 from onnxspace.inputs.scenes import render
-from onnxspace.passes import Batch, Passed
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import workplace
@@ -152,7 +152,7 @@ def test_warnings_are_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -
 #: Runs the command line; kills the process when the function that is named first is called for the given time.
 CHILD = """
 import importlib, os, signal, sys
-from onnxspace import recipe
+from onnxspace.attribution import cache_key as recipe
 from onnxspace.cli import main
 recipe._code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")
@@ -387,8 +387,8 @@ CHANGES: dict[str, tuple[Setting, bool]] = {
     "images": (says("--images", "3"), False),
     "probe": (says("--seed", "1"), False),
     "batch size": (says("--batch-size", "1"), False),
-    "library": (patched("onnxspace.recipe._version", lambda name: "0"), False),
-    "code": (patched("onnxspace.recipe._code", lambda: "other"), False),
+    "library": (patched("onnxspace.attribution.cache_key._version", lambda name: "0"), False),
+    "code": (patched("onnxspace.attribution.cache_key._code", lambda: "other"), False),
     "threads": (patched("torch.get_num_threads", lambda: 99), False),
 }
 
@@ -411,7 +411,7 @@ def test_maps_of_another_command_are_not_used(
 
 
 def test_a_rule_from_python_is_never_taken_for_the_same(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    from onnxspace.lrp import RULES
+    from onnxspace.attribution.lrp import RULES
 
     probes = ox.Probes.generate(1, size=16)
     first = recipe.recipe("elrp", None, probes, "cpu", None)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import onnxspace as ox
-from onnxspace import besides, fields
+from onnxspace import besides
+from onnxspace.attribution import gradient_fields as fields
+from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.evaluation import Table
-from onnxspace.explainer import Explainer
 from onnxspace.model.model import open_model
 from onnxspace.report.read_result import read_result
 from onnxspace.scores import predictivity, registry

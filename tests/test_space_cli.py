@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
+from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ModelNotFoundError, SpaceError
-from onnxspace.explainer import Explainer
 from onnxspace.similarity import gram as distance
 from onnxspace.similarity import mixed as lineup
 from onnxspace.spaces import compare

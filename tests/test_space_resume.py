@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import onnxspace as ox
-from onnxspace import recipe
+from onnxspace.attribution import cache_key as recipe
 from onnxspace.spaces.workdirs import taken_up
 from tests.networks import classifier, save
 from tests.test_resume import CHILD, computed, content, quick, run, stop_after

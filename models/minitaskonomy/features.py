@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.fields import SIZE, write_fields
+from onnxspace.attribution.gradient_fields import SIZE, write_fields
 from onnxspace.inputs.methods import Device, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.features import answers_of, features_key, write_features

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.attribution import engines_for, map_batches
+from onnxspace.attribution.maps import engines_for, map_batches
 from onnxspace.inputs.methods import Device, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.layerwise import candidates, look

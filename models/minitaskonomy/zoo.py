@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.attribution import VERIFIED_IMAGES
+from onnxspace.attribution.maps import VERIFIED_IMAGES
 from onnxspace.inputs.config import load_sidecar
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, find_encoder

@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.attribution import remarks_on
+from onnxspace.attribution.cache_key import versions
+from onnxspace.attribution.maps import remarks_on
 from onnxspace.cluster.engine import Cluster, Future
 from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece
 from onnxspace.cluster.worker import Command, Share, Subject, explain
@@ -21,7 +22,6 @@ from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
-from onnxspace.recipe import versions
 from onnxspace.spaces.layout import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter

@@ -90,7 +90,7 @@ def explain(command: Command, subject: Subject, share: Share) -> Piece:
 @answering
 def processors(compute: Compute, threads: int | None, dask_worker: Any = None) -> list[list[object]]:
     """The processors of this worker, which Dask hands over, as `recipe` knows them."""
-    from onnxspace import recipe
+    from onnxspace.attribution import cache_key as recipe
 
     _settle_threads(threads, dask_worker)
     return recipe.processors(compute)
@@ -103,7 +103,7 @@ def _settle_threads(threads: int | None, own: Any) -> None:
 
 
 def _check_versions(command: Command) -> None:
-    from onnxspace.recipe import versions
+    from onnxspace.attribution.cache_key import versions
 
     for name, here in versions().items():
         there = dict(command.versions).get(name, "")
@@ -145,7 +145,7 @@ def _engines(command: Command, subject: Subject, probes: Probes) -> Any:
 
 
 def _made(command: Command, subject: Subject, probes: Probes) -> Any:
-    from onnxspace.attribution import VERIFIED_IMAGES, engines_for
+    from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
     from onnxspace.model.model import open_model, renamed
     from onnxspace.torchgraph.encoder_graph import convert
 

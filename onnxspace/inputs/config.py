@@ -51,7 +51,7 @@ class ModelOptions:
 class Config:
     """A configuration file: options per model, by file name, stem or path relative to the file; entries per rule set.
 
-    `rules` holds, by the name of a rule set, the rule of an operator or the value of a parameter, as `onnxspace.lrp.rule_set`
+    `rules` holds, by the name of a rule set, the rule of an operator or the value of a parameter, as `onnxspace.attribution.lrp.rule_set`
     takes them.
     """
 

@@ -44,7 +44,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Spec:
-    """One method: `rules` names a rule set of `onnxspace.lrp` for the backward pass (None: the plain gradient).
+    """One method: `rules` names a rule set of `onnxspace.attribution.lrp` for the backward pass (None: the plain gradient).
 
     `way` says where gradients are taken and what becomes of them: the `product` of image − baseline and the gradient at
     the image (or that gradient itself, where the rules make it the relevance), its `absolute` value, the product with the
@@ -68,7 +68,7 @@ class Spec:
         return self.way in ("product", "line")
 
 
-#: The source of each is named where it is computed: `onnxspace.passes`, `onnxspace.lrp`.
+#: The source of each is named where it is computed: `onnxspace.attribution.gradients`, `onnxspace.attribution.lrp`.
 METHODS: Mapping[Method, Spec] = {
     "elrp": Spec("ε-LRP as a modified gradient, as in the paper", "elrp"),
     "saliency": Spec("|dS/dx|", way="absolute", options=()),

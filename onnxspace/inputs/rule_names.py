@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-#: Ready rule sets; `onnxspace.lrp.RULE_SETS` has their tables.
+#: Ready rule sets; `onnxspace.attribution.lrp.RULE_SETS` has their tables.
 SETS = ("elrp", "lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "lrp-composite", "attnlrp")
-#: Rules an operator can have; `onnxspace.lrp.RULES` has what they do.
+#: Rules an operator can have; `onnxspace.attribution.lrp.RULES` has what they do.
 NAMES = (
     "gradient", "ratio", "ratio-offset", "epsilon", "gamma", "zplus", "alpha-beta",
     "half", "detach", "flat", "box", "w-square",

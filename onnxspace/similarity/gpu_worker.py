@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.compute import chosen, devices
+from onnxspace.attribution.devices import chosen, devices
 from onnxspace.inputs.methods import Compute, Device
 from onnxspace.similarity.tile_worker import Desk, Maps
 from onnxspace.similarity.tiling import Plan, Tile

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from onnxspace.lrp.flow import is_rectifier, upper_bound
-from onnxspace.lrp.inside import DETACHED, HALVED, Inside
-from onnxspace.lrp.linear import AlphaBeta, Box, Epsilon, Flat, Gamma, Squared, ZPlus
-from onnxspace.lrp.ratio import Ratio, RectifiedRatio
-from onnxspace.lrp.table import RuleSet
+from onnxspace.attribution.lrp.activations import Ratio, RectifiedRatio
+from onnxspace.attribution.lrp.compound import DETACHED, HALVED, Inside
+from onnxspace.attribution.lrp.dataflow import is_rectifier, upper_bound
+from onnxspace.attribution.lrp.linear import AlphaBeta, Box, Epsilon, Flat, Gamma, Squared, ZPlus
+from onnxspace.attribution.lrp.rule_sets import RuleSet
 
 
 @dataclass(frozen=True)

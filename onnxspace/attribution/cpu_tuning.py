@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.lrp.ratio import RectifiedRatio
+from onnxspace.attribution.lrp.activations import RectifiedRatio
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.registry import Apply
 from onnxspace.torchgraph.view import operator, stored

@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.attribution import VERIFIED_IMAGES, engines_for
-from onnxspace.compute import arranged, halved
+from onnxspace.attribution.batches import smaller
+from onnxspace.attribution.devices import arranged, halved
+from onnxspace.attribution.explainer import Explainer
+from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
-from onnxspace.explainer import Explainer
 from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
-from onnxspace.shards import smaller
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from onnxspace.attribution.lrp.dataflow import computed, nonnegative, rectified
+from onnxspace.attribution.lrp.input_layer import Front, bounds_at, front, settle
+from onnxspace.attribution.lrp.rule_sets import LINEAR, RuleSet, rule_set
+from onnxspace.attribution.lrp.rules import AT_INPUT, OF_WEIGHTS, RULES, Site
 from onnxspace.errors import ConfigError
-from onnxspace.lrp.first import Front, bounds_at, front, settle
-from onnxspace.lrp.flow import computed, nonnegative, rectified
-from onnxspace.lrp.registry import AT_INPUT, OF_WEIGHTS, RULES, Site
-from onnxspace.lrp.table import LINEAR, RuleSet, rule_set
 from onnxspace.torchgraph.passes.fold_scales import merge
 from onnxspace.torchgraph.view import operator
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.compute import arranged, chosen, devices
+from onnxspace.attribution.batches import in_order
+from onnxspace.attribution.devices import arranged, chosen, devices
+from onnxspace.attribution.explainer import Explainer, Maps, check, explainer
+from onnxspace.attribution.gradients import UNITS_AT_ONCE
 from onnxspace.errors import AttributionError
-from onnxspace.explainer import Explainer, Maps, check, explainer
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.model import Model, open_model
-from onnxspace.passes import UNITS_AT_ONCE
-from onnxspace.shards import in_order
 from onnxspace.torchgraph.encoder_graph import Converted, convert
 
 VERIFIED_IMAGES = 2

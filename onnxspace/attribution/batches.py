@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onnxspace.attribution.explainer import Explainer, Maps
+from onnxspace.attribution.gradients import Batch
 from onnxspace.errors import AttributionError
-from onnxspace.explainer import Explainer, Maps
-from onnxspace.passes import Batch
 
 Job = Callable[[], Maps]
 

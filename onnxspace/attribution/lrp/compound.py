@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from onnxspace.lrp.carry import scaled
+from onnxspace.attribution.lrp.autograd import scaled
 
 Substitutes = Mapping[Any, Callable[..., Any]]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.lrp.carry import carry, stand
+from onnxspace.attribution.lrp.autograd import carry, stand
 from onnxspace.torchgraph.view import operator
 
 _MOVING = frozenset(

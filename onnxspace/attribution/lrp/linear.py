@@ -17,7 +17,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from onnxspace.lrp.carry import away_from_zero, carry, stand
+from onnxspace.attribution.lrp.autograd import away_from_zero, carry, stand
 
 
 class Operator(nn.Module):

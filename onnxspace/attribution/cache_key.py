@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 import onnxspace
-from onnxspace.compute import chosen, devices
-from onnxspace.explainer import rules_for
+from onnxspace.attribution.devices import chosen, devices
+from onnxspace.attribution.explainer import rules_for
+from onnxspace.attribution.lrp import RULES
 from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.lrp import RULES
 from onnxspace.model.model import Model
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.baselines import Pixels, baseline_for
-from onnxspace.compute import halved
+from onnxspace.attribution.baselines import Pixels, baseline_for
+from onnxspace.attribution.cpu_tuning import tuned
+from onnxspace.attribution.devices import halved
+from onnxspace.attribution.gradients import WAYS, Batch, Differentiable, Passed
+from onnxspace.attribution.lrp import RuleSet, apply_rules, rule_set
+from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, settle
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
-from onnxspace.lrp import RuleSet, apply_rules, rule_set
 from onnxspace.model.model import Model
-from onnxspace.noise import pixel_noise, seeds_of
-from onnxspace.passes import WAYS, Batch, Differentiable, Passed
 from onnxspace.torchgraph.encoder_graph import Converted
-from onnxspace.tuned import tuned
 
 Rules = Mapping[str, Mapping[str, str | float]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.lrp.carry import away_from_zero, carry, elementwise
+from onnxspace.attribution.lrp.autograd import away_from_zero, carry, elementwise
 
 
 class _Rectified(torch.autograd.Function):
