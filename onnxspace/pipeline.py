@@ -16,8 +16,8 @@ from onnxspace.attribution.devices import chosen
 from onnxspace.attribution.explainer import check
 from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.besides import Besides
-from onnxspace.conversions import onnx_file, said_of
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
+from onnxspace.exporters.cache import onnx_file, said_of
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names

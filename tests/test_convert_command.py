@@ -16,12 +16,13 @@ import pytest
 import torch
 
 import onnxspace as ox
-from onnxspace import conversions, converting
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError, OutputError
-from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
+from onnxspace.exporters import cache as conversions
+from onnxspace.exporters import export as converting
+from onnxspace.exporters.discovery import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
+from onnxspace.exporters.sidecar import FIRST_LINE, content
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
-from onnxspace.sidecar import FIRST_LINE, content
 from tests import torchnets
 from tests.networks import classifier, save
 from tests.test_attribution import probes
@@ -165,8 +166,8 @@ def test_a_missing_framework_is_named_with_its_command(tmp_path: Path, monkeypat
     lacking = Exporter(
         "far", lambda source: source.path.suffix == ".far", _never, "far", ("farframe",), "pip install 'onnxspace[far]'"
     )
-    monkeypatch.setattr("onnxspace.exporters.exporters", lambda: {"far": lacking, "near": lacking})
-    from onnxspace.exporters import run
+    monkeypatch.setattr("onnxspace.exporters.discovery.exporters", lambda: {"far": lacking, "near": lacking})
+    from onnxspace.exporters.discovery import run
 
     with pytest.raises(ConfigError, match=r"several exporters \(far, far\). Name one with --using"):
         find(Source("a.far"), Request())
@@ -185,8 +186,8 @@ def test_an_exporter_that_writes_no_model_is_named(tmp_path: Path, monkeypatch: 
         destination.write_bytes(b"")
         return Facts("None", "none", 17)
 
-    monkeypatch.setattr("onnxspace.exporters.exporters", lambda: {"bad": Exporter("bad", lambda source: True, empty)})
-    from onnxspace.exporters import run
+    monkeypatch.setattr("onnxspace.exporters.discovery.exporters", lambda: {"bad": Exporter("bad", lambda source: True, empty)})
+    from onnxspace.exporters.discovery import run
 
     with pytest.raises(ModelError, match=r"the exporter bad wrote no readable ONNX model .its file is empty"):
         run("a.b", tmp_path / "x.onnx", Request())
@@ -199,9 +200,7 @@ def test_every_exporter_of_the_package_loads_and_says_what_it_takes() -> None:
 
 
 def test_exporters_load_no_framework_until_they_are_used() -> None:
-    code = (
-        "import sys, onnxspace.exporters as e; e.exporters(); print([n for n in ('torch', 'onnx', 'timm') if n in sys.modules])"
-    )
+    code = "import sys, onnxspace.exporters.discovery as e; e.exporters(); print([n for n in ('torch', 'onnx', 'timm') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from onnxspace import exporters
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.exporters import Request, Source
+from onnxspace.exporters import discovery as exporters
+from onnxspace.exporters.discovery import Request, Source
 from onnxspace_converters.from_jax import JAX
 from onnxspace_converters.from_keras import KERAS
 from onnxspace_converters.from_sklearn import SKLEARN, refuse_jumps, unpickled

@@ -11,11 +11,11 @@ from typing import Any
 
 import onnx
 
-from onnxspace.converting import to_onnx
-from onnxspace.exporters import Facts, Request
+from onnxspace.exporters.discovery import Facts, Request
+from onnxspace.exporters.export import to_onnx
+from onnxspace.exporters.sidecar import content, sidecar_of
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Layout
-from onnxspace.sidecar import content, sidecar_of
 from onnxspace.storage.atomic import whole_file
 
 from . import trained

@@ -35,7 +35,7 @@ def convert(source: str, output: str, quiet: bool, python: str | None, **options
     framework says of its images is written beside it.
     """
     from onnxspace.cli.console import progress_bar
-    from onnxspace.converting import to_onnx
+    from onnxspace.exporters.export import to_onnx
 
     request = _request(**options)
     with progress_bar(enabled=not quiet) as bar:
@@ -45,7 +45,7 @@ def convert(source: str, output: str, quiet: bool, python: str | None, **options
 
 
 def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> Any:
-    from onnxspace.exporters import Request, argument, input_shape
+    from onnxspace.exporters.discovery import Request, argument, input_shape
 
     size = None if shape is None else input_shape(shape)
     return Request(input=size, arguments=dict(map(argument, arguments)), **options)

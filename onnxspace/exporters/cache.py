@@ -18,9 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from onnxspace.converting import to_onnx
 from onnxspace.errors import OutputError
-from onnxspace.exporters import Exporter, Request, Source, accepting, is_source
+from onnxspace.exporters.discovery import Exporter, Request, Source, accepting, is_source
+from onnxspace.exporters.export import to_onnx
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 
 VARIABLE = "ONNXSPACE_CACHE"

@@ -1,4 +1,4 @@
-"""Who turns a model of some framework into an ONNX file: exporters, found through the entry-point group `onnxspace.exporters`.
+"""Who turns a model of some framework into an ONNX file: exporters, found through the entry-point group `onnxspace.exporters.discovery`.
 
 An entry point names an `Exporter`. Its module must load no framework when it is imported: it is asked what it accepts before
 anybody knows whether its framework is wanted.
@@ -205,7 +205,7 @@ def accepting(source: Source) -> list[Exporter]:
 
 
 def run(text: str, destination: Path, request: Request) -> Facts:
-    """Convert here, in this process. The file at `destination` is not yet in its place: `onnxspace.converting` moves it.
+    """Convert here, in this process. The file at `destination` is not yet in its place: `onnxspace.exporters.export` moves it.
 
     Raises ModelError and its kin, ConfigError for a request that can't be met.
     """
