@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from onnxspace.reporting import write_report
+from onnxspace.workflows.report import write_report
 from tests.pages import result
 
 _PAINT = "performance.getEntriesByType('paint').map(entry => entry.startTime)"

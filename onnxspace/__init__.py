@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxspace.attribution.maps import attribute as attribute
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
-    from onnxspace.illustrate import explain as explain
     from onnxspace.inputs.methods import Options as Options
     from onnxspace.inputs.photos import Photos as Photos
     from onnxspace.inputs.probes import Probes as Probes
-    from onnxspace.layerwise import layers as layers
     from onnxspace.model.model import Model as Model
     from onnxspace.model.model import open_model as open_model
-    from onnxspace.rating import rate as rate
     from onnxspace.scores.layer_table import LayerTable as LayerTable
     from onnxspace.scores.ratings import Ratings as Ratings
-    from onnxspace.scoring import score as score
     from onnxspace.similarity.affinity import Affinity as Affinity
-    from onnxspace.space import Space as Space
     from onnxspace.torchgraph.encoder_graph import to_torch as to_torch
+    from onnxspace.workflows.explain import explain as explain
+    from onnxspace.workflows.layers import layers as layers
+    from onnxspace.workflows.rate import rate as rate
+    from onnxspace.workflows.score import score as score
+    from onnxspace.workflows.space import Space as Space
 
 _HOME = {
     "Affinity": "affinity",

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
-from onnxspace.space import Space
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, put, put_sheet
 from onnxspace.spaces.layout import write_array
 from onnxspace.spaces.schema import Entry, identity
 from onnxspace.spaces.workdirs import workbench
 from onnxspace.storage.map_file import unit
+from onnxspace.workflows.space import Space
 
 IMAGES, SIZE = 3, 6
 

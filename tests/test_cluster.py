@@ -23,10 +23,12 @@ from hypothesis import strategies as st
 import onnxspace as ox
 from onnxspace.attribution.cache_key import versions
 from onnxspace.cli import main
-from onnxspace.cluster import engine, fleet, gram, worker
-from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece, write_piece
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
+from onnxspace.workflows.cluster import client as engine
+from onnxspace.workflows.cluster import dispatch as fleet
+from onnxspace.workflows.cluster import gram, worker
+from onnxspace.workflows.cluster.chunk import Piece, drop_pieces, path_of, pieces_of, read_piece, write_piece
 from tests.networks import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16

@@ -92,7 +92,7 @@ def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
 
 
 def test_the_scores_of_transfer_named_are_its_defaults() -> None:
-    from onnxspace.rating import DEFAULT_SCORES
+    from onnxspace.workflows.rate import DEFAULT_SCORES
 
     row = next(line for line in section("With labels: which model suits my photos?").splitlines() if "`--by" in line)
     named = re.findall(r"`([a-z_]+)`", row)

@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError
-from onnxspace.layerwise import candidates
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
+from onnxspace.workflows.layers import candidates
 from tests.commands import Run, drawn_once, runner, with_models
 from tests.networks import Net, classifier, save
 
@@ -111,7 +111,7 @@ def test_a_network_against_itself_picks_its_own_encoder(place: Path, method: str
 
 
 def test_one_forward_pass_per_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace import layerwise
+    from onnxspace.workflows import layers as layerwise
 
     outputs_of, passes = layerwise.outputs_of, []
 

@@ -16,7 +16,7 @@ from onnxspace.attribution.maps import Method
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import open_model
-from onnxspace.scoring import score
+from onnxspace.workflows.score import score
 from tests.networks import worst_cosine
 
 MODELS = Path(__file__).parent.parent / "models"

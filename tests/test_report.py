@@ -27,10 +27,10 @@ from onnxspace.report.embedding import plane
 from onnxspace.report.read_result import read_result
 from onnxspace.report.result_folder import place_probes, write_results
 from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
-from onnxspace.reporting import write_report
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import certainty
 from onnxspace.similarity.per_image import evidence
+from onnxspace.workflows.report import write_report
 from tests.pages import HOSTILE, Page, maps, records, result
 from tests.spaces import insert, space
 
@@ -476,7 +476,7 @@ def test_what_is_interrupted_leaves_the_old_page(tmp_path: Path, monkeypatch: py
     def stop(*_: Any) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("onnxspace.reporting.render", stop)
+    monkeypatch.setattr("onnxspace.workflows.report.render", stop)
     with pytest.raises(KeyboardInterrupt):
         write_report(tmp_path / "out", goal)
     assert goal.read_text("utf-8") == "old"
@@ -485,7 +485,7 @@ def test_what_is_interrupted_leaves_the_old_page(tmp_path: Path, monkeypatch: py
 
 def test_more_models_than_a_page_shows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result(tmp_path / "out", NAMES)
-    monkeypatch.setattr("onnxspace.reporting.MOST_MODELS", 6)
+    monkeypatch.setattr("onnxspace.workflows.report.MOST_MODELS", 6)
     with pytest.raises(OnnxspaceError, match="7 models, and a page shows at most 6"):
         write_report(tmp_path / "out", tmp_path / "page.html")
 

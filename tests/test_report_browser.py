@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from onnxspace.reporting import write_report
+from onnxspace.workflows.report import write_report
 from tests.pages import HOSTILE, result
 
 pytestmark = pytest.mark.browser

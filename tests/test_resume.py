@@ -175,7 +175,7 @@ MOMENTS = {
     "rows without their line": ("onnxspace.storage.journal/Journal/add", 2, 8),
     "between models": ("onnxspace.storage.journal/Journal/end", 1, 5),
     "finished, not renamed": ("pathlib/Path/replace", 2, 0),
-    "in the results": ("onnxspace.pipeline/write_results", 1, 0),
+    "in the results": ("onnxspace.workflows.run/write_results", 1, 0),
 }
 
 
@@ -510,7 +510,7 @@ def test_what_came_meanwhile_is_left_alone(place: Path, monkeypatch: pytest.Monk
         Path("kept/notes.txt").write_text("mine")
 
     with monkeypatch.context() as patch:
-        patch.setattr("onnxspace.pipeline.write_results", meanwhile)
+        patch.setattr("onnxspace.workflows.run.write_results", meanwhile)
         assert run(*SCORE) == 2
     assert content("kept") == {"notes.txt": b"mine"}
     Path("kept").rename("notes")

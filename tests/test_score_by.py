@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import onnxspace as ox
-from onnxspace import besides
 from onnxspace.attribution import gradient_fields as fields
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ConfigError, ModelError
@@ -27,6 +26,7 @@ from onnxspace.scores import predictivity, registry
 from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matrix
 from onnxspace.scores.pairs.predictivity import Answers, Source
 from onnxspace.scores.selection import names
+from onnxspace.workflows import representations as besides
 from tests.commands import Run, drawn_once, runner, with_models
 from tests.networks import Net, save
 
@@ -229,7 +229,7 @@ def test_features_that_nobody_asked_for_fail_no_model(run: Run, monkeypatch: pyt
 
 
 def test_of_very_many_models_the_ranking_is_left_to_maps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace.scoring.MOST_RANKED", 2)
+    monkeypatch.setattr("onnxspace.workflows.score.MOST_RANKED", 2)
     found = scored(run)
     assert "ranked_by" not in found
     assert any("ranked by affinity, since predictivity of all pairs" in said for said in found["warnings"])

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from onnxspace.errors import OutputError
-from onnxspace.space import Space
 from onnxspace.spaces import catalogue as catalogues
+from onnxspace.workflows.space import Space
 from tests.spaces import insert, insert_many, probes, space
 from tests.test_interruption import file_size_limit
 

@@ -46,7 +46,7 @@ MOMENTS = {
     "rows without their line": ("onnxspace.storage.journal/Journal/add", 2, 8),
     "in the second model": ("onnxspace.storage.journal/Journal/add", 5, 3),
     "finished, not renamed": ("onnxspace.storage.journal/Journal/end", 1, 5),
-    "before the fingerprint": ("onnxspace.adding/prints_of", 2, 0),
+    "before the fingerprint": ("onnxspace.workflows.add_to_space/prints_of", 2, 0),
     "maps in place, not in the catalogue": ("onnxspace.spaces.catalogue/Catalogue/insert", 1, 10),
 }
 

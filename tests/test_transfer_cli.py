@@ -19,7 +19,7 @@ from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.photos import Photos
 from onnxspace.model import features
 from onnxspace.model.features import class_output
-from onnxspace.rating import rate
+from onnxspace.workflows.rate import rate
 from tests.commands import Run, runner
 from tests.networks import Net, classifier, save
 
@@ -132,7 +132,7 @@ def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest
         written.append(arguments[0].path)
         return genuine(*arguments)
 
-    monkeypatch.setattr("onnxspace.rating.write_features", stopping)
+    monkeypatch.setattr("onnxspace.workflows.rate.write_features", stopping)
     with pytest.raises(KeyboardInterrupt):
         rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
     assert written == ["a.onnx"]
@@ -140,7 +140,7 @@ def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest
     written.clear()
     first = rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
     assert written == ["b.onnx"]
-    monkeypatch.setattr("onnxspace.rating.write_features", genuine)
+    monkeypatch.setattr("onnxspace.workflows.rate.write_features", genuine)
     assert rate(["a.onnx", "b.onnx"], "photos", ["logme"]).values == first.values
 
 
@@ -191,7 +191,7 @@ def test_one_class_is_no_task(run: Run, place: Path) -> None:
 
 
 def test_too_many_features_are_refused_before_they_fill_the_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace.rating._MOST_BYTES", 1000)
+    monkeypatch.setattr("onnxspace.workflows.rate._MOST_BYTES", 1000)
     found = rate(["dense.onnx"], "photos", ["logme"], pool="none")
     assert "Use --pool mean, or name an --encoder with fewer" in found.failed[0].error
 

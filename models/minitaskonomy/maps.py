@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnxspace.attribution.maps import engines_for, map_batches
 from onnxspace.inputs.methods import Device, Method, Options
 from onnxspace.inputs.probes import Probes
-from onnxspace.layerwise import candidates, look
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.workflows.layers import candidates, look
 
 from .kept import Arrays
 from .zoo import Entry, Zoo

@@ -104,8 +104,8 @@ def _json(file: Path) -> dict[str, Any]:
 
 def from_space(place: Against) -> tuple[Observation, Probes, Made]:
     """A model of a space, with the images and the method of the space. Raises SpaceError."""
-    from onnxspace.space import Space
     from onnxspace.spaces.layout import maps_path, read_prints
+    from onnxspace.workflows.space import Space
 
     space = Space.open(place.path)
     entry = next((one for one in space.entries() if one.name == place.name), None)

@@ -20,9 +20,9 @@ from onnxspace.model.describe import describe
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
-from onnxspace.pipeline import Opened, Run, opened
 from onnxspace.similarity.fingerprints.count_sketch import NUMBERS
 from onnxspace.similarity.fingerprints.file import project_file
+from onnxspace.workflows.run import Opened, Run, opened
 
 Progress = Callable[[str, int, int], None]
 

@@ -38,7 +38,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.illustrate import explain as run
+        from onnxspace.workflows.explain import explain as run
 
         found = run(models, images, options=told, device=compute, progress=bar, **options)
     if not quiet:

@@ -43,7 +43,7 @@ def fingerprint(
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.space import Space, fingerprint_file
+        from onnxspace.workflows.space import Space, fingerprint_file
 
         if place is not None:
             given = Space.open(place)

@@ -82,7 +82,7 @@ def _found(
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.layerwise import layers as run
+        from onnxspace.workflows.layers import layers as run
 
         given, told = probes_from(probe, images, seed), Options(baseline=baseline)
         return run(source, target, given, options=told, device=Compute(device, precision), progress=bar, **options)

@@ -29,7 +29,7 @@ def report(
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.reporting import write_report
+        from onnxspace.workflows.report import write_report
 
         notes = write_report(source, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
     for note in () if quiet else notes:

@@ -71,7 +71,7 @@ def score(
 
     with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.scoring import score as run
+        from onnxspace.workflows.score import score as run
 
         given = None if (probe, images, seed) == (None, None, None) else probes_from(probe, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)

@@ -25,9 +25,9 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.similarity.certainty import Certainty
-    from onnxspace.space import Space
     from onnxspace.spaces.add_fingerprints import Added
     from onnxspace.spaces.compare import Row
+    from onnxspace.workflows.space import Space
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 FAILED, DIFFERENT = 2, 1
@@ -76,8 +76,8 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
     settle([options["method"]], told)
     from pathlib import Path
 
-    from onnxspace.space import Space
     from onnxspace.spaces.create import refuse_taken
+    from onnxspace.workflows.space import Space
 
     refuse_taken(Path(place))
     Space.create(place, probes_from(probe, images, seed), options=told, **options)
@@ -348,7 +348,7 @@ def compact(place: str) -> None:
 
 
 def _opened(place: str) -> Space:
-    from onnxspace.space import Space
+    from onnxspace.workflows.space import Space
 
     return Space.open(place)
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from onnxspace.similarity.affinity import Affinity
     from onnxspace.similarity.certainty import Certainty
-    from onnxspace.space import Space
     from onnxspace.spaces.compare import Row
     from onnxspace.spaces.maintenance import Verification
     from onnxspace.spaces.neighbours import Neighbour, Twins
+    from onnxspace.workflows.space import Space
 
 
 def listed(space: Space) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def transfer(
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.inputs.photos import Photos
-        from onnxspace.rating import rate
+        from onnxspace.workflows.rate import rate
 
         found = rate(models, Photos.open(data, task, images, seed), by, progress=bar, **options)
     if output is not None:

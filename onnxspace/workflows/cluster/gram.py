@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.cluster.answer import answering
 from onnxspace.errors import ClusterError
 from onnxspace.similarity.gram import DEFAULT_MEMORY, Progress, affinity_rows
+from onnxspace.workflows.cluster.reply import answering
 
 if TYPE_CHECKING:
-    from onnxspace.cluster.engine import Cluster
+    from onnxspace.workflows.cluster.client import Cluster
 
 #: Models of a band: fewer in all are compared where they are asked for, in less time than it takes to hand them out.
 LEAST, _MOST, _BANDS = 32, 512, 24

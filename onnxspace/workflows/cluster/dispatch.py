@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 
 from onnxspace.attribution.cache_key import versions
 from onnxspace.attribution.maps import remarks_on
-from onnxspace.cluster.engine import Cluster, Future
-from onnxspace.cluster.piece import Piece, drop_pieces, path_of, pieces_of, read_piece
-from onnxspace.cluster.worker import Command, Share, Subject, explain
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
@@ -26,6 +23,9 @@ from onnxspace.spaces.layout import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.cluster.chunk import Piece, drop_pieces, path_of, pieces_of, read_piece
+from onnxspace.workflows.cluster.client import Cluster, Future
+from onnxspace.workflows.cluster.worker import Command, Share, Subject, explain
 
 #: Images of a piece, about: long beside a conversion is costly to repeat, short is costly to convert for.
 IMAGES = 128

@@ -31,7 +31,6 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
 from onnxspace.model.features import fitted, per_image, write_features
 from onnxspace.model.model import Model
-from onnxspace.pipeline import Opened, opened
 from onnxspace.scores.all_pairs import MOST_PAIRED, paired
 from onnxspace.scores.arrays import unit_rows
 from onnxspace.scores.layer_table import Layer, LayerTable
@@ -39,6 +38,7 @@ from onnxspace.scores.pairs.depara import edges
 from onnxspace.storage.atomic import whole_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
+from onnxspace.workflows.run import Opened, opened
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: The paper reports 1 and 10.

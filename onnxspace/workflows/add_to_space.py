@@ -13,11 +13,9 @@ from pathlib import Path
 from onnxspace.attribution.cache_key import recipe
 from onnxspace.attribution.explainer import check
 from onnxspace.errors import OutputError
-from onnxspace.fingerprinting import prints_of
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device
 from onnxspace.inputs.probes import Probes
-from onnxspace.pipeline import Opened, Progress, Run, compute_of, hired
 from onnxspace.spaces.add_fingerprints import Report
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, known, now, put
@@ -27,6 +25,8 @@ from onnxspace.spaces.schema import Entry, Made, identity
 from onnxspace.spaces.workdirs import taken_up
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.fingerprint import prints_of
+from onnxspace.workflows.run import Opened, Progress, Run, compute_of, hired
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 

@@ -20,11 +20,11 @@ from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.features import Pool, class_output, features_key, write_features
-from onnxspace.pipeline import Opened, opened
 from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import Chosen, Ratings
 from onnxspace.scores.registry import SCORES, Spec, spec
 from onnxspace.similarity.affinity import Failure, ModelRecord
+from onnxspace.workflows.run import Opened, opened
 
 #: What is computed where nobody says what: quick, and of different kinds.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {

@@ -16,9 +16,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from onnxspace.cluster.answer import Refused, refusal
 from onnxspace.errors import AttributionError, ClusterError, ConfigError
 from onnxspace.inputs.methods import Compute
+from onnxspace.workflows.cluster.reply import Refused, refusal
 
 #: Seconds without any worker after which a run gives up; what was computed is kept as after any interruption.
 PATIENCE = 300.0
@@ -50,7 +50,7 @@ class Cluster:
 
     def processors(self, compute: Compute) -> list[object]:
         """The kinds of processors of the workers that are there, each kind once: what `recipe` knows of a machine."""
-        from onnxspace.cluster.worker import processors
+        from onnxspace.workflows.cluster.worker import processors
 
         kinds = {repr(found): found for found in self.everywhere(processors, compute, self.threads).values()}
         return [one for _, found in sorted(kinds.items()) for one in found]
@@ -59,7 +59,7 @@ class Cluster:
         self, new_files: Sequence[Path], old_files: Sequence[Path], memory: int, progress: Callable[[float], None] | None
     ) -> Any:
         """As `onnxspace.similarity.gram.affinity_rows`, by these workers."""
-        from onnxspace.cluster.gram import rows_on
+        from onnxspace.workflows.cluster.gram import rows_on
 
         return rows_on(self, new_files, old_files, memory, progress)
 

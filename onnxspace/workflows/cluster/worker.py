@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.cluster.answer import answering
-from onnxspace.cluster.piece import Piece, path_of, write_piece
 from onnxspace.errors import ClusterError, ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.methods import Compute, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
+from onnxspace.workflows.cluster.chunk import Piece, path_of, write_piece
+from onnxspace.workflows.cluster.reply import answering
 
 _KEPT = 2  # models that a process holds ready: pieces of one come one after the other
 _one = Lock()  # Torch's settings are the whole process's, so that a process computes one piece at a time

@@ -15,7 +15,6 @@ from onnxspace.attribution.cache_key import model_recipe, recipe
 from onnxspace.attribution.devices import chosen
 from onnxspace.attribution.explainer import check
 from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
-from onnxspace.besides import Besides
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.exporters.cache import onnx_file, said_of
 from onnxspace.inputs.config import Config
@@ -35,11 +34,12 @@ from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL, Workplace
 from onnxspace.torchgraph.encoder_graph import Converted, convert
+from onnxspace.workflows.representations import Besides
 
 if TYPE_CHECKING:
-    from onnxspace.cluster.engine import Cluster
-    from onnxspace.cluster.fleet import Ahead, Fleet
-    from onnxspace.cluster.worker import Subject
+    from onnxspace.workflows.cluster.client import Cluster
+    from onnxspace.workflows.cluster.dispatch import Ahead, Fleet
+    from onnxspace.workflows.cluster.worker import Subject
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ def score_models(
     wanted: Wanted | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
-    """As `onnxspace.scoring.score`, where images, method and options are agreed and fingerprints read."""
+    """As `onnxspace.workflows.score.score`, where images, method and options are agreed and fingerprints read."""
     if cluster is None:
         chosen(device)
     probes, method, known = agreed.probes, agreed.method, config or Config()
@@ -98,7 +98,7 @@ def hired(cluster: str | None) -> Iterator[Cluster | None]:
     if cluster is None:
         yield None
         return
-    from onnxspace.cluster.engine import opened as connected
+    from onnxspace.workflows.cluster.client import opened as connected
 
     with connected(cluster) as found:
         yield found
@@ -177,7 +177,7 @@ class Run:
     def send_to(self, crew: Cluster | None, images: Path | None = None) -> None:
         """Have maps made by the workers of a cluster, if there is one; `images` is where probe images lie for them already."""
         if crew is not None:
-            from onnxspace.cluster.fleet import fleet_for
+            from onnxspace.workflows.cluster.dispatch import fleet_for
 
             compute = compute_of(self.device)
             self.crew = crew
@@ -204,7 +204,7 @@ class Run:
 
     def _look_ahead(self, turns: Sequence[tuple[Path, str, str | None]]) -> None:
         if self.fleet is not None:
-            from onnxspace.cluster.fleet import Ahead
+            from onnxspace.workflows.cluster.dispatch import Ahead
 
             self.ahead = Ahead(turns, self._begin, self.fleet.width)
 
@@ -226,7 +226,7 @@ class Run:
         return opened(path, name, encoder, self.config) if found is None else found
 
     def _subject(self, model: Model, encoder: Encoder) -> Subject:
-        from onnxspace.cluster.fleet import subject_of
+        from onnxspace.workflows.cluster.dispatch import subject_of
 
         return subject_of(model, encoder, model_recipe(model, encoder.tensors), self.config.options(Path(model.path)))
 

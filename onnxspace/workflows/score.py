@@ -77,13 +77,13 @@ def score(
         refuse_prints(want)
         return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
     if cluster is not None:
-        from onnxspace.cluster.engine import check
+        from onnxspace.workflows.cluster.client import check
 
         check(cluster)
     agreed = agree(prints, wish)
     if many and not by:
         agreed = replace(agreed, remarks=(*agreed.remarks, _TOO_MANY))
-    from onnxspace.pipeline import score_models
+    from onnxspace.workflows.run import score_models
 
     return score_models(
         paths, agreed, encoder=encoder, config=known, device=device, batch_size=batch_size, output=output, certainty=targets,

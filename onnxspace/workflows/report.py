@@ -24,11 +24,11 @@ from onnxspace.report.result_folder import SUMMARY
 from onnxspace.report.thumbnails import Gallery, gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MOST_SURE, with_certainty
-from onnxspace.space import Space
 from onnxspace.spaces.layout import checked_maps
 from onnxspace.spaces.probeset import GENERATED
 from onnxspace.spaces.schema import Entry
 from onnxspace.storage.atomic import whole_file
+from onnxspace.workflows.space import Space
 
 #: Called with what is being done, and how many of how many steps are behind.
 Progress = Callable[[str, int, int], None]

@@ -117,7 +117,7 @@ class Space:
         try:
             add_prints(self.path, self.made, [path for path in paths if is_print(path)], found, progress)
             if networks := [path for path in paths if not is_print(path)]:
-                from onnxspace.adding import add_models
+                from onnxspace.workflows.add_to_space import add_models
 
                 images = self.probes(probes)
                 add_models(self.path, self.made, images, networks, wishes, known, device, batch_size, progress, found, cluster)
@@ -158,7 +158,7 @@ class Space:
         if cluster is None:
             matrix, errors = affinities(self.path, self.made, entries, memory, progress, _rows_on(device))
         else:
-            from onnxspace.cluster.engine import opened
+            from onnxspace.workflows.cluster.client import opened
 
             with opened(cluster) as crew:
                 matrix, errors = affinities(self.path, self.made, entries, memory, progress, crew.affinity_rows)
@@ -245,7 +245,7 @@ class Space:
         self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, device: Compute | Device,
         batch_size: int | None, probes: Probes | None, progress: Progress | None,
     ) -> Explained:  # fmt: skip
-        from onnxspace.fingerprinting import fingerprint
+        from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.made.told(None if self.made.baseline is None else baseline_of(self.path, self.made))
         wishes, known = _settled(encoder, config)
@@ -294,7 +294,7 @@ def fingerprint_file(
     batch_size: int | None = None, progress: Progress | None = None,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images, and write its fingerprint to the file `output`; as `Space.fingerprint` without a space."""
-    from onnxspace.fingerprinting import fingerprint
+    from onnxspace.workflows.fingerprint import fingerprint
 
     wishes, known = _settled(encoder, config)
     settle([method], options)
