@@ -41,12 +41,12 @@ import onnxspace as ox
 from onnxspace.checking import calibrate as calibrating
 from onnxspace.checking import run as running
 from onnxspace.checking.calibrate import calibrate
-from onnxspace.checking.faithful import make
+from onnxspace.checking.child.forms import make
+from onnxspace.checking.child.tasks import TASKS
+from onnxspace.checking.child.weights import weights
 from onnxspace.checking.measure import Measures
 from onnxspace.checking.plan import Plan, single
-from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, judge, limits_for
-from onnxspace.checking.weights import weights
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.model.network import whole
 from onnxspace.quiet import silence_libraries

@@ -16,12 +16,12 @@ from onnx import helper, numpy_helper
 import onnxspace as ox
 from onnxspace.checking import run as running
 from onnxspace.checking.calibrate import as_toml, calibrate, proposed
-from onnxspace.checking.faithful import FORMS, make
+from onnxspace.checking.child.forms import FORMS, make
+from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.measure import METRICS
 from onnxspace.checking.plan import Plan, find_plan, plan_from, single
 from onnxspace.checking.run import check, update
 from onnxspace.checking.sandbox import Limits
-from onnxspace.checking.tasks import TASKS
 from onnxspace.checking.verdict import Verdict, code_of, limits_for
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
 from onnxspace.model.encoder import find_encoder

@@ -15,9 +15,9 @@ import pytest
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking.faithful import make
+from onnxspace.checking.child.forms import make
+from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.sandbox import Limits
-from onnxspace.checking.tasks import TASKS
 from onnxspace.errors import ModelError, OnnxspaceError
 from tests.commands import Run, runner
 

@@ -57,7 +57,7 @@ def test_the_table_lists_every_option_of_check() -> None:
 
 
 def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
-    from onnxspace.checking.faithful import FORMS as MADE
+    from onnxspace.checking.child.forms import FORMS as MADE
     from onnxspace.checking.formats import FORMATS
     from onnxspace.cli.check import FORMS
 

@@ -59,7 +59,7 @@ def _seconds(key: str, value: str) -> int:
 
 
 def in_child(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
-    """Run a task of `onnxspace.checking.child` in a process of its own; gives its answer.
+    """Run a task of `onnxspace.checking.child.__main__` in a process of its own; gives its answer.
 
     `folder` is where it writes. Raises ModelError with the child's own sentence, or with the limit that was reached.
     """
@@ -68,7 +68,7 @@ def in_child(task: str, request: Mapping[str, Any], folder: Path, limits: Limits
     began = time.monotonic()
     with (folder / WORDS).open("wb") as words:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "onnxspace.checking.child", str(folder), str(limits.memory), str(limits.cpu)],
+            [sys.executable, "-P", "-m", "onnxspace.checking.child.__main__", str(folder), str(limits.memory), str(limits.cpu)],
             stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:

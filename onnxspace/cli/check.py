@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxspace.checking.verdict import Verdict
 
 
-#: The forms of `onnxspace.checking.faithful`, which needs more than help does.
+#: The forms of `onnxspace.checking.child.forms`, which needs more than help does.
 FORMS = ("opset", "optimised", "half", "int8")
 
 

@@ -1,4 +1,4 @@
-"""What runs in the child process: `python -m onnxspace.checking.child FOLDER MEMORY CPU`."""
+"""What runs in the child process: `python -m onnxspace.checking.child.__main__ FOLDER MEMORY CPU`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def limit(memory: int, cpu: int) -> None:
 
 def main(folder: Path, memory: int, cpu: int) -> None:
     limit(memory, cpu)
-    from onnxspace.checking.tasks import TASKS
+    from onnxspace.checking.child.tasks import TASKS
     from onnxspace.errors import OnnxspaceError
 
     request = json.loads((folder / REQUEST).read_text("utf-8"))

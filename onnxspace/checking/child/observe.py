@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.checking.child.signals import signal
+from onnxspace.checking.child.weights import weights
 from onnxspace.checking.observation import Facts, Observation, Signal, save
-from onnxspace.checking.signals import signal
-from onnxspace.checking.weights import weights
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options

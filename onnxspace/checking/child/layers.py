@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.checking.weights import weights
+from onnxspace.checking.child.weights import weights
 from onnxspace.model.encoder import Candidate, Trunk
 from onnxspace.model.features import single_outputs
 from onnxspace.model.model import Model

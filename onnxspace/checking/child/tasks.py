@@ -32,7 +32,7 @@ def _opened(request: Mapping[str, Any], path: str, encoder: str | None) -> Model
 
 def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     _opened(request, request["path"], request["encoder"])  # what is no model is refused before Torch is loaded
-    from onnxspace.checking.observe import observe
+    from onnxspace.checking.child.observe import observe
 
     config, method = _config(request), request["method"]
     options = configured(method, None, config.rules)
@@ -45,7 +45,7 @@ def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """Where two models part, and which of their weights differ."""
-    from onnxspace.checking.layers import layers, weight_changes
+    from onnxspace.checking.child.layers import layers, weight_changes
 
     new = _opened(request, request["path"], request["encoder"])
     old = _opened(request, request["other"], request["other_encoder"])
@@ -54,8 +54,8 @@ def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
 def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the model gives at its encoder where it is fed in other ways."""
-    from onnxspace.checking.signals import signal
-    from onnxspace.checking.variants import VARIANTS
+    from onnxspace.checking.child.signals import signal
+    from onnxspace.checking.child.variants import VARIANTS
     from onnxspace.model.encoder import find_encoder
 
     model = _opened(request, request["path"], request["encoder"])
@@ -70,7 +70,7 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _make(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """The model in another form."""
-    from onnxspace.checking.faithful import make
+    from onnxspace.checking.child.forms import make
 
     model = _opened(request, request["path"], request["encoder"])
     make(request["form"], model, _probes(request).images, Path(request["target"]))
