@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxspace.cli.check import check
-from onnxspace.cli.convert import convert
-from onnxspace.cli.explain import explain
-from onnxspace.cli.fingerprint import fingerprint
-from onnxspace.cli.inspect import inspect
-from onnxspace.cli.layers import layers
-from onnxspace.cli.report import report
-from onnxspace.cli.score import score
-from onnxspace.cli.space import space
-from onnxspace.cli.transfer import transfer
+from onnxspace.cli.commands.check import check
+from onnxspace.cli.commands.convert import convert
+from onnxspace.cli.commands.explain import explain
+from onnxspace.cli.commands.fingerprint import fingerprint
+from onnxspace.cli.commands.inspect import inspect
+from onnxspace.cli.commands.layers import layers
+from onnxspace.cli.commands.report import report
+from onnxspace.cli.commands.score import score
+from onnxspace.cli.commands.space import space
+from onnxspace.cli.commands.transfer import transfer
 from onnxspace.inputs.config import load_config
 from onnxspace.inputs.methods import METHODS
 from tests.networks import classifier, save
@@ -59,7 +59,7 @@ def test_the_table_lists_every_option_of_check() -> None:
 def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
     from onnxspace.checking.child.forms import FORMS as MADE
     from onnxspace.checking.formats import FORMATS
-    from onnxspace.cli.check import FORMS
+    from onnxspace.cli.commands.check import FORMS
 
     asked = (ROOT / "action.yml").read_text("utf-8").split('bin/onnxspace" check')[1]
     assert set(re.findall(r"(--[a-z-]+)", asked)) == {"--quiet", "--pictures", "--format"} <= long_options(check)
@@ -69,7 +69,7 @@ def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
 
 
 def test_the_tasks_of_transfer_are_the_kinds_of_labels() -> None:
-    from onnxspace.cli.transfer import KINDS
+    from onnxspace.cli.commands.transfer import KINDS
     from onnxspace.inputs.photos import KINDS as KNOWN
 
     assert KINDS == KNOWN

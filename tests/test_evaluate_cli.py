@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnxspace.cli.evaluate import evaluate as command
+from onnxspace.cli.commands.evaluate import evaluate as command
 from onnxspace.errors import TableError
 from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.precision import RELEVANT

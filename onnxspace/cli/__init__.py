@@ -13,23 +13,27 @@ from typing import NoReturn
 
 import click
 
-from onnxspace.cli.text import one_line
+from onnxspace.cli.text.score import one_line
 from onnxspace.errors import OnnxspaceError
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
-    "score": ("onnxspace.cli.score", "score", "Compare models by what they look at, and rank sources for each."),
-    "explain": ("onnxspace.cli.explain", "explain", "Draw what models look at in some images."),
-    "transfer": ("onnxspace.cli.transfer", "transfer", "Rate models by how well their features suit labelled photos."),
-    "space": ("onnxspace.cli.space", "space", "Keep models in a folder that grows, and ask which are related."),
-    "check": ("onnxspace.cli.check", "check", "Tell whether artifacts are still the models they were."),
-    "fingerprint": ("onnxspace.cli.fingerprint", "fingerprint", "Write a small file to compare a model by."),
-    "evaluate": ("onnxspace.cli.evaluate", "evaluate", "Hold rankings against what is known."),
-    "convert": ("onnxspace.cli.convert", "convert", "Turn a model of another framework into a checked ONNX file."),
-    "report": ("onnxspace.cli.report", "report", "Write a space or a result as a page to look at."),
-    "layers": ("onnxspace.cli.layers", "layers", "Find the layer of one model from which to start for another's task."),
-    "inspect": ("onnxspace.cli.inspect", "inspect", "Show what a model is, and where it could be cut."),
+    "score": ("onnxspace.cli.commands.score", "score", "Compare models by what they look at, and rank sources for each."),
+    "explain": ("onnxspace.cli.commands.explain", "explain", "Draw what models look at in some images."),
+    "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features suit labelled photos."),
+    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder that grows, and ask which are related."),
+    "check": ("onnxspace.cli.commands.check", "check", "Tell whether artifacts are still the models they were."),
+    "fingerprint": ("onnxspace.cli.commands.fingerprint", "fingerprint", "Write a small file to compare a model by."),
+    "evaluate": ("onnxspace.cli.commands.evaluate", "evaluate", "Hold rankings against what is known."),
+    "convert": ("onnxspace.cli.commands.convert", "convert", "Turn a model of another framework into a checked ONNX file."),
+    "report": ("onnxspace.cli.commands.report", "report", "Write a space or a result as a page to look at."),
+    "layers": (
+        "onnxspace.cli.commands.layers",
+        "layers",
+        "Find the layer of one model from which to start for another's task.",
+    ),
+    "inspect": ("onnxspace.cli.commands.inspect", "inspect", "Show what a model is, and where it could be cut."),
 }
 
 

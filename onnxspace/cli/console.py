@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from onnxspace.cli.text import one_line
+from onnxspace.cli.text.score import one_line
 
 
 @contextmanager

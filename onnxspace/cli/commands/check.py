@@ -102,8 +102,8 @@ def _calibrate(
     import json
 
     from onnxspace.checking.calibrate import USUAL, as_toml, calibrate
-    from onnxspace.cli import checktext
     from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.text import check as checktext
 
     with progress_bar(enabled=not quiet) as bar:
         found = calibrate(plan, forms or USUAL, allowed, device=device, config=file, progress=bar)
@@ -177,7 +177,7 @@ def _plan(
 def _report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:
     from onnxspace.checking.formats import FORMATS
     from onnxspace.checking.verdict import code_of
-    from onnxspace.cli import checktext
+    from onnxspace.cli.text import check as checktext
 
     for line in checktext.errors(found):
         click.echo(line, err=True)

@@ -48,8 +48,8 @@ def evaluate(
         from onnxspace.evaluation.output import refuse_unfit
 
         refuse_unfit(Path(output), inputs)
-    from onnxspace.cli.evaluatetext import report
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.evaluate import report
+    from onnxspace.cli.text.score import one_line
     from onnxspace.evaluation import evaluate as run
 
     names = _aliases(alias)

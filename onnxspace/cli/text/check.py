@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxspace.checking.formats import counted
-from onnxspace.cli.text import one_line
+from onnxspace.cli.text.score import one_line
 
 if TYPE_CHECKING:
     from onnxspace.checking.calibrate import Calibration

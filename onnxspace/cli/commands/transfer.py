@@ -81,7 +81,8 @@ def _write(found: Ratings, output: str) -> None:
 
 
 def _report(found: Ratings, *, as_json: bool, quiet: bool) -> None:
-    from onnxspace.cli import ratingtext, text
+    from onnxspace.cli.text import ratings as ratingtext
+    from onnxspace.cli.text import score as text
 
     for failure in found.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)

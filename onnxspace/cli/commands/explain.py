@@ -46,7 +46,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
 
 
 def _say(found: Explanation) -> None:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     for line in found.assumed:
         click.echo(f"assumed for {one_line(line)}", err=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text import one_line
+from onnxspace.cli.text.score import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def _against_static(found: Evaluation) -> Iterator[str]:
 
 
 def _trees(found: Evaluation) -> Iterator[str]:
-    from onnxspace.cli.spacetext import tree
+    from onnxspace.cli.text.space import tree
 
     for name, (models, joined) in found.trees.items():
         yield ""

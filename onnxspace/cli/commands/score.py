@@ -98,7 +98,7 @@ def _check_output(output: str | None) -> None:
 
 
 def _report(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool) -> None:
-    from onnxspace.cli import text
+    from onnxspace.cli.text import score as text
 
     for failure in result.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)

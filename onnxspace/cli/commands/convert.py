@@ -52,7 +52,7 @@ def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> A
 
 
 def _say(output: str, facts: Any) -> None:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     checked = (
         "not compared with a framework" if facts.difference is None else f"outputs differ by {facts.difference:.1g} at most"

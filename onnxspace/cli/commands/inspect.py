@@ -63,7 +63,7 @@ def _rows(model: Model) -> list[Support]:
 
 
 def _support(rows: list[Support]) -> Iterator[str]:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
     from onnxspace.torchgraph.support import WAYS
 
     yield ""
@@ -73,7 +73,7 @@ def _support(rows: list[Support]) -> Iterator[str]:
 
 
 def _lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
     yield from (f"  {label:<11} {one_line(text)}" for label, text in _facts(found))
@@ -93,7 +93,7 @@ def _facts(found: Description) -> Iterator[tuple[str, str]]:
 
 
 def _encoders(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     yield "Encoder candidates, from image to output (share of the network's work below each)"
     taken = found.encoder.tensors

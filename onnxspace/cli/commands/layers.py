@@ -97,7 +97,7 @@ def _draw(found: LayerTable, output: str) -> None:
 
 
 def _say(found: LayerTable) -> None:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     for record in (found.source, found.target):
         if record.assumed:
@@ -108,7 +108,7 @@ def _say(found: LayerTable) -> None:
 
 def table(found: LayerTable) -> Iterator[str]:
     """A line per layer, from image to output, an arrow at the best, and what to do with it."""
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     aim = f"{found.target.name} at {found.target.encoder}"
     images = f"{found.probe['images']} images ({found.probe['name']})"

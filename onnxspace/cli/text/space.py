@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.cli.text import one_line
+from onnxspace.cli.text.score import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ def rows(found: Affinity) -> list[Row]:
 
 def matrix(found: Affinity) -> Iterator[str]:
     """The matrix as `score` prints it, and how far it can be trusted where it is estimated."""
-    from onnxspace.cli import text
+    from onnxspace.cli.text import score as text
 
     if not found.names:
         yield "no models"
@@ -94,7 +94,7 @@ def matrix(found: Affinity) -> Iterator[str]:
 
 def rankings(rows: Sequence[Row], sure: Mapping[str, Certainty] | None = None) -> Iterator[str]:
     """For every target its sources in order, with the standard error of what is estimated, and how sure that is, if known."""
-    from onnxspace.cli import text
+    from onnxspace.cli.text import score as text
 
     wide = max((len(one_line(name)) for row in rows[:1] for name in row.names), default=0)
     for row in rows:

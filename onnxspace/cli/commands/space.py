@@ -123,7 +123,7 @@ def _same_probes(opened: Space, probe: str | None, seed: int) -> Any:
 
 
 def _say(found: Added, *, quiet: bool) -> None:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
@@ -152,7 +152,7 @@ def remove(place: str, names: tuple[str, ...]) -> None:
 @_json("list")
 def list_(place: str, as_json: bool) -> None:
     """Show what the space is made of, and its models."""
-    from onnxspace.cli import spacetext
+    from onnxspace.cli.text import space as spacetext
 
     opened = _opened(place)
     if as_json:
@@ -176,7 +176,7 @@ def affinity(
 
     Only pairs that were never computed are computed.
     """
-    from onnxspace.cli import spacetext
+    from onnxspace.cli.text import space as spacetext
 
     found = _affinity(place, memory, cluster, device, quiet=quiet)
     if output is not None:
@@ -202,7 +202,8 @@ def rank(
 
     For one model only its own comparisons are computed, where they never were.
     """
-    from onnxspace.cli import spacetext, text
+    from onnxspace.cli.text import score as text
+    from onnxspace.cli.text import space as spacetext
 
     elsewhere, opened = known_table(known), _opened(place)
     if target is None:
@@ -237,7 +238,7 @@ def _certainty(opened: Space, rows: Sequence[Row], memory: int, *, quiet: bool) 
 @_json("tree")
 def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
     """Print the similarity tree (average linkage on 1 − affinity)."""
-    from onnxspace.cli import spacetext
+    from onnxspace.cli.text import space as spacetext
 
     opened = _opened(place)
     names = opened.names
@@ -262,8 +263,8 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 
     An .onnx file is explained, but not added. Where models are many, an index is used if there is one.
     """
-    from onnxspace.cli import spacetext
     from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.text import space as spacetext
     from onnxspace.quiet import silence_libraries
 
     compute = computing(options)
@@ -288,7 +289,7 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
 
     Exported twice, quantised, or fine-tuned a little. Fingerprints propose pairs, maps decide.
     """
-    from onnxspace.cli import spacetext
+    from onnxspace.cli.text import space as spacetext
 
     opened = _opened(place)
     with _sharing(quiet=quiet) as share:
@@ -326,8 +327,8 @@ def verify(place: str, quiet: bool, as_json: bool) -> int:
 
     Exit code 1 where anything is missing, truncated, changed, or not of this space.
     """
-    from onnxspace.cli import spacetext
     from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.text import space as spacetext
 
     opened = _opened(place)
     with progress_bar(enabled=not quiet) as bar:
@@ -368,7 +369,7 @@ def _sharing(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[floa
 
 
 def _warning(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 

@@ -59,7 +59,7 @@ def fingerprint(
 
 
 def _say(model: str, output: str, found: Any) -> None:
-    from onnxspace.cli.text import one_line
+    from onnxspace.cli.text.score import one_line
 
     made, assumed, warnings = found
     if assumed:
