@@ -45,7 +45,7 @@ def measure(name: str) -> str:
     """One row of the table."""
     import logging
 
-    from onnxspace.exporters.discovery import Request
+    from onnxspace.exporters import Request
     from onnxspace.inputs.config import ModelOptions
     from onnxspace_converters.deliver import deliver
     from onnxspace_converters.torchroutes import network as loaded

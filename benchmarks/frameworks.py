@@ -64,7 +64,7 @@ def _slopes(model: Any) -> Slopes:
 
 
 def _keras(name: str, folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
-    from onnxspace.exporters.discovery import Request, Source
+    from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_keras import loaded as of
 
     model, path = _application(name), folder / f"{name}.keras"
@@ -73,7 +73,7 @@ def _keras(name: str, folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
 
 
 def _lite(name: str, folder: Path, kind: str) -> tuple[Loaded, Slopes | None]:
-    from onnxspace.exporters.discovery import Request, Source
+    from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_tflite import loaded as of
 
     model, path = _application(name), folder / f"{name}.tflite"
@@ -96,7 +96,7 @@ def _converter(model: Any, *, whole: bool) -> Any:
 
 
 def _jax(name: str, _folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
-    from onnxspace.exporters.discovery import Request, Source
+    from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_jax import loaded as of
     from onnxspace_converters.jaxnets import net
     from tests import flaxnets

@@ -277,9 +277,9 @@ def made_space(place: Path, models: int) -> Path:
     import onnxspace as ox
     from onnxspace.similarity.fingerprints.count_sketch import project
     from onnxspace.spaces.insert import NO_STEM, NO_SUM, put
-    from onnxspace.spaces.layout import write_array
     from onnxspace.spaces.schema import Entry, identity
     from onnxspace.spaces.workdirs import workbench
+    from onnxspace.storage.atomic import write_array
     from onnxspace.storage.map_file import unit
 
     ox.Space.create(place, ox.Probes.generate(64, 64))

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import write_results
-from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.gram import affinity_matrix
+from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.map_file import unit
 
 HOSTILE = (

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, put, put_sheet
-from onnxspace.spaces.layout import write_array
 from onnxspace.spaces.schema import Entry, identity
 from onnxspace.spaces.workdirs import workbench
+from onnxspace.storage.atomic import write_array
 from onnxspace.storage.map_file import unit
 from onnxspace.workflows.space import Space
 

@@ -18,9 +18,9 @@ import torch
 import onnxspace as ox
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError, OutputError
+from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
 from onnxspace.exporters import cache as conversions
 from onnxspace.exporters import export as converting
-from onnxspace.exporters.discovery import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
 from onnxspace.exporters.sidecar import FIRST_LINE, content
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from tests import torchnets
@@ -167,7 +167,7 @@ def test_a_missing_framework_is_named_with_its_command(tmp_path: Path, monkeypat
         "far", lambda source: source.path.suffix == ".far", _never, "far", ("farframe",), "pip install 'onnxspace[far]'"
     )
     monkeypatch.setattr("onnxspace.exporters.discovery.exporters", lambda: {"far": lacking, "near": lacking})
-    from onnxspace.exporters.discovery import run
+    from onnxspace.exporters import run
 
     with pytest.raises(ConfigError, match=r"several exporters \(far, far\). Name one with --using"):
         find(Source("a.far"), Request())
@@ -187,7 +187,7 @@ def test_an_exporter_that_writes_no_model_is_named(tmp_path: Path, monkeypatch: 
         return Facts("None", "none", 17)
 
     monkeypatch.setattr("onnxspace.exporters.discovery.exporters", lambda: {"bad": Exporter("bad", lambda source: True, empty)})
-    from onnxspace.exporters.discovery import run
+    from onnxspace.exporters import run
 
     with pytest.raises(ModelError, match=r"the exporter bad wrote no readable ONNX model .its file is empty"):
         run("a.b", tmp_path / "x.onnx", Request())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.exporters.discovery import Request, run
+from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
 from tests import sklearnnets, torchnets
 from tests.litewriter import with_metadata
@@ -210,7 +210,7 @@ def test_tflite_needs_no_tensorflow(keras: Any, tmp_path: Path) -> None:
         "sys.meta_path.insert(0, No())\n"
         "import onnxspace_converters.standin as standin\n"
         "standin.find_spec = lambda name: None\n"
-        "from pathlib import Path\nfrom onnxspace.exporters.discovery import Request, run\n"
+        "from pathlib import Path\nfrom onnxspace.exporters import Request, run\n"
         f"print(run({str(path)!r}, Path({str(tmp_path / 'out.onnx')!r}), Request()).difference)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from onnxspace.errors import ModelError
-from onnxspace.exporters.discovery import Request, run
+from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
 from tests.networks import classifier, save
 from tests.slopes import last, nearest, of_torch

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from onnxspace.errors import ModelError, ModelNotFoundError
+from onnxspace.exporters import Request, Source
 from onnxspace.exporters import discovery as exporters
-from onnxspace.exporters.discovery import Request, Source
 from onnxspace_converters.from_jax import JAX
 from onnxspace_converters.from_keras import KERAS
 from onnxspace_converters.from_sklearn import SKLEARN, refuse_jumps, unpickled

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from onnxspace.errors import ConversionError, ModelError
-from onnxspace.exporters.discovery import Request, Source, run
+from onnxspace.exporters import Request, Source, run
 from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters import writing
 from onnxspace_converters.deliver import deliver

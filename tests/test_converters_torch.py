@@ -16,7 +16,7 @@ from torch import nn
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError
-from onnxspace.exporters.discovery import Facts, Request, run
+from onnxspace.exporters import Facts, Request, run
 from onnxspace.model import runtime
 from tests import torchnets
 from tests.slopes import along, last, nearest, of_torch

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.exporters.discovery import Request, run
+from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
 
 pytestmark = pytest.mark.frameworks

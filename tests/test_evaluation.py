@@ -21,7 +21,8 @@ from onnxspace.evaluation.evaluator import tree_of
 from onnxspace.evaluation.precision import best_hits, extended, hits, precision, random_hits, recall, relevance
 from onnxspace.evaluation.priority import mean_correlations, priorities
 from onnxspace.evaluation.static_baseline import NAME, mean_ranks, static_baseline
-from onnxspace.similarity.affinity import Affinity, ModelRecord
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.records import ModelRecord
 
 Numbers = NDArray[np.float64]
 #: Few values, so that there are ties; whole, so that sums are exact.

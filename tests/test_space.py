@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.inputs.methods import Options
+from onnxspace.inputs.methods import Compute, Options
 from onnxspace.similarity import gram as distance
 from onnxspace.similarity.gpu_worker import GpuDesk
 from onnxspace.similarity.tile_worker import Maps
@@ -135,6 +135,7 @@ def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: 
             made.append(len(left.paths))
             super().__init__(plan, left, right, torch.device("cpu"))
 
+    monkeypatch.setattr("onnxspace.attribution.devices.chosen", lambda _device: Compute("cpu"))
     monkeypatch.setattr("onnxspace.similarity.gpu_worker.desk_for", lambda _device: Counted)
     opened = ox.Space.open(home)
     np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3]), atol=1e-6)
@@ -219,8 +220,8 @@ def test_an_empty_space_and_one_of_one_model(tmp_path: Path) -> None:
 def test_names_are_made_longer_where_they_are_taken(home: Path) -> None:
     from dataclasses import replace
 
-    from onnxspace.spaces.layout import write_array
     from onnxspace.spaces.workdirs import workbench
+    from onnxspace.storage.atomic import write_array
     from tests.spaces import draft
 
     def enter(one: Entry) -> str:
@@ -342,7 +343,7 @@ def test_other_probes_are_refused(home: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 2**40])
 def test_probe_images_come_back_with_and_without_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    monkeypatch.setattr("onnxspace.spaces.probeset.KEPT_BYTES", size)
+    monkeypatch.setattr("onnxspace.inputs.protocol.KEPT_BYTES", size)
     drawn = ox.Probes.generate(2, 16, seed=5)
     assert ox.Space.create(tmp_path / "a.space", drawn).probes().sha256 == drawn.sha256
     assert (tmp_path / "a.space/probes.npy").exists() == bool(size)

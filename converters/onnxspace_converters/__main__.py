@@ -36,7 +36,7 @@ def main() -> int:
         print(json.dumps(event), file=events, flush=True)
 
     from onnxspace.errors import OnnxspaceError
-    from onnxspace.exporters.discovery import Request, run
+    from onnxspace.exporters import Request, run
 
     request = Request.from_dict(order["request"], lambda *step: send(progress=step))
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxspace.exporters.discovery import Facts, Request
+from onnxspace.exporters import Facts, Request
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.network import whole
 from onnxspace.model.reader import read_model

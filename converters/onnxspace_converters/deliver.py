@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from onnxspace.errors import ConversionError, ModelError
-from onnxspace.exporters.discovery import Facts, Request
+from onnxspace.exporters import Facts, Request
 from onnxspace.model.graph import all_nodes
 from onnxspace.quiet import silence_libraries
 from onnxspace_converters.compare import Asked, Tensors, preprocess_of, questions, verify

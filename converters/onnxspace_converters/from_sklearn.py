@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxspace.errors import ModelError
-from onnxspace.exporters.discovery import Exporter, Facts, Request, Source
+from onnxspace.exporters import Exporter, Facts, Request, Source
 from onnxspace.inputs.config import ModelOptions
 
 if TYPE_CHECKING:

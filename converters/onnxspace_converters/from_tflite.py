@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.exporters.discovery import Exporter, Facts, Request, Source
+from onnxspace.exporters import Exporter, Facts, Request, Source
 
 if TYPE_CHECKING:
     import onnx

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from onnxspace.exporters.discovery import Facts, Request
+from onnxspace.exporters import Facts, Request
 from onnxspace.exporters.export import to_onnx
 from onnxspace.exporters.sidecar import content, sidecar_of
 from onnxspace.inputs.config import ModelOptions

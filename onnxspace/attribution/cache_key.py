@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import onnxspace
 from onnxspace.attribution.devices import chosen, devices
 from onnxspace.attribution.explainer import rules_for
 from onnxspace.attribution.lrp import RULES
@@ -23,6 +23,7 @@ from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.model.model import Model
 
+_PACKAGE = Path(str(files("onnxspace")))
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 
 
@@ -96,7 +97,7 @@ def _version(name: str) -> str:
 
 
 @cache
-def _code(package: Path = Path(onnxspace.__file__).parent) -> str:
+def _code(package: Path = _PACKAGE) -> str:
     """SHA-256 of all modules of this package: the version alone does not tell two states of a checkout apart."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):

@@ -13,8 +13,8 @@ from onnxspace.checking.observation import Observation, Signal, facts_dict, name
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
-from onnxspace.spaces.schema import Made
 from onnxspace.storage.atomic import whole_file
 
 SCHEMA = "onnxspace/baseline/1"

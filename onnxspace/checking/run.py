@@ -23,10 +23,9 @@ from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputErro
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import Device
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Made, made_of
 from onnxspace.similarity.fingerprints.agreement import Agreed, Wish, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.spaces.probeset import made_of
-from onnxspace.spaces.schema import Made
 
 Progress = Callable[[str, int, int], None]
 #: Images that are named, and drawn, where two models look at different things.

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import OutputError
-from onnxspace.exporters.discovery import Exporter, Request, Source, accepting, is_source
+from onnxspace.exporters.api import Exporter, Request, Source
+from onnxspace.exporters.discovery import accepting, is_source
 from onnxspace.exporters.export import to_onnx
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from onnxspace import errors
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
-from onnxspace.exporters.discovery import Facts, Progress, Request
+from onnxspace.exporters.api import Facts, Progress, Request
 from onnxspace.exporters.sidecar import content, may_write, sidecar_of
 from onnxspace.storage.atomic import whole_file
 
@@ -36,7 +36,7 @@ def to_onnx(
     """Convert a model of another framework into an ONNX file, checked against that framework, with a sidecar beside it.
 
     `source` is a file or folder, `package.module:factory`, or `timm:NAME` and the like; `request` says how
-    (`onnxspace.exporters.discovery.Request`); `python` is another interpreter to do it in, with onnxspace installed. Neither file is
+    (`onnxspace.exporters.api.Request`); `python` is another interpreter to do it in, with onnxspace installed. Neither file is
     there before the outputs of both agree. Raises ModelError and its kin, ConfigError for a request that can't be met,
     OutputError where the files can't be written.
     """

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from onnxspace.exporters.discovery import Facts
+from onnxspace.exporters.api import Facts
 from onnxspace.inputs.config import SIDECAR_SUFFIX, ModelOptions
 
 FIRST_LINE = "# Written by `onnxspace convert`; the next conversion writes it anew. Edit a copy of it in onnxspace.toml."

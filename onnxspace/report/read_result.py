@@ -17,8 +17,9 @@ from onnxspace.errors import TableError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import PROBES, SUMMARY
-from onnxspace.similarity.affinity import SCHEMA, Affinity, Failure, ModelRecord
+from onnxspace.similarity.affinity import SCHEMA, Affinity
 from onnxspace.similarity.certainty import Certainty, Sure
+from onnxspace.similarity.records import Failure, ModelRecord
 
 _MOST_BYTES = 256 * 2**20
 _MOST_MODELS = 20_000

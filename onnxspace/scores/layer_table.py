@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onnxspace.inputs.methods import in_words
-from onnxspace.similarity.affinity import ModelRecord
+from onnxspace.similarity.records import ModelRecord
 
 SCHEMA = "onnxspace/layers/1"
 #: The share of the largest score, 1 + λ, below which the best layer is no reason to start from it.

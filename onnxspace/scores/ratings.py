@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.affinity import Failure, ModelRecord
+from onnxspace.similarity.records import Failure, ModelRecord
 
 SCHEMA = "onnxspace/transfer/1"
 

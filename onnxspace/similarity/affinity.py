@@ -15,30 +15,9 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import in_words
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
+from onnxspace.similarity.records import Failure, ModelRecord
 
 SCHEMA = "onnxspace/score/1"
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """One compared model: where it came from, what identifies it, and what nobody stated."""
-
-    name: str
-    path: str
-    sha256: str
-    encoder: str
-    input: str
-    opset: int
-    producer: str
-    assumed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A model that could not be compared, and why."""
-
-    path: str
-    error: str
 
 
 @dataclass(frozen=True, eq=False)

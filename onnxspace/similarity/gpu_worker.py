@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.attribution.devices import chosen, devices
-from onnxspace.inputs.methods import Compute, Device
 from onnxspace.similarity.tile_worker import Desk, Maps
 from onnxspace.similarity.tiling import Plan, Tile
 
@@ -32,7 +30,6 @@ class GpuDesk(Desk):
         return total.cpu().numpy(), squares.cpu().numpy()
 
 
-def desk_for(device: Compute | Device) -> Callable[[Plan, Maps, Maps | None], Desk]:
-    """What `affinity_matrix` takes: `Desk` for a CPU, else one on the first GPU. Raises ConfigError where there is none."""
-    place = devices(chosen(device))[0]
-    return Desk if place.type == "cpu" else lambda plan, left, right: GpuDesk(plan, left, right, place)
+def desk_for(device: torch.device) -> Callable[[Plan, Maps, Maps | None], Desk]:
+    """What `affinity_matrix` takes: `Desk` for a CPU, else one on that device."""
+    return Desk if device.type == "cpu" else lambda plan, left, right: GpuDesk(plan, left, right, device)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.names import is_print as is_print
-from onnxspace.similarity.affinity import Failure, ModelRecord
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
+from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, now, put_sheet
-from onnxspace.spaces.schema import Entry, Made, identity
+from onnxspace.spaces.schema import Entry, identity
 
 Progress = Callable[[str, int, int], None]
 _MOST, _BYTES = 4096, 2**25  # fingerprints that are entered together

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
-from onnxspace.spaces.schema import Entry, Made, entry_from, file_stem, is_stem, made_from, to_json
+from onnxspace.inputs.protocol import Made
+from onnxspace.spaces.schema import Entry, entry_from, file_stem, is_stem, made_from, to_json
 
 FORMAT = 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.certainty import Certainty, certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities as print_affinities
 from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix, affinity_rows
@@ -17,7 +18,7 @@ from onnxspace.similarity.per_image import evidences
 from onnxspace.similarity.ranking import Ranking
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces.layout import CACHE, checked_maps, read_prints
-from onnxspace.spaces.schema import Entry, Made
+from onnxspace.spaces.schema import Entry
 
 Share = Callable[[float], None]
 Matrix = NDArray[np.float64]

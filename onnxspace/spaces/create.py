@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import ProbeError, SpaceError
+from onnxspace.inputs.methods import Method, Options, configured, settle
+from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.protocol import Made, _picture, made_of
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
-from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, place, sync_folder, write_array, written
-from onnxspace.spaces.schema import Made
+from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, opened
+from onnxspace.storage.atomic import place, sync_folder, write_array, written
 
 _NEW = ".new-"
 _EARLY = {PROBES, BASELINE, MAPS, PRINTS}
@@ -71,3 +76,47 @@ def _fill(folder: Path, token: Path, made: Made, images: NDArray[Any] | None, pi
     write_catalogue(token, made)
     place(token, folder / CATALOGUE)
     sync_folder(folder.parent)
+
+
+def new_space(
+    folder: Path, probes: Probes, method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]],
+    keep_maps: bool,
+) -> Made:  # fmt: skip
+    """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
+    settle([method], options)
+    refuse_taken(folder)
+    made = made_of(probes, method, configured(method, options, rules), keep_maps)
+    return create(folder, made, probes.images if made.stored else None, _picture(made.options, probes.size))
+
+
+def probes_of(folder: Path, made: Made, given: Probes | None) -> Probes:
+    """The images that every model of the space is explained on. Raises SpaceError where `given` or stored ones differ."""
+    if given is not None:
+        return _same(folder, made, given, "These probe images are not those of")
+    if made.stored:
+        images = opened(folder / PROBES, (made.images, made.size, made.size, 3), np.dtype("u1"))
+        return _same(folder, made, Probes(made.probe, images), f"{PROBES} is damaged: its images are not those of")
+    if made.seed is not None:
+        return _same(folder, made, Probes.generate(made.images, made.size, made.seed), "The images drawn here are not those of")
+    raise SpaceError(f"{folder} does not hold its probe images ({made.probe}, {made.images}). Give their folder with --probe.")
+
+
+def baseline_of(folder: Path, made: Made) -> Path:
+    """The picture that is the baseline. Raises SpaceError where it is not as it was."""
+    path = folder / BASELINE
+    try:
+        whole = hashlib.sha256(read_square(path, made.size).tobytes()).hexdigest() == made.baseline
+    except ProbeError as error:
+        raise SpaceError(f"{path} is missing or damaged ({error}) Put the picture back, or make another space.") from error
+    if not whole:
+        raise SpaceError(f"{path} is damaged: it is another picture. Put the picture back, or make another space.")
+    return path
+
+
+def _same(folder: Path, made: Made, probes: Probes, what: str) -> Probes:
+    if probes.sha256 != made.sha256:
+        raise SpaceError(
+            f"{what} {folder} ({made.probe}, {made.images} of {made.size} pixels, SHA-256 {made.sha256[:12]}), so maps would not "
+            "be comparable. Give the same images, or make another space."
+        )
+    return probes

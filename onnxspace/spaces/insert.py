@@ -11,21 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Made
 from onnxspace.spaces.catalogue import Catalogue, catalogue
-from onnxspace.spaces.layout import (
-    clear_noted,
-    header_of,
-    maps_path,
-    open_sheet,
-    place,
-    prints_path,
-    read_prints,
-    sum_of,
-    write_array,
-    written,
-)
-from onnxspace.spaces.schema import MAX_NAME, MAX_TEXT, Entry, Made, Sum, file_stem, placed, short
+from onnxspace.spaces.layout import clear_noted, maps_path, open_sheet, prints_path, read_prints, sum_of
+from onnxspace.spaces.schema import Entry, Sum, file_stem, placed, short
 from onnxspace.spaces.workdirs import workbench
+from onnxspace.storage.atomic import header_of, place, write_array, written
 
 #: The checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Sum(0, "0" * 64), ""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
+from onnxspace.inputs.protocol import Made
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces import packed as pack
 from onnxspace.spaces.catalogue import CATALOGUE, catalogue
+from onnxspace.spaces.create import baseline_of, probes_of
 from onnxspace.spaces.insert import differing, rewrite, sheets_of
 from onnxspace.spaces.layout import (
     BASELINE,
@@ -22,16 +24,14 @@ from onnxspace.spaces.layout import (
     ROWS,
     WORK,
     clear_noted,
-    drop,
     files_of,
     maps_path,
     prints_path,
     sum_of,
-    sync_folder,
-)  # fmt: skip
-from onnxspace.spaces.probeset import baseline_of, probes_of
-from onnxspace.spaces.schema import Entry, Made, Sum, is_stem
+)
+from onnxspace.spaces.schema import Entry, Sum, is_stem
 from onnxspace.spaces.workdirs import abandoned, clear_abandoned
+from onnxspace.storage.atomic import drop, sync_folder  # fmt: skip
 
 _OWN = {
     CATALOGUE,

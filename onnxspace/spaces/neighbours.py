@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
@@ -18,7 +19,7 @@ from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.packed import Pack, index_for, packed
-from onnxspace.spaces.schema import Entry, Made
+from onnxspace.spaces.schema import Entry
 
 Prints = NDArray[np.floating[Any]]
 _AT_ONCE = 4096  # models whose fingerprints are held together

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import Catalogue, catalogue
-from onnxspace.spaces.layout import INDEX, KEYS, ROWS, drop, place, read_prints
-from onnxspace.spaces.schema import Made
+from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
 from onnxspace.spaces.workdirs import workbench
+from onnxspace.storage.atomic import drop, place
 from onnxspace.storage.locks import take
 
 _KEY, _AT_ONCE = 32, 1024

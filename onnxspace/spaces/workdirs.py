@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onnxspace.errors import ClusterError, OutputError
-from onnxspace.spaces.layout import WORK, written
+from onnxspace.spaces.layout import WORK
+from onnxspace.storage.atomic import written
 from onnxspace.storage.locks import take
 
 _LOCK, _MAPS = "lock", (".journal", ".piece")

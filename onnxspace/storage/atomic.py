@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from onnxspace.errors import OnnxspaceError, OutputError
+from onnxspace.storage.journal import write_all
 
 
 def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
@@ -77,3 +78,60 @@ def whole_array(target: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Itera
 
         yield append
         out.flush()
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a new .npy file and wait until it is on the disk."""
+    write_file(path, header_of(array), np.ascontiguousarray(array).data.cast("B"))
+
+
+def header_of(array: NDArray[Any]) -> bytes:
+    """What precedes the numbers in a .npy file."""
+    header = io.BytesIO()
+    facts = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    return header.getvalue()
+
+
+def write_file(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with written(path), io.FileIO(path, "w") as file:
+        for part in parts:
+            write_all(file, part)  # type: ignore[arg-type]
+        os.fsync(file.fileno())
+
+
+def place(source: Path, target: Path) -> None:
+    """Give a whole, synchronised file its name; after this it survives a power cut under that name."""
+    with written(target):
+        source.replace(target)
+        sync_folder(target.parent)
+
+
+def drop(*paths: Path) -> None:
+    """Remove files that may be there."""
+    for path in paths:
+        with written(path):
+            path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # folders can't be opened everywhere
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """An operating-system error as one sentence with the file and the way out."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(
+            error.errno, f"{path} can't be written ({error.strerror or error}). Free some space, or check its permissions."
+        ) from error

@@ -16,17 +16,20 @@ from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Made
 from onnxspace.spaces.add_fingerprints import Report
 from onnxspace.spaces.catalogue import catalogue
+from onnxspace.spaces.create import baseline_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, known, now, put
-from onnxspace.spaces.layout import PROBES, write_array
-from onnxspace.spaces.probeset import baseline_of
-from onnxspace.spaces.schema import Entry, Made, identity
+from onnxspace.spaces.layout import PROBES
+from onnxspace.spaces.schema import Entry, identity
 from onnxspace.spaces.workdirs import taken_up
+from onnxspace.storage.atomic import write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
 from onnxspace.workflows.fingerprint import prints_of
-from onnxspace.workflows.run import Opened, Progress, Run, compute_of, hired
+from onnxspace.workflows.open import Opened
+from onnxspace.workflows.run import Progress, Run, compute_of, hired
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 

@@ -14,9 +14,10 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Options
 from onnxspace.inputs.names import encoders_for, model_names
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Made
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
-from onnxspace.spaces.schema import Made
-from onnxspace.workflows.run import Progress, Run, opened
+from onnxspace.workflows.open import opened
+from onnxspace.workflows.run import Progress, Run
 
 
 def fingerprint(

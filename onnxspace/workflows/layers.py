@@ -38,7 +38,7 @@ from onnxspace.scores.pairs.depara import edges
 from onnxspace.storage.atomic import whole_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
-from onnxspace.workflows.run import Opened, opened
+from onnxspace.workflows.open import Opened, opened
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: The paper reports 1 and 10.

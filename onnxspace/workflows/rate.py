@@ -23,8 +23,8 @@ from onnxspace.model.features import Pool, class_output, features_key, write_fea
 from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import Chosen, Ratings
 from onnxspace.scores.registry import SCORES, Spec, spec
-from onnxspace.similarity.affinity import Failure, ModelRecord
-from onnxspace.workflows.run import Opened, opened
+from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.workflows.open import Opened, opened
 
 #: What is computed where nobody says what: quick, and of different kinds.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {

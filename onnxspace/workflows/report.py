@@ -17,6 +17,7 @@ from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.methods import METHODS, in_words
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.page import render
 from onnxspace.report.page_data import Sheet, Shown
 from onnxspace.report.read_result import read_result
@@ -25,7 +26,6 @@ from onnxspace.report.thumbnails import Gallery, gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MOST_SURE, with_certainty
 from onnxspace.spaces.layout import checked_maps
-from onnxspace.spaces.probeset import GENERATED
 from onnxspace.spaces.schema import Entry
 from onnxspace.storage.atomic import whole_file
 from onnxspace.workflows.space import Space

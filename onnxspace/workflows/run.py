@@ -16,20 +16,20 @@ from onnxspace.attribution.devices import chosen
 from onnxspace.attribution.explainer import check
 from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
-from onnxspace.exporters.cache import onnx_file, said_of
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import Probes
-from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
-from onnxspace.model.model import Model, emptied, open_model, renamed
+from onnxspace.inputs.protocol import GENERATED
+from onnxspace.model.encoder import Encoder
+from onnxspace.model.model import Model, emptied
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.selection import PREDICTIVITY, Wanted
-from onnxspace.similarity.affinity import Affinity, Failure, ModelRecord
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Agreed, Prints, taken
 from onnxspace.similarity.gram import DEFAULT_MEMORY
 from onnxspace.similarity.mixed import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
-from onnxspace.spaces.probeset import GENERATED
+from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
 from onnxspace.storage.resume import JOURNAL, Workplace
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
     from onnxspace.workflows.cluster.dispatch import Ahead, Fleet
     from onnxspace.workflows.cluster.worker import Subject
+from onnxspace.workflows.open import Opened, opened
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]
@@ -117,30 +118,6 @@ def _workspace(output: str | Path | None, command: str | None, images: int) -> I
         return
     with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
         yield Workplace(Path(name), Path(name), Path(name))
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model that is ready to be explained; `remarks` are what its users should know."""
-
-    model: Model
-    encoder: Encoder
-    record: ModelRecord
-    remarks: tuple[str, ...]
-
-
-def opened(path: Path, name: str, encoder: str | None, config: Config) -> Opened:
-    """Open a model and find where to cut it. Raises ModelError and its kin."""
-    file = onnx_file(path, encoder, config)
-    model = renamed(open_model(file, encoder if file == path else None, said_of(path, file, config)), name)
-    trunk = Trunk(model)
-    found = find_encoder(model, trunk)
-    assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
-    record = ModelRecord(name, str(path), model.sha256, str(found), model.image.name, model.opset, model.producer, assumed)
-    below = trunk.share_below(list(found.tensors))
-    few = model.encoder == "auto" and below < ENOUGH_BELOW
-    remark = f"{name}: only {below:.0%} of the network lies below its encoder {found}; --encoder names another."
-    return Opened(model, found, record, (remark,) if few else ())
 
 
 @dataclass

@@ -15,14 +15,15 @@ from onnxspace.inputs.names import model_names, target_name
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
-from onnxspace.similarity.affinity import Affinity, Failure
+from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Prints, Wish, agree, alike, read_prints, taken
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.gram import DEFAULT_MEMORY
 from onnxspace.similarity.mixed import affinities, assured
+from onnxspace.similarity.records import Failure
 
 if TYPE_CHECKING:
-    from onnxspace.similarity.affinity import ModelRecord
+    from onnxspace.similarity.records import ModelRecord
 
 #: Called with what is being done, and how many of how many map computations are behind.
 Progress = Callable[[str, int, int], None]

@@ -14,6 +14,7 @@ from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
 from onnxspace.inputs.names import encoder_words
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Made, made_of
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
@@ -23,12 +24,12 @@ from onnxspace.spaces import maintenance as check
 from onnxspace.spaces.add_fingerprints import Added, Report, add_prints, is_print, read_print
 from onnxspace.spaces.catalogue import catalogue
 from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row, certainties
+from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.neighbours import Neighbour, Query, Twins, neighbours, twins
 from onnxspace.spaces.packed import build
-from onnxspace.spaces.probeset import baseline_of, made_of, new_space, probes_of
-from onnxspace.spaces.schema import Entry, Made
+from onnxspace.spaces.schema import Entry
 
 Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]
@@ -309,9 +310,10 @@ def _rows_on(device: Device) -> Rows | None:
     """What compares maps on a device; None on the processor that needs nothing for it."""
     if device == "cpu":
         return None
+    from onnxspace.attribution.devices import chosen, devices
     from onnxspace.similarity.gpu_worker import desk_for
 
-    return partial(affinity_rows, desk=desk_for(device))
+    return partial(affinity_rows, desk=desk_for(devices(chosen(device))[0]))
 
 
 def _settled(

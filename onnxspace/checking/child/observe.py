@@ -16,13 +16,14 @@ from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import NUMBERS
 from onnxspace.model.describe import describe
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
-from onnxspace.similarity.fingerprints.count_sketch import NUMBERS
 from onnxspace.similarity.fingerprints.file import project_file
-from onnxspace.workflows.run import Opened, Run, opened
+from onnxspace.workflows.open import Opened, opened
+from onnxspace.workflows.run import Run
 
 Progress = Callable[[str, int, int], None]
 

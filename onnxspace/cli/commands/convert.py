@@ -45,7 +45,8 @@ def convert(source: str, output: str, quiet: bool, python: str | None, **options
 
 
 def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> Any:
-    from onnxspace.exporters.discovery import Request, argument, input_shape
+    from onnxspace.exporters.api import Request
+    from onnxspace.exporters.discovery import argument, input_shape
 
     size = None if shape is None else input_shape(shape)
     return Request(input=size, arguments=dict(map(argument, arguments)), **options)

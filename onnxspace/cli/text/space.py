@@ -168,7 +168,7 @@ def verification(found: Verification) -> Iterator[str]:
 def write(found: Affinity, output: str) -> None:
     """The matrix as .csv, or as a picture. Raises OutputError."""
     from onnxspace.errors import ConfigError
-    from onnxspace.spaces.layout import written
+    from onnxspace.storage.atomic import written
 
     path = Path(output)
     with written(path):

@@ -12,11 +12,10 @@ from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, in_words, settle
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
+from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Made, made_of
 from onnxspace.inputs.rule_names import problem
-from onnxspace.similarity.affinity import ModelRecord
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
-from onnxspace.spaces.probeset import GENERATED, KEPT_BYTES, made_of
-from onnxspace.spaces.schema import MAX_SIZE, Made
+from onnxspace.similarity.records import ModelRecord
 
 Rules = Mapping[str, Mapping[str, str | float]]
 #: What each `.fp` file holds, or why it can't be compared.

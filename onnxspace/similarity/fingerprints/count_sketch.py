@@ -14,11 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.protocol import MOST_NUMBERS, NUMBERS
 from onnxspace.storage.float16 import widen
-
-#: The version of the hash and the sum below: prints of another can't be compared.
-VERSION = 1
-NUMBERS, MOST_NUMBERS = 64, 4096
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = 2**64 - 1

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
-from onnxspace.similarity.fingerprints.count_sketch import MOST_NUMBERS, VERSION, affinities, standard_error
+from onnxspace.inputs.protocol import MOST_NUMBERS, VERSION
+from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.storage.map_file import open_maps
 

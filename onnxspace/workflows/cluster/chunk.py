@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.spaces.layout import place, write_file
+from onnxspace.storage.atomic import place, write_file
 from onnxspace.storage.resume import PIECE
 
 _NAME = re.compile(r"(?P<key>[0-9A-Za-z.]+)-(?P<first>\d{1,6})-(?P<rows>\d{1,6})")

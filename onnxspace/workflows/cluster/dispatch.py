@@ -19,7 +19,7 @@ from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
-from onnxspace.spaces.layout import place, write_array
+from onnxspace.storage.atomic import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL

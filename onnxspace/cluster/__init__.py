@@ -1,1 +1,0 @@
-"""Work on more than one machine, by Dask: models × images for maps, models × models for affinities."""

@@ -1,1 +1,0 @@
-"""What exporters write in their own ways, brought to one form: one file for each family, one pass each."""
