@@ -51,7 +51,7 @@ def measure(name: str) -> str:
     from onnxspace_converters.torchroutes import network as loaded
 
     sys.path.insert(0, str(ROOT))
-    from tests.slopes import last, nearest, of_torch
+    from tests.helpers.slopes import last, nearest, of_torch
 
     logging.disable(logging.ERROR)
     with TemporaryDirectory() as folder:

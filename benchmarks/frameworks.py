@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace_converters.loaded import Loaded
-    from tests.slopes import Slopes
+    from tests.helpers.slopes import Slopes
 
 #: Networks of `keras.applications`, and the side of their images.
 KERAS = {
@@ -58,7 +58,7 @@ def _application(name: str) -> Any:
 
 
 def _slopes(model: Any) -> Slopes:
-    from tests.kerasnets import slopes
+    from tests.helpers.kerasnets import slopes
 
     return lambda values: slopes(model, values)
 
@@ -99,10 +99,12 @@ def _jax(name: str, _folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
     from onnxspace.exporters import Request, Source
     from onnxspace_converters.from_jax import loaded as of
     from onnxspace_converters.jaxnets import net
-    from tests import flaxnets
+    from tests.helpers import flaxnets
 
     module = "linennets" if name.startswith("linen ") and name != "linen CNN" else "flaxnets"
-    factory: Callable[[], object] = getattr(importlib.import_module(f"tests.{module}"), JAX[name])
+    factory: Callable[[], object] = getattr(importlib.import_module(f"tests.helpers.{module}"), JAX[name])
     shape, made = (3, 16, 16) if name.startswith("Equinox") else (16, 16, 3), factory()
     call = net(made, shape, None, None, name).call
-    return of(Source(f"tests.{module}:{JAX[name]}", made=made), Request(input=shape)), lambda x: flaxnets.slopes(call, x)
+    return of(Source(f"tests.helpers.{module}:{JAX[name]}", made=made), Request(input=shape)), lambda x: flaxnets.slopes(
+        call, x
+    )

@@ -23,7 +23,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from onnxspace.workflows.report import write_report
-from tests.pages import result
+from tests.helpers.pages import result
 
 _PAINT = "performance.getEntriesByType('paint').map(entry => entry.startTime)"
 _DRAWN = "html[data-drawn=yes]"

@@ -1,0 +1,425 @@
+"""Every method against captum, float64 twins on native networks, and the invariants it must keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import onnxspace as ox
+from onnxspace.attribution import explainer as engine
+from onnxspace.attribution import gradients as passes
+from onnxspace.attribution.baselines import BLUR, baseline_for
+from onnxspace.attribution.gradients import WAYS
+from onnxspace.attribution.lrp import RULE_SETS, apply_rules
+from onnxspace.attribution.noise import pixel_noise, seeds_of
+from onnxspace.errors import AttributionError, ConfigError, ProbeError
+from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, Settings, settle
+from onnxspace.inputs.preprocess import Preprocess
+from onnxspace.model.model import Model, open_model
+from onnxspace.torchgraph.encoder_graph import convert
+from tests.attribution.test_maps import Residual, export, fixed_batch, probes
+from tests.helpers.networks import Net, save, worst_cosine
+
+Array = NDArray[np.float64]
+
+
+class Smooth(torch.nn.Module):
+    """SiLU and GELU, group normalisation between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 6, 3, stride=2)
+        self.norm, self.head = torch.nn.GroupNorm(2, 8), torch.nn.Linear(6, 5)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(torch.nn.functional.silu(self.first(x)))
+        return torch.nn.functional.gelu(self.second(x)).mean(dim=(2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.encode(x))  # type: ignore[no-any-return]
+
+
+NATIVE: dict[str, type[Any]] = {"residual": Residual, "smooth": Smooth}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("networks")
+    return {name: export(native(), folder / f"{name}.onnx", dynamo=False) for name, native in NATIVE.items()}
+
+
+@pytest.fixture(params=list(NATIVE))
+def pair(request: pytest.FixtureRequest, exported: dict[str, Path]) -> tuple[Model, Any]:
+    """A converted network, and the encoder of the native one in float64."""
+    native = NATIVE[request.param]().double().eval()
+    return open_model(exported[request.param]), native.encode
+
+
+def seen(model: Model, images: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(model.preprocess(images)).double()
+
+
+def reduced(found: torch.Tensor) -> Array:
+    return found.detach().mean(dim=1).numpy()  # type: ignore[no-any-return]
+
+
+def agrees(found: NDArray[np.float32], expected: Array) -> None:
+    assert worst_cosine(found, expected) >= 0.9999
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_registry_is_complete() -> None:
+    assert tuple(METHODS) == get_args(Method)
+    assert {spec.way for spec in METHODS.values()} == set(WAYS)
+    assert {name for spec in METHODS.values() for name in spec.uses} == set(vars(Settings()))
+    assert {spec.rules for spec in METHODS.values()} - {None} == set(RULE_SETS)
+
+
+@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if spec.rules])
+@pytest.mark.filterwarnings("ignore")
+def test_a_baseline_is_an_option_where_rules_leave_a_gradient(exported: dict[str, Path], method: Method) -> None:
+    graph = convert(open_model(exported["residual"]), probes(2).images).graph
+    low, high = torch.full((1, 3, 1, 1), -1.0), torch.ones((1, 3, 1, 1))
+    ruled = apply_rules(graph, METHODS[method].rules or "", (low, high))
+    assert ruled.relevance is ("baseline" not in METHODS[method].options)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("baseline", ["zero", "black"])
+def test_captum_agrees(pair: tuple[Model, Any], baseline: str) -> None:
+    model, encode = pair
+    images = probes(3)
+    values = seen(model, images.images)
+    start = torch.zeros_like(values) if baseline == "zero" else seen(model, np.zeros_like(images.images))
+
+    def explained(x: torch.Tensor) -> torch.Tensor:
+        return encode(x).sum(dim=1)  # type: ignore[no-any-return]
+
+    line = captum.attr.IntegratedGradients(explained).attribute(values, start, n_steps=20, method="gausslegendre")
+    agrees(ox.attribute(model, images, "integrated-gradients", options=Options(baseline, steps=20)), reduced(line))
+    saliency = captum.attr.Saliency(explained).attribute(values)
+    agrees(ox.attribute(model, images, "saliency"), reduced(saliency))
+    if baseline == "zero":
+        product = captum.attr.InputXGradient(explained).attribute(values)
+        agrees(ox.attribute(model, images, "gradient-x-input"), reduced(product))
+
+
+def gradient(encode: Any, values: torch.Tensor) -> torch.Tensor:
+    point = values.clone().requires_grad_(True)
+    return torch.autograd.grad(encode(point).sum(), point)[0]
+
+
+def test_integrated_gradients_equal_the_slow_twin_and_are_complete(pair: tuple[Model, Any]) -> None:
+    """The twin is the midpoint rule with many steps; the map's sum is S(x) − S(b), over three channels."""
+    model, encode = pair
+    images = probes(3)
+    values, start = seen(model, images.images), seen(model, np.zeros_like(images.images))
+    steps = 1000
+    mean = sum(gradient(encode, start + (j + 0.5) / steps * (values - start)) for j in range(steps)) / steps
+    found = ox.attribute(model, images, "integrated-gradients", options=Options("black", steps=300))
+    assert worst_cosine(found, reduced((values - start) * mean)) >= 0.9999
+    gap = (encode(values) - encode(start)).sum(dim=1).detach().numpy()
+    np.testing.assert_allclose(3 * found.sum(axis=(1, 2), dtype=np.float64), gap, rtol=5e-3)
+
+
+def test_smoothgrad_equals_the_slow_twin(pair: tuple[Model, Any]) -> None:
+    """Noise of a tenth of the pixel range is .2 where pixels are mapped to [−1, 1]."""
+    model, encode = pair
+    images = probes(3)
+    values, seeds = seen(model, images.images), seeds_of(images.images)
+    drawn = [torch.from_numpy(pixel_noise(model.preprocess, seeds, k, 0.1)).double() for k in range(6)]
+    assert torch.stack(drawn).std().item() == pytest.approx(0.2, rel=0.02)
+    assert abs(torch.stack(drawn).mean().item()) < 0.01
+    mean = sum(gradient(encode, values + noise) for noise in drawn) / 6
+    found = ox.attribute(model, images, "smoothgrad", options=Options(samples=6, noise=0.1))
+    agrees(found, reduced(mean.abs()))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "smoothgrad"])
+def test_points_that_pass_together_give_the_map_of_points_one_by_one(
+    method: Method, pair: tuple[Model, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sizes, genuine = pair[0], [], passes.Differentiable.gradient
+
+    def counted(self: passes.Differentiable, values: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(values))
+        if len(values) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(self, values)
+
+    monkeypatch.setattr(passes.Differentiable, "gradient", counted)
+    options = Options(steps=7) if method == "integrated-gradients" else Options(samples=7)
+    single = ox.attribute(model, probes(2), method, options=options, batch_size=2)
+    assert sizes == [2] * 7
+    sizes.clear()
+    together = ox.attribute(model, probes(2), method, options=options, batch_size=12)
+    assert sizes == [12, 6, 6, 2]  # six points do not fit in memory, three do
+    np.testing.assert_allclose(together, single, rtol=1e-4, atol=1e-5 * np.abs(single).max())
+
+
+def test_noise_is_the_same_whatever_layout_order_and_range_the_network_has() -> None:
+    plain = pixel_noise(Preprocess(4, 5, scale=1.0, mean=(0.0,)), [7, 8], 0, 1 / 255)
+    other = Preprocess(4, 5, "NHWC", "BGR", scale=0.5, mean=(0.0,), std=(1.0, 2.0, 4.0))
+    found = pixel_noise(other, [7, 8], 0, 1 / 255) * np.array([2.0, 4.0, 8.0])
+    np.testing.assert_allclose(found[..., ::-1].transpose(0, 3, 1, 2), plain, rtol=1e-5)
+    assert pixel_noise(Preprocess(4, 5, color="GREY"), [7], 0, 0.1).shape == (1, 1, 4, 5)
+    assert not np.allclose(plain[0], plain[1])
+    assert not np.allclose(plain, pixel_noise(Preprocess(4, 5, scale=1.0, mean=(0.0,)), [7, 8], 1, 1 / 255))
+
+
+def jacobian(encode: Any, values: torch.Tensor) -> torch.Tensor:
+    """|du/dx|, mean over channels: [images, units, height, width]."""
+    rows = [torch.autograd.functional.jacobian(lambda x: encode(x[None])[0], value) for value in values]
+    return torch.stack(rows).abs().mean(dim=2)
+
+
+def test_unit_saliency_equals_the_jacobian(pair: tuple[Model, Any]) -> None:
+    model, encode = pair
+    images = probes(3)
+    expected = jacobian(encode, seen(model, images.images)).mean(dim=1).numpy()
+    agrees(ox.attribute(model, images, "unit-saliency"), expected)
+
+
+def test_units_that_cannot_be_batched_are_taken_one_by_one(exported: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    together = ox.attribute(exported["smooth"], probes(2), "unit-saliency")
+    genuine = passes._vjp
+
+    def single(units: torch.Tensor, point: torch.Tensor, seeds: torch.Tensor, *, batched: bool) -> torch.Tensor:
+        if batched:
+            raise RuntimeError("vmap: there is no batching rule for this")
+        return genuine(units, point, seeds, batched=False)
+
+    monkeypatch.setattr(passes, "_vjp", single)
+    np.testing.assert_allclose(ox.attribute(exported["smooth"], probes(2), "unit-saliency"), together, rtol=1e-4, atol=1e-7)
+
+
+def wide(tmp_path: Path) -> Model:
+    """An encoder of 400 units: a feature map."""
+    net = Net(("N", 3, 12, 12), seed=2)
+    return open_model(save(net.model([net.add("Relu", net.conv("image", 3, 4))]), tmp_path / "wide.onnx"), "t1")
+
+
+def test_the_standard_error_of_sampled_units_is_the_true_one(tmp_path: Path) -> None:
+    """Over many images, the mean of squared errors is what is reported."""
+    model, images = wide(tmp_path), probes(40, 12)
+    converted = convert(model, images.images[:2])
+    engines = (
+        engine.explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units))
+        for units in (400, 100)
+    )
+    whole, part = (made.placed(made.passed(made.batch(images.images))) for made in engines)
+    assert whole.errors is None
+    assert part.errors is not None
+    lengths = np.linalg.norm(whole.maps.reshape(40, -1), axis=1)
+    true = np.linalg.norm((part.maps - whole.maps).reshape(40, -1), axis=1) / lengths
+    assert np.sqrt(np.mean(np.square(true))) == pytest.approx(np.sqrt(np.mean(np.square(part.errors))), rel=0.1)
+
+
+def test_score_states_the_error_of_an_estimate(tmp_path: Path) -> None:
+    path = wide(tmp_path).path
+    result = ox.score([path], probes(4, 12), method="unit-saliency", options=Options(units=50), encoder="t1")
+    (sentence,) = (warning for warning in result.warnings if "estimated" in warning)
+    assert sentence.startswith("wide: maps are estimated from 50 units per image; their standard error is ")
+    assert result.to_dict()["options"] == {"units": 50}
+    assert result.method_words == "unit-saliency (units 50)"
+
+
+def test_score_states_which_operators_have_no_rule(tmp_path: Path) -> None:
+    net = Net(("N", 3, 16, 16))
+    x = net.add("GlobalAveragePool", net.add("Sin", net.conv("image", 3, 4)))
+    path = save(net.model([net.dense(net.add("Flatten", x), 4, 3)]), tmp_path / "sine.onnx")
+    assert "sine: elrp has no rule for Sin ×1; they keep their gradient." in ox.score([path], probes(2)).warnings
+    assert not ox.score([path], probes(2), method="saliency").warnings
+
+
+QUICK = Options(steps=3, samples=3, units=2)
+
+
+def quick(method: Method) -> Options:
+    return Options(**{name: getattr(QUICK, name) for name in METHODS[method].options})
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.integers(1, 5), order=st.permutations(range(5)))
+def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], method: Method, size: int, order: list[int]) -> None:
+    images = probes(5)
+    expected = ox.attribute(exported["residual"], images, method, options=quick(method))
+    mixed = ox.Probes("mixed", images.images[order])
+    found = ox.attribute(exported["residual"], mixed, method, options=quick(method), batch_size=size)
+    np.testing.assert_allclose(found, expected[order], rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_reruns_are_equal_to_the_bit(exported: dict[str, Path], method: Method) -> None:
+    first, second = (ox.attribute(exported["smooth"], probes(2), method, options=quick(method)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "smoothgrad", "unit-saliency"])
+def test_a_graph_that_holds_for_one_image_is_explained_image_by_image(tmp_path: Path, method: Method) -> None:
+    model, images = open_model(save(fixed_batch(), tmp_path / "net.onnx")), probes(3)
+    together = ox.attribute(model, images, method, options=quick(method))
+    alone = [
+        ox.attribute(model, ox.Probes("one", images.images[i : i + 1]), method, options=quick(method))[0] for i in range(3)
+    ]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_baselines_in_pixels(tmp_path: Path) -> None:
+    images = probes(3, 20)
+    made = {word: baseline_for(word, images) for word in BASELINES}
+    assert made["zero"] is None
+    drawn = {word: baseline(images.images) for word, baseline in made.items() if baseline is not None}
+    assert not drawn["black"].any()
+    np.testing.assert_allclose(drawn["mean"][0, 0, 0], images.images.mean(axis=(0, 1, 2)), atol=0.5)
+    assert (drawn["mean"] == drawn["mean"][0, 0, 0]).all()
+    from scipy.ndimage import gaussian_filter
+
+    exact = gaussian_filter(images.images.astype(float), (0, BLUR * 20, BLUR * 20, 0), mode="nearest")
+    assert np.abs(drawn["blur"] - exact).mean() < 4  # Pillow's three boxes come close to a Gaussian
+    Image.new("RGB", (50, 30), (10, 20, 30)).save(tmp_path / "b.png")
+    file = baseline_for(tmp_path / "b.png", images)
+    assert file is not None
+    assert (file(images.images) == (10, 20, 30)).all()
+    assert all(pixels.shape == images.images.shape for pixels in drawn.values())
+
+
+def test_baselines_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--baseline 'grey' is none of zero, mean, black, blur and no image file"):
+        baseline_for("grey", probes())
+    (tmp_path / "text.png").write_text("nothing to see")
+    with pytest.raises(ProbeError, match=r"text\.png is not an image"):
+        ox.score([tmp_path / "a.onnx"], probes(), options=Options(tmp_path / "text.png"))
+
+
+def rescaling_inside(seed: int) -> Any:
+    """The layout of tf2onnx for Keras' Rescaling(1/127.5, offset=−1), Conv2D, Conv2D, pooling and Dense on NHWC images."""
+    net = Net(("N", 16, 16, 3), seed)
+    x = net.add("Mul", "image", net.weight(np.float32(1 / 127.5)))
+    x = net.add("Add", x, net.weight(np.float32(-1.0)))
+    return _rest(net, net.add("Transpose", x, perm=[0, 3, 1, 2]))
+
+
+def rescaling_outside(seed: int) -> Any:
+    """The same network from PyTorch: NCHW images that come rescaled."""
+    return _rest(Net(("N", 3, 16, 16), seed), "image")
+
+
+def _rest(net: Net, x: str) -> Any:
+    for inputs, outputs in ((3, 8), (8, 6)):
+        bias = np.random.default_rng(inputs).standard_normal(outputs) / 4
+        x = net.add("Relu", net.add("Conv", x, net.random(outputs, inputs, 3, 3), net.weight(bias), pads=[1] * 4))
+    return net.model([net.dense(net.add("Flatten", net.add("GlobalAveragePool", x)), 6, 3)])
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> list[Path]:
+    inside = save(rescaling_inside(5), tmp_path / "keras.onnx")
+    return [inside, save(rescaling_outside(5), tmp_path / "torch.onnx")]
+
+
+MULTIPLIED: list[Method] = [name for name, spec in METHODS.items() if "baseline" in spec.options]
+
+
+@pytest.mark.parametrize("method", MULTIPLIED)
+def test_with_a_baseline_in_pixels_maps_do_not_depend_on_where_normalisation_sits(both: list[Path], method: Method) -> None:
+    """`zero` is the network's own: black for the one, grey for the other."""
+    images = probes(3)
+    for baseline in ("mean", "black", "blur"):
+        inside, outside = (ox.attribute(path, images, method, options=Options(baseline)) for path in both)
+        np.testing.assert_allclose(inside, outside, rtol=1e-3, atol=1e-5 * np.abs(outside).max())
+    inside, outside = (ox.attribute(path, images, method) for path in both)
+    assert worst_cosine(inside, outside) < 0.9
+    black = ox.attribute(both[0], images, method, options=Options("black"))
+    np.testing.assert_array_equal(inside, black)
+
+
+def test_the_affinity_of_such_a_pair_needs_a_baseline_in_pixels(both: list[Path]) -> None:
+    assert ox.score(both, probes(3), options=Options("mean")).matrix[0, 1] >= 0.9999
+    assert ox.score(both, probes(3)).matrix[0, 1] < 0.9
+    for method in ("saliency", "smoothgrad", "unit-saliency", "lrp-composite"):
+        assert ox.score(both, probes(3), method=method).matrix[0, 1] >= 0.9999
+
+
+@pytest.mark.parametrize(
+    ("methods", "options", "message"),
+    [
+        (["guess"], None, "method 'guess' is none of elrp, saliency"),
+        (["saliency"], Options("black"), "--baseline means nothing to saliency. It is for elrp, "),
+        (["lrp-composite"], Options("black"), "--baseline means nothing to lrp-composite"),
+        (["elrp", "saliency"], Options(steps=5), "--steps means nothing to elrp or saliency. It is for integrated-gradients."),
+        (["integrated-gradients"], Options(steps=0), "--steps is 0 but must be a whole number from 1 to 1000"),
+        (["smoothgrad"], Options(samples=1001), "--samples is 1001"),
+        (["smoothgrad"], Options(noise=float("nan")), "--noise is nan but must be above 0 and at most 1"),
+        (["smoothgrad"], Options(noise=0.0), "--noise is 0.0"),
+        (["unit-saliency"], Options(units=1), "--units is 1 but must be a whole number from 2"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(methods: list[str], options: Options | None, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settle(methods, options)
+    assert message in str(refused.value)
+
+
+def sigmoids(folder: Path) -> Path:
+    net = Net(("N", 3, 16, 16))
+    x = net.add("GlobalAveragePool", net.add("Sigmoid", net.conv("image", 3, 4)))
+    return save(net.model([net.dense(net.add("Flatten", x), 4, 3)]), folder / "sigmoid.onnx")
+
+
+def test_entries_over_a_rule_set_come_from_python_and_from_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, images = sigmoids(tmp_path), probes(2)
+    entries = {"Sigmoid": "ratio-offset", "epsilon": 0.001}
+    plain, other = (ox.attribute(path, images, options=options) for options in (None, Options(rules=entries)))
+    assert worst_cosine(plain, other) < 0.999
+    (tmp_path / "onnxspace.toml").write_text('[rules.elrp]\nSigmoid = "ratio-offset"\nepsilon = 0.001\n')
+    result = ox.score([path], images, output=tmp_path / "kept")
+    assert result.to_dict()["options"] == {"rules": entries}
+    assert result.method_words == "elrp (Sigmoid ratio-offset, epsilon 0.001)"
+    kept = np.load(next((tmp_path / "kept/maps").iterdir())).reshape(other.shape)
+    assert worst_cosine(kept, other) >= 0.9999
+    assert ox.score([path], images, method="saliency").options == {}
+    Image.fromarray(images.images[0]).save("image.png")
+    found = ox.explain([path], ["image.png"], methods=["saliency", "elrp"], options=Options(rules={"epsilon": 0.5}))
+    assert found.options == {"rules": {"Sigmoid": "ratio-offset", "epsilon": 0.5}}
+
+
+def test_rules_that_do_not_fit_are_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="alpha − beta is 4 but must be 1"):
+        ox.score([tmp_path / "none.onnx"], probes(2), method="lrp-alpha-beta", options=Options(rules={"alpha": 5.0}))
+    with pytest.raises(ConfigError, match="rules means nothing to saliency"):
+        ox.attribute(tmp_path / "none.onnx", probes(2), "saliency", options=Options(rules={"epsilon": 0.1}))
+
+
+def test_a_rule_for_the_image_leaves_no_room_for_a_baseline(tmp_path: Path) -> None:
+    options = Options("black", rules={"Input": "flat"})
+    with pytest.raises(ConfigError, match="--baseline means nothing to lrp-zplus, whose rule for the image needs none"):
+        ox.attribute(sigmoids(tmp_path), probes(2), "lrp-zplus", options=options)
+
+
+def test_an_encoder_that_ignores_the_image_has_no_maps() -> None:
+    constant = torch.fx.symbolic_trace(_Constant())
+    network = passes.Differentiable("net.onnx", constant, 1)
+    batch = passes.Batch(torch.zeros(2, 3, 4, 4), None, [1, 2], lambda k, share: torch.zeros(2, 3, 4, 4))
+    for way in WAYS.values():
+        with pytest.raises(AttributionError, match="no gradient reaches the image"):
+            way(network, batch, Settings())
+
+
+class _Constant(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ones(2, 5)

@@ -1,0 +1,212 @@
+"""`onnxspace transfer`: scores of features on labelled photos, from files to a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+import onnxspace as ox
+from onnxspace import scores as transfer
+from onnxspace.errors import ConfigError, OutputError
+from onnxspace.inputs.photos import Photos
+from onnxspace.model import features
+from onnxspace.model.features import class_output
+from onnxspace.workflows.rate import rate
+from tests.helpers.commands import Run, runner
+from tests.helpers.networks import Net, classifier, save
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: two classifiers, a network without classes, and 24 photos of three colours."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
+    net = Net(seed=3)
+    x = net.add("Relu", net.conv("image", 3, 6, pads=[1, 1, 1, 1], strides=[2, 2]))
+    save(net.model([net.conv(net.add("Relu", net.conv(x, 6, 5)), 5, 7)]), tmp_path / "dense.onnx")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        colour = number % 3
+        pixels = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+        pixels[..., colour] += 100
+        path = tmp_path / "photos" / ("red", "green", "blue")[colour] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(capsys, "transfer")
+
+
+def seen(path: Path, images: np.ndarray[Any, Any]) -> list[Any]:
+    """The network's output for each image, by ONNX Runtime alone."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    values = ((images / 127.5 - 1).transpose(0, 3, 1, 2)).astype(np.float32)
+    return [session.run(None, {"image": one[None]})[0][0] for one in values]
+
+
+def test_scores_are_those_of_the_features_that_onnx_runtime_computes(place: Path) -> None:
+    photos = Photos.open("photos")
+    images = photos.decode(place / "images.npy", 16)
+    last = ox.open_model("a.onnx").graph.outputs[0]
+    found = rate(["a.onnx", "b.onnx"], photos, ["logme", "knn", "leep", "nce"], encoder=last, size=16)
+    for number, name in enumerate("ab"):
+        logits = np.stack(seen(place / f"{name}.onnx", images)).astype(np.float64)
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        expected = {
+            "logme": transfer.logme(logits, photos.labels), "knn": transfer.knn(logits, photos.labels),
+            "leep": transfer.leep(chances, photos.labels), "nce": transfer.nce(logits.argmax(axis=1), photos.labels),
+        }  # fmt: skip
+        for score, value in expected.items():
+            assert found.values[score][number] == pytest.approx(value, rel=1e-4), score
+
+
+def test_pooled_features_are_means_over_positions(place: Path) -> None:
+    photos = Photos.open("photos")
+    images = photos.decode(place / "images.npy", 16)
+    outputs = np.stack(seen(place / "dense.onnx", images))
+    last = ox.open_model("dense.onnx").graph.outputs[0]
+    for pool, expected in (("mean", outputs.mean(axis=(2, 3))), ("none", outputs.reshape(len(outputs), -1))):
+        found = rate(["dense.onnx"], photos, ["logme"], encoder=last, size=16, pool=pool)  # type: ignore[arg-type]
+        assert found.values["logme"][0] == pytest.approx(transfer.logme(expected, photos.labels), rel=1e-4)
+
+
+def test_a_table_for_people(run: Run) -> None:
+    code, out, err = run(
+        "a.onnx", "b.onnx", "dense.onnx", "--data", "photos", "--by", "sfda", "--by", "leep", "--ensemble", "2"
+    )
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "Scores on 24 images, 3 classes (photos); larger is better, place in brackets"
+    assert lines[2].split() == ["sfda", "leep"]
+    assert {line.split()[0] for line in lines[3:6]} == {"a", "b", "dense"}
+    assert lines[3].split()[2] == "(1)"
+    assert next(line for line in lines if line.startswith("dense")).endswith("-")
+    assert lines[-1].startswith("Together (SFDA after each): ")
+    assert "no leep for dense: dense has no output with a number per class" in err
+
+
+def test_json_and_csv_say_the_same(run: Run, place: Path) -> None:
+    code, out, err = run("a.onnx", "b.onnx", "--data", "photos", "--json", "--output", "table.csv")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["schema"] == "onnxspace/transfer/1"
+    assert list(told["scores"]) == ["sfda", "logme", "h_score", "knn", "linear_probe"]
+    rows = list(csv.DictReader(io.StringIO((place / "table.csv").read_text())))
+    assert [row["model"] for row in rows] == ["a", "b"]
+    for score, values in told["scores"].items():
+        assert [float(row[score]) for row in rows] == values
+        assert told["rankings"][score][0] == "ab"[int(np.argmax(values))]
+
+
+def test_regression_and_missing_labels(run: Run, place: Path) -> None:
+    paths = sorted((place / "photos").rglob("*.png"))
+    lines = [f"{path.relative_to(place)},{i / 7 if i else ''}" for i, path in enumerate(paths)]
+    (place / "labels.csv").write_text("\n".join(["path,size", *lines]))
+    code, out, err = run("a.onnx", "--data", "labels.csv")
+    assert code == 0, err
+    assert out.startswith("Scores on 24 images, 1 of them without a label, 1 targets each (labels)")
+    code, _, err = run("a.onnx", "--data", "labels.csv", "--by", "sfda")
+    assert code == 2
+    assert "sfda takes classes, and labels has regression; use logme, linear_probe." in err
+
+
+def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted run has finished is not computed twice."""
+    genuine, written = features.write_features, []
+
+    def stopping(*arguments: Any) -> Any:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(arguments[0].path)
+        return genuine(*arguments)
+
+    monkeypatch.setattr("onnxspace.workflows.rate.write_features", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
+    assert written == ["a.onnx"]
+    assert not list((place / "kept").glob(".*"))
+    written.clear()
+    first = rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
+    assert written == ["b.onnx"]
+    monkeypatch.setattr("onnxspace.workflows.rate.write_features", genuine)
+    assert rate(["a.onnx", "b.onnx"], "photos", ["logme"]).values == first.values
+
+
+def test_a_model_that_fails_does_not_stop_the_others(run: Run, place: Path) -> None:
+    (place / "broken.onnx").write_bytes(b"no model")
+    code, out, err = run("broken.onnx", "a.onnx", "--data", "photos", "--by", "knn")
+    assert code == 2
+    assert "broken.onnx" in err
+    assert "\na  " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--by", "cka"), "is not one of"),
+        (("--by", "nonsense"), "is not one of"),
+        (("--task", "regression"), "folders of photos are classes"),
+        (("--features", "a.onnx"), "a.onnx can't be made"),
+        (("--output", "photos"), "photos can't be written"),
+    ],
+)
+def test_bad_options_are_one_sentence(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = run("a.onnx", "--data", "photos", "--quiet", *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_the_static_baseline_stands_beside_the_scores(run: Run, place: Path) -> None:
+    (place / "known.csv").write_text(",a,b,other\nflowers,.9,.5,.7\ncars,.8,.6,.9\n")
+    code, out, err = run("a.onnx", "b.onnx", "dense.onnx", "--data", "photos", "--by", "knn", "--known", "known.csv", "--json")
+    assert code == 0, err
+    assert "No score knows" not in err
+    assert json.loads(out)["known"] == [1.5, 3.0, None]
+    _, out, _ = run("a.onnx", "b.onnx", "--data", "photos", "--by", "knn", "--known", "known.csv")
+    assert "mean rank elsewhere" in out.splitlines()[2]
+    code, _, err = run("a.onnx", "--data", "photos", "--known", "nothing.csv")
+    assert code == 2
+    assert "nothing.csv" in err
+
+
+def test_one_class_is_no_task(run: Run, place: Path) -> None:
+    (place / "one" / "red").mkdir(parents=True)
+    for path in (place / "photos" / "red").iterdir():
+        path.rename(place / "one" / "red" / path.name)
+    code, out, err = run("a.onnx", "--data", "one")
+    assert (code, out) == (2, "")
+    assert "All labels are 'red'; a score needs at least two classes." in err
+
+
+def test_too_many_features_are_refused_before_they_fill_the_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxspace.workflows.rate._MOST_BYTES", 1000)
+    found = rate(["dense.onnx"], "photos", ["logme"], pool="none")
+    assert "Use --pool mean, or name an --encoder with fewer" in found.failed[0].error
+
+
+def test_an_ensemble_needs_classes(place: Path) -> None:
+    (place / "labels.csv").write_text("path,size\nphotos/red/0.png,.5\nphotos/red/3.png,1.5\n")
+    with pytest.raises(ConfigError, match="An ensemble is chosen by SFDA, which takes classes"):
+        rate(["a.onnx"], "labels.csv", ensemble=2)
+
+
+def test_what_holds_a_number_per_class(place: Path) -> None:
+    assert class_output(ox.open_model("a.onnx")) is not None
+    assert class_output(ox.open_model("dense.onnx")) is None
+
+
+def test_a_folder_that_can_not_be_made(place: Path) -> None:
+    with pytest.raises(OutputError, match="can't be made"):
+        rate(["a.onnx"], "photos", features=place / "a.onnx" / "x")

@@ -1,0 +1,41 @@
+"""The command line in the tests' own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxspace.cli import main
+from onnxspace.inputs.scenes import render
+from tests.helpers.networks import classifier, save
+
+#: Arguments → exit code, standard output, standard error.
+Run = Callable[..., tuple[int, str, str]]
+#: In the place of `onnxspace.inputs.probes.render`: each probe image is drawn once for all tests.
+drawn_once = cache(render)
+
+
+def runner(capture: pytest.CaptureFixture[str], *first: str) -> Run:
+    """Runs `onnxspace FIRST… ARGUMENTS…`; no error may come as a traceback."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capture.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([*first, *arguments])
+        out, err = capture.readouterr()
+        assert "Traceback" not in err
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+def with_models(folder: Path, monkeypatch: pytest.MonkeyPatch, names: str, **options: Any) -> Path:
+    """The folder, as the current one, with a small classifier of another seed for each letter: `a.onnx`, `b.onnx`, …"""
+    monkeypatch.chdir(folder)
+    for seed, name in enumerate(names):
+        save(classifier(seed=seed, **options), folder / f"{name}.onnx")
+    return folder

@@ -1,0 +1,284 @@
+"""The oracle of models/minitaskonomy: readouts against scikit-learn and constructed cases, what it says of its own noise, resuming."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from models.minitaskonomy import data, oracle, readout, ridge, transfers, whole
+from models.minitaskonomy.readout import Budget
+from models.minitaskonomy.tasks import TASKS, Task
+from models.minitaskonomy.transfers import Settings, Split
+from models.minitaskonomy.zoo import Entry
+from onnxspace.evaluation.reading import read_table
+from tests.helpers.paths import REPOSITORY
+
+DEPTH, NORMALS, SEMANTIC, OBJECT, LAYOUT = (TASKS[name] for name in ("depth", "normals", "semantic", "object", "layout"))
+ZOO = REPOSITORY / "models"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def labels_of(task: Task, images: int, rng: np.random.Generator) -> torch.Tensor:
+    """Labels that nothing is known of."""
+    if task.kind == "image":
+        return torch.from_numpy(rng.standard_normal((images, task.channels, 64, 64), np.float32))
+    if task.kind == "vector":
+        return torch.from_numpy(rng.standard_normal((images, task.channels), np.float32))
+    shape = (images, 64, 64) if task.kind == "pixel classes" else (images,)
+    return torch.from_numpy(rng.integers(0, task.channels, shape))
+
+
+def features(images: int, rng: np.random.Generator, channels: int = 20) -> torch.Tensor:
+    return torch.from_numpy(rng.standard_normal((images, channels, 8, 8), np.float32))
+
+
+def test_answers_are_every_second_pixel_of_each_position(rng: np.random.Generator) -> None:
+    labels = labels_of(NORMALS, 2, rng)
+    classes = labels_of(SEMANTIC, 2, rng)
+    found, pixels = readout.answers(NORMALS, labels), readout.answers(SEMANTIC, classes)
+    assert found.shape == (2, 64, 48)
+    for image, row, column, channel, down, across in rng.integers(0, (2, 8, 8, 3, 4, 4), (50, 6)):
+        y, x = 8 * row + 2 * down, 8 * column + 2 * across
+        assert found[image, 8 * row + column, 16 * channel + 4 * down + across] == labels[image, channel, y, x]
+        assert pixels[image, 8 * row + column, 4 * down + across] == classes[image, y, x]
+
+
+def test_neighbourhoods_hold_the_nine_positions_around(rng: np.random.Generator) -> None:
+    values = features(2, rng, 3)
+    found = readout.neighbourhoods(values)
+    assert found.shape == (2, 64, 32)
+    around = found[1, 8 * 4 + 5, :27].reshape(3, 3, 3)
+    assert torch.equal(around, values[1, :, 3:6, 4:7])
+    assert torch.equal(found[..., 27:], torch.tensor([1.0, 0, 0, 0, 0]).expand(2, 64, 5))
+    assert found[0, 0, :27].reshape(3, 3, 3)[:, 0].abs().sum() == 0
+
+
+@pytest.mark.parametrize("task", [DEPTH, NORMALS, SEMANTIC, OBJECT, LAYOUT], ids=lambda task: task.name)
+def test_what_is_said_without_looking_has_loss_one(task: Task, rng: np.random.Generator) -> None:
+    truth = readout.answers(task, labels_of(task, 30, rng))
+    prior = readout.priors(task, truth)
+    readouts = readout.Readouts([task], 32, [prior], seed=0)
+    known = [readout.reference(task, truth, prior)]
+    loss = readout.losses(readouts, torch.randn(30, 64, 32), readout.Truths.of([task], [truth]), known)
+    assert loss.item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_reference_is_the_variance_or_the_entropy(rng: np.random.Generator) -> None:
+    raw = labels_of(NORMALS, 9, rng) * torch.tensor([1.0, 2, 3])[:, None, None]
+    truth = readout.answers(NORMALS, raw)
+    found = readout.reference(NORMALS, truth, readout.priors(NORMALS, truth))
+    expected = raw[..., ::2, ::2].double().var((0, 2, 3), correction=0) * 9 * 32 * 32
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    classes = torch.tensor([0, 0, 1, 6])
+    shares = (np.bincount(classes, minlength=7) + 1) / (4 + 7)
+    surprise = readout.reference(OBJECT, classes, readout.priors(OBJECT, classes))
+    assert surprise.item() == pytest.approx(-np.log(shares[classes.numpy()]).sum(), rel=1e-5)
+
+
+def patches(features: torch.Tensor) -> torch.Tensor:
+    """An image that is a source's first channel, each position 8 × 8 times."""
+    return features[:, :1].repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+@pytest.mark.parametrize(("way", "most"), [("linear", 1e-3), ("trained", 0.1)])
+def test_a_source_that_holds_the_target_loses_nothing(way: transfers.Readout, most: float, rng: np.random.Generator) -> None:
+    few, test = features(120, rng), features(60, rng)
+    told, asked = (readout.answers(DEPTH, patches(values)) for values in (few, test))
+    nothing = [readout.answers(NORMALS, labels_of(NORMALS, n, rng)) for n in (120, 60)]
+    settings = Settings(readout=way)
+    found = transfers.losses(settings, [DEPTH, NORMALS], (few, [told, nothing[0]]), (test, [asked, nothing[1]]), seed=1)
+    assert 0 <= found[0] < most
+    assert found[1] == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_trained_readout_finds_what_is_not_linear(rng: np.random.Generator) -> None:
+    few, test = features(150, rng, 4), features(60, rng, 4)
+    truths = [[readout.answers(DEPTH, patches(values.abs()))] for values in (few, test)]
+    loss = {
+        way: transfers.losses(Settings(readout=way), [DEPTH], (few, truths[0]), (test, truths[1]), 0)
+        for way in ("linear", "trained")
+    }
+    assert loss["linear"] > 0.9
+    assert loss["trained"] < 0.3
+
+
+def test_classes_of_pixels_are_learnt(rng: np.random.Generator) -> None:
+    few, test = features(120, rng), features(60, rng)
+    truths = [[readout.answers(SEMANTIC, (patches(values)[:, 0] > 0).long() * 5)] for values in (few, test)]
+    assert transfers.losses(Settings(), [SEMANTIC], (few, truths[0]), (test, truths[1]), 0)[0] < 0.5
+
+
+def test_targets_share_nothing(rng: np.random.Generator) -> None:
+    tasks, x = [DEPTH, NORMALS, SEMANTIC], readout.neighbourhoods(features(40, rng))
+    truths = [readout.answers(task, labels_of(task, 40, rng)) for task in tasks]
+    together = readout.train(tasks, x, truths, Budget(steps=6, looks=2), 3)
+    for place, (task, truth) in enumerate(zip(tasks, truths, strict=True)):
+        alone = readout.train([task], x, [truth], Budget(steps=6, looks=2), 3)
+        hidden = slice(place * readout.HIDDEN, (place + 1) * readout.HIDDEN)
+        torch.testing.assert_close(together.first[:, hidden], alone.first, rtol=1e-3, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_numbers(rng: np.random.Generator) -> None:
+    few, test = features(40, rng), features(20, rng)
+    truths = [[readout.answers(DEPTH, patches(values))] for values in (few, test)]
+    settings = Settings(budget=Budget(steps=10))
+    once, again, other = (transfers.losses(settings, [DEPTH], (few, truths[0]), (test, truths[1]), seed) for seed in (1, 1, 2))
+    assert once.tolist() == again.tolist() != other.tolist()
+
+
+def test_only_wanted_targets_take_the_others_weights() -> None:
+    tasks = [DEPTH, NORMALS, SEMANTIC]
+    said = [torch.zeros(task.channels) for task in tasks]
+    one, other = (readout.Readouts(tasks, 32, said, seed) for seed in (0, 1))
+    for weight in other.second:
+        weight.data += 1.0
+    before = one.first.clone()
+    one.take(other, torch.tensor([False, True, True]))
+    assert torch.equal(one.first[:, :32], before[:, :32])
+    assert torch.equal(one.first[:, 32:], other.first[:, 32:])
+    assert one.second[0][:, :16].abs().sum() == 0
+    assert bool((one.second[0][:, 16:] == 1).all() and (one.second[1] == 1).all())
+
+
+def test_ridge_of_moments_is_that_of_scikit_learn(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((5, 64, 7)), rng.standard_normal((5, 64, 3))
+    x[..., 6] = 1.0
+    known = ridge.Moments.of(torch.from_numpy(x), torch.from_numpy(y))
+    rows, outputs = x.reshape(-1, 7), y.reshape(-1, 3)
+    scale = np.linalg.eigvalsh(np.cov(rows.T, bias=True) * len(rows)).clip(0).mean()
+    for penalty, weights in zip(ridge.PENALTIES, ridge.fitted(known, 6), strict=True):
+        model = Ridge(penalty * scale).fit(rows[:, :6], outputs)
+        np.testing.assert_allclose(weights[:6], model.coef_.T, atol=1e-8)
+        np.testing.assert_allclose(weights[6], model.intercept_, atol=1e-8)
+        np.testing.assert_allclose(known.errors(weights), np.square(model.predict(rows[:, :6]) - outputs).sum(0), rtol=1e-6)
+
+
+def test_ridge_of_whole_images_is_that_of_scikit_learn(rng: np.random.Generator) -> None:
+    x, y, outside = rng.standard_normal((20, 50)), rng.standard_normal((20, 2)), rng.standard_normal((6, 50))
+    centred = x - x.mean(0)
+    scale = np.linalg.eigvalsh(centred @ centred.T).mean()
+    for penalty, found in zip(whole.PENALTIES, whole.ridge(*map(torch.from_numpy, (x, y, outside))), strict=True):
+        np.testing.assert_allclose(found, Ridge(penalty * scale).fit(x, y).predict(outside), atol=1e-8)
+
+
+def test_whole_images_are_learnt_where_there_is_something_to_learn(rng: np.random.Generator) -> None:
+    few, test = features(300, rng), features(100, rng)
+    numbers = [values[:, :8, 2, 3].clone() for values in (few, test)]
+    assert whole.loss(LAYOUT, (few, numbers[0]), (test, numbers[1])) < 0.9
+    classes = [values[:, :7, :4, :4].mean((2, 3)).argmax(1) for values in (few, test)]
+    assert whole.loss(OBJECT, (few, classes[0]), (test, classes[1])) < 0.6
+    for task in (LAYOUT, OBJECT):
+        assert 0.95 < whole.loss(task, (few, labels_of(task, 300, rng)), (test, labels_of(task, 100, rng))) < 1.1
+
+
+def test_a_class_without_a_label_keeps_a_chance(rng: np.random.Generator) -> None:
+    found = whole.chances(rng.standard_normal((8, 3)), np.array([0, 1] * 4), rng.standard_normal((5, 3)), 0.1, 4)
+    np.testing.assert_allclose(found.sum(1), 1.0)
+    assert found[:, 2:].min() > 0.05
+
+
+def test_seeds_that_agree_predict_each_other(rng: np.random.Generator) -> None:
+    order = rng.permuted(np.tile(np.arange(12.0), (4, 1)), axis=1)
+    allowed = np.ones((4, 12), bool)
+    same = oracle.ceiling(np.repeat(order[..., None], 3, axis=2), allowed)
+    assert same.precision == (1.0,) * 5
+    assert same.tau == pytest.approx(1.0)
+    against = oracle.ceiling(np.stack([order, -order], axis=2), allowed)
+    assert against.precision == (0.0,) * 5
+    assert against.tau == pytest.approx(-1.0)
+    noise = oracle.ceiling(rng.standard_normal((200, 12, 2)), np.ones((200, 12), bool))
+    assert noise.precision == pytest.approx((5 / 12,) * 5, abs=0.08)
+
+
+def test_more_seeds_predict_better(rng: np.random.Generator) -> None:
+    losses = np.arange(12.0)[None, :, None] + 4 * rng.standard_normal((40, 12, 8))
+    allowed = np.ones((40, 12), bool)
+    assert oracle.ceiling(losses, allowed, 4).tau > oracle.ceiling(losses, allowed, 1).tau + 0.1
+    with pytest.raises(ValueError, match="8 of 8 seeds"):
+        oracle.ceiling(losses, allowed, 8)
+
+
+def test_candidates_that_are_not_allowed_count_nowhere(rng: np.random.Generator) -> None:
+    losses = rng.standard_normal((3, 9, 4))
+    allowed = np.ones((3, 9), bool)
+    allowed[:, 4] = False
+    changed = losses.copy()
+    changed[:, 4] = 99.0
+    assert oracle.ceiling(losses, allowed) == oracle.ceiling(changed, allowed)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> Path:
+    """A folder of two networks; rooms are 30 and 12 pictures of noise, with the mean brightness as depth."""
+
+    def some(_work: Path, split: str, targets: tuple[str, ...], rows: tuple[int, ...] | None) -> Split:
+        rng = np.random.default_rng(len(split))
+        count = 12 if rows is None else len(rows)
+        images = rng.integers(0, 256, (count, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+        depth = torch.from_numpy(images[:, None, :, :, 0].astype(np.float32) / 255)
+        labels = {"depth": depth, "object": (depth.mean((1, 2, 3)) > 0.5).long()}
+        return Split({"picture": images}, {name: readout.answers(TASKS[name], labels[name]) for name in targets})
+
+    monkeypatch.setitem(data.SPLITS, "transfer", (3, 30))
+    monkeypatch.setattr(transfers, "labelled", some)
+    monkeypatch.setattr(oracle, "_rooms", lambda _work, _device: {})
+    for name, file in (("depth", "depth-torch"), ("edges3d", "edges-torch")):
+        shutil.copy(ZOO / f"{file}.onnx", tmp_path / f"{name}.onnx")
+    return tmp_path
+
+
+FEW = Settings(seeds=2, labelled=15, images=20, budget=Budget(steps=4, batch=8, looks=2))
+
+
+def measured(folder: Path, settings: Settings = FEW) -> oracle.Table:
+    path = oracle.measure(
+        folder / "work", folder, "cpu", settings=settings, tasks=(DEPTH, OBJECT), workers=1, say=lambda _line: None
+    )
+    return oracle.Table.read(path)
+
+
+def test_every_transfer_from_files(small: Path, tmp_path: Path) -> None:
+    table = measured(small)
+    assert (table.targets, table.sources) == (("depth", "object"), ("edges3d", "depth"))
+    assert table.losses.shape == (2, 2, 2)
+    assert 0 < table.losses.min() < table.losses.max() < 2
+    assert table.candidates().tolist() == [[True, False], [True, True]]
+    table.write_matrix(tmp_path / "matrix.csv")
+    read = read_table(tmp_path / "matrix.csv")
+    np.testing.assert_allclose(read.values, 1 - table.losses.mean(2), atol=1e-5)
+    assert set(oracle.agreement(table, table).values()) == {0.0, 1.0}  # one source alone has no order
+
+
+def test_what_is_kept_is_not_computed_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    real = transfers.of_source
+
+    def counted(entry: Entry, *rest: object) -> np.ndarray:
+        made.append(entry.name)
+        return real(entry, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transfers, "of_source", counted)
+    first = measured(small).losses
+    assert (measured(small).losses == first).all()
+    assert made == ["edges3d", "depth"]
+    kept = small / "work" / "oracle" / "depth-trained.npz"
+    kept.write_bytes(kept.read_bytes()[:200])  # as if the power had failed
+    assert (measured(small).losses == first).all()
+    assert made == ["edges3d", "depth", "depth"]
+    measured(small, Settings(seeds=2, labelled=14, images=20, budget=FEW.budget))
+    assert made[3:] == ["edges3d", "depth"]
+    assert not list((small / "work" / "oracle").glob(".*"))
+
+
+def test_a_smaller_draw_begins_a_larger_one() -> None:
+    assert transfers.draw(3, 20).tolist() == transfers.draw(3, 50)[:20].tolist() != transfers.draw(4, 20).tolist()
+    assert set(transfers.draw(0, 20)) | set(transfers.draw(1, 20)) == set(transfers.drawn(2, 20))

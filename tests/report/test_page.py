@@ -1,0 +1,533 @@
+"""Pages: what they hold, that they need nothing else, and that no name gets the better of them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from scipy.cluster.hierarchy import leaves_list
+from scipy.spatial.distance import pdist
+
+from onnxspace.errors import OnnxspaceError
+from onnxspace.inputs.probes import Probes
+from onnxspace.report.data_uri import coloured, grey, limit_of, palette
+from onnxspace.report.embedding import plane
+from onnxspace.report.read_result import read_result
+from onnxspace.report.result_folder import place_probes, write_results
+from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.certainty import certainty
+from onnxspace.similarity.per_image import evidence
+from onnxspace.workflows.report import write_report
+from tests.helpers.pages import HOSTILE, Page, maps, records, result
+from tests.helpers.spaces import insert, space
+
+NAMES = tuple(f"model-{i}" for i in range(7))
+
+
+def page_of(source: Path, **options: Any) -> Page:
+    goal = source.parent / "page.html"
+    write_report(source, goal, **options)
+    return Page(goal.read_text("utf-8"))
+
+
+def decoded(uri: str) -> Any:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+
+
+# ---- what it shows
+
+
+def test_its_numbers_are_the_results(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES)
+    data = page_of(tmp_path / "out", target="model-3").data
+    assert data["names"] == list(NAMES)
+    assert data["target"] == 3
+    np.testing.assert_allclose(data["matrix"], found.matrix, atol=5.1e-7)
+    for name, ranked in zip(NAMES, data["ranks"], strict=True):
+        assert [NAMES[i] for i in ranked] == [source for source, _ in found.rank(name).sources]
+    assert data["order"] == leaves_list(found.tree()).tolist()
+
+
+def test_its_intervals_are_those_of_the_bootstrap(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES)
+    data = page_of(tmp_path / "out").data
+    files = [tmp_path / "out/maps" / f"{model.sha256[:12]}.npy" for model in found.models]
+    known = certainty(found.rank("model-2"), NAMES, evidence(2, files, lambda i: np.load(files[i])))
+    assert data["sure"]["2"]["settled"] == known.settled
+    for one in known.sources:
+        low, high, ahead = data["sure"]["2"]["rows"][str(NAMES.index(one.source))]
+        assert (low, high) == pytest.approx((one.low, one.high), abs=1e-4)
+        assert ahead == (None if one.ahead is None else pytest.approx(one.ahead, abs=1e-4))
+
+
+def test_intervals_of_a_result_that_has_them_are_taken(tmp_path: Path) -> None:
+    result(tmp_path / "out", NAMES)
+    told = json.loads((tmp_path / "out/score.json").read_text("utf-8"))
+    rows = [{"source": name, "low": 0.25, "high": 0.5, "ahead": 0.75} for name in NAMES[1:]]
+    told["certainty"] = {"model-0": {"sources": rows, "settled": 3, "images": 4, "resamples": 10, "level": 0.95}}
+    (tmp_path / "out/score.json").write_text(json.dumps(told), "utf-8")
+    data = page_of(tmp_path / "out").data
+    assert set(data["sure"]) == {"0"}
+    assert data["sure"]["0"]["rows"]["1"] == [0.25, 0.5, 0.75]
+
+
+def test_a_space_and_its_certainty(tmp_path: Path) -> None:
+    opened = space(tmp_path / "zoo.space")
+    for number in range(4):
+        insert(tmp_path / "zoo.space", number)
+    page = page_of(tmp_path / "zoo.space", target="model-1")
+    known = opened.certainty("model-1")
+    rows = page.data["sure"]["1"]["rows"]
+    for one in known.sources:
+        assert rows[one.source[-1]][:2] == pytest.approx([one.low, one.high], abs=1e-4)
+    text = " ".join(page.content[""])
+    for said in ("noise-0", "elrp", opened.made.sha256, "whole maps", "Model space zoo.space", "onnxspace 0."):
+        assert said in text
+
+
+def test_fingerprints_have_errors_and_no_gallery(tmp_path: Path) -> None:
+    space(tmp_path / "zoo.space", keep_maps=False)
+    for number in range(3):
+        insert(tmp_path / "zoo.space", number, whole=False)
+    goal = tmp_path / "page.html"
+    notes = write_report(tmp_path / "zoo.space", goal)
+    page = Page(goal.read_text("utf-8"))
+    assert any("no gallery" in note for note in notes)
+    assert page.data["gallery"] is None
+    assert all(page.data["errors"][i][j] > 0 for i in range(3) for j in range(3) if i != j)
+
+
+def test_tables_are_complete_without_the_script(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES, warnings=("model-0: look out.",))
+    page = page_of(tmp_path / "out", target="model-5")
+    text = page.content[""]
+    first = text.index("Ahead of the next") + 1
+    ranked = found.rank("model-5").sources
+    assert [word for word in text[first:] if word in NAMES][: len(ranked)] == [name for name, _ in ranked]
+    for said in ("model-0: look out.", "x.onnx is broken.", "assumed: a guess", "zoo/3.onnx", "torch 2.6"):
+        assert said in text
+
+
+def test_an_oracle_adds_curves(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES)
+    (tmp_path / "oracle.csv").write_text(found.to_csv(), "utf-8")
+    data = page_of(tmp_path / "out", oracle=tmp_path / "oracle.csv").data["evaluation"]
+    assert data["precision"]["mean"] == data["precision"]["best"] == pytest.approx([1, 1, 1, 1, 1, 5 / 6])
+    assert data["recall"]["mean"] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+    assert data["precision"]["random"] == pytest.approx([5 / 6] * 6, abs=1e-6)
+
+
+def test_one_model_and_pairs_without_a_number(tmp_path: Path) -> None:
+    result(tmp_path / "one", ("only",))
+    page = page_of(tmp_path / "one")
+    assert (page.data["tree"], page.data["plane"], page.data["ranks"]) == (None, None, [[]])
+    assert {"target", "ranking"}.isdisjoint(given.get("id") for _, given in page.elements)
+    found = result(tmp_path / "holes", NAMES)
+    matrix = found.matrix.copy()
+    matrix[0, 1] = matrix[1, 0] = np.nan
+    by = replace(found, matrix=matrix, by="cka", scores={"cka": matrix})
+    write_results(tmp_path / "holes", by)
+    data = page_of(tmp_path / "holes").data
+    assert (data["by"], data["tree"], data["plane"], data["matrix"][0][1], data["sure"]) == ("cka", None, None, None, {})
+    assert 1 not in data["ranks"][0]
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    result(tmp_path / "out", NAMES)
+    for name in ("a.html", "b.html"):
+        write_report(tmp_path / "out", tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+# ---- pictures and the plane
+
+
+def test_tiles_are_the_maps_in_grey(tmp_path: Path) -> None:
+    """Against Pillow's own averages of blocks, taken by hand; a lossy picture may be off by a few levels."""
+    smooth = np.add.outer(np.sin(np.arange(64) / 9), np.cos(np.arange(64) / 7)).astype(np.float32)
+    values = np.stack([smooth, 0 * smooth]).reshape(2, -1)
+    path = tmp_path / "maps.npy"
+    np.save(path, (values / np.linalg.norm(values[0])).astype(np.float16))
+    found = gallery([None, path], None, 2, signed=True)
+    assert found is not None
+    assert (found.images, found.models, found.side, found.pictures) == ((0, 1), (1,), 64, None)
+    scaled = smooth / np.sqrt(np.square(smooth).mean())
+    limit = np.percentile(np.abs(np.stack([scaled, 0 * scaled])), 99)
+    assert found.limit == pytest.approx(limit, rel=1e-3)
+    expected = 127.5 + 127.5 * np.clip(scaled / limit, -1, 1)
+    assert np.abs(decoded(found.tiles[0][0])[..., 0] - expected).mean() < 4
+    assert np.abs(decoded(found.tiles[0][1])[..., 0].astype(int) - 128).max() <= 1
+    assert found.cosines[:, 0, 0].tolist() == [pytest.approx(1), 0]
+
+
+def test_cosines_of_the_gallery_are_those_of_the_maps(tmp_path: Path) -> None:
+    values = maps(4, 5, 24)
+    paths = [tmp_path / f"{i}.npy" for i in range(4)]
+    for path, one in zip(paths, values, strict=True):
+        np.save(path, one)
+    found = gallery(paths, None, 2, signed=True)
+    assert found is not None
+    for place, image in enumerate(found.images):
+        rows = np.stack([one[image].astype(np.float64) for one in values])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        np.testing.assert_allclose(found.cosines[place], rows @ rows.T, atol=1e-5)
+
+
+def test_pictures_shrink_until_they_fit_and_models_are_left_out_last(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal((2, 96 * 96), dtype=np.float32)
+    paths = []
+    for i in range(6):
+        paths.append(tmp_path / f"{i}.npy")
+        np.save(paths[-1], np.roll(noise, i, axis=1).astype(np.float16))
+    sizes = {}
+    for budget in (10**6, 60_000, 8_000):
+        found = gallery(paths, None, 2, signed=True, budget=budget)
+        assert found is not None
+        assert sum(len(tile) for row in found.tiles for tile in row) <= budget
+        sizes[budget] = (found.side, len(found.models))
+    assert sizes[10**6] == (96, 6)
+    assert sizes[60_000][0] < 96
+    assert sizes[8_000][0] == min(SIDES)
+    assert sizes[8_000][1] < 6
+
+
+def test_fifty_models_of_noise_stay_under_eight_megabytes(tmp_path: Path) -> None:
+    """Noise is what compresses worst."""
+    result(tmp_path / "out", tuple(f"family-{i % 7}/network-number-{i}" for i in range(50)), images=6, size=224)
+    page = page_of(tmp_path / "out")
+    assert (tmp_path / "page.html").stat().st_size < 8_000_000
+    assert len(page.data["gallery"]["models"]) == 50
+    assert sum(len(given["src"] or "") for tag, given in page.elements if tag == "img") < 1.2 * BUDGET
+
+
+@given(st.integers(1, 200), st.integers(1, 64))
+def test_images_are_spread_evenly(total: int, count: int) -> None:
+    found = evenly(total, count)
+    assert len(found) == len(set(found)) == min(total, count)
+    assert found == sorted(found)
+    assert all(0 <= image < total for image in found)
+    assert max(np.diff(found), default=1) <= total // len(found) + 1
+
+
+@settings(max_examples=50)
+@given(arrays(np.float64, st.tuples(st.integers(2, 7), st.just(5)), elements=st.floats(-1, 1).map(lambda v: round(v, 3))))
+def test_the_plane_is_that_of_the_principal_components(points: Any) -> None:
+    """Unit vectors' own principal components, by a singular value decomposition."""
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    rows = np.where(lengths > 0, points, 1.0)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    found = plane(rows @ rows.T)
+    left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    total = np.square(values).sum()
+    assert found.share == pytest.approx(np.square(values[:2]).sum() / total if total > 1e-12 else 1.0, abs=1e-6)
+    own, drawn = pdist(rows), pdist(found.points)
+    expected = np.sqrt(np.square(own - drawn).sum() / np.square(own).sum()) if own.max() > 1e-6 else 0.0
+    assert found.stress == pytest.approx(expected, abs=1e-5)
+    if len(values) == 2 or values[1] - values[2] > 1e-3:  # otherwise the second direction is anyone's
+        np.testing.assert_allclose(pdist(found.points), pdist(left[:, :2] * values[:2]), atol=1e-6)
+
+
+def test_colours_are_those_of_explain() -> None:
+    from matplotlib import colormaps
+
+    values = np.linspace(-3, 3, 41)
+    for signed, name in ((True, "RdBu_r"), (False, "magma")):
+        share = (values / 2).clip(-1, 1) / 2 + 0.5 if signed else (values / 2).clip(0, 1)
+        np.testing.assert_allclose(coloured(values, 2.0, signed=signed), 255 * colormaps[name](share)[:, :3], atol=4)
+    assert grey(np.array([-9, -2, 0, 2, 9]), 2.0, signed=True).tolist() == [0, 0, 128, 255, 255]
+    assert grey(np.array([-9, 0, 1, 2]), 2.0, signed=False).tolist() == [0, 0, 128, 255]
+    assert limit_of(np.zeros((2, 3))) == 1.0
+    assert palette(True, 33).shape == (33, 3)
+
+
+# ---- self-contained, and proof against names
+
+
+def test_it_asks_for_nothing(tmp_path: Path) -> None:
+    result(tmp_path / "out", NAMES)
+    page = page_of(tmp_path / "out")
+    assert all(re.match(r"data:(image/webp;base64,|,$)|#[a-z]+$", address) for address in page.addresses())
+    style = "".join(page.content["style"])
+    assert re.findall(r"url\((.*?)\)", style) == ['"#colours"']
+    assert "@import" not in style
+    policy = page.policy()
+    assert policy["default-src"] == ["'none'"]
+    assert policy["img-src"] == ["data:", "blob:"]
+    assert not {"connect-src", "frame-src", "font-src", "object-src"} & set(policy)
+    assert all(re.fullmatch(r"'sha256-.{44}'", one) for one in (*policy["script-src"], *policy["style-src"]))
+
+
+def test_the_policy_allows_the_scripts_that_are_there(tmp_path: Path) -> None:
+    result(tmp_path / "out", NAMES)
+    page = page_of(tmp_path / "out")
+    _, *scripts = page.content["script"]
+    hashes = ["'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'" for text in scripts]
+    assert page.policy()["script-src"] == hashes
+    for text in (*scripts, *page.content["style"]):
+        assert not re.search(r"</(script|style)|<!--|<script", text, re.I)
+
+
+def test_no_attribute_is_a_script_or_a_style(tmp_path: Path) -> None:
+    result(tmp_path / "out", NAMES)
+    names = {name for _, given in page_of(tmp_path / "out").elements for name in given}
+    assert not {name for name in names if name.startswith("on")}
+    assert "style" not in names
+
+
+def test_hostile_names_change_nothing_but_the_text(tmp_path: Path) -> None:
+    plain, wild = tmp_path / "a/out", tmp_path / "b/out"
+    result(plain, tuple(f"m{i}" for i in range(len(HOSTILE))), warnings=("calm",), probe="calm")
+    result(wild, HOSTILE, warnings=(HOSTILE[0],), probe=HOSTILE[0] + HOSTILE[10])
+    calm = page_of(plain, title="calm")
+    page = page_of(wild, title=HOSTILE[0], target=HOSTILE[1])
+    assert page.tags == calm.tags
+    assert page.policy() == calm.policy()
+    assert page.data["names"][:2] == list(HOSTILE[:2])
+    assert HOSTILE[2] in "".join(page.content[""])
+    shown = "".join(page.data["names"]) + "".join(page.content[""])
+    assert not {"\x1b", "\u202e", "\udcff"} & set(shown)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_have_the_contrast_that_wcag_asks_for(tmp_path: Path) -> None:
+    """4.5 for text and 3 for what is drawn, in the light and in the dark (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    result(tmp_path / "out", NAMES)
+    style = "".join(page_of(tmp_path / "out").content["style"])
+    for block in re.findall(r":root[^{]*\{([^}]*)\}", style)[:2]:
+        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block))
+        for ink, least in (("ink", 4.5), ("soft", 4.5), ("accent", 4.5), ("second", 3.0)):
+            for ground in ("paper", "card", "wash"):
+                bright, dark = sorted((luminance(colours[ink]), luminance(colours[ground])), reverse=True)
+                assert (bright + 0.05) / (dark + 0.05) >= least, (ink, ground)
+
+
+# ---- bad input, and files that are whole
+
+
+def damaged(place: Path, change: Any) -> Path:
+    result(place, NAMES)
+    told = json.loads((place / "score.json").read_text("utf-8"))
+    text = change(told)
+    (place / "score.json").write_text(text if isinstance(text, str) else json.dumps(told), "utf-8")
+    return place
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: "{",
+        lambda told: "[]",
+        lambda told: "[" * 100_000,
+        lambda told: told.update(schema="other/1"),
+        lambda told: told.update(method="unknown"),
+        lambda told: told.update(models=[]),
+        lambda told: told.pop("probe"),
+        lambda told: told["probe"].update(size=-1),
+        lambda told: told["models"][1].update(name="model-0"),
+        lambda told: told["models"][1].update(path=None),
+        lambda told: told["affinity"].pop(),
+        lambda told: told["affinity"][0].pop(),
+        lambda told: told["affinity"][0].__setitem__(1, "x"),
+        lambda told: json.dumps(told).replace('"affinity": [[1.0', '"affinity": [[NaN'),
+        lambda told: json.dumps(told).replace('"affinity": [[1.0', '"affinity": [[1e999'),
+        lambda told: told.update(certainty={"model-0": {"sources": 3}}),
+    ],
+)  # fmt: skip
+def test_a_damaged_result_is_one_sentence(tmp_path: Path, change: Any) -> None:
+    place = damaged(tmp_path / "out", change)
+    with pytest.raises(OnnxspaceError, match=r"score\.json .*\.$") as caught:
+        write_report(place, tmp_path / "page.html")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_maps_of_another_shape_and_links_are_refused(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES)
+    path = tmp_path / "out/maps" / f"{found.models[0].sha256[:12]}.npy"
+    for change in (
+        lambda: np.save(path, np.zeros((4, 9), np.float16)),
+        lambda: np.save(path, np.array([{}])),
+        lambda: path.write_bytes(b""),
+    ):
+        change()
+        with pytest.raises(OnnxspaceError, match=r"\.npy is damaged"):
+            write_report(tmp_path / "out", tmp_path / "page.html")
+    path.unlink()
+    path.symlink_to(tmp_path / "out/maps" / f"{found.models[1].sha256[:12]}.npy")
+    with pytest.raises(OnnxspaceError, match="plain file"):
+        write_report(tmp_path / "out", tmp_path / "page.html")
+
+
+def command(*words: str) -> int:
+    from onnxspace.cli import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", *words])
+    return int(stopped.value.code or 0)
+
+
+def photos(place: Path, images: Any) -> Path:
+    """A result of photos, with them beside it."""
+    result(place, NAMES)
+    told = json.loads((place / "score.json").read_text("utf-8"))
+    told["probe"] |= {"name": "photos", "sha256": Probes("photos", images).sha256}
+    (place / "score.json").write_text(json.dumps(told), "utf-8")
+    place_probes(place, images)
+    return place
+
+
+def test_a_result_of_photos_shows_them(tmp_path: Path) -> None:
+    images = np.full((4, 24, 24, 3), 60, np.uint8) * np.arange(1, 5, dtype=np.uint8)[:, None, None, None]
+    place = photos(tmp_path / "out", images)
+    page = page_of(place)
+    shown = [given["src"] or "" for tag, given in page.elements if tag == "img"][:4]
+    assert [np.abs(decoded(uri).astype(int) - image).mean() < 20 for uri, image in zip(shown, images, strict=True)] == [
+        True
+    ] * 4
+    assert not any("without the images" in text for text in page.content[""])
+    (place / "probes.npy").unlink()
+    assert any("without the images" in text for text in page_of(place).content[""])
+
+
+def test_photos_that_are_not_those_of_the_result_are_refused(tmp_path: Path) -> None:
+    images = np.zeros((4, 24, 24, 3), np.uint8)
+    place = photos(tmp_path / "out", images)
+    kept = place / "probes.npy"
+    for change in (
+        lambda: np.save(kept, images + 1),
+        lambda: np.save(kept, images[:3]),
+        lambda: np.save(kept, images.astype(np.int16)),
+        lambda: kept.write_bytes(b""),
+        lambda: (kept.unlink(), kept.symlink_to(tmp_path / "nowhere")),
+    ):
+        change()
+        with pytest.raises(OnnxspaceError, match=r"probes\.npy is damaged"):
+            write_report(place, tmp_path / "page.html")
+
+
+def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result(tmp_path / "out", NAMES, warnings=("look out",))
+    goal = tmp_path / "new/page.html"
+    assert command(str(tmp_path / "out"), "-o", str(goal), "--images", "0", "--title", "Mine", "--target", "zoo/2.onnx") == 0
+    assert capsys.readouterr() == ("", "warning: look out\n")
+    page = Page(goal.read_text("utf-8"))
+    assert (page.data["target"], page.data["gallery"]) == (2, None)
+    assert page.content[""].count("Mine") == 2
+    assert command(str(tmp_path / "out"), "-o", str(goal), "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere", "-o", "p.html"), "nowhere does not exist"),
+        (("plain.txt", "-o", "p.html"), "plain.txt is a file"),
+        (("empty", "-o", "p.html"), "neither a model space nor a result"),
+        (("zoo.space", "-o", "p.html"), "has no models to show"),
+        (("out", "-o", "p.png"), "no name for a page"),
+        (("out", "-o", "out/p.html"), "lies inside"),
+        (("out", "-o", "dir.html"), "is no file"),
+        (("out", "-o", "p.html", "--target", "who"), "No compared model is called 'who'"),
+        (("out", "-o", "p.html", "--oracle", "plain.txt"), "plain.txt"),
+        (("out", "-o", "p.html", "--images", "65"), "65"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result(tmp_path / "out", NAMES)
+    (tmp_path / "plain.txt").write_text("text", "utf-8")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dir.html").mkdir()
+    space(tmp_path / "zoo.space")
+    before = sorted(tmp_path.rglob("*"))
+    assert command(*words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_interrupted_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result(tmp_path / "out", NAMES)
+    goal = tmp_path / "page.html"
+    goal.write_text("old", "utf-8")
+
+    def stop(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onnxspace.workflows.report.render", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_report(tmp_path / "out", goal)
+    assert goal.read_text("utf-8") == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "page.html"]
+
+
+def test_more_models_than_a_page_shows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result(tmp_path / "out", NAMES)
+    monkeypatch.setattr("onnxspace.workflows.report.MOST_MODELS", 6)
+    with pytest.raises(OnnxspaceError, match="7 models, and a page shows at most 6"):
+        write_report(tmp_path / "out", tmp_path / "page.html")
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    found = result(tmp_path / "out", NAMES, warnings=("look out",))
+    read = read_result(tmp_path / "out")
+    assert read.affinity.models == found.models
+    assert (read.affinity.matrix == found.matrix).all()
+    assert (read.affinity.warnings, read.affinity.failed, read.affinity.probe) == (found.warnings, found.failed, found.probe)
+    assert [path and path.stem for path in read.maps] == [model.sha256[:12] for model in found.models]
+
+
+def test_models_of_one_content_have_their_own_maps_or_none(tmp_path: Path) -> None:
+    one = records(("a", "b", "c"))
+    same = tuple(replace(model, sha256="f" * 64) for model in one)
+    probe = {"name": "photos", "images": 2, "size": 3, "sha256": "0" * 64}
+    write_results(tmp_path, Affinity(same, np.eye(3), "elrp", probe))
+    (tmp_path / "maps").mkdir()
+    stems = ("f" * 12, "f" * 12 + "-2", "f" * 12 + "-3")
+    for count, expected in ((1, [stems[0]] * 3), (2, [None] * 3), (3, list(stems))):
+        np.save(tmp_path / "maps" / f"{stems[count - 1]}.npy", np.zeros((2, 9), np.float16))
+        assert [path and path.stem for path in read_result(tmp_path).maps] == expected
+
+
+# ---- notebooks
+
+
+def test_rankings_and_maps_show_themselves() -> None:
+    from onnxspace.report.explanation import Column, Explanation
+    from onnxspace.similarity.ranking import Ranking
+
+    shown = Page(Ranking(HOSTILE[1], ((HOSTILE[0], 0.25), ("b", -0.5)))._repr_html_())
+    assert set(shown.tags) == {"table", "caption", "tr", "td", "th"}
+    assert {HOSTILE[0], "b", "0.250", "-0.500"} <= set(shown.content[""])
+    values = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float32)
+    images = np.zeros((2, 16, 16, 3), np.uint8)
+    found = Explanation(
+        ("x.png", HOSTILE[1]), images, (Column(HOSTILE[0], "elrp", True, values), Column("m", "saliency", False, abs(values)))
+    )
+    page = Page(found._repr_html_())
+    assert set(page.tags) == {"table", "tr", "th", "br", "td", "img"}
+    assert page.tags.count("img") == 6
+    colours = decoded(next(given["src"] or "" for tag, given in page.elements[8:] if tag == "img"))
+    assert colours.shape == (16, 16, 3)

@@ -1,0 +1,238 @@
+"""kill −9 at every step, two writers, a full disk: what was committed stays, and nothing unknown is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from onnxspace.errors import OutputError
+from onnxspace.spaces import catalogue as catalogues
+from onnxspace.workflows.space import Space
+from tests.helpers.spaces import insert, insert_many, probes, space
+from tests.workflows.test_interruption import file_size_limit
+
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
+
+
+@pytest.fixture(autouse=True)
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without waiting for the disk: the end of a process loses nothing that was written."""
+    monkeypatch.setattr(os, "fsync", lambda number: None)
+    monkeypatch.setattr(catalogues, "_SETTINGS", (*catalogues._SETTINGS, "synchronous = OFF"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = space(tmp_path / "zoo.space")
+    for number in (1, 2):
+        insert(made.path, number)
+    made.affinity()
+    return made.path
+
+
+def die_at(step: int, action: Callable[[], object]) -> bool:
+    """Run `action` in a child that is killed before its `step`th file operation or SQL statement; whether it was."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def tick(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        connected = catalogues._connected
+
+        def watched(*arguments: str) -> object:
+            connection = connected(*arguments)  # type: ignore[arg-type]
+            connection.set_trace_callback(tick)
+            return connection
+
+        catalogues._connected = watched  # type: ignore[assignment]
+        sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def add(home: Path) -> None:
+    insert(home, 3)
+
+
+def upgrade(home: Path) -> None:
+    insert(home, 4, whole=False)
+    insert(home, 4)
+
+
+def bulk(home: Path) -> None:
+    insert_many(home, [3, 2, 4])
+
+
+def remove(home: Path) -> None:
+    Space.open(home).remove("model-1")
+
+
+def remove_all_of_a_sheet(home: Path) -> None:
+    for number in (6, 7):
+        Space.open(home).remove(f"model-{number}")
+
+
+def index(home: Path) -> None:
+    Space.open(home).index()
+
+
+def seek(home: Path) -> None:
+    Space.open(home).nearest("model-1")
+
+
+def compact(home: Path) -> None:
+    Space.open(home).compact()
+
+
+ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
+    "add": (add, {"model-1", "model-2"}),
+    "bulk": (bulk, {"model-1", "model-2"}),
+    "upgrade": (upgrade, {"model-1", "model-2"}),
+    "remove": (remove, {"model-2"}),
+    "nearest": (seek, {"model-1", "model-2"}),
+    "compact": (compact, {"model-1", "model-2"}),
+    "remove a sheet": (remove_all_of_a_sheet, {"model-1", "model-2"}),
+    "rewrite a sheet": (compact, {"model-1", "model-2", "model-7"}),
+    "index": (index, {"model-1", "model-2", "model-6", "model-7"}),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
+    action, safe = ACTIONS[name]
+    expected = Space.open(home).affinity().matrix
+    if name == "compact":  # something to do: a leftover, an abandoned workbench, an unknown file
+        for step in (12, 16, 20, 24):
+            die_at(step, lambda: insert(home, 5))
+        assert len(Space.open(home).verify().leftovers) > 2
+        shutil.copy(next((home / "maps").iterdir()), home / "maps/0123456789ab.npy")
+        action(copy := Path(shutil.copytree(home, tmp_path / "whole")))
+        assert not Space.open(copy).verify().leftovers
+    if name == "index":  # which grows
+        index(home)
+    if "sheet" in name or name == "index":
+        insert_many(home, [6, 7])
+    if name == "rewrite a sheet":
+        Space.open(home).remove("model-6")
+    for step in count(1):
+        copy = Path(shutil.copytree(home, tmp_path / f"{name}-{step}"))
+        killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
+        opened = Space.open(copy)
+        found = opened.verify()
+        assert {near.name for near in opened.nearest("model-2")} == set(opened.names) - {"model-2"}
+        assert {problem.kind for problem in found.problems} <= ({"unreferenced"} if name == "compact" else set()), step
+        assert (
+            safe
+            <= set(opened.names)
+            <= safe | {"model-1", "model-3", "model-4", *(["model-6", "model-7"] if "sheet" in name else [])}
+        )
+        assert name != "bulk" or len(opened) in (2, 4)
+        insert(copy, 3)
+        opened.compact()
+        found = opened.verify()
+        assert (found.problems, found.leftovers) == ((), ()), step
+        assert not (copy / "work").exists()
+        if {"model-1", "model-2"} <= set(opened.names):
+            assert opened.affinity().matrix[0, 1] == pytest.approx(expected[0, 1], abs=1e-6)
+        shutil.rmtree(copy)
+        if not killed:
+            assert step > 10
+            return
+
+
+def test_killed_while_it_is_made(tmp_path: Path) -> None:
+    for step in count(1):
+        place = tmp_path / f"{step}.space"
+        killed = die_at(step, lambda place=place: space(place))  # type: ignore[misc]
+        if not (place / "catalogue.sqlite").exists():
+            space(place)
+        assert Space.open(place).verify().clean
+        assert not [path for path in place.iterdir() if path.name.startswith(".new")]
+        if not killed:
+            return
+
+
+WRITER = "import sys; from pathlib import Path; from tests.helpers.spaces import insert; [insert(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]]"
+
+
+def test_two_writers_at_once(tmp_path: Path) -> None:
+    home = space(tmp_path / "zoo.space").path
+    shares = [["1", "2", "3", "4", "9"], ["9", "4", "5", "6", "7", "1"]]
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(home), *numbers]) for numbers in shares]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    found = Space.open(home)
+    assert sorted(found.names) == [f"model-{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9)]
+    assert found.verify().clean
+    assert not found.verify().leftovers
+
+
+MANY = "import sys; from pathlib import Path; from tests.helpers.spaces import insert_many; [insert_many(Path(sys.argv[1]), list(range(int(n), int(n) + 10))) for n in sys.argv[2:]]"
+
+
+def test_two_writers_of_sheets_at_once(tmp_path: Path) -> None:
+    home = space(tmp_path / "zoo.space").path
+    shares = [["1", "5", "31", "11"], ["11", "31", "5", "21"], ["25", "35", "1"]]
+    writers = [subprocess.Popen([sys.executable, "-c", MANY, str(home), *numbers]) for numbers in shares]
+    for _ in range(3):  # whoever compacts meanwhile takes nothing away
+        Space.open(home).compact()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    found = Space.open(home)
+    assert sorted(found.names) == sorted(f"model-{n}" for n in range(1, 45))
+    found.compact()
+    assert found.verify().clean
+    assert not found.verify().leftovers
+    assert len(found.nearest("model-1", 100)) == 43
+
+
+@pytest.mark.parametrize("size", [0, 200, 5000, 13000, 20000])
+def test_full_disk_in_bulk(home: Path, size: int) -> None:
+    with file_size_limit(size), pytest.raises(OutputError, match="Free some space"):
+        _ = [insert_many(home, list(range(number, number + 9))) for number in range(10, 300, 9)]
+    found = Space.open(home).verify()
+    assert found.clean
+    assert {"model-1", "model-2"} <= set(Space.open(home).names)
+    assert len(Space.open(home)) % 9 == 2
+    insert_many(home, [3])
+    assert Space.open(home).rank("model-3").target == "model-3"
+
+
+@pytest.mark.parametrize("size", [0, 100, 200, 400, 5000, 13000, 16000, 30000])
+def test_full_disk(home: Path, size: int) -> None:
+    """Too small for maps, for fingerprints, for the catalogue's journal or its next page."""
+    with file_size_limit(size), pytest.raises(OutputError, match="Free some space"):
+        _ = [insert(home, number) for number in range(10, 200)]
+    found = Space.open(home).verify()
+    assert found.clean
+    assert {"model-1", "model-2"} <= set(Space.open(home).names)
+    insert(home, 3)
+    assert Space.open(home).affinity().names[-1] == "model-3"
+
+
+def test_full_disk_while_it_is_made(tmp_path: Path) -> None:
+    for size in (0, 100, 8000):
+        with file_size_limit(size), pytest.raises(OutputError):
+            Space.create(tmp_path / "zoo.space", probes())
+        assert not (tmp_path / "zoo.space").exists()
+
+
+def test_a_cache_on_a_full_disk_costs_time_only(home: Path) -> None:
+    insert(home, 3)
+    with file_size_limit(100):
+        first = Space.open(home).affinity().matrix
+    assert (Space.open(home).affinity().matrix == first).all()
