@@ -13,7 +13,7 @@ import onnx
 
 from onnxspace.exporters import Facts, Request
 from onnxspace.exporters.export import to_onnx
-from onnxspace.exporters.sidecar import content, sidecar_of
+from onnxspace.exporters.sidecar import sidecar_of, sidecar_text
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Layout
 from onnxspace.storage.atomic import whole_file
@@ -110,7 +110,7 @@ def _finish(raw: Path, target: Path, source: str, facts: Facts, about: Mapping[s
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, entries)
     with whole_file(sidecar_of(target)) as partial:
-        partial.write_text(content(source, facts), "utf-8")
+        partial.write_text(sidecar_text(source, facts), "utf-8")
     with whole_file(target) as partial:
         partial.write_bytes(model.SerializeToString())
 

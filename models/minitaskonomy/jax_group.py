@@ -153,10 +153,10 @@ def save(net: Net, path: Path) -> None:
     """Weights and running moments under their dotted names, as the converter reads them."""
     from safetensors.numpy import save_file
 
-    from onnxspace_converters.jaxnets import names
+    from onnxspace_converters.jax_networks import named_arrays
 
     state = nnx.state(net, nnx.Any(nnx.Param, nnx.BatchStat))
-    save_file({name.removesuffix(".value"): np.asarray(leaf) for name, leaf in names(state).items()}, path)
+    save_file({name.removesuffix(".value"): np.asarray(leaf) for name, leaf in named_arrays(state).items()}, path)
 
 
 if __name__ == "__main__":

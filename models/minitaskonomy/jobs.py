@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.inputs.methods import Device, Method
+from onnxspace.inputs.execution import Device
+from onnxspace.inputs.methods import Method
 from onnxspace.inputs.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
 from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 

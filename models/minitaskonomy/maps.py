@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.attribution.maps import engines_for, map_batches
-from onnxspace.inputs.methods import Device, Method, Options
+from onnxspace.attribution.maps import engines_for
+from onnxspace.inputs.execution import Device, Execution
+from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.layers import candidates, look
@@ -74,7 +76,9 @@ def maps_of(
     for place, entry in enumerate(zoo.entries):
         model, converted = zoo.converted(entry, probes, job.explained)
         start = 0
-        for batch in map_batches(model, converted, probes, method, device, options=options, known=known[place]):
+        engines = engines_for(model, converted, Setup(probes, method, options), Execution.on(device), known[place])
+        for found in engines.maps():
+            batch = found.maps
             maps[start : start + len(batch), place] = batch.reshape(len(batch), -1)
             start += len(batch)
     return maps
@@ -180,11 +184,11 @@ def _layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> list[Maps
     model, _ = zoo.open(entry)
     trunk = Trunk(model)
     own = find_encoder(model, trunk)
-    below = model.graph.leading_to(own.tensors)
+    below = model.graph.ancestors_of(own.tensors)
     layers = candidates(trunk, own).layers if entry.main else ()
     tensors = [one.tensor for one in layers if model.graph.producer[one.tensor] in below] + list(model.graph.outputs)[:1]
     converted = convert(model, probes.images[:2], Encoder(tuple(tensors), "layers to be compared"))
-    engine = engines_for(model, converted, probes, "gradient-x-input", device, None).each[0]
+    engine = engines_for(model, converted, Setup(probes, "gradient-x-input"), Execution.on(device)).each[0]
     batches = [[seen.maps for seen in look(engine, images)] for images in _batches(probes)]
     return [np.concatenate(parts).reshape(len(probes), -1) for parts in zip(*batches, strict=True)]
 

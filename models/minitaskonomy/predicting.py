@@ -15,8 +15,8 @@ from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
 from onnxspace.scores import linear_probe, logme
 from onnxspace.scores.all_pairs import predictivities
-from onnxspace.scores.grids import channels_first, neighbourhoods, pooled
-from onnxspace.scores.pairs.predictivity import Answers, explained
+from onnxspace.scores.grids import average_pool, to_channels_first, unfold_neighbourhoods
+from onnxspace.scores.pairs.predictivity import TargetOutputs, explained_shares
 
 from .explained import scales
 from .features import Features, features_of
@@ -53,23 +53,23 @@ def _variants(zoo: Zoo, features: Sequence[Features], outputs: Sequence[Features
     grids = [grid(np.asarray(values[:images]), SIDE).astype(np.float64) for values in features]
     there = [in_rows(values) for values, main in zip(grids, zoo.main, strict=True) if main]
     held = {"predicts features": there, "predicts scaled features": [_scaled(rows) for rows in there]}
-    ends = [Answers.of(np.asarray(values[:images])) for values in outputs]
+    ends = [TargetOutputs.of(np.asarray(values[:images])) for values in outputs]
     found: dict[str, Table] = {}
-    for end, design in (("", in_rows), (" from 3 x 3", neighbourhoods)):
+    for end, design in (("", in_rows), (" from 3 x 3", unfold_neighbourhoods)):
         asked = [rows for some in held.values() for rows in some]
-        shares = np.array([explained(design(values), asked, images) for values in grids]).T
+        shares = np.array([explained_shares(design(values), asked, images) for values in grids]).T
         found |= {words + end: part for words, part in zip(held, shares.reshape(len(held), -1, len(grids)), strict=True)}
     found["predicts outputs"] = np.array([_outputs(values, ends, images) for values in grids]).T
     return found
 
 
-def _outputs(values: Table, ends: Sequence[Answers], images: int) -> list[float]:
+def _outputs(values: Table, ends: Sequence[TargetOutputs], images: int) -> list[float]:
     """One source against every target's outputs: pictures position by position, others from means over a 2 × 2 grid."""
     found = np.empty(len(ends))
-    for dense, rows in ((True, in_rows(values)), (False, pooled(values, (2, 2)).reshape(len(values), -1))):
+    for dense, rows in ((True, in_rows(values)), (False, average_pool(values, (2, 2)).reshape(len(values), -1))):
         places = [i for i, one in enumerate(ends) if one.dense is dense]
         if places:
-            found[places] = explained(rows, [ends[i].rows for i in places], images)
+            found[places] = explained_shares(rows, [ends[i].rows for i in places], images)
     return found.tolist()
 
 
@@ -80,7 +80,7 @@ def in_rows(values: NDArray[np.floating]) -> Table:
 
 def patch_means(outputs: NDArray[np.floating]) -> Table:
     """The mean of each position's square of pixels: [images · positions, channels]."""
-    return in_rows(pooled(channels_first(outputs), (SIDE, SIDE)))
+    return in_rows(average_pool(to_channels_first(outputs), (SIDE, SIDE)))
 
 
 def outputs_of(zoo: Zoo, probes: Probes) -> list[Features]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from onnxspace.scores.all_pairs import balance
+from onnxspace.scores.all_pairs import balancing_weight
 
 from .jobs import AFFINITY, DEFAULT, Job
 from .kept import Arrays
@@ -122,7 +122,10 @@ def depara(scores: Sequence[Score], zoo: Zoo) -> Iterator[Score]:
             continue
         rows = np.flatnonzero(zoo.main)
         square = one.values[:, rows], other[:, rows]
-        weights: dict[str, float | None] = {**{f"λ {weight:g}": weight for weight in LAMBDAS}, "λ auto": balance(*square)}
+        weights: dict[str, float | None] = {
+            **{f"λ {weight:g}": weight for weight in LAMBDAS},
+            "λ auto": balancing_weight(*square),
+        }
         by = "" if one.name == "gradient-x-input" else ", maps by elrp"
         for words, weight in weights.items():
             if weight is not None:

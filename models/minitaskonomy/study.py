@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxspace.errors import ModelNotFoundError, TableError
-from onnxspace.inputs.methods import Device
+from onnxspace.inputs.execution import Device
 
 from . import choices, judged, scored
 from .jobs import AFFINITY, DEFAULT, Bench, Job, all_jobs, first_jobs, probe_sets, run_job

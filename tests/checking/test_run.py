@@ -15,14 +15,14 @@ from onnx import helper, numpy_helper
 
 import onnxspace as ox
 from onnxspace.checking import run as running
-from onnxspace.checking.calibrate import as_toml, calibrate, proposed
-from onnxspace.checking.child.forms import FORMS, make
+from onnxspace.checking.calibrate import as_toml, calibrate, propose_limits
+from onnxspace.checking.child.forms import FORMS, write_form
 from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.measure import METRICS
-from onnxspace.checking.plan import CheckPlan, find_plan, plan_from, single
+from onnxspace.checking.plan import CheckPlan, artifacts_against, find_plan, parse_plan
 from onnxspace.checking.run import check, update
 from onnxspace.checking.sandbox import Limits
-from onnxspace.checking.verdict import Verdict, code_of, limits_for
+from onnxspace.checking.verdict import Verdict, exit_code_of, limits_for
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
 from onnxspace.model.encoder import find_encoder
 from tests.helpers.networks import Net, save
@@ -41,8 +41,8 @@ def inside(monkeypatch: pytest.MonkeyPatch) -> None:
         except OnnxspaceError as error:
             raise ModelError(str(error)) from error
 
-    monkeypatch.setattr(running, "in_child", direct)
-    monkeypatch.setattr("onnxspace.checking.calibrate.in_child", direct)
+    monkeypatch.setattr(running, "run_in_child", direct)
+    monkeypatch.setattr("onnxspace.checking.calibrate.run_in_child", direct)
 
 
 def network(seed: int = 0, width: int = 12) -> onnx.ModelProto:
@@ -91,7 +91,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def verdict(path: str, against: str = "old.onnx", **options: Any) -> Verdict:
     """Of one artifact on a few images."""
     limits, distinct = options.pop("limits", {}), options.pop("distinct", False)
-    return check(CheckPlan(single([path], against, limits, distinct, None), images=IMAGES), **options)[0]
+    return check(CheckPlan(artifacts_against([path], against, limits, distinct, None), images=IMAGES), **options)[0]
 
 
 def test_a_second_export_is_the_same(place: Path) -> None:
@@ -109,15 +109,15 @@ def test_a_second_export_is_the_same(place: Path) -> None:
 
 @pytest.mark.parametrize("form", ["opset", "optimised", "half"])
 def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None:
-    make(form, ox.open_model("old.onnx"), ox.Probes.generate(4, 32).images, place / "new.onnx")
+    write_form(form, ox.open_model("old.onnx"), ox.Probes.generate(4, 32).images, place / "new.onnx")
     assert verdict("new.onnx").outcome == "same"
 
 
 def test_a_quantised_network_in_half_precision_is_the_same(place: Path) -> None:
     """Scales of DequantizeLinear stay in single precision, as its versions before opset 19 demand."""
     images = ox.Probes.generate(8, 32).images
-    make("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
-    make("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
+    write_form("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
+    write_form("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
     assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(float)"
     assert verdict("new.onnx", "int8.onnx").outcome == "same"
 
@@ -130,7 +130,7 @@ def test_a_network_that_takes_bytes_has_an_int8_form(place: Path) -> None:
     model.graph.node.insert(0, helper.make_node("Mul", ["float", "step"], ["scaled"]))
     model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT))
     save(model, place / "old.onnx")
-    make("int8", ox.open_model("old.onnx"), ox.Probes.generate(8, 32).images, place / "new.onnx")
+    write_form("int8", ox.open_model("old.onnx"), ox.Probes.generate(8, 32).images, place / "new.onnx")
     assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(uint8)"
     assert verdict("new.onnx").measures["encoder_cosine"] > 0.99
 
@@ -222,7 +222,7 @@ def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> No
     assert found.outcome == "different"
     assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
     assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
-    plan = CheckPlan(single(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
+    plan = CheckPlan(artifacts_against(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
     assert check(plan)[0].outcome == "same"
 
 
@@ -310,7 +310,7 @@ def test_a_fault_behind_what_hardly_varies_is_caught(place: Path) -> None:
     save(with_bias(network()), place / "old.onnx")
     last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
     save(with_bias(changed(network(), lambda name, v: v[::-1] if name == last else v)), place / "new.onnx")
-    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
     for against in ("old.onnx", "net.fp"):
         found = verdict("new.onnx", against)
         assert found.measures["output_cosine"] > 0.995
@@ -351,14 +351,14 @@ def test_limits_decide(place: Path) -> None:
 
 def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
     """All that is known of the old model is a fingerprint and its notes."""
-    plan = CheckPlan(single(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(artifacts_against(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     (place / "base").mkdir()
     assert update(plan)[0].outcome == "same"
     assert sum(path.stat().st_size for path in (place / "base").iterdir()) < 16_000
     save(changed(network(), swapped), place / "new.onnx")
     save(changed(network(), shuffled), place / "worse.onnx")
     same, swap, worse = check(
-        CheckPlan(single(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+        CheckPlan(artifacts_against(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     )
     assert same.outcome == "same", same.findings
     assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
@@ -371,7 +371,7 @@ def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
 
 
 def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
-    plan = CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
     update(plan)
     notes = place / "net.json"
     told = json.loads(notes.read_text())
@@ -381,7 +381,7 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
     assert set(found.measures) == {"affinity", "affinity_p5", "affinity_worst"}
     assert "has no notes beside it" in found.warnings[0]
     save(network(7, 20), place / "new.onnx")
-    other = check(CheckPlan(single(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
+    other = check(CheckPlan(artifacts_against(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
     assert (other.outcome, other.changes, other.reasons) == ("different", (), ())
     told["facts"]["sha256"] = "0" * 64
     notes.write_text(json.dumps(told))
@@ -392,30 +392,30 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
 
 
 def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> None:
-    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
-    found = check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
+    update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    found = check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
     assert found.outcome == "trouble"
     assert "--images 6" in str(found.error)
-    assert check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
+    assert check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
 
 
 def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
     space = ox.Space.create("zoo.space", ox.Probes.generate(IMAGES, 32))
     space.add("old.onnx")
-    found = check(CheckPlan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
+    found = check(CheckPlan(artifacts_against(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
     assert (found.outcome, found.changes) == ("same", ())
     assert "size" not in found.measures
-    missing = check(CheckPlan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
+    missing = check(CheckPlan(artifacts_against(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
     assert missing.outcome == "trouble"
     assert "no model called 'other'" in str(missing.error)
 
 
 def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
     (place / "broken.onnx").write_bytes(b"nothing")
-    found = check(CheckPlan(single(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
+    found = check(CheckPlan(artifacts_against(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
     assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
-    assert code_of(found) == 2
-    assert code_of(found[1:2]) == 0
+    assert exit_code_of(found) == 2
+    assert exit_code_of(found[1:2]) == 0
 
 
 def test_an_operator_of_another_library_above_the_encoder_is_left_out(place: Path) -> None:
@@ -493,7 +493,7 @@ def test_pyproject_says_it_too(place: Path) -> None:
 )
 def test_a_plan_that_makes_no_sense_is_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        plan_from(table, Path("onnxspace.toml"))
+        parse_plan(table, Path("onnxspace.toml"))
 
 
 def test_without_a_plan_the_way_out_is_told(place: Path) -> None:
@@ -503,11 +503,11 @@ def test_without_a_plan_the_way_out_is_told(place: Path) -> None:
 
 def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None:
     """Also int8, which the usual limits need not let pass; faults stay beyond them."""
-    plan = CheckPlan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    plan = CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
     found = calibrate(plan, ("opset", "optimised", "half", "int8"))[0]
     assert not found.failed
     assert set(found.forms) == {"opset", "optimised", "half", "int8"}
-    make("int8", ox.open_model("old.onnx"), ox.Probes.generate(IMAGES).images, place / "int8.onnx")
+    write_form("int8", ox.open_model("old.onnx"), ox.Probes.generate(IMAGES).images, place / "int8.onnx")
     assert verdict("int8.onnx", limits=found.limits).outcome == "same"
     save(changed(network(), shuffled), place / "bad.onnx")
     assert verdict("bad.onnx", limits=found.limits).outcome == "different"
@@ -519,7 +519,7 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
         save(network(5), target)
 
     monkeypatch.setitem(FORMS, "int8", broken)
-    found = calibrate(CheckPlan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
+    found = calibrate(CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
     assert set(found.forms) == {"opset"}
     assert "old.onnx as int8 looks at other things than it (affinity" in found.failed["int8"]
     assert found.limits["affinity"] > 0.99
@@ -529,7 +529,7 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
 def test_counts_of_other_images_stay_within_what_is_proposed(rate: float) -> None:
     """Whatever share of images a form changes, other images of the same number seldom have more than the limit allows."""
     first, second = np.random.default_rng(0).binomial(64, rate, (2, 4000))
-    limits = {count: proposed([{"top1": 1 - count / 64}], 64)["top1"] for count in set(first.tolist())}
+    limits = {count: propose_limits([{"top1": 1 - count / 64}], 64)["top1"] for count in set(first.tolist())}
     passed = np.array([1 - changed / 64 >= limits[seen] for seen, changed in zip(first.tolist(), second.tolist(), strict=True)])
     assert passed.mean() > 0.96
     assert limits[int(first.min())] > 0.5
@@ -545,7 +545,7 @@ def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
         "output_cosine": 1.0,
         "output_r2": 0.99,
     }
-    found = proposed([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)], 60)
+    found = propose_limits([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)], 60)
     expected = {
         "affinity": 0.98,
         "affinity_p5": 0.6,

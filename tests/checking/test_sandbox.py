@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxspace.checking.sandbox import Limits, in_child, limits_from
+from onnxspace.checking.sandbox import Limits, parse_limits, run_in_child
 from onnxspace.errors import ConfigError, ModelError
 from tests.helpers.commands import Run, runner
 from tests.helpers.networks import Net, classifier, save
@@ -165,7 +165,7 @@ def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pyt
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         with pytest.raises(ModelError, match=words):
-            in_child("observe", {}, tmp_path, Limits(), "x.onnx")
+            run_in_child("observe", {}, tmp_path, Limits(), "x.onnx")
 
 
 def test_whatever_a_child_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,17 +174,17 @@ def test_whatever_a_child_has_started_ends_with_it(tmp_path: Path, monkeypatch: 
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(ModelError, match="was stopped after 1 seconds"):
-        in_child("observe", {}, tmp_path, Limits(wall=1), "x.onnx")
+        run_in_child("observe", {}, tmp_path, Limits(wall=1), "x.onnx")
     state = Path(f"/proc/{(tmp_path / 'other').read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
 def test_limits_are_read() -> None:
-    assert limits_from("memory=4G,cpu=600,wall=300") == Limits(4 * 2**30, 600, 300)
-    assert limits_from("wall=5") == Limits(wall=5)
+    assert parse_limits("memory=4G,cpu=600,wall=300") == Limits(4 * 2**30, 600, 300)
+    assert parse_limits("wall=5") == Limits(wall=5)
     for wrong in ("memory=4", "memory=1M", "cpu=0", "time=3", "wall=x", ""):
         with pytest.raises(ConfigError, match="--limits"):
-            limits_from(wrong)
+            parse_limits(wrong)
 
 
 def test_baselines_written_and_checked_from_the_command_line(run: Run, tmp_path: Path) -> None:

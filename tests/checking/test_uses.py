@@ -15,7 +15,7 @@ import pytest
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking.child.forms import make
+from onnxspace.checking.child.forms import write_form
 from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError
@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             raise ModelError(str(error)) from error
 
     for place in ("run", "calibrate"):
-        monkeypatch.setattr(f"onnxspace.checking.{place}.in_child", direct)
+        monkeypatch.setattr(f"onnxspace.checking.{place}.run_in_child", direct)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "baselines").mkdir()
     for name, source in (("keras", "shapes-keras"), ("torch", "shapes-torch"), ("model", "digits-torch"),
@@ -57,7 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         shutil.copy(REPOSITORY / f"models/{source}.onnx", f"{name}.onnx")
     images = ox.Probes.generate(16).images
     for form in ("half", "int8", "optimised"):
-        make(form, ox.open_model("model.onnx"), images, tmp_path / f"model-{form}.onnx")
+        write_form(form, ox.open_model("model.onnx"), images, tmp_path / f"model-{form}.onnx")
     onnx.save(tuned(onnx.load("model.onnx")), "tuned.onnx")
     return runner(capsys, "check")
 

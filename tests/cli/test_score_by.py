@@ -23,9 +23,10 @@ from onnxspace.evaluation import Table
 from onnxspace.model.model import open_model
 from onnxspace.report.read_result import read_result
 from onnxspace.scores import predictivity, registry
-from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matrix
-from onnxspace.scores.pairs.predictivity import Answers, Source
-from onnxspace.scores.selection import names
+from onnxspace.scores.all_pairs import Arrays, balancing_weight, sample_images, score_pairs
+from onnxspace.scores.matrices import Compared, compute_score_matrix
+from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
+from onnxspace.scores.selection import pair_score_names
 from onnxspace.workflows import representations as besides
 from tests.helpers.commands import Run, drawn_once, runner, with_models
 from tests.helpers.networks import Net, save
@@ -189,7 +190,7 @@ def test_the_certainty_of_a_share_is_that_of_its_images_drawn_again(run: Run, pl
     outputs = features("c.onnx", onnx.load("c.onnx").graph.output[0].name)
     draws = np.random.default_rng(0).integers(0, COUNT, size=(1000, COUNT))
     for source in sources:
-        missed, there = Source(features(source)).parts([Answers.of(outputs)])[0]
+        missed, there = SourceFeatures(features(source)).sums_of_squares([TargetOutputs.of(outputs)])[0]
         drawn = [1 - missed[draw].sum() / there[draw].sum() for draw in draws]
         row = next(one for one in found if one["source"] == source[:-5])
         assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-3)
@@ -285,7 +286,7 @@ def test_two_models_have_no_ratio_of_spreads(run: Run) -> None:
     found = scored(run, "--by", "depara", "--lambda", "auto", models=MODELS[:2])
     assert found["details"]["depara"]["lambda"] == 0.25
     assert any("can't be told" in warning for warning in found["warnings"])
-    assert balance(np.ones((3, 3)), np.eye(3)) is None
+    assert balancing_weight(np.ones((3, 3)), np.eye(3)) is None
 
 
 def test_the_python_call_is_the_commands(run: Run) -> None:
@@ -441,9 +442,9 @@ def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
     for index, one in enumerate(values):
         np.save(tmp_path / f"{index}.npy", one)
     models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    same = score_matrix("svcca", registry.spec("svcca"), models[:2], "ab").matrix
+    same = compute_score_matrix(registry.find_spec("svcca"), Compared("ab", models[:2])).matrix
     assert same[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
-    other = score_matrix("svcca", registry.spec("svcca"), models, "abc").matrix
+    other = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models)).matrix
     assert other[0, 2] == pytest.approx(svcca(values[0].mean(axis=(2, 3)), values[2]))
 
 
@@ -459,7 +460,7 @@ def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, s
     for index, one in enumerate(values):
         np.save(tmp_path / f"{index}.npy", one)
     models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    found = score_matrix("svcca", registry.spec("svcca"), models, "abc")
+    found = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models))
     assert found.matrix[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
     assert np.isnan(found.matrix[:, 2]).all()
     assert any("same for every image" in sentence for sentence in found.why)
@@ -467,8 +468,8 @@ def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, s
 
 def test_of_too_many_images_evenly_spaced_ones_are_paired() -> None:
     values = np.arange(10)[:, None]
-    assert paired(values, 4).ravel().tolist() == [0, 3, 6, 9]
-    assert paired(values, 10) is values
+    assert sample_images(values, 4).ravel().tolist() == [0, 3, 6, 9]
+    assert sample_images(values, 10) is values
 
 
 def test_a_pair_that_fails_is_said_once() -> None:
@@ -477,7 +478,7 @@ def test_a_pair_that_fails_is_said_once() -> None:
             raise ValueError("no")
         return 1.0
 
-    found = fill(score, [[np.ones(1)], [np.ones(1)], [np.ones(1)]], "abc")
+    found = score_pairs(score, [[np.ones(1)], [np.ones(1)], [np.ones(1)]], "abc")
     assert found.why == ("a and b: ValueError: no",)
     np.testing.assert_array_equal(np.isnan(found.matrix), ~np.eye(3, dtype=bool))
 
@@ -491,8 +492,8 @@ ADDED = registry.ScoreSpec("ratio of sizes", "nobody", "pair", width_ratio, "[0,
 
 def test_scores_of_other_packages_may_tell_source_from_target(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("ratio", "tests.cli.test_score_by:ADDED", registry.GROUP)
-    monkeypatch.setattr(registry, "_others", lambda: {"ratio": point})
-    assert names()[-1] == "ratio"
+    monkeypatch.setattr(registry, "_plugins", lambda: {"ratio": point})
+    assert pair_score_names()[-1] == "ratio"
     result = ox.score(MODELS, ox.Probes.generate(COUNT), by="ratio")
     assert result.matrix[0, 1] == pytest.approx(1 / result.matrix[1, 0])
     assert result.matrix[0, 1] == pytest.approx(width_ratio(features("a.onnx"), features("b.onnx")), rel=1e-4)

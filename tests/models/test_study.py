@@ -40,7 +40,7 @@ from onnxspace.evaluation import Table, evaluate
 from onnxspace.inputs.probes import Probes
 from onnxspace.scores import predictivity
 from onnxspace.scores.pairs.predictivity import RIDGES
-from onnxspace.scores.pairs.predictivity import explained as explained_by
+from onnxspace.scores.pairs.predictivity import explained_shares as explained_by
 from tests.helpers import builders
 from tests.helpers.paths import REPOSITORY
 

@@ -50,14 +50,14 @@ def die_at(step: int, action: Callable[[], object]) -> bool:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        connected = catalogues._connected
+        connected = catalogues._connect
 
         def watched(*arguments: str) -> object:
             connection = connected(*arguments)  # type: ignore[arg-type]
             connection.set_trace_callback(tick)
             return connection
 
-        catalogues._connected = watched  # type: ignore[assignment]
+        catalogues._connect = watched  # type: ignore[assignment]
         sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
         try:
             action()

@@ -15,8 +15,8 @@ from torch import Tensor
 import onnxspace as ox
 from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from onnxspace.torchgraph.passes.known_activations import KNOWN
-from onnxspace.torchgraph.support import support
-from onnxspace.torchgraph.view import operator_of
+from onnxspace.torchgraph.support import list_support
+from onnxspace.torchgraph.view import operator_from_name
 from tests.attribution.test_maps import probes
 from tests.helpers.networks import Net, save, worst_cosine
 
@@ -115,7 +115,7 @@ def test_maps_are_those_of_the_whole_activation(tmp_path: Path, write: Write, fu
 def test_fusion_does_not_change_what_is_computed(tmp_path: Path, write: Write, function: Callable[..., torch.Tensor]) -> None:
     net = Net(("N", 3, 6, 6))
     graph = ox.to_torch(save(net.model([write(net, net.conv("image", 3, 4))]), tmp_path / "net.onnx"))
-    made = [operator_of(name) for name, _ in graph.named_children() if name not in ("weights", "merged")]
+    made = [operator_from_name(name) for name, _ in graph.named_children() if name not in ("weights", "merged")]
     assert made[0] == "Conv"
     assert len(made) == 2
     assert made[1] in ("Activation", *KNOWN)
@@ -134,7 +134,7 @@ def test_gates_by_another_tensor_and_shared_pieces_stay_apart(tmp_path: Path) ->
     gate = net.add("Sigmoid", z)
     shared = net.add("Add", net.add("Mul", z, gate), net.add("GlobalAveragePool", gate))
     graph = ox.to_torch(save(net.model([net.add("Add", gated, shared)]), tmp_path / "net.onnx"))
-    assert not [name for name, _ in graph.named_children() if operator_of(name) in ("Activation", *KNOWN)]
+    assert not [name for name, _ in graph.named_children() if operator_from_name(name) in ("Activation", *KNOWN)]
 
 
 WIDTH, EPS = 8, 1e-3
@@ -496,7 +496,7 @@ def test_support_tells_the_fused_from_the_written_out(tmp_path: Path) -> None:
     net = Net(("N", 3, 8, 8))
     made = multi_head_attention(net, layer_norm_divided(net, tokens(net)))
     path = save(net.model([net.add("MatMul", made, net.random(WIDTH, 2))]), tmp_path / "net.onnx")
-    found = {(row.operator, row.way): row.count for row in support(ox.open_model(path))}
+    found = {(row.operator, row.way): row.count for row in list_support(ox.open_model(path))}
     assert {name: count for (name, way), count in found.items() if way == "fused"} == {
         "ReduceMean": 2, "Sub": 1, "Pow": 1, "Add": 5, "Sqrt": 1, "Div": 1, "Mul": 1
     }  # fmt: skip

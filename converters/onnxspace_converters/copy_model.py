@@ -8,10 +8,10 @@ import onnx
 
 from onnxspace.exporters import Facts, Request
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.model.network import whole
+from onnxspace.model.network import embed_weights
 from onnxspace.model.reader import read_model
 from onnxspace_converters.deliver import annotate, versions_of
-from onnxspace_converters.writing import write
+from onnxspace_converters.write_model import write_model
 
 
 def copy_model(path: Path, source: str, destination: Path, request: Request, said: ModelOptions) -> Facts:
@@ -19,9 +19,9 @@ def copy_model(path: Path, source: str, destination: Path, request: Request, sai
     request.progress("reading the model", 0, 1)
     network, digest = read_model(path)
     model = onnx.ModelProto()
-    model.CopyFrom(whole(network))
+    model.CopyFrom(embed_weights(network))
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     facts = Facts("ONNX", "copied", opset, versions_of(["onnx"]), digest, request.encoder, None, said)
     annotate(model, facts, source)
-    write(model, destination, source)
+    write_model(model, destination, source)
     return facts

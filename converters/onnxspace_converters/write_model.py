@@ -14,12 +14,12 @@ MAX_BYTES = 2**31 - 1
 _GRAPH, _INITIALIZER, _RAW = b"\x3a", b"\x2a", b"\x4a"
 
 
-def write(model: onnx.ModelProto, destination: Path, source: str) -> None:
+def write_model(model: onnx.ModelProto, destination: Path, source: str) -> None:
     """Write a whole model into one file; the message is spent. Raises ModelError where it is too large for one.
 
     OutputError where the disk says no.
     """
-    pieces = list(_pieces(model))
+    pieces = list(_serialise(model))
     if sum(map(len, pieces)) > MAX_BYTES:
         raise ModelError(
             f"{source} is larger than one ONNX file can be (2 GiB). Export it with external data by its framework, such as by "
@@ -32,26 +32,26 @@ def write(model: onnx.ModelProto, destination: Path, source: str) -> None:
         raise OutputError(f"{destination} can't be written ({error.strerror or error}). Free some space.") from error
 
 
-def _pieces(model: onnx.ModelProto) -> Iterator[bytes]:
-    tensors = [piece for tensor in model.graph.initializer for piece in _tensor(tensor)]
+def _serialise(model: onnx.ModelProto) -> Iterator[bytes]:
+    tensors = [piece for tensor in model.graph.initializer for piece in _serialise_tensor(tensor)]
     del model.graph.initializer[:]
     graph = model.graph.SerializeToString()
     model.ClearField("graph")
     yield model.SerializeToString()
-    yield _GRAPH + _length(len(graph) + sum(map(len, tensors)))
+    yield _GRAPH + _encode_length(len(graph) + sum(map(len, tensors)))
     yield graph
     yield from tensors
 
 
-def _tensor(tensor: onnx.TensorProto) -> tuple[bytes, bytes]:
+def _serialise_tensor(tensor: onnx.TensorProto) -> tuple[bytes, bytes]:
     """All but the values, and the values."""
     raw, there = tensor.raw_data, tensor.HasField("raw_data")
     tensor.ClearField("raw_data")
-    head = tensor.SerializeToString() + (_RAW + _length(len(raw)) if there else b"")
-    return _INITIALIZER + _length(len(head) + len(raw)) + head, raw
+    head = tensor.SerializeToString() + (_RAW + _encode_length(len(raw)) if there else b"")
+    return _INITIALIZER + _encode_length(len(head) + len(raw)) + head, raw
 
 
-def _length(number: int) -> bytes:
+def _encode_length(number: int) -> bytes:
     """Seven bits to a byte, the lowest first."""
     found = bytearray()
     while number > 127:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from onnxspace.inputs.config import ModelOptions
-from onnxspace_converters.loaded import Array, Loaded, Route
+from onnxspace_converters.loaded_network import Array, LoadedNetwork, Route
 from onnxspace_converters.tidy import IMAGE
 
 PACKAGES = ("torch", "onnx", "onnxscript")
@@ -24,53 +24,53 @@ PACKAGES = ("torch", "onnx", "onnxscript")
 _OPEN_BATCH = 2
 
 
-def network(
+def adapt_module(
     module: torch.nn.Module, shape: tuple[int, ...], said: ModelOptions, *, packages: Sequence[str] = (),
     sha256: str | None = None, remarks: tuple[str, ...] = (), framework: str = "PyTorch",
-) -> Loaded:  # fmt: skip
+) -> LoadedNetwork:  # fmt: skip
     """A module in inference mode, on the CPU, in single precision."""
     module = module.cpu().eval()
     if any(tensor.dtype in (torch.float16, torch.bfloat16, torch.float64) for tensor in module.parameters()):
         module, remarks = module.float(), (*remarks, "its weights were brought to single precision")
-    routes = [dynamo(module, shape), script(module, shape)]
-    return Loaded(
-        framework, (*packages, *PACKAGES), shape, lambda x: outputs(module, x), routes, said,
-        layers=lambda x: layers(module, x), sha256=sha256, remarks=remarks,
+    routes = [dynamo_route(module, shape), script_route(module, shape)]
+    return LoadedNetwork(
+        framework, (*packages, *PACKAGES), shape, lambda x: run_module(module, x), routes, said,
+        layers=lambda x: module_outputs(module, x), sha256=sha256, remarks=remarks,
     )  # fmt: skip
 
 
-def outputs(module: Any, images: Array) -> list[Array]:
+def run_module(module: Any, images: Array) -> list[Array]:
     """Every tensor that a network gives, in the order of the exporters."""
     with torch.no_grad():
-        return tensors(module(torch.from_numpy(np.ascontiguousarray(images))))
+        return collect_arrays(module(torch.from_numpy(np.ascontiguousarray(images))))
 
 
-def tensors(found: Any) -> list[Array]:
+def collect_arrays(found: Any) -> list[Array]:
     """The arrays in whatever a network gives: a tensor, a tuple, a dictionary."""
     return [leaf.detach().cpu().numpy() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
 
 
-def layers(module: torch.nn.Module, images: Array) -> Iterator[tuple[str, Array]]:
+def module_outputs(module: torch.nn.Module, images: Array) -> Iterator[tuple[str, Array]]:
     """The outputs of submodules as they are called."""
     seen: list[tuple[str, Array]] = []
 
     def note(name: str) -> Any:
-        return lambda _module, _inputs, found: seen.extend((name, array.copy()) for array in tensors(found)[:1])
+        return lambda _module, _inputs, found: seen.extend((name, array.copy()) for array in collect_arrays(found)[:1])
 
     hooks = [part.register_forward_hook(note(name)) for name, part in module.named_modules() if name]
     try:
-        outputs(module, images)
+        run_module(module, images)
     finally:
         for hook in hooks:
             hook.remove()
     yield from seen
 
 
-def dynamo(model: Any, shape: tuple[int, ...], name: str = "dynamo", batch: int | None = None) -> Route:
+def dynamo_route(model: Any, shape: tuple[int, ...], name: str = "dynamo", batch: int | None = None) -> Route:
     """The exporter over `torch.export`; attention is exported by its formula, which every opset can say."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
-        _forget()
+        _clear_export_cache()
         example = torch.randn(_OPEN_BATCH if dynamic else batch or 1, *shape)
         axes = ({0: torch.export.Dim("batch")},) if dynamic else None
         with sdpa_kernel(SDPBackend.MATH):
@@ -81,11 +81,11 @@ def dynamo(model: Any, shape: tuple[int, ...], name: str = "dynamo", batch: int 
     return Route(name, export, range(18, 26), 18)
 
 
-def of_program(program: torch.export.ExportedProgram) -> Route:
+def program_route(program: torch.export.ExportedProgram) -> Route:
     """The same exporter for a graph that was captured elsewhere: its batch is what it is."""
 
     def export(opset: int, _dynamic: bool) -> onnx.ModelProto:
-        _forget()
+        _clear_export_cache()
         made = torch.onnx.export(program, dynamo=True, opset_version=opset, verbose=False)
         assert made is not None
         return made.model_proto
@@ -93,7 +93,7 @@ def of_program(program: torch.export.ExportedProgram) -> Route:
     return Route("dynamo", export, range(18, 26), 18)
 
 
-def script(model: Any, shape: tuple[int, ...]) -> Route:
+def script_route(model: Any, shape: tuple[int, ...]) -> Route:
     """The exporter over TorchScript: the only road below opset 18; attention needs 14."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
@@ -109,26 +109,26 @@ def script(model: Any, shape: tuple[int, ...]) -> Route:
     return Route("torchscript", export, range(9, 24), 17)
 
 
-def retraced(model: Any, shape: tuple[int, ...]) -> Route:
+def retraced_route(model: Any, shape: tuple[int, ...]) -> Route:
     """A TorchScript network traced again, operator by operator, for the first exporter."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         def run(x: torch.Tensor) -> Any:
-            with _Plain():  # type: ignore[no-untyped-call]
+            with _PlainOperators():  # type: ignore[no-untyped-call]
                 return model(x)
 
         example = torch.randn(_OPEN_BATCH if dynamic else 1, *shape)
         with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
             mode: Literal["symbolic", "real"] = "symbolic" if dynamic else "real"
             graph = make_fx(run, tracing_mode=mode, _allow_non_fake_inputs=True)(example)
-        return dynamo(graph, shape).export(opset, dynamic)
+        return dynamo_route(graph, shape).export(opset, dynamic)
 
     return Route("re-traced, dynamo", export, range(18, 26), 18)
 
 
-class _Plain(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _PlainOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """TorchScript's operators as the exporter knows them: sizes that are tensors become numbers, convolutions the usual ones."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -143,7 +143,7 @@ class _Plain(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _forget() -> None:
+def _clear_export_cache() -> None:
     """What an earlier attempt in this process has left in the exporter's cache makes the next one fail."""
     with suppress(ImportError, AttributeError):
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -151,16 +151,16 @@ def _forget() -> None:
         FakeTensorMode.cache_clear()
 
 
-def stated(module: object) -> tuple[tuple[int, ...] | None, ModelOptions]:
+def read_model_options(module: object) -> tuple[tuple[int, ...] | None, ModelOptions]:
     """Size of images and preprocessing that a network carries with it, as those of timm do."""
     known = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
     if isinstance(known, Mapping) and known.get("input_size"):
-        return tuple(known["input_size"]), of_timm(known)
+        return tuple(known["input_size"]), options_from_timm(known)
     example = getattr(module, "example_input_array", None)
     return (tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else None), ModelOptions()
 
 
-def of_timm(known: Mapping[str, Any]) -> ModelOptions:
+def options_from_timm(known: Mapping[str, Any]) -> ModelOptions:
     """timm's `pretrained_cfg` in our words."""
     channels, height, width = known["input_size"]
     numbers = {name: tuple(map(float, known[name])) for name in ("mean", "std") if known.get(name)}

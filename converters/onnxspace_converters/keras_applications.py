@@ -39,7 +39,7 @@ def mode_of(model: Any) -> Mode | None:
     what that takes.
     """
     name, layers = str(getattr(model, "name", "")), list(getattr(model, "layers", ()))
-    before = _before_convolutions(layers)
+    before = _leading_layers(layers)
     if any(_rescales(layer) for layer in before):
         return "pixels"
     own = {layer.name for layer in layers}
@@ -50,7 +50,7 @@ def mode_of(model: Any) -> Mode | None:
     return None if inner is None else mode_of(inner)
 
 
-def _before_convolutions(layers: list[Any]) -> list[Any]:
+def _leading_layers(layers: list[Any]) -> list[Any]:
     """The first layers, up to one that has weights to train."""
     first = next(
         (k for k, layer in enumerate(layers) if getattr(layer, "layers", None) or layer.trainable_weights), len(layers)

@@ -28,7 +28,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedNetwork:
     """A network, ready to run and to be exported.
 
     `shape` is that of one image in the order of its input, without the batch. `forward` takes a batch of images as `dtype`

@@ -14,7 +14,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _PATHS = re.compile(r"(/[\w.@+-]+){3,}/([\w.@+-]+)")
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an error says in one line: an own error's words, any other's kind and first lines."""
     while not isinstance(error, OnnxspaceError) and error.__cause__ is not None:
         error = error.__cause__  # exporters wrap what matters in advice for their own users
@@ -25,7 +25,7 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {bare[:_LENGTH]}".rstrip(": .")
 
 
-def there(path: str | Path, option: str) -> Path:
+def require_file(path: str | Path, option: str) -> Path:
     """The path of a file that is there. Raises ModelNotFoundError naming the option that gave it."""
     found = Path(path)
     if not found.is_file():
@@ -33,7 +33,7 @@ def there(path: str | Path, option: str) -> Path:
     return found
 
 
-def sha256(paths: Iterable[Path]) -> str:
+def hash_files(paths: Iterable[Path]) -> str:
     """SHA-256 of files, of a folder's in the order of their names. Raises ModelError for one that can't be read."""
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
     digest = hashlib.sha256()

@@ -38,14 +38,14 @@ class StoredTensor:
         self.tensor_shape = types.SimpleNamespace(dim=_Dims())
 
 
-def array(stored: StoredTensor) -> NDArray[Any]:
+def to_array(stored: StoredTensor) -> NDArray[Any]:
     """The values of a stored tensor; a single one may stand for all of them."""
     shape = [dim.size for dim in stored.tensor_shape.dim]
     values = np.frombuffer(stored.tensor_content, _KINDS[stored.dtype])
     return np.full(shape, values[0]) if values.size == 1 else values.reshape(shape).copy()
 
 
-class _Absent(types.ModuleType):
+class _StubModule(types.ModuleType):
     """A module of which nothing else is there."""
 
     def __getattr__(self, name: str) -> Any:
@@ -54,29 +54,29 @@ class _Absent(types.ModuleType):
         raise ImportError(f"this needs TensorFlow itself ({self.__name__}.{name})")
 
 
-def _module(name: str, **members: Any) -> types.ModuleType:
-    made = _Absent(name)
+def _make_module(name: str, **members: Any) -> types.ModuleType:
+    made = _StubModule(name)
     made.__path__ = []
     made.__dict__.update(members)
     return made
 
 
-def provide() -> None:
+def install_stub() -> None:
     """Put the stand-in in the place of a TensorFlow that is not installed; one that is stays."""
     if "tensorflow" in sys.modules or find_spec("tensorflow") is not None:
         return
     from ai_edge_litert.interpreter import Interpreter
 
     level = types.SimpleNamespace(set_verbosity=lambda _level: None)
-    tensors = _module("tensorflow.core.framework.tensor_pb2", TensorProto=StoredTensor)
-    framework = _module("tensorflow.core.framework", tensor_pb2=tensors)
-    root = _module(
-        "tensorflow", __version__="2.0.0", string=_STRING, make_ndarray=array, DType=type("DType", (), {}),
+    tensors = _make_module("tensorflow.core.framework.tensor_pb2", TensorProto=StoredTensor)
+    framework = _make_module("tensorflow.core.framework", tensor_pb2=tensors)
+    root = _make_module(
+        "tensorflow", __version__="2.0.0", string=_STRING, make_ndarray=to_array, DType=type("DType", (), {}),
         lite=types.SimpleNamespace(Interpreter=Interpreter),
         compat=types.SimpleNamespace(v1=types.SimpleNamespace(logging=level)),
     )  # fmt: skip
-    web = _module(
+    web = _make_module(
         "tf2onnx.tfjs_utils", graphs_from_tfjs=None
     )  # its reader of TensorFlow.js asks for much more, and is not wanted
-    for made in (root, _module("tensorflow.core", framework=framework), framework, tensors, web):
+    for made in (root, _make_module("tensorflow.core", framework=framework), framework, tensors, web):
         sys.modules[made.__name__] = made

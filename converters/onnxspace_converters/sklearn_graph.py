@@ -39,13 +39,13 @@ class _Graph:
             source = output
 
 
-def standard(model: onnx.ModelProto, *, labelled: bool) -> onnx.ModelProto:
+def to_standard_operators(model: onnx.ModelProto, *, labelled: bool) -> onnx.ModelProto:
     """The same model without labels, and without operators of `ai.onnx.ml`. Raises ModelError for one that has no standard form here."""
     if labelled:  # a label is a jump between scores
         del model.graph.output[0]
     drop_unread(model.graph)
     graph = _Graph(model)
-    nodes = [plain for node in model.graph.node for plain in _plain(graph, node)]
+    nodes = [plain for node in model.graph.node for plain in _convert_node(graph, node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     kept = [entry for entry in model.opset_import if entry.domain != "ai.onnx.ml"]
@@ -54,7 +54,7 @@ def standard(model: onnx.ModelProto, *, labelled: bool) -> onnx.ModelProto:
     return model
 
 
-def _plain(graph: _Graph, node: onnx.NodeProto) -> _Nodes:
+def _convert_node(graph: _Graph, node: onnx.NodeProto) -> _Nodes:
     if node.domain != "ai.onnx.ml":
         yield node
         return
@@ -111,7 +111,7 @@ _FORMS: dict[str, Callable[[_Graph, onnx.NodeProto, dict[str, Any]], _Nodes]] = 
 }  # fmt: skip
 
 
-def on_images(model: onnx.ModelProto, shape: tuple[int, ...], *, last: bool) -> onnx.ModelProto:
+def accept_images(model: onnx.ModelProto, shape: tuple[int, ...], *, last: bool) -> onnx.ModelProto:
     """Let the model take a batch of images of a shape; where `last` is set, give the last score alone."""
     graph = model.graph
     (value,) = graph.input

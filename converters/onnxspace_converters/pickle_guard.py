@@ -18,10 +18,10 @@ class PickleError(ModelError):
 
 
 @contextmanager
-def no_pickle() -> Iterator[None]:
+def forbid_pickle() -> Iterator[None]:
     """Raise PickleError where pickled code would be looked up. Reading weights by Torch's own restricted reader goes on."""
     if not _hooked:  # a hook stays as long as the process
-        sys.addaudithook(_watch)
+        sys.addaudithook(_audit)
         _hooked.append(True)
     before = getattr(_state, "guarded", False)
     _state.guarded = True
@@ -31,6 +31,6 @@ def no_pickle() -> Iterator[None]:
         _state.guarded = before
 
 
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if event == "pickle.find_class" and getattr(_state, "guarded", False):
         raise PickleError(f"it holds pickled code ({'.'.join(map(str, arguments))})")

@@ -10,11 +10,11 @@ from typing import Any
 import onnx
 
 
-def converted(content: bytes, opset: int) -> onnx.ModelProto:
+def convert_tflite(content: bytes, opset: int) -> onnx.ModelProto:
     """A TFLite file's network, its quantised tensors between QuantizeLinear and DequantizeLinear."""
-    from onnxspace_converters.standin import provide
+    from onnxspace_converters.tensorflow_stub import install_stub
 
-    provide()
+    install_stub()
     add_operators()
     from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
@@ -38,7 +38,7 @@ def add_operators() -> None:
             """x · Φ(x), or its approximation by tanh."""
             approximate = bool(node.get_attr_value("approximate", 0))
             image, shape, kind = node.input[0], ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
-            made = _Chain(ctx, kind)
+            made = _NodeChain(ctx, kind)
             gate = made.tanh_gate(image) if approximate else made.erf_gate(image)
             ctx.remove_node(node.name)
             ctx.make_node("Mul", [image, gate], name=node.name, outputs=node.output, shapes=[shape], dtypes=[kind])
@@ -48,7 +48,7 @@ def add_operators() -> None:
         def version_9(cls, ctx: Any, node: Any, **_options: Any) -> None:
             """1 − erf(x)."""
             shape, kind = ctx.get_shape(node.output[0]), ctx.get_dtype(node.output[0])
-            made = _Chain(ctx, kind)
+            made = _NodeChain(ctx, kind)
             erf = made("Erf", node.input[0])
             ctx.remove_node(node.name)
             ctx.make_node("Sub", [made.number(1.0), erf], name=node.name, outputs=node.output, shapes=[shape], dtypes=[kind])
@@ -57,7 +57,7 @@ def add_operators() -> None:
     tf_op(["Erfc"])(Erfc)
 
 
-class _Chain:
+class _NodeChain:
     """Nodes made one after another in a graph of tf2onnx."""
 
     def __init__(self, graph: Any, kind: int) -> None:

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from onnxspace_converters.graphs import drop_unread
 
 
-def plain_pools(model: onnx.ModelProto) -> onnx.ModelProto:
+def reduce_pool_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Put two-dimensional pools in the places of four-dimensional ones, wherever batch and channels are not pooled."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
@@ -22,9 +22,9 @@ def plain_pools(model: onnx.ModelProto) -> onnx.ModelProto:
             readers.setdefault(name, []).append(node)
     made: dict[int, list[onnx.NodeProto]] = {}
     for node in graph.node:
-        kernel = _kernel(node, stored)
-        row = _row(node, makers, readers) if len(kernel) == 4 else None
-        if row is not None and (plain := _plain(graph, row[0], node, kernel, row[1].output[0])) is not None:
+        kernel = _pool_window(node, stored)
+        row = _match_unsqueezed(node, makers, readers) if len(kernel) == 4 else None
+        if row is not None and (plain := _make_pool(graph, row[0], node, kernel, row[1].output[0])) is not None:
             made[id(row[1])] = plain
     nodes = [each for node in graph.node for each in made.get(id(node), [node])]
     del graph.node[:]
@@ -33,7 +33,7 @@ def plain_pools(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _kernel(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[int]:
+def _pool_window(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[int]:
     """The window of a pool; a convolution whose weights are all 1 is one that sums."""
     if node.op_type == "MaxPool":
         return _ints(node, "kernel_shape")
@@ -43,7 +43,7 @@ def _kernel(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[i
     return list(weight.dims[2:])
 
 
-def _row(
+def _match_unsqueezed(
     node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], readers: dict[str, list[onnx.NodeProto]]
 ) -> tuple[str, onnx.NodeProto] | None:
     """The tensor before two new axes, and what takes the axes away again behind the pool."""
@@ -54,7 +54,7 @@ def _row(
     return (first.input[0], after[0]) if first is not None and kinds == ["Unsqueeze", "Unsqueeze", "Squeeze"] else None
 
 
-def _plain(
+def _make_pool(
     graph: onnx.GraphProto, source: str, pool: onnx.NodeProto, kernel: list[int], target: str
 ) -> list[onnx.NodeProto] | None:
     steps, name = _ints(pool, "strides") or [1] * 4, pool.output[0]
@@ -74,12 +74,12 @@ def _plain(
     }
     return [
         helper.make_node("Transpose", [source], [f"{name}_in"], perm=order),
-        *_pooled(graph, name, pool.op_type, window),
+        *_pool_nodes(graph, name, pool.op_type, window),
         helper.make_node("Transpose", [f"{name}_out"], [target], perm=np.argsort(order).tolist()),
     ]
 
 
-def _pooled(graph: onnx.GraphProto, name: str, op_type: str, window: dict[str, Any]) -> list[onnx.NodeProto]:
+def _pool_nodes(graph: onnx.GraphProto, name: str, op_type: str, window: dict[str, Any]) -> list[onnx.NodeProto]:
     """The largest value of each window, or the sum, which is the mean times the window's area."""
     if op_type == "MaxPool":
         return [helper.make_node("MaxPool", [f"{name}_in"], [f"{name}_out"], **window)]

@@ -11,10 +11,10 @@ import numpy as np
 
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace_converters.words import reason, there
+from onnxspace_converters.files import describe_error, require_file
 
 if TYPE_CHECKING:
-    from onnxspace_converters.loaded import Array
+    from onnxspace_converters.loaded_network import Array
 
 _MAGIC = b"TFL3"
 _MAX = 2**31 - 1
@@ -22,7 +22,7 @@ _AGAIN = "Convert or copy it again."
 
 
 @dataclass(frozen=True)
-class Step:
+class Quantisation:
     """A stored number of real value (q − zero) · scale; `scale` 0 where a tensor is not quantised."""
 
     scale: float
@@ -44,9 +44,9 @@ class Step:
         return self.scale > 0
 
 
-def content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """A TFLite file's bytes. Raises ModelError for what is none."""
-    there(path, "")
+    require_file(path, "")
     if path.stat().st_size > _MAX:
         raise ModelError(f"{path} is larger than a TFLite file can be (2 GiB). {_AGAIN}")
     found = path.read_bytes()
@@ -55,13 +55,13 @@ def content(path: Path) -> bytes:
     return found
 
 
-class Network:
+class TFLiteNetwork:
     """A TFLite network in LiteRT's interpreter, with its own reference kernels."""
 
     def __init__(self, found: bytes, path: Path) -> None:
-        from onnxspace_converters.standin import provide
+        from onnxspace_converters.tensorflow_stub import install_stub
 
-        provide()
+        install_stub()
         self.bytes, self.path = found, path
         self.interpreter = self._interpreter()
         inputs = self.interpreter.get_input_details()
@@ -71,7 +71,7 @@ class Network:
                 f"{path} takes {sizes or 'nothing'}, where one batch of images is wanted. Convert it again, with one."
             )
         self.input: dict[str, Any] = inputs[0]
-        self.step = step(self.input)
+        self.step = quantisation_of(self.input)
         self.shape = tuple(int(size) for size in self.input["shape"][1:])
 
     def _interpreter(self, *, all_tensors: bool = False) -> Any:
@@ -83,7 +83,7 @@ class Network:
                 experimental_preserve_all_tensors=all_tensors, num_threads=1,
             )  # fmt: skip
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self.path} can't be read as a TFLite file ({reason(error)}). {_AGAIN}") from error
+            raise ModelError(f"{self.path} can't be read as a TFLite file ({describe_error(error)}). {_AGAIN}") from error
 
     @property
     def batch(self) -> int | None:
@@ -103,7 +103,7 @@ class Network:
 
     def __call__(self, images: Array) -> list[Array]:
         self._run(self.interpreter, images)
-        return [_real(self.interpreter, each) for each in self.interpreter.get_output_details()]
+        return [_read_value(self.interpreter, each) for each in self.interpreter.get_output_details()]
 
     def _run(self, interpreter: Any, images: Array) -> None:
         values = self.step.store(images) if self.step.quantised else images
@@ -120,7 +120,7 @@ class Network:
         details = {each["index"]: each for each in interpreter.get_tensor_details()}
         for index in _outputs_of_operators(self.bytes):
             if index in details and len(details[index]["shape"]) > 1:
-                yield details[index]["name"], _real(interpreter, details[index])
+                yield details[index]["name"], _read_value(interpreter, details[index])
 
     @property
     def outputs(self) -> Sequence[str]:
@@ -128,17 +128,17 @@ class Network:
         return [each["name"] for each in self.interpreter.get_output_details()]
 
 
-def _real(interpreter: Any, detail: dict[str, Any]) -> Array:
+def _read_value(interpreter: Any, detail: dict[str, Any]) -> Array:
     value: Array = interpreter.get_tensor(detail["index"])
-    found = step(detail)
+    found = quantisation_of(detail)
     return found.real(value) if found.quantised else value
 
 
-def step(detail: dict[str, Any]) -> Step:
+def quantisation_of(detail: dict[str, Any]) -> Quantisation:
     """How a tensor of whole numbers is quantised."""
     scale, zero = detail["quantization"]
     whole = np.issubdtype(detail["dtype"], np.integer)
-    return Step(float(scale) if whole else 0.0, int(zero), detail["dtype"])
+    return Quantisation(float(scale) if whole else 0.0, int(zero), detail["dtype"])
 
 
 def _outputs_of_operators(found: bytes) -> Iterator[int]:
@@ -150,9 +150,9 @@ def _outputs_of_operators(found: bytes) -> Iterator[int]:
         yield from (operator.Outputs(i) for i in range(operator.OutputsLength()))
 
 
-def image_options(network: Network) -> ModelOptions:
+def image_options(network: TFLiteNetwork) -> ModelOptions:
     """What the file's metadata and its quantisation say of the images."""
-    from onnxspace_converters.litemetadata import normalization
+    from onnxspace_converters.tflite_metadata import read_normalization
 
     height, width, channels = network.shape
     own = ModelOptions(size=(height, width), layout="NHWC", color="GREY" if channels == 1 else "RGB")
@@ -160,7 +160,7 @@ def image_options(network: Network) -> ModelOptions:
         low = np.iinfo(network.step.dtype).min
         mean = (network.step.zero - int(low)) * network.step.scale
         return ModelOptions(scale=network.step.scale, mean=(mean,), std=(1.0,)).over(own)
-    numbers = normalization(network.bytes)
+    numbers = read_normalization(network.bytes)
     if numbers is None or any(len(each) not in (1, channels) for each in numbers):
         return own
     return ModelOptions(scale=1.0, mean=numbers[0], std=numbers[1]).over(own)
