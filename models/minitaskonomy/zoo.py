@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnxspace as ox
+from models.minitaskonomy.training.jobs import MAIN
 from onnxspace.attribution.maps import VERIFIED_IMAGES
 from onnxspace.inputs.config import load_sidecar
 from onnxspace.inputs.probes import Probes
@@ -19,7 +20,8 @@ from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import Converted, convert
 
-from .roster import MAIN
+#: The folder of the ONNX files, their sidecars and the tables of results.
+MODELS = Path(__file__).parent
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from models.minitaskonomy import data, oracle, readout, ridge, transfers, whole
-from models.minitaskonomy.readout import Budget
+from models.minitaskonomy.oracle import measurement, readout, ridge, transfers, whole_image
+from models.minitaskonomy.oracle.readout import Budget
+from models.minitaskonomy.oracle.transfers import Settings, Split
+from models.minitaskonomy.rooms import dataset
 from models.minitaskonomy.tasks import TASKS, Task
-from models.minitaskonomy.transfers import Settings, Split
 from models.minitaskonomy.zoo import Entry
 from onnxspace.evaluation.reading import read_table
 from tests.helpers.paths import REPOSITORY
@@ -166,22 +167,22 @@ def test_ridge_of_whole_images_is_that_of_scikit_learn(rng: np.random.Generator)
     x, y, outside = rng.standard_normal((20, 50)), rng.standard_normal((20, 2)), rng.standard_normal((6, 50))
     centred = x - x.mean(0)
     scale = np.linalg.eigvalsh(centred @ centred.T).mean()
-    for penalty, found in zip(whole.PENALTIES, whole.ridge(*map(torch.from_numpy, (x, y, outside))), strict=True):
+    for penalty, found in zip(whole_image.PENALTIES, whole_image.ridge(*map(torch.from_numpy, (x, y, outside))), strict=True):
         np.testing.assert_allclose(found, Ridge(penalty * scale).fit(x, y).predict(outside), atol=1e-8)
 
 
 def test_whole_images_are_learnt_where_there_is_something_to_learn(rng: np.random.Generator) -> None:
     few, test = features(300, rng), features(100, rng)
     numbers = [values[:, :8, 2, 3].clone() for values in (few, test)]
-    assert whole.loss(LAYOUT, (few, numbers[0]), (test, numbers[1])) < 0.9
+    assert whole_image.loss(LAYOUT, (few, numbers[0]), (test, numbers[1])) < 0.9
     classes = [values[:, :7, :4, :4].mean((2, 3)).argmax(1) for values in (few, test)]
-    assert whole.loss(OBJECT, (few, classes[0]), (test, classes[1])) < 0.6
+    assert whole_image.loss(OBJECT, (few, classes[0]), (test, classes[1])) < 0.6
     for task in (LAYOUT, OBJECT):
-        assert 0.95 < whole.loss(task, (few, labels_of(task, 300, rng)), (test, labels_of(task, 100, rng))) < 1.1
+        assert 0.95 < whole_image.loss(task, (few, labels_of(task, 300, rng)), (test, labels_of(task, 100, rng))) < 1.1
 
 
 def test_a_class_without_a_label_keeps_a_chance(rng: np.random.Generator) -> None:
-    found = whole.chances(rng.standard_normal((8, 3)), np.array([0, 1] * 4), rng.standard_normal((5, 3)), 0.1, 4)
+    found = whole_image.chances(rng.standard_normal((8, 3)), np.array([0, 1] * 4), rng.standard_normal((5, 3)), 0.1, 4)
     np.testing.assert_allclose(found.sum(1), 1.0)
     assert found[:, 2:].min() > 0.05
 
@@ -189,22 +190,22 @@ def test_a_class_without_a_label_keeps_a_chance(rng: np.random.Generator) -> Non
 def test_seeds_that_agree_predict_each_other(rng: np.random.Generator) -> None:
     order = rng.permuted(np.tile(np.arange(12.0), (4, 1)), axis=1)
     allowed = np.ones((4, 12), bool)
-    same = oracle.ceiling(np.repeat(order[..., None], 3, axis=2), allowed)
+    same = measurement.ceiling(np.repeat(order[..., None], 3, axis=2), allowed)
     assert same.precision == (1.0,) * 5
     assert same.tau == pytest.approx(1.0)
-    against = oracle.ceiling(np.stack([order, -order], axis=2), allowed)
+    against = measurement.ceiling(np.stack([order, -order], axis=2), allowed)
     assert against.precision == (0.0,) * 5
     assert against.tau == pytest.approx(-1.0)
-    noise = oracle.ceiling(rng.standard_normal((200, 12, 2)), np.ones((200, 12), bool))
+    noise = measurement.ceiling(rng.standard_normal((200, 12, 2)), np.ones((200, 12), bool))
     assert noise.precision == pytest.approx((5 / 12,) * 5, abs=0.08)
 
 
 def test_more_seeds_predict_better(rng: np.random.Generator) -> None:
     losses = np.arange(12.0)[None, :, None] + 4 * rng.standard_normal((40, 12, 8))
     allowed = np.ones((40, 12), bool)
-    assert oracle.ceiling(losses, allowed, 4).tau > oracle.ceiling(losses, allowed, 1).tau + 0.1
+    assert measurement.ceiling(losses, allowed, 4).tau > measurement.ceiling(losses, allowed, 1).tau + 0.1
     with pytest.raises(ValueError, match="8 of 8 seeds"):
-        oracle.ceiling(losses, allowed, 8)
+        measurement.ceiling(losses, allowed, 8)
 
 
 def test_candidates_that_are_not_allowed_count_nowhere(rng: np.random.Generator) -> None:
@@ -213,7 +214,7 @@ def test_candidates_that_are_not_allowed_count_nowhere(rng: np.random.Generator)
     allowed[:, 4] = False
     changed = losses.copy()
     changed[:, 4] = 99.0
-    assert oracle.ceiling(losses, allowed) == oracle.ceiling(changed, allowed)
+    assert measurement.ceiling(losses, allowed) == measurement.ceiling(changed, allowed)
 
 
 @pytest.fixture
@@ -228,9 +229,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
         labels = {"depth": depth, "object": (depth.mean((1, 2, 3)) > 0.5).long()}
         return Split({"picture": images}, {name: readout.answers(TASKS[name], labels[name]) for name in targets})
 
-    monkeypatch.setitem(data.SPLITS, "transfer", (3, 30))
+    monkeypatch.setitem(dataset.SPLITS, "transfer", (3, 30))
     monkeypatch.setattr(transfers, "labelled", some)
-    monkeypatch.setattr(oracle, "_rooms", lambda _work, _device: {})
+    monkeypatch.setattr(measurement, "_rooms", lambda _work, _device: {})
     for name, file in (("depth", "depth-torch"), ("edges3d", "edges-torch")):
         shutil.copy(ZOO / f"{file}.onnx", tmp_path / f"{name}.onnx")
     return tmp_path
@@ -239,11 +240,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
 FEW = Settings(seeds=2, labelled=15, images=20, budget=Budget(steps=4, batch=8, looks=2))
 
 
-def measured(folder: Path, settings: Settings = FEW) -> oracle.Table:
-    path = oracle.measure(
+def measured(folder: Path, settings: Settings = FEW) -> measurement.Table:
+    path = measurement.measure(
         folder / "work", folder, "cpu", settings=settings, tasks=(DEPTH, OBJECT), workers=1, say=lambda _line: None
     )
-    return oracle.Table.read(path)
+    return measurement.Table.read(path)
 
 
 def test_every_transfer_from_files(small: Path, tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_every_transfer_from_files(small: Path, tmp_path: Path) -> None:
     table.write_matrix(tmp_path / "matrix.csv")
     read = read_table(tmp_path / "matrix.csv")
     np.testing.assert_allclose(read.values, 1 - table.losses.mean(2), atol=1e-5)
-    assert set(oracle.agreement(table, table).values()) == {0.0, 1.0}  # one source alone has no order
+    assert set(measurement.agreement(table, table).values()) == {0.0, 1.0}  # one source alone has no order
 
 
 def test_what_is_kept_is_not_computed_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

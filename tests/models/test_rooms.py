@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.minitaskonomy import data, labels, raycast, rooms
-from models.minitaskonomy.rooms import Material, Placed, Room
+from models.minitaskonomy.rooms import dataset, labels, raycast, scene
+from models.minitaskonomy.rooms.scene import Material, Placed, Room
 from models.minitaskonomy.tasks import OBJECTS, OFFSETS, SCENES, SEMANTICS, SIZE, TASKS
 
 GREY = Material((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -29,7 +29,7 @@ def room(*solids: Placed, **camera: float) -> Room:
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Room]:
-    return [rooms.draw(np.random.default_rng([11, n])) for n in range(6)]
+    return [scene.draw(np.random.default_rng([11, n])) for n in range(6)]
 
 
 def inside(solid: Placed, points: np.ndarray) -> np.ndarray:
@@ -162,27 +162,27 @@ def test_a_shadow_falls_behind_what_stands_before_the_lamp() -> None:
 
 
 def test_a_room_is_the_same_in_any_batch_and_every_kind_occurs() -> None:
-    alone, among = data.batch(21, range(5, 6)), data.batch(21, range(12))
+    alone, among = dataset.batch(21, range(5, 6)), dataset.batch(21, range(12))
     for name, value in among.items():
         assert np.array_equal(value[5], alone[name][0]), name
-    kinds = [rooms.draw(np.random.default_rng([22, n, 0])).kind for n in range(80)]
+    kinds = [scene.draw(np.random.default_rng([22, n, 0])).kind for n in range(80)]
     assert set(kinds) == set(range(len(SCENES)))
     share = labels.covered(torch.from_numpy(among["semantic"].astype(np.int64))).numpy()
     assert (share.argmax(1) == among["object"]).all()
-    assert (share.max(1) >= data.SEEN).all()
+    assert (share.max(1) >= dataset.SEEN).all()
     assert share.shape[1] == len(OBJECTS)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     sizes = {"train": (31, 40), "probes": (32, 8)}
-    monkeypatch.setattr(data, "SPLITS", sizes)
+    monkeypatch.setattr(dataset, "SPLITS", sizes)
     return tmp_path
 
 
 def test_splits_are_kept_standardised_and_drawn_again_when_unfinished_or_of_other_code(small: Path) -> None:
     calls: list[str] = []
-    split = data.Rooms.load(small, "train", progress=lambda what, *_: calls.append(what))
+    split = dataset.Rooms.load(small, "train", progress=lambda what, *_: calls.append(what))
     for task in TASKS.values():
         target, given = split.targets(task), split.inputs(task)
         assert given.shape == (40, 3, SIZE, SIZE)
@@ -193,10 +193,10 @@ def test_splits_are_kept_standardised_and_drawn_again_when_unfinished_or_of_othe
             assert np.allclose(target.mean(axes, dtype=np.float64), 0, atol=1e-3), task.name
             assert np.allclose(target.std(axes, dtype=np.float64), 1, atol=1e-3), task.name
     drawn = len(calls)
-    data.Rooms.load(small, "train", progress=lambda what, *_: calls.append(what))
+    dataset.Rooms.load(small, "train", progress=lambda what, *_: calls.append(what))
     assert len(calls) == drawn
     (small / "rooms" / "train" / "recipe").write_text("of another version")
-    probes = data.Rooms.load(small, "probes", progress=lambda what, *_: calls.append(what))
+    probes = dataset.Rooms.load(small, "probes", progress=lambda what, *_: calls.append(what))
     assert len(probes) == 8
     assert calls[drawn:] == ["rooms of train"] * 2 + ["rooms of probes"]
     assert sorted(path.name for path in (small / "rooms").iterdir()) == ["probes", "train"]
@@ -207,20 +207,20 @@ def test_an_interrupted_split_is_not_there(small: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        data.Rooms.load(small, "train", progress=stop)
+        dataset.Rooms.load(small, "train", progress=stop)
     assert not list((small / "rooms").iterdir())
-    assert len(data.Rooms.load(small, "train")) == 40
+    assert len(dataset.Rooms.load(small, "train")) == 40
 
 
 def test_inputs_are_grey_noisy_and_holed_as_their_tasks_say(small: Path) -> None:
-    split = data.Rooms.load(small, "train")
+    split = dataset.Rooms.load(small, "train")
     plain = split.inputs(TASKS["depth"])
     grey = split.inputs(TASKS["colorization"])
     assert (grey[:, 0] == grey[:, 1]).all()
     assert (grey[:, 1] == grey[:, 2]).all()
     noise = split.inputs(TASKS["denoising"]).astype(float) - plain
     middle = (plain > 110) & (plain < 145)
-    assert noise[middle].std() == pytest.approx(255 * data.NOISE, rel=0.08)
+    assert noise[middle].std() == pytest.approx(255 * dataset.NOISE, rel=0.08)
     assert abs(noise[middle].mean()) < 4
     holes = (split.inputs(TASKS["inpainting"]) != plain).any(1)
     assert 0.1 < holes.mean() < 0.5

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import onnxspace as ox
-from models.minitaskonomy import exporting, orders, trained, transfers
-from models.minitaskonomy.orders import Labelled, Order
-from models.minitaskonomy.roster import JOBS, Settings
+from models.minitaskonomy.oracle import transfers
+from models.minitaskonomy.training import checkpoints, onnx_export, process
+from models.minitaskonomy.training.jobs import JOBS, Settings
+from models.minitaskonomy.training.process import Labelled, Order
 from models.minitaskonomy.zoo import Entry
 
 pytestmark = pytest.mark.frameworks
@@ -24,13 +25,13 @@ def test_a_network_of_another_framework_is_trained_and_exported(name: str, tmp_p
     images = rng.integers(0, 256, (32, 3, 64, 64), np.uint8)
     numbers = job.task.kind == "image"
     labels = rng.standard_normal((32, 1, 64, 64), np.float32) if numbers else rng.integers(0, job.task.channels, (32, 64, 64))
-    one = Order(job, settings, tmp_path, "cpu", trained.recipe(job, settings, {}))
-    learn = importlib.import_module(f"models.minitaskonomy.{job.framework}_group").learn
-    orders.made(one, learn, Labelled(images, labels), Labelled(images[:8], labels[:8]), lambda _line: None)
-    found = trained.finished(tmp_path, job, one.recipe)
+    one = Order(job, settings, tmp_path, "cpu", checkpoints.recipe(job, settings, {}))
+    learn = importlib.import_module(f"models.minitaskonomy.training.{job.framework}_trainer").learn
+    process.made(one, learn, Labelled(images, labels), Labelled(images[:8], labels[:8]), lambda _line: None)
+    found = checkpoints.finished(tmp_path, job, one.recipe)
     assert found is not None
     target = tmp_path / f"{name}.onnx"
-    exporting.export(job, found, target, sys.executable)
+    onnx_export.export(job, found, target, sys.executable)
     assert target.stat().st_size < 290_000
     assert ox.open_model(target).assumed == ()
     entry = Entry(name, job.task.name, job.architecture, target)

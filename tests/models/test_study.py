@@ -13,26 +13,23 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from models.minitaskonomy import (
-    chance,
-    choosing,
-    explained,
-    figures,
-    headline,
+from models.minitaskonomy.cache import Kept, recipe
+from models.minitaskonomy.page import clustering, document, figures, readme_table
+from models.minitaskonomy.page.results import Results
+from models.minitaskonomy.study import (
+    attribution_targets,
+    evaluation,
     jobs,
-    judged,
-    labelled,
+    label_scores,
     maps,
-    page,
-    predicting,
-    sanity,
-    scored,
-    study,
+    permutation,
+    pipeline,
+    prediction,
+    score_matrix,
+    selection,
 )
-from models.minitaskonomy.judged import GROUPS, MEASURES, Oracle
-from models.minitaskonomy.kept import Kept, recipe
-from models.minitaskonomy.results import Results
-from models.minitaskonomy.scored import Score
+from models.minitaskonomy.study.evaluation import GROUPS, MEASURES, Oracle
+from models.minitaskonomy.study.score_matrix import Score
 from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import Entry, Zoo, entries, grid
 from onnxspace.errors import OnnxspaceError
@@ -90,7 +87,7 @@ def a_score(
 def test_a_score_equal_to_the_oracle_has_its_curve_and_no_regret(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path)
     oracle = an_oracle(zoo, rng)
-    found = judged.judge(a_score(7 * oracle.mean - 3), oracle.mean, zoo, "tasks")
+    found = evaluation.judge(a_score(7 * oracle.mean - 3), oracle.mean, zoo, "tasks")
     assert found is not None
     assert found.mean == pytest.approx([1, 1, 1, 1, 1, 0])
 
@@ -98,11 +95,11 @@ def test_a_score_equal_to_the_oracle_has_its_curve_and_no_regret(tmp_path: Path,
 def test_a_random_order_has_the_expected_precision(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path)
     oracle = an_oracle(zoo, rng)
-    random = next(one for one in judged.beside(oracle, zoo) if one.name == "random")
-    found = judged.judge(random, oracle.mean, zoo, "tasks")
+    random = next(one for one in evaluation.beside(oracle, zoo) if one.name == "random")
+    found = evaluation.judge(random, oracle.mean, zoo, "tasks")
     assert found is not None
     assert found.mean[:5] == pytest.approx([5 / 19] * 3 + [10 / 19, 0])
-    drawn = [judged.judge(a_score(rng.random(oracle.mean.shape)), oracle.mean, zoo, "tasks") for _ in range(40)]
+    drawn = [evaluation.judge(a_score(rng.random(oracle.mean.shape)), oracle.mean, zoo, "tasks") for _ in range(40)]
     assert np.mean([one.mean[P3] for one in drawn if one]) == pytest.approx(5 / 19, abs=0.03)
 
 
@@ -116,7 +113,7 @@ def test_measures_are_those_of_the_tools_evaluation(tmp_path: Path, rng: np.rand
             Table(name, name, oracle.targets, names, grid_[:, columns]) for name, grid_ in (("o", oracle.mean), ("p", values))
         ]
         expected = evaluate(tables[0], tables[1:]).scored[0].measures
-        found = judged.judge(a_score(values), oracle.mean, zoo, group)
+        found = evaluation.judge(a_score(values), oracle.mean, zoo, group)
         assert found is not None
         assert found.mean[:3] == pytest.approx(expected["precision"].mean[[0, 2, 4]])
         assert found.mean[3] == pytest.approx(expected["recall"].mean[9])
@@ -132,16 +129,16 @@ def test_a_score_that_lacks_other_architectures_is_judged_among_the_tasks_only(
     zoo = zoo_of(tmp_path, others=("depth-vit",))
     oracle = an_oracle(zoo, rng)
     values = np.where(zoo.main, oracle.mean, np.nan)
-    assert judged.judge(a_score(values), oracle.mean, zoo, "tasks") is not None
-    assert judged.judge(a_score(values), oracle.mean, zoo, "architectures") is None
+    assert evaluation.judge(a_score(values), oracle.mean, zoo, "tasks") is not None
+    assert evaluation.judge(a_score(values), oracle.mean, zoo, "architectures") is None
 
 
 def test_baselines_do_not_see_the_target(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path, others=("depth-vit",))
     oracle = an_oracle(zoo, rng)
-    before = judged.beside(oracle, zoo)
+    before = evaluation.beside(oracle, zoo)
     oracle.values[:, 3] = np.where(np.isnan(oracle.values[:, 3]), np.nan, rng.random(oracle.values[:, 3].shape))
-    for one, other in zip(before, judged.beside(oracle, zoo), strict=True):
+    for one, other in zip(before, evaluation.beside(oracle, zoo), strict=True):
         np.testing.assert_array_equal(one.values[3], other.values[3])
     same = next(one for one in before if one.name == "same architecture first").values
     assert same[0, -1] == 0
@@ -152,7 +149,7 @@ def test_the_ceiling_is_one_without_noise_and_falls_with_it(tmp_path: Path, rng:
     zoo = zoo_of(tmp_path)
     taus = []
     for noise in (0.0, 0.1, 1.0):
-        found = judged.ceiling(an_oracle(zoo, rng, noise=noise), zoo, "tasks")
+        found = evaluation.ceiling(an_oracle(zoo, rng, noise=noise), zoo, "tasks")
         assert found is not None
         taus.append(found.mean[TAU])
     assert taus[0] == pytest.approx(1)
@@ -179,10 +176,10 @@ def test_a_choice_never_sees_its_target() -> None:
     values[1, 2] = 100.0  # so good on one target that it would be chosen there, and only there, by who looks
     values[2] = [0.4] * 6
     names = list("abcdef")
-    chosen = choosing.elsewhere(values, names)
+    chosen = selection.elsewhere(values, names)
     assert chosen[2] == 0
     assert (np.delete(chosen, 2) == 1).all()
-    found = choosing.nested(values, values, np.full(6, 0.5), names)
+    found = selection.nested(values, values, np.full(6, 0.5), names)
     assert found.chosen_mean == pytest.approx((0.5 + 0) / 6)
     assert not found.wins
 
@@ -190,17 +187,17 @@ def test_a_choice_never_sees_its_target() -> None:
 def test_a_choice_sees_no_target_of_the_same_group() -> None:
     values = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.6, 0.6]])
     groups = ["2D", "2D", "3D", "3D"]
-    assert choosing.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
-    assert choosing.elsewhere(values, groups).tolist() == [1, 1, 0, 0]
-    assert choosing.nested(values, values, np.zeros(4), groups).chosen_mean == 0.0
+    assert selection.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
+    assert selection.elsewhere(values, groups).tolist() == [1, 1, 0, 0]
+    assert selection.nested(values, values, np.zeros(4), groups).chosen_mean == 0.0
     values = np.array([[1.0, 1.0, 0.1, 0.0], [0.0, 0.0, 0.6, 0.6]])
-    assert choosing.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
+    assert selection.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
 
 
 def test_what_was_lucky_on_some_seeds_is_judged_on_the_others() -> None:
     lucky, steady = np.full(5, 0.9), np.full(5, 0.6)
     halves = [np.stack([lucky, steady]), np.stack([lucky - 0.8, steady])]
-    found = choosing.across_seeds(halves, halves, [steady - 0.1, steady - 0.1])
+    found = selection.across_seeds(halves, halves, [steady - 0.1, steady - 0.1])
     assert found.chosen == ((0, 1), (1, 1))
     assert found.chosen_mean == pytest.approx((0.1 + 0.6) / 2)
 
@@ -208,10 +205,10 @@ def test_what_was_lucky_on_some_seeds_is_judged_on_the_others() -> None:
 def test_the_difference_is_paired() -> None:
     rng = np.random.default_rng(0)
     default = rng.random(20)
-    sure = choosing.compared(default, default + 0.01)
+    sure = selection.compared(default, default + 0.01)
     assert (sure.difference, sure.low, sure.high) == pytest.approx((0.01, 0.01, 0.01))
     assert sure.wins
-    unsure = choosing.compared(default, default + np.tile([1.0, -0.9], 10))
+    unsure = selection.compared(default, default + np.tile([1.0, -0.9], 10))
     assert unsure.low < 0 < unsure.difference < unsure.high
     assert not unsure.wins
 
@@ -219,7 +216,7 @@ def test_the_difference_is_paired() -> None:
 def test_the_interval_of_a_difference_is_the_bootstraps() -> None:
     rng = np.random.default_rng(1)
     default, chosen = rng.random(20), rng.random(20) + 0.3
-    found = choosing.compared(default, chosen)
+    found = selection.compared(default, chosen)
     drawn = [np.mean((chosen - default)[rng.integers(0, 20, 20)]) for _ in range(4000)]
     assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.02)
 
@@ -228,28 +225,28 @@ def test_taus_are_scipys(rng: np.random.Generator) -> None:
     from scipy.stats import weightedtau
 
     predicted, truth = rng.random((4, 3, 9)), rng.random((2, 3, 9))
-    found = chance.taus(predicted, truth)
+    found = permutation.taus(predicted, truth)
     for variant, deal, target in np.ndindex(found.shape):
         expected = weightedtau(predicted[variant, target], truth[deal, target]).statistic
         assert found[variant, deal, target] == pytest.approx(expected)
-    assert not chance.taus(np.zeros((1, 3, 9)), truth).any()
+    assert not permutation.taus(np.zeros((1, 3, 9)), truth).any()
 
 
 def test_deals_carry_rows_and_columns(rng: np.random.Generator) -> None:
     oracle = rng.random((5, 5))
-    orders = chance.deals(5, 3)
-    found = chance.dealt(oracle, orders)
+    orders = permutation.deals(5, 3)
+    found = permutation.dealt(oracle, orders)
     np.testing.assert_array_equal(found[0], oracle[~np.eye(5, dtype=bool)].reshape(5, 4))
     assert all(sorted(order) == list(range(5)) for order in orders.tolist())
     first, second = orders[2, :2]
     assert found[2, 0, 0] == oracle[first, second]
 
 
-def _gain(oracle: Values, variants: Values, default: Values) -> chance.Luck:
-    orders = chance.deals(len(oracle), 200)
-    truth = chance.dealt(oracle, orders)
-    found, mine = (chance.taus(chance.without_own(values), truth) for values in (variants, default[None]))
-    return chance.nested(found, mine[0], [str(i) for i in range(len(oracle))], orders)
+def _gain(oracle: Values, variants: Values, default: Values) -> permutation.Luck:
+    orders = permutation.deals(len(oracle), 200)
+    truth = permutation.dealt(oracle, orders)
+    found, mine = (permutation.taus(permutation.without_own(values), truth) for values in (variants, default[None]))
+    return permutation.nested(found, mine[0], [str(i) for i in range(len(oracle))], orders)
 
 
 def test_luck_with_good_sources_is_no_proof_and_knowledge_is(rng: np.random.Generator) -> None:
@@ -267,11 +264,11 @@ def test_luck_with_good_sources_is_no_proof_and_knowledge_is(rng: np.random.Gene
 
 def test_luck_across_halves_is_the_same(rng: np.random.Generator) -> None:
     oracle = rng.random((12, 12))
-    orders = chance.deals(12, 100)
-    truth = chance.dealt(oracle, orders)
+    orders = permutation.deals(12, 100)
+    truth = permutation.dealt(oracle, orders)
     variants = np.concatenate([rng.random((50, 12, 12)), oracle[None]])
-    found, blind = (chance.taus(chance.without_own(values), truth) for values in (variants, rng.random((1, 12, 12))))
-    luck = chance.across_halves([found, found], [blind[0], blind[0]])
+    found, blind = (permutation.taus(permutation.without_own(values), truth) for values in (variants, rng.random((1, 12, 12))))
+    luck = permutation.across_halves([found, found], [blind[0], blind[0]])
     assert luck.gain == pytest.approx(float((found[-1, 0] - blind[0, 0]).mean()))
     assert luck.p == pytest.approx(1 / 101)
 
@@ -330,8 +327,10 @@ def test_changes_do_what_they_say(rng: np.random.Generator) -> None:
 def test_scores_of_maps_at_n_images_are_means_over_the_first_n(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path, ("depth", "normals", "object"), ("depth-vit",))
     pairs = maps.cosines(rng.standard_normal((40, 4, 16)).astype(np.float32))
-    found = scored.scores_of(jobs.Job("maps", "rooms", jobs.MAPS[0]), {"elrp from zero": pairs, "elrp from blur": pairs}, zoo)
-    plain = {(one.options, one.images): one.values for one in found if scored.COMMON not in one.options}
+    found = score_matrix.scores_of(
+        jobs.Job("maps", "rooms", jobs.MAPS[0]), {"elrp from zero": pairs, "elrp from blur": pairs}, zoo
+    )
+    plain = {(one.options, one.images): one.values for one in found if score_matrix.COMMON not in one.options}
     assert sorted(plain) == [(o, n) for o in ("", "from blur") for n in (8, 16, 32)]
     expected = maps.full(pairs, 4)[:16].mean(axis=0)[:3]
     np.fill_diagonal(expected, np.nan)
@@ -341,29 +340,31 @@ def test_scores_of_maps_at_n_images_are_means_over_the_first_n(tmp_path: Path, r
 # Another explained number
 
 
-@pytest.mark.parametrize("what", explained.EXPLAINED)
+@pytest.mark.parametrize("what", attribution_targets.EXPLAINED)
 def test_copies_compute_what_they_explain(tmp_path: Path, rng: np.random.Generator, what: str) -> None:
     conv = helper.make_node("Conv", ["image", "w"], ["features"], pads=[1, 1, 1, 1])
     made = builders.model([conv], [builders.weight("w", 4, 3, 3, 3)], outputs=[builders.value("features", None)])
     builders.save(made, tmp_path / "a.onnx")
     images = rng.standard_normal((8, 3, 16, 16)).astype(np.float32)
     values = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(["features"], {"image": images})[0]
-    explained.write(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")
+    attribution_targets.write(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")
     found = onnxruntime.InferenceSession(str(tmp_path / "copies/a.onnx")).run([what], {"image": images})[0].reshape(-1, 4)
-    rows = explained.rows_of(values, 1)
+    rows = attribution_targets.rows_of(values, 1)
     if what == "squares":
         expected = np.square(rows)
     elif what == "scaled":
         expected = rows / rows.std(axis=0)
     else:
-        expected = np.square((rows - rows.mean(axis=0)) @ explained.whitening(rows))
+        expected = np.square((rows - rows.mean(axis=0)) @ attribution_targets.whitening(rows))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_whitened_features_are_the_same_in_other_directions(rng: np.random.Generator) -> None:
     rows = rng.standard_normal((500, 5)) @ rng.standard_normal((5, 5))
     turned, _ = np.linalg.qr(rng.standard_normal((5, 5)))
-    sizes = [np.square((one - one.mean(axis=0)) @ explained.whitening(one)).sum(axis=1) for one in (rows, rows @ turned)]
+    sizes = [
+        np.square((one - one.mean(axis=0)) @ attribution_targets.whitening(one)).sum(axis=1) for one in (rows, rows @ turned)
+    ]
     np.testing.assert_allclose(sizes[0], sizes[1], rtol=1e-6)
     assert sizes[0].mean() == pytest.approx(5, rel=0.2)
 
@@ -375,7 +376,7 @@ def test_variants_are_ridge_regressions_position_by_position(rng: np.random.Gene
     from sklearn.linear_model import Ridge
 
     features, outputs = rng.standard_normal((10, 3, 8, 8)), rng.standard_normal((10, 2, 16, 16))
-    rows, answers = predicting.in_rows(features), predicting.patch_means(outputs)
+    rows, answers = prediction.in_rows(features), prediction.patch_means(outputs)
     answers = answers - answers.mean(axis=0)
     shares = []
     for ridge in RIDGES:
@@ -393,7 +394,7 @@ def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.r
     zoo = zoo_of(Path("nowhere"), others=("depth-vit",))
     features = [rng.standard_normal((12, 3, 8, 8)).astype(np.float32) for _ in zoo.entries]
     outputs = [rng.standard_normal((12, 1, 16, 16)).astype(np.float32) for _ in zoo.targets]
-    found = predicting.predictivity_of(zoo, features, outputs, 10)
+    found = prediction.predictivity_of(zoo, features, outputs, 10)
     assert found.shape == (21, 21)
     assert np.isnan(found[~zoo.main]).all()
     assert found[2, 20] == pytest.approx(predictivity(outputs[2][:10], features[20][:10]), abs=1e-6)
@@ -401,7 +402,7 @@ def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.r
 
 def test_means_of_patches_are_of_their_squares(rng: np.random.Generator) -> None:
     outputs = rng.standard_normal((3, 1, 64, 64)).astype(np.float32)
-    means = predicting.patch_means(outputs)
+    means = prediction.patch_means(outputs)
     assert means.shape == (192, 1)
     np.testing.assert_allclose(means[9, 0], outputs[0, 0, 8:16, 8:16].mean(), atol=1e-6)
 
@@ -426,9 +427,9 @@ def test_scores_with_labels_know_which_features_hold_them(rng: np.random.Generat
     parts = {"image": picture, "vector": features.reshape(24, -1)[:, :3], "pixel classes": (picture[:, 0] > 0).astype(np.int64)}
     parts["classes"] = (features.mean(axis=(2, 3))[:, 0] > 0).astype(np.int64)
     for kind, labels in parts.items():
-        mine, other = labelled.scores(features, labels, kind), labelled.scores(noise, labels, kind)
+        mine, other = label_scores.scores(features, labels, kind), label_scores.scores(noise, labels, kind)
         assert mine["linear_probe"] > other["linear_probe"]
-        assert set(mine) == set(labelled.OF_ALL) | (set(labelled.OF_CLASSES) if "classes" in kind else set())
+        assert set(mine) == set(label_scores.OF_ALL) | (set(label_scores.OF_CLASSES) if "classes" in kind else set())
 
 
 # Kin
@@ -437,11 +438,11 @@ def test_scores_with_labels_know_which_features_hold_them(rng: np.random.Generat
 def test_a_matrix_of_groups_is_told_apart_and_chance_is_not(rng: np.random.Generator) -> None:
     groups = [task.group for task in TASKS.values()]
     block = np.array([[0.9 if a == b else 0.1 for b in groups] for a in groups]) + 0.01 * rng.random((20, 20))
-    found = sanity.separation((block + block.T) / 2, groups)
+    found = clustering.separation((block + block.T) / 2, groups)
     assert (found.rand, found.purity) == (1.0, 1.0)
     assert found.chance <= 0.01
     noise = rng.random((20, 20))
-    assert sanity.separation((noise + noise.T) / 2, groups).chance > 0.01
+    assert clustering.separation((noise + noise.T) / 2, groups).chance > 0.01
 
 
 def test_the_rand_index_is_scikit_learns(rng: np.random.Generator) -> None:
@@ -449,18 +450,18 @@ def test_the_rand_index_is_scikit_learns(rng: np.random.Generator) -> None:
 
     for _ in range(20):
         first, second = rng.integers(0, 3, 12), rng.integers(0, 4, 12)
-        assert sanity.adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
+        assert clustering.adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
 
 
 def test_kin_have_their_places() -> None:
     names = ["depth", "distance", "normals", "curvature"]
     values = np.array([[9, 3, 2, 1], [1, 9, 3, 2], [1, 2, 9, 3], [3, 2, 1, 9.0]])
-    assert sanity.places(values, names) == {("depth", "distance"): (1, 3), ("normals", "curvature"): (1, 3)}
+    assert clustering.places(values, names) == {("depth", "distance"): (1, 3), ("normals", "curvature"): (1, 3)}
 
 
 def test_what_is_no_likeness_becomes_one() -> None:
     values = np.array([[np.nan, 30.0, 20, 10], [5, np.nan, 4, 3], [1, 2, np.nan, 3], [3, 2, 1, np.nan]])
-    found = sanity.alike(values)
+    found = clustering.alike(values)
     np.testing.assert_array_equal(found, found.T)
     assert found[0, 1] == 1.0  # each is the other's best
     assert found.min() >= 0
@@ -477,7 +478,7 @@ def test_depara_is_maps_and_edges(tmp_path: Path, rng: np.random.Generator) -> N
         a_score(edges, "edges", "features"),
         a_score(edges, "edges", "features", images=8),
     ]
-    found = {one.options: one.values for one in scored.depara(some, zoo)}
+    found = {one.options: one.values for one in score_matrix.depara(some, zoo)}
     np.testing.assert_allclose(found["λ 0.25"], nodes + 0.25 * edges)
     upper = np.triu_indices(4, 1)
     np.testing.assert_allclose(found["λ auto"], nodes + nodes[upper].std() / edges[upper].std() * edges)
@@ -485,7 +486,7 @@ def test_depara_is_maps_and_edges(tmp_path: Path, rng: np.random.Generator) -> N
 
 def test_mean_ranks_leave_out_what_has_no_value() -> None:
     values = np.array([[np.nan, 0.5, 0.9, 0.5]])
-    np.testing.assert_array_equal(scored.ranks(values), [[np.nan, -2.5, -1, -2.5]])
+    np.testing.assert_array_equal(score_matrix.ranks(values), [[np.nan, -2.5, -1, -2.5]])
 
 
 # Pieces
@@ -564,7 +565,7 @@ def test_a_second_run_computes_nothing_and_one_piece_less_is_one_piece_more(
 
     def go() -> list[str]:
         made.clear()
-        study.run(
+        pipeline.run(
             tmp_path / "work", models=tmp_path, device="cpu", processes=1, only="large-rooms", rooms=lambda _: Pictures(),
             say=lambda _: None,
         )  # fmt: skip
@@ -592,7 +593,7 @@ def test_pieces_of_every_kind_become_scores(tmp_path: Path, monkeypatch: pytest.
         jobs.Job("features", "rooms"), jobs.Job("maps", "rooms", whitened), jobs.Job("pairs", "rooms", "cka"), jobs.Job("layers", "rooms"),
         jobs.Job("default", jobs.DEFAULT), jobs.Job("alone", "rooms"),
     ):  # fmt: skip
-        scores = scored.scores_of(job, jobs.make(job, bench), zoo)
+        scores = score_matrix.scores_of(job, jobs.make(job, bench), zoo)
         assert bool(scores) is (job.kind != "features")
         for one in scores:
             assert one.values.shape == (3, 3)
@@ -602,10 +603,10 @@ def test_pieces_of_every_kind_become_scores(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_not_there_is_asked_for_before_anything_is_computed(tmp_path: Path) -> None:
     with pytest.raises(OnnxspaceError, match="no models"):
-        study.run(tmp_path / "work", models=tmp_path, rooms=lambda _: Pictures())
+        pipeline.run(tmp_path / "work", models=tmp_path, rooms=lambda _: Pictures())
     tiny_zoo(tmp_path)
     with pytest.raises(OnnxspaceError, match="oracle first"):
-        study.run(tmp_path / "work", models=tmp_path, rooms=lambda _: Pictures())
+        pipeline.run(tmp_path / "work", models=tmp_path, rooms=lambda _: Pictures())
     assert not (tmp_path / "work").exists()
 
 
@@ -646,7 +647,7 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zoo = zoo_of(tmp_path, others=("depth-vit", "semantic-vit"))
     oracle = an_oracle(zoo, rng, noise=0.1)
     write_oracle(oracle, tmp_path / "oracle.csv")
-    study.tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
+    pipeline.tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
     return tmp_path
 
 
@@ -687,12 +688,12 @@ def test_values_are_read_as_written(study_folder: Path) -> None:
 def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page.write(study_folder, tmp_path / "docs")
+    document.write(study_folder, tmp_path / "docs")
     first = {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()}
     (tmp_path / "docs/minitaskonomy.md").write_text("torn")
     for name in ("oracle", "precision", "images", "trees", "rooms"):  # drawn once is enough here
         monkeypatch.setattr(figures, {"precision": "curves", "images": "by_images"}.get(name, name), lambda *_: None)
-    page.write(study_folder, tmp_path / "docs")
+    document.write(study_folder, tmp_path / "docs")
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()} == first
     text = first["minitaskonomy.md"].decode()
     assert "Against the default, predictivity" in text
@@ -722,9 +723,9 @@ def test_errors_of_a_score_leave_a_gap() -> None:
     def fails(*_: Any) -> float:
         raise OnnxspaceError("no")
 
-    assert np.isnan(labelled._each({"linear_probe": fails}, np.ones((2, 2)), np.ones(2), "classes")["linear_probe"])
+    assert np.isnan(label_scores._each({"linear_probe": fails}, np.ones((2, 2)), np.ones(2), "classes")["linear_probe"])
 
 
 def test_readme_shows_the_tables_numbers() -> None:
     root = REPOSITORY
-    assert headline.table(Results(root / "models" / "minitaskonomy")) in (root / "README.md").read_text("utf-8")
+    assert readme_table.table(Results(root / "models" / "minitaskonomy")) in (root / "README.md").read_text("utf-8")

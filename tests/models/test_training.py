@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, r2_score
 
 import onnxspace as ox
-from models.minitaskonomy import exporting, metrics, networks, orders, torch_group, trained, training
-from models.minitaskonomy.orders import Labelled, Order
-from models.minitaskonomy.roster import JOBS, MAIN_JOBS, SECOND_JOBS, Job, Settings
 from models.minitaskonomy.tasks import TASKS
+from models.minitaskonomy.training import checkpoints, metrics, networks, onnx_export, process, scheduler, torch_trainer
+from models.minitaskonomy.training.jobs import JOBS, MAIN_JOBS, SECOND_JOBS, Job, Settings
+from models.minitaskonomy.training.process import Labelled, Order
 from onnxspace.errors import ModelError
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.runtime import run
@@ -39,12 +39,12 @@ def rooms(job: Job, count: int = 64) -> Labelled:
 
 def order(work: Path, name: str = "depth", settings: Settings = TINY) -> Order:
     job = JOBS[name]
-    return Order(job, settings, work, "cpu", trained.recipe(job, settings, {"train": "some rooms"}))
+    return Order(job, settings, work, "cpu", checkpoints.recipe(job, settings, {"train": "some rooms"}))
 
 
 def make(one: Order) -> list[str]:
     said: list[str] = []
-    orders.made(one, torch_group.learn, rooms(one.job), rooms(one.job, 20), said.append)
+    process.made(one, torch_trainer.learn, rooms(one.job), rooms(one.job, 20), said.append)
     return said
 
 
@@ -79,15 +79,15 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 
 def test_batches_are_each_image_once_in_an_order_of_their_own(tmp_path: Path) -> None:
-    first, second = (orders.batches(70, order(tmp_path), epoch) for epoch in (0, 1))
+    first, second = (process.batches(70, order(tmp_path), epoch) for epoch in (0, 1))
     assert first.shape == (2, 32)
     assert len(set(first.ravel())) == 64
-    assert first.tolist() == orders.batches(70, order(tmp_path), 0).tolist() != second.tolist()
-    assert first.tolist() != orders.batches(70, order(tmp_path, "normals"), 0).tolist()
+    assert first.tolist() == process.batches(70, order(tmp_path), 0).tolist() != second.tolist()
+    assert first.tolist() != process.batches(70, order(tmp_path, "normals"), 0).tolist()
 
 
 def test_the_rate_rises_and_falls_to_nothing() -> None:
-    rates = np.array([orders.rate(step, 100, TINY) for step in range(100)])
+    rates = np.array([process.rate(step, 100, TINY) for step in range(100)])
     assert rates.argmax() in (9, 10)
     assert rates.max() == pytest.approx(TINY.rate)
     assert (np.diff(rates[:10]) > 0).all()
@@ -99,11 +99,11 @@ def test_a_network_is_trained_and_exported(tmp_path: Path) -> None:
     one = order(tmp_path)
     said = make(one)
     assert said[0].startswith("depth: epoch 1 of 2, loss ")
-    found = trained.finished(tmp_path, one.job, one.recipe)
+    found = checkpoints.finished(tmp_path, one.job, one.recipe)
     assert found is not None
     assert len(found.record["losses"]) == 2
     target = tmp_path / "depth.onnx"
-    exporting.export(one.job, found, target)
+    onnx_export.export(one.job, found, target)
     model = ox.open_model(target)
     assert model.assumed == ()
     assert (model.preprocess.mean, model.preprocess.std, model.preprocess.layout) == ((0.5,) * 3, (0.5,) * 3, "NCHW")
@@ -129,7 +129,7 @@ def test_the_same_network_is_trained_twice(tmp_path: Path) -> None:
     records = []
     for _ in range(2):
         make(one)
-        found = trained.finished(tmp_path, one.job, one.recipe)
+        found = checkpoints.finished(tmp_path, one.job, one.recipe)
         assert found is not None
         records.append({**found.record, "seconds": 0})
     assert records[0] == records[1]
@@ -138,17 +138,17 @@ def test_the_same_network_is_trained_twice(tmp_path: Path) -> None:
 def test_only_a_whole_network_of_this_recipe_counts_as_finished(tmp_path: Path) -> None:
     one = order(tmp_path, "object")
     make(one)
-    path = trained.weights_of(tmp_path, one.job)
-    assert trained.finished(tmp_path, one.job, one.recipe) is not None
+    path = checkpoints.weights_of(tmp_path, one.job)
+    assert checkpoints.finished(tmp_path, one.job, one.recipe) is not None
     other = order(tmp_path, "object", replace(TINY, epochs=3))
-    assert trained.finished(tmp_path, other.job, other.recipe) is None
+    assert checkpoints.finished(tmp_path, other.job, other.recipe) is None
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    assert trained.finished(tmp_path, one.job, one.recipe) is None
+    assert checkpoints.finished(tmp_path, one.job, one.recipe) is None
     path.write_bytes(whole)
-    assert trained.finished(tmp_path, one.job, one.recipe) is not None
+    assert checkpoints.finished(tmp_path, one.job, one.recipe) is not None
     (tmp_path / "trained" / "object.json").write_text("{")
-    assert trained.finished(tmp_path, one.job, one.recipe) is None
+    assert checkpoints.finished(tmp_path, one.job, one.recipe) is None
 
 
 def test_a_training_that_ends_early_leaves_nothing_finished(tmp_path: Path) -> None:
@@ -160,36 +160,36 @@ def test_a_training_that_ends_early_leaves_nothing_finished(tmp_path: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained.keep(trained.weights_of(tmp_path, one.job), interrupted, {"recipe": one.recipe})
-    assert trained.finished(tmp_path, one.job, one.recipe) is None
+        checkpoints.keep(checkpoints.weights_of(tmp_path, one.job), interrupted, {"recipe": one.recipe})
+    assert checkpoints.finished(tmp_path, one.job, one.recipe) is None
 
 
 def test_only_what_is_lacking_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     jobs = [JOBS["object"], JOBS["scene"]]
-    monkeypatch.setattr(training, "_rooms", lambda: {"train": "some rooms"})
-    monkeypatch.setattr(training, "_render", lambda _work, _device: None)
-    monkeypatch.setattr(training, "_one", lambda one, _python, _say: asked.append(one.job.name))
+    monkeypatch.setattr(scheduler, "_rooms", lambda: {"train": "some rooms"})
+    monkeypatch.setattr(scheduler, "_render", lambda _work, _device: None)
+    monkeypatch.setattr(scheduler, "_one", lambda one, _python, _say: asked.append(one.job.name))
     make(order(tmp_path, "object"))
-    assert training.train_all(tmp_path, "cpu", jobs=jobs, settings=TINY) == ["object", "scene"]
+    assert scheduler.train_all(tmp_path, "cpu", jobs=jobs, settings=TINY) == ["object", "scene"]
     assert asked == ["scene"]
-    training.train_all(tmp_path, "cpu", jobs=jobs, settings=replace(TINY, rate=1e-3))
+    scheduler.train_all(tmp_path, "cpu", jobs=jobs, settings=replace(TINY, rate=1e-3))
     assert sorted(asked) == ["object", "scene", "scene"]
 
 
 def test_a_framework_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(training.PACKAGES, "keras", ("keras_of_nobody", "json"))
-    monkeypatch.delitem(training.PACKAGES, "jax")
+    monkeypatch.setitem(scheduler.PACKAGES, "keras", ("keras_of_nobody", "json"))
+    monkeypatch.delitem(scheduler.PACKAGES, "jax")
     said: list[str] = []
-    chosen = training.available([JOBS["depth"], JOBS["depth-mobilenet"]], sys.executable, said.append)
+    chosen = scheduler.available([JOBS["depth"], JOBS["depth-mobilenet"]], sys.executable, said.append)
     assert chosen == [JOBS["depth"]]
     assert said == [
         f"depth-mobilenet are left out: {sys.executable} has no keras_of_nobody. Name an interpreter that has as --python."
     ]
     with pytest.raises(ModelError, match="Name a Python interpreter"):
-        training.available([JOBS["depth-mobilenet"]], "/nowhere/python", said.append)
+        scheduler.available([JOBS["depth-mobilenet"]], "/nowhere/python", said.append)
 
 
 def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"The training of depth ended with code 1 \(FileNotFoundError"):
-        training._one(order(tmp_path), sys.executable, lambda _line: None)
+        scheduler._one(order(tmp_path), sys.executable, lambda _line: None)

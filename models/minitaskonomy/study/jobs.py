@@ -1,0 +1,198 @@
+"""What the study computes, in pieces that are kept: a piece per family of scores and probe set."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.minitaskonomy.cache import Arrays, Kept, recipe
+from models.minitaskonomy.study import attribution_targets, features, label_scores, maps, prediction
+from models.minitaskonomy.study.maps import MapJob
+from models.minitaskonomy.tasks import SIZE, TASKS
+from models.minitaskonomy.zoo import Zoo
+from onnxspace.inputs.methods import Device, Method
+from onnxspace.inputs.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
+from onnxspace.similarity.fingerprints.count_sketch import affinities, project
+
+#: Raised when pieces of before can't be used any more.
+FORMAT = 2
+BASELINES = ("zero", "mean", "black", "blur")
+#: What `onnxspace score` does without options: the ranking, and the affinity of maps.
+DEFAULT, AFFINITY = "default", "default maps"
+#: Images on which cosines of changed maps are taken, where it is not all.
+SOME = 128
+PROBES = 512
+#: Numbers per image of the fingerprints.
+SKETCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def _over(name: str, method: Method, **rules: Any) -> MapJob:
+    """One method with entries over its rules, at the zero baseline."""
+    return MapJob(f"{name}", (method,), ("zero",), options={"rules": rules})
+
+
+MAPS = (
+    MapJob("gradient", ("gradient-x-input",), BASELINES, changed=SOME),
+    MapJob("saliency", ("saliency",), changed=SOME),
+    MapJob("elrp", ("elrp",), BASELINES, changed=512),
+    *(MapJob(name, (name,), BASELINES, changed=SOME) for name in ("lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "attnlrp")),
+    MapJob("lrp-composite", ("lrp-composite",), changed=SOME),
+    MapJob("integrated-gradients", ("integrated-gradients",), ("zero", "blur"), 64, changed=SOME, options={"steps": 20}),
+    MapJob("smoothgrad", ("smoothgrad",), images=64, changed=SOME, options={"samples": 25}),
+    MapJob("unit-saliency", ("unit-saliency",), images=64, changed=SOME),
+    *(MapJob(f"elrp-of-{what}", ("elrp",), ("zero",), explained=what, changed=SOME) for what in attribution_targets.EXPLAINED),
+    _over("lrp-epsilon-large", "lrp-epsilon", epsilon=0.1),
+    _over("lrp-gamma-large", "lrp-gamma", gamma=1.0),
+    _over("lrp-alpha-one", "lrp-alpha-beta", alpha=1.0, beta=0.0),
+    _over("elrp-offset", "elrp", Sigmoid="ratio-offset", Softplus="ratio-offset"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece: `kind` says what is made, `told` of it which, on the probe set `probe`."""
+
+    kind: str
+    probe: str
+    told: Any = ""
+
+    @property
+    def name(self) -> str:
+        return "-".join(part for part in (self.kind, getattr(self.told, "name", self.told), self.probe) if part)
+
+
+@dataclass
+class Bench:
+    """What jobs work with. `rooms` opens a split of the rendered rooms, for labels."""
+
+    zoo: Zoo
+    probes: dict[str, Path]
+    device: Device
+    rooms: Callable[[str], Any]
+
+    def images(self, probe: str) -> Probes:
+        return Probes(probe, np.load(self.probes[probe], mmap_mode="r", allow_pickle=False))
+
+    def recipe(self, job: Job) -> str:
+        told = asdict(job.told) if isinstance(job.told, MapJob) else job.told
+        pictures = self.images(job.probe).sha256 if job.probe in self.probes else job.probe
+        return recipe({"format": FORMAT, "zoo": self.zoo.sha256, "probes": pictures, "kind": job.kind, "told": told})
+
+
+def first_jobs(probes: list[str]) -> list[Job]:
+    """What others read: files of features and outputs."""
+    return [Job("features", probe) for probe in probes]
+
+
+def all_jobs(probes: list[str]) -> list[Job]:
+    """Every other piece, those that take longest first."""
+    jobs = [Job("maps", probe, one) for probe in probes for one in MAPS]
+    jobs.sort(key=lambda job: -_cost(job.told))
+    jobs += [Job("pairs", probe, name) for probe in probes for name in features.PAIRS]
+    jobs += [Job(kind, probe) for probe in probes for kind in ("predicting", "by tool", "alone", "fields", "layers")]
+    return [*jobs, Job("default", DEFAULT), Job("labelled", "transfer")]
+
+
+def _cost(job: MapJob) -> int:
+    per_image = {"integrated-gradients": 60, "smoothgrad": 30, "unit-saliency": 40}.get(job.methods[0], 3)
+    return per_image * job.images
+
+
+def make(job: Job, bench: Bench) -> Arrays:
+    """The arrays of one piece."""
+    if job.kind == "labelled":
+        return label_scores.labelled(bench.zoo, TASKS, bench.rooms("transfer"))
+    probes = bench.images(job.probe)
+    if job.kind == "maps":
+        if job.told.explained != "sum":
+            _write_copies(bench.zoo, probes, job.told.explained)
+        return maps.made(job.told, bench.zoo, probes, bench.device)
+    if job.kind == "features":
+        ends = features.features_of(bench.zoo, probes), prediction.outputs_of(bench.zoo, probes)
+        return {
+            name: np.array([len(values) for values in found]) for name, found in zip(("encoder", "output"), ends, strict=True)
+        }
+    if job.kind == "layers":
+        return maps.by_layer(bench.zoo, _first(probes, 64), bench.device)
+    if job.kind == "fields":
+        return features.fields(bench.zoo, probes, bench.device)
+    if job.kind == "pairs":
+        return features.pair_scores(job.told, bench.zoo, probes)
+    if job.kind == "default":
+        return default(bench.zoo, probes, bench.device)
+    return {"predicting": prediction.predicting, "by tool": prediction.by_tool, "alone": features.alone}[job.kind](
+        bench.zoo, probes
+    )
+
+
+def _first(probes: Probes, images: int) -> Probes:
+    return Probes(probes.name, np.ascontiguousarray(probes.images[:images]))
+
+
+def _write_copies(zoo: Zoo, probes: Probes, what: str) -> None:
+    """Files that explain another number; scales and directions are those of the first 128 images."""
+    for entry, values in zip(zoo.entries, features.features_of(zoo, probes), strict=True):
+        _, encoder = zoo.open(entry)
+        attribution_targets.write(
+            entry.path, encoder.tensors[0], what, np.asarray(values[:128]), zoo.copy_of(entry, probes, what)
+        )
+
+
+def default(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+    """What `onnxspace score` does without options, and fingerprints of several sizes: matrices [models, models]."""
+    found = maps.maps_of(MapJob("", ("elrp",)), zoo, probes, device, "elrp", None)
+    features_there, outputs = features.features_of(zoo, probes), prediction.outputs_of(zoo, probes)
+    arrays: Arrays = {AFFINITY: maps.cosines(found)}
+    arrays[DEFAULT] = prediction.predictivity_of(zoo, features_there, outputs, len(probes))
+    for numbers in SKETCHES:
+        prints = np.stack([project(maps.units(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(np.float16)
+        arrays[f"fingerprint {numbers}"] = affinities(prints, prints)[0]
+    return arrays
+
+
+def probe_sets(work: Path, images: Callable[[], Any], photos: Path | None) -> dict[str, Path]:
+    """Files of probe images, uint8 [images, side, side, 3], by the set's name."""
+    sizes = {"generated": (PROBES, SIZE), DEFAULT: (DEFAULT_IMAGES, DEFAULT_SIZE)}
+    made: dict[str, Callable[[], Any]] = {
+        "rooms": images,
+        **{name: functools.partial(_generated, *size) for name, size in sizes.items()},
+    }
+    if photos is not None:
+        made["photos"] = lambda: Probes.from_folder(photos, PROBES, SIZE).images
+    folder, found = work / "probes", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make_images in made.items():
+        found[name] = folder / f"{name}.npy"
+        if name in sizes and _is_generated(found[name], *sizes[name]):
+            continue
+        with (partial := folder / f".{name}.partial").open("wb") as file:
+            np.save(file, np.ascontiguousarray(make_images(), dtype=np.uint8)[:PROBES])
+        partial.replace(found[name])
+    return found
+
+
+def _generated(images: int, size: int) -> np.ndarray:
+    return Probes.generate(images, size).images
+
+
+def _is_generated(file: Path, images: int, size: int) -> bool:
+    """Whether a file holds the embedded images already, by the first and the number of them."""
+    try:
+        there = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return there.shape == (images, size, size, 3) and np.array_equal(there[:1], Probes.generate(1, size).images)
+
+
+def run_job(job: Job, bench: Bench, kept: Kept) -> bool:
+    """Make a piece where it is not there; says whether it was made."""
+    wanted = bench.recipe(job)
+    if kept.read(job.name, wanted) is not None:
+        return False
+    kept.write(job.name, wanted, make(job, bench))
+    return True

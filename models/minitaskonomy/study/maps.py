@@ -1,0 +1,193 @@
+"""Attribution maps of all models on one probe set, and cosines of every two, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.minitaskonomy.cache import Arrays
+from models.minitaskonomy.zoo import Entry, Zoo
+from onnxspace.attribution.maps import engines_for, map_batches
+from onnxspace.inputs.methods import Device, Method, Options
+from onnxspace.inputs.probes import Probes
+from onnxspace.model.encoder import Encoder, Trunk, find_encoder
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.workflows.layers import candidates, look
+
+Maps = NDArray[np.float32]
+Cosines = NDArray[np.float32]
+TOKEN = 2**26  # numbers of maps that are multiplied at once
+
+
+@dataclass(frozen=True)
+class MapJob:
+    """Maps by `methods` from each of `baselines` (None: the method takes none), on the first `images` of a probe set.
+
+    Methods of one job share their gradients. Cosines of changed maps (`CHANGES`) are taken on the first `changed` images, at the
+    zero baseline. `explained` names another number than the sum of units, `rules` entries over the method's rule set.
+    """
+
+    name: str
+    methods: tuple[Method, ...]
+    baselines: tuple[str | None, ...] = (None,)
+    images: int = 512
+    changed: int = 0
+    explained: str = "sum"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def made(job: MapJob, zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+    """Cosines of a job, by a variant's words: float32 [images, pairs], pairs being the upper triangle of models × models."""
+    known: list[dict[bytes, torch.Tensor]] = [{} for _ in zoo.entries]
+    probes = Probes(probes.name, np.ascontiguousarray(probes.images[: job.images]))
+    found: Arrays = {}
+    for method in job.methods:
+        for baseline in job.baselines:
+            maps = maps_of(job, zoo, probes, device, method, baseline, known)
+            words = " ".join([method, *_words(job), *([] if baseline is None else [f"from {baseline}"])])
+            found[words] = cosines(maps)
+            if job.changed and baseline in (None, "zero"):
+                some = maps[: job.changed]
+                found |= {f"{words}, {name}": cosines(change(some)) for name, change in CHANGES.items()}
+    return found
+
+
+def _words(job: MapJob) -> list[str]:
+    told = [f"{key} {value}" for key, value in dict(job.options.get("rules", {})).items()]
+    return [*([] if job.explained == "sum" else [f"of {job.explained}"]), *told]
+
+
+def maps_of(
+    job: MapJob, zoo: Zoo, probes: Probes, device: Device, method: Method, baseline: str | None,
+    known: Sequence[dict[bytes, torch.Tensor]] = (),
+) -> Maps:  # fmt: skip
+    """float32 [images, models, pixels]; `known` holds each model's gradients for other methods of the same rules."""
+    known = known or [{} for _ in zoo.entries]
+    options = Options(**job.options) if baseline is None else Options(baseline=baseline, **job.options)
+    maps = np.empty((len(probes), len(zoo.entries), probes.size**2), np.float32)
+    for place, entry in enumerate(zoo.entries):
+        model, converted = zoo.converted(entry, probes, job.explained)
+        start = 0
+        for batch in map_batches(model, converted, probes, method, device, options=options, known=known[place]):
+            maps[start : start + len(batch), place] = batch.reshape(len(batch), -1)
+            start += len(batch)
+    return maps
+
+
+def units(maps: Maps) -> Maps:
+    """Maps [..., pixels] of unit length; a zero map stays zero."""
+    length = np.sqrt(np.square(maps, dtype=np.float64).sum(axis=-1, keepdims=True))
+    found: Maps = np.divide(maps, length, out=np.zeros_like(maps), where=length > 0)
+    return found
+
+
+def cosines(maps: Maps) -> Cosines:
+    """Cosines of every two models on each image, float32 [images, pairs], of maps [images, models, pixels]."""
+    images, models, pixels = maps.shape
+    upper = np.triu_indices(models)
+    found = np.empty((images, len(upper[0])), np.float32)
+    step = max(1, TOKEN // (models * pixels))
+    for start in range(0, images, step):
+        part = units(maps[start : start + step])
+        found[start : start + step] = (part @ part.transpose(0, 2, 1))[:, *upper]
+    return found
+
+
+def pooled(maps: Maps, side: int) -> Maps:
+    """Means over squares: [images, models, side²] of square maps whose side is a multiple of `side`."""
+    images, models, pixels = maps.shape
+    whole = int(np.sqrt(pixels))
+    parts = maps.reshape(images, models, side, whole // side, side, whole // side)
+    found: Maps = parts.mean(axis=(3, 5)).reshape(images, models, side * side)
+    return found
+
+
+def _per_image(maps: Maps) -> Maps:
+    found: Maps = maps - maps.mean(axis=-1, keepdims=True)
+    return found
+
+
+def _less_mean_map(maps: Maps) -> Maps:
+    """Unit maps less each model's mean over the images: where it looks on any image says nothing of this one."""
+    unit = units(maps)
+    found: Maps = unit - unit.mean(axis=0)
+    return found
+
+
+#: What is done to maps before the cosine, besides nothing; none of it sees labels.
+CHANGES: dict[str, Callable[[Maps], Maps]] = {
+    "absolute": np.abs,
+    "squared": np.square,
+    "root": lambda maps: np.sign(maps) * np.sqrt(np.abs(maps)),
+    "less its mean": _per_image,
+    "absolute, less its mean": lambda maps: _per_image(np.abs(maps)),
+    "16 x 16": lambda maps: pooled(maps, 16),
+    "8 x 8": lambda maps: pooled(maps, 8),
+    "absolute, 16 x 16": lambda maps: pooled(np.abs(maps), 16),
+    "absolute, 8 x 8": lambda maps: pooled(np.abs(maps), 8),
+    "absolute, 8 x 8, less its mean": lambda maps: _per_image(pooled(np.abs(maps), 8)),
+    "less the model's mean map": _less_mean_map,
+}
+
+
+def full(pairs: NDArray[np.floating[Any]], models: int) -> NDArray[np.float64]:
+    """[…, models, models] of […, pairs]."""
+    rows, columns = np.triu_indices(models)
+    found = np.empty((*pairs.shape[:-1], models, models))
+    found[..., rows, columns] = pairs
+    found[..., columns, rows] = pairs
+    return found
+
+
+def less_common(gram: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Cosines [images, models, models] after the mean unit map of the models `of` was taken away from every one's.
+
+    Products of centred vectors follow from the products alone: ⟨u − m, v − m⟩ = ⟨u, v⟩ − ⟨u, m⟩ − ⟨v, m⟩ + ⟨m, m⟩.
+    """
+    mean = gram[:, of].mean(axis=1)
+    centred = gram - mean[:, :, None] - mean[:, None, :] + mean[:, of].mean(axis=1)[:, None, None]
+    length = np.sqrt(np.maximum(np.einsum("nii->ni", centred), 0.0))
+    inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 1e-6)
+    found: NDArray[np.float64] = centred * inverse[:, :, None] * inverse[:, None, :]
+    return found
+
+
+def by_layer(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+    """Gradient × input at every cut point of the main models up to the encoder, and at the output.
+
+    `layer k` holds cosines of the main models at the same depth, `output` those of all models' outputs, and `encoder to output`
+    float32 [images, targets, models] compares a target's output with every model's encoder.
+    """
+    per_model = [_layers(zoo, entry, probes, device) for entry in zoo.entries]
+    depth = min(len(one) for one, entry in zip(per_model, zoo.entries, strict=True) if entry.main)
+    main = [one for one, entry in zip(per_model, zoo.entries, strict=True) if entry.main]
+    found = {f"layer {k}": cosines(np.stack([one[k] for one in main], axis=1)) for k in range(depth - 1)}
+    outputs = np.stack([one[-1] for one in per_model], axis=1)
+    encoders = maps_of(MapJob("", ("gradient-x-input",)), zoo, probes, device, "gradient-x-input", None)
+    found["output"] = cosines(outputs)
+    across = units(outputs[:, zoo.main]) @ units(encoders).transpose(0, 2, 1)
+    return {**found, "encoder to output": across.astype(np.float32)}
+
+
+def _layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> list[Maps]:
+    """Maps [images, pixels] of each cut point up to the encoder, and of the output; of other architectures the output alone."""
+    model, _ = zoo.open(entry)
+    trunk = Trunk(model)
+    own = find_encoder(model, trunk)
+    below = model.graph.leading_to(own.tensors)
+    layers = candidates(trunk, own).layers if entry.main else ()
+    tensors = [one.tensor for one in layers if model.graph.producer[one.tensor] in below] + list(model.graph.outputs)[:1]
+    converted = convert(model, probes.images[:2], Encoder(tuple(tensors), "layers to be compared"))
+    engine = engines_for(model, converted, probes, "gradient-x-input", device, None).each[0]
+    batches = [[seen.maps for seen in look(engine, images)] for images in _batches(probes)]
+    return [np.concatenate(parts).reshape(len(probes), -1) for parts in zip(*batches, strict=True)]
+
+
+def _batches(probes: Probes, size: int = 32) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(probes), size):
+        yield probes.images[start : start + size]
