@@ -29,11 +29,11 @@ class Plan:
 
     def rooms(self) -> None:
         """Render every split that is not there."""
-        from models.minitaskonomy.oracle.transfers import processor
+        from models.minitaskonomy.oracle.transfers import choose_device
         from models.minitaskonomy.rooms.dataset import SPLITS, Rooms
 
         for split in SPLITS:
-            click.echo(f"rooms: {len(Rooms.load(self.work, split, processor(self.device).type))} of {split}")
+            click.echo(f"rooms: {len(Rooms.load(self.work, split, choose_device(self.device).type))} of {split}")
 
     def train(self) -> None:
         """Train every network."""
@@ -61,11 +61,11 @@ class Plan:
 
     def page(self) -> None:
         """Write the page and its pictures."""
-        from models.minitaskonomy.page.document import write
+        from models.minitaskonomy.page.document import write_page
         from models.minitaskonomy.rooms.dataset import Rooms
 
         there = (self.work / "rooms" / "probes").is_dir()
-        write(self.models, self.docs, Rooms.load(self.work, "probes") if there else None)
+        write_page(self.models, self.docs, Rooms.load(self.work, "probes") if there else None)
 
 
 @click.command(help=__doc__)

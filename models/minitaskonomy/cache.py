@@ -21,13 +21,13 @@ _RECIPE = "recipe"
 _LIBRARIES = ("onnxspace", "torch", "onnxruntime", "numpy", "scipy")
 
 
-def recipe(facts: Mapping[str, Any]) -> str:
+def digest_recipe(facts: Mapping[str, Any]) -> str:
     """64 hex digits for facts of JSON values, and the versions of the libraries that compute."""
-    known = {**facts, "versions": {name: _version(name) for name in _LIBRARIES}}
+    known = {**facts, "versions": {name: _find_version(name) for name in _LIBRARIES}}
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _version(name: str) -> str:
+def _find_version(name: str) -> str:
     try:
         return version(name)
     except ModuleNotFoundError:
@@ -35,7 +35,7 @@ def _version(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
+class Cache:
     """Pieces in `folder`; one that is damaged, or was made by another recipe, counts as not there."""
 
     folder: Path

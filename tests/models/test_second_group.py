@@ -13,7 +13,7 @@ import onnxspace as ox
 from models.minitaskonomy.oracle import transfers
 from models.minitaskonomy.training import checkpoints, onnx_export, process
 from models.minitaskonomy.training.jobs import JOBS, Settings
-from models.minitaskonomy.training.process import Labelled, Order
+from models.minitaskonomy.training.process import LabelledImages, Order
 from models.minitaskonomy.zoo import Entry
 
 pytestmark = pytest.mark.frameworks
@@ -25,14 +25,16 @@ def test_a_network_of_another_framework_is_trained_and_exported(name: str, tmp_p
     images = rng.integers(0, 256, (32, 3, 64, 64), np.uint8)
     numbers = job.task.kind == "image"
     labels = rng.standard_normal((32, 1, 64, 64), np.float32) if numbers else rng.integers(0, job.task.channels, (32, 64, 64))
-    one = Order(job, settings, tmp_path, "cpu", checkpoints.recipe(job, settings, {}))
+    one = Order(job, settings, tmp_path, "cpu", checkpoints.describe_recipe(job, settings, {}))
     learn = importlib.import_module(f"models.minitaskonomy.training.{job.framework}_trainer").learn
-    process.made(one, learn, Labelled(images, labels), Labelled(images[:8], labels[:8]), lambda _line: None)
-    found = checkpoints.finished(tmp_path, job, one.recipe)
+    process.train_and_store(
+        one, learn, LabelledImages(images, labels), LabelledImages(images[:8], labels[:8]), lambda _line: None
+    )
+    found = checkpoints.find_checkpoint(tmp_path, job, one.recipe)
     assert found is not None
     target = tmp_path / f"{name}.onnx"
     onnx_export.export(job, found, target, sys.executable)
     assert target.stat().st_size < 290_000
     assert ox.open_model(target).assumed == ()
     entry = Entry(name, job.task.name, job.architecture, target)
-    assert transfers.features(entry, images.transpose(0, 2, 3, 1)[:5]).shape == (5, 48, 8, 8)
+    assert transfers.compute_features(entry, images.transpose(0, 2, 3, 1)[:5]).shape == (5, 48, 8, 8)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from models.minitaskonomy.cache import Kept, recipe
+from models.minitaskonomy.cache import Cache, digest_recipe
 from models.minitaskonomy.page import clustering, document, figures, readme_table
 from models.minitaskonomy.page.results import Results
 from models.minitaskonomy.study import (
@@ -31,7 +31,7 @@ from models.minitaskonomy.study import (
 from models.minitaskonomy.study.evaluation import GROUPS, MEASURES, Oracle
 from models.minitaskonomy.study.score_matrix import Score
 from models.minitaskonomy.tasks import TASKS
-from models.minitaskonomy.zoo import Entry, Zoo, entries, grid
+from models.minitaskonomy.zoo import Entry, Zoo, arrange_on_grid, list_entries
 from onnxspace.errors import OnnxspaceError
 from onnxspace.evaluation import Table, evaluate
 from onnxspace.inputs.probes import Probes
@@ -95,7 +95,7 @@ def test_a_score_equal_to_the_oracle_has_its_curve_and_no_regret(tmp_path: Path,
 def test_a_random_order_has_the_expected_precision(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path)
     oracle = an_oracle(zoo, rng)
-    random = next(one for one in evaluation.beside(oracle, zoo) if one.name == "random")
+    random = next(one for one in evaluation.make_baselines(oracle, zoo) if one.name == "random")
     found = evaluation.judge(random, oracle.mean, zoo, "tasks")
     assert found is not None
     assert found.mean[:5] == pytest.approx([5 / 19] * 3 + [10 / 19, 0])
@@ -136,9 +136,9 @@ def test_a_score_that_lacks_other_architectures_is_judged_among_the_tasks_only(
 def test_baselines_do_not_see_the_target(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path, others=("depth-vit",))
     oracle = an_oracle(zoo, rng)
-    before = evaluation.beside(oracle, zoo)
+    before = evaluation.make_baselines(oracle, zoo)
     oracle.values[:, 3] = np.where(np.isnan(oracle.values[:, 3]), np.nan, rng.random(oracle.values[:, 3].shape))
-    for one, other in zip(before, evaluation.beside(oracle, zoo), strict=True):
+    for one, other in zip(before, evaluation.make_baselines(oracle, zoo), strict=True):
         np.testing.assert_array_equal(one.values[3], other.values[3])
     same = next(one for one in before if one.name == "same architecture first").values
     assert same[0, -1] == 0
@@ -149,7 +149,7 @@ def test_the_ceiling_is_one_without_noise_and_falls_with_it(tmp_path: Path, rng:
     zoo = zoo_of(tmp_path)
     taus = []
     for noise in (0.0, 0.1, 1.0):
-        found = evaluation.ceiling(an_oracle(zoo, rng, noise=noise), zoo, "tasks")
+        found = evaluation.judge_ceiling(an_oracle(zoo, rng, noise=noise), zoo, "tasks")
         assert found is not None
         taus.append(found.mean[TAU])
     assert taus[0] == pytest.approx(1)
@@ -176,10 +176,10 @@ def test_a_choice_never_sees_its_target() -> None:
     values[1, 2] = 100.0  # so good on one target that it would be chosen there, and only there, by who looks
     values[2] = [0.4] * 6
     names = list("abcdef")
-    chosen = selection.elsewhere(values, names)
+    chosen = selection.select_elsewhere(values, names)
     assert chosen[2] == 0
     assert (np.delete(chosen, 2) == 1).all()
-    found = selection.nested(values, values, np.full(6, 0.5), names)
+    found = selection.select_nested(values, values, np.full(6, 0.5), names)
     assert found.chosen_mean == pytest.approx((0.5 + 0) / 6)
     assert not found.wins
 
@@ -187,17 +187,17 @@ def test_a_choice_never_sees_its_target() -> None:
 def test_a_choice_sees_no_target_of_the_same_group() -> None:
     values = np.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.6, 0.6]])
     groups = ["2D", "2D", "3D", "3D"]
-    assert selection.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
-    assert selection.elsewhere(values, groups).tolist() == [1, 1, 0, 0]
-    assert selection.nested(values, values, np.zeros(4), groups).chosen_mean == 0.0
+    assert selection.select_elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
+    assert selection.select_elsewhere(values, groups).tolist() == [1, 1, 0, 0]
+    assert selection.select_nested(values, values, np.zeros(4), groups).chosen_mean == 0.0
     values = np.array([[1.0, 1.0, 0.1, 0.0], [0.0, 0.0, 0.6, 0.6]])
-    assert selection.elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
+    assert selection.select_elsewhere(values, list("abcd")).tolist() == [1, 1, 0, 0]
 
 
 def test_what_was_lucky_on_some_seeds_is_judged_on_the_others() -> None:
     lucky, steady = np.full(5, 0.9), np.full(5, 0.6)
     halves = [np.stack([lucky, steady]), np.stack([lucky - 0.8, steady])]
-    found = selection.across_seeds(halves, halves, [steady - 0.1, steady - 0.1])
+    found = selection.select_across_seeds(halves, halves, [steady - 0.1, steady - 0.1])
     assert found.chosen == ((0, 1), (1, 1))
     assert found.chosen_mean == pytest.approx((0.1 + 0.6) / 2)
 
@@ -205,10 +205,10 @@ def test_what_was_lucky_on_some_seeds_is_judged_on_the_others() -> None:
 def test_the_difference_is_paired() -> None:
     rng = np.random.default_rng(0)
     default = rng.random(20)
-    sure = selection.compared(default, default + 0.01)
+    sure = selection.compare(default, default + 0.01)
     assert (sure.difference, sure.low, sure.high) == pytest.approx((0.01, 0.01, 0.01))
     assert sure.wins
-    unsure = selection.compared(default, default + np.tile([1.0, -0.9], 10))
+    unsure = selection.compare(default, default + np.tile([1.0, -0.9], 10))
     assert unsure.low < 0 < unsure.difference < unsure.high
     assert not unsure.wins
 
@@ -216,7 +216,7 @@ def test_the_difference_is_paired() -> None:
 def test_the_interval_of_a_difference_is_the_bootstraps() -> None:
     rng = np.random.default_rng(1)
     default, chosen = rng.random(20), rng.random(20) + 0.3
-    found = selection.compared(default, chosen)
+    found = selection.compare(default, chosen)
     drawn = [np.mean((chosen - default)[rng.integers(0, 20, 20)]) for _ in range(4000)]
     assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.02)
 
@@ -225,28 +225,28 @@ def test_taus_are_scipys(rng: np.random.Generator) -> None:
     from scipy.stats import weightedtau
 
     predicted, truth = rng.random((4, 3, 9)), rng.random((2, 3, 9))
-    found = permutation.taus(predicted, truth)
+    found = permutation.compute_taus(predicted, truth)
     for variant, deal, target in np.ndindex(found.shape):
         expected = weightedtau(predicted[variant, target], truth[deal, target]).statistic
         assert found[variant, deal, target] == pytest.approx(expected)
-    assert not permutation.taus(np.zeros((1, 3, 9)), truth).any()
+    assert not permutation.compute_taus(np.zeros((1, 3, 9)), truth).any()
 
 
 def test_deals_carry_rows_and_columns(rng: np.random.Generator) -> None:
     oracle = rng.random((5, 5))
-    orders = permutation.deals(5, 3)
-    found = permutation.dealt(oracle, orders)
+    orders = permutation.draw_deals(5, 3)
+    found = permutation.apply_deals(oracle, orders)
     np.testing.assert_array_equal(found[0], oracle[~np.eye(5, dtype=bool)].reshape(5, 4))
     assert all(sorted(order) == list(range(5)) for order in orders.tolist())
     first, second = orders[2, :2]
     assert found[2, 0, 0] == oracle[first, second]
 
 
-def _gain(oracle: Values, variants: Values, default: Values) -> permutation.Luck:
-    orders = permutation.deals(len(oracle), 200)
-    truth = permutation.dealt(oracle, orders)
-    found, mine = (permutation.taus(permutation.without_own(values), truth) for values in (variants, default[None]))
-    return permutation.nested(found, mine[0], [str(i) for i in range(len(oracle))], orders)
+def _gain(oracle: Values, variants: Values, default: Values) -> permutation.ChanceGain:
+    orders = permutation.draw_deals(len(oracle), 200)
+    truth = permutation.apply_deals(oracle, orders)
+    found, mine = (permutation.compute_taus(permutation.drop_own(values), truth) for values in (variants, default[None]))
+    return permutation.measure_nested(found, mine[0], [str(i) for i in range(len(oracle))], orders)
 
 
 def test_luck_with_good_sources_is_no_proof_and_knowledge_is(rng: np.random.Generator) -> None:
@@ -264,11 +264,13 @@ def test_luck_with_good_sources_is_no_proof_and_knowledge_is(rng: np.random.Gene
 
 def test_luck_across_halves_is_the_same(rng: np.random.Generator) -> None:
     oracle = rng.random((12, 12))
-    orders = permutation.deals(12, 100)
-    truth = permutation.dealt(oracle, orders)
+    orders = permutation.draw_deals(12, 100)
+    truth = permutation.apply_deals(oracle, orders)
     variants = np.concatenate([rng.random((50, 12, 12)), oracle[None]])
-    found, blind = (permutation.taus(permutation.without_own(values), truth) for values in (variants, rng.random((1, 12, 12))))
-    luck = permutation.across_halves([found, found], [blind[0], blind[0]])
+    found, blind = (
+        permutation.compute_taus(permutation.drop_own(values), truth) for values in (variants, rng.random((1, 12, 12)))
+    )
+    luck = permutation.measure_across_halves([found, found], [blind[0], blind[0]])
     assert luck.gain == pytest.approx(float((found[-1, 0] - blind[0, 0]).mean()))
     assert luck.p == pytest.approx(1 / 101)
 
@@ -279,7 +281,7 @@ def test_luck_across_halves_is_the_same(rng: np.random.Generator) -> None:
 def test_cosines_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
     made = rng.standard_normal((3, 4, 64)).astype(np.float32)
     made[1, 2] = 0
-    found = maps.full(maps.cosines(made), 4)
+    found = maps.unpack_pairs(maps.compute_cosines(made), 4)
     for image, row in enumerate(made.astype(np.float64)):
         for i, a in enumerate(row):
             for j, b in enumerate(row):
@@ -290,7 +292,7 @@ def test_cosines_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
 def test_maps_less_what_they_have_in_common_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
     made = rng.standard_normal((3, 5, 64)) + 2 * rng.standard_normal((3, 1, 64))
     of = np.array([True, True, True, False, True])
-    found = maps.less_common(maps.full(maps.cosines(made.astype(np.float32)), 5), of)
+    found = maps.subtract_common(maps.unpack_pairs(maps.compute_cosines(made.astype(np.float32)), 5), of)
     for image, row in enumerate(made):
         unit = row / np.linalg.norm(row, axis=1, keepdims=True)
         unit = unit - unit[of].mean(axis=0)
@@ -299,12 +301,12 @@ def test_maps_less_what_they_have_in_common_are_those_of_a_slow_twin(rng: np.ran
 
 
 def test_equal_models_have_nothing_apart() -> None:
-    assert not maps.less_common(np.ones((2, 4, 4)), np.ones(4, bool)).any()
+    assert not maps.subtract_common(np.ones((2, 4, 4)), np.ones(4, bool)).any()
 
 
 def test_means_over_squares_are_those_of_a_loop(rng: np.random.Generator) -> None:
     made = rng.standard_normal((2, 3, 256)).astype(np.float32)
-    found = maps.pooled(made, 4).reshape(2, 3, 4, 4)
+    found = maps.pool(made, 4).reshape(2, 3, 4, 4)
     squares = made.astype(np.float64).reshape(2, 3, 16, 16)
     for i in range(4):
         for j in range(4):
@@ -320,19 +322,19 @@ def test_changes_do_what_they_say(rng: np.random.Generator) -> None:
     for name in ("less its mean", "absolute, less its mean", "absolute, 8 x 8, less its mean"):
         np.testing.assert_allclose(changed[name].mean(axis=-1), 0, atol=1e-6)
     np.testing.assert_allclose(changed["less the model's mean map"].mean(axis=0), 0, atol=1e-6)
-    pearson = maps.full(maps.cosines(changed["less its mean"]), 3)
+    pearson = maps.unpack_pairs(maps.compute_cosines(changed["less its mean"]), 3)
     np.testing.assert_allclose(pearson[0], np.corrcoef(made[0].astype(np.float64)), atol=1e-5)
 
 
 def test_scores_of_maps_at_n_images_are_means_over_the_first_n(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path, ("depth", "normals", "object"), ("depth-vit",))
-    pairs = maps.cosines(rng.standard_normal((40, 4, 16)).astype(np.float32))
-    found = score_matrix.scores_of(
+    pairs = maps.compute_cosines(rng.standard_normal((40, 4, 16)).astype(np.float32))
+    found = score_matrix.read_scores(
         jobs.Job("maps", "rooms", jobs.MAPS[0]), {"elrp from zero": pairs, "elrp from blur": pairs}, zoo
     )
     plain = {(one.options, one.images): one.values for one in found if score_matrix.COMMON not in one.options}
     assert sorted(plain) == [(o, n) for o in ("", "from blur") for n in (8, 16, 32)]
-    expected = maps.full(pairs, 4)[:16].mean(axis=0)[:3]
+    expected = maps.unpack_pairs(pairs, 4)[:16].mean(axis=0)[:3]
     np.fill_diagonal(expected, np.nan)
     np.testing.assert_allclose(plain["", 16], expected)
 
@@ -347,15 +349,15 @@ def test_copies_compute_what_they_explain(tmp_path: Path, rng: np.random.Generat
     builders.save(made, tmp_path / "a.onnx")
     images = rng.standard_normal((8, 3, 16, 16)).astype(np.float32)
     values = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(["features"], {"image": images})[0]
-    attribution_targets.write(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")
+    attribution_targets.write_copy(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")
     found = onnxruntime.InferenceSession(str(tmp_path / "copies/a.onnx")).run([what], {"image": images})[0].reshape(-1, 4)
-    rows = attribution_targets.rows_of(values, 1)
+    rows = attribution_targets.flatten_channels(values, 1)
     if what == "squares":
         expected = np.square(rows)
     elif what == "scaled":
         expected = rows / rows.std(axis=0)
     else:
-        expected = np.square((rows - rows.mean(axis=0)) @ attribution_targets.whitening(rows))
+        expected = np.square((rows - rows.mean(axis=0)) @ attribution_targets.compute_whitening(rows))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -363,7 +365,8 @@ def test_whitened_features_are_the_same_in_other_directions(rng: np.random.Gener
     rows = rng.standard_normal((500, 5)) @ rng.standard_normal((5, 5))
     turned, _ = np.linalg.qr(rng.standard_normal((5, 5)))
     sizes = [
-        np.square((one - one.mean(axis=0)) @ attribution_targets.whitening(one)).sum(axis=1) for one in (rows, rows @ turned)
+        np.square((one - one.mean(axis=0)) @ attribution_targets.compute_whitening(one)).sum(axis=1)
+        for one in (rows, rows @ turned)
     ]
     np.testing.assert_allclose(sizes[0], sizes[1], rtol=1e-6)
     assert sizes[0].mean() == pytest.approx(5, rel=0.2)
@@ -376,7 +379,7 @@ def test_variants_are_ridge_regressions_position_by_position(rng: np.random.Gene
     from sklearn.linear_model import Ridge
 
     features, outputs = rng.standard_normal((10, 3, 8, 8)), rng.standard_normal((10, 2, 16, 16))
-    rows, answers = prediction.in_rows(features), prediction.patch_means(outputs)
+    rows, answers = prediction.flatten_grid(features), prediction.average_patches(outputs)
     answers = answers - answers.mean(axis=0)
     shares = []
     for ridge in RIDGES:
@@ -394,7 +397,7 @@ def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.r
     zoo = zoo_of(Path("nowhere"), others=("depth-vit",))
     features = [rng.standard_normal((12, 3, 8, 8)).astype(np.float32) for _ in zoo.entries]
     outputs = [rng.standard_normal((12, 1, 16, 16)).astype(np.float32) for _ in zoo.targets]
-    found = prediction.predictivity_of(zoo, features, outputs, 10)
+    found = prediction.compute_predictivity(zoo, features, outputs, 10)
     assert found.shape == (21, 21)
     assert np.isnan(found[~zoo.main]).all()
     assert found[2, 20] == pytest.approx(predictivity(outputs[2][:10], features[20][:10]), abs=1e-6)
@@ -402,7 +405,7 @@ def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.r
 
 def test_means_of_patches_are_of_their_squares(rng: np.random.Generator) -> None:
     outputs = rng.standard_normal((3, 1, 64, 64)).astype(np.float32)
-    means = prediction.patch_means(outputs)
+    means = prediction.average_patches(outputs)
     assert means.shape == (192, 1)
     np.testing.assert_allclose(means[9, 0], outputs[0, 0, 8:16, 8:16].mean(), atol=1e-6)
 
@@ -412,9 +415,9 @@ def test_any_encoder_has_a_grid(rng: np.random.Generator) -> None:
     last = np.ascontiguousarray(np.moveaxis(first, 1, -1))
     tokens = np.concatenate([rng.standard_normal((2, 1, 5)).astype(np.float32), last.reshape(2, 64, 5)], axis=1)
     for form in (first, last, tokens, tokens[:, 1:]):
-        np.testing.assert_array_equal(grid(form), first)
-    assert grid(first[:, :, :4, :4])[0, 0, 7, 7] == first[0, 0, 3, 3]
-    np.testing.assert_array_equal(grid(first[:, :, 0, 0])[:, :, 3, 3], first[:, :, 0, 0])
+        np.testing.assert_array_equal(arrange_on_grid(form), first)
+    assert arrange_on_grid(first[:, :, :4, :4])[0, 0, 7, 7] == first[0, 0, 3, 3]
+    np.testing.assert_array_equal(arrange_on_grid(first[:, :, 0, 0])[:, :, 3, 3], first[:, :, 0, 0])
 
 
 # Labels
@@ -427,7 +430,7 @@ def test_scores_with_labels_know_which_features_hold_them(rng: np.random.Generat
     parts = {"image": picture, "vector": features.reshape(24, -1)[:, :3], "pixel classes": (picture[:, 0] > 0).astype(np.int64)}
     parts["classes"] = (features.mean(axis=(2, 3))[:, 0] > 0).astype(np.int64)
     for kind, labels in parts.items():
-        mine, other = label_scores.scores(features, labels, kind), label_scores.scores(noise, labels, kind)
+        mine, other = label_scores.score_labels(features, labels, kind), label_scores.score_labels(noise, labels, kind)
         assert mine["linear_probe"] > other["linear_probe"]
         assert set(mine) == set(label_scores.OF_ALL) | (set(label_scores.OF_CLASSES) if "classes" in kind else set())
 
@@ -438,11 +441,11 @@ def test_scores_with_labels_know_which_features_hold_them(rng: np.random.Generat
 def test_a_matrix_of_groups_is_told_apart_and_chance_is_not(rng: np.random.Generator) -> None:
     groups = [task.group for task in TASKS.values()]
     block = np.array([[0.9 if a == b else 0.1 for b in groups] for a in groups]) + 0.01 * rng.random((20, 20))
-    found = clustering.separation((block + block.T) / 2, groups)
+    found = clustering.measure_separation((block + block.T) / 2, groups)
     assert (found.rand, found.purity) == (1.0, 1.0)
     assert found.chance <= 0.01
     noise = rng.random((20, 20))
-    assert clustering.separation((noise + noise.T) / 2, groups).chance > 0.01
+    assert clustering.measure_separation((noise + noise.T) / 2, groups).chance > 0.01
 
 
 def test_the_rand_index_is_scikit_learns(rng: np.random.Generator) -> None:
@@ -450,18 +453,18 @@ def test_the_rand_index_is_scikit_learns(rng: np.random.Generator) -> None:
 
     for _ in range(20):
         first, second = rng.integers(0, 3, 12), rng.integers(0, 4, 12)
-        assert clustering.adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
+        assert clustering.compute_adjusted_rand(first, second) == pytest.approx(adjusted_rand_score(first, second))
 
 
 def test_kin_have_their_places() -> None:
     names = ["depth", "distance", "normals", "curvature"]
     values = np.array([[9, 3, 2, 1], [1, 9, 3, 2], [1, 2, 9, 3], [3, 2, 1, 9.0]])
-    assert clustering.places(values, names) == {("depth", "distance"): (1, 3), ("normals", "curvature"): (1, 3)}
+    assert clustering.list_places(values, names) == {("depth", "distance"): (1, 3), ("normals", "curvature"): (1, 3)}
 
 
 def test_what_is_no_likeness_becomes_one() -> None:
     values = np.array([[np.nan, 30.0, 20, 10], [5, np.nan, 4, 3], [1, 2, np.nan, 3], [3, 2, 1, np.nan]])
-    found = clustering.alike(values)
+    found = clustering.symmetrise(values)
     np.testing.assert_array_equal(found, found.T)
     assert found[0, 1] == 1.0  # each is the other's best
     assert found.min() >= 0
@@ -478,7 +481,7 @@ def test_depara_is_maps_and_edges(tmp_path: Path, rng: np.random.Generator) -> N
         a_score(edges, "edges", "features"),
         a_score(edges, "edges", "features", images=8),
     ]
-    found = {one.options: one.values for one in score_matrix.depara(some, zoo)}
+    found = {one.options: one.values for one in score_matrix.mix_depara(some, zoo)}
     np.testing.assert_allclose(found["λ 0.25"], nodes + 0.25 * edges)
     upper = np.triu_indices(4, 1)
     np.testing.assert_allclose(found["λ auto"], nodes + nodes[upper].std() / edges[upper].std() * edges)
@@ -486,14 +489,14 @@ def test_depara_is_maps_and_edges(tmp_path: Path, rng: np.random.Generator) -> N
 
 def test_mean_ranks_leave_out_what_has_no_value() -> None:
     values = np.array([[np.nan, 0.5, 0.9, 0.5]])
-    np.testing.assert_array_equal(score_matrix.ranks(values), [[np.nan, -2.5, -1, -2.5]])
+    np.testing.assert_array_equal(score_matrix.rank(values), [[np.nan, -2.5, -1, -2.5]])
 
 
 # Pieces
 
 
 def test_a_piece_is_made_once_and_again_where_it_is_damaged_or_another(tmp_path: Path) -> None:
-    kept, made = Kept(tmp_path), []
+    kept, made = Cache(tmp_path), []
 
     def make() -> dict[str, NDArray[Any]]:
         made.append(1)
@@ -520,14 +523,14 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
             raise OSError("full")
 
     with pytest.raises(OSError, match="full"):
-        Kept(tmp_path).write("a", "r", {"values": Unwritable()})  # type: ignore[dict-item]
+        Cache(tmp_path).write("a", "r", {"values": Unwritable()})  # type: ignore[dict-item]
     assert not list(tmp_path.iterdir())
 
 
 def test_recipes_tell_facts_apart() -> None:
     facts = {"zoo": "abc", "told": {"images": 4}}
-    assert recipe(facts) == recipe(dict(reversed(list(facts.items()))))
-    assert recipe(facts) != recipe({**facts, "told": {"images": 5}})
+    assert digest_recipe(facts) == digest_recipe(dict(reversed(list(facts.items()))))
+    assert digest_recipe(facts) != digest_recipe({**facts, "told": {"images": 5}})
 
 
 def tiny_zoo(folder: Path, tasks: Sequence[str] = ("depth", "normals", "object")) -> None:
@@ -556,12 +559,12 @@ def test_a_second_run_computes_nothing_and_one_piece_less_is_one_piece_more(
 ) -> None:
     tiny_zoo(tmp_path, ("depth", "normals"))
     (tmp_path / "scenery.onnx").write_bytes(b"")  # of no task
-    assert [one.name for one in entries(tmp_path, list(TASKS))] == ["depth", "normals"]
+    assert [one.name for one in list_entries(tmp_path, list(TASKS))] == ["depth", "normals"]
     made: list[str] = []
-    make = jobs.make
+    make = jobs.compute
     monkeypatch.setattr(jobs, "PROBES", 4)
     monkeypatch.setattr(jobs, "DEFAULT_IMAGES", 1)
-    monkeypatch.setattr(jobs, "make", lambda job, bench: [made.append(job.name), make(job, bench)][1])
+    monkeypatch.setattr(jobs, "compute", lambda job, bench: [made.append(job.name), make(job, bench)][1])
 
     def go() -> list[str]:
         made.clear()
@@ -576,15 +579,15 @@ def test_a_second_run_computes_nothing_and_one_piece_less_is_one_piece_more(
     piece = tmp_path / "work/study/pieces/maps-lrp-gamma-large-rooms.npz"
     piece.write_bytes(piece.read_bytes()[:-100])
     assert go() == ["maps-lrp-gamma-large-rooms"]
-    before = Zoo(entries(tmp_path, list(TASKS)), tmp_path).sha256
+    before = Zoo(list_entries(tmp_path, list(TASKS)), tmp_path).sha256
     tiny_zoo(tmp_path, ("normals", "depth"))  # other weights under the same names
-    assert Zoo(entries(tmp_path, list(TASKS)), tmp_path).sha256 != before
+    assert Zoo(list_entries(tmp_path, list(TASKS)), tmp_path).sha256 != before
 
 
 def test_pieces_of_every_kind_become_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_zoo(tmp_path)
     monkeypatch.setattr(jobs, "SKETCHES", (4,))
-    zoo = Zoo(entries(tmp_path, list(TASKS)), tmp_path / "study")
+    zoo = Zoo(list_entries(tmp_path, list(TASKS)), tmp_path / "study")
     (tmp_path / "study").mkdir()
     np.save(tmp_path / "p.npy", Probes.generate(16, 64, 1).images)
     bench = jobs.Bench(zoo, {"rooms": tmp_path / "p.npy", jobs.DEFAULT: tmp_path / "p.npy"}, "cpu", lambda _: Pictures())
@@ -593,7 +596,7 @@ def test_pieces_of_every_kind_become_scores(tmp_path: Path, monkeypatch: pytest.
         jobs.Job("features", "rooms"), jobs.Job("maps", "rooms", whitened), jobs.Job("pairs", "rooms", "cka"), jobs.Job("layers", "rooms"),
         jobs.Job("default", jobs.DEFAULT), jobs.Job("alone", "rooms"),
     ):  # fmt: skip
-        scores = score_matrix.scores_of(job, jobs.make(job, bench), zoo)
+        scores = score_matrix.read_scores(job, jobs.compute(job, bench), zoo)
         assert bool(scores) is (job.kind != "features")
         for one in scores:
             assert one.values.shape == (3, 3)
@@ -647,7 +650,7 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zoo = zoo_of(tmp_path, others=("depth-vit", "semantic-vit"))
     oracle = an_oracle(zoo, rng, noise=0.1)
     write_oracle(oracle, tmp_path / "oracle.csv")
-    pipeline.tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
+    pipeline.write_tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
     return tmp_path
 
 
@@ -688,12 +691,12 @@ def test_values_are_read_as_written(study_folder: Path) -> None:
 def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document.write(study_folder, tmp_path / "docs")
+    document.write_page(study_folder, tmp_path / "docs")
     first = {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()}
     (tmp_path / "docs/minitaskonomy.md").write_text("torn")
-    for name in ("oracle", "precision", "images", "trees", "rooms"):  # drawn once is enough here
-        monkeypatch.setattr(figures, {"precision": "curves", "images": "by_images"}.get(name, name), lambda *_: None)
-    document.write(study_folder, tmp_path / "docs")
+    for name in ("draw_oracle", "draw_curves", "draw_by_images", "draw_trees", "draw_rooms"):  # drawn once is enough here
+        monkeypatch.setattr(figures, name, lambda *_: None)
+    document.write_page(study_folder, tmp_path / "docs")
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()} == first
     text = first["minitaskonomy.md"].decode()
     assert "Against the default, predictivity" in text
@@ -715,7 +718,7 @@ def test_rooms_are_drawn_with_all_their_labels(tmp_path: Path, rng: np.random.Ge
                 return rng.standard_normal(shapes[task.kind]).astype(np.float32)
             return rng.integers(0, task.channels, (4, 64, 64) if task.kind == "pixel classes" else 4)
 
-    figures.rooms(Rooms(), tmp_path / "rooms.png")
+    figures.draw_rooms(Rooms(), tmp_path / "rooms.png")
     assert (tmp_path / "rooms.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -723,9 +726,9 @@ def test_errors_of_a_score_leave_a_gap() -> None:
     def fails(*_: Any) -> float:
         raise OnnxspaceError("no")
 
-    assert np.isnan(label_scores._each({"linear_probe": fails}, np.ones((2, 2)), np.ones(2), "classes")["linear_probe"])
+    assert np.isnan(label_scores._score_each({"linear_probe": fails}, np.ones((2, 2)), np.ones(2), "classes")["linear_probe"])
 
 
 def test_readme_shows_the_tables_numbers() -> None:
     root = REPOSITORY
-    assert readme_table.table(Results(root / "models" / "minitaskonomy")) in (root / "README.md").read_text("utf-8")
+    assert readme_table.format_table(Results(root / "models" / "minitaskonomy")) in (root / "README.md").read_text("utf-8")

@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from models.minitaskonomy.cache import Kept, recipe
+from models.minitaskonomy.cache import Cache, digest_recipe
 from models.minitaskonomy.oracle import transfers
-from models.minitaskonomy.oracle.transfers import Settings, processor
+from models.minitaskonomy.oracle.transfers import Settings, choose_device
 from models.minitaskonomy.tasks import TASKS, Task
 from models.minitaskonomy.training.process import Say
-from models.minitaskonomy.zoo import Entry, entries
+from models.minitaskonomy.zoo import Entry, list_entries
 from onnxspace.evaluation.correlation import weighted_tau
 from onnxspace.evaluation.precision import hits, relevance
 from onnxspace.storage.atomic import whole_file
@@ -47,23 +47,23 @@ def measure(
     """
     chosen = settings or Settings()
     possible = [task.name for task in tasks if chosen.readout == "trained" or task.kind == "image"]
-    job = Job(work.absolute(), device, chosen, tuple(possible), _rooms(work, device))
-    sources, found = entries(folder, list(TASKS)), dict[str, Losses]()
-    for entry, losses in zip(sources, _each(job, sources, workers), strict=True):
+    job = Job(work.absolute(), device, chosen, tuple(possible), _digest_rooms(work, device))
+    sources, found = list_entries(folder, list(TASKS)), dict[str, Losses]()
+    for entry, losses in zip(sources, _measure_each(job, sources, workers), strict=True):
         found[entry.name] = losses
         say(f"{entry.name}: {', '.join(f'{name} {loss:.2f}' for name, loss in zip(job.targets, losses.mean(1), strict=True))}")
     target = output or folder / "oracle.csv"
-    _write(target, job.targets, found)
+    _write_losses(target, job.targets, found)
     return target
 
 
-def _rooms(work: Path, device: str) -> dict[str, str]:
+def _digest_rooms(work: Path, device: str) -> dict[str, str]:
     """What determines the rooms; they are rendered first where that is to be done, before several processes want them."""
     from models.minitaskonomy.rooms import dataset
 
     for split in ("transfer", "test"):
-        dataset.Rooms.load(work, split, processor(device).type)
-    return {split: dataset.recipe(split) for split in ("transfer", "test")}
+        dataset.Rooms.load(work, split, choose_device(device).type)
+    return {split: dataset.digest_split(split) for split in ("transfer", "test")}
 
 
 @dataclass(frozen=True)
@@ -81,20 +81,22 @@ class Job:
         sidecar = entry.path.with_name(f"{entry.path.stem}.onnxspace.toml")
         text = sidecar.read_text("utf-8") if sidecar.exists() else ""
         said = {"version": VERSION, "file": ox.open_model(entry.path).sha256, "sidecar": text, "rooms": self.rooms}
-        return recipe({**said, "settings": asdict(self.settings), "targets": [asdict(TASKS[name]) for name in self.targets]})
+        return digest_recipe(
+            {**said, "settings": asdict(self.settings), "targets": [asdict(TASKS[name]) for name in self.targets]}
+        )
 
     def losses(self, entry: Entry) -> Losses:
         """Of every target and seed with one source, float64 [targets, seeds], kept in the work folder."""
-        kept, name = Kept(self.work / "oracle"), f"{entry.name}-{self.settings.readout}"
-        return kept.get(name, self.recipe(entry), lambda: {"losses": self._made(entry)})["losses"]
+        kept, name = Cache(self.work / "oracle"), f"{entry.name}-{self.settings.readout}"
+        return kept.get(name, self.recipe(entry), lambda: {"losses": self._measure(entry)})["losses"]
 
-    def _made(self, entry: Entry) -> Losses:
-        return transfers.of_source(entry, self.work, self.device, self.settings, self.targets)
+    def _measure(self, entry: Entry) -> Losses:
+        return transfers.measure_source(entry, self.work, self.device, self.settings, self.targets)
 
 
-def _each(job: Job, sources: Sequence[Entry], workers: int | None) -> Iterator[Losses]:
+def _measure_each(job: Job, sources: Sequence[Entry], workers: int | None) -> Iterator[Losses]:
     """The losses of one source after the other."""
-    count = 1 if processor(job.device).type == "cuda" else min(workers or os.cpu_count() or 1, len(sources))
+    count = 1 if choose_device(job.device).type == "cuda" else min(workers or os.cpu_count() or 1, len(sources))
     if count <= 1:
         yield from map(job.losses, sources)
         return
@@ -108,7 +110,7 @@ def _each(job: Job, sources: Sequence[Entry], workers: int | None) -> Iterator[L
             raise
 
 
-def _write(target: Path, targets: Sequence[str], found: Mapping[str, Losses]) -> None:
+def _write_losses(target: Path, targets: Sequence[str], found: Mapping[str, Losses]) -> None:
     with whole_file(target) as partial, partial.open("w", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(("target", "source", "seed", "loss"))
@@ -157,7 +159,7 @@ class Noise:
     tau: float
 
 
-def ceiling(losses: Losses, candidates: NDArray[np.bool_], told: int = 1, draws: int = 20) -> Noise:
+def measure_ceiling(losses: Losses, candidates: NDArray[np.bool_], told: int = 1, draws: int = 20) -> Noise:
     """What the oracle says of itself: the mean over `told` seeds as a prediction of the mean over all others.
 
     `losses` float64 [targets, sources, seeds], `candidates` bool [targets, sources]. The relevant sources are the best five, as in
@@ -168,18 +170,18 @@ def ceiling(losses: Losses, candidates: NDArray[np.bool_], told: int = 1, draws:
     seeds = losses.shape[2]
     if not 1 <= told < seeds:
         raise ValueError(f"{told} of {seeds} seeds leave none to be predicted.")
-    found = [_told(losses, candidates, some) for some in _divided(seeds, told, draws)]
+    found = [_predict_rest(losses, candidates, some) for some in _divide_seeds(seeds, told, draws)]
     mean = np.mean(found, axis=0)
     return Noise(tuple(float(value) for value in mean[:-1]), float(mean[-1]))
 
 
-def _divided(seeds: int, told: int, draws: int) -> list[NDArray[np.intp]]:
+def _divide_seeds(seeds: int, told: int, draws: int) -> list[NDArray[np.intp]]:
     if told == 1:
         return [np.array([seed]) for seed in range(seeds)]
     return [np.random.default_rng((draw, told)).permutation(seeds)[:told] for draw in range(draws)]
 
 
-def _told(losses: Losses, candidates: NDArray[np.bool_], some: NDArray[np.intp]) -> Losses:
+def _predict_rest(losses: Losses, candidates: NDArray[np.bool_], some: NDArray[np.intp]) -> Losses:
     """P@1 … P@5 and weighted tau, a mean over targets."""
     rest = np.setdiff1d(np.arange(losses.shape[2]), some)
     found = []
@@ -191,7 +193,7 @@ def _told(losses: Losses, candidates: NDArray[np.bool_], some: NDArray[np.intp])
     return mean
 
 
-def agreement(one: Table, other: Table) -> dict[str, float]:
+def compare_rankings(one: Table, other: Table) -> dict[str, float]:
     """Weighted tau of two oracles' rankings of the sources they share, by target that both have."""
     sources = [name for name in one.sources if name in other.sources]
     sides = [[table.sources.index(name) for name in sources] for table in (one, other)]

@@ -52,7 +52,7 @@ class Truths:
         return Truths(self.columns[rows], tuple(other[rows] for other in self.others))
 
 
-def neighbourhoods(features: Tensor) -> Tensor:
+def gather_neighbourhoods(features: Tensor) -> Tensor:
     """[n, c, 8, 8] → [n, 64, 9 c + 1 and more]: each position's 3 × 3 surroundings, zeros beyond the border, and a one.
 
     Zeros fill the last axis up to a multiple of 32, as processors like it.
@@ -63,7 +63,7 @@ def neighbourhoods(features: Tensor) -> Tensor:
     return torch.cat([rows, one], 2)
 
 
-def answers(task: Task, labels: Tensor) -> Tensor:
+def arrange_answers(task: Task, labels: Tensor) -> Tensor:
     """Labels as a readout gives them: float32 [n, 64, 16 channels] of images, channel after channel; int64 [n, 64, 16] of the
     classes of pixels; others as they are."""
     if task.kind in ("classes", "vector"):
@@ -74,7 +74,7 @@ def answers(task: Task, labels: Tensor) -> Tensor:
     return pixels.permute(0, 1, 3, 2, 4).flatten(3).flatten(1, 2)
 
 
-def priors(task: Task, truth: Tensor) -> Tensor:
+def compute_priors(task: Task, truth: Tensor) -> Tensor:
     """What is said without looking: means per channel, or logarithms of the shares of classes (each seen once more)."""
     if task.kind == "image":
         return truth.mean((0, 1)).view(-1, SHARP).mean(1)
@@ -83,10 +83,10 @@ def priors(task: Task, truth: Tensor) -> Tensor:
     return ((truth.flatten().bincount(minlength=task.channels) + 1.0) / (truth.numel() + task.channels)).log()
 
 
-def reference(task: Task, truth: Tensor, prior: Tensor) -> Tensor:
+def compute_reference(task: Task, truth: Tensor, prior: Tensor) -> Tensor:
     """Errors [channels], or [1] of classes, summed over images, of who knows no more than that: of numbers, than their own mean."""
     if task.kind == "image":
-        return (truth - priors(task, truth).repeat_interleave(SHARP)).square().sum((0, 1)).view(-1, SHARP).sum(1)
+        return (truth - compute_priors(task, truth).repeat_interleave(SHARP)).square().sum((0, 1)).view(-1, SHARP).sum(1)
     if task.kind == "vector":
         return (truth - truth.mean(0)).square().sum(0)
     return -prior[truth].sum()[None]
@@ -103,9 +103,9 @@ class Readouts:
         self.first = drawn.repeat(1, len(tasks)).to(device).requires_grad_()
         wide = [task.channels * SHARP for task in tasks[: self.pictures]]
         self.own = torch.block_diag(*(torch.ones(HIDDEN, width) for width in wide)).to(device)
-        shapes = [(HIDDEN * self.pictures, sum(wide)), *(_second(task) for task in tasks[self.pictures :])]
+        shapes = [(HIDDEN * self.pictures, sum(wide)), *(_size_output_layer(task) for task in tasks[self.pictures :])]
         self.second = [torch.zeros(shape, device=device, requires_grad=True) for shape in shapes]
-        spread = [_spread(task, prior) for task, prior in zip(tasks, said, strict=True)]
+        spread = [_spread_prior(task, prior) for task, prior in zip(tasks, said, strict=True)]
         pictures = torch.cat([*spread[: self.pictures], spread[0][:0]])
         self.bias = [bias.clone().requires_grad_() for bias in (pictures, *spread[self.pictures :])]
 
@@ -119,7 +119,7 @@ class Readouts:
         seen, *rest = rows.split([HIDDEN * self.pictures] + [HIDDEN] * (len(self.tasks) - self.pictures), 1)
         columns = (seen @ (self.second[0] * self.own).to(x.dtype) if self.pictures else seen).float() + self.bias[0]
         others = zip(self.tasks[self.pictures :], rest, self.second[1:], self.bias[1:], strict=True)
-        return columns.view(*x.shape[:2], -1), [_answer(t, h, w.to(x.dtype), b, len(x)) for t, h, w, b in others]
+        return columns.view(*x.shape[:2], -1), [_predict(t, h, w.to(x.dtype), b, len(x)) for t, h, w, b in others]
 
     def take(self, other: Readouts, wanted: Tensor) -> None:
         """The other's weights, for targets where `wanted` (bool [targets]) says so."""
@@ -135,18 +135,18 @@ class Readouts:
                 self.bias[at].copy_(other.bias[at])
 
 
-def _second(task: Task) -> tuple[int, int]:
+def _size_output_layer(task: Task) -> tuple[int, int]:
     return HIDDEN * (GRID * GRID if task.kind == "vector" else 1), task.channels * (
         SHARP if task.kind == "pixel classes" else 1
     )
 
 
-def _spread(task: Task, prior: Tensor) -> Tensor:
+def _spread_prior(task: Task, prior: Tensor) -> Tensor:
     """A bias for every output: 16 pixels for each channel or class, where there are pixels."""
     return prior.repeat_interleave(SHARP) if task.kind in ("image", "pixel classes") else prior
 
 
-def _answer(task: Task, seen: Tensor, second: Tensor, bias: Tensor, images: int) -> Tensor:
+def _predict(task: Task, seen: Tensor, second: Tensor, bias: Tensor, images: int) -> Tensor:
     if task.kind == "classes":
         seen = seen.reshape(images, -1, HIDDEN).mean(1)
     elif task.kind == "vector":
@@ -155,15 +155,15 @@ def _answer(task: Task, seen: Tensor, second: Tensor, bias: Tensor, images: int)
     return found.view(images, -1, task.channels, SHARP) if task.kind == "pixel classes" else found
 
 
-def errors(tasks: Sequence[Task], found: tuple[Tensor, list[Tensor]], truth: Truths) -> list[Tensor]:
+def sum_errors(tasks: Sequence[Task], found: tuple[Tensor, list[Tensor]], truth: Truths) -> list[Tensor]:
     """Of each target, summed over images: squared errors [channels], or negative logarithms of the true classes' chances [1]."""
     wide = [task.channels for task in tasks if task.kind == "image"]
     squares = (found[0] - truth.columns).square().sum((0, 1)).view(-1, SHARP).sum(1).split(wide) if wide else ()
     others = zip(tasks[len(wide) :], found[1], truth.others, strict=True)
-    return [*squares, *(_error(task, say, y) for task, say, y in others)]
+    return [*squares, *(_sum_error(task, say, y) for task, say, y in others)]
 
 
-def _error(task: Task, found: Tensor, truth: Tensor) -> Tensor:
+def _sum_error(task: Task, found: Tensor, truth: Tensor) -> Tensor:
     if task.kind == "vector":
         return (found - truth).square().sum(0)
     if task.kind == "pixel classes":  # classes second: along the last axis this takes five times as long
@@ -171,7 +171,7 @@ def _error(task: Task, found: Tensor, truth: Tensor) -> Tensor:
     return functional.cross_entropy(found, truth, reduction="sum")[None]
 
 
-def relative(error: Tensor, known: Tensor) -> Tensor:
+def average_relative(error: Tensor, known: Tensor) -> Tensor:
     """The mean over channels of an error as a share of the reference's; a channel that never varies counts as not known."""
     return torch.where(known > 1e-9, error / known.clamp(min=1e-9), 1.0).mean()
 
@@ -182,31 +182,33 @@ def train(tasks: Sequence[Task], x: Tensor, told: Sequence[Tensor], budget: Budg
     The last fifth of the images is not learnt from: each target keeps the weights with the lowest error there.
     """
     fit = len(x) - len(x) // 5
-    said = [priors(task, truth[:fit]) for task, truth in zip(tasks, told, strict=True)]
+    said = [compute_priors(task, truth[:fit]) for task, truth in zip(tasks, told, strict=True)]
     now, best = (Readouts(tasks, x.shape[2], said, seed) for _ in range(2))
-    shares = [reference(t, y[:fit], prior) / fit for t, y, prior in zip(tasks, told, said, strict=True)]
-    held = [reference(t, y[fit:], prior) for t, y, prior in zip(tasks, told, said, strict=True)]
+    shares = [compute_reference(t, y[:fit], prior) / fit for t, y, prior in zip(tasks, told, said, strict=True)]
+    held = [compute_reference(t, y[fit:], prior) for t, y, prior in zip(tasks, told, said, strict=True)]
     truths = Truths.of(tasks, told)
-    lowest = losses(best, x[fit:], truths[slice(fit, None)], held)
+    lowest = measure_losses(best, x[fit:], truths[slice(fit, None)], held)
     optimiser = torch.optim.AdamW(now.weights, lr=budget.rate, weight_decay=budget.decay, fused=True)
     chance, every = torch.Generator().manual_seed(seed), max(1, budget.steps // budget.looks)
     for step in range(budget.steps):
         optimiser.param_groups[0]["lr"] = budget.rate * 0.5 * (1 + math.cos(math.pi * step / budget.steps))
         rows = torch.randperm(fit, generator=chance)[: budget.batch].to(x.device)
-        found = errors(tasks, now(x[rows]), truths[rows])
-        fault = torch.stack([relative(error, share * len(rows)) for error, share in zip(found, shares, strict=True)]).sum()
+        found = sum_errors(tasks, now(x[rows]), truths[rows])
+        fault = torch.stack(
+            [average_relative(error, share * len(rows)) for error, share in zip(found, shares, strict=True)]
+        ).sum()
         optimiser.zero_grad()
         fault.backward()
         optimiser.step()
         if (step + 1) % every == 0:
-            lost = losses(now, x[fit:], truths[slice(fit, None)], held)
+            lost = measure_losses(now, x[fit:], truths[slice(fit, None)], held)
             best.take(now, lost < lowest)
             lowest = torch.minimum(lost, lowest)
     return best
 
 
-def losses(readouts: Readouts, x: Tensor, truths: Truths, known: Sequence[Tensor]) -> Tensor:
+def measure_losses(readouts: Readouts, x: Tensor, truths: Truths, known: Sequence[Tensor]) -> Tensor:
     """Errors of every target on images as shares of the reference's, float32 [targets]: 0 is perfect, 1 knows nothing."""
     with torch.no_grad():
-        found = errors(readouts.tasks, readouts(x), truths)
-        return torch.stack([relative(error, r) for error, r in zip(found, known, strict=True)])
+        found = sum_errors(readouts.tasks, readouts(x), truths)
+        return torch.stack([average_relative(error, r) for error, r in zip(found, known, strict=True)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.minitaskonomy.oracle.readout import reference, relative
+from models.minitaskonomy.oracle.readout import average_relative, compute_reference
 from models.minitaskonomy.tasks import Task
 
 #: Shares of the features' mean variance.
@@ -31,7 +31,7 @@ class Moments:
     @classmethod
     def of(cls, x: Tensor, y: Tensor) -> Moments:
         """Of inputs [n, 64, d] and outputs [n, 64, k]."""
-        parts = [_products(a, b) for a, b in zip(x.split(50), y.split(50), strict=True)]
+        parts = [_multiply(a, b) for a, b in zip(x.split(50), y.split(50), strict=True)]
         inputs, mixed, squares = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
         return cls(inputs, mixed, squares, x.shape[0] * x.shape[1])
 
@@ -45,12 +45,12 @@ class Moments:
         return self.squares - 2 * (weights * self.mixed).sum(0) + (weights * (self.inputs @ weights)).sum(0)
 
 
-def _products(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _multiply(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     a, b = x.flatten(0, 1).double(), y.flatten(0, 1).double()
     return a.T @ a, a.T @ b, b.square().sum(0)
 
 
-def fitted(known: Moments, one: int) -> list[Tensor]:
+def fit_penalties(known: Moments, one: int) -> list[Tensor]:
     """Weights [d, k] for every penalty; the column `one` of the inputs is a constant, which is not penalised."""
     mean_x, mean_y = known.inputs[one] / known.rows, known.mixed[one] / known.rows
     spread = known.inputs - known.rows * torch.outer(mean_x, mean_x)
@@ -66,10 +66,10 @@ def fitted(known: Moments, one: int) -> list[Tensor]:
     return found
 
 
-def losses(
+def measure_losses(
     tasks: Sequence[Task], x: Tensor, truths: Sequence[Tensor], test: tuple[Tensor, Sequence[Tensor]], one: int
 ) -> Tensor:
-    """Relative errors of every target on the test images, float64 [targets], as `readout.losses` has them.
+    """Relative errors of every target on the test images, float64 [targets], as `readout.measure_losses` has them.
 
     `x` [n, 64, d] and truths are those of `readout.train`, for tasks whose labels are images; column `one` of `x` is a constant.
     """
@@ -77,19 +77,24 @@ def losses(
     columns, outside = torch.cat(list(truths), 2), torch.cat(list(test[1]), 2)
     seen, held, unseen = Moments.of(x[:fit], columns[:fit]), Moments.of(x[fit:], columns[fit:]), Moments.of(test[0], outside)
     guesses = torch.stack(
-        [_shares(tasks, held.errors(weights), [truth[fit:] for truth in truths]) for weights in fitted(seen, one)]
+        [
+            _average_errors(tasks, held.errors(weights), [truth[fit:] for truth in truths])
+            for weights in fit_penalties(seen, one)
+        ]
     )
-    finals = torch.stack([_shares(tasks, unseen.errors(weights), test[1]) for weights in fitted(seen + held, one)])
+    finals = torch.stack(
+        [_average_errors(tasks, unseen.errors(weights), test[1]) for weights in fit_penalties(seen + held, one)]
+    )
     return finals.gather(0, guesses.argmin(0)[None])[0]
 
 
-def _shares(tasks: Sequence[Task], error: Tensor, truths: Sequence[Tensor]) -> Tensor:
+def _average_errors(tasks: Sequence[Task], error: Tensor, truths: Sequence[Tensor]) -> Tensor:
     """Errors of columns as relative errors of targets."""
     widths = [truth.shape[2] for truth in truths]
     parts = zip(tasks, error.split(widths), truths, strict=True)
     return torch.stack(
         [
-            relative(part.view(task.channels, -1).sum(1), reference(task, truth.double(), truth[0, 0, 0]))
+            average_relative(part.view(task.channels, -1).sum(1), compute_reference(task, truth.double(), truth[0, 0, 0]))
             for task, part, truth in parts
         ]
     )

@@ -17,8 +17,8 @@ import onnxspace as ox
 from models.minitaskonomy.oracle import readout, ridge, whole_image
 from models.minitaskonomy.oracle.readout import Budget, Truths
 from models.minitaskonomy.tasks import TASKS, Task
-from models.minitaskonomy.training.torch_trainer import halves
-from models.minitaskonomy.zoo import Entry, grid
+from models.minitaskonomy.training.torch_trainer import prefers_bfloat16
+from models.minitaskonomy.zoo import Entry, arrange_on_grid
 from onnxspace.model.encoder import cut, find_encoder
 from onnxspace.model.runtime import Runner
 
@@ -35,7 +35,7 @@ class Settings:
 
     Each of `seeds` draws `labelled` rooms for targets that say something of every pixel, and `images` rooms for those that say
     one thing of an image; the same rooms for every source. `readout` is `trained` (`readout.train`), or `linear`
-    (`ridge.losses`), which is for targets whose labels are images.
+    (`ridge.measure_losses`), which is for targets whose labels are images.
     """
 
     seeds: int = 5
@@ -46,88 +46,88 @@ class Settings:
 
     def size(self, task: Task) -> int:
         """How many labelled rooms a target gets."""
-        return self.labelled if dense(task) else self.images
+        return self.labelled if is_dense(task) else self.images
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some rooms of a split: by kind of input uint8 [n, 64, 64, 3], by target its labels as `readout.answers` gives them."""
+    """Some rooms of a split: by kind of input uint8 [n, 64, 64, 3], by target its labels as `readout.arrange_answers` gives them."""
 
     inputs: Mapping[str, Array]
     answers: Mapping[str, Tensor]
 
 
-def dense(task: Task) -> bool:
+def is_dense(task: Task) -> bool:
     """Whether a target says something of every pixel."""
     return task.kind in ("image", "pixel classes")
 
 
-def input_of(task: Task) -> str:
+def name_input(task: Task) -> str:
     """What the networks of a target are given: a copy of the picture that is made for it, or the picture."""
     return task.name if task.name in ("denoising", "inpainting", "colorization") else "picture"
 
 
-def draw(seed: int, size: int) -> Array:
+def draw_rooms(seed: int, size: int) -> Array:
     """The labelled rooms of a seed, int64 [size]; a smaller draw begins a larger one. The last fifth checks what the others teach."""
     from models.minitaskonomy.rooms.dataset import SPLITS
 
     return np.random.default_rng((seed, 20)).permutation(SPLITS["transfer"][1])[:size]
 
 
-def drawn(seeds: int, size: int) -> Array:
+def list_drawn(seeds: int, size: int) -> Array:
     """All rooms of the transfer split that some seed draws, int64, rising."""
-    return np.unique(np.concatenate([draw(seed, size) for seed in range(seeds)]))
+    return np.unique(np.concatenate([draw_rooms(seed, size) for seed in range(seeds)]))
 
 
 @cache
-def labelled(work: Path, split: str, targets: tuple[str, ...], rows: tuple[int, ...] | None) -> Split:
+def load_split(work: Path, split: str, targets: tuple[str, ...], rows: tuple[int, ...] | None) -> Split:
     """Some rooms of a split that is rendered, None for all, with labels for all targets."""
-    from models.minitaskonomy.rooms.dataset import Rooms, moments
+    from models.minitaskonomy.rooms.dataset import Rooms, load_moments
 
     folder = work / "rooms"
-    rooms = Rooms(folder / split, split, moments(folder / "train"))
+    rooms = Rooms(folder / split, split, load_moments(folder / "train"))
     some = slice(None) if rows is None else list(rows)
     tasks = [TASKS[name] for name in targets]
-    inputs = {input_of(task): np.ascontiguousarray(rooms.inputs(task)[some].transpose(0, 2, 3, 1)) for task in tasks}
-    answers = {task.name: readout.answers(task, torch.from_numpy(rooms.targets(task)[some])) for task in tasks}
+    inputs = {name_input(task): np.ascontiguousarray(rooms.inputs(task)[some].transpose(0, 2, 3, 1)) for task in tasks}
+    answers = {task.name: readout.arrange_answers(task, torch.from_numpy(rooms.targets(task)[some])) for task in tasks}
     return Split(inputs, answers)
 
 
-def of_source(entry: Entry, work: Path, device: str, settings: Settings, targets: tuple[str, ...]) -> Array:
+def measure_source(entry: Entry, work: Path, device: str, settings: Settings, targets: tuple[str, ...]) -> Array:
     """Losses with one source, float64 [targets, seeds]. Raises ModelError where its file can't be run."""
     tasks = [TASKS[name] for name in targets]
-    rows = drawn(settings.seeds, max(settings.size(task) for task in tasks))
-    splits = labelled(work, "transfer", targets, tuple(rows.tolist())), labelled(work, "test", targets, None)
+    rows = list_drawn(settings.seeds, max(settings.size(task) for task in tasks))
+    splits = load_split(work, "transfer", targets, tuple(rows.tolist())), load_split(work, "test", targets, None)
     found = np.empty((len(tasks), settings.seeds))
-    for kind in dict.fromkeys(map(input_of, tasks)):
+    for kind in dict.fromkeys(map(name_input, tasks)):
         places = sorted(
-            (at for at, task in enumerate(tasks) if input_of(task) == kind), key=lambda at: tasks[at].kind != "image"
+            (at for at, task in enumerate(tasks) if name_input(task) == kind), key=lambda at: tasks[at].kind != "image"
         )
-        some = np.searchsorted(rows, drawn(settings.seeds, max(settings.size(tasks[at]) for at in places)))
-        source = Source(settings, device, rows[some], *_features(entry, splits, kind, some))
-        for group in ([at for at in places if dense(tasks[at])], [at for at in places if not dense(tasks[at])]):
+        some = np.searchsorted(rows, list_drawn(settings.seeds, max(settings.size(tasks[at]) for at in places)))
+        source = Source(settings, device, rows[some], *_compute_splits(entry, splits, kind, some))
+        for group in ([at for at in places if is_dense(tasks[at])], [at for at in places if not is_dense(tasks[at])]):
             few = [[split.answers[targets[at]] for at in group] for split in splits]
             for seed in range(settings.seeds) if group else ():
                 found[group, seed] = source.losses([tasks[at] for at in group], ([y[some] for y in few[0]], few[1]), seed)
     return found
 
 
-def _features(entry: Entry, splits: tuple[Split, Split], kind: str, some: Array) -> tuple[Tensor, Tensor]:
-    return features(entry, splits[0].inputs[kind][some]), features(entry, splits[1].inputs[kind])
+def _compute_splits(entry: Entry, splits: tuple[Split, Split], kind: str, some: Array) -> tuple[Tensor, Tensor]:
+    return compute_features(entry, splits[0].inputs[kind][some]), compute_features(entry, splits[1].inputs[kind])
 
 
-def features(entry: Entry, images: Array) -> Tensor:
+def compute_features(entry: Entry, images: Array) -> Tensor:
     """What a source's encoder says of images uint8 [n, 64, 64, 3], on the grid: float32 [n, channels, 8, 8]."""
     model = ox.open_model(entry.path)
     runner = Runner(cut(model, find_encoder(model)), optimise=True)
     parts = [
-        grid(np.asarray(runner({runner.input: model.preprocess(images[at : at + _CHUNK])})[0], np.float32))
+        arrange_on_grid(np.asarray(runner({runner.input: model.preprocess(images[at : at + _CHUNK])})[0], np.float32))
         for at in range(0, len(images), _CHUNK)
     ]
     return torch.from_numpy(np.concatenate(parts))
 
 
-def processor(device: str) -> torch.device:
+def choose_device(device: str) -> torch.device:
     """The processor that a name stands for."""
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
@@ -144,53 +144,56 @@ class Source:
 
     def losses(self, tasks: Sequence[Task], truths: tuple[Sequence[Tensor], Sequence[Tensor]], seed: int) -> Array:
         """Of targets that are all dense, or none; truths of the rows, and of the test rooms."""
-        at = np.searchsorted(self.rows, draw(seed, self.settings.size(tasks[0])))
-        place = processor(self.device)
-        centre, spread = moments(self.seen[at])
+        at = np.searchsorted(self.rows, draw_rooms(seed, self.settings.size(tasks[0])))
+        place = choose_device(self.device)
+        centre, spread = compute_moments(self.seen[at])
         few, test = (((values - centre) / spread).to(place) for values in (self.seen[at], self.unseen))
-        return losses(
+        return measure_losses(
             self.settings, tasks, (few, [y[at].to(place) for y in truths[0]]), (test, [y.to(place) for y in truths[1]]), seed
         )
 
 
-def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+def compute_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, at least a tenth of their mean: a channel that is hardly ever on is not blown up."""
     spread = features.std((0, 2, 3), keepdim=True)
     return features.mean((0, 2, 3), keepdim=True), spread.clamp(min=max(0.1 * float(spread.mean()), 1e-12))
 
 
-def losses(settings: Settings, tasks: Sequence[Task], few: Examples, test: Examples, seed: int) -> Array:
+def measure_losses(settings: Settings, tasks: Sequence[Task], few: Examples, test: Examples, seed: int) -> Array:
     """Losses [targets] of readouts that learn from `few` (features [n, c, 8, 8], labels of each target), on `test`.
 
     Targets are all dense, those whose labels are images first, or none of them is. A loss is a share: of the variance, or of the
     cross-entropy of the classes' shares among the labels; 1 knows nothing, 0 is perfect.
     """
-    if not dense(tasks[0]):
+    if not is_dense(tasks[0]):
         return np.array(
-            [whole_image.loss(task, (few[0], y), (test[0], z)) for task, y, z in zip(tasks, few[1], test[1], strict=True)]
+            [
+                whole_image.measure_loss(task, (few[0], y), (test[0], z))
+                for task, y, z in zip(tasks, few[1], test[1], strict=True)
+            ]
         )
-    half = settings.readout == "trained" and halves(few[0].device)
-    x = _prepared(few[0], half)
+    half = settings.readout == "trained" and prefers_bfloat16(few[0].device)
+    x = _prepare(few[0], half)
     if settings.readout == "linear":
-        found = ridge.losses(tasks, x, few[1], (_prepared(test[0], half), test[1]), 9 * few[0].shape[1])
+        found = ridge.measure_losses(tasks, x, few[1], (_prepare(test[0], half), test[1]), 9 * few[0].shape[1])
         return found.cpu().numpy()
     best = readout.train(tasks, x, few[1], settings.budget, seed)
-    said = [readout.priors(task, truth) for task, truth in zip(tasks, few[1], strict=True)]
-    return _outside(best, test, said, half)
+    said = [readout.compute_priors(task, truth) for task, truth in zip(tasks, few[1], strict=True)]
+    return _test_readouts(best, test, said, half)
 
 
-def _prepared(features: Tensor, half: bool) -> Tensor:
-    return readout.neighbourhoods(features.to(torch.bfloat16 if half else torch.float32))
+def _prepare(features: Tensor, half: bool) -> Tensor:
+    return readout.gather_neighbourhoods(features.to(torch.bfloat16 if half else torch.float32))
 
 
-def _outside(best: readout.Readouts, test: Examples, said: Sequence[Tensor], half: bool) -> Array:
+def _test_readouts(best: readout.Readouts, test: Examples, said: Sequence[Tensor], half: bool) -> Array:
     """Losses on the test rooms, some at a time."""
     truths, summed = Truths.of(best.tasks, test[1]), list[list[Tensor]]()
     with torch.no_grad():
         for at in range(0, len(test[0]), _CHUNK):
             some = slice(at, at + _CHUNK)
-            found = readout.errors(best.tasks, best(_prepared(test[0][some], half)), truths[some])
+            found = readout.sum_errors(best.tasks, best(_prepare(test[0][some], half)), truths[some])
             summed.append([error.double() for error in found])
-    known = [readout.reference(task, y, prior) for task, y, prior in zip(best.tasks, test[1], said, strict=True)]
+    known = [readout.compute_reference(task, y, prior) for task, y, prior in zip(best.tasks, test[1], said, strict=True)]
     total = [torch.stack(column).sum(0) for column in zip(*summed, strict=True)]
-    return np.array([float(readout.relative(error, r)) for error, r in zip(total, known, strict=True)])
+    return np.array([float(readout.average_relative(error, r)) for error, r in zip(total, known, strict=True)])

@@ -27,21 +27,21 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 Labelled = tuple[Tensor, Tensor]
 
 
-def loss(task: Task, few: Labelled, test: Labelled) -> float:
+def measure_loss(task: Task, few: Labelled, test: Labelled) -> float:
     """The relative error on `test` of a readout that learns from `few`: features [n, c, 8, 8], and labels [n] or [n, k]."""
-    return _numbers(task, few, test) if task.kind == "vector" else _classes(task, few, test)
+    return _measure_numbers(task, few, test) if task.kind == "vector" else _measure_classes(task, few, test)
 
 
-def _numbers(task: Task, few: Labelled, test: Labelled) -> float:
+def _measure_numbers(task: Task, few: Labelled, test: Labelled) -> float:
     x, outside = (features.flatten(1).double() for features in (few[0], test[0]))
     y, fit = few[1].double(), len(x) - len(x) // 5
-    guesses = [(y[fit:] - found).square().sum() for found in ridge(x[:fit], y[:fit], x[fit:])]
-    found = ridge(x, y, outside)[int(torch.stack(guesses).argmin())]
+    guesses = [(y[fit:] - found).square().sum() for found in predict_numbers(x[:fit], y[:fit], x[fit:])]
+    found = predict_numbers(x, y, outside)[int(torch.stack(guesses).argmin())]
     truth = test[1].double()
-    return float(readout.relative((found - truth).square().sum(0), readout.reference(task, truth, truth[0])))
+    return float(readout.average_relative((found - truth).square().sum(0), readout.compute_reference(task, truth, truth[0])))
 
 
-def ridge(x: Tensor, y: Tensor, outside: Tensor) -> list[Tensor]:
+def predict_numbers(x: Tensor, y: Tensor, outside: Tensor) -> list[Tensor]:
     """What ridge regressions of y [n, k] on x [n, d] say of other rows [m, d], for every penalty; by the n × n kernel."""
     centre, mean = x.mean(0), y.mean(0)
     values, vectors = torch.linalg.eigh((x - centre) @ (x - centre).T)
@@ -50,18 +50,21 @@ def ridge(x: Tensor, y: Tensor, outside: Tensor) -> list[Tensor]:
     return [across @ (turned / (values + penalty * values.mean())[:, None]) + mean for penalty in PENALTIES]
 
 
-def _classes(task: Task, few: Labelled, test: Labelled) -> float:
+def _measure_classes(task: Task, few: Labelled, test: Labelled) -> float:
     x, outside = (functional.adaptive_avg_pool2d(features, 2).flatten(1).cpu().numpy() for features in (few[0], test[0]))
     centre, spread = x.mean(0), x.std(0) + 1e-6
     x, outside = (x - centre) / spread, (outside - centre) / spread
     y, truth, fit = few[1].cpu().numpy(), test[1].cpu().numpy(), len(x) - len(x) // 5
-    guesses = [_surprise(chances(x[:fit], y[:fit], x[fit:], strength, task.channels), y[fit:]) for strength in STRENGTHS]
-    found = chances(x, y, outside, STRENGTHS[int(np.argmin(guesses))], task.channels)
+    guesses = [
+        _average_surprise(predict_probabilities(x[:fit], y[:fit], x[fit:], strength, task.channels), y[fit:])
+        for strength in STRENGTHS
+    ]
+    found = predict_probabilities(x, y, outside, STRENGTHS[int(np.argmin(guesses))], task.channels)
     prior = (np.bincount(y, minlength=task.channels) + 1.0) / (len(y) + task.channels)
-    return _surprise(found, truth) / float(-np.log(prior[truth]).mean())
+    return _average_surprise(found, truth) / float(-np.log(prior[truth]).mean())
 
 
-def chances(x: Array, y: Array, outside: Array, strength: float, classes: int) -> Array:
+def predict_probabilities(x: Array, y: Array, outside: Array, strength: float, classes: int) -> Array:
     """Probabilities [m, classes] by a logistic regression; a class that has no label gets what one label in all would."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -75,6 +78,6 @@ def chances(x: Array, y: Array, outside: Array, strength: float, classes: int) -
     return found
 
 
-def _surprise(found: Array, truth: Array) -> float:
+def _average_surprise(found: Array, truth: Array) -> float:
     """The mean negative logarithm of what was said of the true classes."""
     return float(-np.log(np.maximum(found[np.arange(len(truth)), truth], 1e-9)).mean())

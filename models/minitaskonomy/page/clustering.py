@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.minitaskonomy.study.score_matrix import ranks
+from models.minitaskonomy.study.score_matrix import rank
 from onnxspace.similarity.ranking import tree
 
 Values = NDArray[np.float64]
@@ -20,7 +20,7 @@ KIN = (
 )  # fmt: skip
 
 
-def alike(values: Values) -> Values:
+def symmetrise(values: Values) -> Values:
     """A symmetric likeness with 1 on the diagonal of scores [tasks, tasks]: the scores where they are one, else mean places.
 
     A place is 1 for a target's best source and 0 for its worst; the two directions of a pair are averaged.
@@ -29,15 +29,15 @@ def alike(values: Values) -> Values:
     found = values.copy()
     np.fill_diagonal(found, 1.0)
     if not (np.abs(found[off]).max() <= 1 + 1e-6 and np.allclose(found, found.T, atol=1e-6)):
-        found = 1 + (ranks(np.where(off, values, np.nan)) + 1) / (len(values) - 2)
+        found = 1 + (rank(np.where(off, values, np.nan)) + 1) / (len(values) - 2)
         np.fill_diagonal(found, 1.0)
     symmetric: Values = (found + found.T) / 2
     return symmetric
 
 
-def joined(values: Values) -> Values:
+def link(values: Values) -> Values:
     """The tool's similarity tree: average linkage on 1 − likeness."""
-    return tree(alike(values))
+    return tree(symmetrise(values))
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,24 @@ class Separation:
     chance: float
 
 
-def separation(values: Values, groups: Sequence[str]) -> Separation:
+def measure_separation(values: Values, groups: Sequence[str]) -> Separation:
     """The tree cut into as many clusters as there are groups."""
     from scipy.cluster.hierarchy import fcluster
 
-    clusters = fcluster(joined(values), len(set(groups)), "maxclust").astype(np.intp)
+    clusters = fcluster(link(values), len(set(groups)), "maxclust").astype(np.intp)
     _, numbers = np.unique(list(groups), return_inverse=True)
-    rand, rng = adjusted_rand(numbers, clusters), np.random.default_rng(0)
+    rand, rng = compute_adjusted_rand(numbers, clusters), np.random.default_rng(0)
     deals = [rng.permutation(numbers) for _ in range(DRAWS)]
-    as_good = np.mean([adjusted_rand(deal, clusters) >= rand - 1e-12 for deal in deals])
+    as_good = np.mean([compute_adjusted_rand(deal, clusters) >= rand - 1e-12 for deal in deals])
     return Separation(
-        rand, _purity(numbers, clusters), float(np.mean([_purity(deal, clusters) for deal in deals])), float(as_good)
+        rand,
+        _compute_purity(numbers, clusters),
+        float(np.mean([_compute_purity(deal, clusters) for deal in deals])),
+        float(as_good),
     )
 
 
-def adjusted_rand(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
+def compute_adjusted_rand(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
     """Hubert and Arabie's index of two groupings by numbers from 0: 1 where they are equal, 0 in the mean over deals."""
     table = np.bincount(first * (int(second.max()) + 1) + second, minlength=1)
     both, one, other = (float((n * (n - 1)).sum()) for n in (table, np.bincount(first), np.bincount(second)))
@@ -77,13 +80,13 @@ def adjusted_rand(first: NDArray[np.integer], second: NDArray[np.integer]) -> fl
     return (both - chance) / (most - chance) if most != chance else 1.0
 
 
-def _purity(numbers: NDArray[np.intp], clusters: NDArray[np.intp]) -> float:
+def _compute_purity(numbers: NDArray[np.intp], clusters: NDArray[np.intp]) -> float:
     return sum(int(np.bincount(numbers[clusters == one]).max()) for one in np.unique(clusters)) / len(numbers)
 
 
-def places(values: Values, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+def list_places(values: Values, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """For each pair of kin that is there, the place of the second among the sources of the first, and the other way round."""
-    found = -ranks(np.where(np.eye(len(names), dtype=bool), np.nan, values))
+    found = -rank(np.where(np.eye(len(names), dtype=bool), np.nan, values))
     at = {name: i for i, name in enumerate(names)}
     pairs = [(a, b) for a, b in KIN if a in at and b in at]
     return {(a, b): (round(found[at[a], at[b]]), round(found[at[b], at[a]])) for a, b in pairs}

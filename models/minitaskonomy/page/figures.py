@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram
 
 from models.minitaskonomy.page import clustering
-from models.minitaskonomy.page.results import Key, Measured, Results
+from models.minitaskonomy.page.results import Key, Measurement, Results
 from models.minitaskonomy.study.jobs import AFFINITY
 from models.minitaskonomy.tasks import OBJECTS, SCENES, TASKS
 from onnxspace.evaluation import Evaluation, Table, evaluate
@@ -26,35 +26,35 @@ MARKERS = "osD^vPX*"
 GROUPS = {"2D": "#0072B2", "3D": "#D55E00", "geometry": "#E69F00", "semantic": "#009E73"}
 
 
-def figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
     return made
 
 
-def save(made: Figure, path: Path) -> None:
+def save_figure(made: Figure, path: Path) -> None:
     """Without a date, so that equal tables give equal bytes."""
     made.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def plain(axes: Any) -> None:
+def style_axes(axes: Any) -> None:
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
     axes.grid(color="0.9", linewidth=0.7)
     axes.set_axisbelow(True)
 
 
-def line(place: int) -> dict[str, Any]:
+def choose_style(place: int) -> dict[str, Any]:
     """Eight colours, then the same ones dashed with other markers."""
     marker, style = MARKERS[(place + place // 8) % 8], ("-", "--")[place // 8 % 2]
     return {"color": COLOURS[place % 8], "marker": marker, "linestyle": style, "markersize": 4.5, "linewidth": 1.5}
 
 
-def oracle(found: Results, path: Path) -> None:
+def draw_oracle(found: Results, path: Path) -> None:
     """What each target gets from each source: 1 is its best source, 0 its worst."""
     values = found.oracle.mean
     low, high = np.nanmin(values, axis=1, keepdims=True), np.nanmax(values, axis=1, keepdims=True)
-    made = figure(3.2 + 0.31 * len(found.sources), 2.6 + 0.3 * len(found.targets))
+    made = new_figure(3.2 + 0.31 * len(found.sources), 2.6 + 0.3 * len(found.targets))
     axes = made.subplots()
     drawn = axes.imshow((values - low) / (high - low), cmap="viridis", vmin=0, vmax=1, aspect="auto")
     axes.set_facecolor("0.85")
@@ -71,10 +71,10 @@ def oracle(found: Results, path: Path) -> None:
     axes.set_xlabel("source: whose encoder is kept")
     axes.set_ylabel("target: which task is learnt on top")
     made.colorbar(drawn, ax=axes, label="1 − loss, from the target's worst source (0) to its best (1)", fraction=0.03)
-    save(made, path)
+    save_figure(made, path)
 
 
-def evaluated(found: Results, keys: Sequence[tuple[str, Key]], sources: NDArray[np.bool_]) -> Evaluation:
+def evaluate_keys(found: Results, keys: Sequence[tuple[str, Key]], sources: NDArray[np.bool_]) -> Evaluation:
     """The tool's own evaluation of some matrices, by their names in a legend."""
     names = tuple(np.array(found.sources)[sources])
     targets = tuple(found.targets)
@@ -83,36 +83,36 @@ def evaluated(found: Results, keys: Sequence[tuple[str, Key]], sources: NDArray[
     return evaluate(truth, tables, draws=200)
 
 
-def curves(found: Results, panels: Sequence[tuple[str, Sequence[tuple[str, Key]]]], path: Path) -> None:
+def draw_curves(found: Results, panels: Sequence[tuple[str, Sequence[tuple[str, Key]]]], path: Path) -> None:
     """P@K: a panel per list of scores, with the oracle, one seed of it, and a random order in each."""
-    made = figure(6.2 * len(panels), 7.4)
+    made = new_figure(6.2 * len(panels), 7.4)
     for axes, (title, keys) in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        result = evaluated(found, keys, found.main)
+        result = evaluate_keys(found, keys, found.main)
         ks = np.arange(1, len(result.best.precision) + 1)
         axes.plot(ks, result.best.precision, color="0.2", linestyle=(0, (1, 1.5)), label="oracle")
         axes.plot(ks, result.random.precision, color="0.5", linestyle=(0, (5, 2)), label="random order")
         for place, one in enumerate(result.scored):
-            axes.plot(ks, one.measures["precision"].mean, label=one.name, **line(place))
-        _ceiling(axes, found)
+            axes.plot(ks, one.measures["precision"].mean, label=one.name, **choose_style(place))
+        _draw_ceiling(axes, found)
         axes.set_xlabel("K, sources taken")
         axes.set_ylabel("P@K: share of the K that are among the target's 5 best")
         axes.set_title(title, fontsize=10)
         axes.set_ylim(0, 1.03)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plain(axes)
+        style_axes(axes)
         axes.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.11), frameon=False)
-    save(made, path)
+    save_figure(made, path)
 
 
-def _ceiling(axes: Any, found: Results) -> None:
+def _draw_ceiling(axes: Any, found: Results) -> None:
     if one := found.last("oracle of one seed"):
         shares = [one.mean[name] for name in ("P@1", "P@3", "P@5")]
         axes.plot((1, 3, 5), shares, color="0.2", marker="_", markersize=11, linestyle="none", label="one seed of the oracle")
 
 
-def by_images(found: Results, shown: Sequence[tuple[str, str]], path: Path) -> None:
+def draw_by_images(found: Results, shown: Sequence[tuple[str, str]], path: Path) -> None:
     """P@3 and weighted tau over the number of images: a colour per score, a row of panels per measure, a column per probe set."""
-    made = figure(5.4 * len(found.probes), 7.4)
+    made = new_figure(5.4 * len(found.probes), 7.4)
     grid = made.subplots(2, len(found.probes), squeeze=False, sharey="row", sharex=True)
     for row, (measure, name) in enumerate((("P@3", "P@3"), ("tau", "weighted τ"))):
         for column, probe in enumerate(found.probes):
@@ -120,23 +120,25 @@ def by_images(found: Results, shown: Sequence[tuple[str, str]], path: Path) -> N
             for place, (score, options) in enumerate(shown):
                 lines = found.find(score, options, probe)
                 label = f"{score}, {options}" if options else score
-                axes.plot([one.images for one in lines], [one.mean[measure] for one in lines], label=label, **line(place))
+                axes.plot(
+                    [one.images for one in lines], [one.mean[measure] for one in lines], label=label, **choose_style(place)
+                )
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:.0f}")
             axes.set_ylabel(f"{name}, mean over targets")
-            plain(axes)
+            style_axes(axes)
             if row == 0:
                 axes.set_title(f"probe images: {probe}", fontsize=10)
             else:
                 axes.set_xlabel("probe images")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
-    save(made, path)
+    save_figure(made, path)
 
 
-def by_weight(found: Results, path: Path) -> None:
+def draw_by_weight(found: Results, path: Path) -> None:
     """DEPARA over λ; λ = 0 is its maps alone."""
-    made = figure(10.5, 4.3)
+    made = new_figure(10.5, 4.3)
     for axes, (measure, name) in zip(made.subplots(1, 2), (("P@3", "P@3"), ("tau", "weighted τ")), strict=True):
         place = 0
         for probe in found.probes:
@@ -149,31 +151,31 @@ def by_weight(found: Results, path: Path) -> None:
                 ]  # fmt: skip
                 points.sort(key=lambda point: point[0])
                 label = f"{images} {probe}"
-                axes.plot([x for x, _ in points], [one.mean[measure] for _, one in points], label=label, **line(place))
+                axes.plot([x for x, _ in points], [one.mean[measure] for _, one in points], label=label, **choose_style(place))
                 place += 1
         axes.set_xscale("log")
         axes.set_xticks([0.01, 0.03, 0.1, 0.25, 1, 4, 10], ["0", ".03", ".1", ".25", "1", "4", "10"])
         axes.minorticks_off()
         axes.set_xlabel("λ, weight of the features (0: gradient × input alone)")
         axes.set_ylabel(f"{name}, mean over targets")
-        plain(axes)
+        style_axes(axes)
         axes.legend(fontsize=8.5, title="probe images", title_fontsize=8.5)
-    save(made, path)
+    save_figure(made, path)
 
 
-def fingerprints(found: Results, path: Path) -> None:
+def draw_fingerprints(found: Results, path: Path) -> None:
     """P@3 and weighted tau over numbers per image, with what the exact affinity has, and the error."""
     rows = [row for row in found.fingerprints if row["numbers"] != "exact"]
     exact = next(row for row in found.fingerprints if row["numbers"] == "exact")
     rows.sort(key=lambda row: int(row["numbers"]))
     numbers = [int(row["numbers"]) for row in rows]
-    made = figure(10.5, 4.0)
+    made = new_figure(10.5, 4.0)
     left, right = made.subplots(1, 2)
     for place, (measure, name) in enumerate((("P@3", "P@3"), ("tau", "weighted τ"))):
-        left.plot(numbers, [float(row[measure]) for row in rows], label=name, **line(place))
+        left.plot(numbers, [float(row[measure]) for row in rows], label=name, **choose_style(place))
         left.axhline(float(exact[measure]), color=COLOURS[place], linestyle=(0, (5, 2)), linewidth=1.2, label=f"{name}, exact")
     left.set_ylabel("mean over targets")
-    right.plot(numbers, [float(row["error"]) for row in rows], label="found", **line(2))
+    right.plot(numbers, [float(row["error"]) for row in rows], label="found", **choose_style(2))
     images = max(one.images for one in found.measures if one.score == AFFINITY)
     bound = [1 / np.sqrt(images * k) for k in numbers]
     right.plot(numbers, bound, color="0.4", linestyle=(0, (5, 2)), label=f"1 / √({images} k)")
@@ -183,17 +185,17 @@ def fingerprints(found: Results, path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_xlabel("k, numbers per image")
-        plain(axes)
+        style_axes(axes)
         axes.legend(fontsize=8.5)
-    save(made, path)
+    save_figure(made, path)
 
 
-def trees(found: Results, shown: Sequence[tuple[str, Values]], path: Path) -> None:
+def draw_trees(found: Results, shown: Sequence[tuple[str, Values]], path: Path) -> None:
     """Similarity trees of the tasks, side by side, names in the colours of their groups."""
-    made = figure(4.4 * len(shown), 5.2)
+    made = new_figure(4.4 * len(shown), 5.2)
     for axes, (title, values) in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         drawn = dendrogram(
-            clustering.joined(values), ax=axes, orientation="left", no_labels=True, color_threshold=0, above_threshold_color="0.35"
+            clustering.link(values), ax=axes, orientation="left", no_labels=True, color_threshold=0, above_threshold_color="0.35"
         )  # fmt: skip
         names = [found.targets[leaf] for leaf in drawn["leaves"]]
         axes.yaxis.tick_right()
@@ -205,10 +207,10 @@ def trees(found: Results, shown: Sequence[tuple[str, Values]], path: Path) -> No
             axes.spines[edge].set_visible(False)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("1 − likeness, average linkage")
-    save(made, path)
+    save_figure(made, path)
 
 
-def rooms(opened: Any, path: Path, count: int = 4) -> None:
+def draw_rooms(opened: Any, path: Path, count: int = 4) -> None:
     """A few rooms with the labels of all tasks."""
     pictures = np.asarray(opened.images()[:count])
     rows: list[tuple[str, list[Any]]] = [("picture", list(pictures))]
@@ -218,9 +220,9 @@ def rooms(opened: Any, path: Path, count: int = 4) -> None:
             if name != "autoencoding":
                 rows.append((f"{name}\n(its input)", list(values)))
         else:
-            rows.append((name, _shown(name, task.kind, np.asarray(opened.targets(task)[:count]))))
+            rows.append((name, _prepare_cells(name, task.kind, np.asarray(opened.targets(task)[:count]))))
     half = (len(rows) + 1) // 2
-    made = figure(2 * (1.05 + 0.92 * count), 0.93 * half)
+    made = new_figure(2 * (1.05 + 0.92 * count), 0.93 * half)
     grid = made.subplots(half, 2 * count, squeeze=False)
     for axes in grid.flat:
         axes.set_xticks([])
@@ -229,13 +231,13 @@ def rooms(opened: Any, path: Path, count: int = 4) -> None:
     for place, (name, cells) in enumerate(rows):
         block, row = divmod(place, half)
         for column, cell in enumerate(cells):
-            _draw(grid[row, block * count + column], cell)
+            _draw_cell(grid[row, block * count + column], cell)
         first = grid[row, block * count]
         first.text(-0.08, 0.5, name, transform=first.transAxes, ha="right", va="center", fontsize=8.5)
-    save(made, path)
+    save_figure(made, path)
 
 
-def _draw(axes: Any, cell: Any) -> None:
+def _draw_cell(axes: Any, cell: Any) -> None:
     if isinstance(cell, str):
         axes.text(0.5, 0.5, cell, transform=axes.transAxes, ha="center", va="center", fontsize=7, linespacing=1.25)
     elif cell.dtype.kind == "i":
@@ -244,7 +246,7 @@ def _draw(axes: Any, cell: Any) -> None:
         axes.imshow(cell, cmap="viridis", interpolation="nearest")
 
 
-def _shown(name: str, kind: str, values: NDArray[Any]) -> list[Any]:
+def _prepare_cells(name: str, kind: str, values: NDArray[Any]) -> list[Any]:
     """A task's labels as pictures, or in words."""
     if kind == "classes":
         words = {"object": OBJECTS, "scene": SCENES}.get(name)
@@ -263,6 +265,6 @@ def _shown(name: str, kind: str, values: NDArray[Any]) -> list[Any]:
     return list(scaled if scaled.shape[-1] == 3 else scaled.mean(axis=-1))
 
 
-def name_of(one: Measured) -> str:
+def format_name(one: Measurement) -> str:
     """A line of measures.csv, for a legend."""
     return f"{one.label} ({one.images} {one.probe})" if one.images else one.label

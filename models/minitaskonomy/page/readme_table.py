@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.minitaskonomy.page.results import Measured, Results
+from models.minitaskonomy.page.results import Measurement, Results
 from models.minitaskonomy.zoo import MODELS
 
 MEASURES = ("P@1", "P@3", "tau")
@@ -24,23 +24,23 @@ LINES = (
 )  # fmt: skip
 
 
-def table(found: Results) -> str:
+def format_table(found: Results) -> str:
     """Markdown; means over targets with 95 % intervals. Raises KeyError where the study's tables lack a line."""
     head = ["sources for 20 tasks, ranked by", "P@1", "P@3", "weighted τ"]
-    rows = [head, ["---"] * len(head), *([words, *_cells(found, *where)] for words, *where in LINES)]
+    rows = [head, ["---"] * len(head), *([words, *_format_cells(found, *where)] for words, *where in LINES)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(found: Results, score: str, options: str, probe: str | None) -> list[str]:
+def _format_cells(found: Results, score: str, options: str, probe: str | None) -> list[str]:
     one = found.last(score, options, probe)
     if one is None:
         raise KeyError(f"measures.csv has no {score!r} with {options!r} on {probe}")
-    return [_cell(one, measure) for measure in MEASURES]
+    return [_format_cell(one, measure) for measure in MEASURES]
 
 
-def _cell(one: Measured, measure: str) -> str:
+def _format_cell(one: Measurement, measure: str) -> str:
     return f"{one.mean[measure]:.2f} [{one.low[measure]:.2f}, {one.high[measure]:.2f}]"
 
 
 if __name__ == "__main__":
-    print(table(Results(MODELS)))
+    print(format_table(Results(MODELS)))

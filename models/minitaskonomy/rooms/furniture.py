@@ -38,29 +38,29 @@ class Piece:
     tints: tuple[Colour, ...]
 
 
-def _legs(half_x: float, half_y: float, height: float, thick: float) -> list[Solid]:
+def _build_legs(half_x: float, half_y: float, height: float, thick: float) -> list[Solid]:
     x, y = half_x - thick, half_y - thick
     corners = ((-x, -y), (-x, y), (x, -y), (x, y))
     return [Solid("box", (a, b, height / 2), (thick, thick, height / 2), 1) for a, b in corners]
 
 
-def table(rng: np.random.Generator) -> list[Solid]:
+def build_table(rng: np.random.Generator) -> list[Solid]:
     """A top, square or round, on four legs or on one."""
     x, y, z = rng.uniform(0.5, 0.9), rng.uniform(0.4, 0.6), rng.uniform(0.6, 0.8)
     if rng.random() < 0.3:
         foot = [Solid("cylinder", (0, 0, z / 2), (0.07, 0.07, z / 2), 1), Solid("cylinder", (0, 0, 0.03), (0.3, 0.3, 0.03), 1)]
         return [Solid("cylinder", (0, 0, z), (x * 0.8, x * 0.8, 0.03)), *foot]
-    return [Solid("box", (0, 0, z), (x, y, 0.035)), *_legs(x, y, z, 0.035)]
+    return [Solid("box", (0, 0, z), (x, y, 0.035)), *_build_legs(x, y, z, 0.035)]
 
 
-def chair(rng: np.random.Generator) -> list[Solid]:
+def build_chair(rng: np.random.Generator) -> list[Solid]:
     """A seat, a back and four legs; the back is at -y."""
     half, seat, top = rng.uniform(0.2, 0.26), rng.uniform(0.4, 0.5), rng.uniform(0.85, 1.1)
     back = Solid("box", (0, -half + 0.03, (seat + top) / 2), (half, 0.03, (top - seat) / 2))
-    return [Solid("box", (0, 0, seat), (half, half, 0.03)), back, *_legs(half, half, seat, 0.025)]
+    return [Solid("box", (0, 0, seat), (half, half, 0.03)), back, *_build_legs(half, half, seat, 0.025)]
 
 
-def sofa(rng: np.random.Generator) -> list[Solid]:
+def build_sofa(rng: np.random.Generator) -> list[Solid]:
     """A seat, a back, two arms and two cushions."""
     x, deep, seat = rng.uniform(0.75, 1.1), rng.uniform(0.38, 0.48), rng.uniform(0.38, 0.45)
     high, arm = rng.uniform(0.75, 0.95), 0.11
@@ -70,7 +70,7 @@ def sofa(rng: np.random.Generator) -> list[Solid]:
     return [Solid("box", (0, 0, seat / 2), (x - 2 * arm, deep, seat / 2)), back, *arms, *cushions]
 
 
-def bed(rng: np.random.Generator) -> list[Solid]:
+def build_bed(rng: np.random.Generator) -> list[Solid]:
     """A frame, a mattress, a headboard and pillows."""
     x, y, z = rng.uniform(0.5, 0.85), rng.uniform(0.95, 1.05), rng.uniform(0.4, 0.55)
     head = Solid("box", (0, -y, rng.uniform(0.4, 0.55)), (x, 0.04, rng.uniform(0.4, 0.55)), 1)
@@ -84,7 +84,7 @@ def bed(rng: np.random.Generator) -> list[Solid]:
     ]
 
 
-def shelf(rng: np.random.Generator) -> list[Solid]:
+def build_shelf(rng: np.random.Generator) -> list[Solid]:
     """Sides, a back and boards, with books on some of them."""
     x, y, z = rng.uniform(0.35, 0.7), rng.uniform(0.14, 0.2), rng.uniform(0.8, 2.1)
     boards = np.linspace(0.05, z, max(3, round(z / 0.4)))
@@ -104,7 +104,7 @@ def shelf(rng: np.random.Generator) -> list[Solid]:
     return parts
 
 
-def lamp(rng: np.random.Generator) -> list[Solid]:
+def build_lamp(rng: np.random.Generator) -> list[Solid]:
     """A foot, a pole and a shade."""
     z, shade = rng.uniform(1.2, 1.7), rng.uniform(0.14, 0.22)
     parts = [Solid("cylinder", (0, 0, 0.02), (0.15, 0.15, 0.02), 1), Solid("cylinder", (0, 0, z / 2), (0.02, 0.02, z / 2), 1)]
@@ -112,7 +112,7 @@ def lamp(rng: np.random.Generator) -> list[Solid]:
     return [*parts, Solid("ellipsoid" if round_ else "cylinder", (0, 0, z), (shade, shade, shade if round_ else 0.8 * shade))]
 
 
-def plant(rng: np.random.Generator) -> list[Solid]:
+def build_plant(rng: np.random.Generator) -> list[Solid]:
     """A pot with a few round tufts above."""
     pot, high = rng.uniform(0.12, 0.2), rng.uniform(0.2, 0.4)
     parts = [Solid("cylinder", (0, 0, high / 2), (pot, pot, high / 2), 1)]
@@ -124,11 +124,11 @@ def plant(rng: np.random.Generator) -> list[Solid]:
 
 
 PIECES = {
-    "table": Piece(table, 0.75, False, (WOOD, DARK_WOOD)),
-    "chair": Piece(chair, 0.3, False, ((0.7, 0.3, 0.25), DARK_WOOD)),
-    "sofa": Piece(sofa, 0.85, True, ((0.25, 0.35, 0.6), (0.85, 0.6, 0.25))),
-    "bed": Piece(bed, 1.05, True, ((0.6, 0.7, 0.85), WOOD, WHITE)),
-    "shelf": Piece(shelf, 0.5, True, (WOOD, (0.6, 0.15, 0.15), (0.15, 0.3, 0.5))),
-    "lamp": Piece(lamp, 0.2, True, ((0.95, 0.85, 0.55), BRASS)),
-    "plant": Piece(plant, 0.3, True, ((0.2, 0.5, 0.15), CLAY)),
+    "table": Piece(build_table, 0.75, False, (WOOD, DARK_WOOD)),
+    "chair": Piece(build_chair, 0.3, False, ((0.7, 0.3, 0.25), DARK_WOOD)),
+    "sofa": Piece(build_sofa, 0.85, True, ((0.25, 0.35, 0.6), (0.85, 0.6, 0.25))),
+    "bed": Piece(build_bed, 1.05, True, ((0.6, 0.7, 0.85), WOOD, WHITE)),
+    "shelf": Piece(build_shelf, 0.5, True, (WOOD, (0.6, 0.15, 0.15), (0.15, 0.3, 0.5))),
+    "lamp": Piece(build_lamp, 0.2, True, ((0.95, 0.85, 0.55), BRASS)),
+    "plant": Piece(build_plant, 0.3, True, ((0.2, 0.5, 0.15), CLAY)),
 }

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional
 
-from models.minitaskonomy.rooms.raycast import camera
+from models.minitaskonomy.rooms.raycast import compute_camera
 from models.minitaskonomy.rooms.scene import Room
 from models.minitaskonomy.tasks import OBJECTS, OFFSETS, SEMANTICS
 
@@ -20,42 +20,42 @@ SAME_COLOUR = 0.06  # neighbours that differ by less, in every channel, are one 
 STEP, SHARE = 0.08, 0.04  # metres, and part of the distance, by which a surface must fall back behind an edge
 
 
-def padded(values: Tensor, by: int) -> Tensor:
+def pad_rim(values: Tensor, by: int) -> Tensor:
     """[n, c, height, width] with its rim repeated."""
     return functional.pad(values, (by,) * 4, mode="replicate")
 
 
-def blurred(values: Tensor, sigma: float) -> Tensor:
+def blur(values: Tensor, sigma: float) -> Tensor:
     """[n, c, height, width] under a Gaussian window."""
     reach = int(np.ceil(2.5 * sigma))
     window = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / sigma) ** 2)
     window, channels = window / window.sum(), values.shape[1]
-    rows = functional.conv2d(padded(values, reach), window.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
+    rows = functional.conv2d(pad_rim(values, reach), window.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
     return functional.conv2d(rows, window.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
 
 
-def slopes(values: Tensor) -> tuple[Tensor, Tensor]:
+def compute_slopes(values: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel derivatives across and down, per pixel."""
     kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=values.device) / 8
     pair = torch.stack((kernel, kernel.T))[:, None].repeat(values.shape[1], 1, 1, 1)
-    both = functional.conv2d(padded(values, 1), pair, groups=values.shape[1])
+    both = functional.conv2d(pad_rim(values, 1), pair, groups=values.shape[1])
     return both[:, ::2], both[:, 1::2]
 
 
-def cornerness(values: Tensor) -> Tensor:
+def compute_cornerness(values: Tensor) -> Tensor:
     """Square root of the structure tensor's least eigenvalue (Shi and Tomasi, CVPR 1994), [n, 1, height, width]."""
-    across, down = slopes(values)
+    across, down = compute_slopes(values)
     products = torch.stack([(a * b).sum(1) for a, b in ((across, across), (across, down), (down, down))], 1)
-    a, b, c = blurred(products, 1.5).unbind(1)
+    a, b, c = blur(products, 1.5).unbind(1)
     return ((a + c) / 2 - (((a - c) / 2) ** 2 + b * b).sqrt()).clamp_min(0).sqrt()[:, None]
 
 
-def brightness(image: Tensor) -> Tensor:
+def compute_brightness(image: Tensor) -> Tensor:
     """[n, height, width, 3] to [n, 1, height, width]."""
     return (image @ torch.tensor([0.299, 0.587, 0.114], device=image.device))[:, None]
 
 
-def shifted(values: Tensor, down: int, right: int) -> Tensor:
+def shift(values: Tensor, down: int, right: int) -> Tensor:
     """`values[..., y + down, x + right]` of [n, height, width(, c)], the rim repeated."""
     height, width = values.shape[1:3]
     rows = (torch.arange(height, device=values.device) + down).clamp(0, height - 1)
@@ -63,44 +63,44 @@ def shifted(values: Tensor, down: int, right: int) -> Tensor:
     return values[:, rows][:, :, columns]
 
 
-def apart(depth: Tensor, normals: Tensor, rays: Tensor, down: int, right: int) -> Tensor:
+def find_separate(depth: Tensor, normals: Tensor, rays: Tensor, down: int, right: int) -> Tensor:
     """Whether a pixel and its neighbour are on different surfaces: neither's tangent plane explains the other's depth."""
     plane = depth * (rays * normals).sum(-1)
-    far, way, slant = (shifted(v, down, right) for v in (depth, rays, normals))
+    far, way, slant = (shift(v, down, right) for v in (depth, rays, normals))
     there = plane / (way * normals).sum(-1)
-    here = shifted(plane, down, right) / (rays * slant).sum(-1)
+    here = shift(plane, down, right) / (rays * slant).sum(-1)
     limit = STEP + SHARE * depth
     return ~((there - far).abs() < limit) & ~((here - depth).abs() < limit)
 
 
-def occlusion(depth: Tensor, normals: Tensor, rays: Tensor) -> Tensor:
+def find_occlusion_edges(depth: Tensor, normals: Tensor, rays: Tensor) -> Tensor:
     """Pixels behind whose edge something farther is seen, bool[n, height, width]."""
     edge = torch.zeros_like(depth, dtype=torch.bool)
     for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        behind = shifted(depth, down, right) - depth > STEP + SHARE * depth
-        edge |= behind & apart(depth, normals, rays, down, right)
+        behind = shift(depth, down, right) - depth > STEP + SHARE * depth
+        edge |= behind & find_separate(depth, normals, rays, down, right)
     return edge
 
 
-def tangents(normals: Tensor) -> tuple[Tensor, Tensor]:
+def compute_tangents(normals: Tensor) -> tuple[Tensor, Tensor]:
     """Two directions at right angles to each normal and to each other."""
     helper = torch.where((normals[..., :1].abs() < 0.7), torch.eye(3)[0].to(normals), torch.eye(3)[1].to(normals))
     first = functional.normalize(torch.linalg.cross(normals, helper), dim=-1)
     return first, torch.linalg.cross(normals, first)
 
 
-def curvature(depth: Tensor, normals: Tensor, rays: Tensor) -> Tensor:
+def compute_curvature(depth: Tensor, normals: Tensor, rays: Tensor) -> Tensor:
     """Principal curvatures, the larger first, 1/metre, [n, height, width, 2]; positive where the surface bulges.
 
     Eigenvalues of the symmetric shape operator that best explains, by least squares, how the normal turns on the way to the
     eight neighbours on the same surface: a crease is as sharp as a pixel is wide.
     """
-    place, (first, second) = depth[..., None] * rays, tangents(normals)
+    place, (first, second) = depth[..., None] * rays, compute_tangents(normals)
     left, right_side = (torch.zeros(*depth.shape, *shape, device=depth.device) for shape in ((3, 3), (3,)))
     for down, right in ((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y):
-        step, turn = (shifted(v, down, right) - v for v in (place, normals))
+        step, turn = (shift(v, down, right) - v for v in (place, normals))
         a, b, c, d = ((way * axis).sum(-1) for way in (step, turn) for axis in (first, second))
-        weight = (~apart(depth, normals, rays, down, right)).float() / (a * a + b * b).clamp_min(1e-8)
+        weight = (~find_separate(depth, normals, rays, down, right)).float() / (a * a + b * b).clamp_min(1e-8)
         zero = torch.zeros_like(a)
         rows = ((a * a, a * b, zero), (a * b, a * a + b * b, a * b), (zero, a * b, b * b))
         left += torch.stack([torch.stack(row, -1) for row in rows], -2) * weight[..., None, None]
@@ -110,7 +110,7 @@ def curvature(depth: Tensor, normals: Tensor, rays: Tensor) -> Tensor:
     return torch.stack((mean + root, mean - root), -1)
 
 
-def patches(image: Tensor) -> Tensor:
+def find_patches(image: Tensor) -> Tensor:
     """Number of the connected patch of like colour of every pixel, int64[n, height, width]."""
     shape = image.shape[:3]
     number = np.arange(int(np.prod(shape))).reshape(shape)
@@ -125,12 +125,12 @@ def patches(image: Tensor) -> Tensor:
     return torch.from_numpy(connected_components(graph, directed=False)[1].reshape(shape).astype(np.int64)).to(image.device)
 
 
-def alike(parts: Tensor) -> Tensor:
+def compare_offsets(parts: Tensor) -> Tensor:
     """Whether each pixel and the one some way off have the same number, [n, offsets, height, width]."""
-    return torch.stack([parts == shifted(parts, *offset) for offset in OFFSETS], 1)
+    return torch.stack([parts == shift(parts, *offset) for offset in OFFSETS], 1)
 
 
-def frame(room: Room) -> tuple[np.ndarray, float]:
+def orient(room: Room) -> tuple[np.ndarray, float]:
     """The room's axes front, right and up (rows, in the room's frame), front being the wall nearest to the view, and the turn from it."""
     quarter = round(room.yaw / (np.pi / 2)) * np.pi / 2
     front = np.round([np.cos(quarter), np.sin(quarter), 0])
@@ -138,9 +138,9 @@ def frame(room: Room) -> tuple[np.ndarray, float]:
     return np.stack((front, right, [0.0, 0.0, 1.0])), room.yaw - quarter
 
 
-def layout(room: Room) -> np.ndarray:
+def compute_layout(room: Room) -> np.ndarray:
     """Log distances to the sides front, back, right, left, ceiling, floor; turn from the front, and tilt (radians): [8]."""
-    axes, turn = frame(room)
+    axes, turn = orient(room)
     eye, size = np.array(room.eye), np.array(room.size)
     ahead = [axis @ (size * (axis > 0) - eye) for axis in axes]
     behind = [-axis @ (size * (axis < 0) - eye) for axis in axes]
@@ -148,28 +148,28 @@ def layout(room: Room) -> np.ndarray:
     return np.append(walls, [turn, room.pitch]).astype(np.float32)
 
 
-def vanishing(rooms: list[Room]) -> np.ndarray:
+def compute_vanishing(rooms: list[Room]) -> np.ndarray:
     """Directions of front, right and up in the camera's frame, [n, 9]: their vanishing points, as in Taskonomy on a sphere."""
-    turns = camera(rooms, "cpu", 1)[0].numpy()
-    return np.stack([(turn @ frame(room)[0].T).T.ravel() for turn, room in zip(turns, rooms, strict=True)]).astype(np.float32)
+    turns = compute_camera(rooms, "cpu", 1)[0].numpy()
+    return np.stack([(turn @ orient(room)[0].T).T.ravel() for turn, room in zip(turns, rooms, strict=True)]).astype(np.float32)
 
 
-def covered(semantic: Tensor) -> Tensor:
+def measure_coverage(semantic: Tensor) -> Tensor:
     """Share of the image that each kind of furniture covers, [n, objects]."""
     return torch.stack([(semantic == SEMANTICS.index(name)).float().mean((1, 2)) for name in OBJECTS], 1)
 
 
-def labels(rooms: list[Room], found: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def compute_labels(rooms: list[Room], found: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Every label of a batch of rendered rooms but those that are the image: name to array, images first, channels second."""
     image, depth, normals, semantic = (found[name] for name in ("image", "depth", "normals", "semantic"))
-    rays = camera(rooms, str(depth.device), depth.shape[1])[1].reshape(*depth.shape, 3)
-    bright, facing = brightness(image), -(normals * rays).sum(-1) / rays.norm(dim=-1)
-    bends = curvature(depth, normals, rays)
+    rays = compute_camera(rooms, str(depth.device), depth.shape[1])[1].reshape(*depth.shape, 3)
+    bright, facing = compute_brightness(image), -(normals * rays).sum(-1) / rays.norm(dim=-1)
+    bends = compute_curvature(depth, normals, rays)
     dense = {
-        "edges2d": blurred(torch.hypot(*slopes(bright)), 0.7),
-        "keypoints2d": cornerness(bright),
-        "edges3d": blurred(occlusion(depth, normals, rays).float()[:, None], 1.0),
-        "keypoints3d": cornerness(normals.movedim(-1, 1)),
+        "edges2d": blur(torch.hypot(*compute_slopes(bright)), 0.7),
+        "keypoints2d": compute_cornerness(bright),
+        "edges3d": blur(find_occlusion_edges(depth, normals, rays).float()[:, None], 1.0),
+        "keypoints3d": compute_cornerness(normals.movedim(-1, 1)),
         "depth": depth.log()[:, None],
         "distance": found["distance"].log()[:, None],
         "normals": normals.movedim(-1, 1),
@@ -177,11 +177,11 @@ def labels(rooms: list[Room], found: dict[str, Tensor]) -> dict[str, np.ndarray]
         "reshading": (facing / (1 + (found["distance"] / 3) ** 2))[:, None],
     }
     kept = {name: value.half().cpu().numpy() for name, value in dense.items()}
-    segments = {"segment2d": alike(patches(image)), "segment25d": alike(found["surface"])}
+    segments = {"segment2d": compare_offsets(find_patches(image)), "segment25d": compare_offsets(found["surface"])}
     return kept | {name: value.cpu().numpy() for name, value in segments.items()} | {
         "semantic": semantic.to(torch.uint8).cpu().numpy(),
-        "layout": np.stack([layout(room) for room in rooms]),
-        "vanishing": vanishing(rooms),
-        "object": covered(semantic).argmax(1).to(torch.uint8).cpu().numpy(),
+        "layout": np.stack([compute_layout(room) for room in rooms]),
+        "vanishing": compute_vanishing(rooms),
+        "object": measure_coverage(semantic).argmax(1).to(torch.uint8).cpu().numpy(),
         "scene": np.array([room.kind for room in rooms], np.uint8),
     }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.minitaskonomy.rooms.scene import FACES, Placed, Room
+from models.minitaskonomy.rooms.scene import FACES, PlacedSolid, Room
 from models.minitaskonomy.tasks import SEMANTICS, SIZE
 
 SHAPES = ("box", "ellipsoid", "cylinder")
@@ -26,7 +26,7 @@ class Solids:
     semantic: Tensor
     material: Tensor
 
-    def met(self, start: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def find_near(self, start: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Indices (room, ray, solid) of all rays that come near a solid: that meet the ball around it."""
         offset = self.centre - start[:, None]
         along, radius = step @ offset.mT, self.half.square().sum(-1)
@@ -35,13 +35,13 @@ class Solids:
         room, ray, solid = near.nonzero(as_tuple=True)
         return room, ray, solid
 
-    def own(self, vector: Tensor, room: Tensor, solid: Tensor) -> Tensor:
+    def to_own_frame(self, vector: Tensor, room: Tensor, solid: Tensor) -> Tensor:
         """Vectors [n, 3] in the frames of solids, where they have half size 1."""
         c, s = self.yaw.cos()[room, solid], self.yaw.sin()[room, solid]
         x, y, z = vector.unbind(-1)
         return torch.stack((c * x + s * y, c * y - s * x, z), -1) / self.half[room, solid]
 
-    def back(self, normal: Tensor, which: Tensor) -> Tensor:
+    def to_room_frame(self, normal: Tensor, which: Tensor) -> Tensor:
         """Normals [rooms, rays, 3] of the own frames of solids `which` [rooms, rays] in the room's frame."""
         rows = torch.arange(len(which), device=which.device)[:, None]
         c, s = self.yaw[rows, which].cos(), self.yaw[rows, which].sin()
@@ -62,25 +62,25 @@ class Hits:
     material: Tensor
 
 
-def pack(rooms: list[Room], shape: str, device: str) -> Solids:
+def pack_solids(rooms: list[Room], shape: str, device: str) -> Solids:
     """The solids of one shape."""
     found = [[one for one in room.solids if one.shape == shape] for room in rooms]
     most = max(1, *map(len, found))
-    nowhere = Placed("box", (1e3, 1e3, 1e3), (1e-3, 1e-3, 1e-3), 0.0, 0, 0)
+    nowhere = PlacedSolid("box", (1e3, 1e3, 1e3), (1e-3, 1e-3, 1e-3), 0.0, 0, 0)
     rows = [solids + [nowhere] * (most - len(solids)) for solids in found]
     table = np.array([[[*s.centre, *s.half, s.yaw, s.semantic, s.material] for s in row] for row in rows], np.float32)
     all_ = torch.from_numpy(table).to(device)
     return Solids(all_[..., :3], all_[..., 3:6], all_[..., 6], all_[..., 7].long(), all_[..., 8].long())
 
 
-def _slab(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_slab(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave |x| <= 1."""
     step = torch.where(step.abs() < _TINY, torch.full_like(step, _TINY), step)
     one, two = (-1 - start) / step, (1 - start) / step
     return torch.minimum(one, two), torch.maximum(one, two)
 
 
-def _ball(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_ball(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the unit ball of the given axes."""
     a = (step * step).sum(-1).clamp_min(_TINY**2)
     b, c = (start * step).sum(-1), (start * start).sum(-1) - 1
@@ -88,44 +88,44 @@ def _ball(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     return (-b - root) / a, (-b + root) / a
 
 
-def _interval(shape: str, origin: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+def _cross_solid(shape: str, origin: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays [n, 3] enter and leave the unit solid; NaN or the wrong way round for a miss."""
     if shape == "ellipsoid":
-        return _ball(origin, step)
-    sides = [_slab(origin[..., n], step[..., n]) for n in ((0, 1, 2) if shape == "box" else (2,))]
+        return _cross_ball(origin, step)
+    sides = [_cross_slab(origin[..., n], step[..., n]) for n in ((0, 1, 2) if shape == "box" else (2,))]
     if shape == "cylinder":
-        sides.append(_ball(origin[..., :2], step[..., :2]))
+        sides.append(_cross_ball(origin[..., :2], step[..., :2]))
     near, far = sides[0]
     for low, high in sides[1:]:
         near, far = torch.maximum(near, low), torch.minimum(far, high)
     return near, far
 
 
-def crossing(shape: str, solids: Solids, start: Tensor, step: Tensor) -> Tensor:
+def find_crossings(shape: str, solids: Solids, start: Tensor, step: Tensor) -> Tensor:
     """Distance to each solid from `start` [rooms, 3], [rooms, rays, solids]; infinite for a miss."""
-    room, ray, solid = solids.met(start, step)
-    origin = solids.own(start[room] - solids.centre[room, solid], room, solid)
-    near, far = _interval(shape, origin, solids.own(step[room, ray], room, solid))
+    room, ray, solid = solids.find_near(start, step)
+    origin = solids.to_own_frame(start[room] - solids.centre[room, solid], room, solid)
+    near, far = _cross_solid(shape, origin, solids.to_own_frame(step[room, ray], room, solid))
     found = torch.full((*step.shape[:2], solids.yaw.shape[1]), torch.inf, device=step.device)
     found[room, ray, solid] = torch.where((near < far) & (near > 1e-3), near, torch.inf)
     return found
 
 
-def blocked(rooms: list[Solids], start: Tensor, step: Tensor) -> Tensor:
+def find_blocked(rooms: list[Solids], start: Tensor, step: Tensor) -> Tensor:
     """Whether something lies between `start` and `start + step`, bool[rooms, rays]."""
-    nearest = [crossing(shape, solids, start, step).amin(-1) for shape, solids in zip(SHAPES, rooms, strict=True)]
+    nearest = [find_crossings(shape, solids, start, step).amin(-1) for shape, solids in zip(SHAPES, rooms, strict=True)]
     return torch.stack(nearest).amin(0) < 0.995
 
 
-def walls(size: Tensor, start: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def find_walls(size: Tensor, start: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distance to the room's own box from within, the axis and the number of the face."""
     middle = size / 2
-    _, far = _slab(((start - middle) / middle)[:, None], step / middle[:, None])
+    _, far = _cross_slab(((start - middle) / middle)[:, None], step / middle[:, None])
     reach, axis = far.min(-1)
     return reach, axis, 2 * axis + (step.gather(-1, axis[..., None])[..., 0] > 0)
 
 
-def _face(shape: str, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _find_face(shape: str, local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Normal in the own frame, axis and number of the smooth piece, of points [..., 3] on a unit solid."""
     if shape == "ellipsoid":
         return local, local.abs().argmax(-1), torch.zeros_like(local[..., 0], dtype=torch.long)
@@ -148,20 +148,20 @@ def _describe(shape: str, solids: Solids, which: Tensor, start: Tensor, step: Te
     c, s, half = solids.yaw[rows, which].cos(), solids.yaw[rows, which].sin(), solids.half[rows, which]
     x, y, z = place.unbind(-1)
     local = torch.stack((c * x + s * y, c * y - s * x, z), -1)
-    normal, axis, piece = _face(shape, local / half)
-    return solids.back(normal, which), local, axis, piece, solids.semantic[rows, which], solids.material[rows, which]
+    normal, axis, piece = _find_face(shape, local / half)
+    return solids.to_room_frame(normal, which), local, axis, piece, solids.semantic[rows, which], solids.material[rows, which]
 
 
 def cast(rooms: list[Solids], size: Tensor, start: Tensor, step: Tensor) -> Hits:
     """The first hit of rays from `start` [rooms, 3] along `step` [rooms, rays, 3]; the room's box is always hit."""
-    far, axis, face = walls(size, start, step)
+    far, axis, face = find_walls(size, start, step)
     normal = -torch.nn.functional.one_hot(axis, 3) * step.sign()
     local = start[:, None] + step * far[..., None]
     kinds = torch.tensor([SEMANTICS.index(name) for name in FACES], device=far.device)
     best = [far, normal, local, axis, face, kinds[face], face]
     offset = len(FACES)
     for shape, solids in zip(SHAPES, rooms, strict=True):
-        distance, which = crossing(shape, solids, start, step).min(-1)
+        distance, which = find_crossings(shape, solids, start, step).min(-1)
         nearer = distance < best[0]
         found = _describe(shape, solids, which, start, step, torch.where(nearer, distance, 1.0))
         surface = offset + 6 * which + found[3]
@@ -171,7 +171,7 @@ def cast(rooms: list[Solids], size: Tensor, start: Tensor, step: Tensor) -> Hits
     return Hits(*best)
 
 
-def pattern(hits: Hits, table: Tensor) -> tuple[Tensor, Tensor]:
+def paint(hits: Hits, table: Tensor) -> tuple[Tensor, Tensor]:
     """Colour [rooms, rays, 3] and glow [rooms, rays] of the surfaces, from material rows [rooms, materials, 10]."""
     rows = torch.arange(len(table), device=table.device)[:, None]
     row = table[rows, hits.material]
@@ -188,7 +188,7 @@ def pattern(hits: Hits, table: Tensor) -> tuple[Tensor, Tensor]:
     return row[..., :3] + (row[..., 3:6] - row[..., :3]) * mix[..., None], row[..., 9]
 
 
-def camera(rooms: list[Room], device: str, size: int = SIZE) -> tuple[Tensor, Tensor]:
+def compute_camera(rooms: list[Room], device: str, size: int = SIZE) -> tuple[Tensor, Tensor]:
     """Rotation [rooms, 3, 3], whose rows are right, down and forward, and rays [rooms, size², 3] in the camera's frame."""
     turns = np.array([(r.yaw, r.pitch, r.roll) for r in rooms])
     (cy, cp, cr), (sy, sp, sr) = np.cos(turns).T, np.sin(turns).T
@@ -209,17 +209,17 @@ def render(rooms: list[Room], device: str = "cpu", size: int = SIZE) -> dict[str
     `image` 0 to 1 (gamma 2.2), `depth` along the optical axis and `distance` from the eye in metres, `normals` in the
     camera's frame (right, down, forward), `surface`, `semantic`.
     """
-    solids = [pack(rooms, shape, device) for shape in SHAPES]
+    solids = [pack_solids(rooms, shape, device) for shape in SHAPES]
     known = torch.tensor([(r.eye, r.size, r.lamp) for r in rooms], dtype=torch.float32, device=device)
     start, extent, lamp = known.unbind(1)
-    axes, rays = camera(rooms, device, size)
+    axes, rays = compute_camera(rooms, device, size)
     step = rays @ axes
     hits = cast(solids, extent, start, step)
     most = max(len(room.materials) for room in rooms)
     rows = [[m.row() for m in room.materials] + [[0.0] * 10] * (most - len(room.materials)) for room in rooms]
     table = torch.tensor(rows, dtype=torch.float32, device=device)
-    colours, glow = pattern(hits, table)
-    light = lit(solids, lamp, start[:, None] + step * hits.far[..., None], hits.normal)
+    colours, glow = paint(hits, table)
+    light = illuminate(solids, lamp, start[:, None] + step * hits.far[..., None], hits.normal)
     radiance = colours * torch.maximum(light, glow)[..., None]
     shape = (len(rooms), size, size)
     return {
@@ -232,10 +232,10 @@ def render(rooms: list[Room], device: str = "cpu", size: int = SIZE) -> dict[str
     }
 
 
-def lit(solids: list[Solids], lamp: Tensor, place: Tensor, normal: Tensor) -> Tensor:
+def illuminate(solids: list[Solids], lamp: Tensor, place: Tensor, normal: Tensor) -> Tensor:
     """Light that surfaces receive, [rooms, rays]: everywhere a little, and from the lamp where it is seen."""
     way = place - lamp[:, None]
     square = (way * way).sum(-1)
     facing = -(way * normal).sum(-1) / square.sqrt()
-    sun = torch.where(blocked(solids, lamp, way), 0.0, facing.clamp_min(0))
+    sun = torch.where(find_blocked(solids, lamp, way), 0.0, facing.clamp_min(0))
     return AMBIENT * (0.75 + 0.25 * facing) + LAMP * sun / (2.2 + square)

@@ -19,18 +19,18 @@ EXPLAINED = ("squares", "scaled", "whitened")
 RIDGE = 0.01
 
 
-def rows_of(features: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
+def flatten_channels(features: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
     """Channels as columns, images and positions as rows."""
     found: NDArray[np.float64] = np.moveaxis(features, axis, -1).reshape(-1, features.shape[axis]).astype(np.float64)
     return found
 
 
-def channel_axis(shape: tuple[int, ...]) -> int:
+def find_channel_axis(shape: tuple[int, ...]) -> int:
     """Of a batch at the encoder: 1 for [n, c, h, w], the last for [n, h, w, c], [n, tokens, c] and [n, c]."""
     return 1 if len(shape) == 4 and shape[2] == shape[3] else len(shape) - 1
 
 
-def scales(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_scales(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 / standard deviation of each channel, 0 for one that never varies: float64 [channels]."""
     spread = rows.std(axis=0)
     least = 1e-6 * max(float(spread.max()), 1e-30)
@@ -38,7 +38,7 @@ def scales(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def whitening(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_whitening(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """W [channels, channels] with (rows − mean) W of unit covariance, but for the ridge."""
     centred = rows - rows.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(rows))
@@ -46,19 +46,19 @@ def whitening(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def write(source: Path, tensor: str, explained: str, features: NDArray[np.float32], into: Path) -> None:
+def write_copy(source: Path, tensor: str, explained: str, features: NDArray[np.float32], into: Path) -> None:
     """A copy of `source` with the tensor `explained` behind the encoder's `tensor`, whose values on images are `features`."""
-    axis = channel_axis(features.shape)
-    rows = rows_of(features, axis)
+    axis = find_channel_axis(features.shape)
+    rows = flatten_channels(features, axis)
     model = onnx.load(source)
     last = [tensor]
     order = [i for i in range(features.ndim) if i != axis] + [axis]
-    _add(model, last, "Transpose", perm=order)
+    _add_node(model, last, "Transpose", perm=order)
     if explained == "scaled":
-        _add(model, last, "Mul", scales(rows))
+        _add_node(model, last, "Mul", compute_scales(rows))
     elif explained == "whitened":
-        _add(model, last, "Sub", rows.mean(axis=0))
-        _add(model, last, "MatMul", whitening(rows))
+        _add_node(model, last, "Sub", rows.mean(axis=0))
+        _add_node(model, last, "MatMul", compute_whitening(rows))
     if explained != "scaled":
         model.graph.node.append(helper.make_node("Mul", [last[0], last[0]], ["study_square"]))
         last[0] = "study_square"
@@ -70,7 +70,7 @@ def write(source: Path, tensor: str, explained: str, features: NDArray[np.float3
     partial.replace(into)
 
 
-def _add(
+def _add_node(
     model: onnx.ModelProto, last: list[str], operator: str, values: NDArray[np.float64] | None = None, perm: list[int] | None = None
 ) -> None:  # fmt: skip
     """One node more behind `last[0]`, which becomes its output."""

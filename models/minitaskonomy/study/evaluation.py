@@ -54,7 +54,7 @@ class Oracle:
         return found
 
 
-def per_target(values: Values, truth: Values, columns: NDArray[np.bool_]) -> Values:
+def measure_targets(values: Values, truth: Values, columns: NDArray[np.bool_]) -> Values:
     """Every measure of every target, float64 [targets, measures], among the sources of `columns`.
 
     A target's candidates are the sources that the oracle knows; NaN where the score lacks one of them.
@@ -63,11 +63,11 @@ def per_target(values: Values, truth: Values, columns: NDArray[np.bool_]) -> Val
     for row, (mine, known) in enumerate(zip(values, truth, strict=True)):
         there = np.isfinite(known) & columns
         if there.sum() > 1 and np.isfinite(mine[there]).all():
-            found[row] = _measures(mine[there], known[there])
+            found[row] = _measure(mine[there], known[there])
     return found
 
 
-def _measures(predicted: Values, truth: Values) -> list[float]:
+def _measure(predicted: Values, truth: Values) -> list[float]:
     relevant = relevance(truth)
     hit = hits(relevant, predicted)
     shares = precision(hit)
@@ -78,7 +78,7 @@ def _measures(predicted: Values, truth: Values) -> list[float]:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class Judgement:
     """A score with its measures in one group: `each` float64 [targets, measures], means and interval float64 [measures]."""
 
     score: Score
@@ -89,19 +89,19 @@ class Judged:
     high: Values
 
 
-def judge(score: Score, truth: Values, zoo: Zoo, group: str) -> Judged | None:
+def judge(score: Score, truth: Values, zoo: Zoo, group: str) -> Judgement | None:
     """None where the score has no target all of whose candidates it ranks."""
     columns = zoo.main if group == "tasks" else np.ones(len(zoo.entries), bool)
-    each = per_target(score.values, truth, columns)
-    return _judged(score, group, each) if np.isfinite(each[:, 4]).any() else None
+    each = measure_targets(score.values, truth, columns)
+    return _summarise(score, group, each) if np.isfinite(each[:, 4]).any() else None
 
 
-def _judged(score: Score, group: str, each: Values) -> Judged:
+def _summarise(score: Score, group: str, each: Values) -> Judgement:
     low, high = bootstrap.intervals(each)
-    return Judged(score, group, each, bootstrap.mean(each), low, high)
+    return Judgement(score, group, each, bootstrap.mean(each), low, high)
 
 
-def beside(oracle: Oracle, zoo: Zoo) -> list[Score]:
+def make_baselines(oracle: Oracle, zoo: Zoo) -> list[Score]:
     """What takes no look at images: sources of one architecture first, and the static baseline."""
     same = np.array([one.architecture == zoo.entries[0].architecture for one in zoo.entries], float)
     table = Table("oracle", "oracle.csv", oracle.targets, oracle.sources, oracle.mean)
@@ -111,27 +111,27 @@ def beside(oracle: Oracle, zoo: Zoo) -> list[Score]:
         Score("beside", "same architecture first", "", "", 0, np.broadcast_to(same, static.shape).copy()),
         Score("beside", NAME, "", "", 0, static),
     ]
-    return [own_left_out(one, zoo) for one in found]
+    return [mask_own(one, zoo) for one in found]
 
 
-def own_left_out(score: Score, zoo: Zoo) -> Score:
+def mask_own(score: Score, zoo: Zoo) -> Score:
     """The same with NaN for a target's own model."""
     rows = np.arange(len(zoo.targets))
     score.values[rows, np.flatnonzero(zoo.main)] = np.nan
     return score
 
 
-def ceiling(oracle: Oracle, zoo: Zoo, group: str) -> Judged | None:
+def judge_ceiling(oracle: Oracle, zoo: Zoo, group: str) -> Judgement | None:
     """One seed's oracle as a prediction of the other seeds' mean, a mean over seeds: what is noise in the oracle itself."""
     seeds = len(oracle.values)
     if seeds < 2:
         return None
     columns = zoo.main if group == "tasks" else np.ones(len(zoo.entries), bool)
-    parts = [per_target(oracle.values[s], np.delete(oracle.values, s, axis=0).mean(axis=0), columns) for s in range(seeds)]
-    return _judged(Score("beside", "oracle of one seed", "", "", 0, oracle.values[0]), group, np.mean(parts, axis=0))
+    parts = [measure_targets(oracle.values[s], np.delete(oracle.values, s, axis=0).mean(axis=0), columns) for s in range(seeds)]
+    return _summarise(Score("beside", "oracle of one seed", "", "", 0, oracle.values[0]), group, np.mean(parts, axis=0))
 
 
-def best(oracle: Oracle, zoo: Zoo, group: str) -> Judged | None:
+def judge_best(oracle: Oracle, zoo: Zoo, group: str) -> Judgement | None:
     """The oracle's own order."""
     return judge(Score("beside", "oracle", "", "", 0, oracle.mean), oracle.mean, zoo, group)
 
@@ -148,7 +148,7 @@ HEAD = (
 )
 
 
-def rows(judged: Sequence[Judged]) -> list[dict[str, str]]:
+def format_rows(judged: Sequence[Judgement]) -> list[dict[str, str]]:
     """Lines of measures.csv."""
     found = []
     for one in judged:

@@ -29,7 +29,7 @@ NUMBERS = (16, 64, 128, 512)
 FIELD_IMAGES, FIELD_STEPS = 32, 10
 
 
-def features_of(zoo: Zoo, probes: Probes, end: str = "encoder") -> list[Features]:
+def load_features(zoo: Zoo, probes: Probes, end: str = "encoder") -> list[Features]:
     """Each model's features at its encoder, or each target's outputs: float32 [images, …], memory-mapped from the work folder."""
     folder = zoo.work / "features"
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,66 +39,66 @@ def features_of(zoo: Zoo, probes: Probes, end: str = "encoder") -> list[Features
         if end == "output":
             encoder = answers_of(model)
         file = folder / f"{features_key(model, encoder.tensors, 'fit', probes.sha256)}.npy"
-        if not _whole(file, len(probes)):
+        if not _is_complete(file, len(probes)):
             write_features(model, encoder, probes.images, file, "fit")
         found.append(np.load(file, mmap_mode="r", allow_pickle=False))
     return found
 
 
-def _whole(file: Path, images: int) -> bool:
+def _is_complete(file: Path, images: int) -> bool:
     try:
         return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
     except (OSError, ValueError, EOFError):
         return False
 
 
-def pooled(values: Features) -> Features:
+def average_positions(values: Features) -> Features:
     """Means over positions: [images, channels]."""
-    axis = attribution_targets.channel_axis(values.shape)
+    axis = attribution_targets.find_channel_axis(values.shape)
     found: Features = values.mean(axis=tuple(i for i in range(1, values.ndim) if i != axis), dtype=np.float32)
     return found
 
 
-def positions(values: Features) -> Features:
+def flatten_positions(values: Features) -> Features:
     """Positions as samples: [images · positions, channels]."""
-    return attribution_targets.rows_of(values, attribution_targets.channel_axis(values.shape)).astype(np.float32)
+    return attribution_targets.flatten_channels(values, attribution_targets.find_channel_axis(values.shape)).astype(np.float32)
 
 
 Prepare = Callable[[Features], NDArray[Any]]
 Score = Callable[..., float]
 
 
-def _as_given(values: Features) -> Features:
+def _keep(values: Features) -> Features:
     return values
 
 
 #: By the variant's words: the score, what is done to features first, and at most how many images it is taken at.
 PAIRS: dict[str, dict[str, tuple[Score, Prepare, int]]] = {
-    "rsa": {"rsa": (rsa, _as_given, 512), "rsa of means": (rsa, pooled, 512)},
+    "rsa": {"rsa": (rsa, _keep, 512), "rsa of means": (rsa, average_positions, 512)},
     "svcca": {
-        "svcca": (partial(svcca, variance=1.0), lambda values: directions(positions(values)), 128),
-        "svcca of means": (partial(svcca, variance=1.0), lambda values: directions(pooled(values)), 512),
+        "svcca": (partial(svcca, variance=1.0), lambda values: directions(flatten_positions(values)), 128),
+        "svcca of means": (partial(svcca, variance=1.0), lambda values: directions(average_positions(values)), 512),
     },
     "cka": {
-        "cka": (cka, _as_given, 512),
-        "cka of means": (cka, pooled, 512),
-        "cka of positions": (cka, positions, 128),
-        "cka, biased": (partial(cka, unbiased=False), _as_given, 128),
-        "cka, rbf": (partial(cka, kernel="rbf"), _as_given, 128),
+        "cka": (cka, _keep, 512),
+        "cka of means": (cka, average_positions, 512),
+        "cka of positions": (cka, flatten_positions, 128),
+        "cka, biased": (partial(cka, unbiased=False), _keep, 128),
+        "cka, rbf": (partial(cka, kernel="rbf"), _keep, 128),
     },
     "dds": {
-        "dds": (dds, _as_given, 512),
-        "dds of means": (dds, pooled, 512),
-        "dds, laplacian": (partial(dds, kernel="laplacian"), _as_given, 128),
-        "dds, gaussian": (partial(dds, kernel="gaussian"), _as_given, 128),
+        "dds": (dds, _keep, 512),
+        "dds of means": (dds, average_positions, 512),
+        "dds, laplacian": (partial(dds, kernel="laplacian"), _keep, 128),
+        "dds, gaussian": (partial(dds, kernel="gaussian"), _keep, 128),
     },
-    "edges": {"edges": (edges, _as_given, 512), "edges of means": (edges, pooled, 512)},
+    "edges": {"edges": (edges, _keep, 512), "edges of means": (edges, average_positions, 512)},
 }
 
 
-def pair_scores(name: str, zoo: Zoo, probes: Probes) -> Arrays:
+def compute_pair_scores(name: str, zoo: Zoo, probes: Probes) -> Arrays:
     """Matrices [models, models] of one of `PAIRS` at every number of images, `words@images`."""
-    features = features_of(zoo, probes)
+    features = load_features(zoo, probes)
     found: Arrays = {}
     for words, (score, prepare, most) in PAIRS[name].items():
         for images in (n for n in NUMBERS if n <= min(len(probes), most) and n > 16 * words.startswith("svcca")):
@@ -109,11 +109,11 @@ def pair_scores(name: str, zoo: Zoo, probes: Probes) -> Arrays:
     return found
 
 
-def alone(zoo: Zoo, probes: Probes) -> Arrays:
+def measure_dimensions(zoo: Zoo, probes: Probes) -> Arrays:
     """What a source's features are by themselves, float64 [models]: how many directions they use."""
     found: dict[str, list[float]] = {"effective-rank": [], "participation-ratio": []}
-    for values in features_of(zoo, probes):
-        rows = positions(np.asarray(values))
+    for values in load_features(zoo, probes):
+        rows = flatten_positions(np.asarray(values))
         shares = np.linalg.eigvalsh(np.cov(rows.T.astype(np.float64))).clip(0)
         shares = shares / max(float(shares.sum()), 1e-30)
         some = shares[shares > 0]
@@ -122,7 +122,7 @@ def alone(zoo: Zoo, probes: Probes) -> Arrays:
     return {f"{words}@{len(probes)}": np.array(values) for words, values in found.items()}
 
 
-def fields(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+def compare_fields(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
     """ModelGiF of every two models, on few images and steps."""
     some = Probes(probes.name, np.ascontiguousarray(probes.images[:FIELD_IMAGES]))
     with tempfile.TemporaryDirectory(dir=zoo.work) as folder:

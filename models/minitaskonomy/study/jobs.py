@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from models.minitaskonomy.cache import Arrays, Kept, recipe
+from models.minitaskonomy.cache import Arrays, Cache, digest_recipe
 from models.minitaskonomy.study import attribution_targets, features, label_scores, maps, prediction
 from models.minitaskonomy.study.maps import MapJob
 from models.minitaskonomy.tasks import SIZE, TASKS
@@ -31,7 +31,7 @@ PROBES = 512
 SKETCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-def _over(name: str, method: Method, **rules: Any) -> MapJob:
+def _override_rules(name: str, method: Method, **rules: Any) -> MapJob:
     """One method with entries over its rules, at the zero baseline."""
     return MapJob(f"{name}", (method,), ("zero",), options={"rules": rules})
 
@@ -46,10 +46,10 @@ MAPS = (
     MapJob("smoothgrad", ("smoothgrad",), images=64, changed=SOME, options={"samples": 25}),
     MapJob("unit-saliency", ("unit-saliency",), images=64, changed=SOME),
     *(MapJob(f"elrp-of-{what}", ("elrp",), ("zero",), explained=what, changed=SOME) for what in attribution_targets.EXPLAINED),
-    _over("lrp-epsilon-large", "lrp-epsilon", epsilon=0.1),
-    _over("lrp-gamma-large", "lrp-gamma", gamma=1.0),
-    _over("lrp-alpha-one", "lrp-alpha-beta", alpha=1.0, beta=0.0),
-    _over("elrp-offset", "elrp", Sigmoid="ratio-offset", Softplus="ratio-offset"),
+    _override_rules("lrp-epsilon-large", "lrp-epsilon", epsilon=0.1),
+    _override_rules("lrp-gamma-large", "lrp-gamma", gamma=1.0),
+    _override_rules("lrp-alpha-one", "lrp-alpha-beta", alpha=1.0, beta=0.0),
+    _override_rules("elrp-offset", "elrp", Sigmoid="ratio-offset", Softplus="ratio-offset"),
 )  # fmt: skip
 
 
@@ -81,86 +81,88 @@ class Bench:
     def recipe(self, job: Job) -> str:
         told = asdict(job.told) if isinstance(job.told, MapJob) else job.told
         pictures = self.images(job.probe).sha256 if job.probe in self.probes else job.probe
-        return recipe({"format": FORMAT, "zoo": self.zoo.sha256, "probes": pictures, "kind": job.kind, "told": told})
+        return digest_recipe({"format": FORMAT, "zoo": self.zoo.sha256, "probes": pictures, "kind": job.kind, "told": told})
 
 
-def first_jobs(probes: list[str]) -> list[Job]:
+def list_first_jobs(probes: list[str]) -> list[Job]:
     """What others read: files of features and outputs."""
     return [Job("features", probe) for probe in probes]
 
 
-def all_jobs(probes: list[str]) -> list[Job]:
+def list_jobs(probes: list[str]) -> list[Job]:
     """Every other piece, those that take longest first."""
     jobs = [Job("maps", probe, one) for probe in probes for one in MAPS]
-    jobs.sort(key=lambda job: -_cost(job.told))
+    jobs.sort(key=lambda job: -_estimate_cost(job.told))
     jobs += [Job("pairs", probe, name) for probe in probes for name in features.PAIRS]
     jobs += [Job(kind, probe) for probe in probes for kind in ("predicting", "by tool", "alone", "fields", "layers")]
     return [*jobs, Job("default", DEFAULT), Job("labelled", "transfer")]
 
 
-def _cost(job: MapJob) -> int:
+def _estimate_cost(job: MapJob) -> int:
     per_image = {"integrated-gradients": 60, "smoothgrad": 30, "unit-saliency": 40}.get(job.methods[0], 3)
     return per_image * job.images
 
 
-def make(job: Job, bench: Bench) -> Arrays:
+def compute(job: Job, bench: Bench) -> Arrays:
     """The arrays of one piece."""
     if job.kind == "labelled":
-        return label_scores.labelled(bench.zoo, TASKS, bench.rooms("transfer"))
+        return label_scores.compute_label_scores(bench.zoo, TASKS, bench.rooms("transfer"))
     probes = bench.images(job.probe)
     if job.kind == "maps":
         if job.told.explained != "sum":
             _write_copies(bench.zoo, probes, job.told.explained)
-        return maps.made(job.told, bench.zoo, probes, bench.device)
+        return maps.compare_maps(job.told, bench.zoo, probes, bench.device)
     if job.kind == "features":
-        ends = features.features_of(bench.zoo, probes), prediction.outputs_of(bench.zoo, probes)
+        ends = features.load_features(bench.zoo, probes), prediction.load_outputs(bench.zoo, probes)
         return {
             name: np.array([len(values) for values in found]) for name, found in zip(("encoder", "output"), ends, strict=True)
         }
     if job.kind == "layers":
-        return maps.by_layer(bench.zoo, _first(probes, 64), bench.device)
+        return maps.compare_layers(bench.zoo, _take_first(probes, 64), bench.device)
     if job.kind == "fields":
-        return features.fields(bench.zoo, probes, bench.device)
+        return features.compare_fields(bench.zoo, probes, bench.device)
     if job.kind == "pairs":
-        return features.pair_scores(job.told, bench.zoo, probes)
+        return features.compute_pair_scores(job.told, bench.zoo, probes)
     if job.kind == "default":
-        return default(bench.zoo, probes, bench.device)
-    return {"predicting": prediction.predicting, "by tool": prediction.by_tool, "alone": features.alone}[job.kind](
-        bench.zoo, probes
-    )
+        return compute_default(bench.zoo, probes, bench.device)
+    return {
+        "predicting": prediction.compute_predictions,
+        "by tool": prediction.score_outputs,
+        "alone": features.measure_dimensions,
+    }[job.kind](bench.zoo, probes)
 
 
-def _first(probes: Probes, images: int) -> Probes:
+def _take_first(probes: Probes, images: int) -> Probes:
     return Probes(probes.name, np.ascontiguousarray(probes.images[:images]))
 
 
 def _write_copies(zoo: Zoo, probes: Probes, what: str) -> None:
     """Files that explain another number; scales and directions are those of the first 128 images."""
-    for entry, values in zip(zoo.entries, features.features_of(zoo, probes), strict=True):
+    for entry, values in zip(zoo.entries, features.load_features(zoo, probes), strict=True):
         _, encoder = zoo.open(entry)
-        attribution_targets.write(
+        attribution_targets.write_copy(
             entry.path, encoder.tensors[0], what, np.asarray(values[:128]), zoo.copy_of(entry, probes, what)
         )
 
 
-def default(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+def compute_default(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
     """What `onnxspace score` does without options, and fingerprints of several sizes: matrices [models, models]."""
-    found = maps.maps_of(MapJob("", ("elrp",)), zoo, probes, device, "elrp", None)
-    features_there, outputs = features.features_of(zoo, probes), prediction.outputs_of(zoo, probes)
-    arrays: Arrays = {AFFINITY: maps.cosines(found)}
-    arrays[DEFAULT] = prediction.predictivity_of(zoo, features_there, outputs, len(probes))
+    found = maps.compute_maps(MapJob("", ("elrp",)), zoo, probes, device, "elrp", None)
+    features_there, outputs = features.load_features(zoo, probes), prediction.load_outputs(zoo, probes)
+    arrays: Arrays = {AFFINITY: maps.compute_cosines(found)}
+    arrays[DEFAULT] = prediction.compute_predictivity(zoo, features_there, outputs, len(probes))
     for numbers in SKETCHES:
-        prints = np.stack([project(maps.units(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(np.float16)
+        prints = np.stack([project(maps.normalise(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(np.float16)
         arrays[f"fingerprint {numbers}"] = affinities(prints, prints)[0]
     return arrays
 
 
-def probe_sets(work: Path, images: Callable[[], Any], photos: Path | None) -> dict[str, Path]:
+def write_probe_sets(work: Path, images: Callable[[], Any], photos: Path | None) -> dict[str, Path]:
     """Files of probe images, uint8 [images, side, side, 3], by the set's name."""
     sizes = {"generated": (PROBES, SIZE), DEFAULT: (DEFAULT_IMAGES, DEFAULT_SIZE)}
     made: dict[str, Callable[[], Any]] = {
         "rooms": images,
-        **{name: functools.partial(_generated, *size) for name, size in sizes.items()},
+        **{name: functools.partial(_generate, *size) for name, size in sizes.items()},
     }
     if photos is not None:
         made["photos"] = lambda: Probes.from_folder(photos, PROBES, SIZE).images
@@ -176,7 +178,7 @@ def probe_sets(work: Path, images: Callable[[], Any], photos: Path | None) -> di
     return found
 
 
-def _generated(images: int, size: int) -> np.ndarray:
+def _generate(images: int, size: int) -> np.ndarray:
     return Probes.generate(images, size).images
 
 
@@ -189,10 +191,10 @@ def _is_generated(file: Path, images: int, size: int) -> bool:
     return there.shape == (images, size, size, 3) and np.array_equal(there[:1], Probes.generate(1, size).images)
 
 
-def run_job(job: Job, bench: Bench, kept: Kept) -> bool:
+def run_job(job: Job, bench: Bench, kept: Cache) -> bool:
     """Make a piece where it is not there; says whether it was made."""
     wanted = bench.recipe(job)
     if kept.read(job.name, wanted) is not None:
         return False
-    kept.write(job.name, wanted, make(job, bench))
+    kept.write(job.name, wanted, compute(job, bench))
     return True

@@ -41,28 +41,28 @@ class MapJob:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def made(job: MapJob, zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+def compare_maps(job: MapJob, zoo: Zoo, probes: Probes, device: Device) -> Arrays:
     """Cosines of a job, by a variant's words: float32 [images, pairs], pairs being the upper triangle of models × models."""
     known: list[dict[bytes, torch.Tensor]] = [{} for _ in zoo.entries]
     probes = Probes(probes.name, np.ascontiguousarray(probes.images[: job.images]))
     found: Arrays = {}
     for method in job.methods:
         for baseline in job.baselines:
-            maps = maps_of(job, zoo, probes, device, method, baseline, known)
-            words = " ".join([method, *_words(job), *([] if baseline is None else [f"from {baseline}"])])
-            found[words] = cosines(maps)
+            maps = compute_maps(job, zoo, probes, device, method, baseline, known)
+            words = " ".join([method, *_describe(job), *([] if baseline is None else [f"from {baseline}"])])
+            found[words] = compute_cosines(maps)
             if job.changed and baseline in (None, "zero"):
                 some = maps[: job.changed]
-                found |= {f"{words}, {name}": cosines(change(some)) for name, change in CHANGES.items()}
+                found |= {f"{words}, {name}": compute_cosines(change(some)) for name, change in CHANGES.items()}
     return found
 
 
-def _words(job: MapJob) -> list[str]:
+def _describe(job: MapJob) -> list[str]:
     told = [f"{key} {value}" for key, value in dict(job.options.get("rules", {})).items()]
     return [*([] if job.explained == "sum" else [f"of {job.explained}"]), *told]
 
 
-def maps_of(
+def compute_maps(
     job: MapJob, zoo: Zoo, probes: Probes, device: Device, method: Method, baseline: str | None,
     known: Sequence[dict[bytes, torch.Tensor]] = (),
 ) -> Maps:  # fmt: skip
@@ -79,26 +79,26 @@ def maps_of(
     return maps
 
 
-def units(maps: Maps) -> Maps:
+def normalise(maps: Maps) -> Maps:
     """Maps [..., pixels] of unit length; a zero map stays zero."""
     length = np.sqrt(np.square(maps, dtype=np.float64).sum(axis=-1, keepdims=True))
     found: Maps = np.divide(maps, length, out=np.zeros_like(maps), where=length > 0)
     return found
 
 
-def cosines(maps: Maps) -> Cosines:
+def compute_cosines(maps: Maps) -> Cosines:
     """Cosines of every two models on each image, float32 [images, pairs], of maps [images, models, pixels]."""
     images, models, pixels = maps.shape
     upper = np.triu_indices(models)
     found = np.empty((images, len(upper[0])), np.float32)
     step = max(1, TOKEN // (models * pixels))
     for start in range(0, images, step):
-        part = units(maps[start : start + step])
+        part = normalise(maps[start : start + step])
         found[start : start + step] = (part @ part.transpose(0, 2, 1))[:, *upper]
     return found
 
 
-def pooled(maps: Maps, side: int) -> Maps:
+def pool(maps: Maps, side: int) -> Maps:
     """Means over squares: [images, models, side²] of square maps whose side is a multiple of `side`."""
     images, models, pixels = maps.shape
     whole = int(np.sqrt(pixels))
@@ -107,14 +107,14 @@ def pooled(maps: Maps, side: int) -> Maps:
     return found
 
 
-def _per_image(maps: Maps) -> Maps:
+def _subtract_mean(maps: Maps) -> Maps:
     found: Maps = maps - maps.mean(axis=-1, keepdims=True)
     return found
 
 
-def _less_mean_map(maps: Maps) -> Maps:
+def _subtract_mean_map(maps: Maps) -> Maps:
     """Unit maps less each model's mean over the images: where it looks on any image says nothing of this one."""
-    unit = units(maps)
+    unit = normalise(maps)
     found: Maps = unit - unit.mean(axis=0)
     return found
 
@@ -124,18 +124,18 @@ CHANGES: dict[str, Callable[[Maps], Maps]] = {
     "absolute": np.abs,
     "squared": np.square,
     "root": lambda maps: np.sign(maps) * np.sqrt(np.abs(maps)),
-    "less its mean": _per_image,
-    "absolute, less its mean": lambda maps: _per_image(np.abs(maps)),
-    "16 x 16": lambda maps: pooled(maps, 16),
-    "8 x 8": lambda maps: pooled(maps, 8),
-    "absolute, 16 x 16": lambda maps: pooled(np.abs(maps), 16),
-    "absolute, 8 x 8": lambda maps: pooled(np.abs(maps), 8),
-    "absolute, 8 x 8, less its mean": lambda maps: _per_image(pooled(np.abs(maps), 8)),
-    "less the model's mean map": _less_mean_map,
+    "less its mean": _subtract_mean,
+    "absolute, less its mean": lambda maps: _subtract_mean(np.abs(maps)),
+    "16 x 16": lambda maps: pool(maps, 16),
+    "8 x 8": lambda maps: pool(maps, 8),
+    "absolute, 16 x 16": lambda maps: pool(np.abs(maps), 16),
+    "absolute, 8 x 8": lambda maps: pool(np.abs(maps), 8),
+    "absolute, 8 x 8, less its mean": lambda maps: _subtract_mean(pool(np.abs(maps), 8)),
+    "less the model's mean map": _subtract_mean_map,
 }
 
 
-def full(pairs: NDArray[np.floating[Any]], models: int) -> NDArray[np.float64]:
+def unpack_pairs(pairs: NDArray[np.floating[Any]], models: int) -> NDArray[np.float64]:
     """[…, models, models] of […, pairs]."""
     rows, columns = np.triu_indices(models)
     found = np.empty((*pairs.shape[:-1], models, models))
@@ -144,7 +144,7 @@ def full(pairs: NDArray[np.floating[Any]], models: int) -> NDArray[np.float64]:
     return found
 
 
-def less_common(gram: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.float64]:
+def subtract_common(gram: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Cosines [images, models, models] after the mean unit map of the models `of` was taken away from every one's.
 
     Products of centred vectors follow from the products alone: ⟨u − m, v − m⟩ = ⟨u, v⟩ − ⟨u, m⟩ − ⟨v, m⟩ + ⟨m, m⟩.
@@ -157,24 +157,24 @@ def less_common(gram: NDArray[np.float64], of: NDArray[np.bool_]) -> NDArray[np.
     return found
 
 
-def by_layer(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
+def compare_layers(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
     """Gradient × input at every cut point of the main models up to the encoder, and at the output.
 
     `layer k` holds cosines of the main models at the same depth, `output` those of all models' outputs, and `encoder to output`
     float32 [images, targets, models] compares a target's output with every model's encoder.
     """
-    per_model = [_layers(zoo, entry, probes, device) for entry in zoo.entries]
+    per_model = [_compute_layers(zoo, entry, probes, device) for entry in zoo.entries]
     depth = min(len(one) for one, entry in zip(per_model, zoo.entries, strict=True) if entry.main)
     main = [one for one, entry in zip(per_model, zoo.entries, strict=True) if entry.main]
-    found = {f"layer {k}": cosines(np.stack([one[k] for one in main], axis=1)) for k in range(depth - 1)}
+    found = {f"layer {k}": compute_cosines(np.stack([one[k] for one in main], axis=1)) for k in range(depth - 1)}
     outputs = np.stack([one[-1] for one in per_model], axis=1)
-    encoders = maps_of(MapJob("", ("gradient-x-input",)), zoo, probes, device, "gradient-x-input", None)
-    found["output"] = cosines(outputs)
-    across = units(outputs[:, zoo.main]) @ units(encoders).transpose(0, 2, 1)
+    encoders = compute_maps(MapJob("", ("gradient-x-input",)), zoo, probes, device, "gradient-x-input", None)
+    found["output"] = compute_cosines(outputs)
+    across = normalise(outputs[:, zoo.main]) @ normalise(encoders).transpose(0, 2, 1)
     return {**found, "encoder to output": across.astype(np.float32)}
 
 
-def _layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> list[Maps]:
+def _compute_layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> list[Maps]:
     """Maps [images, pixels] of each cut point up to the encoder, and of the output; of other architectures the output alone."""
     model, _ = zoo.open(entry)
     trunk = Trunk(model)
@@ -184,10 +184,10 @@ def _layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> list[Maps
     tensors = [one.tensor for one in layers if model.graph.producer[one.tensor] in below] + list(model.graph.outputs)[:1]
     converted = convert(model, probes.images[:2], Encoder(tuple(tensors), "layers to be compared"))
     engine = engines_for(model, converted, probes, "gradient-x-input", device, None).each[0]
-    batches = [[seen.maps for seen in look(engine, images)] for images in _batches(probes)]
+    batches = [[seen.maps for seen in look(engine, images)] for images in _iterate_batches(probes)]
     return [np.concatenate(parts).reshape(len(probes), -1) for parts in zip(*batches, strict=True)]
 
 
-def _batches(probes: Probes, size: int = 32) -> Iterator[NDArray[np.uint8]]:
+def _iterate_batches(probes: Probes, size: int = 32) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(probes), size):
         yield probes.images[start : start + size]

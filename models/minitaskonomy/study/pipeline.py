@@ -16,20 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from models.minitaskonomy.cache import Kept
+from models.minitaskonomy.cache import Cache
 from models.minitaskonomy.study import evaluation, score_matrix, selection_table
-from models.minitaskonomy.study.evaluation import GROUPS, MEASURES, Judged, Oracle
-from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, Bench, Job, all_jobs, first_jobs, probe_sets, run_job
+from models.minitaskonomy.study.evaluation import GROUPS, MEASURES, Judgement, Oracle
+from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, Bench, Job, list_first_jobs, list_jobs, run_job, write_probe_sets
 from models.minitaskonomy.study.score_matrix import Score
 from models.minitaskonomy.tasks import TASKS
-from models.minitaskonomy.zoo import MODELS, Zoo, entries
+from models.minitaskonomy.zoo import MODELS, Zoo, list_entries
 from onnxspace.errors import ModelNotFoundError, TableError
 from onnxspace.inputs.methods import Device
 
 Say = Callable[[str], None]
 TAU = MEASURES.index("tau")
 #: Scores whose values go to scores.csv, by name and options, besides the default, those chosen and those beside.
-SHOWN = (
+WITH_VALUES = (
     ("elrp", ""), ("gradient-x-input", ""), ("saliency", ""), ("depara", "λ 0.25"), ("rsa", ""), ("svcca", ""), ("cka", ""),
     ("dds", ""), ("modelgif", ""), ("predictivity", ""),
 )  # fmt: skip
@@ -47,36 +47,38 @@ def run(
     pieces whose names hold that word are made, and no tables are written. Raises ModelNotFoundError and TableError where there is
     no model, or no oracle yet.
     """
-    opened = rooms or partial(_rooms, work)
+    opened = rooms or partial(_open_rooms, work)
     folder = work / "study"
-    zoo = Zoo(entries(models, list(TASKS)), folder)
+    zoo = Zoo(list_entries(models, list(TASKS)), folder)
     if not zoo.entries:
         raise ModelNotFoundError(f"There are no models in {models}. Train and export them first.")
     if only is None and not (models / "oracle.csv").is_file():
         raise TableError(f"There is no {models / 'oracle.csv'}. Measure the oracle first.")
-    probes = probe_sets(folder, lambda: opened("probes").images(), photos)
-    bench, kept = Bench(zoo, probes, device, opened), Kept(folder / "pieces")
+    probes = write_probe_sets(folder, lambda: opened("probes").images(), photos)
+    bench, kept = Bench(zoo, probes, device, opened), Cache(folder / "pieces")
     names = [name for name in probes if name != DEFAULT]
-    jobs = [*first_jobs(names), *all_jobs(names)]
-    for stage in (first_jobs(names), all_jobs(names)):
-        _make([job for job in stage if only is None or only in job.name], bench, kept, processes or _cores(), say)
+    jobs = [*list_first_jobs(names), *list_jobs(names)]
+    for stage in (list_first_jobs(names), list_jobs(names)):
+        _compute_pieces(
+            [job for job in stage if only is None or only in job.name], bench, kept, processes or _count_processes(), say
+        )
     if only is None:
-        tables(zoo, _scores(jobs, bench, kept), models / "oracle.csv", results or models)
+        write_tables(zoo, _collect_scores(jobs, bench, kept), models / "oracle.csv", results or models)
 
 
-def _rooms(work: Path, split: str) -> Any:
+def _open_rooms(work: Path, split: str) -> Any:
     from models.minitaskonomy.rooms.dataset import Rooms
 
     return Rooms.load(work, split)
 
 
-def _cores() -> int:
+def _count_processes() -> int:
     import torch
 
     return 1 if torch.cuda.is_available() else max(1, min(8, os.cpu_count() or 1))
 
 
-def _make(jobs: Sequence[Job], bench: Bench, kept: Kept, processes: int, say: Say) -> None:
+def _compute_pieces(jobs: Sequence[Job], bench: Bench, kept: Cache, processes: int, say: Say) -> None:
     """Make the pieces that are missing, each in one process."""
     missing = [job for job in jobs if kept.read(job.name, bench.recipe(job)) is None]
     if processes == 1 or len(missing) < 2:
@@ -84,8 +86,8 @@ def _make(jobs: Sequence[Job], bench: Bench, kept: Kept, processes: int, say: Sa
             run_job(job, bench, kept)
             say(f"study: {job.name} ({place} of {len(missing)})")
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (bench,)) as pool:
-        running = {pool.submit(_work, job, kept): job for job in missing}
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (bench,)) as pool:
+        running = {pool.submit(_run_in_worker, job, kept): job for job in missing}
         try:
             for place, done in enumerate(as_completed(running), 1):
                 done.result()
@@ -95,7 +97,7 @@ def _make(jobs: Sequence[Job], bench: Bench, kept: Kept, processes: int, say: Sa
             raise
 
 
-def _begin(bench: Bench) -> None:
+def _start_worker(bench: Bench) -> None:
     """A worker has one thread: two workers of one are quicker than one of two."""
     global _bench
     import torch
@@ -106,46 +108,46 @@ def _begin(bench: Bench) -> None:
     _bench = bench
 
 
-def _work(job: Job, kept: Kept) -> bool:
+def _run_in_worker(job: Job, kept: Cache) -> bool:
     assert _bench is not None
     return run_job(job, _bench, kept)
 
 
-def _scores(jobs: Sequence[Job], bench: Bench, kept: Kept) -> list[Score]:
+def _collect_scores(jobs: Sequence[Job], bench: Bench, kept: Cache) -> list[Score]:
     """All scores of all pieces, and those that are made of several."""
     found: list[Score] = []
     for job in jobs:
         arrays = kept.read(job.name, bench.recipe(job))
-        found += [] if arrays is None else score_matrix.scores_of(job, arrays, bench.zoo)
-    mixed = list(score_matrix.depara(found, bench.zoo))
+        found += [] if arrays is None else score_matrix.read_scores(job, arrays, bench.zoo)
+    mixed = list(score_matrix.mix_depara(found, bench.zoo))
     most = max((one.images for one in found if one.name == "rsa"), default=0)
     for images in sorted({64, most}):
-        mixed += score_matrix.combined(found, images)
+        mixed += score_matrix.average_ranks(found, images)
     return [one for one in [*found, *mixed] if one.name != "edges"]
 
 
-def tables(zoo: Zoo, scores: Sequence[Score], oracle_file: Path, into: Path) -> None:
+def write_tables(zoo: Zoo, scores: Sequence[Score], oracle_file: Path, into: Path) -> None:
     """Hold the scores against the oracle and write the tables."""
     oracle = Oracle.read(oracle_file, zoo.targets, zoo.names)
-    all_judged: list[Judged] = []
+    all_judged: list[Judgement] = []
     for group in GROUPS if not zoo.main.all() else GROUPS[:1]:
-        some = [evaluation.judge(one, oracle.mean, zoo, group) for one in [*evaluation.beside(oracle, zoo), *scores]]
-        some = [evaluation.best(oracle, zoo, group), evaluation.ceiling(oracle, zoo, group), *some]
+        some = [evaluation.judge(one, oracle.mean, zoo, group) for one in [*evaluation.make_baselines(oracle, zoo), *scores]]
+        some = [evaluation.judge_best(oracle, zoo, group), evaluation.judge_ceiling(oracle, zoo, group), *some]
         all_judged += [one for one in some if one is not None]
     into.mkdir(parents=True, exist_ok=True)
     without = [one for one in all_judged if one.score.name != "fingerprint"]
-    _write(into / "measures.csv", evaluation.HEAD, evaluation.rows(without))
-    _write(into / "fingerprints.csv", FINGERPRINT, _fingerprints(all_judged))
+    _write_csv(into / "measures.csv", evaluation.HEAD, evaluation.format_rows(without))
+    _write_csv(into / "fingerprints.csv", FINGERPRINT, _list_fingerprints(all_judged))
     made, winners = selection_table.choose(all_judged, oracle, zoo)
-    _write(into / "choosing.csv", selection_table.HEAD, made)
-    _write(into / "scores.csv", VALUE, _values(_shown(all_judged, winners), zoo))
+    _write_csv(into / "choosing.csv", selection_table.HEAD, made)
+    _write_csv(into / "scores.csv", VALUE, _list_values(_select_values(all_judged, winners), zoo))
 
 
 VALUE = ("score", "options", "probe", "images", "target", "source", "value")
 FINGERPRINT = ("numbers", "error", *(f"{m}{end}" for m in ("P@3", "tau") for end in ("", " low", " high")))
 
 
-def _fingerprints(some: Sequence[Judged]) -> list[dict[str, str]]:
+def _list_fingerprints(some: Sequence[Judgement]) -> list[dict[str, str]]:
     """Error against the exact affinity, and measures, by numbers per image."""
     exact = next((one for one in some if one.score.name == AFFINITY), None)
     lines = []
@@ -160,20 +162,20 @@ def _fingerprints(some: Sequence[Judged]) -> list[dict[str, str]]:
     return lines
 
 
-def _shown(some: Sequence[Judged], winners: Sequence[Judged]) -> list[Score]:
+def _select_values(some: Sequence[Judgement], winners: Sequence[Judgement]) -> list[Score]:
     """What scores.csv holds: the default, what is beside, published scores at the most images, the pools' best, probes with labels."""
     tasks = [one.score for one in some if one.group == "tasks"]
     shown = [one for one in tasks if one.kind in ("beside", "labels") and one.name != "oracle"]
     shown = [one for one in shown if one.name not in ("random", "oracle of one seed")]
     shown += [one for one in tasks if one.name in (DEFAULT, AFFINITY)]
     for probe in dict.fromkeys(one.probe for one in tasks if one.kind == "features"):
-        for key in SHOWN:
+        for key in WITH_VALUES:
             same = [one for one in tasks if (one.name, one.options) == key and one.probe == probe]
             shown += [max(same, key=lambda one: one.images)] if same else []
     return list({id(one): one for one in [*shown, *(one.score for one in winners)]}.values())
 
 
-def _values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
+def _list_values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
     found = []
     for one in scores:
         said = (one.name, one.options, one.probe, str(one.images))
@@ -183,7 +185,7 @@ def _values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
     return found
 
 
-def _write(path: Path, head: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
+def _write_csv(path: Path, head: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
     """Beside its place, then renamed."""
     partial_file = path.with_name(f".{path.name}.partial")
     with partial_file.open("w", newline="") as file:

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, Job
-from models.minitaskonomy.study.maps import full, less_common
+from models.minitaskonomy.study.maps import subtract_common, unpack_pairs
 from models.minitaskonomy.zoo import Zoo
 from onnxspace.scores.all_pairs import balance
 
@@ -45,12 +45,12 @@ class Score:
         return f"{self.name}, {self.options}" if self.options else self.name
 
 
-def scores_of(job: Job, arrays: Arrays, zoo: Zoo) -> list[Score]:
+def read_scores(job: Job, arrays: Arrays, zoo: Zoo) -> list[Score]:
     """All scores that a piece holds."""
     if job.kind == "maps":
-        found = list(_maps(job, arrays, zoo))
+        found = list(_read_maps(job, arrays, zoo))
     elif job.kind == "default":
-        gram, images = full(arrays[AFFINITY], len(zoo.entries)).mean(axis=0), len(arrays[AFFINITY])
+        gram, images = unpack_pairs(arrays[AFFINITY], len(zoo.entries)).mean(axis=0), len(arrays[AFFINITY])
         found = [Score("maps", AFFINITY, "", DEFAULT_PROBE, images, gram)]
         found += [Score("prediction", DEFAULT, "", DEFAULT_PROBE, images, arrays[DEFAULT])]
         found += [
@@ -58,16 +58,16 @@ def scores_of(job: Job, arrays: Arrays, zoo: Zoo) -> list[Score]:
             for words, values in arrays.items() if words.startswith("fingerprint")
         ]  # fmt: skip
     elif job.kind == "layers":
-        found = list(_layers(job, arrays, zoo))
+        found = list(_read_layers(job, arrays, zoo))
     elif job.kind == "features":
         found = []
     else:
         kind: Kind = {"labelled": "labels", "predicting": "prediction", "by tool": "prediction"}.get(job.kind, "features")  # type: ignore[assignment]
-        found = [_plain(kind, words, values, job.probe, zoo) for words, values in arrays.items()]
-    return [replace(one, values=_targets(one.values, zoo)) for one in found]
+        found = [_read_plain(kind, words, values, job.probe, zoo) for words, values in arrays.items()]
+    return [replace(one, values=_select_targets(one.values, zoo)) for one in found]
 
 
-def _plain(kind: Kind, words: str, values: NDArray[Any], probe: str, zoo: Zoo) -> Score:
+def _read_plain(kind: Kind, words: str, values: NDArray[Any], probe: str, zoo: Zoo) -> Score:
     name, _, images = words.partition("@")
     name, _, options = name.partition(" ") if kind == "features" else (name, "", "")
     if values.ndim == 1:
@@ -75,7 +75,7 @@ def _plain(kind: Kind, words: str, values: NDArray[Any], probe: str, zoo: Zoo) -
     return Score(kind, name.rstrip(","), options, probe, int(images), values.astype(np.float64))
 
 
-def _targets(values: Values, zoo: Zoo) -> Values:
+def _select_targets(values: Values, zoo: Zoo) -> Values:
     """Rows of the targets, columns of all models: what has no value, and a target for itself, is NaN."""
     count, rows = len(zoo.entries), np.flatnonzero(zoo.main)
     found = np.full((len(rows), count), np.nan)
@@ -84,34 +84,36 @@ def _targets(values: Values, zoo: Zoo) -> Values:
     return found
 
 
-def _maps(job: Job, arrays: Arrays, zoo: Zoo) -> Iterator[Score]:
+def _read_maps(job: Job, arrays: Arrays, zoo: Zoo) -> Iterator[Score]:
     for words, pairs in arrays.items():
         name, _, options = words.partition(" ")
         name, options = name.rstrip(","), options.replace("from zero", "").replace(" ,", ",").strip(", ")
-        gram = full(pairs, len(zoo.entries))
-        for said, values in ((options, gram), (", ".join(filter(None, (options, COMMON))), less_common(gram, zoo.main))):
-            for images in _numbers(len(values), some="," in words):
+        gram = unpack_pairs(pairs, len(zoo.entries))
+        for said, values in ((options, gram), (", ".join(filter(None, (options, COMMON))), subtract_common(gram, zoo.main))):
+            for images in _choose_numbers(len(values), some="," in words):
                 yield Score("maps", name, said, job.probe, images, values[:images].mean(axis=0))
 
 
-def _numbers(there: int, some: bool) -> list[int]:
+def _choose_numbers(there: int, some: bool) -> list[int]:
     """Numbers of images at which a score is taken; only two of them for changed maps."""
     wanted = [n for n in NUMBERS if n <= there] or [there]
     return sorted({min(64, there), wanted[-1]}) if some else wanted
 
 
-def _layers(job: Job, arrays: Arrays, zoo: Zoo) -> Iterator[Score]:
+def _read_layers(job: Job, arrays: Arrays, zoo: Zoo) -> Iterator[Score]:
     for words, values in arrays.items():
         images, main = len(values), int(zoo.main.sum())
         matrix = values.astype(np.float64).mean(axis=0) if values.ndim == 3 else None
         if matrix is None:
-            matrix = full(values.mean(axis=0, dtype=np.float64), main if words.startswith("layer") else len(zoo.entries))
+            matrix = unpack_pairs(
+                values.mean(axis=0, dtype=np.float64), main if words.startswith("layer") else len(zoo.entries)
+            )
         yield Score(
             "maps", "gradient-x-input", f"at {words}" if words != "encoder to output" else words, job.probe, images, matrix
         )
 
 
-def depara(scores: Sequence[Score], zoo: Zoo) -> Iterator[Score]:
+def mix_depara(scores: Sequence[Score], zoo: Zoo) -> Iterator[Score]:
     """S_V + λ S_E from the maps by gradient × input and by ε-LRP, and the edges, of equal images."""
     edges = {(one.probe, one.images): one.values for one in scores if one.name == "edges" and not one.options}
     for one in scores:
@@ -128,7 +130,7 @@ def depara(scores: Sequence[Score], zoo: Zoo) -> Iterator[Score]:
                 yield Score("both", "depara", words + by, one.probe, one.images, one.values + weight * other)
 
 
-def combined(scores: Sequence[Score], images: int) -> Iterator[Score]:
+def average_ranks(scores: Sequence[Score], images: int) -> Iterator[Score]:
     """Mean ranks of two or three scores of a few kinds, by the same images."""
     wanted = {
         ("elrp", ""): "elrp", ("elrp", f"absolute, 8 x 8, {COMMON}"): "elrp regions", ("cka", ""): "cka", ("rsa", ""): "rsa",
@@ -142,11 +144,11 @@ def combined(scores: Sequence[Score], images: int) -> Iterator[Score]:
         for count in (2, 3):
             for names in combinations(there, count):
                 kind: Kind = "prediction" if "predictivity" in names else "both"
-                values = np.mean([ranks(there[name].values) for name in names], axis=0)
+                values = np.mean([rank(there[name].values) for name in names], axis=0)
                 yield Score(kind, "mean rank", " and ".join(names), probe, images, values)
 
 
-def ranks(values: Values) -> Values:
+def rank(values: Values) -> Values:
     """Negated ranks of each row's values, ties at their mean, NaN where there is none."""
     found = np.full(values.shape, np.nan)
     for row, kept in enumerate(np.isfinite(values)):

@@ -14,7 +14,7 @@ from onnxspace.evaluation import bootstrap
 Values = NDArray[np.float64]
 
 
-def elsewhere(values: Values, groups: Sequence[str]) -> NDArray[np.intp]:
+def select_elsewhere(values: Values, groups: Sequence[str]) -> NDArray[np.intp]:
     """For each target the variant of the largest mean on targets of other groups: intp [targets].
 
     `values` float64 [variants, targets]; a group of its own for each target leaves out that target alone. The first of equals.
@@ -43,7 +43,7 @@ class Difference:
         return self.low > 0
 
 
-def compared(default: Values, chosen: Values, which: Sequence[int] = ()) -> Difference:
+def compare(default: Values, chosen: Values, which: Sequence[int] = ()) -> Difference:
     """Paired by target: both float64 [targets]."""
     both = np.isfinite(default) & np.isfinite(chosen)
     low, high = bootstrap.intervals((chosen - default)[both, None])[:, 0]
@@ -52,17 +52,17 @@ def compared(default: Values, chosen: Values, which: Sequence[int] = ()) -> Diff
     return Difference(*means, means[1] - means[0], float(low), float(high), counts)
 
 
-def nested(selector: Values, measure: Values, default: Values, groups: Sequence[str]) -> Difference:
+def select_nested(selector: Values, measure: Values, default: Values, groups: Sequence[str]) -> Difference:
     """Chosen by `selector` on the other groups' targets, judged by `measure` on the target; both float64 [variants, targets]."""
-    chosen = elsewhere(selector, groups)
-    return compared(default, measure[chosen, np.arange(measure.shape[1])], chosen.tolist())
+    chosen = select_elsewhere(selector, groups)
+    return compare(default, measure[chosen, np.arange(measure.shape[1])], chosen.tolist())
 
 
-def across_seeds(selectors: Sequence[Values], measures: Sequence[Values], defaults: Sequence[Values]) -> Difference:
+def select_across_seeds(selectors: Sequence[Values], measures: Sequence[Values], defaults: Sequence[Values]) -> Difference:
     """Chosen on one half of the seeds over all targets, judged on the other, both ways: two arrays of each kind.
 
     `selectors` and `measures` float64 [variants, targets], `defaults` float64 [targets], by the half that they are held against.
     """
     picks = [int(np.argmax(selector.mean(axis=1))) for selector in selectors]
     chosen = (measures[1][picks[0]] + measures[0][picks[1]]) / 2
-    return compared((defaults[0] + defaults[1]) / 2, chosen, picks)
+    return compare((defaults[0] + defaults[1]) / 2, chosen, picks)

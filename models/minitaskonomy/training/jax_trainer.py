@@ -13,7 +13,7 @@ from flax import nnx
 
 from models.minitaskonomy.tasks import Kind
 from models.minitaskonomy.training import process
-from models.minitaskonomy.training.process import Array, Labelled, Learnt, Order, Say
+from models.minitaskonomy.training.process import Array, LabelledImages, Order, Say, TrainingResult
 
 WIDTH, INSIDE, GRID, HEADS, DEPTH = 48, 72, 8, 4, 2
 #: Width inside the decoder: smaller than that of the others, for the encoder is larger.
@@ -89,54 +89,54 @@ class Net(nnx.Module):
         return x
 
 
-def network(kind: Kind, channels: int, seed: int = 0) -> Net:
+def build_network(kind: Kind, channels: int, seed: int = 0) -> Net:
     """An untrained network for a kind of label that has pixels."""
     if kind not in ("image", "pixel classes"):
         raise ValueError(f"there is no decoder for {kind}")
     return Net(channels, nnx.Rngs(seed))
 
 
-def learn(order: Order, seen: Labelled, say: Say) -> Learnt:
+def train(order: Order, seen: LabelledImages, say: Say) -> TrainingResult:
     """Train a network of Flax."""
     import optax
 
     task, settings = order.job.task, order.settings
-    net = network(task.kind, task.channels, order.job.seed)
-    steps = process.steps_of(len(seen.images), settings)
-    rates = jnp.array([process.rate(step, steps, settings) for step in range(steps)])
+    net = build_network(task.kind, task.channels, order.job.seed)
+    steps = process.count_steps(len(seen.images), settings)
+    rates = jnp.array([process.compute_rate(step, steps, settings) for step in range(steps)])
     optimiser = nnx.Optimizer(net, optax.adamw(lambda step: rates[step], weight_decay=settings.decay), wrt=nnx.Param)
-    losses = _epochs(net, optimiser, order, seen, say)
+    losses = _run_epochs(net, optimiser, order, seen, say)
     net.eval()
-    return Learnt(lambda path: save(net, path), lambda images: answer(net, images), losses)
+    return TrainingResult(lambda path: save(net, path), lambda images: answer(net, images), losses)
 
 
-def _epochs(net: Net, optimiser: Any, order: Order, seen: Labelled, say: Say) -> list[float]:
+def _run_epochs(net: Net, optimiser: Any, order: Order, seen: LabelledImages, say: Say) -> list[float]:
     settings, count, rng = order.settings, len(seen.images), np.random.default_rng(order.job.seed)
-    train, losses = nnx.cached_partial(_step(order.job.task.kind), net, optimiser), list[float]()
+    train, losses = nnx.cached_partial(_compile_step(order.job.task.kind), net, optimiser), list[float]()
     net.train()
     for epoch in range(settings.epochs):
         found = [
-            train(process.noisy(seen.images[rows], settings, rng), seen.labels[rows])
-            for rows in process.batches(count, order, epoch)
+            train(process.add_noise(seen.images[rows], settings, rng), seen.labels[rows])
+            for rows in process.draw_batches(count, order, epoch)
         ]
         losses.append(float(jnp.stack(found).mean()))
-        say(process.told(epoch, settings, losses[-1]))
+        say(process.format_epoch(epoch, settings, losses[-1]))
     return losses
 
 
-def _step(kind: Kind) -> Any:
+def _compile_step(kind: Kind) -> Any:
     """One step of training, compiled; it gives the loss before the step."""
 
     def step(net: Net, optimiser: Any, x: jax.Array, y: jax.Array) -> jax.Array:
-        error, slope = nnx.value_and_grad(lambda found: fault(kind, found(x), y))(net)
+        error, slope = nnx.value_and_grad(lambda found: compute_loss(kind, found(x), y))(net)
         optimiser.update(net, slope)
         return error
 
     return nnx.jit(step)
 
 
-def fault(kind: Kind, found: jax.Array, truth: jax.Array) -> jax.Array:
-    """The loss of `networks.loss` for answers with their channels last."""
+def compute_loss(kind: Kind, found: jax.Array, truth: jax.Array) -> jax.Array:
+    """The loss of `networks.compute_loss` for answers with their channels last."""
     if kind == "image":
         return jnp.square(found - truth.transpose(0, 2, 3, 1)).mean()
     return -jnp.take_along_axis(jax.nn.log_softmax(found), truth[..., None], -1).mean()
@@ -160,4 +160,4 @@ def save(net: Net, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    process.obey(learn, sys.argv[1])
+    process.run_order(train, sys.argv[1])

@@ -64,6 +64,6 @@ class Settings:
     rooms: int | None = None
 
 
-def settings_of(job: Job) -> Settings:
+def choose_settings(job: Job) -> Settings:
     """As the study trains: the second group's frameworks are slower on a CPU, and their networks smaller."""
     return Settings() if job.architecture == MAIN else Settings(epochs=12)

@@ -28,7 +28,7 @@ def score(kind: Kind, found: NDArray[Any], truth: NDArray[Any]) -> float:
     return r2(found, truth) if kind in ("image", "vector") else accuracy(found, truth)
 
 
-def chance(kind: Kind, truth: NDArray[Any]) -> float:
+def score_chance(kind: Kind, truth: NDArray[Any]) -> float:
     """The score of who knows nothing but how labels are spread: 0, or the share of the commonest class."""
     if kind in ("image", "vector"):
         return 0.0

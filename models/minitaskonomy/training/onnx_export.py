@@ -13,10 +13,10 @@ import onnx
 
 from models.minitaskonomy.tasks import SIZE
 from models.minitaskonomy.training import checkpoints
-from models.minitaskonomy.training.checkpoints import Trained
-from models.minitaskonomy.training.jobs import JOBS, Job, Settings, settings_of
+from models.minitaskonomy.training.checkpoints import Checkpoint
+from models.minitaskonomy.training.jobs import JOBS, Job, Settings, choose_settings
 from models.minitaskonomy.training.process import Say
-from models.minitaskonomy.training.scheduler import in_root, order_of
+from models.minitaskonomy.training.scheduler import export_root, make_order
 from onnxspace.exporters import Facts, Request
 from onnxspace.exporters.export import to_onnx
 from onnxspace.exporters.sidecar import content, sidecar_of
@@ -40,39 +40,41 @@ def export_all(
     """
     made = []
     for job in jobs:
-        found = checkpoints.finished(work, job, order_of(job, settings or settings_of(job), work, device).recipe)
+        found = checkpoints.find_checkpoint(work, job, make_order(job, settings or choose_settings(job), work, device).recipe)
         if found is not None:
             target = folder / f"{job.name}.onnx"
-            if not _sound(target, found):
+            if not _is_current(target, found):
                 export(job, found, target, python)
                 say(f"{job.name}: exported, {target.stat().st_size:,} bytes")
             made.append(target)
     return made
 
 
-def export(job: Job, found: Trained, target: Path, python: str | None = None) -> None:
+def export(job: Job, found: Checkpoint, target: Path, python: str | None = None) -> None:
     """Convert one network, and say in its file and sidecar what it is."""
-    source, interpreter = f"{__package__}.{_module(job)}:network", None if job.framework == "torch" else python
+    source, interpreter = f"{__package__}.{_name_module(job)}:build_network", None if job.framework == "torch" else python
     raw = found.weights.with_name(f"{job.name}.raw.onnx")
     try:
-        with in_root():
-            facts = to_onnx(source, raw, request(job, found), python=interpreter)
-        _finish(raw, target, source, replace(facts, said=said(job)), _about(job, found))
+        with export_root():
+            facts = to_onnx(source, raw, build_request(job, found), python=interpreter)
+        _write_model(raw, target, source, replace(facts, said=describe_input(job)), _describe(job, found))
     finally:
         raw.unlink(missing_ok=True)
         sidecar_of(raw).unlink(missing_ok=True)
 
 
-def request(job: Job, found: Trained) -> Request:
+def build_request(job: Job, found: Checkpoint) -> Request:
     """What the converter is asked."""
     arguments: dict[str, Any] = {"kind": job.task.kind, "channels": job.task.channels}
     if job.framework == "torch":
         arguments["architecture"] = job.architecture
     shape = (3, SIZE, SIZE) if job.framework == "torch" else (SIZE, SIZE, 3)
-    return Request(input=shape, encoder="encoder", weights=str(found.weights.absolute()), arguments=arguments, said=said(job))
+    return Request(
+        input=shape, encoder="encoder", weights=str(found.weights.absolute()), arguments=arguments, said=describe_input(job)
+    )
 
 
-def said(job: Job) -> ModelOptions:
+def describe_input(job: Job) -> ModelOptions:
     """The preprocessing of all: RGB, pixels in 0–255 as `2 v / 255 − 1`."""
     layout: Layout = "NCHW" if job.framework == "torch" else "NHWC"
     return ModelOptions(
@@ -80,11 +82,11 @@ def said(job: Job) -> ModelOptions:
     )
 
 
-def _module(job: Job) -> str:
+def _name_module(job: Job) -> str:
     return "networks" if job.framework == "torch" else f"{job.framework}_trainer"
 
 
-def _about(job: Job, found: Trained) -> dict[str, str]:
+def _describe(job: Job, found: Checkpoint) -> dict[str, str]:
     """What the file tells of its training."""
     record = found.record
     named = {"task": job.task.name, "architecture": job.architecture, "score": f"{record['score']:.4f}"}
@@ -92,16 +94,16 @@ def _about(job: Job, found: Trained) -> dict[str, str]:
         **named,
         "chance": f"{record['chance']:.4f}",
         "settings": json.dumps(record["recipe"]["settings"]),
-        "made": _made(found),
+        "made": _digest(found),
     }
 
 
-def _made(found: Trained) -> str:
+def _digest(found: Checkpoint) -> str:
     """What determines a file: weights, and how they are exported."""
     return hashlib.sha256(f"{VERSION} {found.record['sha256']}".encode()).hexdigest()
 
 
-def _finish(raw: Path, target: Path, source: str, facts: Facts, about: Mapping[str, str]) -> None:
+def _write_model(raw: Path, target: Path, source: str, facts: Facts, about: Mapping[str, str]) -> None:
     model = onnx.load(raw)
     preprocessing = {f"onnxspace.input.{name}": str(value) for name, value in vars(facts.said).items() if value is not None}
     entries = {entry.key: entry.value for entry in model.metadata_props} | preprocessing
@@ -114,10 +116,10 @@ def _finish(raw: Path, target: Path, source: str, facts: Facts, about: Mapping[s
         partial.write_bytes(model.SerializeToString())
 
 
-def _sound(target: Path, found: Trained) -> bool:
+def _is_current(target: Path, found: Checkpoint) -> bool:
     """Whether a file was made from these weights, and whole."""
     try:
         entries = {entry.key: entry.value for entry in onnx.load(target).metadata_props}
     except Exception:  # no file, or none of ONNX: protobuf's errors have no common base
         return False
-    return entries.get("minitaskonomy.made") == _made(found) and sidecar_of(target).exists()
+    return entries.get("minitaskonomy.made") == _digest(found) and sidecar_of(target).exists()

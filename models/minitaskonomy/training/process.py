@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingResult:
     """What a framework gives back: how to save the weights, the answer to images uint8 [n, 3, 64, 64], the losses."""
 
     save: Callable[[Path], None]
@@ -31,8 +31,8 @@ class Learnt:
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Images uint8 [n, 3, 64, 64] as the task's network is given them, and its labels as `data.Rooms.targets` gives them."""
+class LabelledImages:
+    """Images uint8 [n, 3, 64, 64] as the task's network is given them, and its labels as `dataset.Rooms.targets` gives them."""
 
     images: Array
     labels: Array
@@ -40,7 +40,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Order:
-    """One network to be trained. `recipe` is what `trained.recipe` says of it."""
+    """One network to be trained. `recipe` is what `checkpoints.describe_recipe` says of it."""
 
     job: Job
     settings: Settings
@@ -54,21 +54,21 @@ class Order:
         return json.dumps({**said, "recipe": self.recipe})
 
     @classmethod
-    def parsed(cls, text: str) -> Order:
+    def parse(cls, text: str) -> Order:
         said = json.loads(text)
         return cls(JOBS[said["name"]], Settings(**said["settings"]), Path(said["work"]), said["device"], said["recipe"])
 
 
-Learn = Callable[[Order, Labelled, Say], Learnt]
+Train = Callable[[Order, LabelledImages, Say], TrainingResult]
 
 
-def obey(learn: Learn, text: str) -> None:
+def run_order(learn: Train, text: str) -> None:
     """Train as ordered, and keep the network with its score on the validation rooms."""
-    order = Order.parsed(text)
-    made(order, learn, labelled(order, "train"), labelled(order, "validation"), _aloud)
+    order = Order.parse(text)
+    train_and_store(order, learn, load_labelled(order, "train"), load_labelled(order, "validation"), _print_line)
 
 
-def made(order: Order, learn: Learn, seen: Labelled, unseen: Labelled, say: Say) -> None:
+def train_and_store(order: Order, learn: Train, seen: LabelledImages, unseen: LabelledImages, say: Say) -> None:
     """Train on `seen`, measure on `unseen`, keep both."""
     began, task = time.monotonic(), order.job.task
     learnt = learn(order, seen, lambda line: say(f"{order.job.name}: {line}"))
@@ -78,24 +78,24 @@ def made(order: Order, learn: Learn, seen: Labelled, unseen: Labelled, say: Say)
         "recipe": order.recipe,
         "losses": learnt.losses,
         "score": score,
-        "chance": metrics.chance(task.kind, unseen.labels),
+        "chance": metrics.score_chance(task.kind, unseen.labels),
     }
     record |= {"precision": learnt.precision, "seconds": round(seconds, 1)}
-    checkpoints.keep(checkpoints.weights_of(order.work, order.job), learnt.save, record)
+    checkpoints.write_checkpoint(checkpoints.locate_weights(order.work, order.job), learnt.save, record)
     say(f"{order.job.name}: score {score:.3f}, chance {record['chance']:.3f}, after {seconds:.0f} s")
 
 
-def labelled(order: Order, split: str) -> Labelled:
+def load_labelled(order: Order, split: str) -> LabelledImages:
     """The rooms of a split as this task sees them."""
-    from models.minitaskonomy.rooms.dataset import Rooms, moments
+    from models.minitaskonomy.rooms.dataset import Rooms, load_moments
 
     folder = order.work / "rooms"  # opened without another look at the recipe: who gave the order has looked
-    rooms = Rooms(folder / split, split, moments(folder / "train"))
+    rooms = Rooms(folder / split, split, load_moments(folder / "train"))
     upto = order.settings.rooms if split == "train" else None
-    return Labelled(np.asarray(rooms.inputs(order.job.task)[:upto]), np.asarray(rooms.targets(order.job.task)[:upto]))
+    return LabelledImages(np.asarray(rooms.inputs(order.job.task)[:upto]), np.asarray(rooms.targets(order.job.task)[:upto]))
 
 
-def batches(count: int, order: Order, epoch: int) -> Array:
+def draw_batches(count: int, order: Order, epoch: int) -> Array:
     """Rows of each batch of an epoch, in an order that the network's name decides: int64 [steps, batch]."""
     size = min(order.settings.batch, count)
     steps = count // size
@@ -103,12 +103,12 @@ def batches(count: int, order: Order, epoch: int) -> Array:
     return shuffled[: steps * size].reshape(steps, size)
 
 
-def steps_of(count: int, settings: Settings) -> int:
+def count_steps(count: int, settings: Settings) -> int:
     """All steps of a training on `count` images."""
     return settings.epochs * (count // min(settings.batch, count))
 
 
-def rate(step: int, steps: int, settings: Settings) -> float:
+def compute_rate(step: int, steps: int, settings: Settings) -> float:
     """The learning rate: a rise over the first tenth of the steps, then half a cosine down."""
     rise = max(1, steps // 10)
     if step < rise:
@@ -116,18 +116,18 @@ def rate(step: int, steps: int, settings: Settings) -> float:
     return settings.rate * 0.5 * (1.0 + float(np.cos(np.pi * (step - rise) / max(1, steps - rise))))
 
 
-def noisy(images: Array, settings: Settings, rng: np.random.Generator) -> Array:
+def add_noise(images: Array, settings: Settings, rng: np.random.Generator) -> Array:
     """Images uint8 [n, 3, 64, 64] as the channels-last frameworks train on them: float32 [n, 64, 64, 3] in −1..1, noisy."""
     x = images.transpose(0, 2, 3, 1).astype(np.float32) / 127.5 - 1.0
     strength = rng.random((len(x), 1, 1, 1), np.float32) * settings.noise
     return x + rng.standard_normal(x.shape, np.float32) * strength
 
 
-def told(epoch: int, settings: Settings, loss: float) -> str:
+def format_epoch(epoch: int, settings: Settings, loss: float) -> str:
     """A line of progress."""
     return f"epoch {epoch + 1} of {settings.epochs}, loss {loss:.4f}"
 
 
-def _aloud(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from models.minitaskonomy.training import checkpoints
-from models.minitaskonomy.training.jobs import JOBS, PACKAGES, Framework, Job, Settings, settings_of
+from models.minitaskonomy.training.jobs import JOBS, PACKAGES, Framework, Job, Settings, choose_settings
 from models.minitaskonomy.training.process import Order, Say
 from onnxspace.errors import ModelError
 
@@ -40,34 +40,34 @@ def train_all(
     core, up to 8. Interrupted, it goes on where it was: networks that are not finished start over. Raises ModelError with the
     last words of a training that failed.
 
-    `settings` takes the place of `roster.settings_of`.
+    `settings` takes the place of `jobs.choose_settings`.
     """
-    chosen = available(tuple(jobs), python or sys.executable, say)
+    chosen = select_available(tuple(jobs), python or sys.executable, say)
     open_orders = [
-        one for one in (order_of(job, settings or settings_of(job), work, device) for job in chosen) if _lacking(one)
+        one for one in (make_order(job, settings or choose_settings(job), work, device) for job in chosen) if _is_missing(one)
     ]
     if open_orders:
-        _render(work, device)
-        _all(open_orders, python or sys.executable, workers or min(_MOST_WORKERS, os.cpu_count() or 1), say)
+        _render_rooms(work, device)
+        _train_orders(open_orders, python or sys.executable, workers or min(_MOST_WORKERS, os.cpu_count() or 1), say)
     return [job.name for job in chosen]
 
 
-def order_of(job: Job, settings: Settings, work: Path, device: str) -> Order:
+def make_order(job: Job, settings: Settings, work: Path, device: str) -> Order:
     """What is to be done for a job, with the recipe by which it is known."""
-    return Order(job, settings, work.absolute(), device, checkpoints.recipe(job, settings, _rooms()))
+    return Order(job, settings, work.absolute(), device, checkpoints.describe_recipe(job, settings, _digest_rooms()))
 
 
 @cache
-def _rooms() -> dict[str, str]:
+def _digest_rooms() -> dict[str, str]:
     """What determines the rooms."""
     from models.minitaskonomy.rooms import dataset
 
-    return {split: dataset.recipe(split) for split in ("train", "validation")}
+    return {split: dataset.digest_split(split) for split in ("train", "validation")}
 
 
-def available(jobs: Sequence[Job], python: str, say: Say) -> list[Job]:
+def select_available(jobs: Sequence[Job], python: str, say: Say) -> list[Job]:
     """The jobs whose framework an interpreter has."""
-    lacking = {made: missing(made, python) for made in PACKAGES if any(job.framework == made for job in jobs)}
+    lacking = {made: find_missing(made, python) for made in PACKAGES if any(job.framework == made for job in jobs)}
     for made, packages in lacking.items():
         if packages:
             names = ", ".join(job.name for job in jobs if job.framework == made)
@@ -75,7 +75,7 @@ def available(jobs: Sequence[Job], python: str, say: Say) -> list[Job]:
     return [job for job in jobs if not lacking.get(job.framework)]
 
 
-def missing(framework: Framework, python: str) -> list[str]:
+def find_missing(framework: Framework, python: str) -> list[str]:
     """The packages of a framework that an interpreter lacks. Raises ModelError where it can't be started."""
     wanted = PACKAGES.get(framework, ())
     code = "import sys; from importlib.util import find_spec; print(*(p for p in sys.argv[1:] if find_spec(p) is None))"
@@ -87,7 +87,7 @@ def missing(framework: Framework, python: str) -> list[str]:
 
 
 @contextmanager
-def in_root() -> Iterator[None]:
+def export_root() -> Iterator[None]:
     """Other processes started in the block find this package, wherever the user is."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), before)))
@@ -100,11 +100,11 @@ def in_root() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _lacking(order: Order) -> bool:
-    return checkpoints.finished(order.work, order.job, order.recipe) is None
+def _is_missing(order: Order) -> bool:
+    return checkpoints.find_checkpoint(order.work, order.job, order.recipe) is None
 
 
-def _render(work: Path, device: str) -> None:
+def _render_rooms(work: Path, device: str) -> None:
     """Once, before several processes want the rooms at the same time."""
     import torch
 
@@ -115,9 +115,9 @@ def _render(work: Path, device: str) -> None:
         Rooms.load(work, split, processor)
 
 
-def _all(wanted: Sequence[Order], python: str, workers: int, say: Say) -> None:
+def _train_orders(wanted: Sequence[Order], python: str, workers: int, say: Say) -> None:
     with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(_one, order, python, say) for order in wanted]
+        running = [pool.submit(_train_one, order, python, say) for order in wanted]
         try:
             for each in running:
                 each.result()
@@ -126,7 +126,7 @@ def _all(wanted: Sequence[Order], python: str, workers: int, say: Say) -> None:
             raise
 
 
-def _one(order: Order, python: str, say: Say) -> None:
+def _train_one(order: Order, python: str, say: Say) -> None:
     """Train one network in a process of its own, and pass on what it says."""
     own = order.job.framework == "torch"
     command = [sys.executable if own else python, "-m", f"{__package__}.{order.job.framework}_trainer", order.text()]
