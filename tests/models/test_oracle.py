@@ -10,9 +10,19 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from models.minitaskonomy.oracle import measurement, readout, ridge, transfers, whole_image
+from models.minitaskonomy.oracle import (
+    examples,
+    measurement,
+    noise_ceiling,
+    readout,
+    ridge,
+    sampling,
+    table,
+    transfers,
+    whole_image,
+)
 from models.minitaskonomy.oracle.readout import Budget
-from models.minitaskonomy.oracle.transfers import Settings, Split
+from models.minitaskonomy.oracle.sampling import Settings, Split
 from models.minitaskonomy.rooms import dataset
 from models.minitaskonomy.tasks import TASKS, Task
 from models.minitaskonomy.zoo import Entry
@@ -45,7 +55,7 @@ def features(images: int, rng: np.random.Generator, channels: int = 20) -> torch
 def test_answers_are_every_second_pixel_of_each_position(rng: np.random.Generator) -> None:
     labels = labels_of(NORMALS, 2, rng)
     classes = labels_of(SEMANTIC, 2, rng)
-    found, pixels = readout.arrange_answers(NORMALS, labels), readout.arrange_answers(SEMANTIC, classes)
+    found, pixels = examples.arrange_answers(NORMALS, labels), examples.arrange_answers(SEMANTIC, classes)
     assert found.shape == (2, 64, 48)
     for image, row, column, channel, down, across in rng.integers(0, (2, 8, 8, 3, 4, 4), (50, 6)):
         y, x = 8 * row + 2 * down, 8 * column + 2 * across
@@ -55,7 +65,7 @@ def test_answers_are_every_second_pixel_of_each_position(rng: np.random.Generato
 
 def test_neighbourhoods_hold_the_nine_positions_around(rng: np.random.Generator) -> None:
     values = features(2, rng, 3)
-    found = readout.gather_neighbourhoods(values)
+    found = examples.gather_neighbourhoods(values)
     assert found.shape == (2, 64, 32)
     around = found[1, 8 * 4 + 5, :27].reshape(3, 3, 3)
     assert torch.equal(around, values[1, :, 3:6, 4:7])
@@ -65,23 +75,23 @@ def test_neighbourhoods_hold_the_nine_positions_around(rng: np.random.Generator)
 
 @pytest.mark.parametrize("task", [DEPTH, NORMALS, SEMANTIC, OBJECT, LAYOUT], ids=lambda task: task.name)
 def test_what_is_said_without_looking_has_loss_one(task: Task, rng: np.random.Generator) -> None:
-    truth = readout.arrange_answers(task, labels_of(task, 30, rng))
-    prior = readout.compute_priors(task, truth)
+    truth = examples.arrange_answers(task, labels_of(task, 30, rng))
+    prior = examples.compute_priors(task, truth)
     readouts = readout.Readouts([task], 32, [prior], seed=0)
-    known = [readout.compute_reference(task, truth, prior)]
-    loss = readout.measure_losses(readouts, torch.randn(30, 64, 32), readout.Truths.of([task], [truth]), known)
+    known = [examples.compute_reference(task, truth, prior)]
+    loss = readout.measure_losses(readouts, torch.randn(30, 64, 32), examples.Truths.of([task], [truth]), known)
     assert loss.item() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_the_reference_is_the_variance_or_the_entropy(rng: np.random.Generator) -> None:
     raw = labels_of(NORMALS, 9, rng) * torch.tensor([1.0, 2, 3])[:, None, None]
-    truth = readout.arrange_answers(NORMALS, raw)
-    found = readout.compute_reference(NORMALS, truth, readout.compute_priors(NORMALS, truth))
+    truth = examples.arrange_answers(NORMALS, raw)
+    found = examples.compute_reference(NORMALS, truth, examples.compute_priors(NORMALS, truth))
     expected = raw[..., ::2, ::2].double().var((0, 2, 3), correction=0) * 9 * 32 * 32
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     classes = torch.tensor([0, 0, 1, 6])
     shares = (np.bincount(classes, minlength=7) + 1) / (4 + 7)
-    surprise = readout.compute_reference(OBJECT, classes, readout.compute_priors(OBJECT, classes))
+    surprise = examples.compute_reference(OBJECT, classes, examples.compute_priors(OBJECT, classes))
     assert surprise.item() == pytest.approx(-np.log(shares[classes.numpy()]).sum(), rel=1e-5)
 
 
@@ -91,10 +101,10 @@ def patches(features: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("way", "most"), [("linear", 1e-3), ("trained", 0.1)])
-def test_a_source_that_holds_the_target_loses_nothing(way: transfers.Readout, most: float, rng: np.random.Generator) -> None:
+def test_a_source_that_holds_the_target_loses_nothing(way: sampling.Readout, most: float, rng: np.random.Generator) -> None:
     few, test = features(120, rng), features(60, rng)
-    told, asked = (readout.arrange_answers(DEPTH, patches(values)) for values in (few, test))
-    nothing = [readout.arrange_answers(NORMALS, labels_of(NORMALS, n, rng)) for n in (120, 60)]
+    told, asked = (examples.arrange_answers(DEPTH, patches(values)) for values in (few, test))
+    nothing = [examples.arrange_answers(NORMALS, labels_of(NORMALS, n, rng)) for n in (120, 60)]
     settings = Settings(readout=way)
     found = transfers.measure_losses(settings, [DEPTH, NORMALS], (few, [told, nothing[0]]), (test, [asked, nothing[1]]), seed=1)
     assert 0 <= found[0] < most
@@ -103,7 +113,7 @@ def test_a_source_that_holds_the_target_loses_nothing(way: transfers.Readout, mo
 
 def test_a_trained_readout_finds_what_is_not_linear(rng: np.random.Generator) -> None:
     few, test = features(150, rng, 4), features(60, rng, 4)
-    truths = [[readout.arrange_answers(DEPTH, patches(values.abs()))] for values in (few, test)]
+    truths = [[examples.arrange_answers(DEPTH, patches(values.abs()))] for values in (few, test)]
     loss = {
         way: transfers.measure_losses(Settings(readout=way), [DEPTH], (few, truths[0]), (test, truths[1]), 0)
         for way in ("linear", "trained")
@@ -114,13 +124,13 @@ def test_a_trained_readout_finds_what_is_not_linear(rng: np.random.Generator) ->
 
 def test_classes_of_pixels_are_learnt(rng: np.random.Generator) -> None:
     few, test = features(120, rng), features(60, rng)
-    truths = [[readout.arrange_answers(SEMANTIC, (patches(values)[:, 0] > 0).long() * 5)] for values in (few, test)]
+    truths = [[examples.arrange_answers(SEMANTIC, (patches(values)[:, 0] > 0).long() * 5)] for values in (few, test)]
     assert transfers.measure_losses(Settings(), [SEMANTIC], (few, truths[0]), (test, truths[1]), 0)[0] < 0.5
 
 
 def test_targets_share_nothing(rng: np.random.Generator) -> None:
-    tasks, x = [DEPTH, NORMALS, SEMANTIC], readout.gather_neighbourhoods(features(40, rng))
-    truths = [readout.arrange_answers(task, labels_of(task, 40, rng)) for task in tasks]
+    tasks, x = [DEPTH, NORMALS, SEMANTIC], examples.gather_neighbourhoods(features(40, rng))
+    truths = [examples.arrange_answers(task, labels_of(task, 40, rng)) for task in tasks]
     together = readout.train(tasks, x, truths, Budget(steps=6, looks=2), 3)
     for place, (task, truth) in enumerate(zip(tasks, truths, strict=True)):
         alone = readout.train([task], x, [truth], Budget(steps=6, looks=2), 3)
@@ -130,7 +140,7 @@ def test_targets_share_nothing(rng: np.random.Generator) -> None:
 
 def test_the_same_seed_gives_the_same_numbers(rng: np.random.Generator) -> None:
     few, test = features(40, rng), features(20, rng)
-    truths = [[readout.arrange_answers(DEPTH, patches(values))] for values in (few, test)]
+    truths = [[examples.arrange_answers(DEPTH, patches(values))] for values in (few, test)]
     settings = Settings(budget=Budget(steps=10))
     once, again, other = (
         transfers.measure_losses(settings, [DEPTH], (few, truths[0]), (test, truths[1]), seed) for seed in (1, 1, 2)
@@ -196,22 +206,22 @@ def test_a_class_without_a_label_keeps_a_chance(rng: np.random.Generator) -> Non
 def test_seeds_that_agree_predict_each_other(rng: np.random.Generator) -> None:
     order = rng.permuted(np.tile(np.arange(12.0), (4, 1)), axis=1)
     allowed = np.ones((4, 12), bool)
-    same = measurement.measure_ceiling(np.repeat(order[..., None], 3, axis=2), allowed)
+    same = noise_ceiling.measure_ceiling(np.repeat(order[..., None], 3, axis=2), allowed)
     assert same.precision == (1.0,) * 5
     assert same.tau == pytest.approx(1.0)
-    against = measurement.measure_ceiling(np.stack([order, -order], axis=2), allowed)
+    against = noise_ceiling.measure_ceiling(np.stack([order, -order], axis=2), allowed)
     assert against.precision == (0.0,) * 5
     assert against.tau == pytest.approx(-1.0)
-    noise = measurement.measure_ceiling(rng.standard_normal((200, 12, 2)), np.ones((200, 12), bool))
+    noise = noise_ceiling.measure_ceiling(rng.standard_normal((200, 12, 2)), np.ones((200, 12), bool))
     assert noise.precision == pytest.approx((5 / 12,) * 5, abs=0.08)
 
 
 def test_more_seeds_predict_better(rng: np.random.Generator) -> None:
     losses = np.arange(12.0)[None, :, None] + 4 * rng.standard_normal((40, 12, 8))
     allowed = np.ones((40, 12), bool)
-    assert measurement.measure_ceiling(losses, allowed, 4).tau > measurement.measure_ceiling(losses, allowed, 1).tau + 0.1
+    assert noise_ceiling.measure_ceiling(losses, allowed, 4).tau > noise_ceiling.measure_ceiling(losses, allowed, 1).tau + 0.1
     with pytest.raises(ValueError, match="8 of 8 seeds"):
-        measurement.measure_ceiling(losses, allowed, 8)
+        noise_ceiling.measure_ceiling(losses, allowed, 8)
 
 
 def test_candidates_that_are_not_allowed_count_nowhere(rng: np.random.Generator) -> None:
@@ -220,7 +230,7 @@ def test_candidates_that_are_not_allowed_count_nowhere(rng: np.random.Generator)
     allowed[:, 4] = False
     changed = losses.copy()
     changed[:, 4] = 99.0
-    assert measurement.measure_ceiling(losses, allowed) == measurement.measure_ceiling(changed, allowed)
+    assert noise_ceiling.measure_ceiling(losses, allowed) == noise_ceiling.measure_ceiling(changed, allowed)
 
 
 @pytest.fixture
@@ -233,7 +243,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
         images = rng.integers(0, 256, (count, 8, 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
         depth = torch.from_numpy(images[:, None, :, :, 0].astype(np.float32) / 255)
         labels = {"depth": depth, "object": (depth.mean((1, 2, 3)) > 0.5).long()}
-        return Split({"picture": images}, {name: readout.arrange_answers(TASKS[name], labels[name]) for name in targets})
+        return Split({"picture": images}, {name: examples.arrange_answers(TASKS[name], labels[name]) for name in targets})
 
     monkeypatch.setitem(dataset.SPLITS, "transfer", (3, 30))
     monkeypatch.setattr(transfers, "load_split", some)
@@ -246,11 +256,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Genera
 FEW = Settings(seeds=2, labelled=15, images=20, budget=Budget(steps=4, batch=8, looks=2))
 
 
-def measured(folder: Path, settings: Settings = FEW) -> measurement.Table:
+def measured(folder: Path, settings: Settings = FEW) -> table.Table:
     path = measurement.measure(
         folder / "work", folder, "cpu", settings=settings, tasks=(DEPTH, OBJECT), workers=1, say=lambda _line: None
     )
-    return measurement.Table.read(path)
+    return table.Table.read(path)
 
 
 def test_every_transfer_from_files(small: Path, tmp_path: Path) -> None:
@@ -262,7 +272,7 @@ def test_every_transfer_from_files(small: Path, tmp_path: Path) -> None:
     table.write_matrix(tmp_path / "matrix.csv")
     read = read_table(tmp_path / "matrix.csv")
     np.testing.assert_allclose(read.values, 1 - table.losses.mean(2), atol=1e-5)
-    assert set(measurement.compare_rankings(table, table).values()) == {0.0, 1.0}  # one source alone has no order
+    assert set(noise_ceiling.compare_rankings(table, table).values()) == {0.0, 1.0}  # one source alone has no order
 
 
 def test_what_is_kept_is_not_computed_again(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,8 +298,6 @@ def test_what_is_kept_is_not_computed_again(small: Path, monkeypatch: pytest.Mon
 
 def test_a_smaller_draw_begins_a_larger_one() -> None:
     assert (
-        transfers.draw_rooms(3, 20).tolist()
-        == transfers.draw_rooms(3, 50)[:20].tolist()
-        != transfers.draw_rooms(4, 20).tolist()
+        sampling.draw_rooms(3, 20).tolist() == sampling.draw_rooms(3, 50)[:20].tolist() != sampling.draw_rooms(4, 20).tolist()
     )
-    assert set(transfers.draw_rooms(0, 20)) | set(transfers.draw_rooms(1, 20)) == set(transfers.list_drawn(2, 20))
+    assert set(sampling.draw_rooms(0, 20)) | set(sampling.draw_rooms(1, 20)) == set(sampling.list_drawn(2, 20))

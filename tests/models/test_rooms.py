@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.minitaskonomy.rooms import dataset, labels, raycast, scene
+from models.minitaskonomy.rooms import dataset, filters, generator, intersections, labels, raycast
 from models.minitaskonomy.rooms.scene import Material, PlacedSolid, Room
 from models.minitaskonomy.tasks import OBJECTS, OFFSETS, SCENES, SEMANTICS, SIZE, TASKS
 
@@ -29,7 +29,7 @@ def room(*solids: PlacedSolid, **camera: float) -> Room:
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Room]:
-    return [scene.draw(np.random.default_rng([11, n])) for n in range(6)]
+    return [generator.draw(np.random.default_rng([11, n])) for n in range(6)]
 
 
 def inside(solid: PlacedSolid, points: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_layout_and_vanishing_points_place_the_walls(drawn: list[Room]) -> None:
 def test_corners_stand_out_from_edges_and_flat_parts() -> None:
     board = torch.zeros(1, 1, 64, 64)
     board[:, :, 32:, 32:] = 1
-    found = labels.compute_cornerness(board)[0, 0]
+    found = filters.compute_cornerness(board)[0, 0]
     row, column = divmod(found.argmax().item(), 64)
     assert max(abs(row - 31.5), abs(column - 31.5)) <= 2
     assert found[32, 50:60].max() < 0.05 * found.max()
@@ -159,15 +159,15 @@ def test_a_shadow_falls_behind_what_stands_before_the_lamp() -> None:
     points = torch.tensor([[[2.5, 2.0, 0.0], [4.5, 2.0, 0.0], [2.5, 2.0, 1.56]]])
     one = room(shelf)
     lamp = torch.tensor([one.lamp])
-    solids = [raycast.pack_solids([one], shape, "cpu") for shape in raycast.SHAPES]
-    assert raycast.find_blocked(solids, lamp, points - lamp[:, None]).tolist() == [[True, False, False]]
+    solids = [intersections.pack_solids([one], shape, "cpu") for shape in intersections.SHAPES]
+    assert intersections.find_blocked(solids, lamp, points - lamp[:, None]).tolist() == [[True, False, False]]
 
 
 def test_a_room_is_the_same_in_any_batch_and_every_kind_occurs() -> None:
     alone, among = dataset.render_batch(21, range(5, 6)), dataset.render_batch(21, range(12))
     for name, value in among.items():
         assert np.array_equal(value[5], alone[name][0]), name
-    kinds = [scene.draw(np.random.default_rng([22, n, 0])).kind for n in range(80)]
+    kinds = [generator.draw(np.random.default_rng([22, n, 0])).kind for n in range(80)]
     assert set(kinds) == set(range(len(SCENES)))
     share = labels.measure_coverage(torch.from_numpy(among["semantic"].astype(np.int64))).numpy()
     assert (share.argmax(1) == among["object"]).all()

@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from models.minitaskonomy.cache import Cache, digest_recipe
-from models.minitaskonomy.page import clustering, document, figures, readme_table
+from models.minitaskonomy.page import clustering, curves, document, figures, readme_table
 from models.minitaskonomy.page.results import Results
 from models.minitaskonomy.study import (
     attribution_targets,
     evaluation,
     jobs,
     label_scores,
-    maps,
+    map_similarity,
     permutation,
     pipeline,
     prediction,
+    probe_sets,
     score_matrix,
     selection,
+    tables,
 )
 from models.minitaskonomy.study.evaluation import GROUPS, MEASURES, Oracle
 from models.minitaskonomy.study.score_matrix import Score
@@ -281,7 +283,7 @@ def test_luck_across_halves_is_the_same(rng: np.random.Generator) -> None:
 def test_cosines_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
     made = rng.standard_normal((3, 4, 64)).astype(np.float32)
     made[1, 2] = 0
-    found = maps.unpack_pairs(maps.compute_cosines(made), 4)
+    found = map_similarity.unpack_pairs(map_similarity.compute_cosines(made), 4)
     for image, row in enumerate(made.astype(np.float64)):
         for i, a in enumerate(row):
             for j, b in enumerate(row):
@@ -292,7 +294,9 @@ def test_cosines_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
 def test_maps_less_what_they_have_in_common_are_those_of_a_slow_twin(rng: np.random.Generator) -> None:
     made = rng.standard_normal((3, 5, 64)) + 2 * rng.standard_normal((3, 1, 64))
     of = np.array([True, True, True, False, True])
-    found = maps.subtract_common(maps.unpack_pairs(maps.compute_cosines(made.astype(np.float32)), 5), of)
+    found = map_similarity.subtract_common(
+        map_similarity.unpack_pairs(map_similarity.compute_cosines(made.astype(np.float32)), 5), of
+    )
     for image, row in enumerate(made):
         unit = row / np.linalg.norm(row, axis=1, keepdims=True)
         unit = unit - unit[of].mean(axis=0)
@@ -301,12 +305,12 @@ def test_maps_less_what_they_have_in_common_are_those_of_a_slow_twin(rng: np.ran
 
 
 def test_equal_models_have_nothing_apart() -> None:
-    assert not maps.subtract_common(np.ones((2, 4, 4)), np.ones(4, bool)).any()
+    assert not map_similarity.subtract_common(np.ones((2, 4, 4)), np.ones(4, bool)).any()
 
 
 def test_means_over_squares_are_those_of_a_loop(rng: np.random.Generator) -> None:
     made = rng.standard_normal((2, 3, 256)).astype(np.float32)
-    found = maps.pool(made, 4).reshape(2, 3, 4, 4)
+    found = map_similarity.pool(made, 4).reshape(2, 3, 4, 4)
     squares = made.astype(np.float64).reshape(2, 3, 16, 16)
     for i in range(4):
         for j in range(4):
@@ -317,24 +321,24 @@ def test_means_over_squares_are_those_of_a_loop(rng: np.random.Generator) -> Non
 
 def test_changes_do_what_they_say(rng: np.random.Generator) -> None:
     made = rng.standard_normal((6, 3, 256)).astype(np.float32)
-    changed = {name: change(made) for name, change in maps.CHANGES.items()}
+    changed = {name: change(made) for name, change in map_similarity.CHANGES.items()}
     np.testing.assert_allclose(np.sign(changed["root"]) * changed["root"] ** 2, made, atol=1e-6)
     for name in ("less its mean", "absolute, less its mean", "absolute, 8 x 8, less its mean"):
         np.testing.assert_allclose(changed[name].mean(axis=-1), 0, atol=1e-6)
     np.testing.assert_allclose(changed["less the model's mean map"].mean(axis=0), 0, atol=1e-6)
-    pearson = maps.unpack_pairs(maps.compute_cosines(changed["less its mean"]), 3)
+    pearson = map_similarity.unpack_pairs(map_similarity.compute_cosines(changed["less its mean"]), 3)
     np.testing.assert_allclose(pearson[0], np.corrcoef(made[0].astype(np.float64)), atol=1e-5)
 
 
 def test_scores_of_maps_at_n_images_are_means_over_the_first_n(tmp_path: Path, rng: np.random.Generator) -> None:
     zoo = zoo_of(tmp_path, ("depth", "normals", "object"), ("depth-vit",))
-    pairs = maps.compute_cosines(rng.standard_normal((40, 4, 16)).astype(np.float32))
+    pairs = map_similarity.compute_cosines(rng.standard_normal((40, 4, 16)).astype(np.float32))
     found = score_matrix.read_scores(
         jobs.Job("maps", "rooms", jobs.MAPS[0]), {"elrp from zero": pairs, "elrp from blur": pairs}, zoo
     )
     plain = {(one.options, one.images): one.values for one in found if score_matrix.COMMON not in one.options}
     assert sorted(plain) == [(o, n) for o in ("", "from blur") for n in (8, 16, 32)]
-    expected = maps.unpack_pairs(pairs, 4)[:16].mean(axis=0)[:3]
+    expected = map_similarity.unpack_pairs(pairs, 4)[:16].mean(axis=0)[:3]
     np.fill_diagonal(expected, np.nan)
     np.testing.assert_allclose(plain["", 16], expected)
 
@@ -562,8 +566,8 @@ def test_a_second_run_computes_nothing_and_one_piece_less_is_one_piece_more(
     assert [one.name for one in list_entries(tmp_path, list(TASKS))] == ["depth", "normals"]
     made: list[str] = []
     make = jobs.compute
-    monkeypatch.setattr(jobs, "PROBES", 4)
-    monkeypatch.setattr(jobs, "DEFAULT_IMAGES", 1)
+    monkeypatch.setattr(probe_sets, "PROBES", 4)
+    monkeypatch.setattr(probe_sets, "DEFAULT_IMAGES", 1)
     monkeypatch.setattr(jobs, "compute", lambda job, bench: [made.append(job.name), make(job, bench)][1])
 
     def go() -> list[str]:
@@ -650,7 +654,7 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zoo = zoo_of(tmp_path, others=("depth-vit", "semantic-vit"))
     oracle = an_oracle(zoo, rng, noise=0.1)
     write_oracle(oracle, tmp_path / "oracle.csv")
-    pipeline.write_tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
+    tables.write_tables(zoo, made_up(zoo, oracle, rng), tmp_path / "oracle.csv", tmp_path)
     return tmp_path
 
 
@@ -695,7 +699,7 @@ def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     first = {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()}
     (tmp_path / "docs/minitaskonomy.md").write_text("torn")
     for name in ("draw_oracle", "draw_curves", "draw_by_images", "draw_trees", "draw_rooms"):  # drawn once is enough here
-        monkeypatch.setattr(figures, name, lambda *_: None)
+        monkeypatch.setattr(curves if "curves" in name or "by_images" in name else figures, name, lambda *_: None)
     document.write_page(study_folder, tmp_path / "docs")
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()} == first
     text = first["minitaskonomy.md"].decode()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.minitaskonomy.oracle.readout import average_relative, compute_reference
+from models.minitaskonomy.oracle.examples import average_relative, compute_reference
 from models.minitaskonomy.tasks import Task
 
 #: Shares of the features' mean variance.

@@ -2,95 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import onnxspace as ox
-from models.minitaskonomy.oracle import readout, ridge, whole_image
-from models.minitaskonomy.oracle.readout import Budget, Truths
+from models.minitaskonomy.oracle import examples, readout, ridge, whole_image
+from models.minitaskonomy.oracle.examples import Truths
+from models.minitaskonomy.oracle.sampling import (
+    Array,
+    Settings,
+    Split,
+    draw_rooms,
+    is_dense,
+    list_drawn,
+    load_split,
+    name_input,
+)
 from models.minitaskonomy.tasks import TASKS, Task
 from models.minitaskonomy.training.torch_trainer import prefers_bfloat16
 from models.minitaskonomy.zoo import Entry, arrange_on_grid
 from onnxspace.model.encoder import cut, find_encoder
 from onnxspace.model.runtime import Runner
 
-Array = NDArray[Any]
-Readout = Literal["trained", "linear"]
 #: What some features are held with: labels of each target, in the order of the targets.
 Examples = tuple[Tensor, Sequence[Tensor]]
 _CHUNK = 100
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the oracle is measured. The same settings, files and rooms give the same losses.
-
-    Each of `seeds` draws `labelled` rooms for targets that say something of every pixel, and `images` rooms for those that say
-    one thing of an image; the same rooms for every source. `readout` is `trained` (`readout.train`), or `linear`
-    (`ridge.measure_losses`), which is for targets whose labels are images.
-    """
-
-    seeds: int = 5
-    labelled: int = 200
-    images: int = 800
-    readout: Readout = "trained"
-    budget: Budget = field(default_factory=Budget)
-
-    def size(self, task: Task) -> int:
-        """How many labelled rooms a target gets."""
-        return self.labelled if is_dense(task) else self.images
-
-
-@dataclass(frozen=True)
-class Split:
-    """Some rooms of a split: by kind of input uint8 [n, 64, 64, 3], by target its labels as `readout.arrange_answers` gives them."""
-
-    inputs: Mapping[str, Array]
-    answers: Mapping[str, Tensor]
-
-
-def is_dense(task: Task) -> bool:
-    """Whether a target says something of every pixel."""
-    return task.kind in ("image", "pixel classes")
-
-
-def name_input(task: Task) -> str:
-    """What the networks of a target are given: a copy of the picture that is made for it, or the picture."""
-    return task.name if task.name in ("denoising", "inpainting", "colorization") else "picture"
-
-
-def draw_rooms(seed: int, size: int) -> Array:
-    """The labelled rooms of a seed, int64 [size]; a smaller draw begins a larger one. The last fifth checks what the others teach."""
-    from models.minitaskonomy.rooms.dataset import SPLITS
-
-    return np.random.default_rng((seed, 20)).permutation(SPLITS["transfer"][1])[:size]
-
-
-def list_drawn(seeds: int, size: int) -> Array:
-    """All rooms of the transfer split that some seed draws, int64, rising."""
-    return np.unique(np.concatenate([draw_rooms(seed, size) for seed in range(seeds)]))
-
-
-@cache
-def load_split(work: Path, split: str, targets: tuple[str, ...], rows: tuple[int, ...] | None) -> Split:
-    """Some rooms of a split that is rendered, None for all, with labels for all targets."""
-    from models.minitaskonomy.rooms.dataset import Rooms, load_moments
-
-    folder = work / "rooms"
-    rooms = Rooms(folder / split, split, load_moments(folder / "train"))
-    some = slice(None) if rows is None else list(rows)
-    tasks = [TASKS[name] for name in targets]
-    inputs = {name_input(task): np.ascontiguousarray(rooms.inputs(task)[some].transpose(0, 2, 3, 1)) for task in tasks}
-    answers = {task.name: readout.arrange_answers(task, torch.from_numpy(rooms.targets(task)[some])) for task in tasks}
-    return Split(inputs, answers)
 
 
 def measure_source(entry: Entry, work: Path, device: str, settings: Settings, targets: tuple[str, ...]) -> Array:
@@ -178,12 +119,12 @@ def measure_losses(settings: Settings, tasks: Sequence[Task], few: Examples, tes
         found = ridge.measure_losses(tasks, x, few[1], (_prepare(test[0], half), test[1]), 9 * few[0].shape[1])
         return found.cpu().numpy()
     best = readout.train(tasks, x, few[1], settings.budget, seed)
-    said = [readout.compute_priors(task, truth) for task, truth in zip(tasks, few[1], strict=True)]
+    said = [examples.compute_priors(task, truth) for task, truth in zip(tasks, few[1], strict=True)]
     return _test_readouts(best, test, said, half)
 
 
 def _prepare(features: Tensor, half: bool) -> Tensor:
-    return readout.gather_neighbourhoods(features.to(torch.bfloat16 if half else torch.float32))
+    return examples.gather_neighbourhoods(features.to(torch.bfloat16 if half else torch.float32))
 
 
 def _test_readouts(best: readout.Readouts, test: Examples, said: Sequence[Tensor], half: bool) -> Array:
@@ -194,6 +135,6 @@ def _test_readouts(best: readout.Readouts, test: Examples, said: Sequence[Tensor
             some = slice(at, at + _CHUNK)
             found = readout.sum_errors(best.tasks, best(_prepare(test[0][some], half)), truths[some])
             summed.append([error.double() for error in found])
-    known = [readout.compute_reference(task, y, prior) for task, y, prior in zip(best.tasks, test[1], said, strict=True)]
+    known = [examples.compute_reference(task, y, prior) for task, y, prior in zip(best.tasks, test[1], said, strict=True)]
     total = [torch.stack(column).sum(0) for column in zip(*summed, strict=True)]
-    return np.array([float(readout.average_relative(error, r)) for error, r in zip(total, known, strict=True)])
+    return np.array([float(examples.average_relative(error, r)) for error, r in zip(total, known, strict=True)])

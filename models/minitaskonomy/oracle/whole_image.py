@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.minitaskonomy.oracle import readout
+from models.minitaskonomy.oracle import examples
 from models.minitaskonomy.tasks import Task
 
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ def _measure_numbers(task: Task, few: Labelled, test: Labelled) -> float:
     guesses = [(y[fit:] - found).square().sum() for found in predict_numbers(x[:fit], y[:fit], x[fit:])]
     found = predict_numbers(x, y, outside)[int(torch.stack(guesses).argmin())]
     truth = test[1].double()
-    return float(readout.average_relative((found - truth).square().sum(0), readout.compute_reference(task, truth, truth[0])))
+    return float(examples.average_relative((found - truth).square().sum(0), examples.compute_reference(task, truth, truth[0])))
 
 
 def predict_numbers(x: Tensor, y: Tensor, outside: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.minitaskonomy.rooms import furniture, labels, raycast, scene
+from models.minitaskonomy.rooms import filters, furniture, generator, intersections, labels, raycast, scene
 from models.minitaskonomy.rooms.digest import digest
 from models.minitaskonomy.tasks import OFFSETS, SEMANTICS, SIZE, TASKS, Task
 
@@ -25,19 +25,19 @@ Progress = Callable[[str, int, int], None]
 
 def digest_split(split: str) -> str:
     """What determines a split's content, as a hash."""
-    modules = (Path(str(module.__file__)) for module in (scene, furniture, raycast, labels))
+    modules = (Path(str(module.__file__)) for module in (scene, generator, furniture, intersections, raycast, filters, labels))
     return digest([SPLITS[split], SEEN, TRIES, SIZE, SEMANTICS, OFFSETS], modules)
 
 
 def render_batch(seed: int, numbers: range, device: str = "cpu") -> dict[str, np.ndarray]:
     """Rooms `numbers` of a seed: `image` uint8[n, 64, 64, 3] and every field; a room depends on seed and number alone."""
-    drawn = [scene.draw(np.random.default_rng([seed, n, 0])) for n in numbers]
+    drawn = [generator.draw(np.random.default_rng([seed, n, 0])) for n in numbers]
     found = raycast.render(drawn, device)
     for attempt in range(1, TRIES):
         poor = (labels.measure_coverage(found["semantic"]).amax(1) < SEEN).nonzero()[:, 0].tolist()
         if not poor:
             break
-        again = [scene.draw(np.random.default_rng([seed, numbers[n], attempt])) for n in poor]
+        again = [generator.draw(np.random.default_rng([seed, numbers[n], attempt])) for n in poor]
         for name, value in raycast.render(again, device).items():
             found[name][poor] = value
         for n, room in zip(poor, again, strict=True):

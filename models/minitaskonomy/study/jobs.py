@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from models.minitaskonomy.cache import Arrays, Cache, digest_recipe
-from models.minitaskonomy.study import attribution_targets, features, label_scores, maps, prediction
+from models.minitaskonomy.study import attribution_targets, features, label_scores, map_similarity, maps, prediction
 from models.minitaskonomy.study.maps import MapJob
-from models.minitaskonomy.tasks import SIZE, TASKS
+from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import Zoo
 from onnxspace.inputs.methods import Device, Method
-from onnxspace.inputs.probes import DEFAULT_IMAGES, DEFAULT_SIZE, Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 
 #: Raised when pieces of before can't be used any more.
@@ -26,7 +25,6 @@ BASELINES = ("zero", "mean", "black", "blur")
 DEFAULT, AFFINITY = "default", "default maps"
 #: Images on which cosines of changed maps are taken, where it is not all.
 SOME = 128
-PROBES = 512
 #: Numbers per image of the fingerprints.
 SKETCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -149,46 +147,14 @@ def compute_default(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
     """What `onnxspace score` does without options, and fingerprints of several sizes: matrices [models, models]."""
     found = maps.compute_maps(MapJob("", ("elrp",)), zoo, probes, device, "elrp", None)
     features_there, outputs = features.load_features(zoo, probes), prediction.load_outputs(zoo, probes)
-    arrays: Arrays = {AFFINITY: maps.compute_cosines(found)}
+    arrays: Arrays = {AFFINITY: map_similarity.compute_cosines(found)}
     arrays[DEFAULT] = prediction.compute_predictivity(zoo, features_there, outputs, len(probes))
     for numbers in SKETCHES:
-        prints = np.stack([project(maps.normalise(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(np.float16)
+        prints = np.stack([project(map_similarity.normalise(found[:, i]), numbers) for i in range(len(zoo.entries))]).astype(
+            np.float16
+        )
         arrays[f"fingerprint {numbers}"] = affinities(prints, prints)[0]
     return arrays
-
-
-def write_probe_sets(work: Path, images: Callable[[], Any], photos: Path | None) -> dict[str, Path]:
-    """Files of probe images, uint8 [images, side, side, 3], by the set's name."""
-    sizes = {"generated": (PROBES, SIZE), DEFAULT: (DEFAULT_IMAGES, DEFAULT_SIZE)}
-    made: dict[str, Callable[[], Any]] = {
-        "rooms": images,
-        **{name: functools.partial(_generate, *size) for name, size in sizes.items()},
-    }
-    if photos is not None:
-        made["photos"] = lambda: Probes.from_folder(photos, PROBES, SIZE).images
-    folder, found = work / "probes", {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make_images in made.items():
-        found[name] = folder / f"{name}.npy"
-        if name in sizes and _is_generated(found[name], *sizes[name]):
-            continue
-        with (partial := folder / f".{name}.partial").open("wb") as file:
-            np.save(file, np.ascontiguousarray(make_images(), dtype=np.uint8)[:PROBES])
-        partial.replace(found[name])
-    return found
-
-
-def _generate(images: int, size: int) -> np.ndarray:
-    return Probes.generate(images, size).images
-
-
-def _is_generated(file: Path, images: int, size: int) -> bool:
-    """Whether a file holds the embedded images already, by the first and the number of them."""
-    try:
-        there = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return False
-    return there.shape == (images, size, size, 3) and np.array_equal(there[:1], Probes.generate(1, size).images)
 
 
 def run_job(job: Job, bench: Bench, kept: Cache) -> bool:

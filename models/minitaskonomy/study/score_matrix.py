@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, Job
-from models.minitaskonomy.study.maps import subtract_common, unpack_pairs
+from models.minitaskonomy.study.map_similarity import subtract_common, unpack_pairs
 from models.minitaskonomy.zoo import Zoo
 from onnxspace.scores.all_pairs import balance
 
