@@ -35,10 +35,14 @@ def write_page(results: Path = MODELS, docs: Path = DOCS, rooms: Any = None) -> 
     found = Results(results)
     docs.mkdir(parents=True, exist_ok=True)
     _draw_figures(found, docs, rooms)
-    text = "\n\n".join(part for part in _write_parts(found, docs) if part)
     partial = docs / ".minitaskonomy.md.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
+    partial.write_text(compose_text(found, docs), encoding="utf-8")
     partial.replace(docs / "minitaskonomy.md")
+
+
+def compose_text(found: Results, docs: Path) -> str:
+    """The page in Markdown; it shows the picture of rooms if `docs` has it."""
+    return "\n\n".join(part for part in _write_parts(found, docs) if part) + "\n"
 
 
 def _draw_figures(found: Results, docs: Path, rooms: Any) -> None:

@@ -20,6 +20,8 @@ from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 
 #: Raised when pieces of before can't be used any more.
 FORMAT = 2
+#: Raised for one kind of piece when its values change; pieces of other kinds stay valid. 1 of `labelled`: PARC's ties are exact.
+REVISIONS = {"labelled": 1}
 BASELINES = ("zero", "mean", "black", "blur")
 #: What `onnxspace score` does without options: the ranking, and the affinity of maps.
 DEFAULT, AFFINITY = "default", "default maps"
@@ -79,7 +81,8 @@ class Bench:
     def recipe(self, job: Job) -> str:
         told = asdict(job.told) if isinstance(job.told, MapJob) else job.told
         pictures = self.images(job.probe).sha256 if job.probe in self.probes else job.probe
-        return digest_recipe({"format": FORMAT, "zoo": self.zoo.sha256, "probes": pictures, "kind": job.kind, "told": told})
+        facts = {"format": FORMAT, "zoo": self.zoo.sha256, "probes": pictures, "kind": job.kind, "told": told}
+        return digest_recipe(facts | ({"revision": REVISIONS[job.kind]} if job.kind in REVISIONS else {}))
 
 
 def list_first_jobs(probes: list[str]) -> list[Job]:

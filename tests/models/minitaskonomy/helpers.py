@@ -23,6 +23,14 @@ from tests.helpers import builders
 
 TAU, P3 = MEASURES.index("tau"), MEASURES.index("P@3")
 Values = NDArray[np.float64]
+#: Digests of the splits by the rule that counted imports, and the code of that time.
+EARLIER = {
+    "train": "f8f375dcd95e531587b076c194a805a1de9cea7fe5969bdb4c7e8ead6dc3ccf7",
+    "validation": "fca60e8677dec94ae7f1a48c2498839697e9e51acf6d9758f42bf3ae68de39c9",
+    "transfer": "c67821400fada9185051a7a781f4062ff5d50a72c75f3de02b9a05ae66fe5f76",
+    "test": "2c49b9cec6302cf7b2854ffb459c57d911f68b02cfdee68fc8eb449a9212576b",
+    "probes": "0d2242c5158011945bf3dd248e8e331997ff77cf80f0fea0bc7d9894fe24073b",
+}
 
 
 def make_zoo(folder: Path, tasks: Sequence[str] = tuple(TASKS), others: Sequence[str] = ()) -> Zoo:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.minitaskonomy.page import curves, document, figures, readme_table
 from models.minitaskonomy.page.results import Results
+from models.minitaskonomy.zoo import MODELS
 from tests.helpers.paths import REPOSITORY
 from tests.models.minitaskonomy.helpers import (
     Pictures,
@@ -49,6 +50,11 @@ def test_rooms_are_drawn_with_all_their_labels(tmp_path: Path, rng: np.random.Ge
 
     figures.draw_rooms(Rooms(), tmp_path / "rooms.png")
     assert (tmp_path / "rooms.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_committed_page_is_that_of_the_committed_tables() -> None:
+    docs = REPOSITORY / "docs"
+    assert document.compose_text(Results(MODELS), docs).encode() == (docs / "minitaskonomy.md").read_bytes()
 
 
 def test_readme_shows_the_tables_numbers() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.minitaskonomy.cache import digest_recipe
 from models.minitaskonomy.study import (
     jobs,
     pipeline,
@@ -19,6 +20,7 @@ from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
 from tests.models.minitaskonomy.helpers import (
     Pictures,
+    make_zoo,
     write_tiny_zoo,
 )
 
@@ -80,3 +82,12 @@ def test_what_is_not_there_is_asked_for_before_anything_is_computed(tmp_path: Pa
     with pytest.raises(OnnxspaceError, match="oracle first"):
         pipeline.run(tmp_path / "work", models=tmp_path, rooms=lambda _: Pictures())
     assert not (tmp_path / "work").exists()
+
+
+def test_only_pieces_whose_values_have_changed_are_computed_anew(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", Probes.generate(2, 64, 1).images)
+    bench = jobs.Bench(make_zoo(tmp_path), {"rooms": tmp_path / "p.npy"}, "cpu", lambda _: Pictures())
+    facts = {"format": 2, "zoo": bench.zoo.sha256, "told": ""}
+    pictures = bench.images("rooms").sha256
+    assert bench.recipe(jobs.Job("alone", "rooms")) == digest_recipe({**facts, "kind": "alone", "probes": pictures})
+    assert bench.recipe(jobs.Job("labelled", "transfer")) != digest_recipe({**facts, "kind": "labelled", "probes": "transfer"})

@@ -22,6 +22,7 @@ from models.minitaskonomy.training.process import LabelledImages, Order
 from onnxspace.errors import ModelError
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.runtime import run
+from tests.models.minitaskonomy.helpers import EARLIER
 
 TINY = Settings(epochs=2, batch=32)
 
@@ -149,6 +150,17 @@ def test_only_a_whole_network_of_this_recipe_counts_as_finished(tmp_path: Path) 
     assert checkpoints.find_checkpoint(tmp_path, one.job, one.recipe) is not None
     (tmp_path / "trained" / "object.json").write_text("{")
     assert checkpoints.find_checkpoint(tmp_path, one.job, one.recipe) is None
+
+
+def test_a_network_of_the_rooms_earlier_digest_counts_as_finished(tmp_path: Path) -> None:
+    job = JOBS["object"]
+    one = scheduler.make_order(job, TINY, tmp_path, "cpu")
+    make(
+        replace(
+            one, recipe=checkpoints.describe_recipe(job, TINY, {split: EARLIER[split] for split in ("train", "validation")})
+        )
+    )
+    assert checkpoints.find_checkpoint(tmp_path, job, one.recipe) is not None
 
 
 def test_a_training_that_ends_early_leaves_nothing_finished(tmp_path: Path) -> None:
