@@ -112,11 +112,11 @@ def train(order: Order, seen: LabelledImages, say: Say) -> TrainingResult:
 
 def _run_epochs(net: Net, optimiser: Any, order: Order, seen: LabelledImages, say: Say) -> list[float]:
     settings, count, rng = order.settings, len(seen.images), np.random.default_rng(order.job.seed)
-    train, losses = nnx.cached_partial(_compile_step(order.job.task.kind), net, optimiser), list[float]()
+    step, losses = nnx.cached_partial(_compile_step(order.job.task.kind), net, optimiser), list[float]()
     net.train()
     for epoch in range(settings.epochs):
         found = [
-            train(process.add_noise(seen.images[rows], settings, rng), seen.labels[rows])
+            step(process.add_noise(seen.images[rows], settings, rng), seen.labels[rows])
             for rows in process.draw_batches(count, order, epoch)
         ]
         losses.append(float(jnp.stack(found).mean()))

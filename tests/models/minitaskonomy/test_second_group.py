@@ -26,9 +26,9 @@ def test_a_network_of_another_framework_is_trained_and_exported(name: str, tmp_p
     numbers = job.task.kind == "image"
     labels = rng.standard_normal((32, 1, 64, 64), np.float32) if numbers else rng.integers(0, job.task.channels, (32, 64, 64))
     one = Order(job, settings, tmp_path, "cpu", checkpoints.describe_recipe(job, settings, {}))
-    learn = importlib.import_module(f"models.minitaskonomy.training.{job.framework}_trainer").learn
+    train = importlib.import_module(f"models.minitaskonomy.training.{job.framework}_trainer").train
     process.train_and_store(
-        one, learn, LabelledImages(images, labels), LabelledImages(images[:8], labels[:8]), lambda _line: None
+        one, train, LabelledImages(images, labels), LabelledImages(images[:8], labels[:8]), lambda _line: None
     )
     found = checkpoints.find_checkpoint(tmp_path, job, one.recipe)
     assert found is not None
