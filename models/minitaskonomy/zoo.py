@@ -18,7 +18,7 @@ from onnxspace.inputs.config import load_sidecar
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.model import Model
-from onnxspace.torchgraph.encoder_graph import Converted, convert
+from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
 #: The folder of the ONNX files, their sidecars and the tables of results.
 MODELS = Path(__file__).parent
@@ -56,7 +56,7 @@ class Zoo:
 
     entries: Sequence[Entry]
     work: Path
-    _converted: dict[tuple[str, str], tuple[Model, Converted]] = field(default_factory=dict)
+    _converted: dict[tuple[str, str], tuple[Model, EncoderGraph]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +85,7 @@ class Zoo:
         model = ox.open_model(entry.path)
         return model, find_encoder(model)
 
-    def converted(self, entry: Entry, probes: Probes, explained: str = "sum") -> tuple[Model, Converted]:
+    def converted(self, entry: Entry, probes: Probes, explained: str = "sum") -> tuple[Model, EncoderGraph]:
         """A model ready to be explained; `explained` names what `attribution_targets.write_copy` put behind its encoder for these probes."""
         key = (entry.name, explained if explained == "sum" else f"{explained}-{probes.name}")
         if key not in self._converted:

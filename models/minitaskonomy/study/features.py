@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study import attribution_targets
 from models.minitaskonomy.zoo import Zoo
-from onnxspace.attribution.gradient_fields import SIZE, write_fields
-from onnxspace.inputs.methods import Device, Options
+from onnxspace.attribution.gradient_fields import METHOD, SIZE, write_fields
+from onnxspace.inputs.execution import Device, Execution
+from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
-from onnxspace.model.features import answers_of, features_key, write_features
+from onnxspace.inputs.protocol import Setup
+from onnxspace.model.features import features_key, find_float_outputs, write_features
 from onnxspace.scores import cka, dds, modelgif, rsa, svcca
-from onnxspace.scores.all_pairs import directions, fill
+from onnxspace.scores.all_pairs import left_singular_vectors, score_pairs
 from onnxspace.scores.pairs.depara import edges
 
 Features = NDArray[np.float32]
@@ -37,7 +39,7 @@ def load_features(zoo: Zoo, probes: Probes, end: str = "encoder") -> list[Featur
     for entry in (one for one in zoo.entries if one.main or end == "encoder"):
         model, encoder = zoo.open(entry)
         if end == "output":
-            encoder = answers_of(model)
+            encoder = find_float_outputs(model)
         file = folder / f"{features_key(model, encoder.tensors, 'fit', probes.sha256)}.npy"
         if not _is_complete(file, len(probes)):
             write_features(model, encoder, probes.images, file, "fit")
@@ -76,8 +78,8 @@ def _keep(values: Features) -> Features:
 PAIRS: dict[str, dict[str, tuple[Score, Prepare, int]]] = {
     "rsa": {"rsa": (rsa, _keep, 512), "rsa of means": (rsa, average_positions, 512)},
     "svcca": {
-        "svcca": (partial(svcca, variance=1.0), lambda values: directions(flatten_positions(values)), 128),
-        "svcca of means": (partial(svcca, variance=1.0), lambda values: directions(average_positions(values)), 512),
+        "svcca": (partial(svcca, variance=1.0), lambda values: left_singular_vectors(flatten_positions(values)), 128),
+        "svcca of means": (partial(svcca, variance=1.0), lambda values: left_singular_vectors(average_positions(values)), 512),
     },
     "cka": {
         "cka": (cka, _keep, 512),
@@ -103,7 +105,7 @@ def compute_pair_scores(name: str, zoo: Zoo, probes: Probes) -> Arrays:
     for words, (score, prepare, most) in PAIRS[name].items():
         for images in (n for n in NUMBERS if n <= min(len(probes), most) and n > 16 * words.startswith("svcca")):
             sides = [[prepare(np.asarray(values[:images]))] for values in features]
-            scored = fill(score, sides, zoo.names)
+            scored = score_pairs(score, sides, zoo.names)
             if np.isfinite(scored.matrix).any():
                 found[f"{words}@{images}"] = scored.matrix
     return found
@@ -129,6 +131,6 @@ def compare_fields(zoo: Zoo, probes: Probes, device: Device) -> Arrays:
         files = [Path(folder, f"{place}.npy") for place in range(len(zoo.entries))]
         for entry, file in zip(zoo.entries, files, strict=True):
             model, encoder = zoo.open(entry)
-            write_fields(model, encoder, some, file, Options(steps=FIELD_STEPS), device)
+            write_fields(model, encoder, Setup(some, METHOD, Options(steps=FIELD_STEPS)), file, Execution.on(device))
         sides = [[np.load(file, mmap_mode="r").reshape(len(some), FIELD_STEPS, SIZE * SIZE)] for file in files]
-        return {f"modelgif@{len(some)}": fill(modelgif, sides, zoo.names).matrix}
+        return {f"modelgif@{len(some)}": score_pairs(modelgif, sides, zoo.names).matrix}

@@ -14,7 +14,8 @@ from models.minitaskonomy.study import attribution_targets, features, label_scor
 from models.minitaskonomy.study.maps import MapJob
 from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import Zoo
-from onnxspace.inputs.methods import Device, Method
+from onnxspace.inputs.execution import Device
+from onnxspace.inputs.methods import Method
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 

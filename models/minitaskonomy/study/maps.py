@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study.map_similarity import CHANGES, Maps, compute_cosines, normalise
 from models.minitaskonomy.zoo import Entry, Zoo
-from onnxspace.attribution.maps import engines_for, map_batches
-from onnxspace.inputs.methods import Device, Method, Options
+from onnxspace.attribution.maps import engines_for
+from onnxspace.inputs.execution import Device, Execution
+from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.layers import candidates, look
@@ -70,7 +72,9 @@ def compute_maps(
     for place, entry in enumerate(zoo.entries):
         model, converted = zoo.converted(entry, probes, job.explained)
         start = 0
-        for batch in map_batches(model, converted, probes, method, device, options=options, known=known[place]):
+        engines = engines_for(model, converted, Setup(probes, method, options), Execution.on(device), known[place])
+        for found in engines.maps():
+            batch = found.maps
             maps[start : start + len(batch), place] = batch.reshape(len(batch), -1)
             start += len(batch)
     return maps
@@ -98,11 +102,11 @@ def _compute_layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> l
     model, _ = zoo.open(entry)
     trunk = Trunk(model)
     own = find_encoder(model, trunk)
-    below = model.graph.leading_to(own.tensors)
+    below = model.graph.ancestors_of(own.tensors)
     layers = candidates(trunk, own).layers if entry.main else ()
     tensors = [one.tensor for one in layers if model.graph.producer[one.tensor] in below] + list(model.graph.outputs)[:1]
     converted = convert(model, probes.images[:2], Encoder(tuple(tensors), "layers to be compared"))
-    engine = engines_for(model, converted, probes, "gradient-x-input", device, None).each[0]
+    engine = engines_for(model, converted, Setup(probes, "gradient-x-input"), Execution.on(device)).each[0]
     batches = [[seen.maps for seen in look(engine, images)] for images in _iterate_batches(probes)]
     return [np.concatenate(parts).reshape(len(probes), -1) for parts in zip(*batches, strict=True)]
 

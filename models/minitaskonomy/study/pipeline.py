@@ -22,7 +22,7 @@ from models.minitaskonomy.study.tables import write_tables
 from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import MODELS, Zoo, list_entries
 from onnxspace.errors import ModelNotFoundError, TableError
-from onnxspace.inputs.methods import Device
+from onnxspace.inputs.execution import Device
 
 Say = Callable[[str], None]
 _bench: Bench | None = None

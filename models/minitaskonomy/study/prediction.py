@@ -19,8 +19,8 @@ from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
 from onnxspace.scores import linear_probe, logme
 from onnxspace.scores.all_pairs import predictivities
-from onnxspace.scores.grids import channels_first, neighbourhoods, pooled
-from onnxspace.scores.pairs.predictivity import Answers, explained
+from onnxspace.scores.grids import average_pool, to_channels_first, unfold_neighbourhoods
+from onnxspace.scores.pairs.predictivity import TargetOutputs, explained_shares
 
 Table = NDArray[np.float64]
 SIDE = 8
@@ -54,23 +54,23 @@ def _compute_variants(zoo: Zoo, features: Sequence[Features], outputs: Sequence[
     grids = [arrange_on_grid(np.asarray(values[:images]), SIDE).astype(np.float64) for values in features]
     there = [flatten_grid(values) for values, main in zip(grids, zoo.main, strict=True) if main]
     held = {"predicts features": there, "predicts scaled features": [_scale(rows) for rows in there]}
-    ends = [Answers.of(np.asarray(values[:images])) for values in outputs]
+    ends = [TargetOutputs.of(np.asarray(values[:images])) for values in outputs]
     found: dict[str, Table] = {}
-    for end, design in (("", flatten_grid), (" from 3 x 3", neighbourhoods)):
+    for end, design in (("", flatten_grid), (" from 3 x 3", unfold_neighbourhoods)):
         asked = [rows for some in held.values() for rows in some]
-        shares = np.array([explained(design(values), asked, images) for values in grids]).T
+        shares = np.array([explained_shares(design(values), asked, images) for values in grids]).T
         found |= {words + end: part for words, part in zip(held, shares.reshape(len(held), -1, len(grids)), strict=True)}
     found["predicts outputs"] = np.array([_predict_outputs(values, ends, images) for values in grids]).T
     return found
 
 
-def _predict_outputs(values: Table, ends: Sequence[Answers], images: int) -> list[float]:
+def _predict_outputs(values: Table, ends: Sequence[TargetOutputs], images: int) -> list[float]:
     """One source against every target's outputs: pictures position by position, others from means over a 2 × 2 grid."""
     found = np.empty(len(ends))
-    for dense, rows in ((True, flatten_grid(values)), (False, pooled(values, (2, 2)).reshape(len(values), -1))):
+    for dense, rows in ((True, flatten_grid(values)), (False, average_pool(values, (2, 2)).reshape(len(values), -1))):
         places = [i for i, one in enumerate(ends) if one.dense is dense]
         if places:
-            found[places] = explained(rows, [ends[i].rows for i in places], images)
+            found[places] = explained_shares(rows, [ends[i].rows for i in places], images)
     return found.tolist()
 
 
@@ -81,7 +81,7 @@ def flatten_grid(values: NDArray[np.floating]) -> Table:
 
 def average_patches(outputs: NDArray[np.floating]) -> Table:
     """The mean of each position's square of pixels: [images · positions, channels]."""
-    return flatten_grid(pooled(channels_first(outputs), (SIDE, SIDE)))
+    return flatten_grid(average_pool(to_channels_first(outputs), (SIDE, SIDE)))
 
 
 def load_outputs(zoo: Zoo, probes: Probes) -> list[Features]:

@@ -15,7 +15,7 @@ from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, Job
 from models.minitaskonomy.study.map_similarity import subtract_common, unpack_pairs
 from models.minitaskonomy.zoo import Zoo
-from onnxspace.scores.all_pairs import balance
+from onnxspace.scores.all_pairs import balancing_weight
 
 Values = NDArray[np.float64]
 #: `maps` and `features` compare two models, `both` mixes the two, `prediction` has the target's network as teacher; none of them
@@ -123,7 +123,10 @@ def mix_depara(scores: Sequence[Score], zoo: Zoo) -> Iterator[Score]:
             continue
         rows = np.flatnonzero(zoo.main)
         square = one.values[:, rows], other[:, rows]
-        weights: dict[str, float | None] = {**{f"λ {weight:g}": weight for weight in LAMBDAS}, "λ auto": balance(*square)}
+        weights: dict[str, float | None] = {
+            **{f"λ {weight:g}": weight for weight in LAMBDAS},
+            "λ auto": balancing_weight(*square),
+        }
         by = "" if one.name == "gradient-x-input" else ", maps by elrp"
         for words, weight in weights.items():
             if weight is not None:
