@@ -186,7 +186,7 @@ def tuned(_name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     ("change", "reason"),
     [
         (shuffled, "1 of 5 weight tensors differ, all others are equal: w3"),
-        (swapped, "its channels are in another order (RGB and BGR are swapped)"),
+        (swapped, "its colour channels are in another order (RGB and BGR are swapped)"),
         (tuned, "The same architecture with other weights: 5 of 5 tensors differ, by 2"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     save(network(), place / "new.onnx")
     found = verdict("new.onnx")
     assert found.outcome == "different"
-    assert "normalised by ImageNet's mean and deviation: its own normalisation is gone" in found.reasons[0]
+    assert "normalised by ImageNet's mean and standard deviation (a normalisation was added or removed)" in found.reasons[0]
 
 
 def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:
@@ -363,7 +363,7 @@ def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
     assert same.outcome == "same", same.findings
     assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
     assert swap.outcome == worse.outcome == "different"
-    assert "its channels are in another order" in swap.reasons[0]
+    assert "its colour channels are in another order" in swap.reasons[0]
     assert "1 of 8 weight tensors differ" in worse.reasons[0], worse.reasons
     full = verdict("worse.onnx")
     assert worse.measures["encoder_cosine"] == pytest.approx(full.measures["encoder_cosine"], abs=0.1)
@@ -396,7 +396,9 @@ def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> No
     found = check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
     assert found.outcome == "trouble"
     assert "--images 6" in str(found.error)
-    assert check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
+    assert (
+        check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"
+    )  # its own are drawn again
 
 
 def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
@@ -412,7 +414,9 @@ def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
 
 def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
     (place / "broken.onnx").write_bytes(b"nothing")
-    found = check(CheckPlan(artifacts_against(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
+    found = check(
+        CheckPlan(artifacts_against(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    )
     assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
     assert exit_code_of(found) == 2
     assert exit_code_of(found[1:2]) == 0
@@ -429,7 +433,7 @@ def test_an_operator_of_another_library_above_the_encoder_is_left_out(place: Pat
     found = verdict("new.onnx")
     assert (found.outcome, found.missing) == (
         "same",
-        {"output_cosine": "the outputs are others, or can't be run image by image"},
+        {"output_cosine": "the outputs don't match, or can't be computed image by image"},
     )
     assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
 
@@ -519,9 +523,11 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
         save(network(5), target)
 
     monkeypatch.setitem(FORMS, "int8", broken)
-    found = calibrate(CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
+    found = calibrate(
+        CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8")
+    )[0]
     assert set(found.forms) == {"opset"}
-    assert "old.onnx as int8 looks at other things than it (affinity" in found.failed["int8"]
+    assert "old.onnx as int8 gives no limits: its maps are too different (affinity" in found.failed["int8"]
     assert found.limits["affinity"] > 0.99
 
 

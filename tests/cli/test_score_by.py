@@ -150,7 +150,7 @@ def test_without_a_score_of_maps_none_is_made(run: Run, monkeypatch: pytest.Monk
     def refuse(*_: Any) -> None:
         raise AssertionError("a map was made")
 
-    monkeypatch.setattr(Explainer, "passed", refuse)
+    monkeypatch.setattr(Explainer, "compute_maps", refuse)
     found = scored(run, "--by", "cka")
     assert found["affinity"] == found["scores"]["cka"]
     assert list(found["scores"]) == ["cka"]
@@ -340,7 +340,7 @@ def test_a_model_that_fails_does_not_stop_the_others(run: Run, place: Path) -> N
 
 
 def test_a_score_that_fails_does_not_stop_the_others(run: Run, place: Path) -> None:
-    """Features that are the same for all images correlate with nothing."""
+    """Features that are the same for all images have no correlation with others."""
     net = Net()
     x = net.add("Relu", net.add("Sub", net.conv("image", 3, 4), net.weight(np.float32([1e6]))))
     x = net.add("Flatten", net.add("GlobalAveragePool", x))
@@ -369,7 +369,7 @@ def test_fingerprints_have_attribution_only(run: Run) -> None:
     assert run("fingerprint", "a.onnx", "-o", "a.fp", *IMAGES)[0] == 0
     code, out, err = run("score", "a.fp", "b.fp", "--by", "cka")
     assert (code, out) == (2, "")
-    assert "Fingerprints hold maps only" in err
+    assert "Fingerprints only hold maps" in err
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3])
@@ -378,7 +378,7 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     command = ("score", *MODELS, *IMAGES, "--json", "--by", "cka", "--by", "modelgif", "--steps", "2", "--output")
     whole, printed = run(*command, "reference")[:2], (place / "reference/score.json").read_text()
     written: list[str] = []
-    write, line = besides.write_features, fields.Line.fields
+    write, line = besides.write_features, fields.PathGradients.fields
     drawn: list[int] = []
 
     def counted(model: ox.Model, *arguments: Any) -> Any:
@@ -386,14 +386,14 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
         written.append(model.name)
         return made
 
-    def stop(self: fields.Line, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def stop(self: fields.PathGradients, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         drawn.append(1)
         if len(drawn) == (stopped_at - 1) * COUNT + 3:
             raise KeyboardInterrupt
         return line(self, image)
 
     monkeypatch.setattr(besides, "write_features", counted)
-    monkeypatch.setattr(fields.Line, "fields", stop)
+    monkeypatch.setattr(fields.PathGradients, "fields", stop)
     code, _, err = run(*command, "kept")
     assert code == 130
     shown = "1 model" if stopped_at == 1 else f"{stopped_at} models"
@@ -410,10 +410,10 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     ("arguments", "words"),
     [
         (("--by", "sfda"), "'sfda' is not one of"),
-        (("--lambda", "2"), "--lambda means nothing to attribution"),
-        (("--by", "depara", "--lambda", "-1"), "must be a number from 0"),
+        (("--lambda", "2"), "--lambda has no effect on attribution"),
+        (("--by", "depara", "--lambda", "-1"), "must be a number of at least 0"),
         (("--by", "depara", "--lambda", "much"), "neither a number nor auto"),
-        (("--by", "depara", "--lambda", "nan"), "must be a number from 0"),
+        (("--by", "depara", "--lambda", "nan"), "must be a number of at least 0"),
         (("--by", "cka", "--certainty"), "Name another score first"),
         (("--by", "cka", "--steps", "3"), "--steps means nothing"),
         (("--by", "modelgif", "--steps", "0"), "--steps is 0"),

@@ -72,14 +72,14 @@ def no_json(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (truncated, "is no archive of Keras, or a truncated one. Save or copy it again"),
+        (truncated, "is not an archive of Keras, or is truncated. Save or copy it again"),
         (flipped, "is damaged|damaged archive"),
-        (empty, "is an archive, but none of Keras: it has no config.json"),
-        (bomb, "would unfold to 83,886,080 bytes"),
-        (no_json, "describes its layers in no JSON"),
+        (empty, "is not a Keras archive: it has no config.json"),
+        (bomb, "would expand to 83,886,080 bytes"),
+        (no_json, "has a configuration that is not JSON"),
         (
             lambda path: archive(path, layer("Lambda", {"name": "twice"})),
-            "holds the Lambda layer 'twice', which is code. .*--allow-code",
+            "contains the Lambda layer 'twice', which is code. .*--allow-code",
         ),
         (
             lambda path: archive(path, layer("Dense", {"activation": layer("__lambda__", {"value": "4w=="})})),
@@ -101,7 +101,9 @@ def test_files_of_keras_are_looked_into_before_they_are_loaded(make: Any, words:
 def test_keras_own_layers_and_functions_pass(tmp_path: Path) -> None:
     relu = {"module": "builtins", "class_name": "function", "config": "relu", "registered_name": "function"}
     start = layer("GlorotUniform", {"seed": None}, "keras.initializers")
-    check_layers(archive(tmp_path / "net.keras", layer("Dense", {"activation": relu, "kernel_initializer": start})), allow_code=False)
+    check_layers(
+        archive(tmp_path / "net.keras", layer("Dense", {"activation": relu, "kernel_initializer": start})), allow_code=False
+    )
     check_layers(archive(tmp_path / "code.keras", layer("Lambda")), allow_code=True)
 
 
@@ -110,7 +112,7 @@ def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"weights": 3}))
     for request in (Request(), Request(allow_pickle=str(tmp_path / "other.joblib"))):
         with pytest.raises(
-            ModelError, match=r"is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle"
+            ModelError, match=r"is a pickle, and reading it runs any code in it. If you trust it, add --allow-pickle"
         ):
             unpickle(path, request)
     assert unpickle(path, Request(allow_pickle=str(path))) == {"weights": 3}
@@ -118,7 +120,7 @@ def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"no flatbuffer at all")
-    with pytest.raises(ModelError, match=r"net\.tflite is no TFLite file. Convert or copy it again"):
+    with pytest.raises(ModelError, match=r"net\.tflite is not a TFLite file. Convert or copy it again"):
         read_content(tmp_path / "net.tflite")
     with pytest.raises(ModelNotFoundError, match="no such file"):
         read_content(tmp_path / "none.tflite")

@@ -25,7 +25,7 @@ ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--
 @pytest.fixture
 def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty space of five images; code may change while this runs."""
-    monkeypatch.setattr(recipe, "_code", lambda: "unchanged")
+    monkeypatch.setattr(recipe, "_hash_code", lambda: "unchanged")
     assert run("space", "create", "zoo.space", "--images", "5") == 0
     return place / "zoo.space"
 

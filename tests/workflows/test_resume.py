@@ -20,7 +20,7 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.attribution import cache_key as recipe
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.gradients import Batch, InputMaps
 from onnxspace.cli import main
 from onnxspace.inputs.scenes import render
 from onnxspace.storage.journal import Journal
@@ -60,13 +60,13 @@ def sketch(result: ox.Affinity, path: Path) -> None:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that are computed from now on."""
     seen: list[int] = []
-    passed = Explainer.passed
+    passed = Explainer.compute_maps
 
-    def counted(self: Explainer, batch: Batch) -> Passed:
+    def counted(self: Explainer, batch: Batch) -> InputMaps:
         seen.append(len(batch.values))
         return passed(self, batch)
 
-    monkeypatch.setattr(Explainer, "passed", counted)
+    monkeypatch.setattr(Explainer, "compute_maps", counted)
     return seen
 
 
@@ -154,7 +154,7 @@ CHILD = """
 import importlib, os, signal, sys
 from onnxspace.attribution import cache_key as recipe
 from onnxspace.cli import main
-recipe._code = lambda: "unchanged"
+recipe._hash_code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")
 left = int(sys.argv.pop(1))
 place = importlib.import_module(module)
@@ -183,7 +183,7 @@ MOMENTS = {
 def test_killed(
     place: Path, capfd: pytest.CaptureFixture[str], computed: list[int], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(recipe, "_code", lambda: "unchanged")  # by those who work on it while this runs
+    monkeypatch.setattr(recipe, "_hash_code", lambda: "unchanged")  # by those who work on it while this runs
     expected, printed = whole(place, capfd, SCORE)
     function, time, left = MOMENTS[name]
     killed = subprocess.run([sys.executable, "-c", CHILD, function, str(time), *SCORE], capture_output=True, timeout=50)
@@ -387,8 +387,8 @@ CHANGES: dict[str, tuple[Setting, bool]] = {
     "images": (says("--images", "3"), False),
     "probe": (says("--seed", "1"), False),
     "batch size": (says("--batch-size", "1"), False),
-    "library": (patched("onnxspace.attribution.cache_key._version", lambda name: "0"), False),
-    "code": (patched("onnxspace.attribution.cache_key._code", lambda: "other"), False),
+    "library": (patched("onnxspace.attribution.cache_key.installed_versions", lambda name: "0"), False),
+    "code": (patched("onnxspace.attribution.cache_key._hash_code", lambda: "other"), False),
     "threads": (patched("torch.get_num_threads", lambda: 99), False),
 }
 
@@ -414,10 +414,10 @@ def test_a_rule_from_python_is_never_taken_for_the_same(monkeypatch: pytest.Monk
     from onnxspace.attribution.lrp import RULES
 
     probes = ox.Probes.generate(1, size=16)
-    first = recipe.recipe("elrp", None, probes, "cpu", None)
-    assert first == recipe.recipe("elrp", None, probes, "cpu", None)
+    first = recipe.run_key("elrp", None, probes, "cpu", None)
+    assert first == recipe.run_key("elrp", None, probes, "cpu", None)
     monkeypatch.setitem(RULES, "ratio", lambda site: site.module)
-    assert len({first, *(recipe.recipe("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3
+    assert len({first, *(recipe.run_key("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3
 
 
 def test_a_failure_is_not_remembered(place: Path, computed: list[int]) -> None:
