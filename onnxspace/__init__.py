@@ -1,6 +1,6 @@
-"""onnxspace: which trained models are related, answered from their ONNX files.
+"""onnxspace: find out which trained models are related, from their ONNX files.
 
-Public names are loaded when they are first used, so that importing the package costs nothing.
+Public names are loaded on first use, so that importing the package is fast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The errors that users can meet: one family, each member also a subclass of the builtin that a caller would catch.
+"""The errors that onnxspace raises: subclasses of OnnxspaceError and of the built-in error that a caller would catch.
 
-A message is one sentence or two: what is wrong with which file, and how to correct it.
+A message says in one or two sentences what is wrong with which file, and how to correct it.
 """
 
 
@@ -53,14 +53,13 @@ class ClusterError(OnnxspaceError, ConnectionError):
 
 
 def describe(error: BaseException) -> str:
-    """The type and message of any exception on one line, as in `ValueError: bad shape`.
+    """The type of any exception and the first line of its message, up to 300 characters without the final full stop.
 
-    White space in the message is collapsed, what follows its 300th character is dropped, and so is a full stop at its end.
-
-    >>> describe(ValueError("bad shape."))
+    >>> describe(ValueError("bad shape.\\nsecond line"))
     'ValueError: bad shape'
     """
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": .")
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {' '.join(first.split())[:300]}".rstrip(": .")
 
 
 def unexpected(path: object, error: BaseException) -> str:

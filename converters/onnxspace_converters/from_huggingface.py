@@ -67,7 +67,8 @@ def _download(source: Source) -> Path:
         return Path(snapshot_download(source.name, allow_patterns=list(_FILES)))
     except Exception as error:  # network, name, licence: the hub has several families of errors
         raise ModelError(
-            f"{source.text} can't be downloaded from the hub ({describe_error(error)[:200]}). Check the name and the network, or give a folder."
+            f"{source.text} can't be downloaded from the hub ({describe_error(error)[:200]}). Check the name and the network, "
+            "or give a folder."
         ) from error
 
 
@@ -186,7 +187,8 @@ def read_preprocessing(folder: Path) -> ModelOptions:
     plain = not values.get("do_normalize", True)
     mean, std = ((0.0,), (1.0,)) if plain else (_numbers(values, "image_mean", 0.0), _numbers(values, "image_std", 1.0))
     return ModelOptions(
-        size=size, layout="NCHW", color="BGR" if values.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean, std=std,
+        size=size, layout="NCHW", color="BGR" if values.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean,
+        std=std,
         resize="crop" if values.get("do_center_crop") else "squash",
     )  # fmt: skip
 

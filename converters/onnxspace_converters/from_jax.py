@@ -85,7 +85,7 @@ def _read_weights(path: Path) -> Mapping[str, Array]:
         raise
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as safetensors ({describe_error(error)}). Save the arrays as safetensors, by their dotted names."
+            f"{path} can't be read as safetensors ({describe_error(error)}). Save the arrays so, with their dotted names."
         ) from error
     return found
 

@@ -65,8 +65,12 @@ def network_from_model(
 
     return LoadedNetwork(
         "Keras", ("keras", *PACKAGES), shape, _forward_function(model, shape),
-        [frozen_graph_route("frozen graph", lambda dynamic: _trace_for_export(model, shape, None if dynamic else 1)), _keras_route(model, shape), _tflite_route(model, shape)],
-        preprocessing_of(mode, shape), layers=_layer_function(model), sha256=digest, remarks=remarks, outputs=_output_names(model),
+        [
+            frozen_graph_route("frozen graph", lambda dynamic: _trace_for_export(model, shape, None if dynamic else 1)),
+            _keras_route(model, shape), _tflite_route(model, shape),
+        ],
+        preprocessing_of(mode, shape), layers=_layer_function(model), sha256=digest, remarks=remarks,
+        outputs=_output_names(model),
     )  # fmt: skip
 
 
@@ -149,7 +153,7 @@ def _trace_for_export(model: Any, shape: tuple[int, ...], batch: int | None) -> 
 
 @contextmanager
 def _disable_xla() -> Iterator[None]:
-    """Turn off XLA, with which Keras compiles grouped convolutions (TensorFlow lacks them on CPUs); exporters can't convert it."""
+    """Turn off XLA, which exporters can't convert; Keras uses it for grouped convolutions, since TensorFlow lacks them on CPUs."""
     import tensorflow as tf
 
     before = tf.function

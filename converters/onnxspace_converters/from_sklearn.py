@@ -54,7 +54,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     digest = None if source.made is not None else hash_files([source.path])
     route = Route("skl2onnx", lambda opset, _dynamic: _export_pipeline(model, steps[-1], shape, opset), range(13, 22), 17)
     return LoadedNetwork(
-        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_run_pipeline(model, steps, images)], [route], _image_options(shape),
+        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_run_pipeline(model, steps, images)], [route],
+        _image_options(shape),
         layers=lambda images: _step_outputs(steps, images), sha256=digest, remarks=flat_map_remark(steps),
     )  # fmt: skip
 
@@ -102,7 +103,7 @@ def refuse_without_gradient(step: Any, source: str) -> None:
 
 
 def flat_map_remark(steps: list[Any]) -> tuple[str, ...]:
-    """A remark on linear classifiers whose classes' weights sum to 0 (as with penalties and least squares): maps are then rounding.
+    """A remark on linear classifiers whose classes' weights sum to 0, as with penalties or least squares: maps are then noise.
 
     None is needed where a step with components precedes the classifier, since that is explained instead.
     """

@@ -61,7 +61,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     if batch not in (1, None):
         raise ModelError(f"{source.text} takes batches of {batch} only. Save it again with one image, or with an open batch.")
     return LoadedNetwork(
-        "TensorFlow", PACKAGES, shape, as_array_function(function), [frozen_graph_route("frozen graph", lambda dynamic: function)], preprocessing_of(None, shape),
+        "TensorFlow", PACKAGES, shape, as_array_function(function), [frozen_graph_route("frozen graph", lambda dynamic: function)],
+        preprocessing_of(None, shape),
         layers=intermediate_outputs(function), batch=batch, dtype=image.dtype.as_numpy_dtype().dtype, sha256=hash_files([path]),
     )  # fmt: skip
 

@@ -46,7 +46,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     route = Route("tf2onnx", lambda opset, _dynamic: _export_network(network, opset), range(13, 19), 17)
     return LoadedNetwork(
         "TFLite", ("ai-edge-litert", "tf2onnx", "onnx"), network.shape, network, [route], image_options(network), layers=network.layers,
-        batch=_fixed_batch(network), dtype=np.dtype(network.dtype), sha256=hash_files([source.path]), tolerance=_STEPS if whole else 1e-5,
+        batch=_fixed_batch(network), dtype=np.dtype(network.dtype), sha256=hash_files([source.path]),
+        tolerance=_STEPS if whole else 1e-5,
         remarks=("it is quantised: outputs may differ by steps of rounding",) if whole else (),
     )  # fmt: skip
 

@@ -177,7 +177,8 @@ def _network_from_script(module: torch.jit.ScriptModule, source: Source, request
         raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 3x224x224.")
     shape = request.input
     return LoadedNetwork(
-        "TorchScript", PACKAGES, shape, lambda x: run_module(module, x), [script_route(module, shape), retraced_route(module, shape)],
+        "TorchScript", PACKAGES, shape, lambda x: run_module(module, x),
+        [script_route(module, shape), retraced_route(module, shape)],
         sha256=hash_files([source.path]),
     )  # fmt: skip
 

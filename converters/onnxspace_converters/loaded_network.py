@@ -35,9 +35,9 @@ class LoadedNetwork:
     of the input's axes, without the batch. `forward` takes a batch of images as `dtype` and returns all outputs in the order
     of the exported file; `outputs` are their names, where they have some. `routes` are tried in their order. `said` are the
     preprocessing options that the framework states. `layers` yields names and outputs of the framework's layers for a batch, in
-    the order of execution. `batch` is the only batch size that the network takes, None where it takes any. `constants` are values
-    of inputs that an exporter leaves in the file although they are stored. `sha256` is the source's checksum, `remarks` are
-    warnings, `tolerance` is the largest relative difference of outputs that passes.
+    the order of execution. `batch` is the only batch size that the network takes, None where it takes any. `constants` are
+    values of inputs that an exporter leaves in the file although they are stored. `sha256` is the source's checksum, `remarks`
+    are warnings, `tolerance` is the largest relative difference of outputs that passes.
     """
 
     framework: str

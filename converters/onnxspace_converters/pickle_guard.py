@@ -19,7 +19,7 @@ class PickleError(ModelError):
 
 @contextmanager
 def forbid_pickle() -> Iterator[None]:
-    """Raise PickleError within the block where pickled code would be loaded; Torch's restricted reader of weights still works."""
+    """Raise PickleError within the block where pickled code would be loaded; Torch's restricted reader still works."""
     if not _hooked:  # an audit hook can't be removed
         sys.addaudithook(_audit)
         _hooked.append(True)

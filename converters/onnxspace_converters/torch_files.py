@@ -137,8 +137,8 @@ def read_pickle(path: Path, *, trusted: bool) -> torch.nn.Module:
             held = torch.load(path, map_location="meta", weights_only=True)
     except Exception:  # it contains more than tensors in plain containers
         raise ModelError(
-            f"{path} is a pickled network, and reading it runs any code in it. Save it with torch.export.save as .pt2, give its "
-            f"weights to PACKAGE.MODULE:FACTORY with --weights, or, if you trust it, add --allow-pickle {path}."
+            f"{path} is a pickled network, and reading it runs any code in it. Save it with torch.export.save as .pt2, give "
+            f"its weights to PACKAGE.MODULE:FACTORY with --weights, or, if you trust it, add --allow-pickle {path}."
         ) from None
     what = f"weights only ({len(held)} entries)" if isinstance(held, Mapping) else f"a {type(held).__name__}"
     raise ModelError(

@@ -129,7 +129,7 @@ def retraced_route(model: Any, shape: tuple[int, ...]) -> Route:
 
 
 class _PlainOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Replaces TorchScript's operators by ones that the exporter supports: sizes become numbers, convolutions the usual ones."""
+    """Replaces TorchScript's operators by ones that the exporter supports: sizes by numbers, convolutions by the usual ones."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing

@@ -1,4 +1,4 @@
-"""Baselines in pixels: the picture that stands for "nothing to see", which the network meets like any other."""
+"""Baselines as images: uninformative pixels, preprocessed like any other image."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from onnxspace.inputs.methods import BASELINES
 from onnxspace.inputs.probes import Probes, read_square
 
 Pixels = NDArray[np.uint8]
-#: Standard deviation of the blur as a share of the image's side: σ = 10 at 224 pixels, as in Fong and Vedaldi,
+#: Standard deviation of the blur as a fraction of the image's side: σ = 10 at 224 pixels, as in Fong and Vedaldi,
 #: "Interpretable explanations of black boxes by meaningful perturbation", ICCV 2017.
 BLUR = 10 / 224
 
 
 def baseline_for(word: str | Path, probes: Probes) -> Callable[[Pixels], Pixels] | None:
-    """From images to their baselines, uint8 [images, size, size, 3] both; None for `zero`, which is no picture.
+    """Return the function from images to their baselines, both uint8 [images, size, size, 3]; None for `zero`.
 
-    A file called like one of the words is named with its folder (`./blur`). Raises ConfigError for a word that is
-    neither, ProbeError for an image that can't be read.
+    `word` is one of `BASELINES` or the path of an image file (`./blur` for a file called like a baseline); `probes` determine the
+    mean colour and the size. Raises ConfigError for a `word` that is neither, ProbeError for an image that can't be read.
     """
     if word == "zero":
         return None
     if word == "blur":
         return _blur
-    picture = _read_picture(word, probes)
+    picture = _make_picture(word, probes)
     return lambda images: np.broadcast_to(picture, images.shape)
 
 
-def _read_picture(word: str | Path, probes: Probes) -> Pixels:
+def _make_picture(word: str | Path, probes: Probes) -> Pixels:
     if word == "black":
         return np.zeros(3, np.uint8)
     if word == "mean":
         return _mean_colour(probes)
     if not Path(word).is_file():
-        raise ConfigError(f"--baseline {str(word)!r} is none of {', '.join(BASELINES)} and no image file. Correct it.")
+        raise ConfigError(f"--baseline {str(word)!r} is not an image file. Give one, or one of {', '.join(BASELINES)}.")
     return read_square(Path(word), probes.size)
 
 
 def _mean_colour(probes: Probes) -> Pixels:
-    """The mean over all pixels of all images, one colour: a mean picture of one image alone would be that image."""
+    """The mean colour of all pixels of all images: the mean image of a single image would be the image itself."""
     sums = np.sum([image.sum(axis=(0, 1), dtype=np.int64) for image in probes.images], axis=0)
     return np.asarray(np.rint(sums / (len(probes) * probes.size**2)), dtype=np.uint8)
 
 
 def _blur(images: Pixels) -> Pixels:
-    """Gaussian of 8-bit pixels by Pillow, whose integer arithmetic gives the same bytes on every platform."""
+    """Blur 8-bit pixels with Pillow, whose integer arithmetic gives the same bytes on every platform."""
     blur = ImageFilter.GaussianBlur(BLUR * images.shape[1])
     return np.stack([np.asarray(Image.fromarray(image).filter(blur), dtype=np.uint8) for image in images])

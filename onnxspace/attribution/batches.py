@@ -1,4 +1,4 @@
-"""Batches of images over one or several processors: prepared ahead, computed side by side, handed out in order."""
+"""Batches of images on one or several devices: prepared ahead, computed in parallel, returned in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Job = Callable[[], Maps]
 
 
 class BatchPool:
-    """The same model on several processors, and a thread that decodes and resizes the next batch meanwhile."""
+    """A model on one or several devices, and a thread that preprocesses the next batch.
+
+    `engines` are the explainers of the model, one per device; `stack` ends the threads.
+    """
 
     def __init__(self, engines: Sequence[Explainer], stack: ExitStack) -> None:
         self.engines = engines
@@ -32,7 +35,10 @@ class BatchPool:
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
 
     def start(self, turn: int, images: NDArray[np.uint8], room: int) -> Job:
-        """Start on a batch; the job gives its maps. One processor alone computes when it is asked."""
+        """Start computing a batch and return a function that returns its maps; a single device computes when that is called.
+
+        `turn` numbers the batches, `images` is uint8 [images, size, size, 3], `room` as in `Batch`.
+        """
         engine = self.engines[turn % len(self.engines)]
         job = partial(_compute_maps, engine, self._preparing.submit(engine.prepare_batch, images, room))
         return self._computing[turn % len(self.engines)].submit(job).result if self._computing else job
@@ -45,33 +51,33 @@ def _compute_maps(engine: Explainer, prepared: Future[Batch]) -> Maps:
 def compute_in_order(
     engines: Sequence[Explainer], images: NDArray[np.uint8], size: int, first: int = 0
 ) -> Generator[tuple[int, Maps], None, None]:
-    """Maps of `images` [images, size, size, 3] from `first` on, with the number of the first image of each batch.
+    """Yield the maps of `images`, uint8 [images, size, size, 3], from `first` on, with the position of each batch's first image.
 
-    A batch that does not fit in memory is halved, and all from there on is started again. Raises AttributionError where
-    one image does not fit.
+    `size` is the number of images per batch. Where a batch does not fit in memory, it and those after it are restarted with half
+    that size. Raises AttributionError where one image does not fit.
     """
     waiting: deque[tuple[int, Job]] = deque()
     start = turn = first
     with ExitStack() as stack:
-        crew = BatchPool(engines, stack)
+        pool = BatchPool(engines, stack)
         while start < len(images) or waiting:
-            while start < len(images) and len(waiting) <= len(engines):  # one more than is computed: it is prepared
+            while start < len(images) and len(waiting) <= len(engines):  # one more than is computed, which is preprocessed
                 batch = images[start : start + size]
-                waiting.append((start, crew.start(turn, batch, size)))
+                waiting.append((start, pool.start(turn, batch, size)))
                 start, turn = start + len(batch), turn + 1
             begin, job = waiting.popleft()
             try:
-                found = job()
+                maps = job()
             except (RuntimeError, MemoryError) as error:
                 size = halve_batch(error, size, engines[0].network.path)
                 _drop_waiting(waiting)
                 start = begin
                 continue
-            yield begin, found
+            yield begin, maps
 
 
 def _drop_waiting(waiting: deque[tuple[int, Job]]) -> None:
-    """Forget what was started behind a batch that failed; what runs already ends by itself."""
+    """Drop the batches after one that failed; those that are running are left to finish."""
     waiting.clear()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -79,9 +85,12 @@ def _drop_waiting(waiting: deque[tuple[int, Job]]) -> None:
 
 
 def halve_batch(error: BaseException, batch: int, path: str) -> int:
-    """Half the batch after a failed allocation; any other error, or one image that does not fit, goes on."""
-    words = str(error).lower()
-    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in words:
+    """Return half of `batch` after a failed allocation; any other `error` is raised again.
+
+    Raises AttributionError, naming the model file `path`, where the batch has one image already.
+    """
+    message = str(error).lower()
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in message:
         raise error
     if batch == 1:
         raise AttributionError(

@@ -1,4 +1,4 @@
-"""What determines the bits of a model's maps, as digests: maps are used again only where these are equal."""
+"""Cache keys: digests of everything that determines the bits of a model's maps. Maps are reused only where these are equal."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "o
 
 
 def run_key(setup: Setup, execution: Execution, elsewhere: Sequence[object] | None = None) -> str:
-    """16 hex digits for all that determines maps besides the model: method and options, images, machine, libraries.
+    """Return 16 hex digits for everything besides the model that determines maps: method, options, images, machine, libraries, code.
 
-    The number of threads and the kind of processor are among them, since sums are taken in another order with others;
-    `elsewhere` are the `processors` of other machines, which compute instead of this one.
+    They include the number of threads and the kind of processor, on which the order of summation depends. `elsewhere` describes the
+    processors of other machines that compute instead of this one (None: this one computes). Raises ConfigError for invalid options
+    and a device that is not available.
     """
     compute = execution.compute
     facts = {
@@ -48,12 +49,12 @@ def run_key(setup: Setup, execution: Execution, elsewhere: Sequence[object] | No
 
 
 def model_key(model: Model, tensors: tuple[str, ...]) -> str:
-    """32 hex digits for what the model adds: the file's content, where it is cut, and how it is fed."""
+    """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
     return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
 def _resolve_options(setup: Setup) -> dict[str, Any]:
-    """Every option with its default; a baseline's picture in place of its name, and a rule set's content."""
+    """The stated options, with the digest of a baseline image instead of its path, and the content of the rule set."""
     settings = setup.settings
     stated = setup.stated_options
     if (word := str(stated.get("baseline", "zero"))) not in BASELINES:
@@ -65,18 +66,18 @@ def _resolve_options(setup: Setup) -> dict[str, Any]:
 
 
 def _identify_rule(name: str) -> str:
-    """Nothing, for a rule of ours; for one that was added in Python, a name that no other run has: its code may change."""
+    """An empty string for a built-in rule; for one added in Python, whose code may change, a unique string."""
     home: str = getattr(RULES.get(name), "__module__", "")
     return "" if home.startswith("onnxspace.") else uuid.uuid4().hex
 
 
 def describe_processors(compute: Compute) -> list[list[object]]:
-    """The processors of this machine that compute so, in words and numbers."""
+    """Describe the devices of this machine that `compute` selects, as strings and numbers. Raises ConfigError."""
     return [_describe_device(device) for device in list_devices(resolve_compute(compute))]
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of this package and of the libraries that determine maps."""
+    """Return the versions of this package and of the libraries that determine maps, by name."""
     return installed_versions(_LIBRARIES)
 
 
@@ -89,7 +90,7 @@ def _describe_device(device: torch.device) -> list[object]:
 
 @cache
 def _hash_code(package: Path = _PACKAGE) -> str:
-    """SHA-256 of all modules of this package: the version alone does not tell two states of a checkout apart."""
+    """SHA-256 of all modules of onnxspace: the version does not distinguish two states of a checkout."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0")

@@ -1,7 +1,7 @@
-"""The same graph, arranged for the machine: nothing here changes what is computed but for rounding.
+"""Rewrites of a graph that make it faster, without changing its values and gradients except for rounding.
 
-Measured with saliency of ResNet-50 on two cores: weights in channels-last order make a pass 1.35 times as fast, the
-gradients of strided convolutions and ReLU in place 1.1 times. `benchmarks/attribution.py` has the sum of it.
+Measured with saliency of ResNet-50 on two cores: weights in channels-last order make a pass 1.35 times as fast; gradients of
+strided convolutions and in-place ReLU 1.1 times. `benchmarks/attribution.py` measures all together.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.registry import Apply
 from onnxspace.torchgraph.view import constant_value, operator_of
 
-#: Operators whose modules need nothing of their own output to be differentiated.
+#: Modules whose backward pass does not use their output.
 _IGNORE_OUTPUT = (Conv,)
-_FEW = 4  # channels: of an image, not of a hidden layer
+_FEW = 4  # most channels of an image, fewer than those of a hidden layer
 
 
 def tune_graph(graph: GraphModule) -> GraphModule:
-    """A copy of `graph`, most weights shared, that gives the same values and gradients faster."""
+    """Return a copy of `graph` that computes the same values and gradients faster; most weights are shared with it."""
     own = GraphModule(graph, copy.deepcopy(graph.graph))
     for node in list(own.graph.nodes):
         if operator_of(node) == "Conv":
@@ -41,7 +41,7 @@ def tune_graph(graph: GraphModule) -> GraphModule:
 
 
 def _store_channels_last(graph: GraphModule, node: Node) -> None:
-    """Store a convolution's weights in channels-last order, which its output and the layers behind it then have too."""
+    """Store a convolution's weights in channels-last order, which its output and the layers after it then have too."""
     weight = node.args[1] if len(node.args) > 1 else None
     value = constant_value(graph, weight)
     if not isinstance(weight, Node) or weight.op != "get_attr" or value is None or value.dim() != 4:
@@ -51,7 +51,7 @@ def _store_channels_last(graph: GraphModule, node: Node) -> None:
 
 
 def _rectify_in_place(graph: GraphModule, node: Node) -> None:
-    """Let a rectifier overwrite what only it reads and nobody needs for a gradient."""
+    """Let a rectifier overwrite an input that nothing else reads and that no gradient needs."""
     source = node.args[0]
     if not isinstance(source, Node) or len(source.users) > 1 or not _ignores_output(graph, source):
         return
@@ -69,7 +69,7 @@ def _ignores_output(graph: GraphModule, node: Node) -> bool:
 
 
 def _fuse_attention(graph: GraphModule, node: Node) -> None:
-    """Compute softmax(Q·Kᵀ)·V in one pass that never holds the whole matrix of scores, where no rule looks inside."""
+    """Compute softmax(Q·Kᵀ)·V without storing the whole matrix of scores, where no rule applies to its parts."""
     users, scores = list(node.users), node.args[0]
     softmax = graph.get_submodule(str(node.target))
     if not isinstance(scores, Node) or len(users) != 1 or len(scores.users) != 1:
@@ -93,18 +93,18 @@ def _is_plain_product(graph: GraphModule, node: Node) -> bool:
 
 
 class FusedAttention(nn.Module):
-    """softmax(Q·K)·V of [..., queries, width], [..., width, keys], [..., keys, width]; scale and mask are in Q and K."""
+    """softmax(Q·K)·V of [..., queries, width], [..., width, keys], [..., keys, width]; scale and mask are included in Q and K."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if not q.shape[:-2] == k.shape[:-2] == v.shape[:-2] or q.dim() < 3:
             return torch.softmax(q @ k, -1) @ v
         q4, k4, v4 = (given.reshape(-1, 1, *given.shape[-2:]) if q.dim() != 4 else given for given in (q, k.mT, v))
-        made = F.scaled_dot_product_attention(q4, k4, v4, scale=1.0)
-        return made.reshape(*q.shape[:-1], v.shape[-1])
+        out = F.scaled_dot_product_attention(q4, k4, v4, scale=1.0)
+        return out.reshape(*q.shape[:-1], v.shape[-1])
 
 
 def _replace_strided(graph: GraphModule, node: Node) -> None:
-    """Use a faster gradient where a convolution with steps sees an image, or looks at single pixels."""
+    """Use a faster gradient where a strided convolution has an image as input, or a kernel of one pixel."""
     module, weight = graph.get_submodule(str(node.target)), constant_value(graph, node.args[1])
     if type(module) is not Conv or weight is None or weight.dim() != 4 or module.groups != 1 or node.kwargs:
         return
@@ -117,7 +117,7 @@ def _replace_strided(graph: GraphModule, node: Node) -> None:
 
 
 class StridedConv(nn.Module):
-    """A convolution with steps whose gradient is computed as one without: each phase of the image apart."""
+    """A strided convolution whose gradient is computed by convolutions without stride, one per phase of the image."""
 
     def __init__(self, conv: Conv) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class StridedConv(nn.Module):
 
 
 class _PixelConvolution(torch.autograd.Function):
-    """A convolution that looks at one pixel in step²: the others get no gradient, and are not convolved with zeros for it."""
+    """A strided convolution with a kernel of one pixel: its gradient is zero at the pixels in between, without convolving zeros."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
@@ -145,10 +145,10 @@ class _PixelConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        weight = ctx.saved_tensors[0].to(gradients[0].dtype)  # another under autocast
-        made = torch.empty(ctx.size, dtype=weight.dtype, device=weight.device, memory_format=ctx.order).zero_()
-        made[:, :, :: ctx.step, :: ctx.step] = F.conv2d(gradients[0], weight.transpose(0, 1))
-        return made, None, None, None
+        weight = ctx.saved_tensors[0].to(gradients[0].dtype)  # autocast changes it
+        gradient = torch.empty(ctx.size, dtype=weight.dtype, device=weight.device, memory_format=ctx.order).zero_()
+        gradient[:, :, :: ctx.step, :: ctx.step] = F.conv2d(gradients[0], weight.transpose(0, 1))
+        return gradient, None, None, None
 
 
 def _memory_order(x: Tensor) -> torch.memory_format:
@@ -158,10 +158,10 @@ def _memory_order(x: Tensor) -> torch.memory_format:
 
 
 class _PhaseConvolution(torch.autograd.Function):
-    """Pixels whose distance is the step meet the same weights: their gradient is a plain convolution.
+    """A strided convolution: pixels whose distance is the step have the same weights, so their gradient is a plain convolution.
 
     With x at `step·i + a` and weights at `step·u + v`, where `step·u + v − a − padding` is a multiple of the step, the gradient
-    of all phases a is one convolution with step² as many channels, shuffled into place.
+    of all phases a is one convolution with step² times as many channels, followed by a pixel shuffle.
     """
 
     @staticmethod
@@ -183,7 +183,7 @@ class _PhaseConvolution(torch.autograd.Function):
 
 
 def _split_phases(weight: Tensor, step: int) -> Tensor:
-    """Weights [outputs, inputs, h, w] as those of the gradient: [inputs·step², outputs, ⌈h/step⌉, ⌈w/step⌉]."""
+    """Rearrange weights [outputs, inputs, h, w] as those of the gradient: [inputs·step², outputs, ⌈h/step⌉, ⌈w/step⌉]."""
     outputs, inputs, height, width = weight.shape
     padded = F.pad(weight, (0, -width % step, 0, -height % step))
     rows, columns = padded.shape[2] // step, padded.shape[3] // step

@@ -1,4 +1,4 @@
-"""Where and how maps are computed: processor, precision, determinism. What they are does not change but for rounding."""
+"""Torch's devices and settings for a `Compute`: precision and determinism."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_compute(compute: Compute | Device) -> Compute:
-    """A device's name as the settings it stands for. Raises ConfigError for what this machine can't do."""
-    made = compute if isinstance(compute, Compute) else Compute(compute)
-    if made.device == "cuda" and not torch.cuda.is_available():
+    """Return the settings that a device's name stands for, or the given ones. Raises ConfigError for what this machine can't do.
+
+    >>> resolve_compute("cpu").precision
+    'float32'
+    """
+    resolved = compute if isinstance(compute, Compute) else Compute(compute)
+    if resolved.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
-    if made.precision == "tf32" and list_devices(made)[0].type != "cuda":
+    if resolved.precision == "tf32" and list_devices(resolved)[0].type != "cuda":
         raise ConfigError("--precision tf32 is a mode of CUDA devices. Use float32 or bf16 here.")
-    return made
+    return resolved
 
 
 def list_devices(compute: Compute) -> list[torch.device]:
-    """The processors that share the images: every GPU that Torch sees (`auto`, `cuda`), or the CPU."""
+    """Return the devices that share the images: all GPUs that Torch sees (`auto`, `cuda`), or the CPU."""
     if compute.device != "cpu" and torch.cuda.is_available():
         return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     return [torch.device("cpu")]
@@ -33,12 +37,12 @@ def list_devices(compute: Compute) -> list[torch.device]:
 
 @contextmanager
 def configure_torch(compute: Compute) -> Iterator[None]:
-    """Torch set up for a block: float32 is float32 on a GPU too unless tf32 is asked for; restored afterwards."""
+    """Set Torch's precision and determinism for the block and restore them after it; TF32 is off unless `compute` asks for it."""
     fast = compute.precision == "tf32"
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     strict, warning = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if compute.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is not deterministic without it
         torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
     try:
@@ -49,6 +53,6 @@ def configure_torch(compute: Compute) -> Iterator[None]:
 
 
 def autocast_for(compute: Compute, device: torch.device) -> torch.autocast:
-    """The context in which products are computed in half precision, where that is asked for."""
+    """Return the context for computing products in half precision on `device`; it does nothing for other precisions."""
     dtype = _HALVES.get(compute.precision)
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)

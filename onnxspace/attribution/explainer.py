@@ -1,4 +1,4 @@
-"""One converted model, ready to explain batches by one method on one device."""
+"""A converted model that explains batches of images by one method on one device."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ Rules = Mapping[str, Mapping[str, str | float]]
 
 @dataclass(frozen=True)
 class Maps:
-    """`maps` float32 [images, size, size] on the probe's pixels; `errors` float64 [images] where they are estimates.
+    """Maps of a batch: `maps` float32 [images, size, size] at the probe images' size.
 
-    An error is the length of a map's standard errors divided by the length of the map.
+    `errors` are relative standard errors, float64 [images], where maps are estimates: the norm of a map's standard errors divided by
+    the norm of the map.
     """
 
     maps: NDArray[np.float32]
@@ -43,9 +44,10 @@ class Maps:
 
 @dataclass(frozen=True)
 class Explainer:
-    """A converted model, ready to explain batches on one device by one method.
+    """A converted model that explains batches on one device by one method.
 
-    `fallback` counts the operators that have no rule of the method and keep their gradient.
+    `baseline` maps images to baselines (None: zero); `rows` [size, height] and `columns` [size, width] resize maps to the probe
+    images; `fallback` counts, by operator, those that have no rule of the method and keep their gradient.
     """
 
     network: DifferentiableGraph
@@ -60,17 +62,17 @@ class Explainer:
     fallback: Mapping[str, int]
 
     def to_probe_pixels(self, found: InputMaps) -> Maps:
-        """Maps on the probe's pixels, the mean over the network's input channels."""
-        placed: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
-        return Maps(placed, None if found.errors is None else found.errors.cpu().numpy())
+        """Resize maps from the network's input size to the probe images."""
+        resized: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
+        return Maps(resized, None if found.errors is None else found.errors.cpu().numpy())
 
     def compute_maps(self, batch: Batch) -> InputMaps:
-        """Maps at the network's own size: all that costs gradients."""
+        """Compute maps at the network's input size."""
         with autocast_for(self.compute, self.device):
             return WAYS[METHODS[self.method].way](self.network, batch, self.settings)
 
     def prepare_batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
-        """Images as the network sees them, on its device; `room` is how many may pass at once."""
+        """Preprocess `images`, uint8 [images, size, size, 3], on the device; `room` as in `Batch`."""
         baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(images)))
         seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
         return Batch(self._to_tensor(self.preprocess(images)), baseline, seeds, partial(self._draw_noise, seeds), room)
@@ -90,10 +92,10 @@ def make_explainer(
     compute: Compute | None = None,
     gradients: dict[bytes, Tensor] | None = None,
 ) -> Explainer:
-    """Prepare a verified graph: rules of the method, its baseline, and the way back to maps on the probe's pixels.
+    """Prepare a verified graph of `model` for explaining on `device`: the method's rules, its baseline, and the size of maps.
 
-    `gradients` is filled with what another method of the same rules can use. Raises ConfigError where the method's rules
-    leave nothing that a baseline could be taken from.
+    `gradients` is a cache of gradients shared by methods with the same rules (None: no cache). Raises ConfigError for a baseline
+    where the method's rules take none, and ProbeError for one that can't be read.
     """
     method, probes, settings = setup.method, setup.probes, setup.settings
     graph, relevance, fallback = converted.graph, False, {}
@@ -101,7 +103,7 @@ def make_explainer(
         ruled = apply_rules(graph, rules, _pixel_bounds(model.preprocess))
         graph, relevance, fallback = ruled.graph, ruled.relevance, dict(ruled.fallback)
     if relevance and settings.baseline != "zero":
-        raise ConfigError(f"--baseline means nothing to {method}, whose rule for the image needs none. Leave it out.")
+        raise ConfigError(f"--baseline is not used by {method}, whose rule for the image needs none. Leave it out.")
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
     ready = tune_graph(graph) if device.type == "cpu" else copy.deepcopy(tune_graph(graph)).to(device)
     compute = compute or Compute()
@@ -112,13 +114,13 @@ def make_explainer(
 
 
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:
-    """The rule set of a method with what the settings say of it. Raises ConfigError for entries that don't fit together."""
+    """Return the rule set of a method with the entries of `settings` (None: no rules). Raises ConfigError for invalid entries."""
     name = METHODS[method].rules
     return None if name is None else find_rule_set(name, settings.rules)
 
 
 def check_options(methods: Sequence[Method], options: Options | None, probes: Probes, rules: Rules) -> None:
-    """Refuse options, rules and baselines that can't be used, before any work is done.
+    """Check options, rules and baselines of `methods` before any work is done.
 
     `rules` are a configuration's entries by rule set. Raises ConfigError, and ProbeError for an unreadable baseline.
     """
@@ -130,7 +132,7 @@ def check_options(methods: Sequence[Method], options: Options | None, probes: Pr
 
 
 def _pixel_bounds(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
-    """What the darkest and the brightest pixel become, in the shape of one network's input with sides of 1."""
+    """The values of the darkest and of the brightest pixel in the network's input, with sides of 1."""
     ends = np.array([0, 255], np.uint8)[:, None, None, None].repeat(preprocess.channels, axis=3)
     both = torch.from_numpy(preprocess.values(ends))
     return both[:1], both[1:]

@@ -1,4 +1,4 @@
-"""ModelGiF's gradient fields of one model over a probe set, streamed to a file of unit fields.
+"""ModelGiF's gradient fields of a model on probe images, written to a file of unit fields.
 
 Song et al., "ModelGiF: Gradient Fields for Model Functional Distance" (ICCV 2023): with f(x) = Σ_c z_c(x; p_c) over the encoder's
 channels, p_c being the position of channel c's maximum on the image, and the Gauss–Legendre nodes α_j and weights w_j on [0, 1],
@@ -39,13 +39,13 @@ SIZE = 128
 METHOD: Method = "integrated-gradients"
 
 
-def fields_key(recipe: str, setup: Setup) -> str:
-    """32 hex digits for all that determines fields besides the images and the machine; `recipe` stands for the model."""
+def fields_key(key: str, setup: Setup) -> str:
+    """Return 32 hex digits for everything that determines fields besides images and machine; `key` identifies the model."""
     settings = setup.settings
     picture = str(settings.baseline)
     if picture not in BASELINES:
         picture = hashlib.sha256(read_square(Path(picture), setup.probes.size).tobytes()).hexdigest()
-    return hashlib.sha256(repr((recipe, settings.steps, picture, SIZE)).encode()).hexdigest()[:32]
+    return hashlib.sha256(repr((key, settings.steps, picture, SIZE)).encode()).hexdigest()[:32]
 
 
 def write_fields(
@@ -55,9 +55,9 @@ def write_fields(
     """Write the unit fields of every probe image to `file`, float16 [images, steps · 128 · 128], and return warnings.
 
     `setup` is one of `METHOD`, with its steps (50) and baseline (zero). One image's fields are held at a time. With `kept`,
-    a journal beside the file lets a later call go on where this one is stopped. `advance` gets numbers of images.
+    a journal beside the file lets a later call resume where this one is stopped. `advance` is called with numbers of images.
 
-    Raises ModelError and its kin, AttributionError where a field is not finite or all are zero, OutputError.
+    Raises ModelError, AttributionError where a field is not finite or all are zero, OutputError.
     """
     steps, images = setup.settings.steps, len(setup.probes)
     journal = Journal(file.with_suffix(JOURNAL), images) if kept else None
@@ -82,17 +82,20 @@ def write_fields(
 def _compute_fields(
     model: Model, encoder: Encoder, setup: Setup, execution: Execution, first: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Fields of one image after another from `first` on, float32 [steps, 128, 128], on the first processor."""
+    """Yield the fields of each image from `first` on, float32 [steps, 128, 128], computed on the first device."""
     converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
     engines = engines_for(model, converted, setup, execution)
-    line = PathGradients(engines.explainers[0], setup.settings.steps, engines.size)
+    path = PathGradients(engines.explainers[0], setup.settings.steps, engines.size)
     with configure_torch(engines.compute):
         for index in range(first, len(setup.probes)):
-            yield line.fields(setup.probes.images[index : index + 1])
+            yield path.fields(setup.probes.images[index : index + 1])
 
 
 class PathGradients:
-    """The way from the baseline to an image, and the gradients on it; `room` points pass at once, fewer where memory is short."""
+    """Gradients on the line from the baseline to an image, at the `steps` Gauss–Legendre nodes.
+
+    `room` points are computed at once, fewer where memory is short.
+    """
 
     def __init__(self, engine: Explainer, steps: int, room: int) -> None:
         nodes, weights = np.polynomial.legendre.leggauss(steps)
@@ -102,7 +105,7 @@ class PathGradients:
         self.rows, self.columns = (torch.from_numpy(matrix).to(engine.device, torch.float32) for matrix in shape)
 
     def fields(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """float32 [steps, 128, 128] of one image, uint8 [1, size, size, 3]."""
+        """Return the fields, float32 [steps, 128, 128], of one image, uint8 [1, size, size, 3]."""
         batch = self.engine.prepare_batch(image)
         start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
         way = batch.values - start
@@ -111,8 +114,8 @@ class PathGradients:
         gradients = torch.cat(list(self._gradients(start, way, places))).float()
         weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
         along = self.engine.network.mean_over_channels(way * (weights * gradients).cumsum(0))
-        placed: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
-        return placed
+        resized: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
+        return resized
 
     def _gradients(self, start: Tensor, way: Tensor, places: list[Tensor]) -> Iterator[Tensor]:
         done = 0
@@ -141,18 +144,18 @@ class PathGradients:
 
 
 def find_peaks(output: Tensor) -> Tensor:
-    """Where each channel of [1, channels, …] or [1, tokens, channels] is largest: positions, [1, channels, 1]."""
+    """Return the position of each channel's maximum, [1, channels, 1], in an output [1, channels, …] or [1, tokens, channels]."""
     return _to_channels(output).argmax(dim=2, keepdim=True)
 
 
 def values_at(output: Tensor, places: Tensor) -> Tensor:
-    """The values [points, channels] of an output [points, …] at those positions."""
+    """Return the values [points, channels] of an output [points, …] at the positions `places`, [1, channels, 1]."""
     values = _to_channels(output)
     return values.gather(2, places.expand(len(values), -1, -1))[:, :, 0]
 
 
 def _to_channels(output: Tensor) -> Tensor:
-    """[images, channels, positions]: of three axes the last holds the channels, of others the second; alone, a unit is one."""
+    """Reshape to [images, channels, positions]: the last of three axes holds the channels, otherwise the second."""
     if output.dim() == 3:
         return output.transpose(1, 2)
     return output.reshape(len(output), output.shape[1] if output.dim() > 1 else 1, -1)

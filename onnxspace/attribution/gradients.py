@@ -1,7 +1,7 @@
-"""From a batch of preprocessed images to maps: where gradients are taken, and what becomes of them.
+"""From a batch of preprocessed images to maps: where gradients are computed, and how they make a map.
 
-The explained scalar S is the sum over the encoder's units. Each way is a function of the same three things, and treats
-every image by itself: a map does not depend on the batch it was computed in.
+The explained scalar S is the sum over the encoder's units. Every function in `WAYS` takes the network, the batch and the settings,
+and treats each image separately: a map does not depend on the batch it was computed in.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ UNITS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class DifferentiableGraph:
-    """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied.
+    """A graph that can be differentiated with respect to its input.
 
-    `known` holds gradients by digests of where they were taken, for methods with the same rules (None: nothing is kept).
+    `path` is the model file, `channel_axis` the input's axis of channels. `relevance` says that the gradient by its rules is the
+    relevance, which is not multiplied by the input. `cache` holds gradients by the digest of their input, for methods with the same
+    rules (None: no cache).
     """
 
     path: str
@@ -38,16 +40,16 @@ class DifferentiableGraph:
     cache: dict[bytes, Tensor] | None = None
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
-        """The encoder's outputs, without a gradient."""
+        """Return the encoder's outputs at `values`, without a gradient."""
         with torch.no_grad():
             return outputs_of(self.graph, values)
 
     def units(self, values: Tensor) -> Tensor:
-        """Every unit of the encoder, of all its outputs: [images, units]."""
+        """Return the units of all of the encoder's outputs: [images, units]."""
         return torch.cat([output.reshape(len(values), -1) for output in outputs_of(self.graph, values)], dim=1)
 
     def gradient(self, values: Tensor) -> Tensor:
-        """dS/dx at `values` and of their shape, by the graph's rules."""
+        """Return dS/dx at `values`, of their shape, by the graph's rules. Raises AttributionError where none reaches the image."""
         point = values.detach().requires_grad_(True)
         explained = torch.stack([output.sum() for output in outputs_of(self.graph, point)]).sum()
         found = torch.autograd.grad(explained, point, allow_unused=True)[0] if explained.requires_grad else None
@@ -56,7 +58,7 @@ class DifferentiableGraph:
         return found
 
     def cached_gradient(self, batch: Batch) -> Tensor:
-        """The gradient at the batch itself, computed once for all methods that share `known`."""
+        """Return the gradient at the batch's values, computed once for all methods that share the cache."""
         if self.cache is None:
             return self.gradient(batch.values)
         key = hashlib.sha256(batch.values.cpu().numpy().tobytes()).digest()
@@ -65,17 +67,17 @@ class DifferentiableGraph:
         return self.cache[key].to(batch.values.device)
 
     def mean_over_channels(self, maps: Tensor) -> Tensor:
-        """Mean over the input's channels: [images, height, width]."""
+        """Return the mean over the input's channels: [images, height, width]."""
         return maps.mean(dim=self.channel_axis)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as the network sees them. `baseline` is of their shape (None: zero); `seeds` holds a number per image, for
-    the ways that draw something.
+    """A batch of preprocessed images.
 
-    `noise` gives the k-th draw of noise for every image, in units of the network's input, for a share of the pixel range.
-    `room` is how many images may pass at once: ways that need several gradients of an image take them together.
+    `values` is the network's input; `baseline` has its shape (None: zero); `seeds` holds a seed per image, for random sampling.
+    `noise(k, share)` returns the k-th sample of noise for every image, with a standard deviation of `share` of the pixel range, in
+    units of the network's input. `room` is how many images may be computed at once, if one image needs several gradients.
     """
 
     values: Tensor
@@ -87,17 +89,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class InputMaps:
-    """Maps [images, height, width] at the network's own size; `errors` [images] where they are estimates.
-
-    An error is the length of a map's standard errors divided by the length of the map.
-    """
+    """Maps [images, height, width] at the network's input size; `errors` [images] as in `explainer.Maps`."""
 
     maps: Tensor
     errors: Tensor | None = None
 
 
 def multiply_by_input(network: DifferentiableGraph, batch: Batch, _settings: Settings) -> InputMaps:
-    """`(x − b) · g`, or g itself where the rules give relevance."""
+    """`(x − b) · g`, or g itself where the rules' gradient is the relevance."""
     return InputMaps(network.mean_over_channels(_multiply_by_difference(network, batch, network.cached_gradient(batch))))
 
 
@@ -128,7 +127,7 @@ def average_noise(network: DifferentiableGraph, batch: Batch, settings: Settings
 
 
 def _weighted_sum(network: DifferentiableGraph, batch: Batch, points: Iterator[Tensor], weights: Sequence[float]) -> Tensor:
-    """Σ_k w_k ∇S(point k), as many points in one pass as there is room for."""
+    """Σ_k w_k ∇S(point k), with as many points per pass as the batch has room for."""
     total = torch.zeros_like(batch.values)
     left = iter(weights)
     while some := list(islice(points, max(1, batch.room // len(batch.values)))):
@@ -138,7 +137,7 @@ def _weighted_sum(network: DifferentiableGraph, batch: Batch, points: Iterator[T
 
 
 def average_units(network: DifferentiableGraph, batch: Batch, settings: Settings) -> InputMaps:
-    """The mean over units u of `|du/dx|`, over all of them or over some drawn for each image without replacement.
+    """The mean of `|du/dx|` over the units u, or over some sampled for each image without replacement.
 
     For n of N units with sample variance s², a pixel's squared standard error is `(1 − n/N) s²/n`.
     """
@@ -158,15 +157,15 @@ def average_units(network: DifferentiableGraph, batch: Batch, settings: Settings
     return InputMaps(mean.float(), error / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny))
 
 
-def _draw_units(there: int, wanted: int, seeds: Sequence[int]) -> Tensor:
-    """Numbers of the units that are looked at: [images, units]."""
-    if wanted >= there:
-        return torch.arange(there).expand(len(seeds), there)
-    return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(there)[:wanted] for seed in seeds]))
+def _draw_units(total: int, wanted: int, seeds: Sequence[int]) -> Tensor:
+    """Indices of the sampled units: [images, units]."""
+    if wanted >= total:
+        return torch.arange(total).expand(len(seeds), total)
+    return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(total)[:wanted] for seed in seeds]))
 
 
 def _unit_gradients(network: DifferentiableGraph, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
-    """Gradients of the chosen units, some at a time: [some, images, …]. One after another where they can't be batched."""
+    """Yield gradients of the chosen units, several at a time: [units, images, …]; one by one where they can't be batched."""
     if not units.requires_grad:
         raise AttributionError(f"{network.path}: no gradient reaches the image from the encoder. Name another --encoder.")
     together = True
@@ -198,7 +197,7 @@ def _multiply_by_difference(network: DifferentiableGraph, batch: Batch, gradient
     return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
 
 
-#: The registry of ways: what `onnxspace.inputs.methods.Spec.way` names.
+#: The functions that `onnxspace.inputs.methods.MethodSpec.way` names.
 WAYS: Mapping[Way, Callable[[DifferentiableGraph, Batch, Settings], InputMaps]] = {
     "product": multiply_by_input,
     "absolute": take_absolute,

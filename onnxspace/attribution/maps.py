@@ -1,4 +1,4 @@
-"""Attribution maps of one model over a probe set, batch by batch."""
+"""Attribution maps of one model on probe images, batch by batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
 VERIFIED_IMAGES = 2
-_WORKING_SET = 600 * 2**20  # bytes of activations of one batch on a CPU: fixed, so that reruns are equal
+_WORKING_SET = 600 * 2**20  # bytes of activations of one batch on a CPU: constant, so that runs are reproducible
 _MAX_BATCH = 64
 
 
@@ -37,12 +37,14 @@ def attribute(
     device: Compute | Device = "auto",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """Maps of every probe image: float32 [images, size, size], on the probe's own pixels.
+    """Compute the attribution map of every probe image: float32 [images, size, size], at the size of the probe images.
 
-    `elrp` is ε-LRP as a modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over
-    the encoder's units and the mean taken over input channels; `onnxspace.inputs.methods.METHODS` lists all. `options` holds the
-    baseline, the few numbers that some take, and entries over the rules; `device` is a kind of processor, or how to use it.
-    Raises ConfigError for impossible options, ModelError and its kin.
+    `model` is a model or the path of an ONNX file. `method` is one of `onnxspace.inputs.methods.METHODS`: `elrp` is ε-LRP as a
+    modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over the encoder's units and the
+    mean over input channels. `options` are the method's options (None: its defaults); `device` is a device's name or a `Compute`;
+    `batch_size` is the number of images per pass (None: chosen by memory). Raises ConfigError for invalid options, ModelError.
+
+    >>> maps = ox.attribute("resnet50.onnx", ox.Probes.generate(8), "saliency")  # doctest: +SKIP
     """
     check_options([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
@@ -53,7 +55,7 @@ def attribute(
 
 @dataclass(frozen=True)
 class Engines:
-    """A converted model on all processors that share its images, in batches of `size`."""
+    """A converted model on all devices that share the images (`explainers`, one per device), in batches of `size` images."""
 
     model: Model
     setup: Setup
@@ -63,18 +65,19 @@ class Engines:
 
     @property
     def path(self) -> str:
+        """The path of the model file."""
         return self.model.path
 
     @property
     def fallback(self) -> Mapping[str, int]:
-        """How many operators have no rule of the method, by name."""
+        """Number of operators that have no rule of the method, by name."""
         return self.explainers[0].fallback
 
     def maps(self, first: int = 0, end: int | None = None) -> Iterator[Maps]:
-        """Maps of the probe images from `first` on (to `end`), batch by batch, in order.
+        """Yield the maps of the probe images from `first` on, before `end` (None: all), batch by batch in order.
 
-        A batch that does not fit in memory is halved and computed again; several GPUs share the batches. Raises
-        AttributionError where one image does not fit, or a map is not finite.
+        Where a batch does not fit in memory, it is halved; several GPUs share the batches. Raises AttributionError where one image
+        does not fit, or a map is not finite.
         """
         images = self.setup.probes.images[:end]
         with configure_torch(self.compute), closing(compute_in_order(self.explainers, images, self.size, first)) as batches:
@@ -83,7 +86,7 @@ class Engines:
                 yield found
 
     def remarks(self, errors: Sequence[float]) -> tuple[str, ...]:
-        """Warnings about the maps, without the model's name; `errors` are the standard errors of estimated ones."""
+        """Return warnings about the maps, without the model's name; `errors` are the relative standard errors of estimated maps."""
         return tuple(remarks_on(self.setup, self.fallback, errors))
 
 
@@ -94,9 +97,10 @@ def engines_for(
     execution: Execution,
     gradients: dict[bytes, torch.Tensor] | None = None,
 ) -> Engines:
-    """Prepare a converted model on every processor that is asked for.
+    """Prepare a converted model on every device that `execution` selects.
 
-    `gradients` is filled with gradients, which a call for another method of the same rules and the same model then uses.
+    `gradients` is a cache of gradients, shared by calls for other methods with the same rules and model (None: no cache). Raises
+    ConfigError and ProbeError as `make_explainer`.
     """
     compute = resolve_compute(execution.compute)
     each = [make_explainer(model, converted, setup, place, compute, gradients) for place in list_devices(compute)]
@@ -104,13 +108,13 @@ def engines_for(
 
 
 def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:
-    """Warnings about a model's maps: operators without a rule, and the mean of the maps' standard errors."""
+    """Yield warnings about a model's maps: operators without a rule (`fallback`), and the mean of the relative standard `errors`."""
     if fallback:
         kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(fallback.items()))
         yield f"{setup.method} has no rule for {kept}; they keep their gradient."
     if errors:
         mean = float(np.mean(errors))
-        yield f"maps are estimated from {setup.settings.units} units per image; their standard error is {mean:.1%} of their length."
+        yield f"maps are estimated from {setup.settings.units} units per image; their standard error is {mean:.1%} of their norm."
 
 
 def _choose_batch_size(converted: EncoderGraph, asked: int | None, engine: Explainer) -> int:

@@ -32,7 +32,7 @@ _LEAST = {"affinity": 2e-3, "affinity_p5": 1e-2, "encoder_cosine": 1e-3, "output
 
 @dataclass(frozen=True)
 class Calibration:
-    """Metrics of each form against the artifact itself, by form; limits that all of them pass; `failed` has the error by form."""
+    """Metrics of each form against the artifact itself, limits that all forms pass, and errors of those that `failed`."""
 
     name: str
     forms: Mapping[str, Mapping[str, float]]
@@ -110,7 +110,7 @@ def _copy_sidecar(source: Path, target: Path) -> None:
 
 
 def propose_limits(measured: Sequence[Mapping[str, float]], images: int) -> dict[str, float]:
-    """Limits for the metrics of `_LEAST`, by name: 1 minus ROOM times the distance of the worst measured value from 1, rounded down.
+    """Limits by metric of `_LEAST`: 1 minus ROOM times the distance of the worst measured value from 1, rounded down.
 
     `measured` holds the metrics of each form. `top1` is a share of `images` images, and its limit also allows for the
     sampling error of such a share.

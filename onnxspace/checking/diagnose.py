@@ -55,7 +55,7 @@ def _explains_most(cosine: float, plain: float) -> bool:
 
 
 def first_different_layer(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first of `layers` (of `child.layers.compare_layers`) that differs by more than DEPARTS, else the one that differs most."""
+    """The first of `layers` (of `compare_layers`) that differs by more than DEPARTS, else the one that differs most."""
     comparable = [layer for layer in layers if layer["difference"] is not None]
     departing = [layer for layer in comparable if layer["difference"] > DEPARTS]
     return departing[0] if departing else max(comparable, key=lambda layer: layer["difference"], default=None)
@@ -85,10 +85,11 @@ def _describe_pairs(changed: Sequence[Mapping[str, Any]], count: int) -> str:
     if len(changed) <= max(2, count // 10):
         names = ", ".join(f"{one['name']} (by {one['difference']:.0%})" for one in changed[:4])
         return f"{len(changed)} of {count} weight tensors differ, all others are equal: {names}."
+    words = f"The same architecture with other weights: {len(changed)} of {count} tensors differ"
     if np.median(sizes) < _APART:
         few = ", or stored with fewer bits" if np.median(sizes) < _FEW_BITS else ""
-        return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.1%} (median): trained further{few}."
-    return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.0%} (median): trained separately."
+        return f"{words}, by {np.median(sizes):.1%} (median): trained further{few}."
+    return f"{words}, by {np.median(sizes):.0%} (median): trained separately."
 
 
 def describe_digests(new: FileFacts, old: FileFacts) -> str | None:
@@ -102,7 +103,7 @@ def describe_digests(new: FileFacts, old: FileFacts) -> str | None:
     return (
         f"{len(changed)} of {len(new.weights)} weight tensors differ, all others are equal{names}."
         if len(changed) <= max(2, len(new.weights) // 10)
-        else f"The same number of weight tensors, and {len(changed)} of {len(new.weights)} differ: trained further, or trained separately."
+        else f"The same number of weight tensors, and {len(changed)} of {len(new.weights)} differ: trained further or separately."
     )
 
 
@@ -128,7 +129,7 @@ def describe_relation(measures: Measures, new: FileFacts, old: FileFacts, *, exp
             f"instead of {old.parameters:,}."
         )
     elif not explained:
-        yield f"A related network rather than a copy (affinity {affinity:.2f}): trained further from the same one, or changed in part."
+        yield f"A related network rather than a copy (affinity {affinity:.2f}): trained further from the same one, or edited."
 
 
 def describe_maps(measures: Measures) -> str | None:

@@ -25,7 +25,7 @@ def as_json(found: Sequence[Verdict]) -> str:
 
 
 def as_junit(found: Sequence[Verdict]) -> str:
-    """Verdicts as JUnit XML for Jenkins, GitLab and GitHub: an artifact is a test case, metrics beyond their limits a failure."""
+    """Verdicts as JUnit XML for Jenkins, GitLab and GitHub: an artifact is a test case, which fails where it differs."""
     counts = {
         "tests": len(found), "failures": sum(v.outcome == "different" for v in found),
         "errors": sum(v.outcome == "trouble" for v in found),

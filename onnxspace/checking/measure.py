@@ -85,7 +85,7 @@ def measure(new: Observation, old: Observation) -> Measures:
 
 
 def _affinity(new: Observation, old: Observation, cosines: NDArray[np.float64]) -> float:
-    """The affinity; from fingerprints, the estimate over all images, whose error is smaller than that of single images' mean."""
+    """The affinity; from fingerprints, the estimate over all images, whose error is less than that of the mean of estimates."""
     if new.maps is not None and old.maps is not None:
         return float(cosines.mean())
     return float(affinities(new.prints[None], old.prints[None])[0][0, 0])

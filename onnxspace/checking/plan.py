@@ -76,7 +76,10 @@ def _read_table(path: Path) -> Mapping[str, Any] | None:
 
 
 def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
-    """The plan in the table `check` of the file `path`; relative paths start from its folder. Raises ConfigError naming the key."""
+    """The plan in the table `check` of the file `path`; relative paths start from its folder.
+
+    Raises ConfigError naming the key.
+    """
     where = f"{path} [check]"
     _refuse_unknown(where, table, _KEYS)
     home, given = path.parent, _parse_limits(where, table.get("limits", {}))

@@ -19,9 +19,9 @@ Check = Callable[..., "Verdict"]
 def onnxspace_check() -> Check:
     """A function `(model, against, **options) -> Verdict` that fails the test where a model differs from its baseline.
 
-    `against` is another model, a `.fp` file, or `zoo.space:name`. Options: `limits` by metric, `images` (the number of generated
-    images), `probe` (a folder of photos), `encoder`, `config` (a TOML file); `distinct=True` requires that the model is not a
-    copy of the other.
+    `against` is another model, a `.fp` file, or `zoo.space:name`. Options: `limits` by metric, `images` (the number of
+    generated images), `probe` (a folder of photos), `encoder`, `config` (a TOML file); `distinct=True` requires that the model
+    is not a copy of the other.
 
     >>> def test_export(onnxspace_check):
     ...     onnxspace_check("exported.onnx", "baselines/model.fp")

@@ -117,7 +117,10 @@ def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
 
 
 def observe_artifact(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
-    """Observe the model `path` in a child process, which writes to `folder`; `encoder` is where to cut it. Raises ModelError."""
+    """Observe the model `path` in a child process, which writes to `folder`; `encoder` is where to cut it.
+
+    Raises ModelError.
+    """
     folder.mkdir(exist_ok=True)
     run_in_child("observe", child_request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
     return load_observation(folder)
@@ -255,7 +258,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _describe_layer(layer: Mapping[str, Any]) -> str:
     names = layer["new"] if layer["new"] == layer["old"] else f"{layer['new']} ({layer['old']} before)"
-    return f"{names}, by {layer['difference']:.1%}"
+    return f"{names}: {layer['difference']:.1%} off"
 
 
 def _agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:

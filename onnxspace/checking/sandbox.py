@@ -61,8 +61,8 @@ def _parse_seconds(key: str, value: str) -> int:
 def run_in_child(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
     """Run a task of `onnxspace.checking.child.tasks` in a process of its own, and return its answer.
 
-    `request` is sent to it as JSON; `folder` is where it writes; `path` names the artifact in errors. Raises ModelError with the
-    child's message, or with the limit that was reached.
+    `request` is sent to it as JSON; `folder` is where it writes; `path` names the artifact in errors. Raises ModelError with
+    the child's message, or with the limit that was reached.
     """
     # -P: must not import a file such as torch.py from the current folder, which may be an untrusted checkout.
     (folder / REQUEST).write_text(json.dumps({"task": task, **request}), "utf-8")

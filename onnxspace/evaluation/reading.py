@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ class TableParts(NamedTuple):
     targets: tuple[str, ...]
     sources: tuple[str, ...]
     values: NDArray[np.float64]
+    ordinal: bool = False
 
 
 def read_table(path: Path) -> TableParts:
@@ -100,7 +100,9 @@ def _table_from_rows(path: Path, rows: Rows) -> TableParts:
         return _table_from_orders(path, rows[1:])
     values = [[_read_number(path, cell, row[0]) for cell in row[1:]] for row in rows[1:]]
     found = _make_table(path, [row[0] for row in rows[1:]], rows[0][1:], np.array(values))
-    return found.transposed() if _SOURCES_DOWN.fullmatch(rows[0][0]) else found
+    if _SOURCES_DOWN.fullmatch(rows[0][0]):
+        return found._replace(targets=found.sources, sources=found.targets, values=found.values.T)
+    return found
 
 
 def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> TableParts:
@@ -112,13 +114,13 @@ def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> TableParts
     found = _table_from_triples(
         path, [(row[target], row[source], _read_number(path, row[named[0]], row[target])) for row in rows]
     )
-    return replace(found.negated(), ordinal=True) if head[named[0]] == "rank" else found
+    return found._replace(values=-found.values, ordinal=True) if head[named[0]] == "rank" else found
 
 
 def _table_from_orders(path: Path, rows: Rows) -> TableParts:
     """From a line per target with its sources in order: the values are negated ranks."""
     pairs = [(row[0], source, -float(place)) for row in rows for place, source in enumerate(row[1:], 1) if source]
-    return replace(_table_from_triples(path, pairs), ordinal=True)
+    return _table_from_triples(path, pairs)._replace(ordinal=True)
 
 
 def _table_from_triples(path: Path, pairs: Sequence[tuple[str, str, float]]) -> TableParts:

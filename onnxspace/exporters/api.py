@@ -26,9 +26,9 @@ class Request:
 
     `input` is the shape of one image in the framework's own order, such as (3, 224, 224); `encoder` a layer of the framework
     or a tensor of the file; `opset` the version of the ONNX operators. `weights` is a file of weights for a network that code
-    builds, `arguments` are its factory's keyword arguments, `random_weights` is the seed of random weights. `allow_pickle` names
-    the one file that may be unpickled; `allow_code` allows a file to contain code; `using` names an exporter; `said` are the
-    model's options in the user's configuration. `progress` is called as the conversion goes on.
+    builds, `arguments` are its factory's keyword arguments, `random_weights` is the seed of random weights. `allow_pickle`
+    names the one file that may be unpickled; `allow_code` allows a file to contain code; `using` names an exporter; `said` are
+    the model's options in the user's configuration. `progress` is called as the conversion goes on.
 
     >>> Request(input=(3, 224, 224), opset=17).to_dict()["input"]
     (3, 224, 224)
@@ -138,9 +138,9 @@ class Exporter:
     """An exporter for one kind of source.
 
     `accepts` says whether a source is of this kind, by its name or a look at the file, without importing a framework. `export`
-    writes a verified ONNX file to a path and returns its facts; it raises an OnnxspaceError for what a user can correct. `takes`
-    describes its sources to users. `needs` are the packages that it imports, `install` is the command that installs them.
-    `objects` are packages whose objects it accepts from a callable `package.module:factory`.
+    writes a verified ONNX file to a path and returns its facts; it raises an OnnxspaceError for what a user can correct.
+    `takes` describes its sources to users. `needs` are the packages that it imports, `install` is the command that installs
+    them. `objects` are packages whose objects it accepts from a callable `package.module:factory`.
     """
 
     name: str

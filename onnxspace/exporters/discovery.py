@@ -74,8 +74,8 @@ def accepting(source: Source) -> list[Exporter]:
 def run(text: str, destination: Path, request: Request) -> Facts:
     """Convert the source `text` in this process, and write the ONNX file to `destination`; return its facts.
 
-    Raises ModelError and its subclasses, ConfigError for a request that can't be met. `onnxspace.exporters.export.to_onnx` calls
-    this in a process of its own.
+    Raises ModelError and its subclasses, ConfigError for a request that can't be met. `onnxspace.exporters.export.to_onnx`
+    calls this in a process of its own.
     """
     request.progress("looking for an exporter", 0, 1)
     exporter, source = find(Source(text), request)

@@ -35,7 +35,7 @@ def to_grey(maps: NDArray[Any], limit: float, *, signed: bool) -> NDArray[np.uin
 
 
 def palette(signed: bool, steps: int = 256) -> NDArray[np.float64]:
-    """The colours for `to_grey`'s values from black to white, float64 [steps, 3] in [0, 1], as `onnxspace explain` uses them."""
+    """The colours for `to_grey`'s values from black to white, float64 [steps, 3] in [0, 1], as in `onnxspace explain`."""
     from matplotlib import colormaps
 
     found: NDArray[np.float64] = np.asarray(colormaps["RdBu_r" if signed else "magma"](np.linspace(0, 1, steps)))[:, :3]

@@ -23,8 +23,8 @@ class Plane:
 def embed_in_plane(matrix: NDArray[np.float64]) -> Plane:
     """Embed models in a plane by classical scaling of the distances √(2 − 2a) (Torgerson 1952).
 
-    `matrix` float64 [models, models] holds affinities a. An affinity is the inner product of two models' unit maps, so these are
-    Euclidean distances, and the plane is that of the first two principal components. The sign of an axis is chosen so that
+    `matrix` float64 [models, models] holds affinities a. An affinity is the inner product of two models' unit maps, so these
+    are Euclidean distances, and the plane is that of the first two principal components. The sign of an axis is chosen so that
     its largest coordinate is positive.
     """
     top = max(1.0, float(matrix.max(initial=0.0)))

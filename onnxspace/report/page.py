@@ -56,10 +56,12 @@ def render(shown: PageData) -> str:
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return page.from_string(_asset("page.html")).render(
         policy=_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
-        data=to_script_json(content), shown=shown, title=make_printable(shown.title), lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
+        data=to_script_json(content), shown=shown, title=make_printable(shown.title),
+        lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
         notes=[make_printable(note) for note in shown.notes], failed=[make_printable(f.error) for f in shown.affinity.failed],
         about=[(make_printable(name), [make_printable(line) for line in lines]) for name, lines in shown.about],
-        names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"], meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
+        names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"],
+        meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
         sources=_sources(shown.affinity, shown.target), columns=[make_printable(name) for name in shown.sheet.columns],
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),

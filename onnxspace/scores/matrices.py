@@ -1,4 +1,4 @@
-"""The matrix of a score over all pairs of models: functions that `ScoreSpec.matrix` names."""
+"""Matrices of scores over all pairs of models: the functions that `ScoreSpec.matrix` names."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _ignore(_warning: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The models of a comparison: their arrays, and `affinity` float64 [models, models] of their maps.
+    """The models of a comparison: their `names` and arrays, and `affinity`, float64 [models, models], of their maps.
 
-    `weight` is DEPARA's λ. Values of the targets in `resampled` (places of models) are kept image by image; `warn` is called
+    `weight` is DEPARA's λ. Per-image values are kept for the targets in `resampled` (positions of models); `warn` is called
     with warnings.
     """
 
@@ -48,37 +48,37 @@ class Compared:
 
 
 def compute_score_matrix(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """A score of all pairs, rows targets and columns sources; a pair that has none does not stop the others."""
+    """Compute a score of all pairs, with targets as rows and sources as columns; a pair that fails does not stop the others."""
     module, name = spec.matrix.split(":")
     found: ScoreMatrix = getattr(import_module(module), name)(spec, compared)
     return found
 
 
 def score_every_pair(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """The score's function for every pair."""
+    """Call the score's function for every pair."""
     sides = [[_load(model, kind, spec) for kind in spec.arrays] for model in compared.models]
     return score_pairs(spec.load(), sides, compared.names, symmetric=spec.symmetric, directed=spec.directed)
 
 
 def score_maps(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """The affinities of maps, which are computed already, for fingerprints too."""
+    """Return the affinities of maps and fingerprints, which are already computed."""
     return ScoreMatrix(compared.affinity, ())
 
 
 def score_svcca(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """SVCCA, with each model's singular vectors computed once."""
+    """Compute SVCCA, with each model's singular vectors computed once."""
     sides = [[_load(model, kind, spec) for kind in spec.arrays] for model in compared.models]
     return svcca_matrix(spec.load(), [side[0] for side in unify_grids(sides)], compared.names)
 
 
 def score_predictivity(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """Predictivity, with each target and each source prepared once."""
+    """Compute predictivity, with each target and each source prepared once."""
     sides = [(model.load("outputs"), model.load("features")) for model in compared.models]
     return predictivities(sides, compared.names, compared.resampled)
 
 
 def score_depara(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
-    """S = S_V + λ S_E, with the affinity of maps as S_V (Song et al., CVPR 2020, section 3.3)."""
+    """Compute S = S_V + λ S_E, with the affinity of maps as S_V (Song et al., CVPR 2020, section 3.3)."""
     edges = edges_matrix(compared.models, compared.names)
     weight = _weight(compared, edges.matrix)
     details = {"lambda": weight, "nodes": to_json_matrix(compared.affinity), "edges": to_json_matrix(edges.matrix)}
@@ -95,5 +95,5 @@ def _weight(compared: Compared, edges: Matrix) -> float:
         return compared.weight
     found = balancing_weight(compared.affinity, edges)
     if found is None:
-        compared.warn(f"{DEPARA}: λ can't be estimated from so few models, or equal ones; it is {DEFAULT_WEIGHT}.")
+        compared.warn(f"{DEPARA}: λ can't be estimated from so few models, or equal ones, so it is {DEFAULT_WEIGHT}.")
     return DEFAULT_WEIGHT if found is None else found

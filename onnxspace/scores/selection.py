@@ -104,7 +104,7 @@ def _check_weight(asked: Sequence[str], weight: Weight | None) -> None:
     if weight is None:
         return
     if DEPARA not in asked:
-        raise ConfigError(f"--lambda has no effect on {', '.join(asked)}. It is for {DEPARA}.")
+        raise ConfigError(f"--lambda is not an option of {', '.join(asked)}. It applies to {DEPARA}.")
     if weight != "auto" and not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
         raise ConfigError(f"--lambda is {weight!r} but must be a number of at least 0, or auto.")
 

@@ -67,7 +67,8 @@ def affinities(
         pairs = (affinity_matrix(files, memory, progress) if rows is None else rows(files, [], memory, progress))[None]
         new = list(range(len(entries)))
     elif new:
-        _fill(pairs, folder, protocol, entries, new, memory, progress, rows or affinity_rows)
+        compare = rows or affinity_rows
+        _fill(pairs, folder, protocol, entries, new, memory, lambda fresh, old: compare(fresh, old, memory, progress))
     _check_finite(folder, pairs, entries, new)
     if new:
         cache.store(path, entries, {i: pairs[:, i] for i in (new if len(new) < len(entries) - 1 else range(len(entries)))})
@@ -112,13 +113,13 @@ def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[CatalogueEntry]
 
 def _fill(
     pairs: Matrix, folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], new: Sequence[int], memory: int,
-    progress: Share | None, compare: Rows,
+    compare: Callable[[Sequence[Path], Sequence[Path]], Matrix],
 ) -> None:  # fmt: skip
     """Compute the rows `new` of `pairs`, float64 [2 or 1, entries, entries], against all entries."""
     mapped = np.array([entry.maps is not None for entry in entries])
     if mapped.any() and any(mapped[i] for i in new):
         files = [check_maps(folder, e, protocol) if e.maps else None for e in entries]
-        _fill_from_maps(pairs, files, new, memory, progress, compare)
+        _fill_from_maps(pairs, files, new, compare)
     if not mapped.all():
         _fill_from_prints(pairs, folder, protocol, entries, new, memory)
     for plane, own in zip(pairs, (1.0, 0.0), strict=False):
@@ -126,12 +127,13 @@ def _fill(
 
 
 def _fill_from_maps(
-    pairs: Matrix, files: Sequence[Path | None], new: Sequence[int], memory: int, progress: Share | None, compare: Rows
-) -> None:
+    pairs: Matrix, files: Sequence[Path | None], new: Sequence[int],
+    compare: Callable[[Sequence[Path], Sequence[Path]], Matrix],
+) -> None:  # fmt: skip
     fresh = [i for i in new if files[i] is not None]
     old = [i for i, path in enumerate(files) if path is not None and i not in set(fresh)]
     order = [*old, *fresh]
-    rows = compare([p for i in fresh if (p := files[i])], [p for i in old if (p := files[i])], memory, progress)
+    rows = compare([p for i in fresh if (p := files[i])], [p for i in old if (p := files[i])])
     for index, row in zip(fresh, rows, strict=True):
         pairs[0, index, order] = pairs[0, order, index] = row
         pairs[1:, index, order] = pairs[1:, order, index] = 0.0

@@ -1,4 +1,4 @@
-"""Models into a space: explained by its protocol, reduced to fingerprints, and entered one by one."""
+"""Adding models to a space: each is explained by the space's protocol, sketched to a fingerprint, and entered on its own."""
 
 from __future__ import annotations
 
@@ -39,26 +39,30 @@ _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 
 @dataclass
 class SpaceSink:
-    """The space `home`; `recipe` stands for all that determines maps besides the model."""
+    """The sink of models that enter the space at `home`.
+
+    `protocol` is the space's, `report` collects the outcome for each model; `run_key` is the digest of everything besides the model
+    that determines maps (see `cache_key.run_key`).
+    """
 
     home: Path
     protocol: Protocol
     report: AdditionReport
-    recipe: str = ""
+    run_key: str = ""
 
     def holds(self, path: Path) -> bool:
         return False
 
     def enter_file(self, path: Path, name: str) -> None:
-        raise NotImplementedError  # fingerprints enter a space by thousands, see `add_fingerprints`
+        raise NotImplementedError  # fingerprints enter a space in bulk, see `add_fingerprints`
 
     def is_missing(self, model: PreparedModel) -> bool:
         return self._find_existing(draft_of(model)) is None
 
     def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
         draft = draft_of(model)
-        there = self._find_existing(draft)
-        entry, new = self._insert(turn, model, draft, run) if there is None else (there, False)
+        existing = self._find_existing(draft)
+        entry, new = self._insert(turn, model, draft, run) if existing is None else (existing, False)
         self.report.record_entered(turn[0], entry, new)
 
     def fail(self, path: Path, error: Exception, sentence: str) -> None:
@@ -69,17 +73,17 @@ class SpaceSink:
             return find_existing(book, draft, keep_maps=self.protocol.keep_maps)
 
     def _insert(self, turn: Turn, model: PreparedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
-        """Explain and enter a model, from where an earlier process has left it if all that determines its maps is as it was."""
-        with resume_workbench(self.home, draft.identity[:32], self.recipe) as (folder, kept):
+        """Explain and enter a model; an interrupted computation is resumed if everything that determines its maps is unchanged."""
+        with resume_workbench(self.home, draft.identity[:32], self.run_key) as (folder, kept):
             try:
-                return self._explain(turn, model, draft, run, Destination(folder, self.recipe, kept))
+                return self._explain(turn, model, draft, run, Destination(folder, self.run_key, kept))
             except BaseException:
                 self.report.kept = self._describe_kept(draft.name, folder) if kept else ""
                 raise
 
     def _describe_kept(self, name: str, folder: Path) -> str:
-        """What waits for the next process, in words."""
-        journal = Journal(folder / f"{self.recipe}{JOURNAL}", self.protocol.images)
+        """Describe the maps that are kept for the next run."""
+        journal = Journal(folder / f"{self.run_key}{JOURNAL}", self.protocol.images)
         count = sum(shard.rows for shard in journal.shards)
         return f"{count} map{'' if count == 1 else 's'} of {name}" if count else ""
 
@@ -92,9 +96,10 @@ class SpaceSink:
         except OutputError as error:
             reason = os.strerror(error.errno or 0)
             raise OutputError(
-                error.errno, f"{self.home} can't take the maps of {draft.name} ({reason}). Free some space, and add it again."
+                error.errno,
+                f"The maps of {draft.name} can't be written to {self.home} ({reason}). Free some disk space, and add the model again.",
             ) from error
-        prints = to.folder / f"{self.recipe}.prints.npy"
+        prints = to.folder / f"{self.run_key}.prints.npy"
         write_array(prints, prints_of(maps, self.protocol))
         draft = replace(draft, warnings=tuple(run.warnings[before:]))
         return insert_model(self.home, draft, prints, maps if self.protocol.keep_maps else None)
@@ -103,9 +108,10 @@ class SpaceSink:
 def add_models(
     sink: SpaceSink, probes: Probes, paths: Sequence[Path], encoders: Sequence[str], config: Config, execution: Execution
 ) -> None:
-    """Explain models, here or on a cluster, and enter each as soon as it is done.
+    """Explain models, in this process or on a cluster, and enter each into the sink's space as soon as it is done.
 
-    Models that fail are in the sink's report. Raises ConfigError, OutputError, ClusterError.
+    `probes` are the space's images, `encoders` values of `--encoder`. Models that fail are in the sink's report. Raises ConfigError,
+    OutputError, ClusterError.
     """
     protocol = sink.protocol
     options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
@@ -113,12 +119,12 @@ def add_models(
     check_options([setup.method], options, probes, {})
     with connect_workers(execution.cluster) as workers, ExitStack() as stack:
         elsewhere = None if workers is None else list_processors(workers, execution.compute)
-        sink.recipe = run_key(setup, execution, elsewhere)
+        sink.run_key = run_key(setup, execution, elsewhere)
         dispatcher, counter = None, Counter(len(paths) * len(probes), execution.progress)
         if workers is not None:
             from onnxspace.workflows.cluster.dispatch import dispatcher_for
 
-            folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.recipe, ""))  # chunks of all models
+            folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.run_key, ""))  # chunks of all models
             images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
             dispatcher = dispatcher_for(workers, folder, setup, execution, images)
             dispatcher.advance = counter.advance
@@ -127,7 +133,7 @@ def add_models(
 
 
 def draft_of(model: PreparedModel) -> CatalogueEntry:
-    """The catalogue's entry of a model but for its files."""
+    """Return the catalogue's entry of a model, without the facts about its files."""
     opened, record = model.model, model.record
     feed = json.dumps({"input": opened.image.name, **asdict(opened.preprocess)}, sort_keys=True)
     return CatalogueEntry(

@@ -1,4 +1,4 @@
-"""Models + an agreement on how to explain them → affinity and scores, as a result in memory or in a folder."""
+"""Comparison of models that are explained by one setup: affinities and scores, in memory or in a result folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class ResultSink:
-    """The models of one comparison. Their files lie in `folder`, where they are `kept` if the run is interrupted."""
+    """The sink of the models of one comparison.
+
+    Their files are written to `folder`, where they are `kept` if the run is interrupted. `prints` holds fingerprints that were read,
+    or the errors of reading them, by path; `steps` is the number of steps of gradient fields.
+    """
 
     folder: Path
     kept: bool
@@ -78,7 +82,7 @@ class ResultSink:
         self.failed.append(Failure(str(path), sentence))
 
     def maps(self) -> list[tuple[str, Path]]:
-        """The SHA-256 of every model that was explained, and its file of maps."""
+        """Return the SHA-256 and the file of maps of every model that was explained."""
         pairs = zip(self.records, self.models, strict=True)
         return [(record.sha256, one.maps) for record, one in pairs if isinstance(one, Arrays) and one.maps is not None]
 
@@ -92,16 +96,20 @@ def score_models(
     selection: ScoreSelection,
     output: Path | None,
 ) -> Affinity:
-    """As `onnxspace.score`, where images, method and options are agreed and fingerprints are read."""
+    """Compare models as `onnxspace.score` does, after the setup is agreed and fingerprints are read.
+
+    `agreement` holds the setup and the fingerprints, `encoders` are values of `--encoder`, `selection` the scores to compute, `output`
+    is the result folder (None: none). Raises ConfigError, OutputError, ClusterError.
+    """
     if execution.cluster is None:
         resolve_compute(execution.compute)
     setup = agreement.setup
     check_options([setup.method], setup.options, setup.probes, config.rules)
     setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
     with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        elsewhere = None if workers is None else _processors(workers, execution)
-        command = None if output is None else run_key(setup, execution, elsewhere)
-        work = stack.enter_context(_open_work_folders(output, command, len(setup.probes)))
+        processors = None if workers is None else _processors(workers, execution)
+        key = None if output is None else run_key(setup, execution, processors)
+        work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
         dispatcher = None if workers is None else _make_dispatcher(workers, work.maps, setup, execution)
         kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config))
@@ -123,19 +131,19 @@ def _make_result(
     sink: ResultSink, warnings: Sequence[str], setup: Setup, execution: Execution, selection: ScoreSelection,
     workers: Cluster | None,
 ) -> tuple[Affinity, Affinity]:  # fmt: skip
-    """The result, and the result with the certainty that is kept in a folder."""
-    shown = [one.maps or Path() if isinstance(one, Arrays) else one for one in sink.models]
-    matrix: Matrix = np.full((len(shown), len(shown)), np.nan)
+    """Make the result, and the result with the certainty that is stored in a folder."""
+    compared = [one.maps or Path() if isinstance(one, Arrays) else one for one in sink.models]
+    matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
     if selection.needs("maps"):
-        matrix, errors = affinities(shown, None if workers is None else _rows_on(workers), execution.memory)
+        matrix, errors = affinities(compared, None if workers is None else _rows_on(workers), execution.memory)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors
     )
     models = [one if isinstance(one, Arrays) else Arrays() for one in sink.models]
     found, shares = add_scores(plain, selection, models, len(setup.probes))
     found = replace(found, warnings=(*warnings, *found.warnings))
-    return add_certainty(found, selection, shares, shown, execution)
+    return add_certainty(found, selection, shares, compared, execution)
 
 
 def _rows_on(workers: Cluster) -> Rows:
@@ -153,7 +161,7 @@ def _processors(workers: Cluster, execution: Execution) -> list[object]:
 
 @contextmanager
 def connect_workers(cluster: str | None) -> Iterator[Cluster | None]:
-    """The workers of a cluster, where one is named. Raises ClusterError."""
+    """Connect to the workers of a cluster; yields None where `cluster` is None. Raises ConfigError, ClusterError."""
     if cluster is None:
         yield None
         return
@@ -170,17 +178,17 @@ def _make_dispatcher(workers: Cluster, folder: Path, setup: Setup, execution: Ex
 
 
 def compute_on(dispatcher: Dispatcher | None, setup: Setup, config: Config) -> ComputeMaps | None:
-    """Has the workers of a cluster compute maps; None where there are none."""
+    """Return a function that computes maps on the workers of a cluster; None without a dispatcher."""
     if dispatcher is None:
         return None
     return lambda model, writer, _: dispatcher.collect(task_for(model, config), model.model.path, setup, writer)
 
 
 @contextmanager
-def _open_work_folders(output: Path | None, command: str | None, images: int) -> Iterator[WorkFolders]:
-    """The folders for maps and for the result: beside the result, or temporary ones."""
-    if output is not None and command is not None:
-        with result_folder(output, command, images) as work:
+def _open_work_folders(output: Path | None, key: str | None, images: int) -> Iterator[WorkFolders]:
+    """The working folders for maps and for the result: beside the result, or temporary ones."""
+    if output is not None and key is not None:
+        with result_folder(output, key, images) as work:
             yield work
         return
     with scratch_folder() as folder:

@@ -1,4 +1,4 @@
-"""A few images, what some models look at in them, and the picture of both."""
+"""Explaining a few images with some models: attribution maps and a picture of them."""
 
 from __future__ import annotations
 
@@ -44,30 +44,35 @@ def explain(
     output: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """What each model looks at in each image, by each method; drawn to the PNG file `output` where one is named.
+    """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
-    Images are cut and resized to squares of 224 pixels as a probe set's are: at most 32 images, 32 models × methods and
-    256 maps. All or nothing: the first model or image that can't be used raises ModelError, ProbeError or their kin, and
-    no file is written. Raises ConfigError for impossible options and OutputError where the picture can't be written.
+    `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
+    at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
+    `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
+    `device` a device's name or a `Compute`; `progress` the callback. Raises ModelError or ProbeError for the first model
+    or image that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
+    can't be written.
+
+    >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
     """
     settings = resolve_settings(methods, options)
     _check_counts(len(images), len(models) * len(methods))
     resolve_compute(device)
     if output is not None:
         check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
-    known = config if isinstance(config, Config) else find_config(config)
+    configuration = config if isinstance(config, Config) else find_config(config)
     paths = [Path(path) for path in models]
-    names = name_models(paths, known)
-    wishes = list_encoders(encoder)
+    names = name_models(paths, configuration)
+    encoders = encoders_for(paths, names, list_encoders(encoder))
     probes = _read_images([Path(path) for path in images])
-    check_options(methods, options, probes, known.rules)
-    setups = [Setup(probes, method, configure_options(method, options, known.rules)) for method in methods]
+    check_options(methods, options, probes, configuration.rules)
+    setups = [Setup(probes, method, configure_options(method, options, configuration.rules)) for method in methods]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     run = _ExplanationRun(setups, Execution.on(device), counter)
     columns: list[Column] = []
-    for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
+    for path, name, requested in zip(paths, names, encoders, strict=True):
         with _convert_defects(path):
-            columns += run.columns(rename_model(open_model(path, wish, known.options(path)), name))
+            columns += run.columns(rename_model(open_model(path, requested, configuration.options(path)), name))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
     found = Explanation(pictures, probes.images, tuple(columns), stated, tuple(run.assumed), tuple(run.warnings))
@@ -78,7 +83,7 @@ def explain(
 
 @contextmanager
 def _convert_defects(path: Path) -> Iterator[None]:
-    """A defect in a library below becomes an error that names the model."""
+    """Convert unexpected errors, such as a library's defect, to a ModelError that names the model."""
     try:
         yield
     except OnnxspaceError:
@@ -89,11 +94,11 @@ def _convert_defects(path: Path) -> Iterator[None]:
 
 def _check_counts(images: int, columns: int) -> None:
     if not images or not columns:
-        raise ConfigError("There is nothing to explain: give at least one model, one image and one method.")
+        raise ConfigError("There is nothing to explain. Give at least one model, one image and one method.")
     if images > MAX_IMAGES or columns > MAX_COLUMNS or images * columns > MAX_MAPS:
         raise ConfigError(
             f"{images} images × {columns} models and methods make too large a picture: at most {MAX_IMAGES}, {MAX_COLUMNS} "
-            f"and {MAX_MAPS} maps in all. Draw several."
+            f"and {MAX_MAPS} maps in all. Draw several pictures."
         )
 
 
@@ -116,7 +121,7 @@ def _draw(found: Explanation, output: Path) -> None:
 
 @dataclass
 class _ExplanationRun:
-    """One explanation in progress: a setup for each method, of the same images."""
+    """The state of one explanation: `setups` has one setup per method, with the same images."""
 
     setups: Sequence[Setup]
     execution: Execution

@@ -1,4 +1,4 @@
-"""Models into fingerprints."""
+"""Fingerprints of models."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from onnxspace.workflows.representations import Destination, MapsFile, compute_h
 def fingerprint(
     path: Path, protocol: Protocol, setup: Setup, encoders: Sequence[str], config: Config, execution: Execution
 ) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:
-    """The fingerprint of one model, what was assumed of the model, and warnings.
+    """Explain the model `path` and return its fingerprint, the assumptions about the model, and warnings.
 
-    `setup` is what `protocol` describes. Raises ModelError and its kin.
+    `protocol` describes `setup`; `encoders` are values of `--encoder`. Raises ModelError, ConfigError.
     """
     check_options([setup.method], setup.options, setup.probes, {})
     name = name_models([path], config)[0]
@@ -40,7 +40,7 @@ def fingerprint(
 
 
 def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Destination) -> tuple[Path, tuple[str, ...]]:
-    """The file of a model's unit maps, and warnings. Raises ModelError and its kin, OutputError."""
+    """Write a model's unit maps to `to`; returns their file and warnings. Raises ModelError, OutputError."""
     name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
     file = MapsFile(setup, compute_here(setup, execution))
     path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
@@ -48,5 +48,5 @@ def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Des
 
 
 def prints_of(maps: Path, protocol: Protocol) -> NDArray[np.float16]:
-    """The fingerprint of a file of unit maps, float16 [images, numbers]."""
+    """Compute the fingerprint of a file of unit maps, float16 [images, numbers]."""
     return project_file(maps, protocol.numbers, protocol.sketch)

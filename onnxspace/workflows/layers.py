@@ -1,7 +1,7 @@
-"""Which layer of a source network to start from: every candidate against a target's encoder.
+"""Choosing the layer of a source network to transfer from: each layer is compared with a target's encoder.
 
 Song et al., "DEPARA: Deep Attribution Graph for Deep Knowledge Transferability" (CVPR 2020), section 3.4: S = S_V + λ S_E, with maps
-from one backward pass per layer, all of one forward pass, and features that are not centred.
+from one backward pass per layer after a single forward pass, and features that are not centred.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from onnxspace.torchgraph.verify import outputs_of
 from onnxspace.workflows.open import PreparedModel, prepare_model
 
 DEFAULT_METHOD: Method = "gradient-x-input"
-#: The paper reports 1 and 10.
+#: λ; the paper reports results for 1 and 10.
 DEFAULT_WEIGHT = 1.0
-#: Layers that are looked at; of more, so many evenly spaced.
+#: Most layers that are compared; of more, this number, evenly spaced.
 MOST_LAYERS = 64
 
 
@@ -62,25 +62,30 @@ def layers(
     batch_size: int | None = None,
     progress: Progress | None = None,
 ) -> LayerTable:
-    """Score the layers of `source` as starts for the task of `target`, on the same probe images (64 generated ones).
+    """Score the layers of the model `source` as starting points for the task of the model `target`.
 
-    A layer is the last tensor before the next trained node that every path from the image passes through, or the source's own
-    encoder there, and at last its output; of more than 64, 64 evenly spaced. Each is compared with the target's encoder
-    (`encoder` names one): S_V is the mean cosine of attribution maps, S_E the rank correlation of the cosines of
-    features, S = S_V + `weight` S_E. Features of more than 16,384 values are averaged over windows; of more than 2,000 images,
-    2,000 are paired. `method` must be one that takes one gradient per image. Raises ConfigError for impossible options, ModelError
-    and its kin for models that can't be used.
+    A layer is the last tensor before a trained node that every path from the image passes through, or the source's encoder in its
+    place, and finally the source's output; of more than 64, 64 evenly spaced. On the probe images `probes` (None: 64 generated ones)
+    each is compared with the target's encoder, which `encoder` may name: S_V is the mean cosine of attribution maps, S_E the rank
+    correlation of the cosines of features, S = S_V + `weight` S_E with `weight` ≥ 0. Features of more than 16,384 values are averaged
+    over windows; of more than 2,000 images, 2,000 are compared in pairs. `method` must compute one gradient per image; `options` are
+    its options, `config` a configuration or its file, `device` a device's name or a `Compute`, `batch_size` the number of images per
+    pass (None: chosen by memory), `progress` the callback. Raises ConfigError for invalid options, ModelError for models
+    that can't be used.
+
+    >>> table = ox.layers("resnet50.onnx", "segmentation.onnx")  # doctest: +SKIP
     """
     probes = Probes.generate() if probes is None else probes
-    known = config if isinstance(config, Config) else find_config(config)
-    _check(method, weight, options, probes, known)
+    configuration = config if isinstance(config, Config) else find_config(config)
+    _check(method, weight, options, probes, configuration)
     resolve_compute(device)
     paths = [Path(source), Path(target)]
-    names = name_models(paths[:1], known) * 2 if paths[0] == paths[1] else name_models(paths, known)
+    names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
     first, second = (
-        prepare_model(path, name, wish, known) for path, name, wish in zip(paths, names, (None, encoder), strict=True)
+        prepare_model(path, name, requested, configuration)
+        for path, name, requested in zip(paths, names, (None, encoder), strict=True)
     )
-    setup = Setup(probes, method, configure_options(method, options, known.rules))
+    setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress)
     with scratch_folder() as folder:
         run = _LayerComparison(setup, execution, folder, weight, Counter(2 * len(probes), progress))
@@ -91,35 +96,38 @@ def _check(method: Method, weight: float, options: Options | None, probes: Probe
     check_options([method], options, probes, config.rules)
     if METHODS[method].way not in ("product", "absolute"):
         fit = ", ".join(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
-        raise ConfigError(f"--method {method} takes several gradients per image, too many for every layer. Use one of {fit}.")
+        raise ConfigError(f"--method {method} takes several gradients per image, too many for all layers. Use one of {fit}.")
     if isinstance(weight, bool) or not (isinstance(weight, int | float) and 0 <= weight < np.inf):
-        raise ConfigError(f"--lambda is {weight!r} but must be a number from 0.")
+        raise ConfigError(f"--lambda is {weight!r} but must be a number of at least 0.")
     if len(probes) < 3:
-        raise ConfigError(f"Layers are compared on 3 images or more, not {len(probes)}: which of them are alike is half of it.")
+        raise ConfigError(f"Layers are compared by the similarity of images, which takes at least 3 images, not {len(probes)}.")
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """Layers to look at, and how many were left out."""
+    """The layers to compare, from image to output, and how many were `skipped`."""
 
     layers: tuple[Candidate, ...]
     skipped: int
 
 
 def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
-    """The last cut point before each next trained node, or `own` in its place, the own encoder, and the network's output."""
+    """Choose at most `most` layers of a network: the last cut point before each trained node, and the network's output.
+
+    The model's encoder `own` is always included, and takes the place of a cut point with the same trained nodes.
+    """
     names = [candidate.tensor for candidate in trunk.candidates()]
     groups: dict[int, str] = {}
     for name in [*names, *_find_outputs(trunk), *own.tensors]:
         groups[count_trained_below(trunk, name)] = name
-    listed = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
-    order = sorted(listed, key=lambda name: (count_trained_below(trunk, name), trunk.graph.producer[name]))
+    tensors = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
+    order = sorted(tensors, key=lambda name: (count_trained_below(trunk, name), trunk.graph.producer[name]))
     kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
     kept = [name for name in order if name in kept or name in own.tensors]
-    shown = tuple(
+    layers = tuple(
         Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
     )
-    return LayerChoice(shown, len(order) - len(kept))
+    return LayerChoice(layers, len(order) - len(kept))
 
 
 def _find_outputs(trunk: Trunk) -> list[str]:
@@ -131,13 +139,13 @@ def _find_outputs(trunk: Trunk) -> list[str]:
 
 
 def count_trained_below(trunk: Trunk, tensor: str) -> int:
-    """How many trained nodes a tensor depends on."""
+    """Return the number of trained nodes that a tensor depends on."""
     return len(trunk.graph.ancestors_of([tensor]).intersection(trunk.parametric))
 
 
 @dataclass
 class _LayerComparison:
-    """One comparison of layers in progress. Features lie in `folder`."""
+    """The state of one comparison of layers. Features are written to `folder`."""
 
     setup: Setup
     execution: Execution
@@ -160,7 +168,7 @@ class _LayerComparison:
             self._score_layer(trunk, candidate, shape, float(node), features, place)
             for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
         ]
-        said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
+        warnings = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
         record = replace(source.record, encoder=str(source.encoder))
         rows = tuple(layer for layer, _ in scored)
         return LayerTable(
@@ -173,11 +181,11 @@ class _LayerComparison:
             self.setup.probe_facts(),
             self.setup.stated_options,
             found.skipped,
-            tuple(said),
+            tuple(warnings),
         )
 
     def _explain_target(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
-        """Unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
+        """Compute unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
         converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
         engines = engines_for(target.model, converted, self.setup, self.execution)
         maps, features = self.folder / "maps.npy", self.folder / "target.npy"
@@ -190,13 +198,13 @@ class _LayerComparison:
                 self.counter.advance(len(rows), target.record.name)
         if not some:
             raise AttributionError(
-                f"{target.model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
+                f"{target.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
             )
         write_features(target.model, target.encoder, self.probes.images, features, "fit")
         return np.load(maps, mmap_mode="r", allow_pickle=False), features
 
     def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
-        """The source cut at all its layers; at those up to its encoder, where what lies above can't be converted."""
+        """Cut the source at all its layers, or at those up to its encoder where the rest can't be converted."""
         try:
             return self._cut(model, found), found, ()
         except ModelError as error:
@@ -215,24 +223,24 @@ class _LayerComparison:
     def _compare_maps(
         self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
-        """S_V of every layer, float64 [layers], and shapes for one image; features go to a file per layer."""
+        """Compute S_V of every layer, float64 [layers], and its shape for one image; features are written to a file per layer."""
         total = np.zeros(len(found.layers))
         shapes: list[tuple[int, ...]] = []
         with ExitStack() as stack, configure_torch(engines.compute):
             files: list[Callable[[NDArray[Any]], None]] = []
-            for start, seen in self._explain_batches(engines):
+            for start, batch_results in self._explain_batches(engines):
                 if not files:
-                    shapes = [one.shape for one in seen]
-                    widths = [one.features.shape[1] for one in seen]
+                    shapes = [one.shape for one in batch_results]
+                    widths = [one.features.shape[1] for one in batch_results]
                     files = [
                         stack.enter_context(whole_array(self._features_file(i), (len(self.probes), width), np.float32))
                         for i, width in enumerate(widths)
                     ]
-                there = maps[start : start + len(seen[0].maps)].astype(np.float64)
-                for place, one in enumerate(seen):
-                    total[place] += _cosines(one.maps, there).sum()
+                targets = maps[start : start + len(batch_results[0].maps)].astype(np.float64)
+                for place, one in enumerate(batch_results):
+                    total[place] += _cosines(one.maps, targets).sum()
                     files[place](one.features)
-                self.counter.advance(len(there), "layers")
+                self.counter.advance(len(targets), "layers")
         return np.clip(total / len(self.probes), -1, 1), shapes
 
     def _explain_batches(self, engines: Engines) -> Iterator[tuple[int, list[LayerBatch]]]:
@@ -240,20 +248,20 @@ class _LayerComparison:
         while start < len(self.probes):
             images = self.probes.images[start : start + size]
             try:
-                seen = list(explain_layers(engines.explainers[0], images))
+                batch_results = list(explain_layers(engines.explainers[0], images))
             except (RuntimeError, MemoryError) as error:
                 size = halve_batch(error, size, engines.path)
                 continue
-            for one in seen:
+            for one in batch_results:
                 if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
                     raise AttributionError(f"{engines.path}: a layer's map or features are not finite. Try another --method.")
-            yield start, seen
+            yield start, batch_results
             start += len(images)
 
     def _score_layer(
         self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
     ) -> tuple[Layer, str]:
-        """One row, and why it has no edges."""
+        """Score a layer: its row of the table, and a warning where it has no S_E."""
         both = [
             sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._features_file(place), target)
         ]
@@ -278,7 +286,10 @@ class _LayerComparison:
 
 @dataclass(frozen=True)
 class LayerBatch:
-    """What one layer makes of a batch: `maps` float32 [images, size, size], `features` float32 [images, dimensions], its shape."""
+    """Results of one layer for a batch of images.
+
+    `maps` is float32 [images, size, size], `features` float32 [images, dimensions], `shape` that of the layer for one image.
+    """
 
     maps: NDArray[np.float32]
     features: NDArray[np.float32]
@@ -286,7 +297,10 @@ class LayerBatch:
 
 
 def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[LayerBatch]:
-    """Every output of the graph in order: one forward pass, and one backward pass each, to the image alone."""
+    """Yield maps and features of every output of the graph, in order, for `images`, uint8 [images, size, size, 3].
+
+    This takes one forward pass, and one backward pass to the image per output.
+    """
     batch = engine.prepare_batch(images)
     with autocast_for(engine.compute, engine.device):
         point = batch.values.detach().requires_grad_(True)
@@ -294,14 +308,14 @@ def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Lay
         baseline = 0.0 if batch.baseline is None else batch.baseline
         for place, output in enumerate(outputs):
             gradient = _gradient(output, point, last=place == len(outputs) - 1)
-            made = _make_map(engine, gradient, point.detach() - baseline)
+            maps = _make_map(engine, gradient, point.detach() - baseline)
             values = output.detach().float().cpu().numpy()
             rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
-            yield LayerBatch(engine.to_probe_pixels(InputMaps(made)).maps, rows, tuple(values.shape[1:]))
+            yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
 
 
 def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
-    """d(sum of the output)/d(image), returned and nowhere added up; zero where the image does not reach the layer."""
+    """d(sum of the output)/d(image); zero where the layer does not depend on the image."""
     if not output.requires_grad:
         return torch.zeros_like(point)
     found = torch.autograd.grad(output.sum(), point, retain_graph=not last, allow_unused=True)[0]

@@ -1,10 +1,9 @@
-"""A model file, opened, cut and described, ready to be explained."""
+"""Preparing a model file for explaining: open it, find its encoder, describe it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.inputs.config import Config
@@ -12,13 +11,10 @@ from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
 from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.similarity.records import ModelRecord
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model that is ready to be explained; `remarks` are what its users should know."""
+    """A model that is ready to be explained: with its encoder, its record in results, and warnings (`remarks`)."""
 
     model: Model
     encoder: Encoder
@@ -27,7 +23,10 @@ class PreparedModel:
 
 
 def prepare_model(path: Path, name: str, encoder: str | None, config: Config) -> PreparedModel:
-    """Open a model and find where to cut it. Raises ModelError and its kin."""
+    """Open the model `path`, called `name` in results, and find its encoder.
+
+    `encoder` is a tensor or node name (None: the configured one, or the one found). Raises ModelError, ConfigError.
+    """
     file = onnx_file(path, encoder, config)
     model = rename_model(open_model(file, encoder if file == path else None, stated_options(path, file, config)), name)
     trunk = Trunk(model)

@@ -1,4 +1,4 @@
-"""The scores and certainties of a comparison, added to its affinities."""
+"""Adding scores and the certainty of rankings to the affinities of a comparison."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from onnxspace.similarity.mixed import (
 )
 from onnxspace.similarity.per_image import PerImageShares
 
-#: Of each score that keeps them, the values of targets image by image.
+#: Per-image values of targets, by score and target, for the scores that have them.
 Shares = Mapping[str, Mapping[int, PerImageShares]]
 
 
 def add_scores(found: Affinity, selection: ScoreSelection, models: Sequence[Arrays], images: int) -> tuple[Affinity, Shares]:
-    """The affinity with all selected scores; its matrix is the first one's, and fingerprints have attribution only.
+    """Return `found` with all selected scores, and their per-image values; its matrix becomes that of the first score.
 
-    The score that ranks where none was asked for is left out, with a warning, where a pair of models has no value of it.
+    `models` hold the files of each model, without any for fingerprints, which have attribution only; `images` is the number of probe
+    images. The default score for ranking is left out, with a warning, where a pair of models has no value of it.
     """
     if selection.plain:
         return found, {}
@@ -60,21 +61,25 @@ def add_scores(found: Affinity, selection: ScoreSelection, models: Sequence[Arra
 def add_certainty(
     found: Affinity, selection: ScoreSelection, shares: Shares, models: Sequence[MapsOrFingerprint], execution: Execution
 ) -> tuple[Affinity, Affinity]:
-    """The result with the certainty that is asked for, and as it is kept: of few models with that of every ranking that has shares."""
-    if (known := shares.get(found.ranks_by)) is None:
-        asked = with_certainty_of_targets(found, models, selection.certain, execution.progress, execution.memory)
-        return asked, asked
+    """Return the result with the requested certainty, and the result as stored.
+
+    The stored one has the certainty of all rankings where models are few and the ranking score has per-image values. `shares` are
+    those of `add_scores`, `models` the models' maps or fingerprints.
+    """
+    if (values := shares.get(found.ranks_by)) is None:
+        requested = with_certainty_of_targets(found, models, selection.certain, execution.progress, execution.memory)
+        return requested, requested
     everyone = True if len(found.names) <= MAX_CERTAIN_MODELS else selection.certain
     return (
-        with_certainty_of_predictivity(found, selection.certain, known),
-        with_certainty_of_predictivity(found, everyone, known),
+        with_certainty_of_predictivity(found, selection.certain, values),
+        with_certainty_of_predictivity(found, everyone, values),
     )
 
 
 def _select_resampled(names: Sequence[str], certain: bool | Sequence[str]) -> set[int]:
-    """The targets of which values are kept image by image: all, of not too many models."""
-    asked = names if certain is True or len(names) <= MAX_CERTAIN_MODELS else certain or ()
-    return {i for i, name in enumerate(names) if name in asked}
+    """Positions of the targets whose per-image values are kept: all where models are few."""
+    requested = names if certain is True or len(names) <= MAX_CERTAIN_MODELS else certain or ()
+    return {i for i, name in enumerate(names) if name in requested}
 
 
 def _lacks_ranking(selection: ScoreSelection, matrices: Mapping[str, Matrix]) -> bool:
@@ -89,15 +94,15 @@ def _describe_fields(selection: ScoreSelection) -> dict[str, Mapping[str, Any]]:
 
 
 def _describe_limits(selection: ScoreSelection, images: int) -> list[str]:
-    """Which images were left out."""
+    """Warnings about scores that are computed on some of the images."""
     limited: dict[int, list[str]] = {}
     for name in selection.scores:
         if (most := find_spec(name).max_images) is not None and images > most:
             limited.setdefault(most, []).append(name)
-    said = [
+    warnings = [
         f"{' and '.join(names)}: all pairs of {most:,} of the {images:,} images are compared."
         for most, names in limited.items()
     ]
     if PREDICTIVITY in selection.scores and images > MOST_PREDICTED:
-        said.append(f"{PREDICTIVITY}: outputs are predicted for {MOST_PREDICTED} of the {images:,} images.")
-    return said
+        warnings.append(f"{PREDICTIVITY}: outputs are predicted for {MOST_PREDICTED} of the {images:,} images.")
+    return warnings

@@ -1,4 +1,4 @@
-"""Models × labelled images → scores of how well each model suits them."""
+"""Rating models by how well their features suit labelled images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.open import PreparedModel, prepare_model
 
-#: What is computed where nobody says what: quick, and of different kinds.
+#: The default scores by kind of labels: fast, and of different types.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
     "classes": ("sfda", "logme", "h_score", "knn", "linear_probe"),
     "multilabel": ("logme", "linear_probe"),
@@ -53,39 +53,45 @@ def rate(
     """Score how well each model's features at its encoder suit labelled images; larger is better.
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
-    `onnxspace.scores.registry` that take labels (empty: a few that suit the kind of labels). `pool` is `mean` (over
-    positions) or `none`. `ensemble` is the most models of an ensemble chosen by SFDA, 0 for none. With `features`, decoded
-    images and features are kept in that folder, where the same call goes on after an interruption. A model that fails is
-    listed in `failed`, a score that fails in `why`. `known` is a table of results of the models on other datasets (datasets ×
-    models, larger is better): their mean rank there is told beside every score. Raises ConfigError for scores that don't suit the labels, ProbeError for
-    data that can't be read, OutputError where files can't be written.
+    `onnxspace.scores.registry` that take labels (empty: defaults for the kind of labels). `encoder` is a tensor or node name for all
+    models, or a mapping from model to name; `config` a configuration or its file; `pool` is `mean` (over positions) or `none`; `size`
+    is the side in pixels at which images are decoded. `ensemble` is the largest number of models of an ensemble selected by SFDA, 0
+    for none. With `features`, decoded images and features are kept in that folder, and the same call resumes after an interruption.
+    `known` is a table of the models' results on other datasets (datasets × models, larger is better): their mean rank there is
+    returned beside the scores. A model that fails is listed in `failed`, a score that fails in `why`. Raises ConfigError for scores
+    that don't suit the labels, ProbeError for data that can't be read, TableError for `known`, OutputError where files can't be
+    written.
+
+    >>> ratings = ox.rate(["a.onnx", "b.onnx"], "flowers", by=["sfda"])  # doctest: +SKIP
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
     scores = _select_scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
-    told = config if isinstance(config, Config) else find_config(config)
-    elsewhere = known if known is None or isinstance(known, Table) else Table.read(known)
-    wishes = list_encoders(encoder)
+    configuration = config if isinstance(config, Config) else find_config(config)
+    known_results = known if known is None or isinstance(known, Table) else Table.read(known)
     paths = [Path(path) for path in models]
-    names = name_models(paths, told)
+    names = name_models(paths, configuration)
+    encoders = encoders_for(paths, names, list_encoders(encoder))
     with _open_folder(features) as folder:
-        run = _RatingRun(photos, scores, told, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, elsewhere)
+        run = _RatingRun(
+            photos, scores, configuration, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, known_results
+        )
         run.decode(size)
-        for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
-            run.rate(path, name, wish)
+        for path, name, requested in zip(paths, names, encoders, strict=True):
+            run.rate(path, name, requested)
         return run.result()
 
 
 def _select_scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
-    """Raises ConfigError for scores that take no labels or not these, before any work is done."""
+    """Find the scores by name. Raises ConfigError, before any work is done, for scores that don't take such labels."""
     found = {name: find_spec(name) for name in dict.fromkeys(by)}
     for name, one in found.items():
         if one.needs == "pair":
-            raise ConfigError(f"{name} compares two models without labels: onnxspace score --by {name} does that.")
+            raise ConfigError(f"{name} compares two models without labels. Use onnxspace score --by {name}.")
         if photos.kind not in one.labels:
             fit = ", ".join(n for n, s in SCORES.items() if photos.kind in s.labels)
-            raise ConfigError(f"{name} takes {' or '.join(one.labels)}, and {photos.name} has {photos.kind}; use {fit}.")
+            raise ConfigError(f"{name} takes {' or '.join(one.labels)}, but {photos.name} has {photos.kind}. Use {fit}.")
     if ensemble and photos.kind != "classes":
-        raise ConfigError(f"An ensemble is chosen by SFDA, which takes classes, and {photos.name} has {photos.kind}.")
+        raise ConfigError(f"An ensemble is selected by SFDA, which takes classes, but {photos.name} has {photos.kind}.")
     return found
 
 
@@ -98,13 +104,13 @@ def _open_folder(kept: str | Path | None) -> Iterator[Path]:
     try:
         Path(kept).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(error.errno, f"{kept} can't be made ({error.strerror}). Name another folder.") from error
+        raise OutputError(error.errno, f"{kept} can't be created ({error.strerror}). Name another folder.") from error
     yield Path(kept)
 
 
 @dataclass
 class _RatingRun:
-    """One rating in progress."""
+    """The state of one rating."""
 
     photos: Photos
     scores: Mapping[str, ScoreSpec]
@@ -114,7 +120,7 @@ class _RatingRun:
     total: int
     progress: Progress | None
     ensemble: int
-    elsewhere: Table | None
+    known_results: Table | None
     done: int = 0
     records: list[ModelRecord] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -124,7 +130,7 @@ class _RatingRun:
     warnings: list[str] = field(default_factory=list)
 
     def decode(self, size: int) -> None:
-        """Read every photo, once for all models; what was decoded by an earlier run is used again where no file changed."""
+        """Decode all images, once for all models; those of an earlier run are reused where no file has changed."""
         file = self.folder / f"images-{self.photos.fingerprint(size)}.npy"
         if not file.exists():
             self.photos.decode(file, size, lambda images: self._advance("decoding", images))
@@ -132,10 +138,10 @@ class _RatingRun:
         self.sha256 = Probes(self.photos.name, self.images).sha256
         self._advance("decoding", len(self.photos) - self.done)
 
-    def rate(self, path: Path, name: str, wish: str | None) -> None:
+    def rate(self, path: Path, name: str, encoder: str | None) -> None:
         start = self.done
         try:
-            found = prepare_model(path, name, wish, self.config)
+            found = prepare_model(path, name, encoder, self.config)
             file = self._write_features(found, found.encoder, self.pool)
             row = dict(self._compute_values(found, file, name))
         except OutputError:
@@ -152,7 +158,7 @@ class _RatingRun:
         self._advance(name, start + len(self.photos) - self.done)
 
     def _write_features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
-        """The file of the features at an encoder, computed where it is not there yet."""
+        """Return the file of the features at an encoder, computed unless it exists."""
         file = self.folder / f"{features_key(found.model, encoder.tensors, pool, self.sha256)}.npy"
         if not file.exists():
             write_features(
@@ -185,10 +191,10 @@ class _RatingRun:
         return Prepared(values, self.photos.labels, self.photos.kind)
 
     def _predict_source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
-        """What the model's own classifier says of each image: probabilities, or the class it takes."""
+        """Compute the prediction of the model's own classifier for each image: probabilities, or with `labels` the class."""
         output = find_class_output(found.model)
         if output is None:
-            raise ModelError(f"{found.record.name} has no output with a number per class, so it has no source classes.")
+            raise ModelError(f"{found.record.name} has no output with a value per class, so it has no source classes.")
         numbers: NDArray[np.float64] = np.load(
             self._write_features(found, output, "none"), mmap_mode="r", allow_pickle=False
         ).astype(np.float64)
@@ -196,8 +202,8 @@ class _RatingRun:
             return np.asarray(numbers.argmax(axis=1))
         if numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < 1e-2:
             return numbers
-        chances = np.exp(numbers - numbers.max(axis=1, keepdims=True))
-        return np.asarray(chances / chances.sum(axis=1, keepdims=True))
+        exponentials = np.exp(numbers - numbers.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
     def _advance(self, what: str, images: int) -> None:
         self.done += images
@@ -212,10 +218,10 @@ class _RatingRun:
         )  # fmt: skip
 
     def _mean_ranks(self) -> tuple[float, ...] | None:
-        """Each model's mean rank on the datasets of the table, 1 the best; NaN for one that is not in it."""
-        if self.elsewhere is None:
+        """Mean rank of each model on the datasets of the table of known results, 1 the best; NaN for a model that is not in it."""
+        if self.known_results is None:
             return None
-        ranks = dict(zip(self.elsewhere.sources, mean_ranks(self.elsewhere.values).tolist(), strict=True))
+        ranks = dict(zip(self.known_results.sources, mean_ranks(self.known_results.values).tolist(), strict=True))
         return tuple(ranks.get(record.name, ranks.get(Path(record.path).name, np.nan)) for record in self.records)
 
     def _choose_ensemble(self) -> EnsembleChoice | None:

@@ -1,4 +1,4 @@
-"""A space or a result as one HTML file for people to look at."""
+"""A space or a result as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_PIXELS = 2**26  # of generated images: 1,300 of 224 × 224
 
 @dataclass(frozen=True, eq=False)
 class _FolderContents:
-    """What a folder holds: the comparison, files of maps, images (None: not there), and what is told of it."""
+    """The contents of a space or result: the comparison, files of maps and images (None where absent), and descriptions."""
 
     affinity: Affinity
     maps: tuple[Path | None, ...]
@@ -54,45 +54,49 @@ def write_report(
     source: str | Path, output: str | Path, *, target: str | None = None, images: int = IMAGES, oracle: str | Path | None = None,
     title: str | None = None, progress: Progress | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Write a page about `source`, a space or what `score --output` wrote, to the file `output`; gives what it warns of.
+    """Write a page about `source`, a space or a folder written by `score --output`, to the HTML file `output`; returns warnings.
 
-    `target` is the model whose sources are shown first (None: the first), `images` how many probe images the gallery has (0:
-    none), `oracle` a table of what is known, against which the rankings are held. The file is there whole or not at all. Raises
-    SpaceError and TableError for what can't be read, ConfigError for a target that is not there or too many models, OutputError.
+    `target` is the model whose sources are shown first (None: the first model), `images` the number of probe images in the gallery
+    (0: no gallery), `oracle` a table of ground truth with which the rankings are evaluated, `title` the page's title. The file is
+    complete or absent. Raises SpaceError and TableError for inputs that can't be read, ConfigError for an unknown target or too many
+    models, OutputError.
     """
     place, goal = Path(source), Path(output)
     check_page_path(goal, place, oracle)
     truth = None if oracle is None else Table.read(oracle)
-    said = progress or (lambda what, done, total: None)
-    said("comparing", 0, _STEPS)
+    report = progress or (lambda what, done, total: None)
+    report("comparing", 0, _STEPS)
     found = _read_source(place)
     name = _find_target(found.affinity, target)
-    said("resampling", 1, _STEPS)
+    report("resampling", 1, _STEPS)
     found = replace(found, affinity=_add_certainty(place, found, name))
-    said("drawing maps", 2, _STEPS)
-    shown = PageData(
+    report("drawing maps", 2, _STEPS)
+    page = PageData(
         title or f"Model space {place.resolve().name}", found.affinity, found.sheet, found.facts, found.notes, found.about, name,
         _make_gallery(found, images), None if truth is None else _evaluate_rankings(truth, found.affinity),
     )  # fmt: skip
-    shown = replace(shown, notes=tuple(dict.fromkeys((*shown.notes, *_list_omissions(shown, found, images)))))
-    said("writing", 3, _STEPS)
+    page = replace(page, notes=tuple(dict.fromkeys((*page.notes, *_list_omissions(page, found, images)))))
+    report("writing", 3, _STEPS)
     with whole_file(goal) as partial:
-        partial.write_text(render(shown), "utf-8", newline="\n")
-    return shown.notes
+        partial.write_text(render(page), "utf-8", newline="\n")
+    return page.notes
 
 
 def check_page_path(goal: Path, source: Path, oracle: str | Path | None) -> None:
-    """Raise OutputError, before any work is done, where `goal` is no name for a page, or is one of the inputs."""
+    """Check, before any work is done, that the HTML file `goal` can be written without overwriting an input.
+
+    `source` is the folder of the space or result, `oracle` the table, if any. Raises OutputError.
+    """
     if goal.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"{goal} is no name for a page. Name a file that ends in .html as --output.")
+        raise OutputError(f"{goal} is not a name for an HTML page. Name a file that ends in .html as --output.")
     try:
         inside = Path(os.path.realpath(goal)).is_relative_to(os.path.realpath(source)) and source.is_dir()
         same = oracle is not None and goal.exists() and Path(oracle).exists() and goal.samefile(oracle)
-        taken = goal.exists() and not goal.is_file()
+        occupied = goal.exists() and not goal.is_file()
     except (OSError, ValueError) as error:
         raise OutputError(f"{goal} can't be used as --output ({error}). Name another --output.") from error
-    if inside or same or taken:
-        why = "lies inside what is to be shown" if inside else "is the --oracle" if same else "is no file"
+    if inside or same or occupied:
+        why = "lies inside the folder to be shown" if inside else "is the --oracle" if same else "is not a file"
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
@@ -113,20 +117,20 @@ def _refuse_many(count: int, place: Path) -> None:
     if count == 0:
         raise ConfigError(f"{place} has no models to show. Add some with `onnxspace space add`.")
     if count > MOST_MODELS:
-        raise ConfigError(f"{place} has {count} models, and a page shows at most {MOST_MODELS}. Ask `onnxspace space nearest`.")
+        raise ConfigError(f"{place} has {count} models, but a page shows at most {MOST_MODELS}. Use `onnxspace space nearest`.")
 
 
 def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries, found = space.entries(), space.affinity()
     if found.names != tuple(entry.name for entry in entries):
-        raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Ask again.")
+        raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Run this again.")
     try:
         pictures: NDArray[np.uint8] | None = space.probes().images
     except SpaceError:
         pictures = None
     maps = tuple(None if entry.maps is None else check_maps(space.path, entry, space.protocol) for entry in entries)
-    warned = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
+    warnings = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
     columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
     facts = (
@@ -134,7 +138,7 @@ def _read_space(space: Space) -> _FolderContents:
         ("Explained with", _describe_versions(entries)),
         ("Space made by", f"onnxspace {space.protocol.version}"),
     )
-    return _FolderContents(found, maps, pictures, sheet, facts, tuple(_describe_model(entry) for entry in entries), warned)
+    return _FolderContents(found, maps, pictures, sheet, facts, tuple(_describe_model(entry) for entry in entries), warnings)
 
 
 def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
@@ -150,19 +154,17 @@ def _describe_versions(entries: Sequence[CatalogueEntry]) -> str:
 
 
 def _describe_model(entry: CatalogueEntry) -> tuple[str, tuple[str, ...]]:
-    fed = (f"preprocessing: {_describe_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
-    return entry.name, (*(f"assumed: {text}" for text in entry.assumed), *fed)
+    preprocessing = (f"preprocessing: {_describe_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
+    return entry.name, (*(f"assumed: {text}" for text in entry.assumed), *preprocessing)
 
 
 def _describe_preprocessing(text: str) -> str:
-    """The catalogue's JSON in words, as it stands where it is none."""
+    """The catalogue's JSON in words; text that is not JSON is returned unchanged."""
     try:
-        told = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return (
-        describe_options({key: value for key, value in told.items() if value is not None}) if isinstance(told, dict) else text
-    )
+    return describe_options({key: v for key, v in values.items() if v is not None}) if isinstance(values, dict) else text
 
 
 def _read_result_folder(place: Path) -> _FolderContents:
@@ -180,7 +182,7 @@ def _read_result_folder(place: Path) -> _FolderContents:
 
 
 def _regenerate_images(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
-    """Generated images, if they are still what they were; None for photos."""
+    """Generate the probe images again; None for photos, and where the images differ from those explained."""
     seed = GENERATED.fullmatch(str(probe["name"]))
     if seed is None or probe["images"] * probe["size"] ** 2 > _MOST_PIXELS:
         return None
@@ -208,15 +210,15 @@ def _find_target(found: Affinity, target: str | None) -> str:
 
 
 def _add_certainty(place: Path, found: _FolderContents, target: str) -> Affinity:
-    """With the certainty of rankings, where the folder holds what they are found from."""
+    """Add the certainty of rankings, where the folder has the maps or fingerprints to compute it from."""
     affinity = found.affinity
     wanted = affinity.names if len(affinity.names) <= MAX_CERTAIN_MODELS else (target,)
     if affinity.certainty or len(affinity.names) < 2 or affinity.ranks_by != "attribution":
         return affinity
     if not (place / SUMMARY).exists():
         space = Space.open(place)
-        sure = space.certainties([affinity.rank(name) for name in wanted])
-        return replace(affinity, certainty={one.target: one for one in sure})
+        certainties = space.certainties([affinity.rank(name) for name in wanted])
+        return replace(affinity, certainty={one.target: one for one in certainties})
     if any(path is None for path in found.maps):
         return affinity
     return with_certainty(affinity, wanted, found.maps, _refuse_prints)
@@ -236,15 +238,15 @@ def _evaluate_rankings(truth: Table, found: Affinity) -> Evaluation:
     return evaluate(truth, [Table(name, "the compared models", found.names, found.names, matrix)])
 
 
-def _list_omissions(shown: PageData, found: _FolderContents, images: int) -> tuple[str, ...]:
-    """What the page leaves out, in sentences."""
-    said: list[str] = [] if shown.evaluation is None else list(shown.evaluation.warnings)
-    if shown.gallery is None and images > 0:
-        said.append("There is no gallery, since no model has its maps here.")
-    elif shown.gallery is not None:
-        without = len(found.maps) - len(shown.gallery.models)
+def _list_omissions(page: PageData, found: _FolderContents, images: int) -> tuple[str, ...]:
+    """Describe what the page leaves out, in sentences."""
+    notes: list[str] = [] if page.evaluation is None else list(page.evaluation.warnings)
+    if page.gallery is None and images > 0:
+        notes.append("There is no gallery, since no model has its maps here.")
+    elif page.gallery is not None:
+        without = len(found.maps) - len(page.gallery.models)
         if without:
-            said.append(f"The gallery leaves out {without} models, which have no maps here or for which the page has no room.")
-        if shown.gallery.pictures is None:
-            said.append("The gallery shows maps without the images, which are not kept with them.")
-    return tuple(said)
+            notes.append(f"The gallery leaves out {without} models, which have no maps here or for which the page has no room.")
+        if page.gallery.pictures is None:
+            notes.append("The gallery shows maps without the images, which are not stored with them.")
+    return tuple(notes)

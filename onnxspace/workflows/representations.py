@@ -1,4 +1,4 @@
-"""What is computed of a model for the scores: maps, features, gradient fields, outputs, each as one file of all probe images."""
+"""Representations of a model that scores compare: maps, features, gradient fields and outputs, each one file for all images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from onnxspace.storage.resume import FEATURES, JOURNAL
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.open import PreparedModel
 
-#: What a user goes without where a model has no outputs that could be predicted.
+#: What a model lacks whose outputs can't be predicted.
 _NO_OUTPUTS = "sources for it can't be ranked by what predicts its outputs"
-#: Appends the maps of a model that a writer does not hold yet, and returns warnings about them.
+#: Appends the missing maps of a model to a writer, and returns warnings about them.
 ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a model's files go: `key` stands for the model in `folder`, whose unfinished files are `kept` or not."""
+    """Where a model's files are written: into `folder`, named by the model's `key`; `kept` says whether unfinished files are kept."""
 
     folder: Path
     key: str
@@ -44,20 +44,23 @@ class Destination:
 class Representation(Protocol):
     """One kind of file of a model.
 
-    `loss` says what a user goes without where the file can't be had; None: the model then fails as a whole.
+    `loss` describes the consequence where the file can't be computed; None means that the model fails as a whole.
     """
 
     @property
     def loss(self) -> str | None: ...
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        """Write the file, or take the one that is there; returns its path and warnings. Raises ModelError and its kin, OutputError."""
+        """Write the file unless it exists; returns its path and warnings.
+
+        `advance` is called with numbers of finished images. Raises ModelError, OutputError.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class MapsFile:
-    """Unit maps, float16 [images, size · size]."""
+    """Unit maps, float16 [images, size · size], which `compute` computes."""
 
     setup: Setup
     compute: ComputeMaps
@@ -73,7 +76,7 @@ class MapsFile:
                 remarks = self.compute(model, writer, advance)
             if writer.zeros == images:
                 raise AttributionError(
-                    f"{model.model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
+                    f"{model.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
                 )
             if writer.remarks is None:
                 writer.finish(remarks)
@@ -82,7 +85,7 @@ class MapsFile:
 
 
 def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
-    """Computes maps in this process, in batches of the size of those that are there already."""
+    """Return a function that computes maps in this process, in batches of the size of those that exist already."""
 
     def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> tuple[str, ...]:
         converted = convert(model.model, setup.probes.images[:VERIFIED_IMAGES], model.encoder)
@@ -99,7 +102,7 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
 
 @dataclass(frozen=True)
 class FeaturesFile:
-    """What a network computes at some tensors, float32 [images, …]: by `locate` at its encoder, or at its outputs."""
+    """Values of a network's tensors, float32 [images, …]: of its encoder or its outputs, which `locate` returns."""
 
     setup: Setup
     locate: Callable[[PreparedModel], Encoder]
@@ -120,7 +123,7 @@ class FeaturesFile:
 
 @dataclass(frozen=True)
 class FieldsFile:
-    """Unit gradient fields, float16 [images, steps · 128 · 128]; `setup` is one of integrated gradients."""
+    """Unit gradient fields, float16 [images, steps · 128 · 128]; the method of `setup` is integrated gradients."""
 
     setup: Setup
     execution: Execution
@@ -135,7 +138,10 @@ class FieldsFile:
 def representations_for(
     selection: ScoreSelection, setup: Setup, execution: Execution, compute: ComputeMaps | None = None
 ) -> Mapping[Kind, Representation]:
-    """What the selected scores take of each model, in the order in which it is computed; maps by `compute` (None: here)."""
+    """Return the representations that the selected scores need, by kind, in the order of computation.
+
+    `compute` computes maps (None: in this process).
+    """
     lost_source = "nothing can be predicted from it" if selection.usual else None
     every: dict[Kind, Representation] = {
         "maps": MapsFile(setup, compute or compute_here(setup, execution)),
@@ -147,7 +153,7 @@ def representations_for(
 
 
 def _has_images(file: Path, images: int) -> bool:
-    """Whether a file of features is there for so many images."""
+    """Whether a file of features exists for so many images."""
     try:
         return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
     except (OSError, ValueError, EOFError):
@@ -155,9 +161,9 @@ def _has_images(file: Path, images: int) -> bool:
 
 
 def _count_values(model: Model, encoder: Encoder) -> int:
-    """Numbers per image at the encoder."""
+    """Number of values per image at the encoder; 0 where it can't be determined."""
     try:
         shapes = shapes_of(cut(model, encoder), encoder.tensors, model.input_shape)
-    except Exception:  # ONNX Runtime has a family of errors of its own; a few graphs are not run on zeros
+    except Exception:  # ONNX Runtime has its own error classes; a few graphs can't be run on zeros
         return 0
     return sum(int(np.prod(shape)) for shape in shapes.values())

@@ -1,4 +1,4 @@
-"""Models explained one after another: each is opened, and a sink decides what is computed of it and where that goes."""
+"""A run over several models: each is opened, and a sink decides what is computed of it and where it is stored."""
 
 from __future__ import annotations
 
@@ -21,37 +21,41 @@ if TYPE_CHECKING:
     from onnxspace.workflows.cluster.dispatch import Dispatcher
     from onnxspace.workflows.cluster.worker import ModelTask
 
-#: A model's path, its name, and the encoder that was asked for.
+#: A model's path, its name, and the requested encoder.
 Turn = tuple[Path, str, str | None]
 
 
 class Sink(Protocol):
-    """Where models go: a result, or a space."""
+    """Where the models of a run are entered: a result, or a space."""
 
     def holds(self, path: Path) -> bool:
-        """Whether a file needs no explaining, such as a fingerprint that was read."""
+        """Whether a file need not be explained, such as a fingerprint that was read."""
         ...
 
     def enter_file(self, path: Path, name: str) -> None:
-        """Enter such a file. Raises the error that reading it gave."""
+        """Enter such a file under the name `name`. Raises the error of reading it."""
         ...
 
     def is_missing(self, model: PreparedModel) -> bool:
-        """Whether maps of this model are to be computed."""
+        """Whether the maps of this model must be computed."""
         ...
 
     def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
-        """Enter a model; `run.write` computes what is missing of it."""
+        """Enter a model; `run.write` computes its missing files. Raises ModelError, OutputError, ClusterError."""
         ...
 
     def fail(self, path: Path, error: Exception, sentence: str) -> None:
-        """Note that a model can't be entered, and why."""
+        """Record that a model can't be entered: the error, and a sentence that describes it."""
         ...
 
 
 @dataclass
 class Run:
-    """Explaining models in progress. A cluster's workers compute maps where there is a `dispatcher`."""
+    """The state of a run over several models.
+
+    `representations` are the files to compute of each model by kind, `counter` reports progress, `warnings` collects warnings. With a
+    `dispatcher`, the workers of a cluster compute maps.
+    """
 
     config: Config
     sink: Sink
@@ -61,7 +65,7 @@ class Run:
     dispatcher: Dispatcher | None = None
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
-        """Hand all models to the sink; one that fails doesn't stop the others, but OutputError and ClusterError do."""
+        """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
         names = name_models(paths, self.config)
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
@@ -86,7 +90,7 @@ class Run:
             self.sink.enter(turn, model, self)
 
     def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], PreparedModel | None]:
-        """What opens a model: at its turn, or where workers compute, some turns before."""
+        """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
         if self.dispatcher is None:
             return lambda turn: prepare_model(*turn, self.config)
         from onnxspace.workflows.cluster.dispatch import Prefetcher
@@ -94,7 +98,7 @@ class Run:
         return Prefetcher(turns, self._dispatch, self.dispatcher.width).take
 
     def _dispatch(self, path: Path, name: str, encoder: str | None) -> PreparedModel | None:
-        """Open a model before its turn, and hand it out to the workers."""
+        """Open a model ahead of its turn, and submit its maps to the workers."""
         if self.sink.holds(path) or self.dispatcher is None:
             return None
         found = prepare_model(path, name, encoder, self.config)
@@ -103,9 +107,10 @@ class Run:
         return replace(found, model=drop_graph(found.model))
 
     def write(self, turn: Turn, model: PreparedModel, to: Destination) -> dict[Kind, Path]:
-        """Write every representation of a model, and return their files; one that may be missing leaves a warning.
+        """Write all representations of a model to `to`, and return their files by kind.
 
-        Raises ModelError and its kin, OutputError, ClusterError.
+        A representation that fails is left out with a warning where its `loss` allows. Raises ModelError, OutputError,
+        ClusterError.
         """
         files: dict[Kind, Path] = {}
         if "maps" in self.representations:

@@ -1,4 +1,4 @@
-"""The main job in one call: models or their fingerprints → affinity. Torch and ONNX are loaded where a model needs them."""
+"""Comparison of models or their fingerprints. Torch and ONNX are loaded only if a model has to be explained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ from onnxspace.scores.selection import (
     select_scores,
 )
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Prints, ProtocolRequest, agree, mark_incomparable, read_prints, record_of
+from onnxspace.similarity.fingerprints.agreement import (
+    Prints,
+    ProtocolRequest,
+    agree,
+    mark_incomparable,
+    read_prints,
+    record_of,
+)
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
 from onnxspace.similarity.records import Failure
@@ -57,50 +64,58 @@ def score(
     weight: Weight | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
-    """Explain every model on the same probe images and compare their maps; `.fp` files are compared as they are.
+    """Explain all models on the same probe images and compare their maps; fingerprints (`.fp` files) are compared directly.
 
-    `encoder` is a tensor or node name for all models, or a mapping from model to name; `options` hold the baseline and the
-    numbers of the method. Images and method that are not given are those of the first fingerprint, where they can be had, else
-    64 generated images and `elrp`. A model that can't be read or converted, or a fingerprint made otherwise, is in `failed`.
-    `by` names scores of pairs (`onnxspace.scores.registry`), the first of which is the matrix and ranks; `weight` is DEPARA's
-    λ. Without it, the matrix is the affinity of maps, and sources are ranked by `predictivity`, or by affinity too where
-    fingerprints, or fewer than 8 images, leave nothing else.
-    `certainty` says for which targets (True: all) images are drawn again. `output` is a folder for maps and results, whole or
-    not there; a stopped run goes on beside it. `cluster` is `local:4` or a Dask scheduler's address, whose workers see the same
-    paths; `memory` bounds the bytes held while comparing. Raises ConfigError, OutputError, ClusterError.
+    `models` are ONNX files and fingerprints. `probes`, `method` and `options` are what models are explained with; where images and
+    method are not given, they are those of the first fingerprint if they can be reproduced, otherwise 64 generated images and `elrp`.
+    `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file; `device`
+    a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory).
+
+    `by` names scores of pairs of models (`onnxspace.scores.registry`): the first is the matrix and ranks sources; `weight` is DEPARA's
+    λ. Without `by`, the matrix is the affinity of maps, and sources are ranked by `predictivity`, or by affinity where there are
+    fingerprints or fewer than 8 images. `certainty` names the targets (True: all) whose rankings are resampled.
+
+    `output` is a folder for maps and results, which is complete or absent; an interrupted run is resumed. `cluster` is `local:4` or
+    the address of a Dask scheduler whose workers share the same paths; `memory` bounds the bytes of maps held while comparing;
+    `progress` is the callback. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
+    Raises ConfigError, ProbeError, OutputError, ClusterError.
+
+    >>> affinity = ox.score(["a.onnx", "b.onnx"])  # doctest: +SKIP
     """
-    paths, known = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    paths, configuration = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
     prints = read_prints(paths)
     many = len(paths) > MOST_RANKED
     maps_only = not by and weight is None and (bool(prints) or _are_few(probes) or many)
-    want, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
-    if certainty and not find_spec(want.ranked).resampled:
+    selected, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
+    if certainty and not find_spec(selected.ranked).resampled:
         raise ConfigError(
-            f"The certainty of a ranking by {want.ranked} is not known. Name another score first, or leave it out."
+            f"The certainty of a ranking by {selected.ranked} can't be computed. Name another score first, or leave out the certainty."
         )
-    targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, known)
-    wish = ProtocolRequest(probes, method, options, known.rules)
+    targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
+    request = ProtocolRequest(probes, method, options, configuration.rules)
     if paths and all(path in prints for path in paths):
-        refuse_fingerprints(want)
-        return _compare_fingerprints(paths, known, mark_incomparable(prints) if wish.empty else agree(prints, wish).prints, targets, output)
+        refuse_fingerprints(selected)
+        return _compare_fingerprints(
+            paths, configuration, mark_incomparable(prints) if request.empty else agree(prints, request).prints, targets, output
+        )
     if cluster is not None:
         from onnxspace.workflows.cluster.client import check_cluster
 
         check_cluster(cluster)
-    agreement = agree(prints, wish)
+    agreement = agree(prints, request)
     if many and not by:
         agreement = replace(agreement, remarks=(*agreement.remarks, _TOO_MANY))
     from onnxspace.workflows.compare import score_models
 
-    selection = replace(want, certain=targets if isinstance(targets, bool) else tuple(targets))
+    selection = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
     execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster)
     return score_models(
-        paths, agreement, list_encoders(encoder), known, execution, selection, None if output is None else Path(output)
+        paths, agreement, list_encoders(encoder), configuration, execution, selection, None if output is None else Path(output)
     )
 
 
 def _are_few(probes: Probes | None) -> bool:
-    """Whether the images are too few for anything to be learnt from one half of them."""
+    """Whether the images are too few to learn from one half of them."""
     return probes is not None and len(probes) < FEWEST
 
 
@@ -113,10 +128,10 @@ def _compare_fingerprints(
     paths: Sequence[Path], config: Config, prints: Prints, targets: bool | Sequence[str], output: str | Path | None
 ) -> Affinity:
     """Compare fingerprints alone."""
-    result, shown = _compute_affinity(paths, name_models(paths, config), prints)
-    result = with_certainty_of_targets(result, shown, targets)
+    result, compared = _compute_affinity(paths, name_models(paths, config), prints)
+    result = with_certainty_of_targets(result, compared, targets)
     if output is not None:
-        with result_folder(Path(output), _hash_prints(shown), 0) as work:
+        with result_folder(Path(output), _hash_prints(compared), 0) as work:
             if result.models:
                 write_results(work.result, result)
     return result
@@ -124,7 +139,7 @@ def _compare_fingerprints(
 
 def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tuple[Affinity, list[Fingerprint]]:
     records: list[ModelRecord] = []
-    shown: list[Fingerprint] = []
+    compared: list[Fingerprint] = []
     failed: list[Failure] = []
     for path, name in zip(paths, names, strict=True):
         try:
@@ -133,15 +148,15 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
             failed.append(Failure(str(path), str(error)))
         else:
             records.append(record)
-            shown.append(one)
-    matrix, errors = affinities(shown)
-    if not shown:
-        return Affinity((), matrix, DEFAULT_METHOD, {}, tuple(failed)), shown
-    like = shown[0]
+            compared.append(one)
+    matrix, errors = affinities(compared)
+    if not compared:
+        return Affinity((), matrix, DEFAULT_METHOD, {}, tuple(failed)), compared
+    like = compared[0]
     probe = like.protocol.probe_facts()
-    return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), shown
+    return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), compared
 
 
-def _hash_prints(shown: Sequence[Fingerprint]) -> str:
-    """16 hex digits for what is compared."""
-    return hashlib.sha256(b"".join(one.prints.tobytes() for one in shown)).hexdigest()[:16]
+def _hash_prints(compared: Sequence[Fingerprint]) -> str:
+    """16 hex digits that identify the compared fingerprints."""
+    return hashlib.sha256(b"".join(one.prints.tobytes() for one in compared)).hexdigest()[:16]

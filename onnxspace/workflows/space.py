@@ -1,4 +1,4 @@
-"""The model space as its users see it: a folder that models are added to, and that answers which are related."""
+"""The public interface of model spaces: folders to which models are added, and which answer how they are related."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
-from onnxspace.spaces import maintenance as check
+from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
     Additions,
@@ -38,15 +38,19 @@ from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour, Query, find_
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
 
-#: A fingerprint, what was assumed of its model, and warnings.
+#: A fingerprint, the assumptions about its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
 
 
 class Space:
-    """A folder of models that were explained alike. Made by `create`, found again by `open`.
+    """A folder of models that are explained by the same protocol; made with `create`, opened with `open`.
 
-    Several processes may add, remove and read at once; every call reads the folder afresh. Comparing needs neither Torch
-    nor ONNX: only `add` does.
+    `path` is the folder, `protocol` what models are explained with. Several processes may add, remove and read at the same time; each
+    call reads the folder anew. Comparing needs neither Torch nor ONNX; only explaining models does.
+
+    >>> space = ox.Space.create("zoo.space")  # doctest: +SKIP
+    >>> space.add(["a.onnx", "b.onnx"]).names  # doctest: +SKIP
+    ('a', 'b')
     """
 
     def __init__(self, path: Path, protocol: Protocol) -> None:
@@ -60,46 +64,47 @@ class Space:
         cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
         options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
     ) -> Space:  # fmt: skip
-        """A new space at `path`, where nothing or an empty folder is.
+        """Create a space at `path`, where there must be nothing or an empty folder.
 
-        Probe images (None: 64 generated ones), method and options hold for every model that is added. Without `keep_maps`
-        only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are kept in the
-        space. Raises SpaceError, ConfigError for impossible options, OutputError.
+        Probe images (None: 64 generated ones), method, options and the rules of `config` apply to every model that is added. Without
+        `keep_maps` only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are stored in the
+        space. Raises SpaceError, ConfigError for invalid options, OutputError.
         """
-        known = config if isinstance(config, Config) else find_config(config)
-        if (options is not None and options.rules) or known.rules:
+        configuration = config if isinstance(config, Config) else find_config(config)
+        if (options is not None and options.rules) or configuration.rules:
             from onnxspace.attribution.explainer import check_options as check_rules
 
-            check_rules([method], options, Probes.generate(1, 16), known.rules)
+            check_rules([method], options, Probes.generate(1, 16), configuration.rules)
         protocol = new_space(
-            Path(path), Probes.generate() if probes is None else probes, method, options, known.rules, keep_maps
+            Path(path), Probes.generate() if probes is None else probes, method, options, configuration.rules, keep_maps
         )
         return cls(Path(path), protocol)
 
     @classmethod
     def open(cls, path: str | Path) -> Space:
-        """The space at `path`. Raises SpaceError for what is no space, damaged, or of a newer format."""
+        """Open the space at `path`. Raises SpaceError where there is none, and for one that is damaged or of a newer format."""
         with open_catalogue(Path(path)) as book:
             return cls(Path(path), book.protocol())
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
-        """What the catalogue says of each model, in the order in which they were added."""
+        """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError."""
         with open_catalogue(self.path) as book:
             if book.protocol() != self.protocol:
-                raise SpaceError(f"{self.path} is another space than when it was opened. Open it again.")
+                raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
             return tuple(book.entries())
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The models' names, in the order in which they were added."""
         return tuple(entry.name for entry in self.entries())
 
     def __len__(self) -> int:
         return len(self.entries())
 
     def probes(self, given: Probes | None = None) -> Probes:
-        """The probe images: those in the space, generated ones again, or `given`, which must be the same.
+        """Return the probe images: those stored in the space, generated again, or `given`, which must be the same.
 
-        Raises SpaceError where they are not.
+        Raises SpaceError where `given` differs, and where images that are not stored are not given.
         """
         return probes_of(self.path, self.protocol, given)
 
@@ -108,38 +113,41 @@ class Space:
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
     ) -> Additions:  # fmt: skip
-        """Explain models (`.onnx`) or take fingerprints (`.fp`) in; each is in the space as soon as it is done.
+        """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
-        Fingerprints are entered some thousands at a time. A model that was stopped in its middle goes on at the batch where
-        it stopped, where everything that determines its maps is as it was.
+        `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
+        `device` a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
+        needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
+        models and share the space's folder. `progress` is the callback.
 
-        A model that is there with the same content, encoder and preprocessing is left as it is. Of several models those
-        that fail are listed; one alone raises its error: ModelError and its kin, SpaceError for a fingerprint of another
-        probe set or method. `probes` are needed where the space does not hold its images. `cluster` names Dask workers that
-        explain models (`local:4`, `tcp://host:8786`) and see the space's folder. OutputError and ClusterError stop all.
+        A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
+        at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
+
+        Of several models, those that fail are listed in the result; a single one raises its error: ModelError, SpaceError
+        for a fingerprint of another probe set or method. OutputError and ClusterError stop the call.
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
-        wishes, known = _resolve_inputs(encoder, config)
-        check.clear_interrupted(self.path)
-        found = AdditionReport()
+        encoders, configuration = _resolve_inputs(encoder, config)
+        maintenance.clear_interrupted(self.path)
+        report = AdditionReport()
         try:
-            add_fingerprints(self.path, self.protocol, [path for path in paths if is_fingerprint(path)], found, progress)
+            add_fingerprints(self.path, self.protocol, [path for path in paths if is_fingerprint(path)], report, progress)
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
                 execution = Execution.on(device, batch_size, progress, cluster=cluster)
-                sink = SpaceSink(self.path, self.protocol, found)
-                add_models(sink, self.probes(probes), networks, wishes, known, execution)
+                sink = SpaceSink(self.path, self.protocol, report)
+                add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
-            found.note(error, self.path)
+            report.note(error, self.path)
             raise
-        if found.causes and isinstance(models, str | Path):
-            raise found.causes[0]
-        return found.result()
+        if report.causes and isinstance(models, str | Path):
+            raise report.causes[0]
+        return report.result()
 
     def remove(self, name: str) -> None:
-        """Take a model out. Raises SpaceError where none has this name."""
-        check.remove(self.path, self._find_entry(name))
+        """Remove the model with this name or path. Raises SpaceError where there is none."""
+        maintenance.remove(self.path, self._find_entry(name))
 
     def _find_entry(self, name: str) -> CatalogueEntry:
         with open_catalogue(self.path) as book:
@@ -149,23 +157,23 @@ class Space:
         for entry in entries:
             if name == entry.path:
                 return entry
-        known = ", ".join(entry.name for entry in entries[:20]) + (" …" if len(entries) > 20 else "")
-        raise SpaceError(f"{self.path} has no model called {name!r}; there are {known or 'none'}.")
+        names = ", ".join(entry.name for entry in entries[:20]) + (" …" if len(entries) > 20 else "")
+        raise SpaceError(f"{self.path} has no model called {name!r}; there are {names or 'none'}.")
 
     def affinity(
         self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"
     ) -> Affinity:  # fmt: skip
-        """All affinities, and their standard errors where one of two models has a fingerprint only.
+        """Return the affinities of all models, with standard errors where one of two models has a fingerprint only.
 
-        Only what was never computed is computed; `memory` bounds the bytes of maps that are held at once. `cluster` names Dask
-        workers that compare whole maps, block by block; `device` says where products are made: a GPU's need Torch. Raises
-        SpaceError, ClusterError, and ConfigError for a GPU that is not there.
+        Affinities are cached, so that only new ones are computed; `memory` bounds the bytes of maps held at once; `progress` is called
+        with the fraction done. `cluster` names Dask workers that compare whole maps, block by block; `device` is where products are
+        computed (`cuda` needs Torch). Raises SpaceError, ClusterError, and ConfigError for a GPU that is not available.
         """
         if cluster is not None and device != "cpu":
-            raise ConfigError("Workers of a cluster compare on their processors: leave out --device, or --cluster.")
+            raise ConfigError("The workers of a cluster compare on their CPUs. Leave out --device, or --cluster.")
         entries = self.entries()
         if cluster is None:
-            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _rows_on(device))
+            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _row_function_for(device))
         else:
             from onnxspace.workflows.cluster.client import connect
             from onnxspace.workflows.cluster.gram import affinity_rows_on
@@ -185,14 +193,14 @@ class Space:
         )
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
-        """Sources for `target` (a name or a path), best first. Raises SpaceError for a model that is not there.
+        """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
 
-        Compares it with each model, where the affinity of all is not known yet.
+        Affinities that are not cached are computed; `memory` and `progress` as in `affinity`.
         """
         return self.row(target, memory, progress).ranking
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
-        """As `rank`, with the standard error of each affinity."""
+        """Return the affinities of `target` with all models as `rank` does, with the standard error of each."""
         own, entries = self._find_entry(target), self.entries()
         index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
         if index is None:
@@ -201,14 +209,14 @@ class Space:
         return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
-        """How sure the ranking of the sources for `target` is, from drawing the probe images again; always the same numbers.
+        """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
 
-        Raises SpaceError for a model that is not there, ConfigError where images × models is over `memory`.
+        Raises SpaceError for an unknown model, ConfigError where images × models exceed `memory`.
         """
         return next(self.certainties([self.rank(target, memory, progress)], memory))
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
-        """The same for rankings that this space gave, in turn; maps are read for many at once."""
+        """Yield the certainty of each of `rankings`, which this space returned; maps are read once for many of them."""
         return certainties(self.path, self.protocol, self.entries(), rankings, memory)
 
     def nearest(
@@ -217,12 +225,12 @@ class Space:
         probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
         warn: Callable[[str], None] | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
-        """The `count` models nearest to one of the space (by name), a fingerprint, or a `.fp` or `.onnx` file, best first.
+        """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, or a `.fp` or `.onnx` file.
 
-        Compares fingerprints, so that it is quick whatever the number of models; each affinity comes with its standard error.
-        A model of the space is not its own neighbour. Where fingerprints are many, their index (see `index`) proposes models,
-        and may miss one in some twenty, unless `exact`; `warn` gets a sentence where it is missing or old. Raises SpaceError,
-        and for files ModelError and its kin.
+        The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
+        A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
+        candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
+        outdated. The other arguments are as in `add`, for a `.onnx` file. Raises SpaceError, and for files ModelError.
         """
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
@@ -238,9 +246,9 @@ class Space:
         return find_neighbours(self.path, self.protocol, query, warn)
 
     def index(self, progress: Share | None = None) -> int:
-        """Make the approximate index of all fingerprints, or add those that came since; gives the number of models.
+        """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
 
-        `nearest` and `duplicates` use it where models are many. Needs usearch. Raises ConfigError, SpaceError, OutputError.
+        `nearest` and `duplicates` use it where there are many models. Needs usearch. Raises ConfigError, SpaceError, OutputError.
         """
         return build_index(self.path, self.protocol, progress)
 
@@ -253,9 +261,10 @@ class Space:
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, progress: Progress | None = None,
     ) -> Explained:  # fmt: skip
-        """Explain a model as this space does, without adding it, and write its fingerprint to the file `output`.
+        """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
-        Gives the fingerprint, what was assumed of the model, and warnings. Raises ModelError and its kin, OutputError.
+        The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
+        OutputError.
         """
         found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))
         write_fingerprint(Path(output), found[0])
@@ -268,16 +277,16 @@ class Space:
         from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
-        wishes, known = _resolve_inputs(encoder, config)
+        encoders, configuration = _resolve_inputs(encoder, config)
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        return fingerprint(model, self.protocol, setup, wishes, known, execution)
+        return fingerprint(model, self.protocol, setup, encoders, configuration, execution)
 
     def duplicates(
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> tuple[tuple[str, str, float, float], ...]:
-        """Pairs of affinity `least` or more, most alike first: name, name, affinity, and its standard error.
+        """Return the pairs of models with an affinity of at least `least`, largest first: name, name, affinity, standard error.
 
-        The same network exported twice has an affinity of nearly 1; one that was quantised or fine-tuned a little less.
+        The same network exported twice has an affinity of nearly 1; a quantised or fine-tuned copy has slightly less.
         """
         return self.duplicate_groups(least, memory, progress).pairs
 
@@ -285,28 +294,28 @@ class Space:
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> DuplicateGroups:  # fmt: skip
-        """As `duplicates`, in groups of models that such pairs tie together.
+        """Return the pairs of `duplicates`, and the groups of models that they connect.
 
-        Fingerprints propose pairs and maps decide, so that no matrix of all models is needed; `warn` gets a sentence where an
-        index was used, which may miss pairs.
+        Pairs are proposed by fingerprints and decided by maps, so that no matrix of all models is needed; `warn` is called with a
+        sentence where an index was used, which may miss pairs.
         """
         return find_duplicates(self.path, self.protocol, self.entries(), least, memory, progress, warn)
 
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> NDArray[np.float64]:
-        """The similarity tree as a SciPy linkage matrix, float64 [models − 1, 4]; from two models on."""
+        """Return the similarity tree as a SciPy linkage matrix, float64 [models − 1, 4]. Raises SpaceError for fewer than two models."""
         if len(self) < 2:
-            raise SpaceError(f"{self.path} has fewer than two models, and so no tree. Add models.")
+            raise SpaceError(f"{self.path} has fewer than two models, so there is no tree. Add models.")
         return self.affinity(memory, progress).tree(linkage)
 
     def verify(self, progress: Progress | None = None) -> Verification:
-        """Read every file again and say what is not as it was written."""
-        return check.verify(self.path, progress)
+        """Read all files and report those that differ from what was written."""
+        return maintenance.verify(self.path, progress)
 
     def compact(self) -> tuple[int, int]:
-        """Drop what nothing refers to; gives the number of files removed and of bytes won."""
-        return check.compact(self.path)
+        """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
+        return maintenance.compact(self.path)
 
 
 def fingerprint_file(
@@ -314,20 +323,24 @@ def fingerprint_file(
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
     batch_size: int | None = None, progress: Progress | None = None,
 ) -> Explained:  # fmt: skip
-    """Explain a model on probe images, and write its fingerprint to the file `output`; as `Space.fingerprint` without a space."""
+    """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
+
+    `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
+    """
     from onnxspace.workflows.fingerprint import fingerprint
 
-    wishes, known = _resolve_inputs(encoder, config)
+    encoders, configuration = _resolve_inputs(encoder, config)
     resolve_settings([method], options)
-    setup = Setup(probes, method, configure_options(method, options, known.rules))
+    setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress)
-    found = fingerprint(Path(model), setup.protocol(), setup, wishes, known, execution)
+    found = fingerprint(Path(model), setup.protocol(), setup, encoders, configuration, execution)
     write_fingerprint(Path(output), found[0])
     return found
 
 
-def _rows_on(device: Device) -> Rows | None:
-    """What compares maps on a device; None on the processor that needs nothing for it."""
+def _row_function_for(device: Device) -> Rows | None:
+    """Return the function that compares maps on a device; None for the CPU, which needs none."""
     if device == "cpu":
         return None
     from onnxspace.attribution.devices import list_devices, resolve_compute
@@ -339,6 +352,5 @@ def _rows_on(device: Device) -> Rows | None:
 def _resolve_inputs(
     encoder: str | Mapping[str, str] | Sequence[str] | None, config: Config | str | Path | None
 ) -> tuple[list[str], Config]:
-    """Wishes for encoders as words, and the configuration."""
-    wishes = list_encoders(encoder)
-    return wishes, config if isinstance(config, Config) else find_config(config)
+    """Convert the arguments `encoder` and `config` to values of `--encoder` and a configuration."""
+    return list_encoders(encoder), config if isinstance(config, Config) else find_config(config)

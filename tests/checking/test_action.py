@@ -75,5 +75,5 @@ def test_it_checks_and_leaves_its_reports(tmp_path: Path) -> None:
 def test_a_check_that_can_not_run_fails_with_its_own_code(tmp_path: Path) -> None:
     script(tmp_path / "temp/onnxspace/bin/onnxspace", f'exec {shlex.join([sys.executable, "-m", "onnxspace"])} "$@"')
     done = step(CHECK, tmp_path, ARGUMENTS="", PICTURES="pictures")
-    assert (done.returncode, "Nothing says what to check" in done.stderr) == (2, True)
+    assert (done.returncode, "There is nothing to check" in done.stderr) == (2, True)
     assert not (tmp_path / "sum").exists()

@@ -162,7 +162,7 @@ def test_what_the_files_say_differently_is_told(place: Path) -> None:
         "opset 17 became 18",
         f"{old:,} parameters became {old + 5:,}",
         "input image is float [1, 3, 32, 32] instead of float [?, 3, 32, 32]",
-        f"output {last} (float of unknown shape) is gone",
+        f"output {last} (float of unknown shape) was removed",
         "output logits (float [?, 5]) is new",
         "operators: Add 0 → 1",
     }
@@ -205,7 +205,7 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     save(network(), place / "new.onnx")
     found = verdict("new.onnx")
     assert found.outcome == "different"
-    assert "normalised by ImageNet's mean and standard deviation (a normalisation was added or removed)" in found.reasons[0]
+    assert "normalised by ImageNet's mean and deviation (a normalisation was added or removed)" in found.reasons[0]
 
 
 def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:
@@ -379,13 +379,13 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
     found = check(plan)[0]
     assert (found.outcome, found.changes) == ("same", ())
     assert set(found.measures) == {"affinity", "affinity_p5", "affinity_worst"}
-    assert "has no notes beside it" in found.warnings[0]
+    assert "has no notes file beside it" in found.warnings[0]
     save(network(7, 20), place / "new.onnx")
     other = check(CheckPlan(artifacts_against(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
     assert (other.outcome, other.changes, other.reasons) == ("different", (), ())
     told["facts"]["sha256"] = "0" * 64
     notes.write_text(json.dumps(told))
-    assert "is of another model" in check(plan)[0].warnings[0]
+    assert "describes another model" in check(plan)[0].warnings[0]
     for broken in ("{", "[]", '{"schema": "onnxspace/baseline/1"}', json.dumps({**told, "facts": {}})):
         notes.write_text(broken)
         assert check(plan)[0].outcome == "trouble"
@@ -409,7 +409,7 @@ def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
     assert "size" not in found.measures
     missing = check(CheckPlan(artifacts_against(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
     assert missing.outcome == "trouble"
-    assert "no model called 'other'" in str(missing.error)
+    assert "no model named 'other'" in str(missing.error)
 
 
 def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
@@ -485,7 +485,7 @@ def test_pyproject_says_it_too(place: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({}, "names no artifacts"),
+        ({}, "has no artifacts"),
         ({"artefacts": {}}, "unknown key 'artefacts'"),
         ({"artifacts": {"a": {}}}, "must be a table with model"),
         ({"artifacts": {"a": {"model": 3}}}, "model must be text"),

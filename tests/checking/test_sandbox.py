@@ -209,12 +209,15 @@ def test_baselines_written_and_checked_from_the_command_line(run: Run, tmp_path:
     [
         (("good.onnx",), "give both a model and --against"),
         (("--limit", "affinity=1"), "these options need a model"),
-        (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is no METRIC=NUMBER"),
-        (("good.onnx", "--against", "good.onnx", "--format", "html"), "is unknown; the formats are json, junit, sarif, github, markdown"),
+        (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is not of the form METRIC=NUMBER"),
+        (
+            ("good.onnx", "--against", "good.onnx", "--format", "html"),
+            "is unknown; the formats are json, junit, sarif, github, markdown",
+        ),
         (("good.onnx", "--against", "good.onnx", "--format", "json", "--format", "junit"), "only one of json and junit"),
-        (("--calibrate", "--update"), "are two things"),
+        (("--calibrate", "--update"), "exclude each other"),
         (("--form", "half"), "--form needs --calibrate"),
-        ((), "Nothing says what to check"),
+        ((), "There is nothing to check"),
     ],
 )
 def test_bad_options_are_one_sentence(run: Run, arguments: tuple[str, ...], words: str) -> None:

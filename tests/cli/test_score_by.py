@@ -285,7 +285,7 @@ def test_lambda_is_what_was_said_or_the_ratio_of_spreads(run: Run) -> None:
 def test_two_models_have_no_ratio_of_spreads(run: Run) -> None:
     found = scored(run, "--by", "depara", "--lambda", "auto", models=MODELS[:2])
     assert found["details"]["depara"]["lambda"] == 0.25
-    assert any("can't be told" in warning for warning in found["warnings"])
+    assert any("can't be estimated" in warning for warning in found["warnings"])
     assert balancing_weight(np.ones((3, 3)), np.eye(3)) is None
 
 
@@ -410,12 +410,12 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     ("arguments", "words"),
     [
         (("--by", "sfda"), "'sfda' is not one of"),
-        (("--lambda", "2"), "--lambda has no effect on attribution"),
+        (("--lambda", "2"), "--lambda is not an option of attribution"),
         (("--by", "depara", "--lambda", "-1"), "must be a number of at least 0"),
         (("--by", "depara", "--lambda", "much"), "neither a number nor auto"),
         (("--by", "depara", "--lambda", "nan"), "must be a number of at least 0"),
         (("--by", "cka", "--certainty"), "Name another score first"),
-        (("--by", "cka", "--steps", "3"), "--steps means nothing"),
+        (("--by", "cka", "--steps", "3"), "--steps is not an option"),
         (("--by", "modelgif", "--steps", "0"), "--steps is 0"),
     ],
 )

@@ -157,7 +157,7 @@ def test_broken_and_missing_ones_are_listed_and_the_others_compared(prints: Run)
     errors = {failure["path"]: failure["error"] for failure in facts["failed"]}
     assert list(errors) == ["cut.fp", "text.fp", "gone.fp"]
     assert "damaged fingerprint" in errors["cut.fp"]
-    assert "no fingerprint" in errors["text.fp"]
+    assert "not a fingerprint" in errors["text.fp"]
     assert errors["gone.fp"] == "There is no file gone.fp."
     code, out, err = prints("score", "cut.fp", "text.fp", "--output", "result")
     assert (code, out, len(err.splitlines())) == (2, "", 2)

@@ -111,14 +111,14 @@ def test_nonsense_for_memory_is_one_sentence(zoo: Run, size: str) -> None:
     for command in (("score", "a.onnx", "b.onnx"), ("space", "affinity", "zoo.space")):
         code, out, err = zoo(*command, "--memory", size)
         assert (code, out) == (2, "")
-        assert "too little memory" in err or "no amount of memory" in err
+        assert "too little memory" in err or "not an amount of memory" in err
 
 
 def test_adding_again_does_no_work_and_says_so(zoo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Explainer, "compute_maps", None)
     before = Path("zoo.space/catalogue.sqlite").read_bytes()
     code, out, err = zoo("space", "add", "zoo.space", "a.onnx", "./b.onnx")
-    assert (code, out, err.splitlines()) == (0, "", ["a.onnx is there already, as a", "b.onnx is there already, as b"])
+    assert (code, out, err.splitlines()) == (0, "", ["a.onnx is already in the space, as a", "b.onnx is already in the space, as b"])
     assert Path("zoo.space/catalogue.sqlite").read_bytes() == before
     Path("a.onnx").rename("renamed.onnx")
     found = told(zoo("space", "add", "zoo.space", "renamed.onnx", "--json", "--quiet"), "add")
@@ -163,7 +163,7 @@ def test_a_full_disk_is_named_with_the_space(zoo: Run) -> None:
     with file_size_limit(60_000):
         code, out, err = zoo("space", "add", "zoo.space", "c.onnx", "--quiet")
     assert (code, out) == (2, "")
-    assert err == ("onnxspace: zoo.space can't take the maps of c (File too large). Free some space, and add it again.\n")
+    assert err == ("onnxspace: The maps of c can't be written to zoo.space (File too large). Free some disk space, and add the model again.\n")
     assert ox.Space.open("zoo.space").verify().clean
 
 
@@ -189,7 +189,7 @@ def test_every_command_answers(zoo: Run) -> None:
     assert Path("a.csv").read_text().startswith(",a,b\na,1.0,")
     assert zoo("space", "affinity", "zoo.space", "--output", "a.txt")[0] == 2
     assert zoo("space", "remove", "zoo.space", "a")[0] == 0
-    assert "bytes won" in zoo("space", "compact", "zoo.space")[1]
+    assert "bytes freed" in zoo("space", "compact", "zoo.space")[1]
     assert zoo("space", "verify", "zoo.space")[1] == "1 model; all as written\n"
     assert zoo("space", "remove", "zoo.space", "a")[0] == 2
 

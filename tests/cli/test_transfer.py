@@ -94,7 +94,7 @@ def test_a_table_for_people(run: Run) -> None:
     assert lines[3].split()[2] == "(1)"
     assert next(line for line in lines if line.startswith("dense")).endswith("-")
     assert lines[-1].startswith("Together (SFDA after each): ")
-    assert "no leep for dense: dense has no output with a number per class" in err
+    assert "no leep for dense: dense has no output with a value per class" in err
 
 
 def test_json_and_csv_say_the_same(run: Run, place: Path) -> None:
@@ -119,7 +119,7 @@ def test_regression_and_missing_labels(run: Run, place: Path) -> None:
     assert out.startswith("Scores on 24 images, 1 of them without a label, 1 targets each (labels)")
     code, _, err = run("a.onnx", "--data", "labels.csv", "--by", "sfda")
     assert code == 2
-    assert "sfda takes classes, and labels has regression; use logme, linear_probe." in err
+    assert "sfda takes classes, but labels has regression. Use logme, linear_probe." in err
 
 
 def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +157,8 @@ def test_a_model_that_fails_does_not_stop_the_others(run: Run, place: Path) -> N
     [
         (("--by", "cka"), "is not one of"),
         (("--by", "nonsense"), "is not one of"),
-        (("--task", "regression"), "folders of photos are classes"),
-        (("--features", "a.onnx"), "a.onnx can't be made"),
+        (("--task", "regression"), "folders of photos have classes as labels"),
+        (("--features", "a.onnx"), "a.onnx can't be created"),
         (("--output", "photos"), "photos can't be written"),
     ],
 )
@@ -198,7 +198,7 @@ def test_too_many_features_are_refused_before_they_fill_the_memory(place: Path, 
 
 def test_an_ensemble_needs_classes(place: Path) -> None:
     (place / "labels.csv").write_text("path,size\nphotos/red/0.png,.5\nphotos/red/3.png,1.5\n")
-    with pytest.raises(ConfigError, match="An ensemble is chosen by SFDA, which takes classes"):
+    with pytest.raises(ConfigError, match="An ensemble is selected by SFDA, which takes classes"):
         rate(["a.onnx"], "labels.csv", ensemble=2)
 
 
@@ -208,5 +208,5 @@ def test_what_holds_a_number_per_class(place: Path) -> None:
 
 
 def test_a_folder_that_can_not_be_made(place: Path) -> None:
-    with pytest.raises(OutputError, match="can't be made"):
+    with pytest.raises(OutputError, match="can't be created"):
         rate(["a.onnx"], "photos", features=place / "a.onnx" / "x")

@@ -83,7 +83,7 @@ def no_json(path: Path) -> Path:
         ),
         (
             lambda path: archive(path, layer("Dense", {"activation": layer("__lambda__", {"value": "4w=="})})),
-            "holds a function, which is code",
+            "contains a function, which is code",
         ),
         (
             lambda path: archive(path, layer("get_file", module="keras.utils")),

@@ -17,6 +17,7 @@ from torch import nn
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError
 from onnxspace.exporters import Facts, Request, run
+from onnxspace.inputs.config import ModelOptions
 from onnxspace.model import runtime
 from tests.helpers import torchnets
 from tests.helpers.slopes import along, last, nearest, of_torch
@@ -116,7 +117,7 @@ def test_where_no_batch_can_be_open_one_image_is_taken(tmp_path: Path) -> None:
     from onnxspace_converters.deliver import deliver
     from onnxspace_converters.torch_routes import adapt_module
 
-    loaded = adapt_module(torchnets.OneByOne().eval(), SHAPE, ox.config.ModelOptions())
+    loaded = adapt_module(torchnets.OneByOne().eval(), SHAPE, ModelOptions())
     single = type(loaded)(**{**vars(loaded), "batch": 1})
     facts = deliver(single, "one", tmp_path / "one.onnx", Request())
     assert facts.route == "dynamo, fixed batch"
@@ -168,7 +169,7 @@ def test_a_file_that_computes_otherwise_is_refused_with_its_layer(tmp_path: Path
 
     made = torchnets.plain()
     made.act = Doubling()  # the fifth layer is exported as nothing at all
-    loaded = adapt_module(made, SHAPE, ox.config.ModelOptions())
+    loaded = adapt_module(made, SHAPE, ModelOptions())
     only = type(loaded)(**{**vars(loaded), "routes": [script_route(made, SHAPE)]})
     with pytest.raises(
         ox.errors.ConversionError, match=r"torchscript: its outputs differ .* first at layer act; torchscript, fixed"
@@ -300,7 +301,7 @@ def more_weights(path: Path) -> str:
         (broken_safetensors, "can't be read as safetensors"),
         (other_weights, "has in another shape conv.bias and 6 more"),
         (lacking_weights, "it lacks head.bias. Give the weights of this network"),
-        (more_weights, "has, and the network has not, tail.bias"),
+        (more_weights, "has, unlike the network, tail.bias"),
         (evil_checkpoint, "is not a checkpoint of tensors only"),
     ],
 )
@@ -320,7 +321,11 @@ def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words:
             Request(input=SHAPE, encoder="neck"),
             "has no layer 'neck'. Its layers are: conv, norm",
         ),
-        ("tests.helpers.torchnets:plain", Request(input=SHAPE, opset=5), "can't be exported at opset 5. Ask for 9 to 25"),
+        (
+            "tests.helpers.torchnets:plain",
+            Request(input=SHAPE, opset=5),
+            "can't be exported at opset 5. Give --opset from 9 to 25",
+        ),
         (
             "tests.helpers.torchnets:plain",
             Request(input=SHAPE, arguments={"depth": 3}),

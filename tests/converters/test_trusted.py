@@ -35,7 +35,9 @@ def with_lambda(keras: Any, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])
 def test_lambda_layers_are_code_and_want_a_word(name: str, keras: Any, tmp_path: Path) -> None:
     path = with_lambda(keras, tmp_path / name)
-    with pytest.raises(ModelError, match=r"contains the Lambda layer 'twice', which is code. If you trust it, add --allow-code"):
+    with pytest.raises(
+        ModelError, match=r"contains the Lambda layer 'twice', which is code. If you trust it, add --allow-code"
+    ):
         run(str(path), tmp_path / "out.onnx", Request())
     assert run(str(path), tmp_path / "out.onnx", Request(allow_code=True)).framework == "Keras"
 

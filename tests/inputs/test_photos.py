@@ -37,7 +37,7 @@ def test_a_folder_of_a_folder_per_class(folder: Path) -> None:
     assert found.kind == "classes"
     assert found.labels.tolist() == ["cat", "cat", "dog"]
     assert [path.name for path in found.paths] == ["1.png", "2.png", "1.png"]
-    assert found.facts("x") == {"name": "pets", "images": 3, "kind": "classes", "classes": 2, "missing": 0, "sha256": "x"}
+    assert found.describe("x") == {"name": "pets", "images": 3, "kind": "classes", "classes": 2, "missing": 0, "sha256": "x"}
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_changed_file_is_another_set(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,kind\n", "is no table of labelled photos"),
-        ("path\na.png\n", "is no table of labelled photos"),
+        ("path,kind\n", "is not a table of labelled photos"),
+        ("path\na.png\n", "is not a table of labelled photos"),
         ("path,kind\na.png,x,y\n", "row 2 has 3 cells, the first has 2"),
-        ("path,a,b\na.png,x,1\n", "has 2 columns of labels that are words"),
+        ("path,a,b\na.png,x,1\n", "has 2 columns of class labels"),
         ('path,kind\na.png,"x\n', "can't be read as CSV"),
     ],
 )
@@ -106,12 +106,12 @@ def test_a_table_that_is_none_is_refused(folder: Path, text: str, words: str) ->
 def test_what_is_no_labelled_data_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="does not exist"):
         Photos.open(tmp_path / "nothing.csv")
-    with pytest.raises(ProbeError, match="folders of photos are classes; give a CSV for regression"):
+    with pytest.raises(ProbeError, match="folders of photos have classes as labels. Give a CSV for regression"):
         Photos.open(folder, "regression")
-    with pytest.raises(ProbeError, match="labels that are no numbers, which regression asks for"):
+    with pytest.raises(ProbeError, match="labels that are not numbers, which regression requires"):
         Photos.open(table(folder, "path,kind\ncat/1.png,cat\n"), "regression")
     photo(folder / "loose.png", 1)
-    with pytest.raises(ProbeError, match=r"loose\.png lies in no class's folder"):
+    with pytest.raises(ProbeError, match=r"loose\.png is not in a class folder"):
         Photos.open(folder)
 
 

@@ -21,7 +21,7 @@ def test_every_error_is_of_one_family_and_a_builtin() -> None:
     ("error", "words"),
     [
         (IndexError("list index out of range"), "IndexError: list index out of range"),
-        (ValueError("bad\n  shape."), "ValueError: bad shape"),
+        (ValueError("\nbad   shape.\nsecond line"), "ValueError: bad shape"),
         (ValueError(), "ValueError"),
         (ValueError("x" * 1000), f"ValueError: {'x' * 300}"),
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),

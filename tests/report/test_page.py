@@ -348,7 +348,7 @@ def damaged(place: Path, change: Any) -> Path:
         lambda told: told["affinity"][0].__setitem__(1, "x"),
         lambda told: json.dumps(told).replace('"affinity": [[1.0', '"affinity": [[NaN'),
         lambda told: json.dumps(told).replace('"affinity": [[1.0', '"affinity": [[1e999'),
-        lambda told: told.update(estimate_certainty={"model-0": {"sources": 3}}),
+        lambda told: told.update(certainty={"model-0": {"sources": 3}}),
     ],
 )  # fmt: skip
 def test_a_damaged_result_is_one_sentence(tmp_path: Path, change: Any) -> None:
@@ -372,7 +372,7 @@ def test_maps_of_another_shape_and_links_are_refused(tmp_path: Path) -> None:
             write_report(tmp_path / "out", tmp_path / "page.html")
     path.unlink()
     path.symlink_to(tmp_path / "out/maps" / f"{found.models[1].sha256[:12]}.npy")
-    with pytest.raises(OnnxspaceError, match="plain file"):
+    with pytest.raises(OnnxspaceError, match="regular file"):
         write_report(tmp_path / "out", tmp_path / "page.html")
 
 
@@ -444,7 +444,7 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         (("zoo.space", "-o", "p.html"), "has no models to show"),
         (("out", "-o", "p.png"), "no name for a page"),
         (("out", "-o", "out/p.html"), "lies inside"),
-        (("out", "-o", "dir.html"), "is no file"),
+        (("out", "-o", "dir.html"), "is not a file"),
         (("out", "-o", "p.html", "--target", "who"), "No compared model is called 'who'"),
         (("out", "-o", "p.html", "--oracle", "plain.txt"), "plain.txt"),
         (("out", "-o", "p.html", "--images", "65"), "65"),

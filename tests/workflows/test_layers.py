@@ -166,7 +166,7 @@ def test_a_layer_that_is_the_same_for_all_images_has_no_edges(tmp_path: Path) ->
     found = ox.layers(path, save(classifier(), tmp_path / "b.onnx"), PROBES)
     assert [layer.score is None for layer in found.layers] == [False, True, True]
     assert found.best is found.layers[0]
-    assert any("equally alike" in warning for warning in found.warnings)
+    assert any("equally similar" in warning for warning in found.warnings)
     assert [layer.nodes for layer in found.layers[1:]] == [0, 0]
 
 

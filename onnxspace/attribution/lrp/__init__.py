@@ -1,4 +1,4 @@
-"""Rules that replace the derivative of single operators in the backward pass."""
+"""Layer-wise relevance propagation: rules that replace the derivative of single operators in the backward pass."""
 
 from onnxspace.attribution.lrp.apply import RuledGraph, apply_rules
 from onnxspace.attribution.lrp.rule_sets import EPSILON, RULE_SETS, RuleSet, find_rule_set

@@ -1,7 +1,7 @@
-"""The ratio rule of element-wise nonlinearities: `f(z)/(z + ε·sgn z)` stands for the derivative.
+"""The ratio rule of element-wise nonlinearities: `f(z)/(z + ε·sgn z)` in place of the derivative.
 
 Ancona, Ceolini, Öztireli, Gross: "Towards better understanding of gradient-based attribution methods for deep neural
-networks", ICLR 2018, Table 1. In terms of relevance, with ε → 0, an activation hands on what it gets (Bach et al. 2015).
+networks", ICLR 2018, Table 1. In terms of relevance, with ε → 0, an activation passes relevance on unchanged (Bach et al. 2015).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnxspace.attribution.lrp.autograd import apply_elementwise, redirect_gradi
 
 
 class _RectifierFunction(torch.autograd.Function):
-    """ReLU, whose ratio is `out/(out + ε)`: its output alone is kept."""
+    """ReLU, whose ratio is `out/(out + ε)`, so that only its output is saved for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, epsilon: float, in_place: bool) -> Tensor:
@@ -34,7 +34,7 @@ class _RectifierFunction(torch.autograd.Function):
 
 
 def _apply_ratio(epsilon: float, gradient: Tensor, value: Tensor, out: Tensor) -> None:
-    """`g·v/(v + ε)`, exactly 0 where v is."""
+    """`g·v/(v + ε)`, exactly 0 where v is 0."""
     torch.add(value, epsilon, out=out)
     torch.div(value, out, out=out).mul_(gradient)
 
@@ -61,15 +61,16 @@ def _apply_capped_ratio(epsilon: float, high: float, gradient: Tensor, z: Tensor
     torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
 
 
-def _compute_ratio(epsilon: float, z: Tensor, risen: Tensor, out: Tensor) -> None:
+def _compute_ratio(epsilon: float, z: Tensor, value: Tensor, out: Tensor) -> None:
     """`f(z)/(z + ε·sgn z)`."""
-    torch.div(risen, stabilise(z, epsilon, out), out=out)
+    torch.div(value, stabilise(z, epsilon, out), out=out)
 
 
 class RectifiedRatio(nn.Module):
-    """ReLU, with an upper bound where `high` is given, with the ratio rule at about the cost of its derivative.
+    """ReLU with the ratio rule, at about the cost of its derivative.
 
-    `in_place` allows one without a bound to overwrite its input.
+    `epsilon` is the stabiliser, `high` an upper bound of the output (None: none); `in_place` allows ReLU without a bound to
+    overwrite its input.
     """
 
     def __init__(self, epsilon: float, high: float | None = None, in_place: bool = False) -> None:
@@ -83,9 +84,9 @@ class RectifiedRatio(nn.Module):
 
 
 class Ratio(nn.Module):
-    """A nonlinearity of one tensor whose derivative is replaced by its ratio.
+    """A nonlinearity of one tensor, `function`, whose derivative is replaced by the ratio `f(z)/(z + ε·sgn z)`.
 
-    With `offset` it is `(f(z) − f(0))/(z + ε·sgn z)`, which stays finite at zero where `f(0) ≠ 0` (Sigmoid, Softplus), but
+    With `offset` the ratio is `(f(z) − f(0))/(z + ε·sgn z)`, which stays finite at zero where `f(0) ≠ 0` (Sigmoid, Softplus), but
     gives no relevance to the constant `f(0)`.
     """
 
@@ -94,11 +95,11 @@ class Ratio(nn.Module):
         self.function, self.epsilon, self.offset = function, epsilon, offset
 
     def forward(self, z: Tensor, *constants: Tensor | None, **named: Tensor | None) -> Tensor:
-        """`constants` and `named` are parameters of the function, such as the bounds of Clip."""
+        """Compute the function of `z`; `constants` and `named` are its parameters, such as the bounds of Clip."""
         with torch.no_grad():
             out: Tensor = self.function(z, *constants, **named)
             if not z.requires_grad:
                 return out
-            risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = apply_elementwise(partial(_compute_ratio, self.epsilon), z, risen)
+            value = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
+            factor = apply_elementwise(partial(_compute_ratio, self.epsilon), z, value)
         return redirect_gradient(out, (z, factor))

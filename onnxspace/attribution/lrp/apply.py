@@ -1,4 +1,4 @@
-"""A rule set laid over a converted graph: every operator with a rule is replaced, the weights stay shared."""
+"""Application of a rule set to a converted graph: operators with a rule are replaced, weights stay shared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RuledGraph:
     """A graph whose gradient with respect to its input follows rules.
 
     Relevance is input · gradient, or the gradient itself where `relevance` is True. `fallback` counts, by operator, the nonlinear
-    or unknown ones that no rule covers and that keep their plain gradient.
+    or unknown operators without a rule, which keep their plain gradient.
     """
 
     graph: GraphModule
@@ -35,10 +35,10 @@ class RuledGraph:
 
 
 def apply_rules(graph: GraphModule, rules: str | RuleSet, bounds: tuple[Tensor, Tensor] | None = None) -> RuledGraph:
-    """Lay a rule set, ready by name or given, over a converted graph, which stays as it is.
+    """Return a copy of a converted graph whose gradient follows a rule set, given by name or as a `RuleSet`.
 
-    `bounds` are the lowest and highest values of the network's input, [1, channels, 1, 1] or what broadcasts to it, for the
-    box rule, which is the flat rule without them. Raises ConfigError for a rule that is not in `RULES`.
+    `bounds` are the lowest and highest values of the network's input, [1, channels, 1, 1] or broadcastable to it, for the box
+    rule; without them the flat rule takes its place. Raises ConfigError for a rule that is not in `RULES`.
     """
     chosen = _check_rules(find_rule_set(rules) if isinstance(rules, str) else rules)
     if chosen.rules.get("Input") == "box" and bounds is None:
@@ -46,24 +46,24 @@ def apply_rules(graph: GraphModule, rules: str | RuleSet, bounds: tuple[Tensor, 
     own = GraphModule(graph, copy.deepcopy(graph.graph))
     if OF_WEIGHTS.intersection(chosen.rules.values()):
         fold_scales(own)
-    laid = _RuleApplication(own, chosen)
-    laid.apply(bounds)
+    application = _RuleApplication(own, chosen)
+    application.apply(bounds)
     own.graph.lint()
     own.recompile()
-    return RuledGraph(own.eval().requires_grad_(False), laid.ends_in_relevance, dict(laid.fallback))
+    return RuledGraph(own.eval().requires_grad_(False), application.ends_in_relevance, dict(application.fallback))
 
 
 def _check_rules(rules: RuleSet) -> RuleSet:
     for key, name in rules.rules.items():
         if name not in RULES:
-            raise ConfigError(f"{rules.name}: {key} = {name!r} is no rule. Use one of: {', '.join(RULES)}.")
+            raise ConfigError(f"{rules.name}: {key} = {name!r} is not a rule. Use one of: {', '.join(RULES)}.")
         if key != "Input" and name in AT_INPUT:
-            raise ConfigError(f"{rules.name}: {key} = {name!r}, but this rule is for the image alone. Use it as Input.")
+            raise ConfigError(f"{rules.name}: {key} = {name!r}, but this rule is only for the image. Use it as Input.")
     return rules
 
 
 class _RuleApplication:
-    """The work of one call: which rule each node has, and what it needs to know."""
+    """The state of one `apply_rules`: the rule of each node, and the facts that rules depend on."""
 
     def __init__(self, graph: GraphModule, rules: RuleSet) -> None:
         self.graph, self.rules = graph, rules
@@ -88,7 +88,7 @@ class _RuleApplication:
             self.graph.add_submodule(str(node.target), RULES[rule or "gradient"](site))
 
     def _find_rule(self, node: Node) -> str | None:
-        """The name of the rule of a node; None where it has none. Notes what is left without one."""
+        """Return the name of the rule of a node; None where it has none, which is counted as a fallback."""
         name = operator_of(node)
         kind = self._find_key(node, name)
         rule = self.rules.rules.get(kind)
@@ -97,18 +97,18 @@ class _RuleApplication:
         return rule
 
     def _find_key(self, node: Node, name: str) -> str:
-        """The key of the table that holds for a node."""
+        """Return the key of the rule table that applies to a node."""
         factors = node.args if name == "Einsum" else node.args[:2]
         if name in _PRODUCTS and sum(given in self.computed for given in factors) > 1:
             return "Product"
-        if name == "Einsum" and len(factors) != 2:  # of one tensor, it moves or sums its values
+        if name == "Einsum" and len(factors) != 2:  # of one tensor: it moves or sums values
             return "Identity" if len(factors) == 1 else name
         if name == "Div" and len(node.args) > 1 and node.args[1] in self.computed:
             return "Quotient"
         return name
 
     def _make_site(self, node: Node) -> Site:
-        """Facts are taken before anything is replaced."""
+        """Collect the facts about a node, before any node is replaced."""
         inputs = [given for given in node.args[:2] if isinstance(given, Node)]
         data = next((i for i, given in enumerate(inputs) if given in self.computed), 0)
         nonnegative = bool(inputs) and inputs[data] in self.nonnegative
@@ -117,8 +117,8 @@ class _RuleApplication:
 
     def _close_region(self, found: ImageRegion, bounds: tuple[Tensor, Tensor] | None) -> None:
         if bounds is not None:
-            made = add_bounds(self.graph, found, bounds)
+            pairs = add_bounds(self.graph, found, bounds)
             for node in found.first:
-                source = next(given for given in node.all_input_nodes if given in made)
-                node.args = (*made[source], *node.args)
+                source = next(given for given in node.all_input_nodes if given in pairs)
+                node.args = (*pairs[source], *node.args)
         close_image_region(self.graph, found)

@@ -1,4 +1,4 @@
-"""The one trick behind every rule: a value that goes forward as it is, and factors that gradients are multiplied by."""
+"""Autograd functions behind all rules: the forward value is unchanged, and gradients are multiplied by factors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _HUGE = 1e30
-_CHUNK = 2**17  # elements: what several passes of arithmetic find in the processor's cache
+_CHUNK = 2**17  # elements that stay in the processor's cache over several passes of arithmetic
 
 
 class _RedirectedGradient(torch.autograd.Function):
@@ -27,14 +27,17 @@ class _RedirectedGradient(torch.autograd.Function):
 
 
 def redirect_gradient(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
-    """`value` [any shape], whose gradient goes to each source of `pairs` times that source's factor, shaped alike."""
+    """Return `value` with another gradient: each source in `pairs` of (source, factor) gets the gradient times its factor.
+
+    `value`, sources and factors have the same shape.
+    """
     sources, factors = zip(*pairs, strict=True)
-    made: Tensor = _RedirectedGradient.apply(value.detach(), *sources, *factors)
-    return made
+    out: Tensor = _RedirectedGradient.apply(value.detach(), *sources, *factors)
+    return out
 
 
 class _SubstitutedValue(torch.autograd.Function):
-    """`value` in the place of `x`: backward, the gradient times `value` goes to `x`."""
+    """`value` in place of `x`; backward, the gradient times `value` goes to `x`."""
 
     @staticmethod
     def forward(ctx: Any, _x: Tensor, value: Tensor) -> Tensor:
@@ -47,9 +50,9 @@ class _SubstitutedValue(torch.autograd.Function):
 
 
 def substitute_value(x: Tensor, value: Tensor) -> Tensor:
-    """`value`, shaped like `x`, whose gradient times itself, a relevance, is passed to `x`."""
-    made: Tensor = _SubstitutedValue.apply(x, value.detach())
-    return made
+    """Return `value`, of the shape of `x`; its gradient times the value, which is a relevance, is passed to `x`."""
+    out: Tensor = _SubstitutedValue.apply(x, value.detach())
+    return out
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -66,36 +69,36 @@ class _ScaledGradient(torch.autograd.Function):
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """`x` itself, whose gradient is multiplied by `factor`."""
-    made: Tensor = _ScaledGradient.apply(x, factor)
-    return made
+    """Return `x` with its gradient multiplied by `factor`."""
+    out: Tensor = _ScaledGradient.apply(x, factor)
+    return out
 
 
 def stabilise(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tensor:
-    """`z + ε·sgn z` with sgn 0 = +1, as a new tensor or in `out`.
+    """Return `z + ε·sgn z` with sgn 0 = +1, as a new tensor or in `out`: a denominator bounded away from zero.
 
-    `clamp(huge · z + ε, −ε, ε)` is ε·sgn z for any z that matters, at a fraction of the cost of `torch.where`.
+    `clamp(huge · z + ε, −ε, ε)` is ε·sgn z unless |z| < 2 ε / huge, at a fraction of the cost of `torch.where`.
     """
     return torch.mul(z, _HUGE, out=out).add_(epsilon).clamp_(-epsilon, epsilon).add_(z)
 
 
 def apply_elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
-    """`function(*inputs, out)`, which fills `out`, of tensors shaped alike: piece by piece on a CPU.
+    """Return `out`, which `function(*inputs, out)` fills, for tensors of the same shape; on a CPU chunk by chunk.
 
-    Memory is then read and written once, however many steps the function has.
+    By chunks, memory is read and written once, however many steps the function has.
     """
-    made = torch.empty_like(inputs[-1])  # in the order of activations: a gradient may have another
-    flat = [_flatten(tensor, made) for tensor in (*inputs, made)]
-    if made.device.type != "cpu" or made.numel() <= _CHUNK or any(tensor is None for tensor in flat):
-        function(*inputs, made)
-        return made
-    for pieces in zip(*(torch.split(tensor, _CHUNK) for tensor in flat if tensor is not None), strict=True):
-        function(*pieces)
-    return made
+    out = torch.empty_like(inputs[-1])  # in the memory order of activations: a gradient may have another
+    flat = [_flatten(tensor, out) for tensor in (*inputs, out)]
+    if out.device.type != "cpu" or out.numel() <= _CHUNK or any(tensor is None for tensor in flat):
+        function(*inputs, out)
+        return out
+    for chunks in zip(*(torch.split(tensor, _CHUNK) for tensor in flat if tensor is not None), strict=True):
+        function(*chunks)
+    return out
 
 
 def _flatten(tensor: Tensor, like: Tensor) -> Tensor | None:
-    """All elements in the order of memory; None where another tensor has another order, or gaps."""
+    """View all elements in memory order; None where it differs from that of `like`, or has gaps."""
     if tensor.shape != like.shape or tensor.stride() != like.stride():
         return None
     order = sorted(range(tensor.dim()), key=lambda axis: (tensor.stride()[axis], tensor.shape[axis]), reverse=True)

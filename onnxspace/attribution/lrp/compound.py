@@ -1,4 +1,4 @@
-"""Rules for operators that are several functions in one: the functions are caught while the operator computes."""
+"""Rules for operators composed of several functions: the functions are replaced while the operator computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Substitutes = Mapping[Any, Callable[..., Any]]
 
 
 class _SubstituteMode(TorchFunctionMode):
-    """Calls a substitute wherever it has one for a function of torch."""
+    """Calls a substitute for each function of Torch that has one."""
 
     def __init__(self, substitutes: Substitutes) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class _SubstituteMode(TorchFunctionMode):
 
 
 class SubstitutedOperator(nn.Module):
-    """An operator in which some functions are computed by substitutes of the same value and another gradient."""
+    """An operator, `function`, in which functions of Torch are replaced by `substitutes` with equal values and other gradients."""
 
     def __init__(self, function: nn.Module, substitutes: Substitutes) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ def _need_gradients(*values: Any) -> bool:
 
 
 def _halve_relevance(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A product of two tensors: where both are computed, each gets half of the relevance."""
+    """Substitute a product of two tensors: where both depend on the image, each gets half of the relevance."""
 
-    def applied(a: Any, b: Any, *rest: Any, **named: Any) -> Any:
+    def product(a: Any, b: Any, *rest: Any, **named: Any) -> Any:
         a, b = (scale_gradient(a, 0.5), scale_gradient(b, 0.5)) if _need_gradients(a, b) else (a, b)
         return function(a, b, *rest, **named)
 
-    return applied
+    return product
 
 
 def _addmm(c: Tensor, a: Tensor, b: Tensor, **named: Any) -> Tensor:
@@ -57,18 +57,18 @@ def _addmm(c: Tensor, a: Tensor, b: Tensor, **named: Any) -> Tensor:
 
 
 def _einsum(equation: str, *factors: Any) -> Tensor:
-    """A product of any number of tensors: those that are computed get equal parts."""
+    """A product of any number of tensors: those that depend on the image get equal parts of the relevance."""
     count = sum(_need_gradients(factor) for factor in factors)
     return torch.einsum(equation, *(scale_gradient(f, 1 / count) if count > 1 and _need_gradients(f) else f for f in factors))
 
 
 def _detach_denominator(a: Any, b: Any) -> Any:
-    """A quotient whose denominator is a constant to the gradient, where both are computed."""
+    """A quotient without a gradient of the denominator, where both depend on the image."""
     return torch.div(a, b.detach()) if _need_gradients(a, b) else torch.div(a, b)
 
 
 def _detach_input(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function without a gradient."""
+    """Substitute a function by itself without a gradient."""
     return lambda x, *rest: function(x.detach(), *rest) if isinstance(x, Tensor) else function(x, *rest)
 
 
@@ -78,7 +78,7 @@ def _apply_affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tenso
 
 
 def _standardise(x: Tensor, axes: list[int], eps: float) -> Tensor:
-    """Zero mean and unit variance over `axes`; the deviation is a constant to the gradient, the mean is not."""
+    """Zero mean and unit variance over `axes`; the gradient treats the deviation as a constant, but not the mean."""
     centred = x - x.mean(axes, keepdim=True)
     return centred * torch.rsqrt(centred.detach().square().mean(axes, keepdim=True) + eps)
 
@@ -92,9 +92,11 @@ def _layer_norm(
 def _group_norm(
     x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    made = _standardise(x.reshape(x.shape[0], groups, -1), [2], eps).reshape(x.shape)
+    standardised = _standardise(x.reshape(x.shape[0], groups, -1), [2], eps).reshape(x.shape)
     shape = (-1, *[1] * (x.dim() - 2))
-    return _apply_affine(made, None if weight is None else weight.reshape(shape), None if bias is None else bias.reshape(shape))
+    return _apply_affine(
+        standardised, None if weight is None else weight.reshape(shape), None if bias is None else bias.reshape(shape)
+    )
 
 
 _PRODUCTS: dict[Any, tuple[Any, ...]] = {
@@ -103,13 +105,13 @@ _PRODUCTS: dict[Any, tuple[Any, ...]] = {
     **{f: (f,) for f in (torch.bmm, torch.conv1d, torch.conv2d, torch.conv3d)},
     **{f: (f,) for f in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)},
 }
-#: Products share relevance equally between computed factors (Achtibat et al. 2024, proposition 3.3, ε → 0).
+#: Products divide relevance equally among factors that depend on the image (Achtibat et al. 2024, proposition 3.3, ε → 0).
 HALVED: Substitutes = {
     **{spelling: _halve_relevance(function) for function, spellings in _PRODUCTS.items() for spelling in spellings},
     torch.addmm: _addmm,
     torch.einsum: _einsum,
 }
-#: Statistics that normalise are constants (ib., proposition 3.4): then relevance is kept up to the bias.
+#: Normalising statistics are constants (ibid., proposition 3.4), so relevance is conserved up to the bias.
 DETACHED: Substitutes = {
     torch.div: _detach_denominator,
     torch.Tensor.div: _detach_denominator,

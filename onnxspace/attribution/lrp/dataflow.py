@@ -1,4 +1,4 @@
-"""What a converted graph's tensors are to a rule: computed from the image or not, possibly negative or not."""
+"""Facts about a graph's tensors that rules depend on: whether they depend on the image, and whether they can be negative."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 
 from onnxspace.torchgraph.view import constant_value, operator_of
 
-#: Operators whose outputs carry no gradient.
+#: Operators whose outputs have no gradient.
 _CUT = frozenset(
     {
         "Shape", "Size", "ArgMax", "ArgMin", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "And", "Or", "Xor",
@@ -16,7 +16,7 @@ _CUT = frozenset(
     }
 )  # fmt: skip
 _POSITIVE = frozenset({"Sigmoid", "HardSigmoid", "Softplus", "Softmax", "Abs", "Exp", "Relu"})
-#: Operators that make nothing negative of one tensor that is not, whatever else they take.
+#: Operators whose output is nonnegative where their first input is, whatever their other inputs.
 _KEEPING = frozenset(
     {
         "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceSum", "ReduceMax", "Flatten",
@@ -28,7 +28,7 @@ _JOINING = frozenset({"Add", "Sum", "Mul", "Concat", "Max", "Mean"})
 
 
 def find_computed(graph: GraphModule) -> set[Node]:
-    """The nodes that a gradient can reach: all that depends on an input, except over operators without a derivative."""
+    """Return the nodes that a gradient can reach: those that depend on an input, except through operators without a derivative."""
     found: set[Node] = set()
     for node in graph.graph.nodes:
         reached = any(given in found for given in node.all_input_nodes)
@@ -38,28 +38,28 @@ def find_computed(graph: GraphModule) -> set[Node]:
 
 
 def is_rectifier(module: nn.Module) -> bool:
-    """Whether a module clips at zero, as Clip does where its lower bound is stored."""
+    """Whether a module clips at zero, as Clip does where its lower bound is a stored 0."""
     return isinstance(module, (nn.ReLU, nn.ReLU6)) or (getattr(module, "low", None) == 0 and hasattr(module, "high"))
 
 
 def upper_bound(module: nn.Module) -> float | None:
-    """Where a rectifier clips above; None where it does not."""
+    """Return the upper bound of a rectifier; None where it has none."""
     high = 6.0 if isinstance(module, nn.ReLU6) else getattr(module, "high", None)
     return None if high is None else float(high)
 
 
 def find_nonnegative(graph: GraphModule) -> set[Node]:
-    """The nodes whose values can't be negative, as far as operators say."""
+    """Return the nodes whose values are nonnegative, as far as their operators determine."""
     found: set[Node] = set()
     for node in graph.graph.nodes:
         inputs = node.all_input_nodes
         if node.op == "call_function":  # one of several outputs
-            sure = inputs[0] in found
+            is_nonnegative = inputs[0] in found
         elif operator_of(node) in _JOINING:
-            sure = all(given in found or _is_nonnegative(constant_value(graph, given)) for given in inputs)
+            is_nonnegative = all(given in found or _is_nonnegative(constant_value(graph, given)) for given in inputs)
         else:
-            sure = node.op == "call_module" and _makes_nonnegative(graph, node, bool(inputs) and inputs[0] in found)
-        if sure:
+            is_nonnegative = node.op == "call_module" and _makes_nonnegative(graph, node, bool(inputs) and inputs[0] in found)
+        if is_nonnegative:
             found.add(node)
     return found
 
@@ -74,7 +74,7 @@ def _makes_nonnegative(graph: GraphModule, node: Node, kept: bool) -> bool:
 
 
 def is_rectified(graph: GraphModule, node: Node) -> bool:
-    """Whether nothing but ReLU reads a node."""
+    """Whether all users of a node are rectifiers."""
     return bool(node.users) and all(
         operator_of(user) == "Relu" or (user.op == "call_module" and is_rectifier(graph.get_submodule(str(user.target))))
         for user in node.users

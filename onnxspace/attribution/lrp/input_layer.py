@@ -1,7 +1,7 @@
-"""Rules of the layers that see the image: what is between, and the relevance that arrives in place of a gradient.
+"""Rules of the first linear layers, whose input is the image: their gradient at the image is the relevance.
 
-Operators that only move, pad or rescale pixels belong to the image: relevance passes through them as it is. Where such values also
-go elsewhere, around the first layers, the gradient that comes back from there is turned into relevance.
+Operators that only move, pad or rescale pixels belong to the image: relevance passes through them unchanged. Where their values also
+bypass the first layers, the gradient that returns on that path is turned into relevance.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ _RESCALING = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization", "Image
 
 @dataclass(frozen=True)
 class ImageRegion:
-    """The part of a graph that belongs to its image: nodes there, and the linear nodes right behind it."""
+    """The part of a graph that belongs to the image: its `nodes`, and the `first` linear nodes after it."""
 
     nodes: tuple[Node, ...]
     first: tuple[Node, ...]
 
 
 def find_image_region(graph: GraphModule, computed: set[Node], is_linear: Callable[[Node], bool]) -> ImageRegion:
-    """Find it: a node belongs to the image where all it computes from does."""
+    """Find the part of `graph` that belongs to the image: nodes that move or rescale pixels of nodes that belong to it.
+
+    `computed` are the nodes that depend on the image, `is_linear` tells nodes with a rule of weights.
+    """
     nodes: dict[Node, None] = {}
     for node in graph.graph.nodes:
         given = [n for n in node.all_input_nodes if n in computed]
@@ -51,7 +54,7 @@ def _belongs(node: Node, given: int) -> bool:
 
 
 class RelevancePassThrough(nn.Module):
-    """A rescaling of the image through which relevance passes as it is."""
+    """A rescaling of the image, `function`, through which relevance passes unchanged."""
 
     def __init__(self, function: nn.Module) -> None:
         super().__init__()
@@ -59,13 +62,13 @@ class RelevancePassThrough(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            made: Tensor = self.function(*inputs)
+            out: Tensor = self.function(*inputs)
         source = next((x for x in inputs if x.requires_grad), None)
-        return made if source is None else redirect_gradient(made, (source, torch.ones_like(made)))
+        return out if source is None else redirect_gradient(out, (source, torch.ones_like(out)))
 
 
 class Bound(nn.Module):
-    """A bound of the image's values, [1, channels, 1, 1] or what broadcasts to the image, in the image's shape."""
+    """A bound of the image's values, [1, channels, 1, 1] or broadcastable to the image, expanded to the image's shape."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -78,13 +81,16 @@ class Bound(nn.Module):
 
 
 def turn_into_relevance(x: Tensor) -> Tensor:
-    """`x`, through which a gradient becomes relevance."""
+    """Return `x`; its gradient times `x`, which is relevance, is passed on."""
     return substitute_value(x, x) if x.requires_grad else x
 
 
 def add_bounds(graph: GraphModule, found: ImageRegion, bounds: tuple[Tensor, Tensor]) -> dict[Node, tuple[Node, Node]]:
-    """For every node of the front, two new nodes: what it would be for an image at the lower and at the upper bound."""
-    made: dict[Node, tuple[Node, Node]] = {}
+    """Add two nodes to `graph` for every node of the region `found`: its values for an image at the lower and at the upper bound.
+
+    `bounds` are as in `apply_rules`. Returns the pairs of new nodes by node.
+    """
+    pairs: dict[Node, tuple[Node, Node]] = {}
     for side, value in enumerate(bounds):
         graph.add_submodule(f"Bound_{side}", Bound(value))
     for node in found.nodes:
@@ -92,13 +98,13 @@ def add_bounds(graph: GraphModule, found: ImageRegion, bounds: tuple[Tensor, Ten
             if node.op == "placeholder":
                 pair = [graph.graph.call_module(f"Bound_{side}", (node,)) for side in (0, 1)]
             else:
-                pair = [graph.graph.node_copy(node, lambda n, s=side: made[n][s] if n in made else n) for side in (0, 1)]  # type: ignore[misc]
-        made[node] = (pair[0], pair[1])
-    return made
+                pair = [graph.graph.node_copy(node, lambda n, s=side: pairs[n][s] if n in pairs else n) for side in (0, 1)]  # type: ignore[misc]
+        pairs[node] = (pair[0], pair[1])
+    return pairs
 
 
 def close_image_region(graph: GraphModule, found: ImageRegion) -> None:
-    """Make relevance of what leaves the front anywhere but into a first layer, and let it pass rescalings."""
+    """Turn the gradient into relevance where values leave the region other than into a first layer; let it pass rescalings."""
     for node in found.nodes:
         if operator_of(node) in _RESCALING:
             graph.add_submodule(str(node.target), RelevancePassThrough(graph.get_submodule(str(node.target))))

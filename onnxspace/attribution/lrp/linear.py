@@ -1,8 +1,8 @@
 """Rules of linear operators, `z_j = Σ_i a_i w_ij + b_j`, as modified gradients.
 
-A rule shares out relevance, `R_i = Σ_j q_ij R_j`. With `R_j = z_j s_j`, where s is the gradient that arrives, and
-`R_i = a_i s_i`, it becomes a gradient of some function that is linear in a: the forward value stays z, and s_j is multiplied
-by a factor on its way back. Only products with |w|, w⁺ or w⁻ are needed, one more than the product_without_gradient layer has.
+A rule distributes relevance, `R_i = Σ_j q_ij R_j`. With `R_j = z_j s_j`, where s is the incoming gradient, and
+`R_i = a_i s_i`, it becomes a gradient of a function that is linear in a: the forward value is z, and s_j is multiplied by a factor
+in the backward pass. This takes products with |w|, w⁺ or w⁻, one more than the plain layer.
 
 Sources: Bach et al., PLoS ONE 10(7), 2015 (ε: eq. 58; αβ: eq. 60); Montavon et al., "Explaining nonlinear classification
 decisions with deep Taylor decomposition", Pattern Recognition 65, 2017 (w², z⁺, z^B); Montavon et al., "Layer-wise relevance
@@ -28,19 +28,19 @@ class LinearOperator(nn.Module):
         self.function, self.epsilon, self.data = function, epsilon, data
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The operator itself."""
+        """Return the operator's value, with its own gradient."""
         pair = (x, weight) if self.data == 0 else (weight, x)
-        made: Tensor = self.function(*pair) if bias is None else self.function(*pair, bias)
-        return made
+        out: Tensor = self.function(*pair) if bias is None else self.function(*pair, bias)
+        return out
 
     def product_without_gradient(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The operator's value, out of the gradient's way."""
+        """Return the operator's value without a gradient."""
         with torch.no_grad():
             return self.product(x, weight, bias)
 
 
 class LinearRule(LinearOperator):
-    """A linear operator and its rule."""
+    """A linear operator with a rule in place of its gradient."""
 
     def forward(self, first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight = (first, second) if self.data == 0 else (second, first)
@@ -48,11 +48,11 @@ class LinearRule(LinearOperator):
 
     @abstractmethod
     def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The operator's value with the rule's gradient."""
+        """Return the operator's value with the rule's gradient."""
 
 
 class Epsilon(LinearRule):
-    """`R_i = Σ_j a_i w_ij / (z_j + ε·sgn z_j) · R_j`, the bias inside z_j and so taking its stable_ratio (Bach eq. 58)."""
+    """`R_i = Σ_j a_i w_ij / (z_j + ε·sgn z_j) · R_j`, the bias, part of z_j, absorbs its part of the relevance (Bach eq. 58)."""
 
     def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z = self.product(x, weight, bias)
@@ -65,9 +65,9 @@ class Epsilon(LinearRule):
 class SignRule(LinearRule):
     """A rule that treats contributions by their sign.
 
-    Their positive part is `p_j = Σ_i (a_i w_ij)⁺ + b_j⁺`, the negative one `n_j = z_j − p_j`. Where the data can't be negative,
-    p is the operator with w⁺ and b⁺. Else `p = (m + z)/2` with `m_j = Σ_i |a_i w_ij| + |b_j|`, the operator of |a|, |w| and |b|,
-    whose gradient has w⁺ where a is positive and w⁻ where it is negative, as it must.
+    Their positive part is `p_j = Σ_i (a_i w_ij)⁺ + b_j⁺`, the negative one `n_j = z_j − p_j`. Where the data is `nonnegative`, p is
+    the operator with w⁺ and b⁺. Otherwise `p = (m + z)/2` with `m_j = Σ_i |a_i w_ij| + |b_j|`, the operator of |a|, |w| and |b|,
+    whose gradient has w⁺ where a is positive and w⁻ where it is negative, as required.
     """
 
     def __init__(self, function: nn.Module, epsilon: float, data: int = 0, nonnegative: bool = False) -> None:
@@ -75,11 +75,11 @@ class SignRule(LinearRule):
         self.nonnegative = nonnegative
 
     def magnitude(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """m, the sum of the absolute values of all contributions."""
+        """Return m, the sum of the absolute values of all contributions."""
         return self.product(x if self.nonnegative else x.abs(), weight.abs(), None if bias is None else bias.abs())
 
     def stable_ratio(self, z: Tensor, part: Tensor, whole: Tensor) -> Tensor:
-        """`z / part`, zero where the part is so small beside the whole that it is a rounding."""
+        """Return `z / part`, zero where `part` is a rounding error of `whole`."""
         least = whole * (64 * torch.finfo(z.dtype).eps)
         shares = stabilise(part, self.epsilon)
         torch.div(z, shares, out=shares)
@@ -121,7 +121,7 @@ class AlphaBeta(SignRule):
         return redirect_gradient(z, (z, above - below), (m, above + below))
 
     def _apply_by_parts(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Both parts as operators of their own: their sum is z, which is not computed again."""
+        """Compute both parts as operators; their sum is z, which is not computed separately."""
         p = self.product(x, weight.clamp(min=0), None if bias is None else bias.clamp(min=0))
         n = self.product(x, weight.clamp(max=0), None if bias is None else bias.clamp(max=0))
         with torch.no_grad():
@@ -133,10 +133,10 @@ class AlphaBeta(SignRule):
 
 
 class Gamma(SignRule):
-    """`R_i = Σ_j (a_i w_ij + γ (a_i w_ij)⁺) / (z_j + γ p_j) · R_j` where z_j > 0 (Montavon 2019, biases being weights of
-    a unit that is 1); where z_j < 0, with negative parts in place of positive ones (Andéol et al. 2021).
+    """`R_i = Σ_j (a_i w_ij + γ (a_i w_ij)⁺) / (z_j + γ p_j) · R_j` where z_j > 0 (Montavon 2019, with biases as weights of a unit
+    of value 1); where z_j < 0, with negative parts in place of positive ones (Andéol et al. 2021).
 
-    `rectified` says that a ReLU follows, so that no relevance arrives where z_j ≤ 0.
+    `rectified` says that only ReLU follows, so that no relevance arrives where z_j ≤ 0.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Gamma(SignRule):
 
 
 class Flat(LinearRule):
-    """`R_i = Σ_j 1 / n_j · R_j`, n_j the number of inputs that j sees (Lapuschkin et al. 2019). What arrives at the data is R."""
+    """`R_i = Σ_j 1 / n_j · R_j`, n_j the number of inputs of j (Lapuschkin et al. 2019). The gradient at the data is R."""
 
     def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z = self.product_without_gradient(x, weight, bias)
@@ -171,20 +171,21 @@ class Flat(LinearRule):
         return redirect_gradient(z, (y, z / stabilise(y.detach(), self.epsilon)))
 
     def weights(self, weight: Tensor) -> Tensor:
+        """Return the weights by which relevance is distributed, of the shape of `weight`."""
         return torch.ones_like(weight)
 
 
 class WSquare(Flat):
-    """`R_i = Σ_j w_ij² / Σ_i w_ij² · R_j` (Montavon 2017). What arrives at the data is R."""
+    """`R_i = Σ_j w_ij² / Σ_i w_ij² · R_j` (Montavon 2017). The gradient at the data is R."""
 
     def weights(self, weight: Tensor) -> Tensor:
         return weight * weight
 
 
 class Box(LinearOperator):
-    """z^B of inputs between `low` and `high`, called with these two first; biases have no part in it.
+    """z^B of inputs between `low` and `high`, which are its first two arguments; biases are ignored.
 
-    `R_i = Σ_j (a_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) / Σ_i(the same) · R_j` (Montavon 2017). What arrives at the data is R.
+    `R_i = Σ_j (a_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) / Σ_i(the same) · R_j` (Montavon 2017). The gradient at the data is R.
     """
 
     def forward(self, low: Tensor, high: Tensor, first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:

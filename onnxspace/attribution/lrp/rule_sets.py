@@ -1,12 +1,12 @@
-"""The table operator → rule of every rule set, as data.
+"""The rule sets as data: tables from operator to rule.
 
-Keys are ONNX operators and five names for what is no single one: `Activation`, an element-wise nonlinearity of one tensor that
-came in pieces; `Product` and `Quotient`, a product (Mul, MatMul, Gemm) or Div of two tensors that are both computed from the image;
-`Input`, the linear operators that see the image itself.
+Keys are ONNX operators and names for combinations of them: `Activation`, an element-wise nonlinearity of one tensor that is composed
+of several operators; `Product` and `Quotient`, a product (Mul, MatMul, Gemm) or Div of two tensors that both depend on the image;
+`Input`, the linear operators whose input is the image.
 
 Sigmoid, HardSigmoid, Softplus and Exp are not zero at zero: `f(z)/z` grows without bound there, `(f(z) − f(0))/z`
-(`ratio-offset`) does not. The default is the plain ratio, the paper's: an affinity computed here is then the published method's,
-and ε bounds the factor. `RULE_SETS["elrp"].with_(Sigmoid="ratio-offset", Softplus="ratio-offset")` has the other.
+(`ratio-offset`) does not. The default is the plain ratio, so that affinities are those of the published method; ε bounds the factor.
+`RULE_SETS["elrp"].with_(Sigmoid="ratio-offset", Softplus="ratio-offset")` uses the other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.rule_names import PARAMETERS
 
-#: The paper's stabiliser of the ratio (Ancona et al. 2018 as used by the model space of NeurIPS 2019).
+#: The stabiliser of the ratio (Ancona et al. 2018, as used in the NeurIPS 2019 paper on model spaces).
 EPSILON = 1e-4
 #: Element-wise nonlinearities of one variable.
 ACTIVATIONS = (
@@ -31,13 +31,13 @@ NORMALISATIONS = (
     "SkipSimplifiedLayerNormalization", "GroupNormalization", "InstanceNormalization", "LpNormalization",
     "MeanVarianceNormalization", "LRN",
 )  # fmt: skip
-#: Linear operators that no rule of weights handles: reported where the set has such rules, fine where it has none.
+#: Linear operators to which no rule of weights applies: reported only where the rule set has such rules.
 OTHER_LINEAR = (
     "DeformConv", "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "QLinearAdd", "QLinearConcat",
     "QLinearGlobalAveragePool", "QLinearAveragePool",
 )  # fmt: skip
 ATTENTION = ("Attention", "MultiHeadAttention", "FlexAttention")
-#: Operators whose gradient is right under every rule: they are linear in what is computed from the image, or pick from it.
+#: Operators whose gradient is correct under every rule: they are linear in what depends on the image, or select from it.
 LINEAR: frozenset[str] = frozenset(
     {
         "Add", "Sub", "Sum", "Mean", "Neg", "Identity", "Dropout", "Cast", "CastLike", "BatchNormalization", "ImageScaler", "Affine",
@@ -54,10 +54,10 @@ LINEAR: frozenset[str] = frozenset(
 
 @dataclass(frozen=True)
 class RuleSet:
-    """Which rule each operator has, and the numbers rules take; an operator without one keeps its gradient.
+    """The rule of each operator, and the parameters of rules; an operator without a rule keeps its gradient.
 
-    `epsilon` stabilises denominators (at least 0); `gamma` favours contributions of the output's sign; `alpha` and `beta` weigh
-    contributions that are positive and negative, with alpha − beta = 1.
+    `rules` maps operators to names of rules. `epsilon` stabilises denominators (above 0); `gamma` (at least 0) favours contributions
+    of the output's sign; `alpha` and `beta` weight positive and negative contributions, with alpha − beta = 1.
     """
 
     name: str
@@ -68,7 +68,11 @@ class RuleSet:
     beta: float = 1.0
 
     def with_(self, **entries: str | float) -> RuleSet:
-        """This set with other entries: `operator="rule"`, or a number for a parameter. Raises ConfigError."""
+        """Return this set with other entries: `operator="rule"`, or a number for a parameter. Raises ConfigError for invalid ones.
+
+        >>> RULE_SETS["elrp"].with_(Sigmoid="ratio-offset", epsilon=1e-3).epsilon
+        0.001
+        """
         numbers: dict[str, float] = {}
         rules = dict(self.rules)
         for key, value in entries.items():
@@ -85,7 +89,7 @@ class RuleSet:
 
 
 def make_table(*rows: tuple[tuple[str, ...] | str, str]) -> dict[str, str]:
-    """Rows of (operators, rule) as operator → rule."""
+    """Return a dictionary from operator to rule of `rows` of (operator or operators, rule)."""
     return {name: rule for names, rule in rows for name in ((names,) if isinstance(names, str) else names)}
 
 
@@ -94,11 +98,11 @@ def _make_linear_set(name: str, rule: str) -> RuleSet:
     return RuleSet(name, make_table((CONVOLUTIONS + DENSE, rule), (ACTIVATIONS, "ratio")))
 
 
-#: The paper changes the derivative of nonlinearities of one variable; whatever else is known keeps its gradient.
+#: The paper changes the derivative of nonlinearities of one variable; all other known operators keep their gradient.
 _ELRP = make_table(
     (ACTIVATIONS, "ratio"), ((*NORMALISATIONS, *OTHER_LINEAR, *ATTENTION, "Softmax", "Product", "Quotient"), "gradient")
 )
-#: ε where a layer is dense, γ at convolutions, z^B at the image (Montavon et al. 2019, section "Which LRP rule for which layer").
+#: ε at dense layers, γ at convolutions, z^B at the image (Montavon et al. 2019, section "Which LRP rule for which layer").
 _COMPOSITE = make_table((CONVOLUTIONS, "gamma"), (DENSE, "epsilon"), (ACTIVATIONS, "ratio"), ("Input", "box"))
 #: Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024. Its rule of the
 #: softmax, `R_i = x_i (R_i − s_i Σ R)`, is the plain gradient times the input.
@@ -109,10 +113,10 @@ _ATTNLRP = make_table(
     (("Product", *ATTENTION), "half"),
     (("Quotient", *NORMALISATIONS), "detach"),
 )
-#: Every ready rule set by name.
+#: All rule sets by name.
 RULE_SETS: dict[str, RuleSet] = {
-    made.name: made
-    for made in (
+    one.name: one
+    for one in (
         RuleSet("elrp", _ELRP, EPSILON),
         _make_linear_set("lrp-epsilon", "epsilon"),
         _make_linear_set("lrp-gamma", "gamma"),
@@ -125,7 +129,10 @@ RULE_SETS: dict[str, RuleSet] = {
 
 
 def find_rule_set(name: str, entries: Mapping[str, str | float] | None = None) -> RuleSet:
-    """A ready set by name, with entries of `[rules.NAME]` over its own. Raises ConfigError for a set that is not there."""
+    """Return the rule set `name`, in which `entries`, as in `[rules.NAME]` of a configuration, replace its own.
+
+    Raises ConfigError for an unknown name and for invalid entries.
+    """
     if name not in RULE_SETS:
         raise ConfigError(f"There is no rule set {name!r}. Use one of: {', '.join(RULE_SETS)}.")
     return RULE_SETS[name].with_(**(entries or {}))

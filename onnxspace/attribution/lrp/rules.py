@@ -1,4 +1,4 @@
-"""Rules by name: what makes the module that takes an operator's place."""
+"""Rules by name: functions that make the module that replaces an operator."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from onnxspace.attribution.lrp.rule_sets import RuleSet
 
 @dataclass(frozen=True)
 class Site:
-    """An operator that gets a rule: its module, and what is known of the place it has in the graph.
+    """An operator to which a rule is applied: its module, and facts about its place in the graph.
 
-    `data` is the position of the computed argument among the first two, `nonnegative` says that it can't be negative,
-    `rectified` that nothing but ReLU reads the result.
+    `data` is the position, 0 or 1, of the argument that depends on the image, `nonnegative` says that it can't be negative,
+    `rectified` that only ReLU uses the result.
     """
 
     operator: str
@@ -50,7 +50,7 @@ def _make_gamma(site: Site) -> nn.Module:
     return Gamma(site.module, site.rules.epsilon, site.data, site.nonnegative, site.rectified, site.rules.gamma)
 
 
-#: Rule name → what makes the module that replaces an operator's. A name added here can be used in any `RuleSet`.
+#: Rule name → function that makes the module that replaces an operator's. A rule added here can be used in any `RuleSet`.
 RULES: dict[str, Rule] = {
     "gradient": lambda site: site.module,
     "ratio": _make_ratio,
@@ -65,7 +65,7 @@ RULES: dict[str, Rule] = {
     "box": lambda site: Box(site.module, site.rules.epsilon, site.data),
     "w-square": lambda site: WSquare(site.module, site.rules.epsilon, site.data),
 }
-#: Rules whose gradient is relevance already: they end at the image.
+#: Rules whose gradient is the relevance: they are applied at the image.
 AT_INPUT = frozenset({"flat", "box", "w-square"})
-#: Rules that share relevance out among weights and bias.
+#: Rules that distribute relevance by weights and bias.
 OF_WEIGHTS = frozenset({"epsilon", "gamma", "zplus", "alpha-beta"}) | AT_INPUT

@@ -22,7 +22,10 @@ _SINGLE = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 def write_form(form: str, model: Model, images: NDArray[np.uint8], target: Path) -> None:
-    """Write `model` to `target` in a form of FORMS; `images` uint8 [images, size, size, 3] calibrate int8. Raises ModelError."""
+    """Write `model` to `target` in a form of FORMS; `images` uint8 [images, size, size, 3] calibrate int8.
+
+    Raises ModelError.
+    """
     try:
         FORMS[form](model, images, target)
     except Exception as error:  # other libraries' converters raise exceptions of any type

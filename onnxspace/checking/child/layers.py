@@ -21,7 +21,7 @@ _MOST = 64
 
 
 def compare_layers(old: Model, new: Model, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """Layers that both models have, in order: their names `old` and `new`, and `difference`, |new − old| / |old| over all values.
+    """Layers that both models have, in order: names `old` and `new`, and `difference`, |new − old| / |old| over all values.
 
     `images` is uint8 [images, size, size, 3]. Layers are tensors at which a model could be cut; they are paired where the
     sequences of their sizes match. Values in another order of axes count as equal.
@@ -57,7 +57,7 @@ def _align_by_size(old: Sequence[Candidate], new: Sequence[Candidate]) -> list[t
 
 
 def _least_difference(old: NDArray[Any], new: NDArray[Any]) -> float | None:
-    """The smallest relative difference over all orders of the axes but the first; None where sizes differ or values are not finite."""
+    """The smallest relative difference over orders of all axes but the first; None for other sizes and non-finite values."""
     orders = [(0, *order) for order in permutations(range(1, new.ndim))] if 1 < new.ndim <= 4 else [tuple(range(new.ndim))]
     turned = [new.transpose(order) for order in orders]
     fitting = [one for one in turned if one.shape == old.shape]

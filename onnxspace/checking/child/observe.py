@@ -62,13 +62,14 @@ def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> 
     description = describe(found.model)
     return FileFacts(
         found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
-        found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters, weight_digests(found.model.network),
+        found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
+        weight_digests(found.model.network),
         found.record.assumed, warnings,
     )  # fmt: skip
 
 
 def weight_digests(network: Network) -> tuple[tuple[str, str], ...]:
-    """Names and checksums (12 hex digits of SHA-256) of stored numeric tensors of several values, in the order nodes read them."""
+    """Names and checksums (12 hex digits of SHA-256) of stored tensors of several numbers, in the order nodes read them."""
     return tuple(
         (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
         for name, values in read_weights(network).items()

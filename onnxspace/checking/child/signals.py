@@ -18,7 +18,7 @@ _MOST_VALUES = 2**22
 
 
 def observe_signal(model: Model, place: Encoder, images: NDArray[np.uint8], file: Path) -> Signal:
-    """The signal of `model` at the tensors of `place` for `images` uint8 [images, size, size, 3]; `file` holds values meanwhile.
+    """The signal of `model` at the tensors of `place` for `images` uint8 [images, size, size, 3]; `file` is for its values.
 
     Several tensors are concatenated in the order of their sizes and norms, since the order of nodes depends on the exporter.
     Raises ModelError and AttributionError.

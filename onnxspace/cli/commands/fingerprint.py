@@ -51,7 +51,8 @@ def fingerprint(
             found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
         else:
             found = fingerprint_file(
-                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=settings, device=compute, progress=bar,
+                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=settings, device=compute,
+                progress=bar,
                 **options,
             )  # fmt: skip
     if not quiet:

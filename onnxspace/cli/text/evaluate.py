@@ -20,7 +20,7 @@ _COLUMNS = 10
 
 
 def report(found: Evaluation) -> Iterator[str]:
-    """Lines of the report: precision and recall beside a random ranking's and the oracle's, correlations, regret, priorities, trees."""
+    """Lines of the report: precision and recall (also of random and oracle), correlations, regret, priorities, trees."""
     fewest, most = min(map(len, found.candidates)), max(map(len, found.candidates))
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
     yield f"Oracle: {one_line(found.oracle)}, {len(found.targets)} targets with {many} candidates, the best {found.relevant} relevant"

@@ -37,7 +37,7 @@ def static_baseline_note(found: Ratings) -> Iterator[str]:
     """A hint at the static baseline, where no table of results on other datasets was given."""
     if found.known is None:
         yield (
-            "These scores don't use results on other datasets: on a common benchmark, the models' mean rank there predicts better"
+            "These scores don't use results on other datasets: on a common benchmark, the mean rank there predicts better"
             " than any score here (docs/reproduction.md). --known shows it."
         )
 

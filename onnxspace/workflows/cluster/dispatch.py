@@ -109,9 +109,7 @@ class Dispatcher:
             self._submit_missing(model, rows)
 
     def _add_model(self, task: ModelTask, shown: str, size: int | None) -> _ModelProgress:
-        progress = _ModelProgress(
-            task, shown, {p.first: p for p in find_chunks(self.folder, task.key, self.pixels)}, size=size
-        )
+        progress = _ModelProgress(task, shown, {p.first: p for p in find_chunks(self.folder, task.key, self.pixels)}, size=size)
         sizes = [p.size for p in progress.chunks.values()]
         progress.size = size or (sizes[0] if sizes else None)
         self._models[task.key] = progress

@@ -98,7 +98,9 @@ def compare_block(new: Sequence[str], old: Sequence[str], memory: int, threads: 
     """
     from distributed import get_worker
 
-    budget = _PER_THREAD * (get_worker().state.nthreads if threads is None else threads)  # affinity_rows uses one thread per so many bytes
+    budget = _PER_THREAD * (
+        get_worker().state.nthreads if threads is None else threads
+    )  # affinity_rows uses one thread per so many bytes
     try:
         return affinity_rows([Path(path) for path in new], [Path(path) for path in old], min(memory, budget))
     except OSError as error:

@@ -80,7 +80,7 @@ class ImageRange:
 def explain_images(run_spec: RunSpec, task: ModelTask, image_range: ImageRange) -> Chunk:
     """Compute a model's unit maps of a range of images, write them as a chunk file unless it exists, and return its header.
 
-    Raises ModelError and its kin, ClusterError, OutputError.
+    Raises ModelError, ClusterError, OutputError.
     """
     from distributed import get_worker
 

@@ -155,8 +155,8 @@ def test_a_rule_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"Sin": "raito"}, "Sin = 'raito' is no rule. Use one of: gradient, ratio"),
-        ({"Conv": "flat"}, "this rule is for the image alone. Use it as Input"),
+        ({"Sin": "raito"}, "Sin = 'raito' is not a rule. Use one of: gradient, ratio"),
+        ({"Conv": "flat"}, "this rule is only for the image. Use it as Input"),
         ({"Conv": 0.5}, "Operators take the name of a rule, parameters a number"),
         ({"gamma": "ratio"}, "Operators take the name of a rule, parameters a number"),
         ({"alpha": 3}, "alpha − beta is 2 but must be 1. Give both"),
@@ -185,8 +185,8 @@ def test_rules_of_a_file(tmp_path: Path) -> None:
         ("rules = 3", r"\[rules\] must hold one table per rule set"),
         ("[rules]\nelrp = 3", r"\[rules\] must hold one table per rule set"),
         ('[rules.lrp]\nRelu = "ratio"', r"\[rules\]: unknown rule set 'lrp'. Use one of: attnlrp, elrp"),
-        ('[rules.elrp]\nRelu = "raito"', r"\[rules.elrp\]: Relu = 'raito' is no rule. Use one of: gradient"),
-        ("[rules.elrp]\nRelu = 1", r"\[rules.elrp\]: Relu = 1 is no rule"),
+        ('[rules.elrp]\nRelu = "raito"', r"\[rules.elrp\]: Relu = 'raito' is not a rule. Use one of: gradient"),
+        ("[rules.elrp]\nRelu = 1", r"\[rules.elrp\]: Relu = 1 is not a rule"),
         ('[rules.elrp]\nepsilon = "much"', r"\[rules.elrp\]: epsilon must be a number of at least 0"),
         ("[rules.elrp]\nepsilon = 0", r"\[rules.elrp\]: epsilon must be above 0"),
         ("[rules.lrp-gamma]\ngamma = nan", r"\[rules.lrp-gamma\]: gamma must be a number of at least 0"),

@@ -25,9 +25,8 @@ from onnxspace.attribution.cache_key import library_versions
 from onnxspace.cli import main
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
-from onnxspace.workflows.cluster import client as engine
-from onnxspace.workflows.cluster import dispatch as fleet
-from onnxspace.workflows.cluster import gram, worker
+from onnxspace.workflows.cluster import client as cluster_client
+from onnxspace.workflows.cluster import dispatch, gram, worker
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk, write_chunk
 from onnxspace.workflows.cluster.gram import affinity_rows_on
 from tests.helpers.networks import Net, classifier, save
@@ -43,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A scheduler with two worker processes of one thread each, as on a real cluster."""
     scratch = tmp_path_factory.mktemp("dask")
     with (
-        engine.restore_environment(),
+        cluster_client.restore_environment(),
         LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch) as made,
         Client(made, set_as_default=False) as client,
     ):
@@ -63,9 +62,9 @@ def probes() -> ox.Probes:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with two models, as many Torch threads as workers have, and pieces of two batches."""
+    """A folder with two models, as many Torch threads as workers have, and chunks of two batches."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fleet, "IMAGES", 2 * BATCH)
+    monkeypatch.setattr(dispatch, "IMAGES", 2 * BATCH)
     monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(repr(result.names)))
     for seed, name in enumerate("ab"):
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
@@ -84,13 +83,13 @@ def one_thread() -> Iterator[None]:
 def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.ImageRange]:
     """The shares that are submitted from now on."""
     seen: list[worker.ImageRange] = []
-    submit = engine.Cluster.submit
+    submit = cluster_client.Cluster.submit
 
-    def noted(self: engine.Cluster, function: Any, *arguments: Any) -> Any:
+    def noted(self: cluster_client.Cluster, function: Any, *arguments: Any) -> Any:
         seen.extend(one for one in arguments if isinstance(one, worker.ImageRange))
         return submit(self, function, *arguments)
 
-    monkeypatch.setattr(engine.Cluster, "submit", noted)
+    monkeypatch.setattr(cluster_client.Cluster, "submit", noted)
     return seen
 
 
@@ -98,7 +97,7 @@ def test_workers_leave_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     """Dask writes OMP_NUM_THREADS into its own environment: what is computed afterwards would have other bits."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = dict(os.environ)
-    with engine.connect("local:1"):
+    with cluster_client.connect("local:1"):
         pass
     assert dict(os.environ) == before
 
@@ -107,7 +106,7 @@ def content(folder: str) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}
 
 
-def test_a_worker_that_is_killed_costs_its_piece_only(
+def test_a_worker_that_is_killed_costs_its_chunk_only(
     place: Path, cluster: Client, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange]
 ) -> None:
     ox.score(["a.onnx", "b.onnx"], probes, output="expected", **SLOW)
@@ -116,7 +115,7 @@ def test_a_worker_that_is_killed_costs_its_piece_only(
     def kill(name: str, done: int, total: int) -> None:
         if done and not killed:
             busy = next((address for address, tasks in cluster.processing().items() if tasks), None)
-            if busy is None:  # between two pieces: a later one will do
+            if busy is None:  # between two chunks: a later one will do
                 return
             killed.append(cluster.run(os.getpid, workers=[busy])[busy])
             os.kill(killed[0], signal.SIGKILL)
@@ -128,10 +127,11 @@ def test_a_worker_that_is_killed_costs_its_piece_only(
     assert not Path(".kept.unfinished").exists()
 
 
-def test_a_stopped_run_goes_on_with_the_pieces_that_are_there(
+def test_a_stopped_run_goes_on_with_the_chunks_that_are_there(
     place: Path, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxspace.attribution.cache_key._hash_code", lambda: "unchanged")  # by those who work on it while this runs
+    # Code may change while this runs.
+    monkeypatch.setattr("onnxspace.attribution.cache_key._hash_code", lambda: "unchanged")
     expected = ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:
@@ -169,10 +169,10 @@ def test_one_process_goes_on_where_the_cluster_stopped(
     assert made.names == ("a", "b")
 
 
-def test_the_size_of_batches_is_settled_by_the_first_piece(
+def test_the_size_of_batches_is_settled_by_the_first_chunk(
     place: Path, address: str, handed_out: list[worker.ImageRange]
 ) -> None:
-    """Without --batch-size, and with pieces that are no multiple of it."""
+    """Without --batch-size, and with chunks that are no multiple of it."""
     net = Net(("N", 3, 224, 224))
     x = net.conv("image", 3, 16, 1)
     for _ in range(6):
@@ -221,13 +221,13 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = fleet.task_of
+    task_of = dispatch.task_of
 
     def other(*arguments: Any) -> worker.ModelTask:
-        found = subject_of(*arguments)
+        found = task_of(*arguments)
         return replace(found, sha256="0" * 64) if found.name == "a" else found
 
-    monkeypatch.setattr(fleet, "task_of", other)
+    monkeypatch.setattr(dispatch, "task_of", other)
     result = ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
     assert result.names == ("b",)
     assert "a.onnx is another file on" in result.failed[0].error
@@ -241,7 +241,7 @@ def test_a_model_that_differs_where_the_worker_is(
 def test_machines_that_differ_are_refused(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr(fleet, "RunSpec", lambda *said: replace(worker.RunSpec(*said), **change))
+    monkeypatch.setattr(dispatch, "RunSpec", lambda *said: replace(worker.RunSpec(*said), **change))
     with pytest.raises(ClusterError, match=words):
         ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
 
@@ -269,13 +269,13 @@ def test_affinities_by_blocks(tmp_path: Path, address: str, monkeypatch: pytest.
     for path, row in zip(files, rows, strict=True):
         np.save(path, row)
     shares: list[float] = []
-    with engine.connect(address) as crew:
-        whole = affinity_rows_on(crew, files, [], 2**30, shares.append)
-        again = affinity_rows_on(crew, files, [], 2**30, None)
-        grown = affinity_rows_on(crew, files[9:], files[:9], 2**30, None)
+    with cluster_client.connect(address) as workers:
+        whole = affinity_rows_on(workers, files, [], 2**30, shares.append)
+        again = affinity_rows_on(workers, files, [], 2**30, None)
+        grown = affinity_rows_on(workers, files[9:], files[:9], 2**30, None)
         (tmp_path / "3.npy").unlink()
         with pytest.raises(ClusterError, match=r"can't read .*3\.npy"):
-            affinity_rows_on(crew, files, [], 2**30, None)
+            affinity_rows_on(workers, files, [], 2**30, None)
         np.save(files[3], rows[3])
     np.testing.assert_array_equal(whole, again)
     np.testing.assert_allclose(whole, affinity_matrix(files), rtol=0, atol=1e-13)
@@ -298,14 +298,14 @@ def test_blocks_hold_every_pair(new: int, old: int) -> None:
     assert (turned == 1).all()
 
 
-def test_a_damaged_piece_counts_as_never_written(tmp_path: Path) -> None:
+def test_a_damaged_chunk_counts_as_never_written(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float16).reshape(3, 4)
-    piece = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
-    write_chunk(tmp_path, "abc", piece, rows)
-    path = chunk_path(tmp_path, "abc", piece)
+    chunk = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
+    write_chunk(tmp_path, "abc", chunk, rows)
+    path = chunk_path(tmp_path, "abc", chunk)
     found = read_chunk(path, 4)
     assert found is not None
-    assert found[0] == piece
+    assert found[0] == chunk
     np.testing.assert_array_equal(found[1], rows)
     whole = path.read_bytes()
     for damaged in (b"", whole[:-1], whole + b"\0", whole[:-1] + b"\xff", b"0" + whole[1:], whole.replace(b"Sin", b"Cos")):
@@ -327,7 +327,7 @@ def test_words_that_name_no_cluster(place: Path, probes: ox.Probes, spec: str) -
 
 
 def test_nobody_answers(place: Path, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_CONNECT", 0.5)
+    monkeypatch.setattr(cluster_client, "_CONNECT", 0.5)
     for spec, words in (("tcp://127.0.0.1:9", "No Dask scheduler answers at"), ("tls://127.0.0.1:9", "needs a certificate")):
         with pytest.raises(ClusterError, match=words):
             ox.score(["a.onnx", "b.onnx"], probes, cluster=spec)
