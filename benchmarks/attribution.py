@@ -68,16 +68,16 @@ def exported(name: str, folder: Path) -> tuple[Features, Path]:
 def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     """One batch of maps, and the same graph's forward pass alone, images preprocessed already."""
     import onnxspace
-    from onnxspace.attribution.devices import resolve_compute, list_devices
+    from onnxspace.attribution.devices import list_devices, resolve_compute
     from onnxspace.attribution.explainer import make_explainer
-    from onnxspace.inputs.methods import resolve_settings
+    from onnxspace.inputs.protocol import Setup
     from onnxspace.model.encoder import Encoder
     from onnxspace.torchgraph.encoder_graph import convert
 
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)
     converted = convert(model, probes.images[:2], Encoder(("features",), ""))
-    engine = make_explainer(model, converted, method, list_devices(resolve_compute(device))[0], probes, resolve_settings([method], None))
+    engine = make_explainer(model, converted, Setup(probes, method), list_devices(resolve_compute(device))[0])
     batch = engine.prepare_batch(probes.images)
     return lambda: engine.compute_maps(batch), lambda: engine.network.forward(batch.values)
 

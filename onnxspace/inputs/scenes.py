@@ -63,21 +63,21 @@ def render(seed: int, index: int, size: int = 224) -> NDArray[np.uint8]:
     seed, index, size = int(seed), int(index), int(size)  # NumPy integers would overflow
     key = key_of(seed, index, size)
     mood = uniform(key_of(key, 0), 48).tolist()
-    scene = _scene(key, size, mood)
-    canvas = _background(scene, mood)
-    for draws in _shapes(key, size, mood):
+    scene = _choose_scene(key, size, mood)
+    canvas = _paint_background(scene, mood)
+    for draws in _draw_shapes(key, size, mood):
         _paint(canvas, scene, draws)
     return _develop(canvas, scene, key, mood)
 
 
-def _scene(key: int, size: int, mood: list[float]) -> _Scene:
+def _choose_scene(key: int, size: int, mood: list[float]) -> _Scene:
     """Choose the palette, light, textures and shapes of one image."""
     shares = [0.15 + mood[k] * mood[k] for k in range(4)]
     total = shares[0] + shares[1] + shares[2] + 0.4 * shares[3]
     ellipses, boxes = shares[0] / total, (shares[0] + shares[1]) / total
     return _Scene(
         size=size,
-        palette=_palette(key, mood),
+        palette=_choose_palette(key, mood),
         noise=noise(key_of(key, 1), size, 0.8 + 0.5 * mood[4]),
         grain=octave(key_of(key, 2), size, size * (0.15 + 0.25 * mood[5])),
         cells=cells(key_of(key, 6), size, size * (0.08 + 0.25 * mood[23])),
@@ -90,7 +90,7 @@ def _scene(key: int, size: int, mood: list[float]) -> _Scene:
     )
 
 
-def _palette(key: int, mood: list[float]) -> list[Array]:
+def _choose_palette(key: int, mood: list[float]) -> list[Array]:
     """Eight linear RGB colours about one tint: luminance varies most, then blue-yellow."""
     draws = uniform(key_of(key, 3), 32).tolist()
     level = 0.25 * _ratio(0.9 * mood[11] - 0.45)
@@ -118,7 +118,7 @@ def _colour(light: float, yellow: float, leaf: float) -> Array:
     return np.array([red * scale, green * scale, blue * scale])[:, None, None]
 
 
-def _background(scene: _Scene, mood: list[float]) -> Array:
+def _paint_background(scene: _Scene, mood: list[float]) -> Array:
     """Textured ground between two colours, in some images with a horizon; linear [3, S, S]."""
     first, second = scene.palette[:2]
     rise = (axis(scene.size) / scene.size - 0.2 - 0.6 * mood[15])[:, None]
@@ -130,7 +130,7 @@ def _background(scene: _Scene, mood: list[float]) -> Array:
     return canvas
 
 
-def _shapes(key: int, size: int, mood: list[float]) -> list[list[float]]:
+def _draw_shapes(key: int, size: int, mood: list[float]) -> list[list[float]]:
     """Uniform draws of each shape, the first three replaced by radius and centre in pixels."""
     small = 0.012 / (1.0 - 0.85 * mood[17])
     large = 0.2 + 0.25 * mood[18] + 2.0 * small
@@ -147,7 +147,7 @@ def _shapes(key: int, size: int, mood: list[float]) -> list[list[float]]:
     return rows
 
 
-def _outline(scene: _Scene, draws: list[float]) -> _Shape:
+def _make_outline(scene: _Scene, draws: list[float]) -> _Shape:
     """Turn the draws of a shape into its geometry."""
     radius, pick = draws[0], draws[5]
     names = ("ellipse", "box", "polygon", "bar")
@@ -162,7 +162,7 @@ def _outline(scene: _Scene, draws: list[float]) -> _Shape:
     return _Shape(kind, half_length, half_width, axis, corner, draws)
 
 
-def _window(shape: _Shape, size: int, shift: tuple[float, float]) -> tuple[slice, slice]:
+def _find_window(shape: _Shape, size: int, shift: tuple[float, float]) -> tuple[slice, slice]:
     """Rows and columns of the box around the shape moved by `shift` (x, y), with a margin."""
     c, s = abs(shape.axis[0]), abs(shape.axis[1])
     reach_x = c * shape.half_length + s * shape.half_width + 1.0
@@ -202,7 +202,7 @@ def _polygon(shape: _Shape, x: Array, y: Array) -> Array:
     return distance
 
 
-def _grid(window: tuple[slice, slice], x: float, y: float) -> tuple[Array, Array]:
+def _make_grid(window: tuple[slice, slice], x: float, y: float) -> tuple[Array, Array]:
     """Pixel centres of the window's columns and rows, relative to the point (x, y)."""
     rows, columns = window
     across = axis(columns.stop - columns.start) + (columns.start + 0.5 - x)
@@ -211,17 +211,17 @@ def _grid(window: tuple[slice, slice], x: float, y: float) -> tuple[Array, Array
 
 def _paint(canvas: Array, scene: _Scene, draws: list[float]) -> None:
     """Draw one shape, and its shadow if it is large, over the linear canvas [3, S, S]."""
-    shape = _outline(scene, draws)
+    shape = _make_outline(scene, draws)
     if draws[0] > 0.05 * scene.size and draws[4] < 0.7:
-        _shadow(canvas, scene, shape)
-    window = _window(shape, scene.size, (0.0, 0.0))
-    x, y = _grid(window, draws[1], draws[2])
+        _paint_shadow(canvas, scene, shape)
+    window = _find_window(shape, scene.size, (0.0, 0.0))
+    x, y = _make_grid(window, draws[1], draws[2])
     if not x.size or not y.size:
         return
     distance = _distance(shape, x, y)
     cover = clip(0.5 - distance)
     below = canvas[:, window[0], window[1]]
-    colour = _surface(scene, shape, window, x, y)
+    colour = _color_surface(scene, shape, window, x, y)
     if draws[0] > _PLAIN:
         colour = colour * _shade(scene, shape, x, y, distance)
     colour = colour - below
@@ -229,12 +229,12 @@ def _paint(canvas: Array, scene: _Scene, draws: list[float]) -> None:
     below += colour
 
 
-def _shadow(canvas: Array, scene: _Scene, shape: _Shape) -> None:
+def _paint_shadow(canvas: Array, scene: _Scene, shape: _Shape) -> None:
     """Darken what lies on the far side of the shape; penumbra as wide as the shadow is long."""
     length = 0.25 * shape.half_width * shape.draws[4] + 0.008 * scene.size
     shift = (-scene.light[0] * length, -scene.light[1] * length)
-    window = _window(shape, scene.size, shift)
-    x, y = _grid(window, shape.draws[1] + shift[0], shape.draws[2] + shift[1])
+    window = _find_window(shape, scene.size, shift)
+    x, y = _make_grid(window, shape.draws[1] + shift[0], shape.draws[2] + shift[1])
     if x.size and y.size:
         dark = clip(-_distance(shape, x, y) / length)
         canvas[:, window[0], window[1]] *= 1.0 - (0.25 + 0.5 * scene.relief) * dark
@@ -251,27 +251,27 @@ def _shade(scene: _Scene, shape: _Shape, x: Array, y: Array, distance: Array) ->
     return np.maximum(shade, 0.03)
 
 
-def _surface(scene: _Scene, shape: _Shape, window: tuple[slice, slice], x: Array, y: Array) -> Array:
+def _color_surface(scene: _Scene, shape: _Shape, window: tuple[slice, slice], x: Array, y: Array) -> Array:
     """Linear colour of the shape: [3, 1, 1] if it is plain, else [3, h, w]."""
     draws, palette = shape.draws, scene.palette
     first = palette[int(draws[13] * len(palette))] * _ratio(0.6 * draws[14] - 0.3)
     choice = draws[8] / scene.pattern
     if choice > 1.1 or draws[0] <= _PLAIN:
         return first
-    noise = _patch(scene.noise, window, draws)
+    noise = _cut_patch(scene.noise, window, draws)
     if choice < 0.3:
         return first * np.maximum(1.0 + (0.05 + 0.4 * draws[11] * draws[11]) * noise, 0.1)
     if choice < 0.55:
-        return first * (1.0 + (0.15 + 0.7 * draws[11] * draws[11]) * _patch(scene.cells, window, draws))
+        return first * (1.0 + (0.15 + 0.7 * draws[11] * draws[11]) * _cut_patch(scene.cells, window, draws))
     second = first * _ratio(0.7 * draws[11] - 0.35)
     if draws[12] < 0.3:
         second = palette[int(draws[15] * len(palette))]
     if choice < 0.7:
-        return first + (second - first) * clip(_patch(scene.grain, window, draws) * 4.0 - 1.0)
+        return first + (second - first) * clip(_cut_patch(scene.grain, window, draws) * 4.0 - 1.0)
     return first + (second - first) * _weave(shape, x, y, noise, checks=choice > 0.85)
 
 
-def _patch(field: Array, window: tuple[slice, slice], draws: list[float]) -> Array:
+def _cut_patch(field: Array, window: tuple[slice, slice], draws: list[float]) -> Array:
     """A piece of a shared field as large as the window, moved and mirrored at random."""
     field = field.T if draws[20] < 0.5 else field[::-1]
     rows, columns = window

@@ -50,7 +50,7 @@ class SpaceSink:
     report: AdditionReport
     run_key: str = ""
 
-    def holds(self, path: Path) -> bool:
+    def has_read(self, path: Path) -> bool:
         return False
 
     def enter_file(self, path: Path, name: str) -> None:

@@ -56,7 +56,7 @@ class ResultSink:
     failed: list[Failure] = field(default_factory=list)
     _written: dict[str, Arrays] = field(default_factory=dict)
 
-    def holds(self, path: Path) -> bool:
+    def has_read(self, path: Path) -> bool:
         return path in self.prints
 
     def enter_file(self, path: Path, name: str) -> None:
@@ -107,7 +107,7 @@ def score_models(
     check_options([setup.method], setup.options, setup.probes, config.rules)
     setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
     with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        processors = None if workers is None else _processors(workers, execution)
+        processors = None if workers is None else _list_processors(workers, execution)
         key = None if output is None else run_key(setup, execution, processors)
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
@@ -136,7 +136,7 @@ def _make_result(
     matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
     if selection.needs("maps"):
-        matrix, errors = affinities(compared, None if workers is None else _rows_on(workers), execution.memory)
+        matrix, errors = affinities(compared, None if workers is None else _row_function_for(workers), execution.memory)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors
     )
@@ -146,14 +146,14 @@ def _make_result(
     return add_certainty(found, selection, shares, compared, execution)
 
 
-def _rows_on(workers: Cluster) -> Rows:
-    """What compares maps on the workers of a cluster."""
+def _row_function_for(workers: Cluster) -> Rows:
+    """Return the function that compares maps on the workers of a cluster."""
     from onnxspace.workflows.cluster.gram import affinity_rows_on
 
     return partial(affinity_rows_on, workers)
 
 
-def _processors(workers: Cluster, execution: Execution) -> list[object]:
+def _list_processors(workers: Cluster, execution: Execution) -> list[object]:
     from onnxspace.workflows.cluster.worker import list_processors
 
     return list_processors(workers, execution.compute)

@@ -28,7 +28,7 @@ Turn = tuple[Path, str, str | None]
 class Sink(Protocol):
     """Where the models of a run are entered: a result, or a space."""
 
-    def holds(self, path: Path) -> bool:
+    def has_read(self, path: Path) -> bool:
         """Whether a file need not be explained, such as a fingerprint that was read."""
         ...
 
@@ -84,7 +84,7 @@ class Run:
     def _enter(self, turn: Turn, prepare: Callable[[Turn], PreparedModel | None]) -> None:
         path, name, _ = turn
         self.counter.advance(0, name)
-        if self.sink.holds(path):
+        if self.sink.has_read(path):
             self.sink.enter_file(path, name)
         elif (model := prepare(turn)) is not None:
             self.sink.enter(turn, model, self)
@@ -99,7 +99,7 @@ class Run:
 
     def _dispatch(self, path: Path, name: str, encoder: str | None) -> PreparedModel | None:
         """Open a model ahead of its turn, and submit its maps to the workers."""
-        if self.sink.holds(path) or self.dispatcher is None:
+        if self.sink.has_read(path) or self.dispatcher is None:
             return None
         found = prepare_model(path, name, encoder, self.config)
         if self.sink.is_missing(found):

@@ -106,7 +106,7 @@ def test_a_table_that_is_none_is_refused(folder: Path, text: str, words: str) ->
 def test_what_is_no_labelled_data_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="does not exist"):
         Photos.open(tmp_path / "nothing.csv")
-    with pytest.raises(ProbeError, match="folders of photos have classes as labels. Give a CSV for regression"):
+    with pytest.raises(ProbeError, match=r"folders of photos have classes as labels\. Give a CSV for regression"):
         Photos.open(folder, "regression")
     with pytest.raises(ProbeError, match="labels that are not numbers, which regression requires"):
         Photos.open(table(folder, "path,kind\ncat/1.png,cat\n"), "regression")

@@ -113,7 +113,7 @@ def test_the_index_finds_what_exact_search_finds(tmp_path: Path) -> None:
     assert found[0] == 5
     np.testing.assert_allclose(affinity, find_nearest(matrix[5], matrix, 3)[1], atol=1e-6)
     every = index.nearest(matrix[5], 5000)[0]
-    assert 0.98 * len(matrix) < len(set(every.tolist())) == len(every) <= len(matrix)
+    assert 0.95 * len(matrix) < len(set(every.tolist())) == len(every) <= len(matrix)
 
 
 def test_the_index_proposes_duplicates(tmp_path: Path) -> None:
