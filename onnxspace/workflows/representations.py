@@ -27,7 +27,7 @@ from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.open import PreparedModel
 
 #: What a model lacks whose outputs can't be predicted.
-_NO_OUTPUTS = "sources for it can't be ranked by what predicts its outputs"
+_NO_OUTPUTS = "its sources can't be ranked by predictivity"
 #: Appends the missing maps of a model to a writer, and returns warnings about them.
 ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
 
@@ -142,7 +142,7 @@ def representations_for(
 
     `compute` computes maps (None: in this process).
     """
-    lost_source = "nothing can be predicted from it" if selection.usual else None
+    lost_source = "no outputs can be predicted from it" if selection.usual else None
     every: dict[Kind, Representation] = {
         "maps": MapsFile(setup, compute or compute_here(setup, execution)),
         "features": FeaturesFile(setup, lambda model: model.encoder, lost_source),

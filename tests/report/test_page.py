@@ -442,7 +442,7 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         (("plain.txt", "-o", "p.html"), "plain.txt is a file"),
         (("empty", "-o", "p.html"), "neither a model space nor a result"),
         (("zoo.space", "-o", "p.html"), "has no models to show"),
-        (("out", "-o", "p.png"), "no name for a page"),
+        (("out", "-o", "p.png"), "is not a name for an HTML page"),
         (("out", "-o", "out/p.html"), "lies inside"),
         (("out", "-o", "dir.html"), "is not a file"),
         (("out", "-o", "p.html", "--target", "who"), "No compared model is called 'who'"),
@@ -486,7 +486,7 @@ def test_what_is_interrupted_leaves_the_old_page(tmp_path: Path, monkeypatch: py
 def test_more_models_than_a_page_shows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result(tmp_path / "out", NAMES)
     monkeypatch.setattr("onnxspace.workflows.report.MOST_MODELS", 6)
-    with pytest.raises(OnnxspaceError, match="7 models, and a page shows at most 6"):
+    with pytest.raises(OnnxspaceError, match="7 models, but a page shows at most 6"):
         write_report(tmp_path / "out", tmp_path / "page.html")
 
 

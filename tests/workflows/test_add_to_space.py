@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import onnxspace as ox
-from onnxspace.attribution import cache_key as recipe
+from onnxspace.attribution import cache_key
 from onnxspace.spaces.workdirs import resume_workbench
 from tests.cli.test_space import place
 from tests.helpers.networks import classifier, save
@@ -25,7 +25,7 @@ ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--
 @pytest.fixture
 def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty space of five images; code may change while this runs."""
-    monkeypatch.setattr(recipe, "_hash_code", lambda: "unchanged")
+    monkeypatch.setattr(cache_key, "_hash_code", lambda: "unchanged")
     assert run("space", "create", "zoo.space", "--images", "5") == 0
     return place / "zoo.space"
 

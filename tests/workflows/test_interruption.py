@@ -179,7 +179,7 @@ def test_what_is_there_already_is_left_alone(place: Path, capfd: pytest.CaptureF
     before = {path: path.lstat().st_mtime_ns for path in Path().rglob("kept*")}
     capfd.readouterr()
     assert run(*SCORE, "--output", "kept") == 2
-    assert_one_line(capfd.readouterr().err, "kept is there already", "Name another --output")
+    assert_one_line(capfd.readouterr().err, "kept already exists", "Name another --output")
     assert {path: path.lstat().st_mtime_ns for path in Path().rglob("kept*")} == before
     assert left(place) == {"kept"}
 

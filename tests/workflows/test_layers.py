@@ -220,7 +220,7 @@ def test_the_library_refuses_what_the_command_line_does(place: Path) -> None:
     for arguments in ({"weight": float("nan")}, {"weight": -1}, {"method": "smoothgrad"}, {"options": ox.Options(steps=3)}):
         with pytest.raises(ConfigError):
             ox.layers("a.onnx", "b.onnx", PROBES, **arguments)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="3 images or more"):
+    with pytest.raises(ConfigError, match="at least 3 images"):
         ox.layers("a.onnx", "b.onnx", ox.Probes.generate(2, SIZE))
 
 

@@ -18,10 +18,12 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace.attribution import cache_key as recipe
+from onnxspace.attribution import cache_key
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.gradients import Batch, InputMaps
 from onnxspace.cli import main
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.scenes import render
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
@@ -152,9 +154,9 @@ def test_warnings_are_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -
 #: Runs the command line; kills the process when the function that is named first is called for the given time.
 CHILD = """
 import importlib, os, signal, sys
-from onnxspace.attribution import cache_key as recipe
+from onnxspace.attribution import cache_key
 from onnxspace.cli import main
-recipe._hash_code = lambda: "unchanged"
+cache_key._hash_code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")
 left = int(sys.argv.pop(1))
 place = importlib.import_module(module)
@@ -183,7 +185,7 @@ MOMENTS = {
 def test_killed(
     place: Path, capfd: pytest.CaptureFixture[str], computed: list[int], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(recipe, "_hash_code", lambda: "unchanged")  # by those who work on it while this runs
+    monkeypatch.setattr(cache_key, "_hash_code", lambda: "unchanged")  # by those who work on it while this runs
     expected, printed = whole(place, capfd, SCORE)
     function, time, left = MOMENTS[name]
     killed = subprocess.run([sys.executable, "-c", CHILD, function, str(time), *SCORE], capture_output=True, timeout=50)
@@ -413,11 +415,11 @@ def test_maps_of_another_command_are_not_used(
 def test_a_rule_from_python_is_never_taken_for_the_same(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     from onnxspace.attribution.lrp import RULES
 
-    probes = ox.Probes.generate(1, size=16)
-    first = recipe.run_key("elrp", None, probes, "cpu", None)
-    assert first == recipe.run_key("elrp", None, probes, "cpu", None)
+    setup, execution = Setup(ox.Probes.generate(1, size=16)), Execution.on("cpu")
+    first = cache_key.run_key(setup, execution)
+    assert first == cache_key.run_key(setup, execution)
     monkeypatch.setitem(RULES, "ratio", lambda site: site.module)
-    assert len({first, *(recipe.run_key("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3
+    assert len({first, *(cache_key.run_key(setup, execution) for _ in range(2))}) == 3
 
 
 def test_a_failure_is_not_remembered(place: Path, computed: list[int]) -> None:

@@ -143,7 +143,7 @@ def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: 
     insert(home, 4)
     np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3, 4]), atol=1e-6)
     assert set(made) == {3, 1}
-    with pytest.raises(ConfigError, match="leave out --device, or --cluster"):
+    with pytest.raises(ConfigError, match="Leave out --device, or --cluster"):
         opened.affinity(device="cuda", cluster="local:2")
 
 
