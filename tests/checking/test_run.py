@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking import run as running
 from onnxspace.checking.calibrate import as_toml, calibrate, proposed
 from onnxspace.checking.child.forms import FORMS, make
-from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.measure import METRICS
 from onnxspace.checking.plan import Plan, find_plan, plan_from, single
 from onnxspace.checking.run import check, update
-from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.verdict import Verdict, code_of, limits_for
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
+from onnxspace.errors import ConfigError
 from onnxspace.model.encoder import find_encoder
 from tests.helpers.networks import Net, save
 from tests.helpers.paths import REPOSITORY
@@ -32,17 +29,8 @@ IMAGES = 6
 
 
 @pytest.fixture(autouse=True)
-def inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks run in this process: test_check_child.py tests those of their own."""
-
-    def direct(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
-        try:
-            return TASKS[task](request, folder)
-        except OnnxspaceError as error:
-            raise ModelError(str(error)) from error
-
-    monkeypatch.setattr(running, "in_child", direct)
-    monkeypatch.setattr("onnxspace.checking.calibrate.in_child", direct)
+def inside(tasks_in_this_process: None) -> None:
+    """Without child processes."""
 
 
 def network(seed: int = 0, width: int = 12) -> onnx.ModelProto:

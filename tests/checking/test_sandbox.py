@@ -16,17 +16,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnxspace.checking.sandbox import Limits, in_child, limits_from
 from onnxspace.errors import ConfigError, ModelError
-from tests.helpers.commands import Run, runner
+from tests.helpers.commands import Run
 from tests.helpers.networks import Net, classifier, save
 
 pytest_plugins = ["pytester"]
+COMMAND = "check"
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a healthy model in it."""
     monkeypatch.chdir(tmp_path)
     save(classifier(), tmp_path / "good.onnx")
-    return runner(capsys, "check")
+    return tmp_path
 
 
 def endless() -> onnx.ModelProto:
@@ -85,7 +87,7 @@ def linked(folder: Path) -> None:
 
 
 HOSTILE = {
-    "endless": "stopped after 14 seconds of processor time",
+    "endless": "stopped after 5 seconds of processor time",
     "greedy": "memory",
     "tiny": "memory",
     "foreign": "'acme'",
@@ -94,7 +96,7 @@ HOSTILE = {
 }
 
 
-def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: Path) -> None:
+def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: Path, warm_children: None) -> None:
     """An endless loop, demands for terabytes, an operator of another library, external data behind a symlink, what is no
     model; and a healthy one.
     """
@@ -105,7 +107,7 @@ def test_hostile_models_are_stopped_and_the_rest_is_checked(run: Run, tmp_path: 
     (tmp_path / "broken.onnx").write_bytes(os.urandom(200))
     assert run("good.onnx", "--against", "good.fp", "--images", "2", "--update", "--quiet")[0] == 0
     models = [*(f"{name}.onnx" for name in HOSTILE), "good.onnx"]
-    code, out, err = run(*models, "--against", "good.fp", "--limits", "memory=6G,cpu=14", "--format", "json", "--quiet")
+    code, out, err = run(*models, "--against", "good.fp", "--limits", "memory=6G,cpu=5", "--format", "json", "--quiet")
     assert code == 2
     outcomes = {one["name"]: one["outcome"] for one in json.loads(out)["verdicts"]}
     assert outcomes == {**dict.fromkeys(HOSTILE, "trouble"), "good": "same"}, err
@@ -134,7 +136,9 @@ def png(side: int, *chunks: bytes) -> bytes:
         (png(8, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**28)))), "bomb.png"),
     ],
 )
-def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(run: Run, tmp_path: Path, content: bytes, words: str) -> None:
+def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(
+    run: Run, tmp_path: Path, content: bytes, words: str, warm_children: None
+) -> None:
     """Some hundred kilobytes that stand for 900 million pixels, or hold 256 MB of text."""
     (tmp_path / "photos").mkdir()
     assert len(content) < 300_000
@@ -155,6 +159,7 @@ def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(run: Run, tmp_
     assert most < 2**26
 
 
+@pytest.mark.process
 def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     for code, words in (
@@ -168,6 +173,7 @@ def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pyt
             in_child("observe", {}, tmp_path, Limits(), "x.onnx")
 
 
+@pytest.mark.process
 def test_whatever_a_child_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/other\nsleep 60\n")
@@ -187,7 +193,9 @@ def test_limits_are_read() -> None:
             limits_from(wrong)
 
 
+@pytest.mark.process
 def test_baselines_written_and_checked_from_the_command_line(run: Run, tmp_path: Path) -> None:
+    """With interpreters that are started for each, and that import nothing from the current folder."""
     save(classifier(seed=1), tmp_path / "other.onnx")
     (tmp_path / "onnxspace.toml").write_text('[check]\nimages = 2\n[check.artifacts.net]\nmodel = "good.onnx"\n')
     (tmp_path / "torch.py").write_text("raise SystemExit('imported from the current folder')")
@@ -223,7 +231,7 @@ def test_bad_options_are_one_sentence(run: Run, arguments: tuple[str, ...], word
     assert words in err
 
 
-def test_the_pytest_plugin_fails_a_test_with_the_reason(pytester: pytest.Pytester) -> None:
+def test_the_pytest_plugin_fails_a_test_with_the_reason(pytester: pytest.Pytester, warm_children: None) -> None:
     save(classifier(), pytester.path / "a.onnx")
     pytester.makepyfile(
         """

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 import onnxspace as ox
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError, OutputError
 from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
 from onnxspace.exporters import cache as conversions
@@ -25,6 +24,7 @@ from onnxspace.exporters.sidecar import FIRST_LINE, content
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from tests.attribution.test_maps import probes
 from tests.helpers import torchnets
+from tests.helpers.commands import exit_code as command
 from tests.helpers.networks import classifier, save
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.torchnets import SHAPE
@@ -36,17 +36,13 @@ def program(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def command(*words: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(words))
-    return int(stopped.value.code or 0)
-
-
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_command_writes_a_model_and_its_sidecar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_model_and_its_sidecar(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], warm_children: None
+) -> None:
     target = tmp_path / "net.onnx"
     words = ["convert", "tests.helpers.torchnets:named", "-o", str(target), "--encoder", "features"]
     assert command(*words) == 0
@@ -75,7 +71,7 @@ def test_the_command_writes_a_model_and_its_sidecar(tmp_path: Path, capfd: pytes
     ],
 )
 def test_what_cannot_be_converted_is_one_sentence_and_no_file(
-    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm_children: None
 ) -> None:
     assert command("convert", *words, "-o", str(tmp_path / "net.onnx")) == 2
     out, err = capfd.readouterr()
@@ -96,6 +92,7 @@ def interpreter(path: Path, lines: str) -> Path:
     return path
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -112,6 +109,7 @@ def test_another_interpreter_fails_in_one_sentence(lines: str, message: str, tmp
     assert left(tmp_path) == ["python"]
 
 
+@pytest.mark.process
 def test_another_interpreter_converts(tmp_path: Path) -> None:
     other = interpreter(tmp_path / "python", f'echo noise; exec "{sys.executable}" "$@"')
     steps: list[str] = []
@@ -126,7 +124,7 @@ def test_another_interpreter_converts(tmp_path: Path) -> None:
     assert "exporting by dynamo" in steps
 
 
-def test_a_sidecar_of_the_user_stays_and_one_of_ours_does_not(tmp_path: Path) -> None:
+def test_a_sidecar_of_the_user_stays_and_one_of_ours_does_not(tmp_path: Path, warm_children: None) -> None:
     beside = tmp_path / "net.onnxspace.toml"
     for before, kept in (("name = 'Mine'\n", True), (f"{FIRST_LINE}\nname = 'Old'\n", False)):
         beside.write_text(before)
@@ -198,13 +196,16 @@ def test_every_exporter_of_the_package_loads_and_says_what_it_takes() -> None:
     assert all(exporter.takes for exporter in exporters().values())
 
 
+@pytest.mark.process
 def test_exporters_load_no_framework_until_they_are_used() -> None:
     code = "import sys, onnxspace.exporters.discovery as e; e.exporters(); print([n for n in ('torch', 'onnx', 'timm') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_models_of_other_formats_are_scored_under_their_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_of_other_formats_are_scored_under_their_own_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None
+) -> None:
     monkeypatch.setenv(conversions.VARIABLE, str(tmp_path / "cache"))
     save(classifier(), tmp_path / "other.onnx")
     source = program(tmp_path / "net.pt2")
@@ -282,6 +283,7 @@ def test_two_at_once_keep_one_conversion(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(left(tmp_path / "cache/converted")) == 1
 
 
+@pytest.mark.process
 def test_the_exporter_of_the_readme_is_installed_and_converts(tmp_path: Path) -> None:
     """As a third party's: its own distribution, found through its entry point."""
     text = (REPOSITORY / "converters/README.md").read_text("utf-8")

@@ -27,7 +27,7 @@ from onnxspace.scores.all_pairs import Arrays, balance, fill, paired, score_matr
 from onnxspace.scores.pairs.predictivity import Answers, Source
 from onnxspace.scores.selection import names
 from onnxspace.workflows import representations as besides
-from tests.helpers.commands import Run, drawn_once, runner, with_models
+from tests.helpers.commands import Run, save_classifiers
 from tests.helpers.networks import Net, save
 
 MODELS = ("a.onnx", "b.onnx", "c.onnx")
@@ -36,21 +36,11 @@ IMAGES = ("--images", str(COUNT))
 ALL = tuple(word for name in ("attribution", "depara", "rsa", "cka", "dds", "modelgif") for word in ("--by", name))
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw each probe image once."""
-    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
-
-
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(result.title))
-    return with_models(tmp_path, monkeypatch, "abc", units=6)
-
-
-@pytest.fixture
-def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
+    monkeypatch.chdir(tmp_path)
+    return save_classifiers(tmp_path, "abc", units=6)
 
 
 def scored(run: Run, *arguments: str, models: tuple[str, ...] = MODELS) -> dict[str, Any]:

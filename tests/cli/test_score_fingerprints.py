@@ -22,20 +22,11 @@ from onnxspace.similarity.fingerprints import agreement as agreed
 from onnxspace.similarity.fingerprints.agreement import Wish
 from onnxspace.similarity.fingerprints.file import print_affinity, project_file, read_fingerprint, write_fingerprint
 from tests.cli.test_score import SCHEMA
-from tests.helpers.commands import Run, runner, with_models
+from tests.helpers.commands import Run
 from tests.helpers.paths import REPOSITORY
 
+CLASSIFIERS = "abcd"
 SMALL = ("--images", "3")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return with_models(tmp_path, monkeypatch, "abcd")
-
-
-@pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return runner(capfd)
 
 
 @pytest.fixture
@@ -64,6 +55,7 @@ def test_fingerprints_alone_are_compared_by_their_numbers(prints: Run) -> None:
             assert facts["errors"][i][j] == pytest.approx(error if i != j else 0, abs=1e-6)
 
 
+@pytest.mark.process
 def test_fingerprints_alone_need_neither_torch_nor_onnx(prints: Run) -> None:
     code = (
         "import sys\nfrom onnxspace.cli import main\n"

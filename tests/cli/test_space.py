@@ -16,21 +16,12 @@ from onnxspace.errors import ModelNotFoundError, SpaceError
 from onnxspace.similarity import gram as distance
 from onnxspace.similarity import mixed as lineup
 from onnxspace.spaces import compare
-from tests.helpers.commands import Run, runner, with_models
+from tests.helpers.commands import Run
 from tests.helpers.networks import classifier, save
 from tests.workflows.test_interruption import file_size_limit
 
+CLASSIFIERS = "abc"
 IMAGES = ("--images", "2")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return with_models(tmp_path, monkeypatch, "abc")
-
-
-@pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return runner(capfd)
 
 
 def told(found: tuple[int, str, str], command: str, code: int = 0) -> dict[str, Any]:

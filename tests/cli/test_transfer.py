@@ -20,8 +20,10 @@ from onnxspace.inputs.photos import Photos
 from onnxspace.model import features
 from onnxspace.model.features import class_output
 from onnxspace.workflows.rate import rate
-from tests.helpers.commands import Run, runner
+from tests.helpers.commands import Run
 from tests.helpers.networks import Net, classifier, save
+
+COMMAND = "transfer"
 
 
 @pytest.fixture
@@ -42,11 +44,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
     return tmp_path
-
-
-@pytest.fixture
-def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "transfer")
 
 
 def seen(path: Path, images: np.ndarray[Any, Any]) -> list[Any]:

@@ -96,11 +96,7 @@ def test_every_string_that_names_a_module_names_one() -> None:
     named = {(name, path) for path in places for text in strings(path) for name in NAME.findall(text)}
     assert len(named) > 50
     wrong = sorted(
-        {
-            f"{path.relative_to(REPOSITORY)}: {name}"
-            for name, path in named
-            if name not in NO_MODULES and not exists(name)
-        }
+        {f"{path.relative_to(REPOSITORY)}: {name}" for name, path in named if name not in NO_MODULES and not exists(name)}
     )
     assert wrong == []
 

@@ -77,6 +77,7 @@ def test_public_names_load_once_and_are_the_functions() -> None:
         _ = transfer.nothing_such
 
 
+@pytest.mark.process
 def test_the_registry_loads_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "sklearn", "torch")
     code = f"import sys, onnxspace.scores.registry as r; r.names(); r.page();print([n for n in {heavy} if n in sys.modules])"

@@ -182,6 +182,7 @@ torch.ops.torchvision.nms
 """
 
 
+@pytest.mark.process
 def test_a_torchvision_that_does_not_fit_torch_is_survived(tmp_path: Path) -> None:
     """A stand-in that fails as the real one does: it asks for an operator that its compiled part should have made."""
     package = tmp_path / "torchvision"

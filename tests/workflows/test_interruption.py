@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.cli import main
 from onnxspace.report import result_folder as results
 from onnxspace.similarity.affinity import Affinity
 from tests.helpers import builders as made
+from tests.helpers.commands import exit_code as run
 
 SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")
 KEPT = {"affinity.csv", "affinity.npy", "affinity.png", "maps", "rankings.csv", "score.json"}
@@ -56,12 +56,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    return int(end.value.code or 0)
-
-
 def left(place: Path) -> set[str]:
     """What lies there besides the models, hidden and temporary files included."""
     temporary = (place / "tmp").glob("onnxspace*")  # libraries keep files of their own there
@@ -93,9 +87,9 @@ STOPS = {
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_signal_leaves_computed_maps_only(place: Path, name: str) -> None:
+def test_signal_leaves_computed_maps_only(place: Path, warm_python: Path, name: str) -> None:
     number, function, arguments, remains = STOPS[name]
-    command = [sys.executable, "-c", CHILD, function, *SCORE, *arguments]
+    command = [warm_python, "-c", CHILD, function, *SCORE, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert any(line == "ready\n" for line in child.stderr)
@@ -276,6 +270,7 @@ def shell(words: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", script, sys.executable, *arguments], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
 def test_standard_output_on_a_full_device(place: Path, name: str) -> None:
     found = shell("> /dev/full", *COMMANDS[name])
@@ -283,12 +278,14 @@ def test_standard_output_on_a_full_device(place: Path, name: str) -> None:
     assert_one_line(found.stderr, "No space left on device")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
 def test_reader_that_leaves(place: Path, name: str) -> None:
     found = shell("| true", *COMMANDS[name])
     assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_closed_streams(place: Path, words: str) -> None:
     found = shell(words, "inspect", "a.onnx")
@@ -296,6 +293,7 @@ def test_closed_streams(place: Path, words: str) -> None:
     assert shell(words, "inspect", "gone.onnx").returncode == 2
 
 
+@pytest.mark.process
 def test_terminal_without_unicode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     found = shell("| iconv -f latin1", "inspect", "a.onnx")

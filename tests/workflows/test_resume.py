@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +20,23 @@ import onnxspace as ox
 from onnxspace.attribution import cache_key as recipe
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.gradients import Batch, Passed
-from onnxspace.cli import main
-from onnxspace.inputs.scenes import render
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import workplace
+from tests.helpers.commands import exit_code as run
 from tests.helpers.networks import Net, classifier, save
 
+CLASSIFIERS = "ab"
 IMAGES, BATCH = 5, 2
 #: Sampled units give a standard error, Elu a warning, and a bright-only network zero maps.
 SCORE = ("score", "a.onnx", "b.onnx", "--images", str(IMAGES), "--batch-size", str(BATCH), "--json", "--output", "kept")
 UNITS = ("--method", "unit-saliency", "--units", "3", "--encoder", "t3")
 Content = dict[str, bytes]
-drawn = cache(render)
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate("ab"):
-        save(classifier(seed=seed), tmp_path / f"{name}.onnx")
-    return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Draw each probe image once, and pictures of the result only after SIGKILL."""
-    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn)
+    """Draw pictures of the result only after SIGKILL."""
     if request.node.originalname != "test_killed":
         monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", sketch)
 
@@ -68,12 +57,6 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Explainer, "passed", counted)
     return seen
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    return int(end.value.code or 0)
 
 
 def content(folder: Path | str) -> Content:
@@ -181,12 +164,17 @@ MOMENTS = {
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed(
-    place: Path, capfd: pytest.CaptureFixture[str], computed: list[int], monkeypatch: pytest.MonkeyPatch, name: str
+    place: Path,
+    capfd: pytest.CaptureFixture[str],
+    computed: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    warm_python: Path,
+    name: str,
 ) -> None:
     monkeypatch.setattr(recipe, "_code", lambda: "unchanged")  # by those who work on it while this runs
     expected, printed = whole(place, capfd, SCORE)
     function, time, left = MOMENTS[name]
-    killed = subprocess.run([sys.executable, "-c", CHILD, function, str(time), *SCORE], capture_output=True, timeout=50)
+    killed = subprocess.run([warm_python, "-c", CHILD, function, str(time), *SCORE], capture_output=True, timeout=50)
     assert killed.returncode == -signal.SIGKILL
     assert not Path("kept").exists()
     computed.clear()
@@ -303,7 +291,7 @@ def test_damaged_work_is_computed_again(
     stopped: tuple[Path, Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int], name: str
 ) -> None:
     folder, expected = stopped
-    subprocess.run(["cp", "-r", f"{folder}/.", str(tmp_path)], check=True)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     pattern, damage, missing = DAMAGE[name]
     rows = next(Path(".kept.unfinished").glob(f"*/{ROWS}"))
@@ -316,7 +304,7 @@ def test_damaged_work_is_computed_again(
 
 def test_a_damaged_finished_file_is_mended(stopped: tuple[Path, Content], tmp_path: Path, computed: list[int]) -> None:
     folder, expected = stopped
-    subprocess.run(["cp", "-r", f"{folder}/.", str(tmp_path)], check=True)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         done = next(path for path in Path(".kept.unfinished").glob("*/*.npy") if path.name[0] != ".")

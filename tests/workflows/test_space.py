@@ -391,6 +391,7 @@ def test_files_are_as_the_page_on_the_format_says(home: Path) -> None:
     assert entry.stem == entry.identity[:12]
 
 
+@pytest.mark.process
 def test_comparing_needs_neither_torch_nor_onnx(home: Path) -> None:
     code = (
         "import sys, onnxspace as ox; s = ox.Space.open(sys.argv[1]); s.affinity(); s.rank('model-1'); s.tree(); s.names; "

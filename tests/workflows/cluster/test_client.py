@@ -93,6 +93,7 @@ def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.Share]:
     return seen
 
 
+@pytest.mark.process
 def test_workers_leave_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask writes OMP_NUM_THREADS into its own environment: what is computed afterwards would have other bits."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -338,6 +339,7 @@ def test_a_missing_package_is_named(place: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'onnxspace[cluster]'" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes) -> None:
     """One JSON object, no noise, no folders, no processes; and without the option Dask is not even imported."""
     command = [sys.executable, "-c", "from onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
