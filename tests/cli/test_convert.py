@@ -22,6 +22,7 @@ from onnxspace.exporters import cache as conversions
 from onnxspace.exporters import export as converting
 from onnxspace.exporters.sidecar import FIRST_LINE, content
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
+from onnxspace.model import runtime
 from tests.attribution.test_maps import probes
 from tests.helpers import torchnets
 from tests.helpers.commands import exit_code as command
@@ -110,8 +111,8 @@ def test_another_interpreter_fails_in_one_sentence(lines: str, message: str, tmp
 
 
 @pytest.mark.process
-def test_another_interpreter_converts(tmp_path: Path) -> None:
-    other = interpreter(tmp_path / "python", f'echo noise; exec "{sys.executable}" "$@"')
+def test_another_interpreter_converts(tmp_path: Path, warm_python: Path) -> None:
+    other = interpreter(tmp_path / "python", f'echo noise; exec "{warm_python}" "$@"')
     steps: list[str] = []
     facts = converting.to_onnx(
         "tests.helpers.torchnets:plain",
@@ -309,6 +310,6 @@ def test_the_exporter_of_the_readme_is_installed_and_converts(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "edge.onnx: Taps, by by hand, opset 17" in done.stderr
     image = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
-    (found,) = ox.runtime.run(onnx.load(tmp_path / "edge.onnx"), {"image": image})
+    (found,) = runtime.run(onnx.load(tmp_path / "edge.onnx"), {"image": image})
     by_hand = sum(np.apply_along_axis(np.convolve, 2, image[:, c], taps[c, ::-1], "valid") for c in range(3))
     np.testing.assert_allclose(found[:, 0], by_hand, atol=1e-4)

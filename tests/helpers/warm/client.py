@@ -12,7 +12,7 @@ import sys
 
 address, executable, *arguments = sys.argv[1:]
 try:
-    folder = os.getcwd()
+    folder = os.getcwd()  # noqa: PTH109
 except FileNotFoundError:
     folder = "/"
 order = {"executable": executable, "arguments": arguments, "folder": folder, "environment": dict(os.environ)}

@@ -126,7 +126,7 @@ def run(order: dict[str, Any]) -> None:
     kind, what, *rest = arguments[1:] if safe else arguments
     sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path not in sys.path]
     if not safe:
-        sys.path.insert(0, os.getcwd() if kind == "-m" else "")
+        sys.path.insert(0, order["folder"] if kind == "-m" else "")
     if kind == "-m":
         sys.argv = [what, *rest]
         runpy.run_module(what, run_name="__main__", alter_sys=True)
@@ -172,7 +172,7 @@ if __name__ == "__main__":
     for module in MODULES:
         importlib.import_module(module)
     importlib.import_module("onnxspace.model.runtime").quiet_library()  # ONNX Runtime, without the thread of its telemetry
-    assert len(os.listdir("/proc/self/task")) == 1, "a library has started a thread, which no child would have"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread, which no child would have"
     gc.collect()
     gc.freeze()  # children share the memory of all this
     order = serve(sys.argv[1])
