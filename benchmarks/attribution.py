@@ -70,14 +70,14 @@ def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     import onnxspace
     from onnxspace.attribution.devices import chosen, devices
     from onnxspace.attribution.explainer import explainer
-    from onnxspace.inputs.methods import settle
+    from onnxspace.inputs.methods import resolve_settings
     from onnxspace.model.encoder import Encoder
     from onnxspace.torchgraph.encoder_graph import convert
 
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)
     converted = convert(model, probes.images[:2], Encoder(("features",), ""))
-    engine = explainer(model, converted, method, devices(chosen(device))[0], probes, settle([method], None))
+    engine = explainer(model, converted, method, devices(chosen(device))[0], probes, resolve_settings([method], None))
     batch = engine.batch(probes.images)
     return lambda: engine.passed(batch), lambda: engine.network.forward(batch.values)
 

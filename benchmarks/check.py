@@ -45,7 +45,7 @@ from onnxspace.checking.child.forms import make
 from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.child.weights import weights
 from onnxspace.checking.measure import Measures
-from onnxspace.checking.plan import Plan, single
+from onnxspace.checking.plan import CheckPlan, single
 from onnxspace.checking.verdict import Verdict, judge, limits_for
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.model.network import whole
@@ -106,7 +106,7 @@ class Bench:
     def check(self, new: Path, old: Path, calibrated: Mapping[str, float], fault: str) -> Judged:
         usual = limits_for({})
         strict = {name: max(usual.get(name, -1e9), limit) if name in usual else limit for name, limit in calibrated.items()}
-        plan = Plan(single([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
+        plan = CheckPlan(single([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
         found = running.check(plan)[0]
         if found.outcome == "trouble":
             raise ModelError(str(found.error))
@@ -116,7 +116,7 @@ class Bench:
         return Judged(found.measures, *within, bool(re.search(NAMED.get(fault, "^"), reasons)), _why(found, within))
 
     def limits(self, model: Path, forms: Sequence[str]) -> Mapping[str, float]:
-        plan = Plan(single([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
+        plan = CheckPlan(single([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
         found = calibrate(plan, forms)[0]
         if len(found.limits) == 0:
             raise ModelError("; ".join(found.failed.values()))

@@ -276,8 +276,8 @@ def rank(folder: Path, scale: float, _images: int) -> None:
 def made_space(place: Path, models: int) -> Path:
     import onnxspace as ox
     from onnxspace.similarity.fingerprints.count_sketch import project
-    from onnxspace.spaces.insert import NO_STEM, NO_SUM, put
-    from onnxspace.spaces.schema import Entry, identity
+    from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model
+    from onnxspace.spaces.schema import CatalogueEntry, identity
     from onnxspace.spaces.workdirs import workbench
     from onnxspace.storage.atomic import write_array
     from onnxspace.storage.map_file import unit
@@ -289,8 +289,8 @@ def made_space(place: Path, models: int) -> Path:
         with workbench(place) as bench:
             write_array(bench / "maps.npy", maps)
             write_array(bench / "prints.npy", project(maps).astype("<f2"))
-            draft = Entry(f"model-{number}", NO_STEM, identity(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
-            put(place, draft, bench / "prints.npy", bench / "maps.npy")
+            draft = CatalogueEntry(f"model-{number}", NO_STEM, identity(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
+            insert_model(place, draft, bench / "prints.npy", bench / "maps.npy")
     return place
 
 

@@ -63,7 +63,7 @@ def _rescales(layer: Any) -> bool:
     return type(layer).__name__ == "Rescaling" and isinstance(scale, float) and scale < 0.02
 
 
-def said(mode: Mode | None, shape: tuple[int, ...]) -> ModelOptions:
+def preprocessing_of(mode: Mode | None, shape: tuple[int, ...]) -> ModelOptions:
     """That mode in our words, for images of a size."""
     channels = shape[-1]
     layout, size = ("NHWC", shape[:2]) if channels in (1, 3) else ("NCHW", shape[1:])

@@ -14,7 +14,7 @@ from onnxspace_converters.deliver import annotate, versions_of
 from onnxspace_converters.writing import write
 
 
-def carry(path: Path, source: str, destination: Path, request: Request, said: ModelOptions) -> Facts:
+def copy_model(path: Path, source: str, destination: Path, request: Request, said: ModelOptions) -> Facts:
     """Copy a model with its external data into one file. Raises ModelError for one that can't be read, or is too large."""
     request.progress("reading the model", 0, 1)
     network, digest = read_model(path)

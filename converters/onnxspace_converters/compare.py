@@ -105,7 +105,9 @@ def verify(model: onnx.ModelProto, loaded: Loaded, asked: Sequence[Asked], *, dy
         if loaded.tolerance < gap <= COARSE and _coarse_runtime(model, runner.input, question, loaded.tolerance):
             gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
         if not gap <= loaded.tolerance:
-            raise ConversionError(f"its outputs differ from the network's own by {_said(gap)}{_where(model, loaded, question)}")
+            raise ConversionError(
+                f"its outputs differ from the network's own by {_in_words(gap)}{_where(model, loaded, question)}"
+            )
         found = max(found, gap)
     return found
 
@@ -116,7 +118,7 @@ def _each(asked: Sequence[Asked]) -> Iterator[Asked]:
             yield Asked(question.images[k : k + 1], [output[k : k + 1] for output in question.outputs])
 
 
-def _said(gap: float) -> str:
+def _in_words(gap: float) -> str:
     return "shape or infinities" if np.isinf(gap) else f"{gap:.1g} of the largest value"
 
 

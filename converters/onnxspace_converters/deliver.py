@@ -47,7 +47,7 @@ def deliver(loaded: Loaded, source: str, destination: Path, request: Request) ->
             continue
         request.progress("writing", steps - 1, steps)
         encoder = None if request.encoder is None else encoder_tensor(model, loaded, asked[-1], request.encoder, source)
-        facts = _facts(loaded, model, _named(route, dynamic), encoder, gap)
+        facts = _conversion_facts(loaded, model, _named(route, dynamic), encoder, gap)
         annotate(model, facts, source)
         write(model, destination, source)
         seconds = {"export": exporting, "convert": time.perf_counter() - started - verifying}
@@ -104,7 +104,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _facts(loaded: Loaded, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
+def _conversion_facts(loaded: Loaded, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Facts(
         loaded.framework, route, opset, versions_of(loaded.packages), loaded.sha256, encoder, gap, loaded.said,

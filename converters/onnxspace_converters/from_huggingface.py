@@ -38,9 +38,9 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     folder = _downloaded(source) if source.scheme == "hf" else source.path
     files = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
     if files:
-        from onnxspace_converters.carry import carry
+        from onnxspace_converters.carry import copy_model
 
-        return carry(_best(files, folder), folder.name, destination, request, preprocessing(folder))
+        return copy_model(_best(files, folder), folder.name, destination, request, preprocessing(folder))
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)

@@ -50,7 +50,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     kept = ("it keeps the weights that its code gave it",) if weights is None and request.random_weights is None else ()
     return Loaded(
         found.framework, (found.package, "jax", "jax2onnx", "onnx"), shape, lambda x: [np.asarray(each) for each in run(x)],
-        [_route("jax2onnx", run, shape, traced=False), _route("traced, jax2onnx", run, shape, traced=True)], _said(shape),
+        [_route("jax2onnx", run, shape, traced=False), _route("traced, jax2onnx", run, shape, traced=True)], _image_options(shape),
         layers=found.layers, sha256=None if request.weights is None else sha256([Path(request.weights)]), remarks=kept,
     )  # fmt: skip
 
@@ -67,7 +67,7 @@ def _shape(source: Source, request: Request) -> tuple[int, ...]:
     return (channels, *said.size) if first else (*said.size, channels)
 
 
-def _said(shape: tuple[int, ...]) -> ModelOptions:
+def _image_options(shape: tuple[int, ...]) -> ModelOptions:
     """The layout; JAX says nothing of pixels."""
     height, width = shape[1:] if shape[0] in (1, 3) and shape[2] not in (1, 3) else shape[:2]
     return ModelOptions(size=(height, width), layout="NCHW" if (height, width) == shape[1:] else "NHWC")

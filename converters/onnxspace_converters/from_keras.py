@@ -50,7 +50,7 @@ def of_model(model: Any, source: Source, request: Request, digest: str | None, r
     """A model of Keras, ready to run and to be exported. Raises ModelError where nobody says how large its images are."""
     import keras
 
-    from onnxspace_converters.applications import mode_of, said
+    from onnxspace_converters.applications import mode_of, preprocessing_of
 
     shape = _shape(model, source, request)
     mode = mode_of(model)
@@ -64,7 +64,7 @@ def of_model(model: Any, source: Source, request: Request, digest: str | None, r
     return Loaded(
         "Keras", ("keras", *PACKAGES), shape, _forward(model, shape),
         [route("frozen graph", lambda dynamic: _plain(model, shape, None if dynamic else 1)), _own(model, shape), _lite(model, shape)],
-        said(mode, shape), layers=_layers(model), sha256=digest, remarks=remarks, outputs=_outputs(model),
+        preprocessing_of(mode, shape), layers=_layers(model), sha256=digest, remarks=remarks, outputs=_outputs(model),
     )  # fmt: skip
 
 

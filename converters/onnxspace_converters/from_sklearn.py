@@ -54,7 +54,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     digest = None if source.made is not None else sha256([source.path])
     route = Route("skl2onnx", lambda opset, _dynamic: _exported(model, steps[-1], shape, opset), range(13, 22), 17)
     return Loaded(
-        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_outputs(model, steps, images)], [route], _said(shape),
+        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_outputs(model, steps, images)], [route], _image_options(shape),
         layers=lambda images: _layers(steps, images), sha256=digest, remarks=flat(steps),
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ def _shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
     return request.input
 
 
-def _said(shape: tuple[int, ...]) -> ModelOptions:
+def _image_options(shape: tuple[int, ...]) -> ModelOptions:
     if shape[0] in (1, 3) and shape[2] not in (1, 3):
         return ModelOptions(size=(shape[1], shape[2]), layout="NCHW")
     return ModelOptions(size=(shape[0], shape[1]), layout="NHWC")

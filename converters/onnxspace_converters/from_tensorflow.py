@@ -38,7 +38,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 def loaded(source: Source, request: Request) -> Loaded:
     """The network that a source names."""
-    from onnxspace_converters.applications import said
+    from onnxspace_converters.applications import preprocessing_of
     from onnxspace_converters.loaded import Loaded
     from onnxspace_converters.tensorflowroutes import PACKAGES, frozen, quiet, route, run, steps
     from onnxspace_converters.words import sha256
@@ -54,7 +54,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     if batch not in (1, None):
         raise ModelError(f"{source.text} takes batches of {batch} only. Save it again with one image, or with an open batch.")
     return Loaded(
-        "TensorFlow", PACKAGES, shape, run(function), [route("frozen graph", lambda dynamic: function)], said(None, shape),
+        "TensorFlow", PACKAGES, shape, run(function), [route("frozen graph", lambda dynamic: function)], preprocessing_of(None, shape),
         layers=steps(function), batch=batch, dtype=image.dtype.as_numpy_dtype().dtype, sha256=sha256([path]),
     )  # fmt: skip
 

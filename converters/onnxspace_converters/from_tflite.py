@@ -36,7 +36,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     """The network of a file, with real numbers at its ends."""
     import numpy as np
 
-    from onnxspace_converters.litefiles import Network, content, said
+    from onnxspace_converters.litefiles import Network, content, image_options
     from onnxspace_converters.loaded import Loaded, Route
     from onnxspace_converters.words import sha256
 
@@ -45,7 +45,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     whole = quantised(network)
     route = Route("tf2onnx", lambda opset, _dynamic: _exported(network, opset), range(13, 19), 17)
     return Loaded(
-        "TFLite", ("ai-edge-litert", "tf2onnx", "onnx"), network.shape, network, [route], said(network), layers=network.layers,
+        "TFLite", ("ai-edge-litert", "tf2onnx", "onnx"), network.shape, network, [route], image_options(network), layers=network.layers,
         batch=_batch(network), dtype=np.dtype(network.dtype), sha256=sha256([source.path]), tolerance=_STEPS if whole else 1e-5,
         remarks=("it is quantised: outputs may differ by steps of rounding",) if whole else (),
     )  # fmt: skip

@@ -50,7 +50,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     remarks, files = untrained(request), tuple[Path, ...]()
     if request.weights is None and request.random_weights is None:
         files = (_trained(module, best, source),)
-    said, shape = _said(best)
+    said, shape = _image_options(best)
     return of_module(
         module, source, request, said=said, shape=shape, packages=("torchvision",), remarks=remarks, files=files,
         framework="PyTorch (torchvision)",
@@ -70,7 +70,7 @@ def _trained(module: torch.nn.Module, best: Any, source: Source) -> Path:
     return path
 
 
-def _said(best: Any) -> tuple[ModelOptions | None, tuple[int, ...] | None]:
+def _image_options(best: Any) -> tuple[ModelOptions | None, tuple[int, ...] | None]:
     """Preprocessing and size of images, as the best trained weights of this architecture have them."""
     made = None if best is None else best.transforms()
     crop = getattr(made, "crop_size", None)

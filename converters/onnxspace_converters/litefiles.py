@@ -150,7 +150,7 @@ def _outputs_of_operators(found: bytes) -> Iterator[int]:
         yield from (operator.Outputs(i) for i in range(operator.OutputsLength()))
 
 
-def said(network: Network) -> ModelOptions:
+def image_options(network: Network) -> ModelOptions:
     """What the file's metadata and its quantisation say of the images."""
     from onnxspace_converters.litemetadata import normalization
 

@@ -116,10 +116,12 @@ def _refuse_strange(model: onnx.ModelProto) -> None:
     strange = {f"{node.domain}.{node.op_type}" for node in all_nodes(model.graph) if node.domain not in (*_STANDARD, *local)}
     if strange:
         raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(strange))})")
-    unknown = {node.op_type for node in all_nodes(model.graph) if node.domain in ("", "ai.onnx") and not _known(node.op_type)}
+    unknown = {
+        node.op_type for node in all_nodes(model.graph) if node.domain in ("", "ai.onnx") and not _is_known(node.op_type)
+    }
     if unknown:
         raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(unknown))})")
 
 
-def _known(op_type: str) -> bool:
+def _is_known(op_type: str) -> bool:
     return onnx.defs.has(op_type)

@@ -19,7 +19,7 @@ from onnxspace.errors import AttributionError
 Job = Callable[[], Maps]
 
 
-class Crew:
+class BatchPool:
     """The same model on several processors, and a thread that decodes and resizes the next batch meanwhile."""
 
     def __init__(self, engines: Sequence[Explainer], stack: ExitStack) -> None:
@@ -53,7 +53,7 @@ def in_order(
     waiting: deque[tuple[int, Job]] = deque()
     start = turn = first
     with ExitStack() as stack:
-        crew = Crew(engines, stack)
+        crew = BatchPool(engines, stack)
         while start < len(images) or waiting:
             while start < len(images) and len(waiting) <= len(engines):  # one more than is computed: it is prepared
                 batch = images[start : start + size]

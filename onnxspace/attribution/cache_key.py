@@ -19,7 +19,7 @@ import torch
 from onnxspace.attribution.devices import chosen, devices
 from onnxspace.attribution.explainer import rules_for
 from onnxspace.attribution.lrp import RULES
-from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.model.model import Model
 
@@ -39,7 +39,7 @@ def recipe(
     compute = device if isinstance(device, Compute) else Compute(device)
     said = {
         "method": method,
-        "options": _told(method, options, probes),
+        "options": _resolved_options(method, options, probes),
         "probes": probes.sha256,
         "batch size": batch_size,
         "compute": [asdict(compute), *(processors(compute) if elsewhere is None else elsewhere)],
@@ -54,9 +54,9 @@ def model_recipe(model: Model, tensors: tuple[str, ...]) -> str:
     return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
-def _told(method: Method, options: Options | None, probes: Probes) -> dict[str, Any]:
+def _resolved_options(method: Method, options: Options | None, probes: Probes) -> dict[str, Any]:
     """Every option with its default; a baseline's picture in place of its name, and a rule set's content."""
-    settings = settle([method], options)
+    settings = resolve_settings([method], options)
     told: dict[str, Any] = settings.used_by(method)
     if (word := str(told.get("baseline", "zero"))) not in BASELINES:
         told["baseline"] = hashlib.sha256(read_square(Path(word), probes.size).tobytes()).hexdigest()

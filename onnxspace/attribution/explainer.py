@@ -19,7 +19,7 @@ from onnxspace.attribution.gradients import WAYS, Batch, Differentiable, Passed
 from onnxspace.attribution.lrp import RuleSet, apply_rules, rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, settle
+from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, resolve_settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.model import Model
@@ -121,9 +121,9 @@ def check(methods: Sequence[Method], options: Options | None, probes: Probes, ru
 
     `rules` are a configuration's entries by rule set. Raises ConfigError, and ProbeError for an unreadable baseline.
     """
-    settle(methods, options)
+    resolve_settings(methods, options)
     for method in methods:
-        settings = settle([method], configured(method, options, rules))
+        settings = resolve_settings([method], configured(method, options, rules))
         rules_for(method, settings)
         baseline_for(settings.baseline, probes)
 

@@ -21,7 +21,7 @@ from onnxspace.attribution.devices import arranged, halved
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
-from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, settle
+from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
@@ -38,7 +38,7 @@ _METHOD: Method = "integrated-gradients"
 
 def fields_key(recipe: str, options: Options | None, probes: Probes) -> str:
     """32 hex digits for all that determines fields besides the images and the machine; `recipe` stands for the model."""
-    told = settle([_METHOD], options)
+    told = resolve_settings([_METHOD], options)
     picture = str(told.baseline)
     if picture not in BASELINES:
         picture = hashlib.sha256(read_square(Path(picture), probes.size).tobytes()).hexdigest()
@@ -57,14 +57,14 @@ def write_fields(
 
     Raises ModelError and its kin, AttributionError where a field is not finite or all are zero, OutputError.
     """
-    steps = settle([_METHOD], options).steps
+    steps = resolve_settings([_METHOD], options).steps
     journal = Journal(file.with_suffix(JOURNAL), len(probes)) if kept else None
     with MapWriter(file, len(probes), steps * SIZE * SIZE, journal) as writer:
         if progress is not None:
             progress(writer.rows)
         if writer.remarks is not None:
             return writer.remarks
-        for fields in _made(model, encoder, probes, options, device, batch_size, writer.rows):
+        for fields in _compute_fields(model, encoder, probes, options, device, batch_size, writer.rows):
             if not np.isfinite(fields).all():
                 raise AttributionError(f"{model.path}: the gradient field of probe image {writer.rows} is not finite.")
             writer.append(unit(fields)[0].reshape(1, -1))
@@ -77,14 +77,14 @@ def write_fields(
     return remarks
 
 
-def _made(
+def _compute_fields(
     model: Model, encoder: Encoder, probes: Probes, options: Options | None, device: Compute | Device,
     batch_size: int | None, first: int,
 ) -> Iterator[NDArray[np.float32]]:  # fmt: skip
     """Fields of one image after another, float32 [steps, 128, 128], on the first processor."""
     converted = convert(model, probes.images[:VERIFIED_IMAGES], encoder)
     engines = engines_for(model, converted, probes, _METHOD, device, batch_size, options)
-    line = Line(engines.each[0], settle([_METHOD], options).steps, engines.size)
+    line = Line(engines.each[0], resolve_settings([_METHOD], options).steps, engines.size)
     with arranged(engines.compute):
         for index in range(first, len(probes)):
             yield line.fields(probes.images[index : index + 1])

@@ -16,7 +16,7 @@ from onnxspace.attribution.devices import arranged, chosen, devices
 from onnxspace.attribution.explainer import Explainer, Maps, check, explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
 from onnxspace.errors import AttributionError
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import Converted, convert
@@ -78,7 +78,7 @@ def map_batches(
             progress(len(found.maps))
         yield found.maps
     if warn is not None:
-        for sentence in remarks_on(model.name, method, settle([method], options).units, engines.fallback, errors):
+        for sentence in remarks_on(model.name, method, resolve_settings([method], options).units, engines.fallback, errors):
             warn(sentence)
 
 
@@ -110,7 +110,7 @@ def engines_for(
 ) -> Engines:  # fmt: skip
     """Prepare a converted model on every processor that is asked for."""
     compute = chosen(device)
-    settings = settle([method], options)
+    settings = resolve_settings([method], options)
     each = [explainer(model, converted, method, place, probes, settings, compute, known) for place in devices(compute)]
     return Engines(model.path, each, _batch_size(converted, batch_size, each[0]), compute)
 

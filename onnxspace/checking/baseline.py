@@ -13,7 +13,7 @@ from onnxspace.checking.observation import Observation, Signal, facts_dict, name
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
 
@@ -51,7 +51,7 @@ def notes_of(path: Path) -> Path:
     return path.with_suffix(NOTES)
 
 
-def write_baseline(path: Path, found: Observation, made: Made) -> None:
+def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
     """Write `NAME.fp`, and `NAME.json` beside it: facts of the file, and what it gives in a few numbers per image.
 
     Each is written whole or not at all; notes that don't belong to their fingerprint are not used. Raises OutputError.
@@ -59,8 +59,8 @@ def write_baseline(path: Path, found: Observation, made: Made) -> None:
     facts = found.facts
     with whole_file(path) as partial:
         write_fingerprint(partial, Fingerprint(
-            facts.name, facts.sha256, facts.encoder, made.method, made.probe, made.size, made.sha256, found.prints, made.sketch,
-            made.print_options(), made.sketch_version,
+            facts.name, facts.sha256, facts.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, found.prints, protocol.sketch,
+            protocol.print_options(), protocol.sketch_version,
         ))  # fmt: skip
     notes: dict[str, Any] = {"schema": SCHEMA, "facts": {**facts_dict(facts), "path": Path(facts.path).name}}
     if found.encoder is not None:
@@ -102,7 +102,7 @@ def _json(file: Path) -> dict[str, Any]:
     return told
 
 
-def from_space(place: Against) -> tuple[Observation, Probes, Made]:
+def from_space(place: Against) -> tuple[Observation, Probes, Protocol]:
     """A model of a space, with the images and the method of the space. Raises SpaceError."""
     from onnxspace.spaces.layout import maps_path, read_prints
     from onnxspace.workflows.space import Space
@@ -112,9 +112,9 @@ def from_space(place: Against) -> tuple[Observation, Probes, Made]:
     if entry is None:
         raise SpaceError(f"{place.path} has no model called {place.name!r}; there are {', '.join(space.names[:20]) or 'none'}.")
     facts = named(entry.name, entry.path, entry.sha256, entry.encoder)
-    prints = np.array(read_prints(place.path, [entry.stem], space.made)[0])
+    prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
     maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)
-    return Observation(facts, prints, None, {}, maps), space.probes(), space.made
+    return Observation(facts, prints, None, {}, maps), space.probes(), space.protocol
 
 
 def read_print(path: Path) -> Fingerprint | OnnxspaceError:

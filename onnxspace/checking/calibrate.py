@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.checking.measure import measure
-from onnxspace.checking.plan import Artifact, Plan
+from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.run import Setting, observed, plan_probes, request, temporary
 from onnxspace.checking.sandbox import Limits, in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import find_config
 from onnxspace.inputs.methods import Device
-from onnxspace.similarity.fingerprints.agreement import Wish, agree
+from onnxspace.similarity.fingerprints.agreement import ProtocolRequest, agree
 
 #: Forms that are taken where nobody says which; int8 is one that a team must mean to allow.
 USUAL = ("opset", "optimised", "half")
@@ -40,7 +40,7 @@ class Calibration:
 
 
 def calibrate(
-    plan: Plan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
+    plan: CheckPlan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
     config: str | Path | None = None, progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[Calibration, ...]:  # fmt: skip
     """Write each artifact in other forms, and measure them against it. What fails is told, and does not stop the others."""
@@ -53,10 +53,10 @@ def calibrate(
 
 
 def _calibrated(
-    artifact: Artifact, plan: Plan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
+    artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
 ) -> Calibration:
     known = find_config(config)
-    agreed = agree({}, Wish(plan_probes(plan, artifact), plan.method, None, known.rules))
+    agreed = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting, measured, failed = Setting(agreed, limits, device, known.path), {}, {}
     with temporary() as folder:
         try:
@@ -67,7 +67,7 @@ def _calibrated(
             return Calibration(artifact.name, {}, {}, {"itself": str(error)})
         for form in forms:
             try:
-                path = _made(form, artifact, setting, folder / form)
+                path = _make_form(form, artifact, setting, folder / form)
                 new = observed(path, artifact.name, artifact.encoder, setting, folder / f"{form}-seen")
                 measured[form] = _faithful(dict(measure(new, old).values), form, artifact.path)
             except OutputError:
@@ -85,7 +85,7 @@ def _faithful(values: dict[str, float], form: str, path: Path) -> dict[str, floa
     return values
 
 
-def _made(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
+def _make_form(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
     folder.mkdir()
     target = folder / f"{artifact.path.stem}.onnx"
     asked = {**request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}

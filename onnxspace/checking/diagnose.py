@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxspace.checking.measure import Measures, signal_cosines
-from onnxspace.checking.observation import Facts, Observation, Signal
+from onnxspace.checking.observation import FileFacts, Observation, Signal
 
 #: Cosine at the encoder from which on a way of feeding explains the difference.
 _EXPLAINS = 0.999
@@ -87,7 +87,7 @@ def _of_pairs(changed: Sequence[Mapping[str, Any]], count: int) -> str:
     return f"The same architecture with other weights: {len(changed)} of {count} tensors differ, by {np.median(sizes):.0%} (median): trained apart."
 
 
-def of_digests(new: Facts, old: Facts) -> str | None:
+def of_digests(new: FileFacts, old: FileFacts) -> str | None:
     """The same from digests alone, where the old file is not at hand."""
     if not old.weights or len(new.weights) != len(old.weights):
         return None
@@ -102,7 +102,7 @@ def of_digests(new: Facts, old: Facts) -> str | None:
     )
 
 
-def of_kind(measures: Measures, new: Facts, old: Facts, *, explained: bool = False) -> Iterator[str]:
+def of_kind(measures: Measures, new: FileFacts, old: FileFacts, *, explained: bool = False) -> Iterator[str]:
     """What the numbers alone suggest, where both files were looked at; `explained` where a reason is known already."""
     if not old.of_file:
         return
@@ -135,11 +135,11 @@ def of_maps(measures: Measures) -> str | None:
     )
 
 
-def _quantised(facts: Facts) -> bool:
+def _quantised(facts: FileFacts) -> bool:
     return any("Quant" in name or "QLinear" in name for name in facts.operators)
 
 
-def _near(new: Facts, old: Facts) -> bool:
+def _near(new: FileFacts, old: FileFacts) -> bool:
     """Whether two files may hold one architecture, with more or less of it folded: as many layers and nearly as many weights."""
     layers = [sum(count for name, count in one.operators.items() if _LAYER.search(name)) for one in (new, old)]
     return layers[0] == layers[1] and abs(new.parameters - old.parameters) <= 0.02 * max(new.parameters, old.parameters)

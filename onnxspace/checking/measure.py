@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.checking.observation import Facts, Observation, Signal
+from onnxspace.checking.observation import FileFacts, Observation, Signal
 from onnxspace.similarity.fingerprints.count_sketch import affinities
 from onnxspace.storage.float16 import widen
 
@@ -226,7 +226,7 @@ def _shape(signal: Signal) -> str:
     return "×".join(map(str, signal.shape)) or "one value"
 
 
-def changes(new: Facts, old: Facts) -> Iterator[str]:
+def changes(new: FileFacts, old: FileFacts) -> Iterator[str]:
     """What the files say differently, a sentence each: inputs, outputs, opset, producer, operators, parameters."""
     if not old.of_file:
         return

@@ -23,7 +23,7 @@ _MOST_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileFacts:
     """What the file says: `inputs` and `outputs` by name, as type and shape; `weights` are digests of its stored tensors.
 
     Weights are in the order of the graph's nodes, so that two exports of one network hold the same in the same order.
@@ -115,7 +115,7 @@ class Observation:
     what it gives in the end, by the output's name in the order of the file.
     """
 
-    facts: Facts
+    facts: FileFacts
     prints: NDArray[np.float16]
     encoder: Signal | None
     outputs: Mapping[str, Signal]
@@ -126,17 +126,17 @@ class Observation:
         return len(self.prints)
 
 
-def read_facts(told: Any, where: Path) -> Facts:
+def read_facts(told: Any, where: Path) -> FileFacts:
     """Facts from JSON that may come from anyone. Raises ModelError naming the file."""
     try:
-        known = {f.name for f in fields(Facts)}
+        known = {f.name for f in fields(FileFacts)}
         made = {key: value for key, value in told.items() if key in known}
         made["weights"] = tuple((str(name), str(digest)) for name, digest in made.get("weights", ()))
         for name in ("assumed", "warnings"):
             made[name] = tuple(str(word) for word in made.get(name, ()))
         for name in ("inputs", "outputs", "operators"):
             made[name] = dict(made[name])
-        found = Facts(**made)
+        found = FileFacts(**made)
         if not all(isinstance(getattr(found, n), str) for n in ("name", "path", "sha256", "producer", "encoder")):
             raise TypeError("names must be text")
         if not all(type(getattr(found, n)) is int for n in ("bytes", "opset", "parameters")):
@@ -146,12 +146,12 @@ def read_facts(told: Any, where: Path) -> Facts:
     return found
 
 
-def named(name: str, path: str, sha256: str, encoder: str) -> Facts:
+def named(name: str, path: str, sha256: str, encoder: str) -> FileFacts:
     """What is known of a model whose file was not looked at."""
-    return Facts(name, path, sha256, 0, "", 0, encoder, {}, {}, {}, 0)
+    return FileFacts(name, path, sha256, 0, "", 0, encoder, {}, {}, {}, 0)
 
 
-def facts_dict(facts: Facts) -> dict[str, Any]:
+def facts_dict(facts: FileFacts) -> dict[str, Any]:
     return asdict(facts)
 
 
@@ -160,15 +160,15 @@ def save(found: Observation, folder: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {"prints": found.prints}
     told: dict[str, Any] = {"facts": facts_dict(found.facts), "outputs": {}}
     if found.encoder is not None:
-        told["encoder"] = _put(found.encoder, "encoder", arrays)
+        told["encoder"] = _store(found.encoder, "encoder", arrays)
     for number, (name, signal) in enumerate(found.outputs.items()):
-        told["outputs"][name] = _put(signal, f"output{number}", arrays)
+        told["outputs"][name] = _store(signal, f"output{number}", arrays)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
     (folder / "observation.json").write_text(json.dumps(told), "utf-8")
 
 
-def _put(signal: Signal, name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _store(signal: Signal, name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     if signal.rows is not None:
         arrays[name] = signal.rows
     return {**signal.to_dict(), "rows": name if signal.rows is not None else None}

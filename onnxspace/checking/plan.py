@@ -34,7 +34,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CheckPlan:
     """What is checked, and on which images. None: what the baselines were made with, else the defaults."""
 
     artifacts: tuple[Artifact, ...]
@@ -45,7 +45,7 @@ class Plan:
     limits: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def find_plan(config: str | None) -> tuple[Plan, Path | None]:
+def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
     """The plan of the file that was named, else of `onnxspace.toml` or `pyproject.toml` of the current folder, and that file.
 
     Raises ConfigError where none of them has one.
@@ -73,7 +73,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     return table
 
 
-def plan_from(table: Mapping[str, Any], path: Path) -> Plan:
+def plan_from(table: Mapping[str, Any], path: Path) -> CheckPlan:
     """From the table `check` of a file; paths start from the file's folder. Raises ConfigError naming the key."""
     where = f"{path} [check]"
     _refuse_unknown(where, table, _KEYS)
@@ -88,7 +88,7 @@ def plan_from(table: Mapping[str, Any], path: Path) -> Plan:
         raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
     probe = None if "probe" not in table else str(home / _text(where, "probe", table["probe"]))
     images, seed = _whole(where, "images", table.get("images")), _whole(where, "seed", table.get("seed", 0), 0)
-    return Plan(made, method, probe, images, seed or 0, given)
+    return CheckPlan(made, method, probe, images, seed or 0, given)
 
 
 def _artifact(where: str, name: str, told: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:

@@ -29,11 +29,11 @@ def _check(
     images: int | None = None, probe: str | Path | None = None, encoder: str | None = None, config: str | Path | None = None,
 ) -> Verdict:  # fmt: skip
     from onnxspace.checking.formats import full, headline
-    from onnxspace.checking.plan import Plan, single
+    from onnxspace.checking.plan import CheckPlan, single
     from onnxspace.checking.run import check
 
     artifacts = single([str(model)], str(against), limits or {}, distinct, encoder)
-    verdict = check(Plan(artifacts, probe=None if probe is None else str(probe), images=images), config=config)[0]
+    verdict = check(CheckPlan(artifacts, probe=None if probe is None else str(probe), images=images), config=config)[0]
     if verdict.outcome != "same":
         pytest.fail(f"{headline(verdict)}\n{full(verdict)}", pytrace=False)
     return verdict

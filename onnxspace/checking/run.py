@@ -16,15 +16,15 @@ from onnxspace.checking import diagnose
 from onnxspace.checking.baseline import Against, against, from_space, read_baseline, read_print, write_baseline
 from onnxspace.checking.measure import Measures, measure
 from onnxspace.checking.observation import Observation, load
-from onnxspace.checking.plan import Artifact, Plan
+from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, in_child
 from onnxspace.checking.verdict import Verdict, judge, judge_distinct
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.methods import Device
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Made, made_of
-from onnxspace.similarity.fingerprints.agreement import Agreed, Wish, agree
+from onnxspace.inputs.protocol import Protocol, protocol_of
+from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 
 Progress = Callable[[str, int, int], None]
@@ -36,14 +36,14 @@ SHOWN = 3
 class Setting:
     """How everything is run: images and method, limits of the child processes, the configuration's file."""
 
-    agreed: Agreed
+    agreed: Agreement
     limits: Limits
     device: Device = "auto"
     config: Path | None = None
 
 
 def check(
-    plan: Plan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
     pictures: str | Path | None = None, progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Hold every artifact of the plan against its baseline; one that can't be read or compared does not stop the others.
@@ -67,7 +67,7 @@ def check(
 
 
 def update(
-    plan: Plan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Write the baseline of every artifact: `NAME.fp` and its notes. Those that can't be observed are trouble."""
@@ -86,19 +86,19 @@ def update(
     return tuple(found)
 
 
-def _update(artifact: Artifact, plan: Plan, limits: Limits, device: Device, config: str | Path | None) -> None:
+def _update(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None) -> None:
     base = against(artifact.against)
     if base.kind != "print":
         raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
     known = find_config(config)
-    agreed = agree({}, Wish(plan_probes(plan, artifact), plan.method, None, known.rules))
+    agreed = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting = Setting(agreed, limits, device, known.path)
     with temporary() as folder:
         found = observed(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
-        write_baseline(base.path, found, made_of(agreed.probes, agreed.method, agreed.options))
+        write_baseline(base.path, found, protocol_of(agreed.probes, agreed.method, agreed.options))
 
 
-def plan_probes(plan: Plan, artifact: Artifact) -> Probes | None:
+def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
     """The images that an artifact or its plan names; None where neither does. Raises ProbeError."""
     if (folder := artifact.probe or plan.probe) is not None:
         return Probes.from_folder(folder, plan.images, seed=plan.seed)
@@ -136,7 +136,7 @@ class _Check:
     """One artifact being checked."""
 
     artifact: Artifact
-    plan: Plan
+    plan: CheckPlan
     limits: Limits
     device: Device
     config: str | Path | None
@@ -163,9 +163,9 @@ class _Check:
                 verdict = self._drawn(verdict, new, old, agreed)
             return verdict
 
-    def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreed]:
+    def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreement]:
         """What is known of the baseline before anything runs, and what it is compared on."""
-        wish = Wish(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
+        wish = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
         if base.kind == "space":
             found, probes, made = from_space(base)
             return found, _as_space(made, probes, wish)
@@ -226,7 +226,7 @@ class _Check:
             return None
         return answer
 
-    def _drawn(self, verdict: Verdict, new: Observation, old: Observation, agreed: Agreed) -> Verdict:
+    def _drawn(self, verdict: Verdict, new: Observation, old: Observation, agreed: Agreement) -> Verdict:
         from onnxspace.checking.picture import draw
 
         file = Path(str(self.pictures)) / f"{self.artifact.name}.png"
@@ -248,11 +248,11 @@ def _place(layer: Mapping[str, Any]) -> str:
     return f"{names}: {layer['difference']:.1%} off"
 
 
-def _as_space(made: Made, probes: Probes, wish: Wish) -> Agreed:
+def _as_space(made: Protocol, probes: Probes, wish: ProtocolRequest) -> Agreement:
     """Images and method of a space; refused where the plan says others."""
     if wish.probes is not None and wish.probes.sha256 != probes.sha256:
         raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
     if wish.method not in (None, made.method) or made.options:
         told = f"{made.method} {dict(made.options) or ''}".strip()
         raise ConfigError(f"The space's maps are made by {told}, which a check can't ask for. Name another baseline.")
-    return Agreed(probes, made.method, None)
+    return Agreement(probes, made.method, None)

@@ -77,7 +77,7 @@ def _with(options: Sequence[Callable[[_Function], _Function]], function: _Functi
     return function
 
 
-def taken(given: dict[str, Any]) -> Options:
+def take_method_options(given: dict[str, Any]) -> Options:
     """The methods' options, taken out of a command's."""
     return Options(**{name: given.pop(name) for name in NUMBERS})
 
@@ -116,7 +116,7 @@ def weighing(_context: click.Context, _parameter: click.Parameter, said: str | N
         raise click.BadParameter(f"{said!r} is neither a number nor auto.") from None
 
 
-def known(function: _Function) -> _Function:
+def known_results(function: _Function) -> _Function:
     """Results on other datasets."""
     return _with(
         (

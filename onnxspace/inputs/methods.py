@@ -43,7 +43,7 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Spec:
+class MethodSpec:
     """One method: `rules` names a rule set of `onnxspace.attribution.lrp` for the backward pass (None: the plain gradient).
 
     `way` says where gradients are taken and what becomes of them: the `product` of image − baseline and the gradient at
@@ -69,19 +69,19 @@ class Spec:
 
 
 #: The source of each is named where it is computed: `onnxspace.attribution.gradients`, `onnxspace.attribution.lrp`.
-METHODS: Mapping[Method, Spec] = {
-    "elrp": Spec("ε-LRP as a modified gradient, as in the paper", "elrp"),
-    "saliency": Spec("|dS/dx|", way="absolute", options=()),
-    "gradient-x-input": Spec("(x − b) · dS/dx"),
-    "lrp-epsilon": Spec("the ε rule with biases in the denominator", "lrp-epsilon"),
-    "lrp-gamma": Spec("the γ rule, which favours what speaks for", "lrp-gamma"),
-    "lrp-zplus": Spec("the z⁺ rule: only what speaks for", "lrp-zplus"),
-    "lrp-alpha-beta": Spec("the αβ rule: for and against apart", "lrp-alpha-beta"),
-    "lrp-composite": Spec("ε where dense, γ at convolutions, the box rule at the image", "lrp-composite", options=()),
-    "attnlrp": Spec("AttnLRP: the rules for transformers", "attnlrp"),
-    "integrated-gradients": Spec("(x − b) · mean gradient from b to x", way="line", options=("baseline", "steps")),
-    "smoothgrad": Spec("|mean dS/dx under noise|", way="noise", options=("samples", "noise")),
-    "unit-saliency": Spec("mean of |du/dx| over units u", way="units", options=("units",)),
+METHODS: Mapping[Method, MethodSpec] = {
+    "elrp": MethodSpec("ε-LRP as a modified gradient, as in the paper", "elrp"),
+    "saliency": MethodSpec("|dS/dx|", way="absolute", options=()),
+    "gradient-x-input": MethodSpec("(x − b) · dS/dx"),
+    "lrp-epsilon": MethodSpec("the ε rule with biases in the denominator", "lrp-epsilon"),
+    "lrp-gamma": MethodSpec("the γ rule, which favours what speaks for", "lrp-gamma"),
+    "lrp-zplus": MethodSpec("the z⁺ rule: only what speaks for", "lrp-zplus"),
+    "lrp-alpha-beta": MethodSpec("the αβ rule: for and against apart", "lrp-alpha-beta"),
+    "lrp-composite": MethodSpec("ε where dense, γ at convolutions, the box rule at the image", "lrp-composite", options=()),
+    "attnlrp": MethodSpec("AttnLRP: the rules for transformers", "attnlrp"),
+    "integrated-gradients": MethodSpec("(x − b) · mean gradient from b to x", way="line", options=("baseline", "steps")),
+    "smoothgrad": MethodSpec("|mean dS/dx under noise|", way="noise", options=("samples", "noise")),
+    "unit-saliency": MethodSpec("mean of |du/dx| over units u", way="units", options=("units",)),
 }
 
 
@@ -140,7 +140,7 @@ def configured(method: Method, options: Options | None, rules: Mapping[str, Mapp
     return Options(**said, rules=entries or None)
 
 
-def settle(methods: Sequence[str], options: Options | None = None) -> Settings:
+def resolve_settings(methods: Sequence[str], options: Options | None = None) -> Settings:
     """Settings for these methods. Raises ConfigError for an unknown method, and an option out of range or that none uses."""
     known = {name for method in methods for name in _spec(method).uses}
     given = {f.name: v for f in fields(Options) if options is not None and (v := getattr(options, f.name)) is not None}
@@ -153,7 +153,7 @@ def settle(methods: Sequence[str], options: Options | None = None) -> Settings:
     return Settings(**given)
 
 
-def _spec(method: str) -> Spec:
+def _spec(method: str) -> MethodSpec:
     for name, spec in METHODS.items():
         if name == method:
             return spec

@@ -62,7 +62,7 @@ class Photos:
         stats = [(str(path), found.st_size, found.st_mtime_ns) for path in self.paths for found in [_stat(path)]]
         return hashlib.sha256(repr((size, stats)).encode()).hexdigest()[:16]
 
-    def facts(self, sha256: str) -> dict[str, Any]:
+    def describe(self, sha256: str) -> dict[str, Any]:
         """What the labelled images are, ready for JSON; `sha256` is that of their pixels."""
         there = [label for label in self.labels.ravel().tolist() if not (label is None or label != label)]
         classes = {"classes": len(set(there))} if self.kind == "classes" else {"targets": int(self.labels.size / len(self))}

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
-from onnxspace.inputs.methods import BASELINES, Method, Options, settle
+from onnxspace.inputs.methods import BASELINES, Method, Options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
 
 #: The version of the hash and the sum below: prints of another can't be compared.
-VERSION = 1
+SKETCH_VERSION = 1
 
 
-NUMBERS, MOST_NUMBERS = 64, 4096
+SKETCH_NUMBERS, MAX_SKETCH_NUMBERS = 64, 4096
 
 
 MAX_NAME, MAX_TEXT, MAX_ITEMS, MAX_SIZE = 1_000, 10_000, 1_000, 1024
 
 
 @dataclass(frozen=True)
-class Made:
+class Protocol:
     """What all models of a space are explained with; it never changes.
 
     `seed` renders generated images again (None: photos); `stored` says whether the images lie in the space. `options` is
@@ -46,9 +46,9 @@ class Made:
     stored: bool = True
     baseline: str | None = None
     keep_maps: bool = True
-    numbers: int = NUMBERS
+    numbers: int = SKETCH_NUMBERS
     sketch: int = 0
-    sketch_version: int = VERSION
+    sketch_version: int = SKETCH_VERSION
     version: str = ""
 
     @property
@@ -59,7 +59,7 @@ class Made:
     def probe_facts(self) -> dict[str, Any]:
         return {"name": self.probe, "images": self.images, "size": self.size, "sha256": self.sha256}
 
-    def told(self, baseline: Path | None) -> Options:
+    def options_with(self, baseline: Path | None) -> Options:
         """The method's options again; `baseline` is where its picture lies, if it is one."""
         picture = {} if baseline is None else {"baseline": baseline}
         return Options(**{**self.options, **picture})
@@ -77,19 +77,19 @@ KEPT_BYTES = 2**30
 GENERATED = re.compile(r"generated-(\d{1,19})")
 
 
-def made_of(probes: Probes, method: Method, options: Options | None, keep_maps: bool = True) -> Made:
+def protocol_of(probes: Probes, method: Method, options: Options | None, keep_maps: bool = True) -> Protocol:
     """What determines the maps of every model, as a space and a fingerprint say it. Raises ConfigError, SpaceError."""
-    told = settle([method], options).used_by(method)
-    picture = _picture(told, probes.size)
+    told = resolve_settings([method], options).used_by(method)
+    picture = baseline_picture(told, probes.size)
     baseline = None if picture is None else hashlib.sha256(picture.tobytes()).hexdigest()
     _check_size(probes)
-    return Made(
+    return Protocol(
         probes.name[:MAX_NAME], len(probes), probes.size, probes.sha256, method, told, _seed(probes),
         probes.images.nbytes <= KEPT_BYTES, baseline, keep_maps, version=version("onnxspace"),
     )  # fmt: skip
 
 
-def _picture(told: Mapping[str, Any], size: int) -> NDArray[np.uint8] | None:
+def baseline_picture(told: Mapping[str, Any], size: int) -> NDArray[np.uint8] | None:
     """The image file that is the baseline, uint8 [size, size, 3]; None where it is a word."""
     word = str(told.get("baseline", "zero"))
     return None if word in BASELINES else read_square(Path(word), size)

@@ -64,7 +64,7 @@ def _may_be_image(value: onnx.ValueInfoProto) -> bool:
 
 
 def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
-    found = ", ".join(f"{v.name} {_shown(v)}" for v in graph.inputs) or "none"
+    found = ", ".join(f"{v.name} {_describe_input(v)}" for v in graph.inputs) or "none"
     if wanted is not None:
         return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
     return (
@@ -72,7 +72,7 @@ def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
     )
 
 
-def _shown(value: onnx.ValueInfoProto) -> str:
+def _describe_input(value: onnx.ValueInfoProto) -> str:
     sizes = dims(value)
     return "of unknown shape" if sizes is None else "×".join("?" if n is None else str(n) for n in sizes) or "a scalar"
 
@@ -80,11 +80,11 @@ def _shown(value: onnx.ValueInfoProto) -> str:
 def _unfit(path: str, value: onnx.ValueInfoProto, image: ImageInput | None) -> str:
     if image is None:
         return (
-            f"{path}: can't tell which axis of {value.name} {_shown(value)} holds the channels. "
+            f"{path}: can't tell which axis of {value.name} {_describe_input(value)} holds the channels. "
             'Say `layout = "NCHW"` or "NHWC" in onnxspace.toml.'
         )
     return (
-        f"{path} takes images of {image.channels} channels ({value.name} {_shown(value)}) and cannot share a probe with other "
+        f"{path} takes images of {image.channels} channels ({value.name} {_describe_input(value)}) and cannot share a probe with other "
         "models: probe images are RGB or grey. Leave it out."
     )
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.data_uri import palette
-from onnxspace.report.page_data import Shown, numbers
+from onnxspace.report.page_data import PageData, numbers
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.storage.printable import printable
 
@@ -49,7 +49,7 @@ class _TileRow:
     tiles: tuple[_Tile, ...]
 
 
-def render(shown: Shown) -> str:
+def render(shown: PageData) -> str:
     """The page. Every name in it is escaped, control characters in names are replaced."""
     style, library, scripts = _asset("page.css"), _asset("plotly-cartesian.min.js"), [_asset("charts.js"), _asset("page.js")]
     told = numbers(shown)
@@ -119,7 +119,7 @@ def _meaning(found: Affinity) -> str:
     return "The longer the bar, the more alike two models look at the images."
 
 
-def _rows(shown: Shown) -> list[tuple[str, str, str, tuple[str, ...]]]:
+def _rows(shown: PageData) -> list[tuple[str, str, str, tuple[str, ...]]]:
     """Name, nearest model, its affinity, and the other cells."""
     rows = []
     for name, cells in zip(shown.affinity.names, shown.sheet.rows, strict=True):
@@ -129,7 +129,7 @@ def _rows(shown: Shown) -> list[tuple[str, str, str, tuple[str, ...]]]:
     return rows
 
 
-def _tiles(shown: Shown) -> list[_TileRow]:
+def _tiles(shown: PageData) -> list[_TileRow]:
     if shown.gallery is None:
         return []
     found, rows = shown.gallery, []

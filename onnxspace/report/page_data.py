@@ -29,7 +29,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class PageData:
     """A comparison, and all that a page tells about it.
 
     `facts` are terms and what they stand for; `notes` what a reader should know, a sentence each; `about` what was assumed of a
@@ -47,7 +47,7 @@ class Shown:
     evaluation: Evaluation | None = None
 
 
-def numbers(shown: Shown) -> dict[str, Any]:
+def numbers(shown: PageData) -> dict[str, Any]:
     """What the page's script draws, ready for `json.dumps`; a model is its place in `names`."""
     found = shown.affinity
     places = {name: i for i, name in enumerate(found.names)}
@@ -61,7 +61,7 @@ def numbers(shown: Shown) -> dict[str, Any]:
         "errors": None if found.errors is None else _plain(found.errors),
         "ranks": ranks,
         "values": None if found.ranks_by == found.by else _plain(found.scores[found.ranks_by]),
-        "sure": {str(places[name]): _sure(one, places) for name, one in found.certainty.items()},
+        "sure": {str(places[name]): _certainty_of(one, places) for name, one in found.certainty.items()},
         **_tree(found),
         "gallery": _gallery(shown.gallery),
         "evaluation": None if shown.evaluation is None else _evaluation(shown.evaluation),
@@ -80,7 +80,7 @@ def _plain(values: NDArray[np.float64]) -> list[Any]:
     return [round(value, _DIGITS) if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _sure(one: Any, places: Mapping[str, int]) -> dict[str, Any]:
+def _certainty_of(one: Any, places: Mapping[str, int]) -> dict[str, Any]:
     rows = {str(places[s.source]): [s.low, s.high, s.ahead] for s in one.sources if s.source in places}
     rounded = {place: [None if v is None else round(v, 4) for v in row] for place, row in rows.items()}
     return {"rows": rounded, "settled": one.settled, "images": one.images, "level": one.level}

@@ -18,7 +18,7 @@ from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import PROBES, SUMMARY
 from onnxspace.similarity.affinity import SCHEMA, Affinity
-from onnxspace.similarity.certainty import Certainty, Sure
+from onnxspace.similarity.certainty import Certainty, SourceCertainty
 from onnxspace.similarity.records import Failure, ModelRecord
 
 _MOST_BYTES = 256 * 2**20
@@ -113,7 +113,7 @@ def _record(said: Mapping[str, Any]) -> ModelRecord:
 
 def _certainty(target: str, said: Mapping[str, Any]) -> Certainty:
     rows = tuple(
-        Sure(
+        SourceCertainty(
             _text(one["source"]),
             math.nan,
             float(one["low"]),

@@ -34,7 +34,7 @@ def result_folder(target: Path, command: str, images: int) -> Iterator[Workplace
     """
     refuse_strangers(target)
     place = Path(os.path.realpath(target))
-    with _told(target), workplace(place, command, images) as work, _told(target):
+    with _output_errors(target), workplace(place, command, images) as work, _output_errors(target):
         yield work
         if (work.result / SUMMARY).exists():
             refuse_strangers(target)  # again: hours may have passed
@@ -42,7 +42,7 @@ def result_folder(target: Path, command: str, images: int) -> Iterator[Workplace
 
 
 @contextmanager
-def _told(target: Path) -> Iterator[None]:
+def _output_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

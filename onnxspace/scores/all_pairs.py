@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
-from onnxspace.scores.registry import SCORES, Kind, Spec
+from onnxspace.scores.registry import SCORES, Kind, ScoreSpec
 from onnxspace.scores.selection import PREDICTIVITY
-from onnxspace.similarity.per_image import Predicted
+from onnxspace.similarity.per_image import PerImageShares
 
 Matrix = NDArray[np.float64]
 Function = Callable[..., float]
@@ -56,7 +56,7 @@ class Scored(NamedTuple):
     why: tuple[str, ...]
 
 
-def score_matrix(name: str, spec: Spec, models: Sequence[Arrays], names: Sequence[str]) -> Scored:
+def score_matrix(name: str, spec: ScoreSpec, models: Sequence[Arrays], names: Sequence[str]) -> Scored:
     """A score of this registry name of all pairs; a pair that has none does not stop the others.
 
     Rows are targets and columns sources, which differs in a score in one direction only.
@@ -99,7 +99,7 @@ def fill(
 
 
 def predictivities(
-    sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], known: dict[int, Predicted] | None = None,
+    sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], known: dict[int, PerImageShares] | None = None,
     doubted: Collection[int] = (),
 ) -> Scored:  # fmt: skip
     """`predictivity` of each target's outputs from each source's features; both are prepared once.
@@ -124,7 +124,7 @@ def predictivities(
         for i, parts in zip(asked, found, strict=False):
             matrix[i, j] = parts.share
             if known is not None and i in doubted:
-                one = known.setdefault(i, Predicted(*np.zeros((2, len(parts.missed), len(sides)))))
+                one = known.setdefault(i, PerImageShares(*np.zeros((2, len(parts.missed), len(sides)))))
                 one.missed[:, j], one.there[:, j] = parts
     return Scored(matrix, tuple(why))
 

@@ -23,7 +23,7 @@ Kind = Literal["maps", "features", "fields", "outputs"]
 
 
 @dataclass(frozen=True)
-class Spec:
+class ScoreSpec:
     """One score. `function` is called as `score(what it needs, labels) -> float`, larger is better.
 
     It may be named, `package.module:name`, and is then loaded at its first use. `labels` are the kinds that it takes, none for a
@@ -50,17 +50,21 @@ class Spec:
         return found
 
 
-def _labelled(name: str, summary: str, source: str, values: str, **others: Any) -> Spec:
+#: The name that other packages import.
+Spec = ScoreSpec
+
+
+def _labelled(name: str, summary: str, source: str, values: str, **others: Any) -> ScoreSpec:
     where = f"onnxspace.scores.labelled.{name}:{name}"
-    return Spec(summary, source, others.pop("needs", "features"), where, values, **others)
+    return ScoreSpec(summary, source, others.pop("needs", "features"), where, values, **others)
 
 
-def _pair(name: str, summary: str, source: str, values: str, *arrays: Any, directed: bool = False) -> Spec:
-    return Spec(summary, source, "pair", f"onnxspace.scores.pairs.{name}:{name}", values, (), arrays, directed)
+def _pair(name: str, summary: str, source: str, values: str, *arrays: Any, directed: bool = False) -> ScoreSpec:
+    return ScoreSpec(summary, source, "pair", f"onnxspace.scores.pairs.{name}:{name}", values, (), arrays, directed)
 
 
 _ALL_KINDS = ("classes", "multilabel", "regression")
-SCORES: Mapping[str, Spec] = {
+SCORES: Mapping[str, ScoreSpec] = {
     "sfda": _labelled(
         "sfda", "probability of the right class under a self-challenged Fisher discriminant", "Shao et al., ECCV 2022", "(0, 1]"
     ),
@@ -117,7 +121,7 @@ def names() -> tuple[str, ...]:
     return (*SCORES, *sorted(_others()))
 
 
-def spec(name: str) -> Spec:
+def spec(name: str) -> ScoreSpec:
     """One score by its name. Raises ConfigError for a name that is none, and for an entry point that gives no score."""
     if name in SCORES:
         return SCORES[name]
@@ -128,7 +132,7 @@ def spec(name: str) -> Spec:
         found = point.load()
     except Exception as error:
         raise ConfigError(f"The score {name!r} of {point.value} could not be loaded: {error}") from error
-    if not isinstance(found, Spec):
+    if not isinstance(found, ScoreSpec):
         raise ConfigError(f"The entry point {name!r} names {point.value}, which is no onnxspace.scores.registry.Spec.")
     return found
 
@@ -142,7 +146,7 @@ def table() -> str:
     )
 
 
-def _takes(one: Spec) -> str:
+def _takes(one: ScoreSpec) -> str:
     if one.directed:
         return f"{one.arrays[0]} of the target and {one.arrays[1]} of the source"
     return f"{' and '.join(one.arrays)} of two models" if one.needs == "pair" else one.needs

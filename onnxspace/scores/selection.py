@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import METHODS, Method, Options, settle
+from onnxspace.inputs.methods import METHODS, Method, Options, resolve_settings
 from onnxspace.scores import registry
 
 #: λ of DEPARA: a number, or the ratio that gives maps and features an equal say among the models that are compared.
@@ -30,7 +30,7 @@ _FIELD_OPTIONS = ("steps", "baseline")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScoreSelection:
     """The `scores` in the order in which they are shown; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
 
     `ranks` is the score by which sources are ranked, the first where it is None. It is `usual` where nobody asked: what ranks
@@ -64,9 +64,9 @@ def names() -> tuple[str, ...]:
     return tuple(name for name in registry.names() if name not in own or own[name].needs == "pair")
 
 
-def wanted(
+def select_scores(
     by: str | Sequence[str] | None, weight: Weight | None, method: Method, options: Options | None
-) -> tuple[Wanted, Options | None]:
+) -> tuple[ScoreSelection, Options | None]:
     """The scores, checked, and those options that are for maps; without `by`, the usual ones.
 
     `options.steps` and `options.baseline` hold for gradient fields too. Raises ConfigError for a name that is no score of two
@@ -75,18 +75,18 @@ def wanted(
     asked = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
     if not asked:
         _check_weight(USUAL, weight)
-        settle([method], options)
-        return Wanted(USUAL, ranks=PREDICTIVITY, usual=True), options
+        resolve_settings([method], options)
+        return ScoreSelection(USUAL, ranks=PREDICTIVITY, usual=True), options
     for name in asked:
         if registry.spec(name).needs != "pair":
             raise ConfigError(f"{name} takes labels: onnxspace transfer --by {name} does that. Here are {', '.join(names())}.")
     _check_weight(asked, weight)
-    found = Wanted(asked, DEFAULT_WEIGHT if weight is None else weight)
+    found = ScoreSelection(asked, DEFAULT_WEIGHT if weight is None else weight)
     fields = MODELGIF in asked or found.needs("fields")
     theirs = Options(options.baseline, options.steps) if fields and options is not None else None
     mine = _without_fields(method, options) if fields else options
-    settle([method], mine)
-    settle(["integrated-gradients"], theirs)
+    resolve_settings([method], mine)
+    resolve_settings(["integrated-gradients"], theirs)
     return replace(found, fields=theirs), mine
 
 
@@ -105,7 +105,7 @@ def _check_weight(asked: Sequence[str], weight: Weight | None) -> None:
         raise ConfigError(f"--lambda is {weight!r} but must be a number from 0, or auto.")
 
 
-def refuse_prints(wanted: Wanted) -> None:
+def refuse_prints(wanted: ScoreSelection) -> None:
     """Raises ConfigError where there are fingerprints only, and something else than their maps is asked for."""
     others = [name for name in wanted.scores if name != ATTRIBUTION]
     if others:

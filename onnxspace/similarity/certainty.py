@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.per_image import Evidence, Predicted
+from onnxspace.similarity.per_image import PerImageAffinities, PerImageShares
 from onnxspace.similarity.ranking import Ranking
 
 LEVEL = 0.95
@@ -26,7 +26,7 @@ _STRETCH = 2**21  # numbers that are worked on together
 
 
 @dataclass(frozen=True)
-class Sure:
+class SourceCertainty:
     """One source: its affinity lies from `low` to `high` in 95 % of the resamples, and in the share `ahead` of them it is
     ahead of the next source in the ranking, a tie counting one half; None where it is the last.
     """
@@ -48,7 +48,7 @@ class Certainty:
     """
 
     target: str
-    sources: tuple[Sure, ...]
+    sources: tuple[SourceCertainty, ...]
     settled: int
     images: int
     resamples: int = RESAMPLES
@@ -63,7 +63,11 @@ class Certainty:
 
 
 def certainty(
-    ranking: Ranking, names: Sequence[str], known: Evidence | Predicted, resamples: int = RESAMPLES, seed: int = 0
+    ranking: Ranking,
+    names: Sequence[str],
+    known: PerImageAffinities | PerImageShares,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Certainty:
     """How sure `ranking` is, whose sources have these `names` in the order of `known`; the same for the same seed.
 
@@ -81,7 +85,7 @@ def certainty(
         ahead[first : first + len(columns) - 1] = _ahead(drawn)
         settled = max(settled, _settled(known.means(_first_images, columns)))
     rows = zip(ranking.sources, edges.T.tolist(), [*ahead.tolist(), None], strict=False)
-    sources = tuple(Sure(name, value, low, high, share) for (name, value), (low, high), share in rows)
+    sources = tuple(SourceCertainty(name, value, low, high, share) for (name, value), (low, high), share in rows)
     return Certainty(ranking.target, sources, settled, known.images, resamples)
 
 
@@ -92,7 +96,9 @@ def _stretches(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArra
         yield first, order[first : first + step + 1]
 
 
-def _drawn(known: Evidence | Predicted, columns: NDArray[np.intp], resamples: int, seed: int) -> NDArray[np.float64]:
+def _drawn(
+    known: PerImageAffinities | PerImageShares, columns: NDArray[np.intp], resamples: int, seed: int
+) -> NDArray[np.float64]:
     """Affinities in each resample, float64 [resamples, columns]; images are drawn alike for all columns."""
     generator, step = np.random.default_rng(seed), max(1, _STRETCH // known.images)
     parts = [min(step, resamples - first) for first in range(0, resamples, step)]

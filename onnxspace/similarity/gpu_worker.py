@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.similarity.tile_worker import Desk, Maps
-from onnxspace.similarity.tiling import Plan, Tile
+from onnxspace.similarity.tile_worker import Maps, TileWorker
+from onnxspace.similarity.tiling import Tile, TilePlan
 
 
-class GpuDesk(Desk):
+class GpuTileWorker(TileWorker):
     """As `Desk`, with the products on `device`: float64 sums do not depend on which one that is beyond 1e-12."""
 
-    def __init__(self, plan: Plan, left: Maps, right: Maps | None, device: torch.device) -> None:
+    def __init__(self, plan: TilePlan, left: Maps, right: Maps | None, device: torch.device) -> None:
         super().__init__(plan, left, right)
         self._device = device
 
@@ -30,6 +30,6 @@ class GpuDesk(Desk):
         return total.cpu().numpy(), squares.cpu().numpy()
 
 
-def desk_for(device: torch.device) -> Callable[[Plan, Maps, Maps | None], Desk]:
+def tile_worker_for(device: torch.device) -> Callable[[TilePlan, Maps, Maps | None], TileWorker]:
     """What `affinity_matrix` takes: `Desk` for a CPU, else one on that device."""
-    return Desk if device.type == "cpu" else lambda plan, left, right: GpuDesk(plan, left, right, device)
+    return TileWorker if device.type == "cpu" else lambda plan, left, right: GpuTileWorker(plan, left, right, device)

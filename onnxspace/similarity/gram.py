@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.tile_worker import Desk, Maps, Sink
-from onnxspace.similarity.tiling import Plan, Tile, batches, plan_for, tiles_of
+from onnxspace.similarity.tile_worker import Maps, Sink, TileWorker
+from onnxspace.similarity.tiling import Tile, TilePlan, batches, plan_for, tiles_of
 
 DEFAULT_MEMORY = 2**30
 
 Progress = Callable[[float], None]
 #: Makes the place one thread works at: `Desk`, or one that multiplies elsewhere.
-MakeDesk = Callable[[Plan, Maps, Maps | None], Desk]
+MakeDesk = Callable[[TilePlan, Maps, Maps | None], TileWorker]
 
 
 def affinity_matrix(
-    files: Sequence[Path], memory: int = DEFAULT_MEMORY, progress: Progress | None = None, desk: MakeDesk = Desk
+    files: Sequence[Path], memory: int = DEFAULT_MEMORY, progress: Progress | None = None, desk: MakeDesk = TileWorker
 ) -> NDArray[np.float64]:
     """float64 [models, models] from files of unit maps of equal shape; symmetric to the bit, in [−1, 1].
 
@@ -49,7 +49,7 @@ def affinity_rows(
     old_files: Sequence[Path],
     memory: int = DEFAULT_MEMORY,
     progress: Progress | None = None,
-    desk: MakeDesk = Desk,
+    desk: MakeDesk = TileWorker,
 ) -> NDArray[np.float64]:
     """The rows that `new_files` add to a matrix of `old_files`: float64 [m, T + m], old models first, then the new.
 
@@ -112,7 +112,7 @@ def _mean(left: Maps, right: Maps | None, memory: int, progress: Progress | None
 
 
 def _streamed(
-    left: Maps, right: Maps | None, memory: int, sink: Sink | None, progress: Progress | None, desk: MakeDesk = Desk
+    left: Maps, right: Maps | None, memory: int, sink: Sink | None, progress: Progress | None, desk: MakeDesk = TileWorker
 ) -> Iterator[tuple[Tile, NDArray[np.float64]]]:
     """Tiles with the sum of cosines over a batch of images, float64 [left, right], in an order that threads don't change."""
     plan = plan_for(len(left.paths), None if right is None else len(right.paths), left.images, left.pixels, memory)

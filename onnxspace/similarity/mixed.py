@@ -13,12 +13,12 @@ from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, print_matrix, project_file
 from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix
-from onnxspace.similarity.per_image import Predicted, Prints, evidences
+from onnxspace.similarity.per_image import PerImageShares, Prints, read_per_image
 
 #: Up to so many models, the certainty of every ranking is kept with a result.
-MOST_SURE = 100
+MAX_CERTAIN_MODELS = 100
 #: A model as it is compared: the file of its unit maps, or what is left of them.
-Shown = Path | Fingerprint
+MapsOrFingerprint = Path | Fingerprint
 Matrix = NDArray[np.float64]
 #: As `affinity_rows`: new files, old files, bytes of memory, and who hears of the share that is done.
 Rows = Callable[[Sequence[Path], Sequence[Path], int, Callable[[float], None] | None], Matrix]
@@ -26,7 +26,9 @@ Rows = Callable[[Sequence[Path], Sequence[Path], int, Callable[[float], None] | 
 Progress = Callable[[str, int, int], None]
 
 
-def affinities(models: Sequence[Shown], rows: Rows | None = None, memory: int = DEFAULT_MEMORY) -> tuple[Matrix, Matrix | None]:
+def affinities(
+    models: Sequence[MapsOrFingerprint], rows: Rows | None = None, memory: int = DEFAULT_MEMORY
+) -> tuple[Matrix, Matrix | None]:
     """Affinities and their standard errors (None: all are from maps), float64 [models, models].
 
     Where one of two models has only a fingerprint, the other's maps are reduced to one as well. `rows` compares files of maps
@@ -46,7 +48,7 @@ def _matrix(files: Sequence[Path], rows: Rows | None, memory: int) -> Matrix:
     return affinity_matrix(files, memory) if rows is None else rows(files, [], memory, None)
 
 
-def as_prints(models: Sequence[Shown]) -> list[Fingerprint]:
+def as_prints(models: Sequence[MapsOrFingerprint]) -> list[Fingerprint]:
     """Fingerprints of all, files of maps reduced to the same kind; none where no model is one."""
     like = next((one for one in models if isinstance(one, Fingerprint)), None)
     if like is None:
@@ -58,15 +60,17 @@ def _printed(path: Path, like: Fingerprint) -> NDArray[np.float16]:
     return project_file(path, like.numbers, like.seed)
 
 
-def sure_of(found: Affinity, targets: bool | Sequence[str], known: Mapping[int, Predicted]) -> Affinity:
+def with_certainty_of_predictivity(
+    found: Affinity, targets: bool | Sequence[str], known: Mapping[int, PerImageShares]
+) -> Affinity:
     """The same with the certainty of rankings by predictivity, of `targets` (names; True: of all) of which something is `known`."""
     rows = {i: one for i, one in known.items() if targets is True or (targets and found.names[i] in targets)}
     sure = {found.names[i]: certainty(found.rank(found.names[i]), found.names, one) for i, one in rows.items()}
     return replace(found, certainty=sure)
 
 
-def assured(
-    found: Affinity, models: Sequence[Shown], targets: bool | Sequence[str], progress: Progress | None = None,
+def with_certainty_of_targets(
+    found: Affinity, models: Sequence[MapsOrFingerprint], targets: bool | Sequence[str], progress: Progress | None = None,
     memory: int = DEFAULT_MEMORY,
 ) -> Affinity:  # fmt: skip
     """The same with the certainty of the rankings of `targets`, if any; `models` are what `found` was made from."""
@@ -88,7 +92,7 @@ def with_certainty(
     """
     rows = [i for i, name in enumerate(found.names) if targets is True or (targets and name in targets)]
     sure = {}
-    for done, (row, known) in enumerate(zip(rows, evidences(rows, maps, prints, memory), strict=True)):
+    for done, (row, known) in enumerate(zip(rows, read_per_image(rows, maps, prints, memory), strict=True)):
         name = found.names[row]
         if progress is not None:
             progress(f"resampling for {name}", done, len(rows))

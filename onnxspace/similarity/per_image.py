@@ -19,7 +19,7 @@ Prints = Callable[[int], NDArray[np.float16]]
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class PerImageAffinities:
     """One target against all models, float32 [images, models].
 
     `products` are cosines of maps, or products of fingerprints where the model is `printed` (bool [models]); of those,
@@ -48,7 +48,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class PerImageShares:
     """Of one target's outputs, float64 [images, models]: what each source's readout missed, and what there was, as sums of squares.
 
     Nothing was there of a source that has no features.
@@ -75,17 +75,19 @@ def _scale(weighted: Weighted, squares: NDArray[np.float32]) -> NDArray[np.float
     return scale
 
 
-def evidence(target: int, maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY) -> Evidence:
+def read_one_target(
+    target: int, maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY
+) -> PerImageAffinities:
     """What is known of the model at position `target` and all models: from `maps` where both have a file, else from `prints`.
 
     Raises ConfigError where images × models is over `memory`, ProbeError where maps are of other images.
     """
-    return next(evidences([target], maps, prints, memory))
+    return next(read_per_image([target], maps, prints, memory))
 
 
-def evidences(
+def read_per_image(
     targets: Sequence[int], maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY
-) -> Iterator[Evidence]:
+) -> Iterator[PerImageAffinities]:
     """The same for several targets in turn; maps are read once for as many as an eighth of `memory` has room for."""
     files = [path for path in maps if path is not None]
     images = len(open_maps(files[0])) if files else 1
@@ -95,15 +97,17 @@ def evidences(
         own = [path for target in part if (path := maps[target]) is not None]
         cosines = iter(image_cosines(own, files, memory).swapaxes(0, 1) if own else ())
         for target in part:
-            yield _evidence(target, maps, prints, None if maps[target] is None else next(cosines))
+            yield _from_cosines(target, maps, prints, None if maps[target] is None else next(cosines))
 
 
-def _evidence(target: int, maps: Sequence[Path | None], prints: Prints, cosines: NDArray[np.float32] | None) -> Evidence:
+def _from_cosines(
+    target: int, maps: Sequence[Path | None], prints: Prints, cosines: NDArray[np.float32] | None
+) -> PerImageAffinities:
     """From cosines [images, files] with all models that have a file, if the target has one."""
     mapped = np.array([cosines is not None and path is not None for path in maps])
     images = len(prints(target) if cosines is None else cosines)
     squares = np.zeros((images, 0 if mapped.all() else len(maps)), np.float32)
-    found = Evidence(np.zeros((images, len(maps)), np.float32), ~mapped, squares, np.zeros(images, np.float32))
+    found = PerImageAffinities(np.zeros((images, len(maps)), np.float32), ~mapped, squares, np.zeros(images, np.float32))
     if cosines is not None:
         found.products[:, mapped] = cosines
     if not mapped.all():
@@ -111,7 +115,7 @@ def _evidence(target: int, maps: Sequence[Path | None], prints: Prints, cosines:
     return found
 
 
-def _multiply(found: Evidence, target: int, prints: Prints) -> None:
+def _multiply(found: PerImageAffinities, target: int, prints: Prints) -> None:
     """Fill in the columns of `found` that come from fingerprints, one model at a time."""
     mine = prints(target).astype(np.float32)
     found.own[:] = np.einsum("ij,ij->i", mine, mine)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.similarity.tiling import Plan, Tile
+from onnxspace.similarity.tiling import Tile, TilePlan
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import open_maps
 
@@ -64,10 +64,10 @@ def _described(path: Path) -> tuple[tuple[int, int], int]:
     return (int(maps.shape[0]), int(maps.shape[1])), int(maps.offset)
 
 
-class Desk:
+class TileWorker:
     """The room one thread works in: raw numbers of a tile's models, a stretch of one image widened, its Gram matrix."""
 
-    def __init__(self, plan: Plan, left: Maps, right: Maps | None) -> None:
+    def __init__(self, plan: TilePlan, left: Maps, right: Maps | None) -> None:
         self.plan, self.left, self.right = plan, left, right
         self._raw = np.empty(plan.models * plan.read, np.float16)
         self._wide = np.empty(plan.models * plan.width, f"f{plan.item}")

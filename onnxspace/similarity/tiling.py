@@ -39,7 +39,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TilePlan:
     """`total` models on each side (right None: the same as left) in tiles of at most `left` × `right` models.
 
     A thread holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it takes `rows` images
@@ -60,7 +60,7 @@ class Plan:
     item: int
 
 
-def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int) -> Plan:
+def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int) -> TilePlan:
     """The largest pieces that fit: a half of each thread's share for tiles, a half for maps."""
     workers = max(1, min(cores(), memory // _PER_WORKER, images))
     share = max(memory, _LEAST) // workers
@@ -72,10 +72,10 @@ def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int
     width = max(1, min(pixels, _WIDTH, room // ((2 + item) * models)))
     rows = min((room - item * models * width) // (2 * models * pixels), max(1, _READ // (2 * pixels)), -(-images // workers))
     read = rows * pixels if rows > 0 else width
-    return Plan((left, right), images, workers, a, b, models, width, read, max(1, rows), chunk, rows > 0, item)
+    return TilePlan((left, right), images, workers, a, b, models, width, read, max(1, rows), chunk, rows > 0, item)
 
 
-def tiles_of(plan: Plan) -> Iterator[Tile]:
+def tiles_of(plan: TilePlan) -> Iterator[Tile]:
     """Every pair of models once: of a set with itself, the tiles on and above the diagonal."""
     left, right = plan.total
     for top in range(0, left, plan.left):
@@ -85,7 +85,7 @@ def tiles_of(plan: Plan) -> Iterator[Tile]:
             yield Tile(rows, columns, right is None and rows == columns)
 
 
-def batches(plan: Plan) -> Iterator[range]:
+def batches(plan: TilePlan) -> Iterator[range]:
     """All images in order, `rows` at a time."""
     for start in range(0, plan.images, plan.rows):
         yield range(start, min(start + plan.rows, plan.images))

@@ -8,23 +8,23 @@ from pathlib import Path
 
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.names import is_print as is_print
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, now, put_sheet
-from onnxspace.spaces.schema import Entry, identity
+from onnxspace.spaces.schema import CatalogueEntry, identity
 
 Progress = Callable[[str, int, int], None]
 _MOST, _BYTES = 4096, 2**25  # fingerprints that are entered together
 
 
-def read_print(folder: Path, made: Made, given: str | Path | Fingerprint) -> Fingerprint:
+def read_print(folder: Path, protocol: Protocol, given: str | Path | Fingerprint) -> Fingerprint:
     """A fingerprint, or its file, made as the models of the space were. Raises SpaceError for another, ModelError for a bad file."""
     found = given if isinstance(given, Fingerprint) else read_fingerprint(Path(given))
     for what, theirs, ours in (
-        ("images", (found.probe_sha256, found.images), (made.sha256, made.images)),
-        ("settings of the method", (found.method, found.options), (made.method, made.print_options())),
-        ("numbers", (found.seed, found.numbers, found.version), (made.sketch, made.numbers, made.sketch_version)),
+        ("images", (found.probe_sha256, found.images), (protocol.sha256, protocol.images)),
+        ("settings of the method", (found.method, found.options), (protocol.method, protocol.print_options())),
+        ("numbers", (found.seed, found.numbers, found.version), (protocol.sketch, protocol.numbers, protocol.sketch_version)),
     ):
         if theirs != ours:
             raise SpaceError(
@@ -34,16 +34,16 @@ def read_print(folder: Path, made: Made, given: str | Path | Fingerprint) -> Fin
     return found
 
 
-def add_prints(folder: Path, made: Made, paths: Sequence[Path], found: Report, progress: Progress | None) -> None:
+def add_prints(folder: Path, protocol: Protocol, paths: Sequence[Path], found: Report, progress: Progress | None) -> None:
     """Enter `.fp` files, some thousands at a time: the models of a sheet are in the space together or not at all."""
-    step = max(1, min(_MOST, _BYTES // (2 * made.images * made.numbers)))
+    step = max(1, min(_MOST, _BYTES // (2 * protocol.images * protocol.numbers)))
     for first in range(0, len(paths), step):
         drafts, rows, taken = [], [], []
         for place, path in enumerate(paths[first : first + step], first):
             if progress is not None:
                 progress(path.name, place, len(paths))
             try:
-                given = read_print(folder, made, path)
+                given = read_print(folder, protocol, path)
             except OutputError:
                 raise
             except OnnxspaceError as error:
@@ -56,9 +56,11 @@ def add_prints(folder: Path, made: Made, paths: Sequence[Path], found: Report, p
             found.entered(path, entry, new)
 
 
-def _draft(found: Fingerprint, path: Path) -> Entry:
+def _draft(found: Fingerprint, path: Path) -> CatalogueEntry:
     content = identity(found.sha256, found.encoder, "")
-    return Entry(found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=now())
+    return CatalogueEntry(
+        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=now()
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Report:
     causes: list[OnnxspaceError] = field(default_factory=list)
     kept: str = ""
 
-    def entered(self, path: Path, entry: Entry, new: bool) -> None:
+    def entered(self, path: Path, entry: CatalogueEntry, new: bool) -> None:
         if new:
             self.models.append(entry.record())
         else:
@@ -105,5 +107,5 @@ class Report:
             goes_on = "goes on there" if self.kept else "adds the others"
             error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
-    def told(self) -> Added:
+    def result(self) -> Added:
         return Added(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))

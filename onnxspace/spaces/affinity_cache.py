@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.spaces.schema import Entry
+from onnxspace.spaces.schema import CatalogueEntry
 
 _FORMAT = 1
 _TABLE = "CREATE TABLE row (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, pairs BLOB NOT NULL, crc INTEGER NOT NULL)"
@@ -25,25 +25,25 @@ _MAX_ROW = 64 * 2**20
 Pairs = NDArray[np.float64]
 
 
-def key_of(entry: Entry) -> str:
+def key_of(entry: CatalogueEntry) -> str:
     return f"{entry.identity}.{entry.prints.sha256}.{'' if entry.maps is None else entry.maps.sha256}"
 
 
-def load(path: Path, entries: Sequence[Entry], *, errors: bool = True) -> Pairs:
+def load(path: Path, entries: Sequence[CatalogueEntry], *, errors: bool = True) -> Pairs:
     """Known affinities and, with `errors`, their standard errors, float64 [2 or 1, entries, entries]; NaN where there is none."""
     found = np.full((1 + errors, len(entries), len(entries)), np.nan)
     for plane, own in zip(found, (1.0, 0.0), strict=False):
         np.fill_diagonal(plane, own)
-    for here, there, row in _known(path, entries):
+    for here, there, row in _read_pairs(path, entries):
         found[:, here, there] = found[:, there, here] = row[: len(found)]
     return found
 
 
-def load_row(path: Path, entries: Sequence[Entry], index: int) -> Pairs:
+def load_row(path: Path, entries: Sequence[CatalogueEntry], index: int) -> Pairs:
     """What is known of one model and all, float64 [2, entries]."""
     found = np.full((2, len(entries)), np.nan)
     found[:, index] = 1.0, 0.0
-    for here, there, row in _known(path, entries):
+    for here, there, row in _read_pairs(path, entries):
         if here == index:
             found[:, there] = row
         elif (at := np.flatnonzero(there == index)).size:
@@ -51,7 +51,7 @@ def load_row(path: Path, entries: Sequence[Entry], index: int) -> Pairs:
     return found
 
 
-def _known(path: Path, entries: Sequence[Entry]) -> Iterator[tuple[int, NDArray[np.int64], Pairs]]:
+def _read_pairs(path: Path, entries: Sequence[CatalogueEntry]) -> Iterator[tuple[int, NDArray[np.int64], Pairs]]:
     """A model of those asked for, models that came before it into the file, and its pairs with them, float64 [2, earlier]."""
     place = {key_of(entry): index for index, entry in enumerate(entries)}
     with suppress(sqlite3.Error, ValueError), _opened(path) as connection:
@@ -65,7 +65,7 @@ def _known(path: Path, entries: Sequence[Entry]) -> Iterator[tuple[int, NDArray[
                 numbers[count], places[count], count = number, here, count + 1
 
 
-def store(path: Path, entries: Sequence[Entry], rows: Mapping[int, Pairs]) -> None:
+def store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pairs]) -> None:
     """Keep some rows, each float64 [2, entries], or [1, entries] where errors are 0. Where that can't be done, the next reader computes them.
 
     They come to lie behind all others, so that they hold their pairs with every model that is in the file.
@@ -80,7 +80,7 @@ def store(path: Path, entries: Sequence[Entry], rows: Mapping[int, Pairs]) -> No
             _store(path, entries, rows)
 
 
-def _store(path: Path, entries: Sequence[Entry], rows: Mapping[int, Pairs]) -> None:
+def _store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pairs]) -> None:
     place = {key_of(entry): index for index, entry in enumerate(entries)}
     with _opened(path, create=True) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -104,7 +104,7 @@ def _content(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
     return row.astype("<f8").tobytes()
 
 
-def prune(path: Path, entries: Sequence[Entry]) -> None:
+def prune(path: Path, entries: Sequence[CatalogueEntry]) -> None:
     """Forget rows of models that are no more."""
     live = {key_of(entry) for entry in entries}
     with suppress(sqlite3.Error, ValueError), _opened(path) as connection:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
-from onnxspace.inputs.protocol import Made
-from onnxspace.spaces.schema import Entry, entry_from, file_stem, is_stem, made_from, to_json
+from onnxspace.inputs.protocol import Protocol
+from onnxspace.spaces.schema import CatalogueEntry, entry_from, file_stem, is_stem, protocol_from, to_json
 
 FORMAT = 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
@@ -43,7 +43,7 @@ class Catalogue:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All writes of the block, or none; nobody else writes meanwhile."""
-        with _told(self.path):
+        with _sqlite_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -53,19 +53,19 @@ class Catalogue:
                     self._connection.execute("ROLLBACK")
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:
-        with _told(self.path):
+        with _sqlite_errors(self.path):
             return self._connection.execute(statement, values).fetchall()
 
-    def made(self) -> Made:
+    def protocol(self) -> Protocol:
         rows = self._rows("SELECT facts, sum FROM space LIMIT 2")
         if len(rows) != 1 or rows[0][1] != _sum(rows[0][0]):
             raise _damaged(self.path, "what it says of the whole space has changed")
         try:
-            return made_from(rows[0][0])
+            return protocol_from(rows[0][0])
         except (ValueError, RecursionError) as error:
             raise _damaged(self.path, str(error)) from error
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CatalogueEntry]:
         """All models in the order in which they were added. Raises SpaceError where a row is not as it was written."""
         return [_entry(self.path, row) for row in self._listed()]
 
@@ -98,27 +98,27 @@ class Catalogue:
                 said.append(str(error))
         return said
 
-    def sound(self) -> list[Entry]:
+    def sound(self) -> list[CatalogueEntry]:
         """The models whose rows are as they were written."""
         return [_entry(self.path, row) for row in self._listed() if row[5] == _sum(*row[:5])]
 
-    def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> Entry | None:
+    def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> CatalogueEntry | None:
         """The model that has this `name`, `stem` or `identity`; of those of one `content` the first."""
         rows = self._rows(
             f"SELECT name, stem, identity, content, facts, sum FROM model WHERE {column} = ? ORDER BY number LIMIT 1", value
         )
         return _entry(self.path, rows[0]) if rows else None
 
-    def insert(self, entry: Entry) -> None:
+    def insert(self, entry: CatalogueEntry) -> None:
         row = (entry.name, entry.stem, entry.identity, entry.content, to_json(entry))
         self._rows("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _sum(*row))
 
-    def move(self, entry: Entry, moved: Entry) -> None:
+    def move(self, entry: CatalogueEntry, moved: CatalogueEntry) -> None:
         """Say that a model's files have another stem now."""
         row = (moved.name, moved.stem, moved.identity, moved.content, to_json(moved))
         self._rows("UPDATE model SET stem = ?, facts = ?, sum = ? WHERE stem = ?", row[1], row[4], _sum(*row), entry.stem)
 
-    def delete(self, entry: Entry) -> None:
+    def delete(self, entry: CatalogueEntry) -> None:
         """Take a model out, and note that its files may still be there."""
         self.note(file_stem(entry.stem))
         self._rows("DELETE FROM model WHERE stem = ?", entry.stem)
@@ -152,15 +152,15 @@ def catalogue(folder: Path) -> Iterator[Catalogue]:
     """The catalogue of the space `folder`. Raises SpaceError for what is no space, damaged, or of a newer format."""
     path = folder / CATALOGUE
     _refuse_strangers(folder, path)
-    with _told(path), closing(_connected(path, "rw")) as connection:
+    with _sqlite_errors(path), closing(_connected(path, "rw")) as connection:
         _check(folder, path, connection)
         yield Catalogue(path, connection)
 
 
-def write_catalogue(path: Path, made: Made) -> None:
+def write_catalogue(path: Path, protocol: Protocol) -> None:
     """A new catalogue without models."""
-    with _told(path), closing(_connected(path, "rwc")) as connection:
-        facts = to_json(made)
+    with _sqlite_errors(path), closing(_connected(path, "rwc")) as connection:
+        facts = to_json(protocol)
         connection.execute("BEGIN IMMEDIATE")
         for statement in _TABLES:
             connection.execute(statement)
@@ -205,7 +205,7 @@ def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as sentences with the file and the way out."""
     try:
         yield
@@ -226,7 +226,7 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
     return OutputError(f"{path} can't be read or written ({words}). Free some space, or check its permissions.")
 
 
-def _entry(path: Path, row: Sequence[Any]) -> Entry:
+def _entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
     try:
         if row[5] != _sum(*row[:5]):
             raise ValueError("it is not as it was written")

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.certainty import Certainty, certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities as print_affinities
 from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix, affinity_rows
-from onnxspace.similarity.per_image import evidences
+from onnxspace.similarity.per_image import read_per_image
 from onnxspace.similarity.ranking import Ranking
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces.layout import CACHE, checked_maps, read_prints
-from onnxspace.spaces.schema import Entry
+from onnxspace.spaces.schema import CatalogueEntry
 
 Share = Callable[[float], None]
 Matrix = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Row:
 
 
 def affinities(
-    folder: Path, made: Made, entries: Sequence[Entry], memory: int = DEFAULT_MEMORY, progress: Share | None = None,
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], memory: int = DEFAULT_MEMORY, progress: Share | None = None,
     rows: Rows | None = None,
 ) -> tuple[Matrix, Matrix | None]:  # fmt: skip
     """Affinities and their standard errors (None: all have maps), float64 [entries, entries].
@@ -62,11 +62,11 @@ def affinities(
     new = [i for i in range(len(entries)) if np.isnan(pairs[0, i, :i]).any()]
     if whole and 0 < len(new) == len(entries) - 1:
         del pairs  # room for what takes its place
-        files = [checked_maps(folder, entry, made) for entry in entries]
+        files = [checked_maps(folder, entry, protocol) for entry in entries]
         pairs = (affinity_matrix(files, memory, progress) if rows is None else rows(files, [], memory, progress))[None]
         new = list(range(len(entries)))
     elif new:
-        _fill(pairs, folder, made, entries, new, memory, progress, rows or affinity_rows)
+        _fill(pairs, folder, protocol, entries, new, memory, progress, rows or affinity_rows)
     _check_finite(folder, pairs, entries, new)
     if new:
         cache.store(path, entries, {i: pairs[:, i] for i in (new if len(new) < len(entries) - 1 else range(len(entries)))})
@@ -74,7 +74,7 @@ def affinities(
 
 
 def affinity_row(
-    folder: Path, made: Made, entries: Sequence[Entry], index: int, memory: int = DEFAULT_MEMORY,
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], index: int, memory: int = DEFAULT_MEMORY,
     progress: Share | None = None, *, keep: bool = True,
 ) -> Matrix:  # fmt: skip
     """Affinities of one model with all, and their standard errors, float64 [2, entries]; otherwise as `affinities`.
@@ -87,20 +87,20 @@ def affinity_row(
         one = entries[index]
         mapped = [i for i in missing if one.maps is not None and entries[i].maps is not None]
         if mapped:
-            files = [checked_maps(folder, entries[i], made) for i in mapped]
-            found = affinity_rows([checked_maps(folder, one, made)], files, memory, progress)
+            files = [checked_maps(folder, entries[i], protocol) for i in mapped]
+            found = affinity_rows([checked_maps(folder, one, protocol)], files, memory, progress)
             row[0, mapped], row[1, mapped] = found[0, :-1], 0.0
         printed = sorted(set(missing) - set(mapped))
-        for part in _parts(printed, made, memory):
-            many = read_prints(folder, [entries[i].stem for i in part], made)
-            row[:, part] = np.stack(print_affinities(read_prints(folder, [one.stem], made), many))[:, 0]
+        for part in _parts(printed, protocol, memory):
+            many = read_prints(folder, [entries[i].stem for i in part], protocol)
+            row[:, part] = np.stack(print_affinities(read_prints(folder, [one.stem], protocol), many))[:, 0]
         _check_finite(folder, row[:, None], [one], [0])
         if keep:
             cache.store(folder / CACHE, entries, {index: row})
     return row
 
 
-def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[Entry], rows: Iterable[int]) -> None:
+def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[CatalogueEntry], rows: Iterable[int]) -> None:
     for index in rows:
         if not np.isfinite(pairs[:, index]).all():
             raise SpaceError(
@@ -110,16 +110,16 @@ def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[Entry], rows: I
 
 
 def _fill(
-    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], memory: int,
+    pairs: Matrix, folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], new: Sequence[int], memory: int,
     progress: Share | None, compare: Rows,
 ) -> None:  # fmt: skip
     """Compute the rows `new` of `pairs`, float64 [2 or 1, entries, entries], against all entries."""
     mapped = np.array([entry.maps is not None for entry in entries])
     if mapped.any() and any(mapped[i] for i in new):
-        files = [checked_maps(folder, e, made) if e.maps else None for e in entries]
+        files = [checked_maps(folder, e, protocol) if e.maps else None for e in entries]
         _fill_from_maps(pairs, files, new, memory, progress, compare)
     if not mapped.all():
-        _fill_from_prints(pairs, folder, made, entries, new, memory)
+        _fill_from_prints(pairs, folder, protocol, entries, new, memory)
     for plane, own in zip(pairs, (1.0, 0.0), strict=False):
         plane[new, new] = own
 
@@ -137,29 +137,33 @@ def _fill_from_maps(
 
 
 def _fill_from_prints(
-    pairs: Matrix, folder: Path, made: Made, entries: Sequence[Entry], new: Sequence[int], memory: int
+    pairs: Matrix, folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], new: Sequence[int], memory: int
 ) -> None:
     """The pairs of which one has no maps, from fingerprints of all, some at a time."""
     mapped = np.array([entry.maps is not None for entry in entries])
-    for some in _parts(new, made, memory // 2):
-        rows = read_prints(folder, [entries[i].stem for i in some], made)
-        for part in _parts(range(len(entries)), made, memory // 2):
-            found = np.stack(print_affinities(rows, read_prints(folder, [entries[i].stem for i in part], made)))
+    for some in _parts(new, protocol, memory // 2):
+        rows = read_prints(folder, [entries[i].stem for i in some], protocol)
+        for part in _parts(range(len(entries)), protocol, memory // 2):
+            found = np.stack(print_affinities(rows, read_prints(folder, [entries[i].stem for i in part], protocol)))
             for index, values in zip(some, np.moveaxis(found, 1, 0), strict=True):
                 kept = np.flatnonzero(~mapped[part] | ~mapped[index])
                 others = np.array(part)[kept]
                 pairs[:, index, others] = pairs[:, others, index] = values[:, kept]
 
 
-def _parts(items: Sequence[int], made: Made, memory: int) -> Iterator[list[int]]:
+def _parts(items: Sequence[int], protocol: Protocol, memory: int) -> Iterator[list[int]]:
     """Models whose fingerprints, as float16 and float32 and once more, fit in memory together."""
-    step = max(1, memory // (12 * made.images * made.numbers))
+    step = max(1, memory // (12 * protocol.images * protocol.numbers))
     for first in range(0, len(items), step):
         yield list(items[first : first + step])
 
 
 def certainties(
-    folder: Path, made: Made, entries: Sequence[Entry], rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY
+    folder: Path,
+    protocol: Protocol,
+    entries: Sequence[CatalogueEntry],
+    rankings: Sequence[Ranking],
+    memory: int = DEFAULT_MEMORY,
 ) -> Iterator[Certainty]:
     """Of each ranking, from maps where target and source have them, else from fingerprints.
 
@@ -169,9 +173,12 @@ def certainties(
     for ranking in rankings:
         if {ranking.target, *(name for name, _ in ranking.sources)} != set(names):
             raise SpaceError(f"Models were added to or removed from {folder} meanwhile. Ask again.")
-    maps = [None if entry.maps is None else checked_maps(folder, entry, made) for entry in entries]
-    known = evidences(
-        [names[ranking.target] for ranking in rankings], maps, lambda i: read_prints(folder, [entries[i].stem], made)[0], memory
+    maps = [None if entry.maps is None else checked_maps(folder, entry, protocol) for entry in entries]
+    known = read_per_image(
+        [names[ranking.target] for ranking in rankings],
+        maps,
+        lambda i: read_prints(folder, [entries[i].stem], protocol)[0],
+        memory,
     )
     for ranking, one in zip(rankings, known, strict=True):
         yield certainty(ranking, list(names), one)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxspace.errors import ProbeError, SpaceError
-from onnxspace.inputs.methods import Method, Options, configured, settle
+from onnxspace.inputs.methods import Method, Options, configured, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.inputs.protocol import Made, _picture, made_of
+from onnxspace.inputs.protocol import Protocol, baseline_picture, protocol_of
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
 from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, opened
 from onnxspace.storage.atomic import place, sync_folder, write_array, written
@@ -27,10 +27,10 @@ _NEW = ".new-"
 _EARLY = {PROBES, BASELINE, MAPS, PRINTS}
 
 
-def create(folder: Path, made: Made, images: NDArray[np.uint8] | None, picture: NDArray[np.uint8] | None) -> Made:
+def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, picture: NDArray[np.uint8] | None) -> Protocol:
     """Make the space `folder`, with probe images uint8 [images, size, size, 3] and a baseline uint8 [size, size, 3], if any.
 
-    Gives `made` back. Raises SpaceError where something is there already, OutputError where it can't be written.
+    Gives `protocol` back. Raises SpaceError where something is there already, OutputError where it can't be written.
     """
     refuse_taken(folder)
     mine = not folder.exists()
@@ -38,14 +38,14 @@ def create(folder: Path, made: Made, images: NDArray[np.uint8] | None, picture: 
     try:
         with written(folder):
             _prepare(folder)
-            _fill(folder, token, made, images, picture)
+            _fill(folder, token, protocol, images, picture)
     except BaseException:
         with suppress(OSError):
             token.unlink(missing_ok=True)
             if mine and not (folder / CATALOGUE).exists():
                 shutil.rmtree(folder)
         raise
-    return made
+    return protocol
 
 
 def refuse_taken(folder: Path) -> None:
@@ -66,14 +66,14 @@ def _prepare(folder: Path) -> None:
         (folder / name).mkdir(exist_ok=True)
 
 
-def _fill(folder: Path, token: Path, made: Made, images: NDArray[Any] | None, picture: NDArray[Any] | None) -> None:
+def _fill(folder: Path, token: Path, protocol: Protocol, images: NDArray[Any] | None, picture: NDArray[Any] | None) -> None:
     if images is not None:
         write_array(token, images)
         place(token, folder / PROBES)
     if picture is not None:
         Image.fromarray(picture).save(token, format="PNG")
         place(token, folder / BASELINE)
-    write_catalogue(token, made)
+    write_catalogue(token, protocol)
     place(token, folder / CATALOGUE)
     sync_folder(folder.parent)
 
@@ -81,31 +81,38 @@ def _fill(folder: Path, token: Path, made: Made, images: NDArray[Any] | None, pi
 def new_space(
     folder: Path, probes: Probes, method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]],
     keep_maps: bool,
-) -> Made:  # fmt: skip
+) -> Protocol:  # fmt: skip
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
-    settle([method], options)
+    resolve_settings([method], options)
     refuse_taken(folder)
-    made = made_of(probes, method, configured(method, options, rules), keep_maps)
-    return create(folder, made, probes.images if made.stored else None, _picture(made.options, probes.size))
+    protocol = protocol_of(probes, method, configured(method, options, rules), keep_maps)
+    return create(folder, protocol, probes.images if protocol.stored else None, baseline_picture(protocol.options, probes.size))
 
 
-def probes_of(folder: Path, made: Made, given: Probes | None) -> Probes:
+def probes_of(folder: Path, protocol: Protocol, given: Probes | None) -> Probes:
     """The images that every model of the space is explained on. Raises SpaceError where `given` or stored ones differ."""
     if given is not None:
-        return _same(folder, made, given, "These probe images are not those of")
-    if made.stored:
-        images = opened(folder / PROBES, (made.images, made.size, made.size, 3), np.dtype("u1"))
-        return _same(folder, made, Probes(made.probe, images), f"{PROBES} is damaged: its images are not those of")
-    if made.seed is not None:
-        return _same(folder, made, Probes.generate(made.images, made.size, made.seed), "The images drawn here are not those of")
-    raise SpaceError(f"{folder} does not hold its probe images ({made.probe}, {made.images}). Give their folder with --probe.")
+        return _same(folder, protocol, given, "These probe images are not those of")
+    if protocol.stored:
+        images = opened(folder / PROBES, (protocol.images, protocol.size, protocol.size, 3), np.dtype("u1"))
+        return _same(folder, protocol, Probes(protocol.probe, images), f"{PROBES} is damaged: its images are not those of")
+    if protocol.seed is not None:
+        return _same(
+            folder,
+            protocol,
+            Probes.generate(protocol.images, protocol.size, protocol.seed),
+            "The images drawn here are not those of",
+        )
+    raise SpaceError(
+        f"{folder} does not hold its probe images ({protocol.probe}, {protocol.images}). Give their folder with --probe."
+    )
 
 
-def baseline_of(folder: Path, made: Made) -> Path:
+def baseline_of(folder: Path, protocol: Protocol) -> Path:
     """The picture that is the baseline. Raises SpaceError where it is not as it was."""
     path = folder / BASELINE
     try:
-        whole = hashlib.sha256(read_square(path, made.size).tobytes()).hexdigest() == made.baseline
+        whole = hashlib.sha256(read_square(path, protocol.size).tobytes()).hexdigest() == protocol.baseline
     except ProbeError as error:
         raise SpaceError(f"{path} is missing or damaged ({error}) Put the picture back, or make another space.") from error
     if not whole:
@@ -113,10 +120,10 @@ def baseline_of(folder: Path, made: Made) -> Path:
     return path
 
 
-def _same(folder: Path, made: Made, probes: Probes, what: str) -> Probes:
-    if probes.sha256 != made.sha256:
+def _same(folder: Path, protocol: Protocol, probes: Probes, what: str) -> Probes:
+    if probes.sha256 != protocol.sha256:
         raise SpaceError(
-            f"{what} {folder} ({made.probe}, {made.images} of {made.size} pixels, SHA-256 {made.sha256[:12]}), so maps would not "
+            f"{what} {folder} ({protocol.probe}, {protocol.images} of {protocol.size} pixels, SHA-256 {protocol.sha256[:12]}), so maps would not "
             "be comparable. Give the same images, or make another space."
         )
     return probes

@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Made
+from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Protocol
 from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.layout import clear_noted, maps_path, open_sheet, prints_path, read_prints, sum_of
-from onnxspace.spaces.schema import Entry, Sum, file_stem, placed, short
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, placed, short
 from onnxspace.spaces.workdirs import workbench
 from onnxspace.storage.atomic import header_of, place, write_array, written
 
 #: The checksum and the stem of an entry that has none yet.
-NO_SUM, NO_STEM = Sum(0, "0" * 64), ""
+NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
 
 
-def put(folder: Path, draft: Entry, prints: Path, maps: Path | None) -> tuple[Entry, bool]:
+def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None) -> tuple[CatalogueEntry, bool]:
     """Enter a model whose whole, synchronised files lie in the space's workbench.
 
     Gives the model as it is in the space, and whether it is new there. One that is known stays as it is; one that came as a
@@ -33,12 +33,12 @@ def put(folder: Path, draft: Entry, prints: Path, maps: Path | None) -> tuple[En
     with catalogue(folder) as book:
         while True:
             with book.transaction():
-                if (there := known(book, draft, keep_maps=maps is not None)) is not None:
+                if (there := find_existing(book, draft, keep_maps=maps is not None)) is not None:
                     return there, False
                 stem = free_stem(book, draft.identity)
                 book.note(stem)
             with book.transaction():
-                if not book.noted(stem) or known(book, draft, keep_maps=maps is not None) or book.uses(stem):
+                if not book.noted(stem) or find_existing(book, draft, keep_maps=maps is not None) or book.uses(stem):
                     continue  # another process was faster
                 if (before := book.find("content", draft.content)) is not None and not before.preprocess:
                     book.delete(before)
@@ -51,7 +51,7 @@ def put(folder: Path, draft: Entry, prints: Path, maps: Path | None) -> tuple[En
             return entry, True
 
 
-def known(book: Catalogue, draft: Entry, *, keep_maps: bool) -> Entry | None:
+def find_existing(book: Catalogue, draft: CatalogueEntry, *, keep_maps: bool) -> CatalogueEntry | None:
     """The model of the space that makes this one needless: the same, or where no maps are to be gained, the same content."""
     found = book.find("identity", draft.identity)
     if found is None and (draft.preprocess == "" or not keep_maps):
@@ -73,7 +73,7 @@ def free_stem(book: Catalogue, identity: str) -> str:
     return next(identity[:n] for n in (12, 24, 64) if not book.uses(identity[:n]))
 
 
-def free_name(book: Catalogue, draft: Entry) -> str:
+def free_name(book: Catalogue, draft: CatalogueEntry) -> str:
     """The name, or one that says the encoder (another part of the same file) or the folder (another file), or numbered."""
     there = book.find("name", draft.name)
     if there is None:
@@ -111,7 +111,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def bounded(draft: Entry) -> Entry:
+def bounded(draft: CatalogueEntry) -> CatalogueEntry:
     """Within what a catalogue takes."""
     texts = {name: getattr(draft, name)[:MAX_TEXT] for name in ("path", "encoder", "input", "producer")}
     return replace(
@@ -126,7 +126,7 @@ def bounded(draft: Entry) -> Entry:
 Rows = Sequence[NDArray[np.float16]]
 
 
-def put_sheet(folder: Path, drafts: Sequence[Entry], rows: Rows) -> list[tuple[Entry, bool]]:
+def put_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> list[tuple[CatalogueEntry, bool]]:
     """Enter models by their fingerprints, float16 [images, numbers] each, all at once or none.
 
     Gives for each the model as it is in the space, and whether it is new there. Raises OutputError where the disk is full.
@@ -134,7 +134,7 @@ def put_sheet(folder: Path, drafts: Sequence[Entry], rows: Rows) -> list[tuple[E
     drafts = [bounded(draft) for draft in drafts]
     with catalogue(folder) as book:
         fresh = _fresh(book, drafts)
-    new: dict[int, Entry] = {}
+    new: dict[int, CatalogueEntry] = {}
     if fresh:
         with workbench(folder) as bench, catalogue(folder) as book:
             sums = {i: _sum(rows[i]) for i in fresh}
@@ -144,17 +144,17 @@ def put_sheet(folder: Path, drafts: Sequence[Entry], rows: Rows) -> list[tuple[E
         return [(new[i], True) if i in new else (_there(book, draft), False) for i, draft in enumerate(drafts)]
 
 
-def _fresh(book: Catalogue, drafts: Sequence[Entry]) -> list[int]:
+def _fresh(book: Catalogue, drafts: Sequence[CatalogueEntry]) -> list[int]:
     """Which are not in the space; of those with the same content the first."""
     firsts = {draft.content: index for index, draft in reversed(list(enumerate(drafts)))}
-    return [index for index in sorted(firsts.values()) if known(book, drafts[index], keep_maps=False) is None]
+    return [index for index in sorted(firsts.values()) if find_existing(book, drafts[index], keep_maps=False) is None]
 
 
-def _there(book: Catalogue, draft: Entry) -> Entry:
-    return known(book, draft, keep_maps=False) or draft  # removed meanwhile by another process
+def _there(book: Catalogue, draft: CatalogueEntry) -> CatalogueEntry:
+    return find_existing(book, draft, keep_maps=False) or draft  # removed meanwhile by another process
 
 
-def _enter(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, Entry]) -> dict[int, Entry]:
+def _enter(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
     """Place the sheet and insert its models; gives those that are new, by number. Steps as in `put`."""
     key = hashlib.sha256("".join(draft.identity for draft in drafts.values()).encode()).hexdigest()
     while True:
@@ -171,9 +171,9 @@ def _enter(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, Entry])
         return new
 
 
-def _inserted(book: Catalogue, stem: str, drafts: dict[int, Entry]) -> Iterator[tuple[int, Entry]]:
+def _inserted(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry]) -> Iterator[tuple[int, CatalogueEntry]]:
     for row, (index, draft) in enumerate(drafts.items()):
-        if known(book, draft, keep_maps=False) is None:
+        if find_existing(book, draft, keep_maps=False) is None:
             entry = replace(draft, stem=f"{stem}.{row}", name=free_name(book, draft))
             book.insert(entry)
             yield index, entry
@@ -185,14 +185,16 @@ def _place_sheet(sheet: Path, target: Path) -> None:
     place(sheet, target)
 
 
-def _sum(row: NDArray[np.float16]) -> Sum:
+def _sum(row: NDArray[np.float16]) -> Checksum:
     content = np.ascontiguousarray(row, dtype="<f2").tobytes()
-    return Sum(len(content), hashlib.sha256(content).hexdigest())
+    return Checksum(len(content), hashlib.sha256(content).hexdigest())
 
 
-def differing(folder: Path, made: Made, stem: str, entries: Sequence[Entry]) -> Iterator[tuple[Entry, str]]:
+def differing(
+    folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]
+) -> Iterator[tuple[CatalogueEntry, str]]:
     """Models of the sheet `stem` whose rows are not as they were written. Raises SpaceError where it can't be read at all."""
-    sheet, path = open_sheet(folder, stem, made), prints_path(folder, stem)
+    sheet, path = open_sheet(folder, stem, protocol), prints_path(folder, stem)
     head = header_of(sheet)
     with path.open("rb") as file:
         same = file.read(len(head)) == head and path.stat().st_size == len(head) + sheet.nbytes
@@ -202,26 +204,26 @@ def differing(folder: Path, made: Made, stem: str, entries: Sequence[Entry]) -> 
             yield entry, "is not as it was written: its length" if not same else f"is not as it was written: row {row}"
 
 
-def sheets_of(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+def sheets_of(entries: Sequence[CatalogueEntry]) -> dict[str, list[CatalogueEntry]]:
     """The models of each sheet."""
-    sheets: dict[str, list[Entry]] = {}
+    sheets: dict[str, list[CatalogueEntry]] = {}
     for entry in entries:
         if entry.stem != file_stem(entry.stem):
             sheets.setdefault(file_stem(entry.stem), []).append(entry)
     return sheets
 
 
-def rewrite(folder: Path, made: Made) -> None:
+def rewrite(folder: Path, protocol: Protocol) -> None:
     """Write sheets with idle rows anew, without them. The old ones are noted as left over."""
     with catalogue(folder) as book:
         for stem, entries in sheets_of(book.entries()).items():
-            if len(entries) < len(open_sheet(folder, stem, made)):
-                _rewrite(folder, made, book, stem, entries)
+            if len(entries) < len(open_sheet(folder, stem, protocol)):
+                _rewrite(folder, protocol, book, stem, entries)
 
 
-def _rewrite(folder: Path, made: Made, book: Catalogue, stem: str, entries: Sequence[Entry]) -> None:
+def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, stem: str, entries: Sequence[CatalogueEntry]) -> None:
     with workbench(folder) as bench:
-        write_array(bench / "prints.npy", read_prints(folder, [entry.stem for entry in entries], made))
+        write_array(bench / "prints.npy", read_prints(folder, [entry.stem for entry in entries], protocol))
         with book.transaction():
             new = free_stem(book, hashlib.sha256("".join(e.identity for e in entries).encode()).hexdigest())
             book.note(new)

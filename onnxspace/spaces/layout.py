@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
-from onnxspace.spaces.schema import Entry, Sum, file_stem, placed
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, placed
 from onnxspace.storage.atomic import drop
 
 MAPS, PRINTS, WORK = FOLDERS
@@ -30,15 +30,15 @@ def prints_path(folder: Path, stem: str) -> Path:
     return folder / PRINTS / f"{file_stem(stem)}.npy"
 
 
-def files_of(folder: Path, entry: Entry) -> tuple[Path, ...]:
+def files_of(folder: Path, entry: CatalogueEntry) -> tuple[Path, ...]:
     """Every file of a model; a sheet of fingerprints is one of several models."""
     maps = () if entry.maps is None else (maps_path(folder, entry.stem),)
     return (*maps, prints_path(folder, entry.stem))
 
 
-def read_prints(folder: Path, stems: Sequence[str], made: Made) -> NDArray[np.float16]:
+def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArray[np.float16]:
     """The fingerprints of these stems, float16 [stems, images, numbers]; each file is opened once."""
-    found = np.empty((len(stems), made.images, made.numbers), np.dtype("<f2"))
+    found = np.empty((len(stems), protocol.images, protocol.numbers), np.dtype("<f2"))
     places: dict[str, list[tuple[int, int | None]]] = {}
     for place, stem in enumerate(stems):
         if (at := placed(stem)) is None:
@@ -48,7 +48,7 @@ def read_prints(folder: Path, stems: Sequence[str], made: Made) -> NDArray[np.fl
         if rows[0][1] is None:
             found[[place for place, _ in rows]] = opened(prints_path(folder, name), found.shape[1:], found.dtype)
         else:
-            _take_rows(open_sheet(folder, name, made), rows, found, prints_path(folder, name))
+            _take_rows(open_sheet(folder, name, protocol), rows, found, prints_path(folder, name))
     return found
 
 
@@ -61,15 +61,15 @@ def _take_rows(
     found[[place for place, _ in rows]] = sheet[numbers]
 
 
-def open_sheet(folder: Path, stem: str, made: Made) -> NDArray[np.float16]:
+def open_sheet(folder: Path, stem: str, protocol: Protocol) -> NDArray[np.float16]:
     """A sheet of fingerprints, float16 [any number, images, numbers]."""
-    return opened(prints_path(folder, stem), (None, made.images, made.numbers), np.dtype("<f2"))
+    return opened(prints_path(folder, stem), (None, protocol.images, protocol.numbers), np.dtype("<f2"))
 
 
-def checked_maps(folder: Path, entry: Entry, made: Made) -> Path:
+def checked_maps(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Path:
     """The file of a model's unit maps, float16 [images, pixels]."""
     path = maps_path(folder, entry.stem)
-    opened(path, made.shape, np.dtype("<f2"))
+    opened(path, protocol.shape, np.dtype("<f2"))
     return path
 
 
@@ -94,7 +94,7 @@ def opened(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> N
     return found
 
 
-def sum_of(path: Path) -> Sum:
+def sum_of(path: Path) -> Checksum:
     """Length and SHA-256 of a plain file. Raises OSError."""
     if path.is_symlink() or not path.is_file():
         raise FileNotFoundError(2, "no plain file", str(path))
@@ -103,7 +103,7 @@ def sum_of(path: Path) -> Sum:
         while part := file.read(2**20):
             digest.update(part)
             length += len(part)
-    return Sum(length, digest.hexdigest())
+    return Checksum(length, digest.hexdigest())
 
 
 def _reason(error: BaseException) -> str:

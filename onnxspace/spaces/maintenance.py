@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces import packed as pack
 from onnxspace.spaces.catalogue import CATALOGUE, catalogue
@@ -29,7 +29,7 @@ from onnxspace.spaces.layout import (
     prints_path,
     sum_of,
 )
-from onnxspace.spaces.schema import Entry, Sum, is_stem
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import abandoned, clear_abandoned
 from onnxspace.storage.atomic import drop, sync_folder  # fmt: skip
 
@@ -76,15 +76,15 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     """Read every file of a space again. Raises SpaceError where there is no catalogue to go by."""
     listed = list(_listed(folder))  # before the catalogue: what is placed or removed meanwhile is noted there first
     with catalogue(folder) as book:
-        made, entries, noted = book.made(), book.sound(), book.leftovers()
+        protocol, entries, noted = book.protocol(), book.sound(), book.leftovers()
         problems = [Problem("catalogue", CATALOGUE, "", text) for text in book.damage()]
-    problems += _shared(folder, made)
+    problems += _shared(folder, protocol)
     for number, entry in enumerate(entries):
         if progress is not None:
             progress(entry.name, number, len(entries))
         problems += _own(folder, entry)
     for stem, rows in sheets_of(entries).items():
-        problems += _of_sheet(folder, made, stem, rows)
+        problems += _of_sheet(folder, protocol, stem, rows)
     kept = _still_there(folder, problems, entries)
     used = {path for entry in entries for path in files_of(folder, entry)}
     known = {make(folder, stem) for stem in noted for make in (maps_path, prints_path)}
@@ -96,7 +96,7 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     )
 
 
-def _still_there(folder: Path, problems: list[Problem], entries: Sequence[Entry]) -> list[Problem]:
+def _still_there(folder: Path, problems: list[Problem], entries: Sequence[CatalogueEntry]) -> list[Problem]:
     """Without those of models that were removed meanwhile, or whose files were given other names."""
     with catalogue(folder) as book:
         now = {entry.name: entry.stem for entry in book.sound()} if any(p.model for p in problems) else {}
@@ -113,21 +113,21 @@ def _listed(folder: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
-def _shared(folder: Path, made: Made) -> Iterator[Problem]:
+def _shared(folder: Path, protocol: Protocol) -> Iterator[Problem]:
     """The probe images, and the picture that is the baseline."""
-    if made.stored:
+    if protocol.stored:
         try:
-            probes_of(folder, made, None)
+            probes_of(folder, protocol, None)
         except ValueError as error:
             yield Problem("damaged" if (folder / PROBES).exists() else "missing", PROBES, "", str(error))
-    if made.baseline is not None:
+    if protocol.baseline is not None:
         try:
-            baseline_of(folder, made)
+            baseline_of(folder, protocol)
         except ValueError as error:
             yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
 
 
-def _own(folder: Path, entry: Entry) -> Iterator[Problem]:
+def _own(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
     """What is wrong with files that are one model's."""
     files = {} if entry.maps is None else {maps_path(folder, entry.stem): entry.maps}
     if is_stem(entry.stem):
@@ -137,11 +137,11 @@ def _own(folder: Path, entry: Entry) -> Iterator[Problem]:
             yield problem
 
 
-def _of_sheet(folder: Path, made: Made, stem: str, entries: Sequence[Entry]) -> Iterator[Problem]:
+def _of_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
     """What is wrong with the rows of a sheet: one problem per model."""
     path = prints_path(folder, stem)
     try:
-        for entry, words in differing(folder, made, stem, entries):
+        for entry, words in differing(folder, protocol, stem, entries):
             yield Problem("damaged", _short(folder, path), entry.name, f"{path} {words}; it belongs to {entry.name}.")
     except (SpaceError, OSError) as error:
         kind = "damaged" if path.is_file() and not path.is_symlink() else "missing"
@@ -149,7 +149,7 @@ def _of_sheet(folder: Path, made: Made, stem: str, entries: Sequence[Entry]) -> 
             yield Problem(kind, _short(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}.")
 
 
-def _problem(folder: Path, path: Path, expected: Sum, model: str) -> Problem | None:
+def _problem(folder: Path, path: Path, expected: Checksum, model: str) -> Problem | None:
     def told(kind: str, what: str) -> Problem:
         return Problem(kind, _short(folder, path), model, f"{path} {what}; it belongs to {model}.")
 
@@ -182,8 +182,8 @@ def compact(folder: Path) -> tuple[int, int]:
     before = _bytes(folder)
     count = clear(folder, unfinished=True)
     with catalogue(folder) as book:
-        made = book.made()
-    rewrite(folder, made)
+        protocol = book.protocol()
+    rewrite(folder, protocol)
     count += clear(folder, unfinished=True)
     with catalogue(folder) as book:
         with book.transaction():  # whoever places files waits
@@ -209,7 +209,7 @@ def _short(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def remove(folder: Path, entry: Entry) -> None:
+def remove(folder: Path, entry: CatalogueEntry) -> None:
     """Take a model out: first of the catalogue, then its files."""
     with catalogue(folder) as book:
         with book.transaction():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
@@ -19,7 +19,7 @@ from onnxspace.spaces.catalogue import Catalogue, catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.packed import Pack, index_for, packed
-from onnxspace.spaces.schema import Entry
+from onnxspace.spaces.schema import CatalogueEntry
 
 Prints = NDArray[np.floating[Any]]
 _AT_ONCE = 4096  # models whose fingerprints are held together
@@ -46,26 +46,30 @@ class Query:
     exact: bool = False
 
 
-def neighbours(folder: Path, made: Made, query: Query, warn: Callable[[str], None] | None = None) -> tuple[Neighbour, ...]:
+def neighbours(
+    folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None
+) -> tuple[Neighbour, ...]:
     """The models nearest to a fingerprint, best first.
 
     One pass over the packed fingerprints, or their index where they are many, proposes some more than are asked for; the
     fingerprints' own files decide. `warn` gets what should be done for the index.
     """
     with catalogue(folder) as book:
-        models = _proposed(folder, made, book, query, warn)
+        models = _proposed(folder, protocol, book, query, warn)
     values = np.empty((2, len(models)))
     for first in range(0, len(models), _AT_ONCE):
-        many = read_prints(folder, [entry.stem for entry in models[first : first + _AT_ONCE]], made)
+        many = read_prints(folder, [entry.stem for entry in models[first : first + _AT_ONCE]], protocol)
         values[:, first : first + _AT_ONCE] = np.stack(sketch_affinities(query.prints[None], many))[:, 0]
     order = np.argsort(-values[0], kind="stable")[: query.count]
     return tuple(Neighbour(models[i].name, float(values[0, i]), float(values[1, i])) for i in order)
 
 
-def _proposed(folder: Path, made: Made, book: Catalogue, query: Query, warn: Callable[[str], None] | None) -> Sequence[Entry]:
+def _proposed(
+    folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None
+) -> Sequence[CatalogueEntry]:
     """Models that may be nearest, in the order in which the space lists them as far as they are equal."""
     living = book.keys()
-    pack = packed(folder, made, book, living)
+    pack = packed(folder, protocol, book, living)
     if pack is None:
         return [entry for entry in book.entries() if bytes.fromhex(entry.identity) != query.own]
     living.discard(query.own or b"")
@@ -107,7 +111,7 @@ _ERRORS = 6.0  # standard errors by which fingerprints may be wrong
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicateGroups:
     """Groups of models tied together by affinities of `least` or more; rows are places in `names`."""
 
     names: tuple[str, ...]
@@ -125,27 +129,29 @@ class Twins:
         return tuple(tuple(self.names[i] for i in group.members) for group in self.groups)
 
 
-def twins(
-    folder: Path, made: Made, entries: Sequence[Entry], least: float, memory: int, progress: Share | None = None,
+def find_duplicates(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], least: float, memory: int, progress: Share | None = None,
     warn: Callable[[str], None] | None = None,
-) -> Twins:  # fmt: skip
+) -> DuplicateGroups:  # fmt: skip
     """Pairs of affinity `least` or more. Without a matrix of all models, where `least` is well above 0.
 
     Fingerprints propose every pair that could reach it; rows of maps, as in `affinity_row`, decide. With an index (see
     `index_for`) a pair may be missed, and `warn` says so.
     """
-    low = least - _ERRORS * (1 - least**2) / np.sqrt(made.images * made.numbers)
-    found = _propose_pairs(folder, made, entries, low, warn) if low > 0 else None
+    low = least - _ERRORS * (1 - least**2) / np.sqrt(protocol.images * protocol.numbers)
+    found = _propose_pairs(folder, protocol, entries, low, warn) if low > 0 else None
     if found is None:
-        pairs = _among(folder, made, entries, least, memory, progress)
+        pairs = _among(folder, protocol, entries, least, memory, progress)
     else:
-        pairs = [p for p in _decided(folder, made, entries, found, memory, progress) if p.affinity >= least]
-    return Twins(tuple(entry.name for entry in entries), tuple(grouped(pairs)))
+        pairs = [p for p in _decided(folder, protocol, entries, found, memory, progress) if p.affinity >= least]
+    return DuplicateGroups(tuple(entry.name for entry in entries), tuple(grouped(pairs)))
 
 
-def _among(folder: Path, made: Made, entries: Sequence[Entry], least: float, memory: int, progress: Share | None) -> list[Pair]:
+def _among(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], least: float, memory: int, progress: Share | None
+) -> list[Pair]:
     """From the matrix of all."""
-    matrix, errors = affinities(folder, made, entries, memory, progress)
+    matrix, errors = affinities(folder, protocol, entries, memory, progress)
     rows, columns = np.nonzero(np.triu(matrix >= least, 1))
     errs = np.zeros(len(rows)) if errors is None else errors[rows, columns]
     values = zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), errs.tolist(), strict=True)
@@ -153,12 +159,12 @@ def _among(folder: Path, made: Made, entries: Sequence[Entry], least: float, mem
 
 
 def _propose_pairs(
-    folder: Path, made: Made, entries: Sequence[Entry], low: float, warn: Callable[[str], None] | None
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], low: float, warn: Callable[[str], None] | None
 ) -> list[Pair] | None:
     """Pairs of entries whose fingerprints are so much alike; None where there is no pack to be had."""
     place = {bytes.fromhex(entry.identity): i for i, entry in enumerate(entries)}
     with catalogue(folder) as book:
-        pack = packed(folder, made, book, set(place))
+        pack = packed(folder, protocol, book, set(place))
     if pack is None:
         return None
     index, said = index_for(folder, pack)
@@ -178,7 +184,12 @@ def _placed(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Itera
 
 
 def _decided(
-    folder: Path, made: Made, entries: Sequence[Entry], pairs: Sequence[Pair], memory: int, progress: Share | None
+    folder: Path,
+    protocol: Protocol,
+    entries: Sequence[CatalogueEntry],
+    pairs: Sequence[Pair],
+    memory: int,
+    progress: Share | None,
 ) -> Iterator[Pair]:
     """The same pairs with the affinities that the space gives them; the model with most pairs first, so that rows are few."""
     left: dict[int, set[int]] = {}
@@ -190,7 +201,7 @@ def _decided(
         for other in others:
             left[other].discard(one)
         if others:
-            row = affinity_row(folder, made, [entries[i] for i in (one, *others)], 0, memory, keep=False)
+            row = affinity_row(folder, protocol, [entries[i] for i in (one, *others)], 0, memory, keep=False)
             yield from _of_row(one, others, row)
         if progress is not None:
             progress((done + 1) / (done + 1 + len(left)))

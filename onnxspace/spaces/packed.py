@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.inputs.protocol import Made
+from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import Catalogue, catalogue
@@ -42,16 +42,16 @@ class Pack:
         return np.fromiter((key in wanted for key in self.keys), np.bool_, len(self.keys))
 
 
-def packed(folder: Path, made: Made, book: Catalogue, wanted: set[bytes]) -> Pack | None:
+def packed(folder: Path, protocol: Protocol, book: Catalogue, wanted: set[bytes]) -> Pack | None:
     """The pack with every one of these models; None where it can't be written, or another process is at it."""
-    found = read(folder, made)
+    found = read(folder, protocol)
     if not wanted.difference(found.keys):
         return found
     with suppress(OSError), held(folder) as mine:
         if mine:
-            missing = wanted.difference(read(folder, made).keys)
-            _append(folder, made, sorted(stem for key in missing if (stem := _stem(book, key))))
-            return read(folder, made)
+            missing = wanted.difference(read(folder, protocol).keys)
+            _append(folder, protocol, sorted(stem for key in missing if (stem := _stem(book, key))))
+            return read(folder, protocol)
     return None
 
 
@@ -70,9 +70,9 @@ def held(folder: Path) -> Iterator[bool]:
         os.close(number)
 
 
-def read(folder: Path, made: Made) -> Pack:
+def read(folder: Path, protocol: Protocol) -> Pack:
     """The pack as it is."""
-    width = made.images * made.numbers
+    width = protocol.images * protocol.numbers
     with suppress(OSError, ValueError):
         keys = (folder / KEYS).read_bytes() if not (folder / KEYS).is_symlink() else b""
         count = min(len(keys) // _KEY, (folder / ROWS).stat().st_size // (2 * width))
@@ -82,13 +82,13 @@ def read(folder: Path, made: Made) -> Pack:
     return Pack(np.empty((0, width), np.float16), ())
 
 
-def _append(folder: Path, made: Made, new: Sequence[tuple[str, bytes]]) -> None:
+def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) -> None:
     """Add rows by stem and identity, under the lock; half of one that an interruption left is written over."""
-    count, width = len(read(folder, made).keys), made.images * made.numbers
+    count, width = len(read(folder, protocol).keys), protocol.images * protocol.numbers
     with _extended(folder / ROWS, 2 * width * count) as rows, _extended(folder / KEYS, _KEY * count) as keys:
         for first in range(0, len(new), _AT_ONCE):
             part = new[first : first + _AT_ONCE]
-            prints = read_prints(folder, [stem for stem, _ in part], made)
+            prints = read_prints(folder, [stem for stem, _ in part], protocol)
             rows.write(flatten(prints).astype("<f2").tobytes())
             rows.flush()
             keys.write(b"".join(key for _, key in part))
@@ -119,27 +119,27 @@ LEAST_BYTES = 50_000 * 64 * 64 * 2
 _STALE = 0.25  # share of rows that came after the index, from which on it is said
 
 
-def build(folder: Path, made: Made, progress: Callable[[float], None] | None = None) -> int:
+def build(folder: Path, protocol: Protocol, progress: Callable[[float], None] | None = None) -> int:
     """Index all fingerprints, or add those that came since; gives the number of models.
 
     Raises ConfigError without usearch, OutputError, and SpaceError for a damaged fingerprint.
     """
     with catalogue(folder) as book:
         living = book.keys()
-        pack = packed(folder, made, book, living)
+        pack = packed(folder, protocol, book, living)
     if not living:
         raise SpaceError(f"{folder} has no models, and so nothing to index. Add models.")
     with held(folder) as mine:
         if pack is None or not mine:
             raise OutputError(f"Another process is at work in {folder}, or nothing can be written there. Try again later.")
-        pack = read(folder, made)
+        pack = read(folder, protocol)
         with workbench(folder) as bench:
-            _made(folder, pack, bench / "index", progress)
+            _make_index(folder, pack, bench / "index", progress)
             place(bench / "index", folder / INDEX)
     return len(living)
 
 
-def _made(folder: Path, pack: Pack, path: Path, progress: Callable[[float], None] | None) -> None:
+def _make_index(folder: Path, pack: Pack, path: Path, progress: Callable[[float], None] | None) -> None:
     try:
         before = None if (folder / INDEX).is_symlink() else Index.open(folder / INDEX, pack.matrix)
     except SpaceError:

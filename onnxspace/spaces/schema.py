@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import METHODS, Options, settle
+from onnxspace.inputs.methods import METHODS, Options, resolve_settings
 from onnxspace.inputs.probes import MAX_IMAGES
-from onnxspace.inputs.protocol import MAX_ITEMS, MAX_NAME, MAX_SIZE, MAX_TEXT, MOST_NUMBERS, VERSION, Made
+from onnxspace.inputs.protocol import MAX_ITEMS, MAX_NAME, MAX_SIZE, MAX_SKETCH_NUMBERS, MAX_TEXT, SKETCH_VERSION, Protocol
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole, require
 
@@ -21,7 +21,7 @@ _PLACE = re.compile(r"([0-9a-f]{12,64})(?:\.(0|[1-9][0-9]{0,6}))?")
 
 
 @dataclass(frozen=True)
-class Sum:
+class Checksum:
     """Length in bytes and SHA-256 of a file."""
 
     length: int
@@ -29,7 +29,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One model. `identity` stands for its content, encoder and preprocessing; its files are named after `stem`.
 
     A stem with a point and a number, `STEM.7`, is the row of that number of the sheet of fingerprints `prints/STEM.npy`, and
@@ -48,8 +48,8 @@ class Entry:
     preprocess: str
     opset: int
     producer: str
-    prints: Sum
-    maps: Sum | None = None
+    prints: Checksum
+    maps: Checksum | None = None
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -69,42 +69,42 @@ def identity(sha256: str, encoder: str, preprocess: str) -> str:
     return hashlib.sha256(json.dumps([sha256, encoder, preprocess]).encode()).hexdigest()
 
 
-def to_json(facts: Made | Entry) -> str:
+def to_json(facts: Protocol | CatalogueEntry) -> str:
     return json.dumps(asdict(facts), sort_keys=True, allow_nan=False)
 
 
-def made_from(text: str) -> Made:
+def protocol_from(text: str) -> Protocol:
     """Raises ValueError with what is wrong."""
-    made = Made(**_known(json.loads(text), Made))
-    require(is_text(made.probe, MAX_NAME) and is_text(made.version, MAX_NAME), "probe")
-    require(is_whole(made.images, 1, MAX_IMAGES) and is_whole(made.size, 1, MAX_SIZE), "images or size")
-    require(is_sha256(made.sha256) and (made.baseline is None or is_sha256(made.baseline)), "sha256")
-    require(made.seed is None or is_whole(made.seed, 0, 2**63 - 1), "seed")
-    require(type(made.stored) is bool and type(made.keep_maps) is bool, "stored or keep_maps")
-    require(is_whole(made.numbers, 1, MOST_NUMBERS) and is_whole(made.sketch, 0, 2**63 - 1), "numbers or sketch")
-    require(made.sketch_version == VERSION, "sketch_version")
-    _check_options(made)
-    return made
+    protocol = Protocol(**_fields_of(json.loads(text), Protocol))
+    require(is_text(protocol.probe, MAX_NAME) and is_text(protocol.version, MAX_NAME), "probe")
+    require(is_whole(protocol.images, 1, MAX_IMAGES) and is_whole(protocol.size, 1, MAX_SIZE), "images or size")
+    require(is_sha256(protocol.sha256) and (protocol.baseline is None or is_sha256(protocol.baseline)), "sha256")
+    require(protocol.seed is None or is_whole(protocol.seed, 0, 2**63 - 1), "seed")
+    require(type(protocol.stored) is bool and type(protocol.keep_maps) is bool, "stored or keep_maps")
+    require(is_whole(protocol.numbers, 1, MAX_SKETCH_NUMBERS) and is_whole(protocol.sketch, 0, 2**63 - 1), "numbers or sketch")
+    require(protocol.sketch_version == SKETCH_VERSION, "sketch_version")
+    _check_options(protocol)
+    return protocol
 
 
-def _check_options(made: Made) -> None:
-    require(isinstance(made.method, str) and made.method in METHODS, f"method {str(made.method)[:50]!r}")
-    require(isinstance(made.options, dict) and set(made.options) <= {f.name for f in fields(Options)}, "options")
-    rules = made.options.get("rules", {})
+def _check_options(protocol: Protocol) -> None:
+    require(isinstance(protocol.method, str) and protocol.method in METHODS, f"method {str(protocol.method)[:50]!r}")
+    require(isinstance(protocol.options, dict) and set(protocol.options) <= {f.name for f in fields(Options)}, "options")
+    rules = protocol.options.get("rules", {})
     require(isinstance(rules, dict) and all(isinstance(v, str | int | float) for v in rules.values()), "rules")
-    require(is_text(made.options.get("baseline", ""), MAX_TEXT), "baseline")
+    require(is_text(protocol.options.get("baseline", ""), MAX_TEXT), "baseline")
     try:
-        settle([made.method], Options(**made.options))
+        resolve_settings([protocol.method], Options(**protocol.options))
     except ConfigError as error:
         raise ValueError(str(error)) from error
 
 
-def entry_from(text: str) -> Entry:
+def entry_from(text: str) -> CatalogueEntry:
     """Raises ValueError with what is wrong."""
-    said = _known(json.loads(text), Entry)
+    said = _fields_of(json.loads(text), CatalogueEntry)
     said |= {"maps": None if said.get("maps") is None else _sum(said["maps"]), "prints": _sum(said.get("prints"))}
     said |= {name: _texts(said.get(name, []), name) for name in ("assumed", "warnings")}
-    entry = Entry(**said)
+    entry = CatalogueEntry(**said)
     require(is_text(entry.name, MAX_NAME) and entry.name != "", "name")
     require(isinstance(entry.stem, str) and placed(entry.stem) is not None, "stem")
     require(entry.maps is None or is_stem(entry.stem), "stem")
@@ -135,7 +135,7 @@ def file_stem(stem: str) -> str:
     return stem.partition(".")[0]
 
 
-def _known(said: Any, kind: type[Made] | type[Entry]) -> dict[str, Any]:
+def _fields_of(said: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict[str, Any]:
     """The fields of a kind; a later version of this format may have more."""
     require(isinstance(said, dict), "row")
     names = {f.name for f in fields(kind)}
@@ -146,9 +146,9 @@ def _known(said: Any, kind: type[Made] | type[Entry]) -> dict[str, Any]:
     return found
 
 
-def _sum(said: Any) -> Sum:
+def _sum(said: Any) -> Checksum:
     require(isinstance(said, dict) and is_whole(said.get("length"), 0, 2**50) and is_sha256(said.get("sha256")), "checksum")
-    return Sum(said["length"], said["sha256"])
+    return Checksum(said["length"], said["sha256"])
 
 
 def _texts(said: Any, what: str) -> tuple[str, ...]:

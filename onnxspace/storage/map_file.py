@@ -63,7 +63,7 @@ class MapWriter:
         return len(self._header) + self.rows * self._row
 
     def __enter__(self) -> MapWriter:
-        with _Said(self.path):
+        with _OutputErrors(self.path):
             there = self.path if self.path.exists() else self._partial
             sound = self._take_up(there)
             if self.remarks is None or self.rows < self.shape[0] or there.stat().st_size != self._end:
@@ -105,7 +105,7 @@ class MapWriter:
         content = np.ascontiguousarray(rows, dtype="<f2").tobytes()
         shard = Shard(len(rows), zlib.crc32(content), int(np.count_nonzero(~rows.any(axis=1))), tuple(errors))
         assert self._file is not None
-        with _Said(self.path):
+        with _OutputErrors(self.path):
             write_all(self._file, content)
             if self._journal is not None:
                 self._journal.add(shard)
@@ -115,7 +115,7 @@ class MapWriter:
 
     def finish(self, remarks: Sequence[str]) -> None:
         """Note in the journal that the file is whole, with what its readers should know."""
-        with _Said(self.path):
+        with _OutputErrors(self.path):
             if self._journal is not None:
                 self._journal.end(remarks)
 
@@ -133,7 +133,7 @@ class MapWriter:
         if self._file is None:
             return
         try:
-            with _Said(self.path):
+            with _OutputErrors(self.path):
                 self._close(sync=whole or kept)
                 if whole:
                     self._partial.replace(self.path)
@@ -154,7 +154,7 @@ class MapWriter:
                 self._journal.close()
 
 
-class _Said:
+class _OutputErrors:
     """Turns an operating-system error into one sentence with the file and the way out."""
 
     def __init__(self, path: Path) -> None:

@@ -58,7 +58,7 @@ def workplace(place: Path, command: str, most: int) -> Iterator[Workplace]:
                 with suppress(OSError):
                     _keep(made, place, most, error)
                 raise
-            _settle(made, place)
+            _recover(made, place)
             _remove(made)
     finally:
         with suppress(OSError):  # those that hold something stay
@@ -68,7 +68,7 @@ def workplace(place: Path, command: str, most: int) -> Iterator[Workplace]:
 
 def _tidy(work: Workplace, place: Path) -> None:
     """Make room: of other commands' maps only the last used stay."""
-    _settle(work, place)
+    _recover(work, place)
     others = [path for path in work.maps.parent.iterdir() if _COMMAND.fullmatch(path.name) and path != work.maps]
     others.sort(key=lambda path: (_has_maps(path), path.stat().st_mtime))
     for path in others[:-1]:
@@ -78,7 +78,7 @@ def _tidy(work: Workplace, place: Path) -> None:
     work.result.mkdir()
 
 
-def _settle(work: Workplace, place: Path) -> None:
+def _recover(work: Workplace, place: Path) -> None:
     """Drop half a result; bring back a whole one that was caught between its two names."""
     shutil.rmtree(work.result, ignore_errors=True)
     if not os.path.lexists(place):
@@ -93,7 +93,7 @@ def _has_maps(folder: Path) -> bool:
 
 def _keep(work: Workplace, place: Path, most: int, error: BaseException) -> None:
     """Leave computed maps, where there are any, and say so."""
-    _settle(work, place)
+    _recover(work, place)
     if not any(_has_maps(path) for path in work.maps.parent.iterdir()):
         return _remove(work)
     count = sum(shard.rows for path in work.maps.glob(f"*{JOURNAL}") for shard in Journal(path, most).shards)

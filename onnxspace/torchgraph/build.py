@@ -17,7 +17,7 @@ from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model.graph import domain_of, label, reads
 from onnxspace.model.network import Network, light
 from onnxspace.torchgraph import onnx2torch as bridge
-from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, taken
+from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, select_inputs
 
 
 def pick(made: Any, index: int) -> Any:
@@ -87,7 +87,7 @@ class Builder:
             bodies = partial(self._body, node, captured)
             given = Node(node, version, attributes(node), self.graph.constant, bodies, self._element_type)
             made = own(given)
-            return made, (*taken(made, node.input), *captured)
+            return made, (*select_inputs(made, node.input), *captured)
         except (NotImplementedError, KeyError) as error:
             raise UnsupportedOperatorError(self._refusal(node, version, error)) from error
         except Exception as error:  # a converter stumbles over something it did not expect

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 #: What a converter returns: called with the node's inputs in order (None for one left out), it returns a tensor or a tuple.
-Made = nn.Module
+TorchOperator = nn.Module
 _TAKES = "onnx_inputs_taken"
 
 
@@ -73,7 +73,7 @@ class Node:
         return None if value is None else [int(n) for n in np.asarray(value).reshape(-1)]
 
 
-Converter = Callable[[Node], Made]
+Converter = Callable[[Node], TorchOperator]
 #: (domain, operator, version) → converter
 CONVERTERS: dict[tuple[str, str, int], Converter] = {}
 
@@ -110,13 +110,13 @@ def integers(tensor: Tensor) -> list[int]:
     return [int(n) for n in tensor.reshape(-1).tolist()]
 
 
-def taking(module: Made, count: int) -> Made:
+def taking(module: TorchOperator, count: int) -> TorchOperator:
     """A module that is called with the node's first `count` inputs alone: it holds the others as constants."""
     setattr(module, _TAKES, count)
     return module
 
 
-def taken(module: Made, names: Sequence[str]) -> tuple[str, ...]:
+def select_inputs(module: TorchOperator, names: Sequence[str]) -> tuple[str, ...]:
     """Those of a node's inputs that a module is called with."""
     return tuple(names)[: getattr(module, _TAKES, None)]
 

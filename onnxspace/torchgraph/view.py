@@ -78,7 +78,7 @@ def is_closed(region: Iterable[Node], end: Node) -> bool:
     return all(user in inside for node in inside if node is not end for user in node.users)
 
 
-def put(graph: GraphModule, region: list[Node], name: str, module: nn.Module, *args: Any) -> Node:
+def replace_region(graph: GraphModule, region: list[Node], name: str, module: nn.Module, *args: Any) -> Node:
     """Replace a closed region by one call of a new submodule."""
     graph.add_submodule(name, module)
     end = region[-1]

@@ -16,7 +16,7 @@ from onnxspace.attribution.explainer import check
 from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.model.encoder import find_encoder
@@ -48,7 +48,7 @@ def explain(
     256 maps. All or nothing: the first model or image that can't be used raises ModelError, ProbeError or their kin, and
     no file is written. Raises ConfigError for impossible options and OutputError where the picture can't be written.
     """
-    settings = settle(methods, options)
+    settings = resolve_settings(methods, options)
     _check_counts(len(images), len(models) * len(methods))
     chosen(device)
     if output is not None:
@@ -68,7 +68,7 @@ def explain(
         with _foreseen(path):
             columns += run.columns(renamed(open_model(path, wish, known.options(path)), name))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
-    said = {key: v for method in methods for key, v in settle([method], told[method]).used_by(method).items()}
+    said = {key: v for method in methods for key, v in resolve_settings([method], told[method]).used_by(method).items()}
     found = Explanation(pictures, probes.images, tuple(columns), said, tuple(run.assumed), tuple(run.warnings))
     if output is not None:
         _draw(found, Path(output))

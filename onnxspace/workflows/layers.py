@@ -25,7 +25,7 @@ from onnxspace.attribution.gradients import Passed
 from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for, map_batches
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
@@ -96,14 +96,14 @@ def _check(method: Method, weight: float, options: Options | None, probes: Probe
 
 
 @dataclass(frozen=True)
-class Found:
+class LayerChoice:
     """Layers to look at, and how many were left out."""
 
     layers: tuple[Candidate, ...]
     skipped: int
 
 
-def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> Found:
+def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
     """The last cut point before each next trained node, or `own` in its place, the own encoder, and the network's output."""
     names = [candidate.tensor for candidate in trunk.candidates()]
     groups: dict[int, str] = {}
@@ -116,7 +116,7 @@ def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> Found:
     shown = tuple(
         Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
     )
-    return Found(shown, len(order) - len(kept))
+    return LayerChoice(shown, len(order) - len(kept))
 
 
 def _outputs(trunk: Trunk) -> list[str]:
@@ -159,7 +159,7 @@ class _Run:
         said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._left_out(found))
         record = replace(source.record, encoder=str(source.encoder))
         probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
-        told = settle([self.method], self.options).used_by(self.method)
+        told = resolve_settings([self.method], self.options).used_by(self.method)
         rows = tuple(layer for layer, _ in scored)
         return LayerTable(
             record, target.record, rows, len(trunk.parametric), weight, self.method, probe, told, found.skipped, tuple(said)
@@ -185,7 +185,7 @@ class _Run:
         write_features(target.model, target.encoder, self.probes.images, features, "fit")
         return np.load(maps, mmap_mode="r", allow_pickle=False), features
 
-    def _engines(self, model: Model, found: Found, own: Encoder) -> tuple[Engines, Found, tuple[str, ...]]:
+    def _engines(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
         """The source cut at all its layers; at those up to its encoder, where what lies above can't be converted."""
         try:
             return self._cut(model, found), found, ()
@@ -194,16 +194,16 @@ class _Run:
             layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
             if len(layers) == len(found.layers):
                 raise
-            fewer = Found(layers, found.skipped)
+            fewer = LayerChoice(layers, found.skipped)
             return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
 
-    def _cut(self, model: Model, found: Found) -> Engines:
+    def _cut(self, model: Model, found: LayerChoice) -> Engines:
         encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
         converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
         return engines_for(model, converted, self.probes, self.method, self.device, self.batch_size, self.options)
 
     def _source(
-        self, engines: Engines, found: Found, maps: NDArray[np.float32]
+        self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
         """S_V of every layer, float64 [layers], and shapes for one image; features go to a file per layer."""
         total = np.zeros(len(found.layers))
@@ -257,7 +257,7 @@ class _Run:
     def _file(self, place: int) -> Path:
         return self.folder / f"layer{place}.npy"
 
-    def _left_out(self, found: Found) -> Iterator[str]:
+    def _left_out(self, found: LayerChoice) -> Iterator[str]:
         if found.skipped:
             yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
         if len(self.probes) > MOST_PAIRED:

@@ -22,7 +22,7 @@ from onnxspace.model.encoder import Encoder
 from onnxspace.model.features import Pool, class_output, features_key, write_features
 from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import Chosen, Ratings
-from onnxspace.scores.registry import SCORES, Spec, spec
+from onnxspace.scores.registry import SCORES, ScoreSpec, spec
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.workflows.open import Opened, opened
 
@@ -75,7 +75,7 @@ def rate(
         return run.result()
 
 
-def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, Spec]:
+def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
     """Raises ConfigError for scores that take no labels or not these, before any work is done."""
     found = {name: spec(name) for name in dict.fromkeys(by)}
     for name, one in found.items():
@@ -107,7 +107,7 @@ class _Run:
     """One rating in progress."""
 
     photos: Photos
-    scores: Mapping[str, Spec]
+    scores: Mapping[str, ScoreSpec]
     config: Config
     pool: Pool
     folder: Path
@@ -208,11 +208,11 @@ class _Run:
     def result(self) -> Ratings:
         values = {score: tuple(row[score] for row in self.rows) for score in self.scores}
         return Ratings(
-            tuple(self.records), values, self.photos.facts(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
-            self._together(), self._known(),
+            tuple(self.records), values, self.photos.describe(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
+            self._together(), self._mean_ranks(),
         )  # fmt: skip
 
-    def _known(self) -> tuple[float, ...] | None:
+    def _mean_ranks(self) -> tuple[float, ...] | None:
         """Each model's mean rank on the datasets of the table, 1 the best; NaN for one that is not in it."""
         if self.elsewhere is None:
             return None

@@ -19,14 +19,14 @@ from onnxspace.inputs.methods import METHODS, in_words
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.page import render
-from onnxspace.report.page_data import Sheet, Shown
+from onnxspace.report.page_data import PageData, Sheet
 from onnxspace.report.read_result import read_result
 from onnxspace.report.result_folder import SUMMARY
 from onnxspace.report.thumbnails import Gallery, gallery
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.mixed import MOST_SURE, with_certainty
+from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
 from onnxspace.spaces.layout import checked_maps
-from onnxspace.spaces.schema import Entry
+from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.atomic import whole_file
 from onnxspace.workflows.space import Space
 
@@ -39,7 +39,7 @@ _MOST_PIXELS = 2**26  # of generated images: 1,300 of 224 × 224
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _FolderContents:
     """What a folder holds: the comparison, files of maps, images (None: not there), and what is told of it."""
 
     affinity: Affinity
@@ -71,7 +71,7 @@ def write_report(
     said("resampling", 1, _STEPS)
     found = replace(found, affinity=_assured(place, found, name))
     said("drawing maps", 2, _STEPS)
-    shown = Shown(
+    shown = PageData(
         title or f"Model space {place.resolve().name}", found.affinity, found.sheet, found.facts, found.notes, found.about, name,
         _gallery(found, images), None if truth is None else _evaluation(truth, found.affinity),
     )  # fmt: skip
@@ -97,7 +97,7 @@ def refuse_unfit(goal: Path, source: Path, oracle: str | Path | None) -> None:
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
-def _read(place: Path) -> _Found:
+def _read(place: Path) -> _FolderContents:
     if (place / SUMMARY).exists():
         return _stored(place)
     try:
@@ -117,7 +117,7 @@ def _refuse_many(count: int, place: Path) -> None:
         raise ConfigError(f"{place} has {count} models, and a page shows at most {MOST_MODELS}. Ask `onnxspace space nearest`.")
 
 
-def _space(space: Space) -> _Found:
+def _space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries, found = space.entries(), space.affinity()
     if found.names != tuple(entry.name for entry in entries):
@@ -126,27 +126,27 @@ def _space(space: Space) -> _Found:
         pictures: NDArray[np.uint8] | None = space.probes().images
     except SpaceError:
         pictures = None
-    maps = tuple(None if entry.maps is None else checked_maps(space.path, entry, space.made) for entry in entries)
+    maps = tuple(None if entry.maps is None else checked_maps(space.path, entry, space.protocol) for entry in entries)
     warned = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
     columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
-    facts = (*_facts(found), ("Explained with", _versions(entries)), ("Space made by", f"onnxspace {space.made.version}"))
-    return _Found(found, maps, pictures, sheet, facts, tuple(_about(entry) for entry in entries), warned)
+    facts = (*_summary(found), ("Explained with", _versions(entries)), ("Space made by", f"onnxspace {space.protocol.version}"))
+    return _FolderContents(found, maps, pictures, sheet, facts, tuple(_about(entry) for entry in entries), warned)
 
 
-def _entry_cells(entry: Entry) -> tuple[str, ...]:
+def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
     kind = "fingerprint" if entry.maps is None else "whole maps"
     return (
         kind, entry.encoder, entry.input, str(entry.opset or ""), entry.producer, entry.added, entry.path, entry.sha256[:12],
     )  # fmt: skip
 
 
-def _versions(entries: Sequence[Entry]) -> str:
+def _versions(entries: Sequence[CatalogueEntry]) -> str:
     kinds = dict.fromkeys(", ".join(f"{name} {number}" for name, number in sorted(entry.versions.items())) for entry in entries)
     return "; or ".join(kind for kind in kinds if kind) or "unknown"
 
 
-def _about(entry: Entry) -> tuple[str, tuple[str, ...]]:
+def _about(entry: CatalogueEntry) -> tuple[str, tuple[str, ...]]:
     fed = (f"preprocessing: {_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
     return entry.name, (*(f"assumed: {text}" for text in entry.assumed), *fed)
 
@@ -160,7 +160,7 @@ def _preprocessing(text: str) -> str:
     return in_words({key: value for key, value in told.items() if value is not None}) if isinstance(told, dict) else text
 
 
-def _stored(place: Path) -> _Found:
+def _stored(place: Path) -> _FolderContents:
     stored = read_result(place)
     found = stored.affinity
     _refuse_many(len(found.models), place)
@@ -171,7 +171,7 @@ def _stored(place: Path) -> _Found:
     )  # fmt: skip
     about = tuple((model.name, tuple(f"assumed: {text}" for text in model.assumed)) for model in found.models if model.assumed)
     pictures = stored.pictures if stored.pictures is not None or not any(stored.maps) else _drawn_again(found.probe)
-    return _Found(found, stored.maps, pictures, Sheet(columns, rows), _facts(found), about, found.warnings)
+    return _FolderContents(found, stored.maps, pictures, Sheet(columns, rows), _summary(found), about, found.warnings)
 
 
 def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
@@ -186,7 +186,7 @@ def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     return found.images if found.sha256 == probe["sha256"] else None
 
 
-def _facts(found: Affinity) -> tuple[tuple[str, str], ...]:
+def _summary(found: Affinity) -> tuple[tuple[str, str], ...]:
     probe = found.probe
     return (
         ("Method", found.method_words),
@@ -202,10 +202,10 @@ def _target(found: Affinity, target: str | None) -> str:
     return found.names[0] if target is None else found.rank(target).target
 
 
-def _assured(place: Path, found: _Found, target: str) -> Affinity:
+def _assured(place: Path, found: _FolderContents, target: str) -> Affinity:
     """With the certainty of rankings, where the folder holds what they are found from."""
     affinity = found.affinity
-    wanted = affinity.names if len(affinity.names) <= MOST_SURE else (target,)
+    wanted = affinity.names if len(affinity.names) <= MAX_CERTAIN_MODELS else (target,)
     if affinity.certainty or len(affinity.names) < 2 or affinity.ranks_by != "attribution":
         return affinity
     if not (place / SUMMARY).exists():
@@ -221,7 +221,7 @@ def _no_prints(place: int) -> NDArray[np.float16]:
     raise AssertionError(place)  # every model has its maps
 
 
-def _gallery(found: _Found, images: int) -> Gallery | None:
+def _gallery(found: _FolderContents, images: int) -> Gallery | None:
     return gallery(found.maps, found.pictures, images, signed=METHODS[found.affinity.method].signed)  # type: ignore[index]
 
 
@@ -231,7 +231,7 @@ def _evaluation(truth: Table, found: Affinity) -> Evaluation:
     return evaluate(truth, [Table(name, "the compared models", found.names, found.names, matrix)])
 
 
-def _remarks(shown: Shown, found: _Found, images: int) -> tuple[str, ...]:
+def _remarks(shown: PageData, found: _FolderContents, images: int) -> tuple[str, ...]:
     """What the page leaves out, in sentences."""
     said: list[str] = [] if shown.evaluation is None else list(shown.evaluation.warnings)
     if shown.gallery is None and images > 0:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxspace.attribution.gradient_fields import SIZE, fields_key, write_fields
 from onnxspace.errors import OnnxspaceError, OutputError
-from onnxspace.inputs.methods import Compute, Device, settle
+from onnxspace.inputs.methods import Compute, Device, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.features import answers_of, features_key, write_features
@@ -30,10 +30,10 @@ from onnxspace.scores.all_pairs import (
     predictivities,
     score_matrix,
 )
-from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, Wanted
+from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, ScoreSelection
 from onnxspace.similarity.affinity import Affinity, listed
-from onnxspace.similarity.mixed import MOST_SURE, Shown
-from onnxspace.similarity.per_image import Predicted
+from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, MapsOrFingerprint
+from onnxspace.similarity.per_image import PerImageShares
 from onnxspace.storage.resume import FEATURES
 
 
@@ -41,7 +41,7 @@ from onnxspace.storage.resume import FEATURES
 class Besides:
     """Files of features and gradient fields in `folder`, where they are `kept` if the run is interrupted; by the model's key."""
 
-    wanted: Wanted
+    wanted: ScoreSelection
     probes: Probes
     folder: Path
     kept: bool
@@ -50,7 +50,7 @@ class Besides:
     warn: Callable[[str], None]
     certain: bool | Sequence[str] = False
     made: dict[str, Arrays] = field(default_factory=dict)
-    known: dict[int, Predicted] = field(default_factory=dict)
+    known: dict[int, PerImageShares] = field(default_factory=dict)
 
     @property
     def maps(self) -> bool:
@@ -73,7 +73,9 @@ class Besides:
             lost = f"{model.name}: nothing can be told of what to start from for it"
             outputs = self._tried(lambda: self._features(model, answers_of(model), advance), lost, soft=True)
         maps = self.folder / f"{key}.npy" if self.maps else None
-        self.made[key] = Arrays(maps, features, fields, outputs, settle(["integrated-gradients"], self.wanted.fields).steps)
+        self.made[key] = Arrays(
+            maps, features, fields, outputs, resolve_settings(["integrated-gradients"], self.wanted.fields).steps
+        )
 
     def _tried(self, make: Callable[[], Path], lost: str, soft: bool) -> Path | None:
         """A file that is made; None where that fails and is `soft`, with a warning that says what is `lost`."""
@@ -115,7 +117,7 @@ class Besides:
             self.warn(f"{model.name}: {remark}")
         return file
 
-    def scored(self, found: Affinity, shown: Sequence[Shown]) -> Affinity:
+    def scored(self, found: Affinity, shown: Sequence[MapsOrFingerprint]) -> Affinity:
         """The same with all scores; its matrix is the first one's, and fingerprints have attribution only.
 
         What ranks where nobody asked is left out where a pair of models has no value.
@@ -157,7 +159,7 @@ class Besides:
 
     def _doubted(self, names: Sequence[str]) -> set[int]:
         """The targets of which is kept, image by image, what their values are made of: all, where there are not too many."""
-        asked = names if self.certain is True or len(names) <= MOST_SURE else self.certain or ()
+        asked = names if self.certain is True or len(names) <= MAX_CERTAIN_MODELS else self.certain or ()
         return {i for i, name in enumerate(names) if name in asked}
 
     def _weight(self, nodes: Matrix, edges: Matrix) -> float:
@@ -171,7 +173,7 @@ class Besides:
     def _details(self) -> Mapping[str, Mapping[str, Any]]:
         if not self.wanted.needs("fields"):
             return {}
-        told = settle(["integrated-gradients"], self.wanted.fields)
+        told = resolve_settings(["integrated-gradients"], self.wanted.fields)
         return {"modelgif": {"steps": told.steps, "baseline": str(told.baseline), "size": SIZE}}
 
     def _remarks(self) -> tuple[str, ...]:

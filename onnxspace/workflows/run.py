@@ -17,18 +17,25 @@ from onnxspace.attribution.explainer import check
 from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
 from onnxspace.errors import AttributionError, ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.methods import Compute, Device, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model, emptied
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
-from onnxspace.scores.selection import PREDICTIVITY, Wanted
+from onnxspace.scores.selection import PREDICTIVITY, ScoreSelection
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Agreed, Prints, taken
+from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
 from onnxspace.similarity.gram import DEFAULT_MEMORY
-from onnxspace.similarity.mixed import MOST_SURE, Matrix, Shown, affinities, assured, sure_of
+from onnxspace.similarity.mixed import (
+    MAX_CERTAIN_MODELS,
+    MapsOrFingerprint,
+    Matrix,
+    affinities,
+    with_certainty_of_predictivity,
+    with_certainty_of_targets,
+)
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, unit
@@ -38,8 +45,8 @@ from onnxspace.workflows.representations import Besides
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
-    from onnxspace.workflows.cluster.dispatch import Ahead, Fleet
-    from onnxspace.workflows.cluster.worker import Subject
+    from onnxspace.workflows.cluster.dispatch import Dispatcher, Prefetcher
+    from onnxspace.workflows.cluster.worker import ModelTask
 from onnxspace.workflows.open import Opened, opened
 
 #: Called with what is being done, and how many of how many map computations are behind.
@@ -48,7 +55,7 @@ Progress = Callable[[str, int, int], None]
 
 def score_models(
     models: Sequence[Path],
-    agreed: Agreed,
+    agreed: Agreement,
     *,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | None = None,
@@ -58,7 +65,7 @@ def score_models(
     certainty: bool | Sequence[str] = False,
     cluster: str | None = None,
     memory: int = DEFAULT_MEMORY,
-    wanted: Wanted | None = None,
+    wanted: ScoreSelection | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
     """As `onnxspace.workflows.score.score`, where images, method and options are agreed and fingerprints read."""
@@ -68,7 +75,7 @@ def score_models(
     check([method], agreed.options, probes, known.rules)
     options = configured(method, agreed.options, known.rules)
     wishes = encoder_words(encoder)
-    want = wanted or Wanted()
+    want = wanted or ScoreSelection()
     with hired(cluster if want.needs("maps") else None) as crew, ExitStack() as stack:
         elsewhere = None if crew is None else crew.processors(compute_of(device))
         command = None if output is None else recipe(method, options, probes, device, batch_size, elsewhere)
@@ -84,7 +91,7 @@ def score_models(
             run.total *= run.besides.kinds
         run.send_to(crew)
         run.explain_all(models, wishes)
-        result, kept = run.sure(run.compare(memory), certainty, memory)
+        result, kept = run.with_certainty(run.compare(memory), certainty, memory)
         if output is not None and result.models:
             place_maps(work.result / "maps", run.maps_shown() if run.explains else [])
             if run.explains and GENERATED.fullmatch(probes.name) is None:
@@ -136,14 +143,14 @@ class Run:
     progress: Progress | None
     done: int = 0
     records: list[ModelRecord] = field(default_factory=list)
-    shown: list[Shown] = field(default_factory=list)
+    shown: list[MapsOrFingerprint] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     known: dict[str, Path] = field(default_factory=dict)
     prints: Prints = field(default_factory=dict)
     crew: Cluster | None = None
-    fleet: Fleet | None = None
-    ahead: Ahead[Opened | None] | None = None
+    fleet: Dispatcher | None = None
+    ahead: Prefetcher[Opened | None] | None = None
     besides: Besides | None = None
 
     @property
@@ -154,11 +161,13 @@ class Run:
     def send_to(self, crew: Cluster | None, images: Path | None = None) -> None:
         """Have maps made by the workers of a cluster, if there is one; `images` is where probe images lie for them already."""
         if crew is not None:
-            from onnxspace.workflows.cluster.dispatch import fleet_for
+            from onnxspace.workflows.cluster.dispatch import dispatcher_for
 
             compute = compute_of(self.device)
             self.crew = crew
-            self.fleet = fleet_for(crew, self.folder, self.probes, self.method, self.options, compute, self.batch_size, images)
+            self.fleet = dispatcher_for(
+                crew, self.folder, self.probes, self.method, self.options, compute, self.batch_size, images
+            )
             self.fleet.advance = self._advance
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
@@ -181,9 +190,9 @@ class Run:
 
     def _look_ahead(self, turns: Sequence[tuple[Path, str, str | None]]) -> None:
         if self.fleet is not None:
-            from onnxspace.workflows.cluster.dispatch import Ahead
+            from onnxspace.workflows.cluster.dispatch import Prefetcher
 
-            self.ahead = Ahead(turns, self._begin, self.fleet.width)
+            self.ahead = Prefetcher(turns, self._begin, self.fleet.width)
 
     def _begin(self, path: Path, name: str, encoder: str | None) -> Opened | None:
         """Open a model before its turn, and hand it out to the workers."""
@@ -202,10 +211,10 @@ class Run:
         found = None if self.ahead is None else self.ahead.take((path, name, encoder))
         return opened(path, name, encoder, self.config) if found is None else found
 
-    def _subject(self, model: Model, encoder: Encoder) -> Subject:
-        from onnxspace.workflows.cluster.dispatch import subject_of
+    def _subject(self, model: Model, encoder: Encoder) -> ModelTask:
+        from onnxspace.workflows.cluster.dispatch import task_of
 
-        return subject_of(model, encoder, model_recipe(model, encoder.tensors), self.config.options(Path(model.path)))
+        return task_of(model, encoder, model_recipe(model, encoder.tensors), self.config.options(Path(model.path)))
 
     def _fail(self, path: Path, _error: Exception, words: str) -> None:
         self.failed.append(Failure(str(path), words))
@@ -213,7 +222,7 @@ class Run:
     def _explain(self, path: Path, name: str, encoder: str | None) -> None:
         self._advance(0, name)
         if path in self.prints:
-            self._enter(*taken(self.prints[path], path, name))
+            self._enter(*record_of(self.prints[path], path, name))
             return
         found = self._opened(path, name, encoder)
         key = model_recipe(found.model, found.encoder.tensors)
@@ -232,7 +241,7 @@ class Run:
             self.besides.add(key, model, found.encoder, lambda images: self._advance(images, found.record.name))
         return maps
 
-    def _enter(self, record: ModelRecord, shown: Shown) -> None:
+    def _enter(self, record: ModelRecord, shown: MapsOrFingerprint) -> None:
         self.records.append(record)
         self.shown.append(shown)
 
@@ -254,7 +263,7 @@ class Run:
             self._advance(writer.rows, model.name)
             remarks = writer.remarks
             if remarks is None:
-                remarks = self._made(model, found, writer)
+                remarks = self._compute_maps(model, found, writer)
             if writer.zeros == len(self.probes):
                 self.done = before if self.fleet is None else self.done
                 raise AttributionError(
@@ -267,7 +276,7 @@ class Run:
             self.warnings.append(f"{model.name}: {writer.zeros} of {len(self.probes)} maps are zero; their cosines count as 0.")
         return path
 
-    def _made(self, model: Model, encoder: Encoder, writer: MapWriter) -> tuple[str, ...]:
+    def _compute_maps(self, model: Model, encoder: Encoder, writer: MapWriter) -> tuple[str, ...]:
         """Append the maps that are not there yet, computed here or by the workers of a cluster."""
         if self.fleet is None:
             return self._write(model, convert(model, self.probes.images[:VERIFIED_IMAGES], encoder), writer)
@@ -293,19 +302,19 @@ class Run:
     def compare(self, memory: int = DEFAULT_MEMORY) -> Affinity:
         matrix, errors = self._affinities(memory)
         probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
-        told = settle([self.method], self.options).used_by(self.method)
+        told = resolve_settings([self.method], self.options).used_by(self.method)
         found = Affinity(tuple(self.records), matrix, self.method, probe, tuple(self.failed), (), told, errors)
         found = found if self.besides is None else self.besides.scored(found, self.shown)
         return replace(found, warnings=(*self.warnings, *found.warnings))
 
-    def sure(self, found: Affinity, targets: bool | Sequence[str], memory: int) -> tuple[Affinity, Affinity]:
+    def with_certainty(self, found: Affinity, targets: bool | Sequence[str], memory: int) -> tuple[Affinity, Affinity]:
         """With the certainty that is asked for, and as it is kept: with that of every ranking by predictivity, of models not too many."""
         if self.besides is None or found.ranks_by != PREDICTIVITY:
-            told = assured(found, self.shown, targets, self.progress, memory)
+            told = with_certainty_of_targets(found, self.shown, targets, self.progress, memory)
             return told, told
         known = self.besides.known
-        everyone = True if len(found.names) <= MOST_SURE else targets
-        return sure_of(found, targets, known), sure_of(found, everyone, known)
+        everyone = True if len(found.names) <= MAX_CERTAIN_MODELS else targets
+        return with_certainty_of_predictivity(found, targets, known), with_certainty_of_predictivity(found, everyone, known)
 
     def _affinities(self, memory: int) -> tuple[Matrix, Matrix | None]:
         if not self.explains:

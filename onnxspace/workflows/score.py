@@ -14,12 +14,12 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Op
 from onnxspace.inputs.names import model_names, target_name
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import result_folder, write_results
-from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, wanted
+from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, select_scores
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Prints, Wish, agree, alike, read_prints, taken
+from onnxspace.similarity.fingerprints.agreement import Prints, ProtocolRequest, agree, alike, read_prints, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.gram import DEFAULT_MEMORY
-from onnxspace.similarity.mixed import affinities, assured
+from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
 from onnxspace.similarity.records import Failure
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def score(
     prints = read_prints(paths)
     many = len(paths) > MOST_RANKED
     maps_only = not by and weight is None and (bool(prints) or _few(probes) or many)
-    want, options = wanted(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
+    want, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
     if certainty and want.ranked not in (ATTRIBUTION, PREDICTIVITY):
         raise ConfigError(
             f"The certainty of a ranking by {want.ranked} is not known. Name another score first, or leave it out."
         )
     targets = certainty if isinstance(certainty, bool) else _names(certainty, paths, known)
-    wish = Wish(probes, method, options, known.rules)
+    wish = ProtocolRequest(probes, method, options, known.rules)
     if paths and all(path in prints for path in paths):
         refuse_prints(want)
         return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
@@ -107,7 +107,7 @@ def _compare(
 ) -> Affinity:
     """Compare fingerprints alone."""
     result, shown = _matrix(paths, model_names(paths, config), prints)
-    result = assured(result, shown, targets)
+    result = with_certainty_of_targets(result, shown, targets)
     if output is not None:
         with result_folder(Path(output), _digest(shown), 0) as work:
             if result.models:
@@ -121,7 +121,7 @@ def _matrix(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tupl
     failed: list[Failure] = []
     for path, name in zip(paths, names, strict=True):
         try:
-            record, one = taken(prints[path], path, name)
+            record, one = record_of(prints[path], path, name)
         except OnnxspaceError as error:
             failed.append(Failure(str(path), str(error)))
         else:

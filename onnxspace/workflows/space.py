@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, settle
+from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import encoder_words
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Made, made_of
+from onnxspace.inputs.protocol import Protocol, protocol_of
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
@@ -27,9 +27,9 @@ from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row, certai
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.neighbours import Neighbour, Query, Twins, neighbours, twins
+from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour, Query, find_duplicates, neighbours
 from onnxspace.spaces.packed import build
-from onnxspace.spaces.schema import Entry
+from onnxspace.spaces.schema import CatalogueEntry
 
 Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]
@@ -44,11 +44,11 @@ class Space:
     nor ONNX: only `add` does.
     """
 
-    def __init__(self, path: Path, made: Made) -> None:
-        self.path, self.made = path, made
+    def __init__(self, path: Path, protocol: Protocol) -> None:
+        self.path, self.protocol = path, protocol
 
     def __repr__(self) -> str:
-        return f"<Space {str(self.path)!r}: {self.made.method} on {self.made.images} images ({self.made.probe})>"
+        return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
 
     @classmethod
     def create(
@@ -66,19 +66,21 @@ class Space:
             from onnxspace.attribution.explainer import check as check_rules
 
             check_rules([method], options, Probes.generate(1, 16), known.rules)
-        made = new_space(Path(path), Probes.generate() if probes is None else probes, method, options, known.rules, keep_maps)
-        return cls(Path(path), made)
+        protocol = new_space(
+            Path(path), Probes.generate() if probes is None else probes, method, options, known.rules, keep_maps
+        )
+        return cls(Path(path), protocol)
 
     @classmethod
     def open(cls, path: str | Path) -> Space:
         """The space at `path`. Raises SpaceError for what is no space, damaged, or of a newer format."""
         with catalogue(Path(path)) as book:
-            return cls(Path(path), book.made())
+            return cls(Path(path), book.protocol())
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[CatalogueEntry, ...]:
         """What the catalogue says of each model, in the order in which they were added."""
         with catalogue(self.path) as book:
-            if book.made() != self.made:
+            if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} is another space than when it was opened. Open it again.")
             return tuple(book.entries())
 
@@ -94,7 +96,7 @@ class Space:
 
         Raises SpaceError where they are not.
         """
-        return probes_of(self.path, self.made, given)
+        return probes_of(self.path, self.protocol, given)
 
     def add(
         self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
@@ -116,24 +118,26 @@ class Space:
         check.clear(self.path)
         found = Report()
         try:
-            add_prints(self.path, self.made, [path for path in paths if is_print(path)], found, progress)
+            add_prints(self.path, self.protocol, [path for path in paths if is_print(path)], found, progress)
             if networks := [path for path in paths if not is_print(path)]:
                 from onnxspace.workflows.add_to_space import add_models
 
                 images = self.probes(probes)
-                add_models(self.path, self.made, images, networks, wishes, known, device, batch_size, progress, found, cluster)
+                add_models(
+                    self.path, self.protocol, images, networks, wishes, known, device, batch_size, progress, found, cluster
+                )
         except BaseException as error:
             found.note(error, self.path)
             raise
         if found.causes and isinstance(models, str | Path):
             raise found.causes[0]
-        return found.told()
+        return found.result()
 
     def remove(self, name: str) -> None:
         """Take a model out. Raises SpaceError where none has this name."""
         check.remove(self.path, self._entry(name))
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> CatalogueEntry:
         with catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
@@ -157,15 +161,20 @@ class Space:
             raise ConfigError("Workers of a cluster compare on their processors: leave out --device, or --cluster.")
         entries = self.entries()
         if cluster is None:
-            matrix, errors = affinities(self.path, self.made, entries, memory, progress, _rows_on(device))
+            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _rows_on(device))
         else:
             from onnxspace.workflows.cluster.client import opened
 
             with opened(cluster) as crew:
-                matrix, errors = affinities(self.path, self.made, entries, memory, progress, crew.affinity_rows)
+                matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, crew.affinity_rows)
         records = tuple(entry.record() for entry in entries)
         return Affinity(
-            records, matrix, self.made.method, self.made.probe_facts(), options=dict(self.made.options), errors=errors
+            records,
+            matrix,
+            self.protocol.method,
+            self.protocol.probe_facts(),
+            options=dict(self.protocol.options),
+            errors=errors,
         )
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
@@ -181,7 +190,7 @@ class Space:
         index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
         if index is None:
             raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
-        values = affinity_row(self.path, self.made, entries, index, memory, progress)
+        values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
         return Row(own.name, tuple(entry.name for entry in entries), *values)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
@@ -193,7 +202,7 @@ class Space:
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
         """The same for rankings that this space gave, in turn; maps are read for many at once."""
-        return certainties(self.path, self.made, self.entries(), rankings, memory)
+        return certainties(self.path, self.protocol, self.entries(), rankings, memory)
 
     def nearest(
         self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
@@ -209,21 +218,21 @@ class Space:
         and for files ModelError and its kin.
         """
         if isinstance(model, Fingerprint) or (is_print(Path(model)) and not self._has(str(model))):
-            prints, own = read_print(self.path, self.made, model).prints, None
+            prints, own = read_print(self.path, self.protocol, model).prints, None
         elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
             prints, own = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)[0].prints, None
         else:
             own = self._entry(str(model))
-            prints = read_prints(self.path, [own.stem], self.made)[0]
+            prints = read_prints(self.path, [own.stem], self.protocol)[0]
         query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
-        return neighbours(self.path, self.made, query, warn)
+        return neighbours(self.path, self.protocol, query, warn)
 
     def index(self, progress: Share | None = None) -> int:
         """Make the approximate index of all fingerprints, or add those that came since; gives the number of models.
 
         `nearest` and `duplicates` use it where models are many. Needs usearch. Raises ConfigError, SpaceError, OutputError.
         """
-        return build(self.path, self.made, progress)
+        return build(self.path, self.protocol, progress)
 
     def _has(self, name: str) -> bool:
         with catalogue(self.path) as book:
@@ -248,9 +257,9 @@ class Space:
     ) -> Explained:  # fmt: skip
         from onnxspace.workflows.fingerprint import fingerprint
 
-        options = self.made.told(None if self.made.baseline is None else baseline_of(self.path, self.made))
+        options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         wishes, known = _settled(encoder, config)
-        return fingerprint(model, self.made, options, self.probes(probes), wishes, known, device, batch_size, progress)
+        return fingerprint(model, self.protocol, options, self.probes(probes), wishes, known, device, batch_size, progress)
 
     def duplicates(
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -259,18 +268,18 @@ class Space:
 
         The same network exported twice has an affinity of nearly 1; one that was quantised or fine-tuned a little less.
         """
-        return self.twins(least, memory, progress).pairs
+        return self.duplicate_groups(least, memory, progress).pairs
 
-    def twins(
+    def duplicate_groups(
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
         warn: Callable[[str], None] | None = None,
-    ) -> Twins:  # fmt: skip
+    ) -> DuplicateGroups:  # fmt: skip
         """As `duplicates`, in groups of models that such pairs tie together.
 
         Fingerprints propose pairs and maps decide, so that no matrix of all models is needed; `warn` gets a sentence where an
         index was used, which may miss pairs.
         """
-        return twins(self.path, self.made, self.entries(), least, memory, progress, warn)
+        return find_duplicates(self.path, self.protocol, self.entries(), least, memory, progress, warn)
 
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -298,10 +307,10 @@ def fingerprint_file(
     from onnxspace.workflows.fingerprint import fingerprint
 
     wishes, known = _settled(encoder, config)
-    settle([method], options)
+    resolve_settings([method], options)
     options = configured(method, options, known.rules)
-    made = made_of(probes, method, options)
-    found = fingerprint(Path(model), made, options, probes, wishes, known, device, batch_size, progress)
+    protocol = protocol_of(probes, method, options)
+    found = fingerprint(Path(model), protocol, options, probes, wishes, known, device, batch_size, progress)
     write_fingerprint(Path(output), found[0])
     return found
 
@@ -311,9 +320,9 @@ def _rows_on(device: Device) -> Rows | None:
     if device == "cpu":
         return None
     from onnxspace.attribution.devices import chosen, devices
-    from onnxspace.similarity.gpu_worker import desk_for
+    from onnxspace.similarity.gpu_worker import tile_worker_for
 
-    return partial(affinity_rows, desk=desk_for(devices(chosen(device))[0]))
+    return partial(affinity_rows, desk=tile_worker_for(devices(chosen(device))[0]))
 
 
 def _settled(

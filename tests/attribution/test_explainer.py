@@ -22,7 +22,7 @@ from onnxspace.attribution.gradients import WAYS
 from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import AttributionError, ConfigError, ProbeError
-from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, Settings, settle
+from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, Settings, resolve_settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import convert
@@ -368,7 +368,7 @@ def test_the_affinity_of_such_a_pair_needs_a_baseline_in_pixels(both: list[Path]
 )
 def test_options_that_make_no_sense_are_refused(methods: list[str], options: Options | None, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        settle(methods, options)
+        resolve_settings(methods, options)
     assert message in str(refused.value)
 
 

@@ -17,7 +17,7 @@ import onnxspace as ox
 from onnxspace.checking.calibrate import as_toml, calibrate, proposed
 from onnxspace.checking.child.forms import FORMS, make
 from onnxspace.checking.measure import METRICS
-from onnxspace.checking.plan import Plan, find_plan, plan_from, single
+from onnxspace.checking.plan import CheckPlan, find_plan, plan_from, single
 from onnxspace.checking.run import check, update
 from onnxspace.checking.verdict import Verdict, code_of, limits_for
 from onnxspace.errors import ConfigError
@@ -79,7 +79,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def verdict(path: str, against: str = "old.onnx", **options: Any) -> Verdict:
     """Of one artifact on a few images."""
     limits, distinct = options.pop("limits", {}), options.pop("distinct", False)
-    return check(Plan(single([path], against, limits, distinct, None), images=IMAGES), **options)[0]
+    return check(CheckPlan(single([path], against, limits, distinct, None), images=IMAGES), **options)[0]
 
 
 def test_a_second_export_is_the_same(place: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> No
     assert found.outcome == "different"
     assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
     assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
-    plan = Plan(single(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
+    plan = CheckPlan(single(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
     assert check(plan)[0].outcome == "same"
 
 
@@ -298,7 +298,7 @@ def test_a_fault_behind_what_hardly_varies_is_caught(place: Path) -> None:
     save(with_bias(network()), place / "old.onnx")
     last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
     save(with_bias(changed(network(), lambda name, v: v[::-1] if name == last else v)), place / "new.onnx")
-    update(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
     for against in ("old.onnx", "net.fp"):
         found = verdict("new.onnx", against)
         assert found.measures["output_cosine"] > 0.995
@@ -339,14 +339,14 @@ def test_limits_decide(place: Path) -> None:
 
 def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
     """All that is known of the old model is a fingerprint and its notes."""
-    plan = Plan(single(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(single(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     (place / "base").mkdir()
     assert update(plan)[0].outcome == "same"
     assert sum(path.stat().st_size for path in (place / "base").iterdir()) < 16_000
     save(changed(network(), swapped), place / "new.onnx")
     save(changed(network(), shuffled), place / "worse.onnx")
     same, swap, worse = check(
-        Plan(single(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+        CheckPlan(single(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     )
     assert same.outcome == "same", same.findings
     assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
@@ -359,7 +359,7 @@ def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
 
 
 def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
-    plan = Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
     update(plan)
     notes = place / "net.json"
     told = json.loads(notes.read_text())
@@ -369,7 +369,7 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
     assert set(found.measures) == {"affinity", "affinity_p5", "affinity_worst"}
     assert "has no notes beside it" in found.warnings[0]
     save(network(7, 20), place / "new.onnx")
-    other = check(Plan(single(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
+    other = check(CheckPlan(single(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
     assert (other.outcome, other.changes, other.reasons) == ("different", (), ())
     told["facts"]["sha256"] = "0" * 64
     notes.write_text(json.dumps(told))
@@ -380,27 +380,27 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
 
 
 def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> None:
-    update(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
-    found = check(Plan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
+    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    found = check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
     assert found.outcome == "trouble"
     assert "--images 6" in str(found.error)
-    assert check(Plan(single(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
+    assert check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
 
 
 def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
     space = ox.Space.create("zoo.space", ox.Probes.generate(IMAGES, 32))
     space.add("old.onnx")
-    found = check(Plan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
+    found = check(CheckPlan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
     assert (found.outcome, found.changes) == ("same", ())
     assert "size" not in found.measures
-    missing = check(Plan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
+    missing = check(CheckPlan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
     assert missing.outcome == "trouble"
     assert "no model called 'other'" in str(missing.error)
 
 
 def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
     (place / "broken.onnx").write_bytes(b"nothing")
-    found = check(Plan(single(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
+    found = check(CheckPlan(single(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
     assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
     assert code_of(found) == 2
     assert code_of(found[1:2]) == 0
@@ -454,7 +454,7 @@ def test_the_configuration_says_what_to_check(place: Path) -> None:
     assert (second.limits["affinity"], second.distinct) == (0.5, 0.9)
     assert "top1" not in second.limits
     (place / "baselines").mkdir()
-    assert [one.outcome for one in update(Plan(plan.artifacts[:1], images=6), config=file)] == ["same"]
+    assert [one.outcome for one in update(CheckPlan(plan.artifacts[:1], images=6), config=file)] == ["same"]
     assert [one.outcome for one in check(plan, config=file)] == ["same", "same"]
 
 
@@ -491,7 +491,7 @@ def test_without_a_plan_the_way_out_is_told(place: Path) -> None:
 
 def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None:
     """Also int8, which the usual limits need not let pass; faults stay beyond them."""
-    plan = Plan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    plan = CheckPlan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
     found = calibrate(plan, ("opset", "optimised", "half", "int8"))[0]
     assert not found.failed
     assert set(found.forms) == {"opset", "optimised", "half", "int8"}
@@ -507,7 +507,7 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
         save(network(5), target)
 
     monkeypatch.setitem(FORMS, "int8", broken)
-    found = calibrate(Plan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
+    found = calibrate(CheckPlan(single(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8"))[0]
     assert set(found.forms) == {"opset"}
     assert "old.onnx as int8 looks at other things than it (affinity" in found.failed["int8"]
     assert found.limits["affinity"] > 0.99

@@ -476,7 +476,7 @@ def width_ratio(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.abs(a).mean() / np.abs(b).mean())
 
 
-ADDED = registry.Spec("ratio of sizes", "nobody", "pair", width_ratio, "[0, ∞)", (), ("features",))
+ADDED = registry.ScoreSpec("ratio of sizes", "nobody", "pair", width_ratio, "[0, ∞)", (), ("features",))
 
 
 def test_scores_of_other_packages_may_tell_source_from_target(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,11 +145,11 @@ def test_applications_say_how_their_images_are_to_be_prepared(
     """As each network's own `preprocess_input` does it."""
     from importlib import import_module
 
-    from onnxspace_converters.applications import mode_of, said
+    from onnxspace_converters.applications import mode_of, preprocessing_of
     from onnxspace_converters.compare import preprocess_of
 
     model = getattr(keras.keras.applications, name)(weights=None, input_shape=(32, 32, 3), include_top=False)
-    found = said(mode_of(model), (32, 32, 3))
+    found = preprocessing_of(mode_of(model), (32, 32, 3))
     assert (found.scale, found.mean, found.color) == (pytest.approx(scale), mean, color)
     made = preprocess_of((32, 32, 3), found)
     assert made is not None

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, put, put_sheet
-from onnxspace.spaces.schema import Entry, identity
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model, put_sheet
+from onnxspace.spaces.schema import CatalogueEntry, identity
 from onnxspace.spaces.workdirs import workbench
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.map_file import unit
@@ -35,25 +35,25 @@ def maps(number: int) -> NDArray[np.float16]:
     return unit(shared.standard_normal((IMAGES, SIZE**2)) + own.standard_normal((IMAGES, SIZE**2)))[0]
 
 
-def draft(number: int, *, feed: str = "as it is") -> Entry:
+def draft(number: int, *, feed: str = "as it is") -> CatalogueEntry:
     sha = f"{number:064x}"
     facts = json.dumps(feed) if feed else ""
-    return Entry(
+    return CatalogueEntry(
         f"model-{number}", NO_STEM, identity(sha, "t", facts), sha, f"zoo/{number}.onnx", "t", "x", facts, 17, "test", NO_SUM
     )
 
 
-def insert(home: Path, number: int, *, whole: bool = True) -> tuple[Entry, bool]:
+def insert(home: Path, number: int, *, whole: bool = True) -> tuple[CatalogueEntry, bool]:
     """Enter model `number`, with its maps or as a fingerprint only."""
     found = maps(number)
     with workbench(home) as bench:
         write_array(bench / "maps.npy", found)
         write_array(bench / "prints.npy", project(found).astype("<f2"))
         one = draft(number) if whole else draft(number, feed="")
-        return put(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None)
+        return insert_model(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None)
 
 
-def insert_many(home: Path, numbers: list[int]) -> list[tuple[Entry, bool]]:
+def insert_many(home: Path, numbers: list[int]) -> list[tuple[CatalogueEntry, bool]]:
     """Enter models as fingerprints, in one sheet."""
     prints = [project(maps(number)).astype("<f2") for number in numbers]
     return put_sheet(home, [draft(number, feed="") for number in numbers], prints)

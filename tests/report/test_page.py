@@ -29,7 +29,7 @@ from onnxspace.report.result_folder import place_probes, write_results
 from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import certainty
-from onnxspace.similarity.per_image import evidence
+from onnxspace.similarity.per_image import read_one_target
 from onnxspace.workflows.report import write_report
 from tests.helpers.pages import HOSTILE, Page, maps, records, result
 from tests.helpers.spaces import insert, space
@@ -65,7 +65,7 @@ def test_its_intervals_are_those_of_the_bootstrap(tmp_path: Path) -> None:
     found = result(tmp_path / "out", NAMES)
     data = page_of(tmp_path / "out").data
     files = [tmp_path / "out/maps" / f"{model.sha256[:12]}.npy" for model in found.models]
-    known = certainty(found.rank("model-2"), NAMES, evidence(2, files, lambda i: np.load(files[i])))
+    known = certainty(found.rank("model-2"), NAMES, read_one_target(2, files, lambda i: np.load(files[i])))
     assert data["sure"]["2"]["settled"] == known.settled
     for one in known.sources:
         low, high, ahead = data["sure"]["2"]["rows"][str(NAMES.index(one.source))]
@@ -94,7 +94,7 @@ def test_a_space_and_its_certainty(tmp_path: Path) -> None:
     for one in known.sources:
         assert rows[one.source[-1]][:2] == pytest.approx([one.low, one.high], abs=1e-4)
     text = " ".join(page.content[""])
-    for said in ("noise-0", "elrp", opened.made.sha256, "whole maps", "Model space zoo.space", "onnxspace 0."):
+    for said in ("noise-0", "elrp", opened.protocol.sha256, "whole maps", "Model space zoo.space", "onnxspace 0."):
         assert said in text
 
 

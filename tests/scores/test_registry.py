@@ -14,10 +14,10 @@ import pytest
 from onnxspace import scores as transfer
 from onnxspace.errors import ConfigError
 from onnxspace.scores import registry
-from onnxspace.scores.registry import SCORES, Spec, names, page, spec
+from onnxspace.scores.registry import SCORES, ScoreSpec, names, page, spec
 from tests.helpers.paths import REPOSITORY
 
-MINE = Spec("the mean", "nobody, 2020", "features", lambda features, labels: float(np.mean(features)), "any")
+MINE = ScoreSpec("the mean", "nobody, 2020", "features", lambda features, labels: float(np.mean(features)), "any")
 BROKEN = 1
 
 

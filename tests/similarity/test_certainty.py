@@ -15,7 +15,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.similarity import certainty as module
 from onnxspace.similarity.certainty import Certainty, certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities, project
-from onnxspace.similarity.per_image import Evidence, evidence
+from onnxspace.similarity.per_image import PerImageAffinities, read_one_target
 from onnxspace.similarity.ranking import rank
 from onnxspace.storage.map_file import unit
 from tests.oracles import spaces
@@ -29,9 +29,9 @@ def made(images: int, models: int, seed: int = 0, spread: float = 0.1) -> NDArra
     return np.clip(found, -1, 1)
 
 
-def from_cosines(cosines: NDArray[np.float64]) -> Evidence:
+def from_cosines(cosines: NDArray[np.float64]) -> PerImageAffinities:
     images, models = cosines.shape
-    return Evidence(
+    return PerImageAffinities(
         cosines.astype(np.float32), np.zeros(models, bool), np.zeros((images, 0), np.float32), np.zeros(images, np.float32)
     )
 
@@ -139,7 +139,7 @@ def test_evidence_from_maps_and_prints_gives_the_affinity_of_any_resample(maps: 
     columns = np.array([3, 2, 1, 0])
     for target in range(4):
         files = [maps[0], maps[1], None, maps[3]]
-        known = evidence(target, files, lambda i: prints[i])
+        known = read_one_target(target, files, lambda i: prints[i])
         means = known.means(lambda values: weights @ values, columns)
         for pick, row in zip(picks, means, strict=True):
             for column, value in zip(columns, row, strict=True):
@@ -152,14 +152,14 @@ def test_evidence_from_maps_and_prints_gives_the_affinity_of_any_resample(maps: 
 
 
 def test_where_all_have_maps_no_print_is_asked_for(maps: list[Path]) -> None:
-    known = evidence(1, maps, lambda i: pytest.fail("asked for"))
+    known = read_one_target(1, maps, lambda i: pytest.fail("asked for"))
     np.testing.assert_allclose(known.products[:, [0]], spaces.cosines([np.load(maps[1])], [np.load(maps[0])])[:, 0], atol=1e-6)
     assert not known.printed.any()
 
 
 def test_more_than_the_memory_allows_is_refused(maps: list[Path]) -> None:
     with pytest.raises(ConfigError, match="more than"):
-        evidence(0, maps, lambda i: pytest.fail("asked for"), memory=8)
+        read_one_target(0, maps, lambda i: pytest.fail("asked for"), memory=8)
 
 
 def test_intervals_from_prints_hold_their_standard_error_too(tmp_path: Path) -> None:
@@ -170,6 +170,6 @@ def test_intervals_from_prints_hold_their_standard_error_too(tmp_path: Path) -> 
     second -= (first * second).sum(axis=1, keepdims=True) * first
     both = np.stack([project(unit(rows)[0], NUMBERS).astype(np.float16) for rows in (first, 0.6 * first + 0.8 * second)])
     values, errors = affinities(both, both)
-    sure = certainty(rank(["a", "b"], values, "a"), ["a", "b"], evidence(0, [None, None], lambda i: both[i]))
+    sure = certainty(rank(["a", "b"], values, "a"), ["a", "b"], read_one_target(0, [None, None], lambda i: both[i]))
     width = sure.sources[0].high - sure.sources[0].low
     assert width == pytest.approx(2 * 1.96 * errors[0, 1], rel=0.15)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from onnxspace.attribution.devices import chosen, devices
 from onnxspace.errors import ConfigError, ProbeError
-from onnxspace.similarity.gpu_worker import GpuDesk, desk_for
+from onnxspace.similarity.gpu_worker import GpuTileWorker, tile_worker_for
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows, grown, image_cosines
-from onnxspace.similarity.tile_worker import Desk
+from onnxspace.similarity.tile_worker import TileWorker
 from onnxspace.similarity.tiling import batches, plan_for, tiles_of
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import MapWriter, open_maps, unit
@@ -151,7 +151,7 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
 def test_a_gpus_desk_gives_the_same_matrix_and_rows(tmp_path: Path, memory: int) -> None:
     """On the processor that every machine has: what differs on a GPU is where Torch keeps the numbers."""
     files = save(tmp_path, [*random_maps(70, 3, 48)[:69], np.zeros((3, 48, 48), np.float32)])
-    desk = partial(GpuDesk, device=torch.device("cpu"))
+    desk = partial(GpuTileWorker, device=torch.device("cpu"))
     plain = affinity_matrix(files, memory)
     np.testing.assert_allclose(affinity_matrix(files, memory, desk=desk), plain, atol=1e-6)
     np.testing.assert_allclose(affinity_rows(files[:2], files[2:], memory, desk=desk)[:, -2:], plain[:2, :2], atol=1e-6)
@@ -164,7 +164,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
-    assert desk_for(devices(chosen("auto"))[0]) is Desk
+    assert tile_worker_for(devices(chosen("auto"))[0]) is TileWorker
     with pytest.raises(ConfigError, match="Torch sees no CUDA device"):
         chosen("cuda")
 

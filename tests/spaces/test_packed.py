@@ -227,7 +227,7 @@ def test_duplicates_are_the_pairs_of_the_matrix(
             made.index()
         if least > 0.9:
             patch.setattr(compare, "affinity_matrix", None)
-        found = made.twins(least)
+        found = made.duplicate_groups(least)
     whole = made.affinity()
     expected = {
         (whole.names[i], whole.names[j]): whole.matrix[i, j]

@@ -22,13 +22,13 @@ import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.inputs.methods import Compute, Options
 from onnxspace.similarity import gram as distance
-from onnxspace.similarity.gpu_worker import GpuDesk
+from onnxspace.similarity.gpu_worker import GpuTileWorker
 from onnxspace.similarity.tile_worker import Maps
-from onnxspace.similarity.tiling import Plan
+from onnxspace.similarity.tiling import TilePlan
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces import compare
-from onnxspace.spaces.insert import put
-from onnxspace.spaces.schema import Entry, entry_from, made_from, to_json
+from onnxspace.spaces.insert import insert_model
+from onnxspace.spaces.schema import CatalogueEntry, entry_from, protocol_from, to_json
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -119,24 +119,24 @@ def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, monkeypat
 
 def test_where_all_have_maps_one_matrix_is_held(home: Path) -> None:
     entries = ox.Space.open(home).entries()
-    assert compare.affinities(home, ox.Space.open(home).made, entries)[1] is None
+    assert compare.affinities(home, ox.Space.open(home).protocol, entries)[1] is None
     for _ in range(2):  # computed, and from the cache
         assert cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
         insert(home, 4, whole=False)
-        assert compare.affinities(home, ox.Space.open(home).made, ox.Space.open(home).entries())[1] is not None
+        assert compare.affinities(home, ox.Space.open(home).protocol, ox.Space.open(home).entries())[1] is not None
 
 
 def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a processor that stands for one: new models cost their rows there too."""
     made: list[int] = []
 
-    class Counted(GpuDesk):
-        def __init__(self, plan: Plan, left: Maps, right: Maps | None) -> None:
+    class Counted(GpuTileWorker):
+        def __init__(self, plan: TilePlan, left: Maps, right: Maps | None) -> None:
             made.append(len(left.paths))
             super().__init__(plan, left, right, torch.device("cpu"))
 
     monkeypatch.setattr("onnxspace.attribution.devices.chosen", lambda _device: Compute("cpu"))
-    monkeypatch.setattr("onnxspace.similarity.gpu_worker.desk_for", lambda _device: Counted)
+    monkeypatch.setattr("onnxspace.similarity.gpu_worker.tile_worker_for", lambda _device: Counted)
     opened = ox.Space.open(home)
     np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3]), atol=1e-6)
     insert(home, 4)
@@ -224,10 +224,10 @@ def test_names_are_made_longer_where_they_are_taken(home: Path) -> None:
     from onnxspace.storage.atomic import write_array
     from tests.helpers.spaces import draft
 
-    def enter(one: Entry) -> str:
+    def enter(one: CatalogueEntry) -> str:
         with workbench(home) as bench:
             write_array(bench / "prints.npy", np.ones((IMAGES, 64), "<f2"))
-            return put(home, one, bench / "prints.npy", None)[0].name
+            return insert_model(home, one, bench / "prints.npy", None)[0].name
 
     one = draft(1)
     assert enter(replace(one, identity="a" * 64, encoder="t2")) == "model-1@t2"
@@ -326,7 +326,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_facts_of_strangers_are_taken_or_refused_but_never_stumbled_over(home: Path, data: st.DataObject) -> None:
-    for found, back in ((ox.Space.open(home).made, made_from), (ox.Space.open(home).entries()[0], entry_from)):
+    for found, back in ((ox.Space.open(home).protocol, protocol_from), (ox.Space.open(home).entries()[0], entry_from)):
         said = json.loads(to_json(found))  # type: ignore[arg-type]
         said[data.draw(st.sampled_from([*said, "new"]))] = data.draw(JSON)
         with contextlib.suppress(ValueError):
@@ -336,7 +336,7 @@ def test_facts_of_strangers_are_taken_or_refused_but_never_stumbled_over(home: P
 
 def test_other_probes_are_refused(home: Path) -> None:
     made = ox.Space.open(home)
-    assert made.probes(probes()).sha256 == made.made.sha256
+    assert made.probes(probes()).sha256 == made.protocol.sha256
     with pytest.raises(SpaceError, match="not those of"):
         made.probes(probes(seed=1))
 

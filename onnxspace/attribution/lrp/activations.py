@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.attribution.lrp.autograd import away_from_zero, carry, elementwise
+from onnxspace.attribution.lrp.autograd import away_from_zero, elementwise, redirect_gradient
 
 
 class _Rectified(torch.autograd.Function):
@@ -101,4 +101,4 @@ class Ratio(nn.Module):
                 return out
             risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
             factor = elementwise(partial(_quotient, self.epsilon), z, risen)
-        return carry(out, (z, factor))
+        return redirect_gradient(out, (z, factor))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from onnxspace.attribution.lrp.dataflow import computed, nonnegative, rectified
-from onnxspace.attribution.lrp.input_layer import Front, bounds_at, front, settle
+from onnxspace.attribution.lrp.input_layer import Front, bounds_at, close_front, front
 from onnxspace.attribution.lrp.rule_sets import LINEAR, RuleSet, rule_set
 from onnxspace.attribution.lrp.rules import AT_INPUT, OF_WEIGHTS, RULES, Site
 from onnxspace.errors import ConfigError
@@ -82,7 +82,7 @@ class _Layer:
         if at_input in AT_INPUT:
             found = front(self.graph, self.computed, lambda node: chosen.get(node) in OF_WEIGHTS)
             first, self.ends_in_relevance = found.first, True
-            self._settle(found, bounds if at_input == "box" else None)
+            self._finish(found, bounds if at_input == "box" else None)
         for node, site in sites.items():
             rule = at_input if node in first else chosen[node]
             self.graph.add_submodule(str(node.target), RULES[rule or "gradient"](site))
@@ -115,10 +115,10 @@ class _Layer:
         module = self.graph.get_submodule(str(node.target))
         return Site(operator(node), module, self.rules, data, nonnegative, rectified(self.graph, node))
 
-    def _settle(self, found: Front, bounds: tuple[Tensor, Tensor] | None) -> None:
+    def _finish(self, found: Front, bounds: tuple[Tensor, Tensor] | None) -> None:
         if bounds is not None:
             made = bounds_at(self.graph, found, bounds)
             for node in found.first:
                 source = next(given for given in node.all_input_nodes if given in made)
                 node.args = (*made[source], *node.args)
-        settle(self.graph, found)
+        close_front(self.graph, found)

@@ -12,7 +12,7 @@ _HUGE = 1e30
 _CHUNK = 2**17  # elements: what several passes of arithmetic find in the processor's cache
 
 
-class _Carry(torch.autograd.Function):
+class _RedirectedGradient(torch.autograd.Function):
     """`value` forward; backward, the gradient times its factor for each source."""
 
     @staticmethod
@@ -26,10 +26,10 @@ class _Carry(torch.autograd.Function):
         return None, *(factor * gradients[0] for factor in factors), *[None] * len(factors)
 
 
-def carry(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+def redirect_gradient(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     """`value` [any shape], whose gradient goes to each source of `pairs` times that source's factor, shaped alike."""
     sources, factors = zip(*pairs, strict=True)
-    made: Tensor = _Carry.apply(value.detach(), *sources, *factors)
+    made: Tensor = _RedirectedGradient.apply(value.detach(), *sources, *factors)
     return made
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.attribution.lrp.autograd import carry, stand
+from onnxspace.attribution.lrp.autograd import redirect_gradient, stand
 from onnxspace.torchgraph.view import operator
 
 _MOVING = frozenset(
@@ -61,7 +61,7 @@ class Passing(nn.Module):
         with torch.no_grad():
             made: Tensor = self.function(*inputs)
         source = next((x for x in inputs if x.requires_grad), None)
-        return made if source is None else carry(made, (source, torch.ones_like(made)))
+        return made if source is None else redirect_gradient(made, (source, torch.ones_like(made)))
 
 
 class Bound(nn.Module):
@@ -97,7 +97,7 @@ def bounds_at(graph: GraphModule, found: Front, bounds: tuple[Tensor, Tensor]) -
     return made
 
 
-def settle(graph: GraphModule, found: Front) -> None:
+def close_front(graph: GraphModule, found: Front) -> None:
     """Make relevance of what leaves the front anywhere but into a first layer, and let it pass rescalings."""
     for node in found.nodes:
         if operator(node) in _RESCALING:

@@ -17,7 +17,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from onnxspace.attribution.lrp.autograd import away_from_zero, carry, stand
+from onnxspace.attribution.lrp.autograd import away_from_zero, redirect_gradient, stand
 
 
 class Operator(nn.Module):
@@ -59,7 +59,7 @@ class Epsilon(LinearRule):
         with torch.no_grad():
             size = z.abs()
             factor = size / (size + self.epsilon)  # z / (z + ε·sgn z)
-        return carry(z, (z, factor))
+        return redirect_gradient(z, (z, factor))
 
 
 class SignRule(LinearRule):
@@ -97,11 +97,11 @@ class ZPlus(SignRule):
             p = self.product(x, weight.clamp(min=0), None if bias is None else bias.clamp(min=0))
             z = self.plain(x, weight, bias)
             factor = p.detach() + self.epsilon
-            return carry(z, (p, torch.div(z, factor, out=factor)))
+            return redirect_gradient(z, (p, torch.div(z, factor, out=factor)))
         z, m = self.product(x, weight, bias), self.magnitude(x, weight, bias)
         with torch.no_grad():
             factor = self.share(z, (m + z) / 2, m) / 2
-        return carry(z, (z, factor), (m, factor))
+        return redirect_gradient(z, (z, factor), (m, factor))
 
 
 class AlphaBeta(SignRule):
@@ -118,7 +118,7 @@ class AlphaBeta(SignRule):
         with torch.no_grad():
             above = self.alpha / 2 * self.share(z, (m + z) / 2, m)
             below = self.beta / 2 * self.share(z, (z - m) / 2, m)
-        return carry(z, (z, above - below), (m, above + below))
+        return redirect_gradient(z, (z, above - below), (m, above + below))
 
     def _of_parts(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Both parts as operators of their own: their sum is z, which is not computed again."""
@@ -129,7 +129,7 @@ class AlphaBeta(SignRule):
             above, below = p + self.epsilon, self.epsilon - n
             torch.div(z, above, out=above).mul_(self.alpha)
             torch.div(z, below, out=below).mul_(self.beta)
-        return carry(z, (p, above), (n, below))
+        return redirect_gradient(z, (p, above), (n, below))
 
 
 class Gamma(SignRule):
@@ -150,13 +150,13 @@ class Gamma(SignRule):
             y = self.product(x, self._raised(weight), None if bias is None else self._raised(bias))
             z = self.plain(x, weight, bias)
             factor = y.detach().abs().add_(self.epsilon)  # y is positive wherever z is
-            return carry(z, (y, torch.div(z.clamp(min=0), factor, out=factor)))
+            return redirect_gradient(z, (y, torch.div(z.clamp(min=0), factor, out=factor)))
         z, m = self.product(x, weight, bias), self.magnitude(x, weight, bias)
         with torch.no_grad():
             half = self.gamma / 2
             favoured = m.mul(half).add_(self.epsilon).copysign_(z).add_(z, alpha=1 + half)  # has the sign of z
             factor = torch.div(z, favoured, out=favoured)
-        return carry(z, (z, factor * (1 + half)), (m, (factor * half).copysign_(z)))
+        return redirect_gradient(z, (z, factor * (1 + half)), (m, (factor * half).copysign_(z)))
 
     def _raised(self, values: Tensor) -> Tensor:
         return torch.add(values, values.clamp(min=0), alpha=self.gamma)
@@ -168,7 +168,7 @@ class Flat(LinearRule):
     def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z = self.plain(x, weight, bias)
         y = self.product(stand(x, torch.ones_like(x)), self.weights(weight))
-        return carry(z, (y, z / away_from_zero(y.detach(), self.epsilon)))
+        return redirect_gradient(z, (y, z / away_from_zero(y.detach(), self.epsilon)))
 
     def weights(self, weight: Tensor) -> Tensor:
         return torch.ones_like(weight)
@@ -193,4 +193,4 @@ class Box(Operator):
         y = self.product(stand(x, x), weight)
         y = y - self.product(stand(x, torch.minimum(low, high)), weight.clamp(min=0))
         y = y - self.product(stand(x, torch.maximum(low, high)), weight.clamp(max=0))
-        return carry(z, (y, z / away_from_zero(y.detach(), self.epsilon)))
+        return redirect_gradient(z, (y, z / away_from_zero(y.detach(), self.epsilon)))

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from onnxspace.checking.child.signals import signal
 from onnxspace.checking.child.weights import weights
-from onnxspace.checking.observation import Facts, Observation, Signal, save
+from onnxspace.checking.observation import FileFacts, Observation, Signal, save
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import Compute, Device, Method, Options
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import NUMBERS
+from onnxspace.inputs.protocol import SKETCH_NUMBERS
 from onnxspace.model.describe import describe
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
@@ -40,7 +40,7 @@ def observe(
     found = opened(path, name, encoder, config)
     maps = run.maps_of(found, "maps")
     made = Observation(
-        _facts(found, path, tuple(run.warnings)), project_file(maps, NUMBERS, 0),
+        _file_facts(found, path, tuple(run.warnings)), project_file(maps, SKETCH_NUMBERS, 0),
         signal(found.model, found.encoder, probes.images, folder / "rows.npy"), _outputs(found.model, probes.images, folder),
     )  # fmt: skip
     save(made, folder)
@@ -61,9 +61,9 @@ def _outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str,
     return made
 
 
-def _facts(found: Opened, path: Path, warnings: tuple[str, ...]) -> Facts:
+def _file_facts(found: Opened, path: Path, warnings: tuple[str, ...]) -> FileFacts:
     told = describe(found.model)
-    return Facts(
+    return FileFacts(
         found.record.name, str(path), found.record.sha256, path.stat().st_size, told.producer, found.model.opset,
         found.record.encoder, told.inputs, told.outputs, told.operators, told.parameters, weights_of(found.model.network),
         found.record.assumed, warnings,

@@ -9,7 +9,7 @@ import click
 from onnxspace.inputs.methods import DEVICES, METHODS
 
 if TYPE_CHECKING:
-    from onnxspace.checking.plan import Plan
+    from onnxspace.checking.plan import CheckPlan
     from onnxspace.checking.sandbox import Limits
     from onnxspace.checking.verdict import Verdict
 
@@ -97,7 +97,7 @@ def _check_forms(forms: tuple[str, ...], calibrate: bool) -> None:
 
 
 def _calibrate(
-    plan: Plan, forms: tuple[str, ...], allowed: Limits, device: Any, file: Any, *, quiet: bool, as_json: bool
+    plan: CheckPlan, forms: tuple[str, ...], allowed: Limits, device: Any, file: Any, *, quiet: bool, as_json: bool
 ) -> int:  # fmt: skip
     import json
 
@@ -160,9 +160,9 @@ def _numbers(limits: tuple[str, ...]) -> dict[str, float | None]:
 def _plan(
     models: tuple[str, ...], against: str | None, limits: dict[str, float | None], distinct: bool, config: str | None,
     options: dict[str, Any],
-) -> tuple[Plan, Any]:  # fmt: skip
+) -> tuple[CheckPlan, Any]:  # fmt: skip
     """What is to be checked, and the file that says how models are opened."""
-    from onnxspace.checking.plan import Plan, find_plan, single
+    from onnxspace.checking.plan import CheckPlan, find_plan, single
 
     if bool(models) != (against is not None):
         raise click.UsageError("a model and --against go together; without both, the configuration says what to check.")
@@ -171,7 +171,7 @@ def _plan(
             raise click.UsageError("these options go with a model and --against; write them into the configuration.")
         return find_plan(config)
     encoder = options.pop("encoder")
-    return Plan(single(models, against, limits, distinct, encoder), **options), config
+    return CheckPlan(single(models, against, limits, distinct, encoder), **options), config
 
 
 def _report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:

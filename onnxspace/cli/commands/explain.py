@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import computing, shared, taken
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, settle
+from onnxspace.cli.options import computing, shared, take_method_options
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
     from onnxspace.report.explanation import Explanation
@@ -31,8 +31,8 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     images = [file for file in files if not file.lower().endswith(".onnx")]
     if not models or not images:
         raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
-    told, compute = taken(options), computing(options)
-    settle(options["methods"], told)
+    told, compute = take_method_options(options), computing(options)
+    resolve_settings(options["methods"], told)
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 

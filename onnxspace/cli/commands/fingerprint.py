@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import computing, numbers, opening, probes_from, taken
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, settle
+from onnxspace.cli.options import computing, numbers, opening, probes_from, take_method_options
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
 @click.command()
@@ -31,9 +31,9 @@ def fingerprint(
 
     Two fingerprints can be compared where both were made on the same images by the same method.
     """
-    told, compute = taken(options), computing(options)
+    told, compute = take_method_options(options), computing(options)
     method = options.pop("method")
-    settle([method or DEFAULT_METHOD], told)
+    resolve_settings([method or DEFAULT_METHOD], told)
     from onnxspace.inputs.methods import Options
 
     if place is not None and (images is not None or method is not None or told != Options()):
@@ -47,7 +47,7 @@ def fingerprint(
 
         if place is not None:
             given = Space.open(place)
-            probes = None if probe is None else probes_from(probe, given.made.images, seed)
+            probes = None if probe is None else probes_from(probe, given.protocol.images, seed)
             found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
         else:
             found = fingerprint_file(

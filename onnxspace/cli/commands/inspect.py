@@ -76,12 +76,12 @@ def _lines(found: Description) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
 
     yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
-    yield from (f"  {label:<11} {one_line(text)}" for label, text in _facts(found))
+    yield from (f"  {label:<11} {one_line(text)}" for label, text in _fact_rows(found))
     yield ""
     yield from _encoders(found)
 
 
-def _facts(found: Description) -> Iterator[tuple[str, str]]:
+def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
     yield "made by", f"{found.producer or 'unknown'}; opset {opsets}; IR {found.ir_version}"
     yield from (("input", f"{name}: {typed}") for name, typed in found.inputs.items())

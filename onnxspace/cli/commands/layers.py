@@ -58,7 +58,7 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
     """
     if output is not None:
         _refuse(output, source, target)
-    found = _found(source, target, quiet=quiet, **options)
+    found = _compute_table(source, target, quiet=quiet, **options)
     if output is not None:
         _draw(found, output)
     if not quiet:
@@ -73,7 +73,7 @@ def _refuse(output: str, source: str, target: str) -> None:
     refuse_unfit(Path(output), [Path(source), Path(target)])
 
 
-def _found(
+def _compute_table(
     source: str, target: str, *, quiet: bool, probe: str | None, images: int | None, seed: int, baseline: str | None,
     device: Any, precision: Any, **options: Any,
 ) -> LayerTable:  # fmt: skip

@@ -11,17 +11,17 @@ import click
 from onnxspace.cli.options import (
     cluster,
     computing,
-    known,
     known_ranks,
+    known_results,
     known_table,
     memory,
     probes_from,
     shared,
-    taken,
+    take_method_options,
     weighing,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
-from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, wanted
+from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, names, select_scores
 
 
 @click.command()
@@ -41,7 +41,7 @@ from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY
 @shared
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
 @click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
-@known
+@known_results
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @cluster
 @memory
@@ -62,8 +62,8 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more: one alone has nothing to be compared with.")
-    told, compute, elsewhere = taken(options), computing(options), known_table(known)
-    wanted(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, told)
+    told, compute, elsewhere = take_method_options(options), computing(options), known_table(known)
+    select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, told)
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
     from onnxspace.cli.console import progress_bar, say_what_is_kept
@@ -110,5 +110,5 @@ def _report(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, q
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models:
-        shown = (*text.matrix(result), *text.told(result), *text.doubt(result), "", *text.rankings(result, ranked))
+        shown = (*text.matrix(result), *text.score_notes(result), *text.doubt(result), "", *text.rankings(result, ranked))
         click.echo("\n".join((*shown, *(text.elsewhere(ranks) if ranks else ()))))

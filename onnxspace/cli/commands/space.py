@@ -12,14 +12,14 @@ import click
 from onnxspace.cli.options import (
     cluster,
     computing,
-    known,
     known_ranks,
+    known_results,
     known_table,
     memory,
     numbers,
     opening,
     probes_from,
-    taken,
+    take_method_options,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
 
@@ -70,10 +70,10 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     Images, method and its numbers hold for every model that is added later.
     """
-    from onnxspace.inputs.methods import settle
+    from onnxspace.inputs.methods import resolve_settings
 
-    told = taken(options)
-    settle([options["method"]], told)
+    told = take_method_options(options)
+    resolve_settings([options["method"]], told)
     from pathlib import Path
 
     from onnxspace.spaces.create import refuse_taken
@@ -119,7 +119,7 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
 def _same_probes(opened: Space, probe: str | None, seed: int) -> Any:
     from onnxspace.inputs.probes import Probes
 
-    return None if probe is None else Probes.from_folder(probe, opened.made.images, opened.made.size, seed=seed)
+    return None if probe is None else Probes.from_folder(probe, opened.protocol.images, opened.protocol.size, seed=seed)
 
 
 def _say(found: Added, *, quiet: bool) -> None:
@@ -191,7 +191,7 @@ def affinity(
 @_place
 @click.argument("target", required=False, metavar="[NAME]")
 @click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
-@known
+@known_results
 @_quiet
 @memory
 @_json("rank")
@@ -293,7 +293,7 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
 
     opened = _opened(place)
     with _sharing(quiet=quiet) as share:
-        found = opened.twins(least, memory, share, _warning(quiet=quiet))
+        found = opened.duplicate_groups(least, memory, share, _warning(quiet=quiet))
     if as_json:
         _print("duplicates", {"least": least, **spacetext.duplicated(found)})
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
-    from onnxspace.similarity.certainty import Certainty, Sure
+    from onnxspace.similarity.certainty import Certainty, SourceCertainty
 
 #: Up to this share of the images, a ranking that changed last counts as settled.
 _EARLY = 0.75
@@ -47,7 +47,7 @@ def _number(value: float, error: float = 0.0) -> str:
     return f"{said} ± {error:.3f}" if error else said
 
 
-def told(result: Affinity) -> Iterator[str]:
+def score_notes(result: Affinity) -> Iterator[str]:
     """The λ of DEPARA and what predictivity is, where they are among the scores."""
     if "predictivity" in result.scores:
         yield ""
@@ -120,7 +120,7 @@ def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]
         yield source, value, 0.0 if row is None else float(row[place[source]])
 
 
-def _interval(sure: Sure) -> str:
+def _interval(sure: SourceCertainty) -> str:
     edges = f"[{_number(sure.low)}, {_number(sure.high)}]"
     return edges if sure.ahead is None else f"{edges}  ahead of the next in {_share(sure.ahead)} of resamples"
 

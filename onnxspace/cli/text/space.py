@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from onnxspace.similarity.certainty import Certainty
     from onnxspace.spaces.compare import Row
     from onnxspace.spaces.maintenance import Verification
-    from onnxspace.spaces.neighbours import Neighbour, Twins
+    from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour
     from onnxspace.workflows.space import Space
 
 
 def listed(space: Space) -> dict[str, Any]:
-    made = space.made
+    protocol = space.protocol
     return {
-        "method": made.method, "options": dict(made.options), "probe": made.probe_facts(), "keep_maps": made.keep_maps,
+        "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
         "models": [
             {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings)}
             for e in space.entries()
@@ -33,12 +33,12 @@ def listed(space: Space) -> dict[str, Any]:
 
 
 def listing(space: Space) -> Iterator[str]:
-    made, entries = space.made, space.entries()
-    kept = "maps and fingerprints" if made.keep_maps else "fingerprints only"
-    yield f"{one_line(made.method)} on {made.images} images of {made.size} pixels ({one_line(made.probe)}); {kept}"
+    protocol, entries = space.protocol, space.entries()
+    kept = "maps and fingerprints" if protocol.keep_maps else "fingerprints only"
+    yield f"{one_line(protocol.method)} on {protocol.images} images of {protocol.size} pixels ({one_line(protocol.probe)}); {kept}"
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
-        only = "" if entry.maps is not None or not made.keep_maps else "  fingerprint only"
+        only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
         yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}"
     yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
 
@@ -55,9 +55,9 @@ def ranked(space: Space, rows: Sequence[Row]) -> dict[str, Any]:
     def sources(row: Row) -> list[dict[str, Any]]:
         return [{"source": s, "affinity": a, "error": e} for s, a, e in row.sources]
 
-    made = space.made
+    protocol = space.protocol
     return {
-        "method": made.method, "options": dict(made.options), "probe": made.probe_facts(),
+        "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(),
         "rankings": {row.target: sources(row) for row in rows},
     }  # fmt: skip
 
@@ -108,7 +108,7 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_number(neighbour.affinity, neighbour.error)}"
 
 
-def duplicates(found: Twins) -> Iterator[str]:
+def duplicates(found: DuplicateGroups) -> Iterator[str]:
     """Each group with its pairs, most alike first."""
     names = [one_line(name) for name in found.names]
     for group in found.groups:
@@ -122,7 +122,7 @@ def duplicates(found: Twins) -> Iterator[str]:
         yield "none"
 
 
-def duplicated(found: Twins) -> dict[str, Any]:
+def duplicated(found: DuplicateGroups) -> dict[str, Any]:
     facts = ("first", "second", "affinity", "error")
     return {
         "pairs": [dict(zip(facts, pair, strict=True)) for pair in found.pairs],

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
-from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, in_words, settle
+from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, in_words, resolve_settings
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
-from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Made, made_of
+from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, protocol_of
 from onnxspace.inputs.rule_names import problem
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
@@ -25,7 +25,7 @@ _LONGEST = 200  # letters of what a file says that an error repeats
 
 
 @dataclass(frozen=True)
-class Wish:
+class ProtocolRequest:
     """What a caller said of images, method and options; None is nothing. `rules` come from a configuration."""
 
     probes: Probes | None
@@ -39,7 +39,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Agreed:
+class Agreement:
     """How all models are explained, what the `.fp` files hold, and what a reader should know of the choice."""
 
     probes: Probes
@@ -61,7 +61,7 @@ def _read(path: Path) -> Fingerprint | OnnxspaceError:
         return error
 
 
-def taken(one: Fingerprint | OnnxspaceError, path: Path, name: str) -> tuple[ModelRecord, Fingerprint]:
+def record_of(one: Fingerprint | OnnxspaceError, path: Path, name: str) -> tuple[ModelRecord, Fingerprint]:
     """A fingerprint as a compared model. Raises what is wrong with it."""
     if isinstance(one, OnnxspaceError):
         raise one
@@ -83,27 +83,27 @@ def _like(first: Fingerprint, one: Fingerprint | OnnxspaceError) -> Fingerprint 
     return one
 
 
-def agree(prints: Prints, wish: Wish) -> Agreed:
+def agree(prints: Prints, wish: ProtocolRequest) -> Agreement:
     """What models are explained with: what the wish says, and of the rest what the first fingerprint says that can be met.
 
     A fingerprint made otherwise becomes an error that says what to ask for. Raises ConfigError for impossible options.
     """
     readable = [one for one in prints.values() if isinstance(one, Fingerprint)]
     found = next((met for one in readable if (met := _met(one, wish)) is not None), None) or _default(wish)
-    made = made_of(found.probes, found.method, found.options)
-    fitting = {path: one if isinstance(one, OnnxspaceError) else _fitting(one, made) for path, one in prints.items()}
+    protocol = protocol_of(found.probes, found.method, found.options)
+    fitting = {path: one if isinstance(one, OnnxspaceError) else _fitting(one, protocol) for path, one in prints.items()}
     return replace(found, prints=alike(fitting))
 
 
-def _default(wish: Wish) -> Agreed:
+def _default(wish: ProtocolRequest) -> Agreement:
     method = wish.method or DEFAULT_METHOD
     probes = Probes.generate() if wish.probes is None else wish.probes
-    return Agreed(probes, method, configured(method, wish.options, wish.rules))
+    return Agreement(probes, method, configured(method, wish.options, wish.rules))
 
 
-def _met(one: Fingerprint, wish: Wish) -> Agreed | None:
+def _met(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
     """How to explain models as this fingerprint was made; None where the wish says otherwise, or that can't be done here."""
-    told = _told(one) if wish.method is None and wish.options in (None, Options()) else (wish.method, wish.options)
+    told = _stated_options(one) if wish.method is None and wish.options in (None, Options()) else (wish.method, wish.options)
     if told is None or one.method != (told[0] or DEFAULT_METHOD):
         return None
     probes = _drawn_again(one) if wish.probes is None else wish.probes
@@ -111,12 +111,12 @@ def _met(one: Fingerprint, wish: Wish) -> Agreed | None:
         return None
     method = told[0] or DEFAULT_METHOD
     options = configured(method, told[1], wish.rules)
-    if isinstance(_fitting(one, made_of(probes, method, options)), OnnxspaceError):
+    if isinstance(_fitting(one, protocol_of(probes, method, options)), OnnxspaceError):
         return None
-    return Agreed(probes, method, options, remarks=_remarks(one, wish))
+    return Agreement(probes, method, options, remarks=_remarks(one, wish))
 
 
-def _told(one: Fingerprint) -> tuple[Method, Options] | None:
+def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
     """Method and options as a fingerprint states them, which comes from anyone: never a file, and nothing out of range."""
     method = next((name for name in METHODS if name == one.method), None)
     known = {f.name for f in fields(Options)}
@@ -125,7 +125,7 @@ def _told(one: Fingerprint) -> tuple[Method, Options] | None:
     try:
         options = Options(**one.options)
         wrong = [*starmap(problem, (options.rules or {}).items())]
-        sound = not any(wrong) and settle([method], options).used_by(method) == one.options
+        sound = not any(wrong) and resolve_settings([method], options).used_by(method) == one.options
     except (OnnxspaceError, AttributeError):  # rules that are no table
         return None
     return (method, options) if sound else None
@@ -142,7 +142,7 @@ def _drawn_again(one: Fingerprint) -> Probes | None:
         return None
 
 
-def _remarks(one: Fingerprint, wish: Wish) -> tuple[str, ...]:
+def _remarks(one: Fingerprint, wish: ProtocolRequest) -> tuple[str, ...]:
     """What was taken from a fingerprint although the defaults say otherwise."""
     free = wish.method is None and wish.options in (None, Options())
     other = one.method != DEFAULT_METHOD or bool(one.options)
@@ -152,16 +152,16 @@ def _remarks(one: Fingerprint, wish: Wish) -> tuple[str, ...]:
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()
 
 
-def _fitting(one: Fingerprint, made: Made) -> Fingerprint | OnnxspaceError:
-    """The fingerprint, or what is wrong with comparing it to models that are explained as `made` says."""
-    ways = (one.method, one.options) == (made.method, made.print_options())
-    images = (one.probe_sha256, one.images) == (made.sha256, made.images)
+def _fitting(one: Fingerprint, protocol: Protocol) -> Fingerprint | OnnxspaceError:
+    """The fingerprint, or what is wrong with comparing it to models that are explained as `protocol` says."""
+    ways = (one.method, one.options) == (protocol.method, protocol.print_options())
+    images = (one.probe_sha256, one.images) == (protocol.sha256, protocol.images)
     if ways and images:
         return one
-    way = _way(one.method, one.options) + ("" if ways else f" (here: {_way(made.method, made.print_options())})")
-    here = "" if images else f" (here: {made.images} of {made.probe})"
+    way = _way(one.method, one.options) + ("" if ways else f" (here: {_way(protocol.method, protocol.print_options())})")
+    here = "" if images else f" (here: {protocol.images} of {protocol.probe})"
     shown = f"{one.images} images of {one.probe_name[:_LONGEST]}{here}"
-    advice = " ".join([*([] if ways else _method_flags(one, made)), *([] if images else _image_flags(one, made))])
+    advice = " ".join([*([] if ways else _method_flags(one, protocol)), *([] if images else _image_flags(one, protocol))])
     kind = ConfigError if images else ProbeError
     return kind(f"{one.name} was made by {way} on {shown}, so it can't be compared; give {advice}, or make it again.")
 
@@ -170,19 +170,19 @@ def _way(method: str, options: Mapping[str, Any]) -> str:
     return (f"{method} with {in_words(options)}" if options else method)[:_LONGEST]
 
 
-def _method_flags(one: Fingerprint, made: Made) -> list[str]:
+def _method_flags(one: Fingerprint, protocol: Protocol) -> list[str]:
     """How to ask for the method of a fingerprint."""
     flags = [f"--method {one.method[:_LONGEST]}"]
     for name, value in one.options.items():
         picture = name == "baseline" and value not in BASELINES
         flags.append("--baseline with its picture" if picture else f"--{name} {value}"[:_LONGEST])
-    surplus = [f"no --{name}" for name in made.options if name not in one.options]
+    surplus = [f"no --{name}" for name in protocol.options if name not in one.options]
     return [*flags, *surplus]
 
 
-def _image_flags(one: Fingerprint, made: Made) -> list[str]:
+def _image_flags(one: Fingerprint, protocol: Protocol) -> list[str]:
     """How to ask for the images of a fingerprint."""
     drawn = GENERATED.fullmatch(one.probe_name)
-    if drawn is None or (one.probe_name, one.images) == (made.probe, made.images):
+    if drawn is None or (one.probe_name, one.images) == (protocol.probe, protocol.images):
         return [f"--images {one.images} --probe with its pictures"]
     return [f"--images {one.images}", *([f"--seed {drawn[1]}"] if int(drawn[1]) else [])]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.protocol import MOST_NUMBERS, NUMBERS
+from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_NUMBERS
 from onnxspace.storage.float16 import widen
 
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -22,15 +22,17 @@ _MASK = 2**64 - 1
 _STRETCH = 2**18  # numbers of prints that are widened at once
 
 
-def project(unit_maps: NDArray[np.floating[Any]], numbers: int = NUMBERS, first: int = 0, seed: int = 0) -> NDArray[np.float32]:
+def project(
+    unit_maps: NDArray[np.floating[Any]], numbers: int = SKETCH_NUMBERS, first: int = 0, seed: int = 0
+) -> NDArray[np.float32]:
     """The sketch of unit maps [n, pixels] as float32 [n, numbers]; row i is drawn for the image `first` + i.
 
     The mean over images of the products of two models' sketches estimates their affinity a without bias, with standard
     error about √((1 + a²) / (numbers · n)). Maps are rounded to float16 first. Raises ConfigError for `numbers` outside 1 to
     4096.
     """
-    if not 1 <= numbers <= MOST_NUMBERS:
-        raise ConfigError(f"A fingerprint has 1 to {MOST_NUMBERS} numbers per image, not {numbers}.")
+    if not 1 <= numbers <= MAX_SKETCH_NUMBERS:
+        raise ConfigError(f"A fingerprint has 1 to {MAX_SKETCH_NUMBERS} numbers per image, not {numbers}.")
     maps = np.asarray(unit_maps, dtype=np.float16)
     found, wide = np.empty((len(maps), numbers), np.float32), np.empty((1, maps.shape[1]), np.float32)
     for image in range(len(maps)):

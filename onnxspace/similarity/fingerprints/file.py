@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
-from onnxspace.inputs.protocol import MOST_NUMBERS, VERSION
+from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.storage.map_file import open_maps
@@ -52,7 +52,7 @@ class Fingerprint:
     prints: NDArray[np.float16]
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    version: int = VERSION
+    version: int = SKETCH_VERSION
 
     @property
     def images(self) -> int:
@@ -168,7 +168,7 @@ def _parts(path: Path, content: bytes) -> tuple[bytes, bytes]:
 
 _TEXTS = ("name", "sha256", "encoder", "method", "probe_name", "probe_sha256")
 _WHOLE = {
-    "images": (1, MOST_IMAGES), "numbers": (1, MOST_NUMBERS), "probe_size": (1, 2**16), "seed": (0, 2**64 - 1),
+    "images": (1, MOST_IMAGES), "numbers": (1, MAX_SKETCH_NUMBERS), "probe_size": (1, 2**16), "seed": (0, 2**64 - 1),
     "version": (1, 2**31),
 }  # fmt: skip
 
@@ -183,8 +183,10 @@ def _check(path: Path, facts: Any, prints: bytes) -> None:
     for name, (least, most) in _WHOLE.items():
         if type(facts.get(name)) is not int or not least <= facts[name] <= most:
             raise _damaged(path, f"its {name} is no whole number from {least} to {most}")
-    if facts["version"] > VERSION:
-        raise ModelError(f"{path} holds a newer sketch ({facts['version']}) than this onnxspace knows ({VERSION}); update it.")
+    if facts["version"] > SKETCH_VERSION:
+        raise ModelError(
+            f"{path} holds a newer sketch ({facts['version']}) than this onnxspace knows ({SKETCH_VERSION}); update it."
+        )
     if len(prints) != 2 * facts["images"] * facts["numbers"]:
         raise _damaged(path, "its prints have another size than it says")
     if not np.isfinite(np.frombuffer(prints, dtype="<f2")).all():

@@ -167,7 +167,7 @@ def _pairs(matrix: NDArray[np.float16], least: float, start: int = 0) -> Iterato
         for left in lefts[max(0, top - start) // _SIDE :]:
             product = rows @ (rows if left == top else _wide(matrix[left : left + _SIDE])).T
             i, j = np.nonzero(product >= least)
-            yield _made(i + top, j + left, product[i, j], matrix.shape[1])
+            yield _pairs_from(i + top, j + left, product[i, j], matrix.shape[1])
 
 
 def _proposed(
@@ -179,10 +179,10 @@ def _proposed(
             later = np.unique(others[others > row])
             products = _wide(matrix[later]) @ wide
             kept = products >= least
-            yield _made(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])
+            yield _pairs_from(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])
 
 
-def _made(first: NDArray[np.intp], second: NDArray[np.intp], products: NDArray[np.float32], size: int) -> list[Pair]:
+def _pairs_from(first: NDArray[np.intp], second: NDArray[np.intp], products: NDArray[np.float32], size: int) -> list[Pair]:
     affinity = np.clip(products.astype(np.float64), -1.0, 1.0)
     errors = (1 - affinity**2) / np.sqrt(size)
     found = zip(first.tolist(), second.tolist(), affinity.tolist(), errors.tolist(), strict=True)

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 UNSIGNED = {torch.uint16, torch.uint32, torch.uint64}
 _SIGN = -(2**63)
@@ -144,13 +144,13 @@ class Binary(nn.Module):
 @converter("BitwiseAnd", 18)
 @converter("BitwiseOr", 18)
 @converter("BitwiseXor", 18)
-def binary(node: Node) -> Made:
+def binary(node: Node) -> TorchOperator:
     """Arithmetic, comparisons, logic and bits of two tensors; the oldest versions broadcast only where they say so."""
     return Binary(_ARITHMETIC[node.operator], node.get("axis") if node.get("broadcast", 0) else None)
 
 
 @converter("Mod", 10, 13, 28)
-def mod(node: Node) -> Made:
+def mod(node: Node) -> TorchOperator:
     """Remainder with the sign of the second tensor, or of the first with `fmod`."""
     truncated = bool(node.get("fmod", 0))
     return Binary(lambda a, b: _remainder(a, b, truncated))
@@ -166,7 +166,7 @@ def _smaller(a: Tensor, b: Tensor) -> Tensor:
 
 @converter("Max", 1, 6, 8, 12, 13)
 @converter("Min", 1, 6, 8, 12, 13)
-def extreme(node: Node) -> Made:
+def extreme(node: Node) -> TorchOperator:
     """The largest or smallest of any number of tensors."""
     function = _larger if node.operator == "Max" else _smaller
     return Apply(lambda *values: reduce(function, values))
@@ -174,7 +174,7 @@ def extreme(node: Node) -> Made:
 
 @converter("Sum", 1)
 @converter("Mean", 1)
-def total(node: Node) -> Made:
+def total(node: Node) -> TorchOperator:
     """Sum or mean of any number of tensors of one shape."""
     if node.operator == "Sum":
         return Apply(lambda *values: reduce(torch.add, values))
@@ -203,6 +203,6 @@ class Shift(nn.Module):
 
 
 @converter("BitShift", 11, 28)
-def bit_shift(node: Node) -> Made:
+def bit_shift(node: Node) -> TorchOperator:
     """Shift to the left or to the right."""
     return Shift(node.get("direction") == "LEFT")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
@@ -188,7 +188,7 @@ class Attention(nn.Module):
 
 
 @converter("Attention", 23, 24, 25)
-def attention(node: Node) -> Made:
+def attention(node: Node) -> TorchOperator:
     """Attention: grouped heads, masks, windows, soft cap, caches inside and outside, and the weights as an output."""
     return Attention(node)
 
@@ -209,7 +209,7 @@ class FlexAttention(nn.Module):
 
 
 @converter("FlexAttention", 1, domain="ai.onnx.preview")
-def flex_attention(node: Node) -> Made:
+def flex_attention(node: Node) -> TorchOperator:
     """FlexAttention."""
     bodies = [node.body(name) if node.get(name) is not None else None for name in ("score_mod", "prob_mod")]
     return FlexAttention(node.get("scale"), *bodies)
@@ -246,7 +246,7 @@ class LinearAttention(nn.Module):
 
 
 @converter("LinearAttention", 27)
-def linear_attention(node: Node) -> Made:
+def linear_attention(node: Node) -> TorchOperator:
     """LinearAttention with each of the four update rules."""
     return LinearAttention(node)
 
@@ -286,13 +286,13 @@ def _rotary(node: Node) -> RotaryEmbedding:
 
 
 @converter("RotaryEmbedding", 23)
-def rotary_embedding(node: Node) -> Made:
+def rotary_embedding(node: Node) -> TorchOperator:
     """RotaryEmbedding of the standard."""
     return _rotary(node)
 
 
 @converter("RotaryEmbedding", *_RUNTIME, domain=_MICROSOFT)
-def rotary_embedding_of_runtime(node: Node) -> Made:
+def rotary_embedding_of_runtime(node: Node) -> TorchOperator:
     """RotaryEmbedding of ONNX Runtime, which takes positions second."""
     if node.get("is_packed_batching", 0) or node.get("scale", 1.0) != 1.0:  # whose processor version knows no scale
         raise NotImplementedError("packed batches or a scale")
@@ -371,7 +371,7 @@ class PackedAttention(FusedAttention):
 
 
 @converter("Attention", *_RUNTIME, domain=_MICROSOFT)
-def packed_attention(node: Node) -> Made:
+def packed_attention(node: Node) -> TorchOperator:
     """Attention of ONNX Runtime, without rotation or shared buffers."""
     if any(node.get(name, 0) for name in ("do_rotary", "past_present_share_buffer")) or node.has(6):
         raise NotImplementedError("rotation or shared buffers inside Attention")
@@ -417,7 +417,7 @@ class MultiHeadAttention(FusedAttention):
 
 
 @converter("MultiHeadAttention", *_RUNTIME, domain=_MICROSOFT)
-def multi_head_attention(node: Node) -> Made:
+def multi_head_attention(node: Node) -> TorchOperator:
     """MultiHeadAttention of ONNX Runtime, without shared buffers and beams."""
     if node.has(3) and not node.has(2):
         raise NotImplementedError("a bias of packed keys and values")

@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, torch_type
 
 _Rounding = Callable[[Tensor], Tensor]
 #: Bits and sign of the integers smaller than a byte.
@@ -99,7 +99,7 @@ def _plain(dtype: torch.dtype) -> _Rounding:
     return applied
 
 
-def _casting(to: int, node: Node) -> Made:
+def _casting(to: int, node: Node) -> TorchOperator:
     """The module that casts to an ONNX type."""
     saturate = bool(node.get("saturate", 1))
     if to in _UNSUPPORTED:
@@ -116,21 +116,21 @@ def _casting(to: int, node: Node) -> Made:
 
 
 @converter("Cast", 1, 6, 9, 13, 19, 21, 23, 24, 25, 28)
-def cast(node: Node) -> Made:
+def cast(node: Node) -> TorchOperator:
     """Cast; the oldest version names its type in words."""
     to = node.get("to")
     return _casting(TensorProto.DataType.Value(to) if isinstance(to, str) else int(to), node)
 
 
 @converter("CastLike", 15, 19, 21, 23, 24, 25)
-def cast_like(node: Node) -> Made:
+def cast_like(node: Node) -> TorchOperator:
     """Cast to the declared type of the second input."""
     made = _casting(node.element_type(1), node)
     return Apply(lambda x, _like: made(x))
 
 
 @converter("BitCast", 26)
-def bit_cast(node: Node) -> Made:
+def bit_cast(node: Node) -> TorchOperator:
     """The same bits as another type. What single precision has replaced no longer has its bits."""
     source, to = node.element_type(0), int(node.get("to"))
     if not source or source in _REPLACED or {source, to} & _VALUES:

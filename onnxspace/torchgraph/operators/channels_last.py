@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.operators.pooling import MaxPool, window
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
@@ -43,13 +43,13 @@ class NhwcConv(nn.Module):
 
 
 @converter("NhwcConv", *_RUNTIME, domain=_MICROSOFT)
-def nhwc_conv(node: Node) -> Made:
+def nhwc_conv(node: Node) -> TorchOperator:
     """NhwcConv."""
     return NhwcConv(node)
 
 
 @converter("NhwcMaxPool", *_RUNTIME, domain=_MICROSOFT)
-def nhwc_max_pool(node: Node) -> Made:
+def nhwc_max_pool(node: Node) -> TorchOperator:
     """NhwcMaxPool of 8-bit integers."""
     return ChannelsFirst(MaxPool(window(node), places=False, column_major=False))
 
@@ -70,7 +70,7 @@ class GroupNorm(nn.Module):
 
 
 @converter("GroupNorm", *_RUNTIME, domain=_MICROSOFT)
-def group_norm(node: Node) -> Made:
+def group_norm(node: Node) -> TorchOperator:
     """GroupNorm, and SiLU behind it where `activation` is one."""
     return GroupNorm(node)
 
@@ -92,7 +92,7 @@ class SkipGroupNorm(nn.Module):
 
 
 @converter("SkipGroupNorm", *_RUNTIME, domain=_MICROSOFT)
-def skip_group_norm(node: Node) -> Made:
+def skip_group_norm(node: Node) -> TorchOperator:
     """SkipGroupNorm; what is added may be of one value per channel, with or without axes for the places."""
     if not node.get("channels_last", 1):
         raise NotImplementedError("SkipGroupNorm with channels first")

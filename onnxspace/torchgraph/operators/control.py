@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, integers, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers, torch_type
 
 _VERSIONS = (11, 13, 16, 19, 21, 23, 24, 25)
 
@@ -39,7 +39,7 @@ class If(nn.Module):
 
 
 @converter("If", 1, *_VERSIONS)
-def if_(node: Node) -> Made:
+def if_(node: Node) -> TorchOperator:
     """If."""
     return If(node.body("then_branch"), node.body("else_branch"))
 
@@ -80,7 +80,7 @@ class Loop(nn.Module):
 
 
 @converter("Loop", 1, *_VERSIONS)
-def loop(node: Node) -> Made:
+def loop(node: Node) -> TorchOperator:
     """Loop."""
     body = _graph(node, "body")
     count = len(node.proto.input)
@@ -136,7 +136,7 @@ class Scan(nn.Module):
 
 
 @converter("Scan", 9, *_VERSIONS)
-def scan(node: Node) -> Made:
+def scan(node: Node) -> TorchOperator:
     """Scan without a batch axis."""
     return Scan(node.body("body"), len(node.proto.input), node)
 
@@ -165,7 +165,7 @@ def _padded(x: Tensor, length: int) -> Tensor:
 
 
 @converter("Scan", 8)
-def batched_scan(node: Node) -> Made:
+def batched_scan(node: Node) -> TorchOperator:
     """Scan with a batch axis."""
     return BatchedScan(node.body("body"), len(node.proto.input), node, 1)
 
@@ -185,7 +185,7 @@ class SequenceMap(nn.Module):
 
 
 @converter("SequenceMap", 17)
-def sequence_map(node: Node) -> Made:
+def sequence_map(node: Node) -> TorchOperator:
     """SequenceMap."""
     return SequenceMap(node.body("body"), len(node.proto.input), node.outputs)
 
@@ -194,31 +194,31 @@ def sequence_map(node: Node) -> Made:
 
 
 @converter("SequenceEmpty", 11)
-def sequence_empty(_node: Node) -> Made:
+def sequence_empty(_node: Node) -> TorchOperator:
     """SequenceEmpty."""
     return Apply(list)
 
 
 @converter("SequenceConstruct", 11)
-def sequence_construct(_node: Node) -> Made:
+def sequence_construct(_node: Node) -> TorchOperator:
     """SequenceConstruct."""
     return Apply(lambda *tensors: list(tensors))
 
 
 @converter("SequenceAt", 11)
-def sequence_at(_node: Node) -> Made:
+def sequence_at(_node: Node) -> TorchOperator:
     """SequenceAt."""
     return Apply(lambda sequence, position: sequence[integers(position)[0]])
 
 
 @converter("SequenceLength", 11)
-def sequence_length(_node: Node) -> Made:
+def sequence_length(_node: Node) -> TorchOperator:
     """SequenceLength."""
     return Apply(lambda sequence: torch.tensor(len(sequence)))
 
 
 @converter("SequenceInsert", 11)
-def sequence_insert(_node: Node) -> Made:
+def sequence_insert(_node: Node) -> TorchOperator:
     """SequenceInsert, at the end where no position is given."""
 
     def insert(sequence: list[Tensor], tensor: Tensor, position: Tensor | None = None) -> list[Tensor]:
@@ -229,7 +229,7 @@ def sequence_insert(_node: Node) -> Made:
 
 
 @converter("SequenceErase", 11)
-def sequence_erase(_node: Node) -> Made:
+def sequence_erase(_node: Node) -> TorchOperator:
     """SequenceErase, of the last where no position is given."""
 
     def erase(sequence: list[Tensor], position: Tensor | None = None) -> list[Tensor]:
@@ -240,14 +240,14 @@ def sequence_erase(_node: Node) -> Made:
 
 
 @converter("ConcatFromSequence", 11)
-def concat_from_sequence(node: Node) -> Made:
+def concat_from_sequence(node: Node) -> TorchOperator:
     """ConcatFromSequence, along an axis that is there or a new one."""
     axis, join = node.get("axis"), torch.stack if node.get("new_axis", 0) else torch.cat
     return Apply(lambda sequence: join(sequence, axis))
 
 
 @converter("SplitToSequence", 11, 24)
-def split_to_sequence(node: Node) -> Made:
+def split_to_sequence(node: Node) -> TorchOperator:
     """SplitToSequence: one by one, by a length, or by a list of lengths."""
     axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
 
@@ -260,19 +260,19 @@ def split_to_sequence(node: Node) -> Made:
 
 
 @converter("Optional", 15, 28)
-def optional(_node: Node) -> Made:
+def optional(_node: Node) -> TorchOperator:
     """Optional: its value, or None."""
     return Apply(lambda value=None: value)
 
 
 @converter("OptionalHasElement", 15, 18, 28)
-def optional_has_element(_node: Node) -> Made:
+def optional_has_element(_node: Node) -> TorchOperator:
     """OptionalHasElement."""
     return Apply(lambda value=None: torch.tensor(value is not None))
 
 
 @converter("OptionalGetElement", 15, 18, 28)
-def optional_get_element(_node: Node) -> Made:
+def optional_get_element(_node: Node) -> TorchOperator:
     """OptionalGetElement."""
 
     def value(held: Any) -> Any:

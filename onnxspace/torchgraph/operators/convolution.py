@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.pooling import Window, pad_spatial, window
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _FORWARD: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
 _TRANSPOSED: list[Callable[..., Any]] = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d]
@@ -42,7 +42,7 @@ class Conv(nn.Module):
 
 
 @converter("Conv", 1, 11, 22)
-def conv(node: Node) -> Made:
+def conv(node: Node) -> TorchOperator:
     """Conv."""
     return Conv(node)
 
@@ -82,7 +82,7 @@ class ConvTranspose(nn.Module):
 
 
 @converter("ConvTranspose", 1, 11, 22)
-def conv_transpose(node: Node) -> Made:
+def conv_transpose(node: Node) -> TorchOperator:
     """ConvTranspose."""
     return ConvTranspose(node)
 
@@ -125,7 +125,7 @@ class DeformConv(nn.Module):
 
 
 @converter("DeformConv", 19, 22)
-def deform_conv(node: Node) -> Made:
+def deform_conv(node: Node) -> TorchOperator:
     """DeformConv in two dimensions."""
     if len(node.get("kernel_shape") or node.get("pads") or (1, 1)) not in (2, 4):
         raise NotImplementedError("not in two dimensions")
@@ -149,7 +149,7 @@ class CausalConv(nn.Module):
 
 
 @converter("CausalConvWithState", 27)
-def causal_conv(node: Node) -> Made:
+def causal_conv(node: Node) -> TorchOperator:
     """CausalConvWithState."""
     activation = node.get("activation", "none")
     if activation not in ("none", "silu", "swish"):
@@ -192,6 +192,6 @@ class Col2Im(nn.Module):
 
 
 @converter("Col2Im", 18)
-def col2im(node: Node) -> Made:
+def col2im(node: Node) -> TorchOperator:
     """Col2Im."""
     return Col2Im(node)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.arithmetic import UNSIGNED, narrow, ordered, unordered, wide
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, taking
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, taking
 
 
 def _sign(x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ _SIMPLE: dict[str, Callable[[Tensor], Tensor]] = {
 @converter("Reciprocal", 1)
 @converter("Tanh", 1)
 @converter("Relu", 1)
-def simple(node: Node) -> Made:
+def simple(node: Node) -> TorchOperator:
     """A function of one tensor without attributes."""
     return Apply(_SIMPLE[node.operator])
 
@@ -78,13 +78,13 @@ def _relu_like(positive: float, negative: float, alpha: float) -> Callable[[Tens
 
 
 @converter("Elu", 1, 6, 22)
-def elu(node: Node) -> Made:
+def elu(node: Node) -> TorchOperator:
     """Elu."""
     return nn.ELU(alpha=node.get("alpha", 1.0))
 
 
 @converter("Selu", 1, 6, 22)
-def selu(node: Node) -> Made:
+def selu(node: Node) -> TorchOperator:
     """Selu with any coefficients; version 1 has rounded ones of its own."""
     alpha, gamma = (1.6732, 1.0507) if node.version == 1 else (1.67326319217681884765625, 1.05070102214813232421875)
     alpha, gamma = node.get("alpha", alpha), node.get("gamma", gamma)
@@ -92,34 +92,34 @@ def selu(node: Node) -> Made:
 
 
 @converter("Celu", 12, 28)
-def celu(node: Node) -> Made:
+def celu(node: Node) -> TorchOperator:
     """Celu."""
     alpha = node.get("alpha", 1.0)
     return Apply(_relu_like(1.0, alpha, alpha))
 
 
 @converter("HardSigmoid", 1, 6, 22)
-def hard_sigmoid(node: Node) -> Made:
+def hard_sigmoid(node: Node) -> TorchOperator:
     """`clamp(alpha · x + beta, 0, 1)`."""
     alpha, beta = node.get("alpha", 0.2), node.get("beta", 0.5)
     return Apply(lambda x: torch.clamp(alpha * x + beta, 0, 1))
 
 
 @converter("LeakyRelu", 1)
-def leaky_relu(node: Node) -> Made:
+def leaky_relu(node: Node) -> TorchOperator:
     """LeakyRelu."""
     return nn.LeakyReLU(node.get("alpha", 0.01))
 
 
 @converter("ThresholdedRelu", 10, 22)
-def thresholded_relu(node: Node) -> Made:
+def thresholded_relu(node: Node) -> TorchOperator:
     """`x` above the threshold, zero elsewhere."""
     alpha = node.get("alpha", 1.0)
     return Apply(lambda x: torch.where(x > alpha, x, 0))
 
 
 @converter("Shrink", 9)
-def shrink(node: Node) -> Made:
+def shrink(node: Node) -> TorchOperator:
     """Towards zero by `bias` outside of `[−lambd, lambd]`, zero inside; computed in single precision for integers."""
     bias, border = node.get("bias", 0.0), node.get("lambd", 0.5)
 
@@ -132,21 +132,21 @@ def shrink(node: Node) -> Made:
 
 
 @converter("Swish", 24)
-def swish(node: Node) -> Made:
+def swish(node: Node) -> TorchOperator:
     """`x · sigmoid(alpha · x)`."""
     alpha = node.get("alpha", 1.0)
     return Apply(lambda x: x * torch.sigmoid(alpha * x))
 
 
 @converter("SwiGLU", 28)
-def swiglu(node: Node) -> Made:
+def swiglu(node: Node) -> TorchOperator:
     """Swish of the first tensor times the second."""
     alpha = node.get("alpha", 1.0)
     return Apply(lambda gate, value: gate * torch.sigmoid(alpha * gate) * value)
 
 
 @converter("PRelu", 1, 6, 7, 9, 16)
-def prelu(node: Node) -> Made:
+def prelu(node: Node) -> TorchOperator:
     """`slope · x` below zero; before version 7, one slope for every channel or for all."""
     per_channel = node.version < 7
 
@@ -160,7 +160,7 @@ def prelu(node: Node) -> Made:
 
 
 @converter("IsInf", 10, 20)
-def is_inf(node: Node) -> Made:
+def is_inf(node: Node) -> TorchOperator:
     """Whether a value is one of the infinities asked for."""
     asked = [math.copysign(math.inf, s) for s, name in ((1, "positive"), (-1, "negative")) if node.get(f"detect_{name}", 1)]
     return Apply(lambda x: reduce(torch.logical_or, [x == value for value in asked], torch.zeros_like(x, dtype=torch.bool)))
@@ -181,7 +181,7 @@ class Clip(nn.Module):
         return unordered(torch.clamp(ordered(x), *bounds), x.dtype)
 
 
-def _fixed(low: float | None, high: float | None) -> Made:
+def _fixed(low: float | None, high: float | None) -> TorchOperator:
     """Clipping at zero is ReLU, whose gradient at zero is zero."""
     if low == 0 and high in (None, 6):
         return nn.ReLU() if high is None else nn.ReLU6()
@@ -189,13 +189,13 @@ def _fixed(low: float | None, high: float | None) -> Made:
 
 
 @converter("Clip", 1, 6)
-def clip_attributes(node: Node) -> Made:
+def clip_attributes(node: Node) -> TorchOperator:
     """Clip with bounds as attributes."""
     return _fixed(node.get("min"), node.get("max"))
 
 
 @converter("Clip", 11, 12, 13)
-def clip(node: Node) -> Made:
+def clip(node: Node) -> TorchOperator:
     """Clip with bounds as inputs, stored or computed."""
     try:
         bounds = [node.constant(1), node.constant(2)]
@@ -210,12 +210,12 @@ def clip(node: Node) -> Made:
 
 
 @converter("Gelu", 20)
-def gelu(node: Node) -> Made:
+def gelu(node: Node) -> TorchOperator:
     """Gelu in either form."""
     return nn.GELU(approximate=node.get("approximate", "none"))
 
 
 @converter("Mish", 18, 22)
-def mish(_node: Node) -> Made:
+def mish(_node: Node) -> TorchOperator:
     """Mish."""
     return nn.Mish()

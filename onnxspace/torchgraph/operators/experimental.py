@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _EVERY = range(1, 29)
 
@@ -26,20 +26,20 @@ class Scaled(nn.Module):
 
 
 @converter("ImageScaler", *_EVERY)
-def image_scaler(node: Node) -> Made:
+def image_scaler(node: Node) -> TorchOperator:
     """ImageScaler."""
     return Scaled(node.get("scale", 1.0), node.get("bias", [0.0]))
 
 
 @converter("Affine", *_EVERY)
-def affine(node: Node) -> Made:
+def affine(node: Node) -> TorchOperator:
     """`alpha · x + beta`."""
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 0.0)
     return Apply(lambda x: alpha * x + beta)
 
 
 @converter("Crop", *_EVERY)
-def crop(node: Node) -> Made:
+def crop(node: Node) -> TorchOperator:
     """A border (left, top, right, bottom) cut off, or a size from the upper left border on."""
     left, top, right, bottom = node.get("border")
     scale = node.get("scale")

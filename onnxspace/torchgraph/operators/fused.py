@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.losses import plain_gemm
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
@@ -72,7 +72,7 @@ class Conv(nn.Module):
 
 
 @converter("FusedConv", *_RUNTIME, domain=_MICROSOFT)
-def fused_conv(node: Node) -> Made:
+def fused_conv(node: Node) -> TorchOperator:
     """FusedConv: Conv, a residual sum, an activation."""
     if node.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise NotImplementedError("auto_pad of a fused convolution")
@@ -84,7 +84,7 @@ def fused_conv(node: Node) -> Made:
 
 
 @converter("FusedGemm", *_RUNTIME, domain=_MICROSOFT)
-def fused_gemm(node: Node) -> Made:
+def fused_gemm(node: Node) -> TorchOperator:
     """FusedGemm: Gemm and an activation."""
     return Fused(plain_gemm(node), _activation(node))
 
@@ -109,14 +109,14 @@ def _turned(x: Tensor, batch: bool, last: bool) -> Tensor:
 
 @converter("FusedMatMul", *_RUNTIME, domain=_MICROSOFT)
 @converter("TransposeMatMul", *_RUNTIME, domain=_MICROSOFT)
-def fused_matmul(node: Node) -> Made:
+def fused_matmul(node: Node) -> TorchOperator:
     """FusedMatMul: a scaled product with transpositions."""
     left, right = ((bool(node.get(f"transBatch{side}", 0)), bool(node.get(f"trans{side}", 0))) for side in "AB")
     return ScaledProduct(node.get("alpha", 1.0), left, right)
 
 
 @converter("Gelu", *_RUNTIME, domain=_MICROSOFT)
-def gelu(_node: Node) -> Made:
+def gelu(_node: Node) -> TorchOperator:
     """Gelu of ONNX Runtime: the exact form."""
     return nn.GELU()
 
@@ -127,13 +127,13 @@ def _biased(function: Callable[[Tensor], Tensor], x: Tensor, bias: Tensor | None
 
 @converter("BiasGelu", *_RUNTIME, domain=_MICROSOFT)
 @converter("FastGelu", *_RUNTIME, domain=_MICROSOFT)
-def bias_gelu(node: Node) -> Made:
+def bias_gelu(node: Node) -> TorchOperator:
     """BiasGelu, and FastGelu, which is the tanh form."""
     return Apply(partial(_biased, nn.GELU("tanh" if node.operator == "FastGelu" else "none")))
 
 
 @converter("QuickGelu", *_RUNTIME, domain=_MICROSOFT)
-def quick_gelu(node: Node) -> Made:
+def quick_gelu(node: Node) -> TorchOperator:
     """QuickGelu: `x · σ(alpha·x)`."""
     alpha = node.get("alpha", 1.702)
     return Apply(lambda x: x * torch.sigmoid(alpha * x))
@@ -144,7 +144,7 @@ def _sum(x: Tensor, bias: Tensor, added: Tensor | None = None) -> Tensor:
 
 
 @converter("BiasAdd", *_RUNTIME, domain=_MICROSOFT)
-def bias_add(_node: Node) -> Made:
+def bias_add(_node: Node) -> TorchOperator:
     """BiasAdd: `x + bias + residual`."""
     return Apply(_sum)
 
@@ -165,7 +165,7 @@ class BiasDropout(nn.Module):
 
 
 @converter("BiasDropout", *_RUNTIME, domain=_MICROSOFT)
-def bias_dropout(node: Node) -> Made:
+def bias_dropout(node: Node) -> TorchOperator:
     """BiasDropout out of training: `dropout(x + bias) + residual`."""
     training = node.constant(4)
     if training is not None and training.any():
@@ -179,7 +179,7 @@ def _split_gelu(x: Tensor, bias: Tensor) -> Tensor:
 
 
 @converter("BiasSplitGelu", *_RUNTIME, domain=_MICROSOFT)
-def bias_split_gelu(_node: Node) -> Made:
+def bias_split_gelu(_node: Node) -> TorchOperator:
     """BiasSplitGelu: of `x + bias`, the first half of the channels times the exact Gelu of the second."""
     return Apply(_split_gelu)
 
@@ -190,6 +190,6 @@ def _bias_softmax(x: Tensor, bias: Tensor, axis: int) -> Tensor:
 
 
 @converter("BiasSoftmax", *_RUNTIME, domain=_MICROSOFT)
-def bias_softmax(node: Node) -> Made:
+def bias_softmax(node: Node) -> TorchOperator:
     """BiasSoftmax: one softmax over all axes from `axis` on; shapes say how the bias broadcasts, the attribute repeats it."""
     return Apply(partial(_bias_softmax, axis=node.get("axis", 1)))

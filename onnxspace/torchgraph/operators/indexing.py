@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, integers
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers
 
 _LACKING = {torch.uint16, torch.uint32, torch.uint64}
 _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -36,7 +36,7 @@ def _position(index: Tensor, size: int) -> Tensor:
 
 
 @converter("Gather", 1, 11, 13)
-def gather(node: Node) -> Made:
+def gather(node: Node) -> TorchOperator:
     """Gather along one axis."""
     axis = node.get("axis", 0)
 
@@ -49,14 +49,14 @@ def gather(node: Node) -> Made:
 
 
 @converter("GatherElements", 11, 13)
-def gather_elements(node: Node) -> Made:
+def gather_elements(node: Node) -> TorchOperator:
     """GatherElements."""
     axis = node.get("axis", 0)
     return Apply(_in_int64(lambda x, index: torch.gather(x, axis, _position(index, x.shape[axis]))))
 
 
 @converter("GatherND", 11, 12, 13)
-def gather_nd(node: Node) -> Made:
+def gather_nd(node: Node) -> TorchOperator:
     """GatherND: slices at coordinates, within each of the leading batch axes."""
     batch = node.get("batch_dims", 0)
 
@@ -88,7 +88,7 @@ def _reduction(node: Node) -> str:
 
 @converter("Scatter", 9, 11)
 @converter("ScatterElements", 11, 13, 16, 18)
-def scatter_elements(node: Node) -> Made:
+def scatter_elements(node: Node) -> TorchOperator:
     """ScatterElements, with or without a reduction."""
     axis, reduction = node.get("axis", 0), _reduction(node)
 
@@ -99,7 +99,7 @@ def scatter_elements(node: Node) -> Made:
 
 
 @converter("ScatterND", 11, 13, 16, 18)
-def scatter_nd(node: Node) -> Made:
+def scatter_nd(node: Node) -> TorchOperator:
     """ScatterND, with or without a reduction."""
     reduction = _reduction(node)
 
@@ -117,7 +117,7 @@ def scatter_nd(node: Node) -> Made:
 
 
 @converter("TensorScatter", 24)
-def tensor_scatter(node: Node) -> Made:
+def tensor_scatter(node: Node) -> TorchOperator:
     """TensorScatter: updates written from a position of each batch entry's own, going round if circular."""
     axis, circular = node.get("axis", -2), node.get("mode", "linear") == "circular"
 
@@ -134,7 +134,7 @@ def tensor_scatter(node: Node) -> Made:
 
 
 @converter("ReverseSequence", 10, 28)
-def reverse_sequence(node: Node) -> Made:
+def reverse_sequence(node: Node) -> TorchOperator:
     """ReverseSequence: the first so many steps of each batch entry in reverse."""
     time, batch = node.get("time_axis", 0), node.get("batch_axis", 1)
 
@@ -150,7 +150,7 @@ def reverse_sequence(node: Node) -> Made:
 
 
 @converter("OneHot", 9, 11, 28)
-def one_hot(node: Node) -> Made:
+def one_hot(node: Node) -> TorchOperator:
     """OneHot; an index out of range has no hot place."""
     axis = node.get("axis", -1)
 
@@ -165,7 +165,7 @@ def one_hot(node: Node) -> Made:
 
 
 @converter("Compress", 9, 11, 28)
-def compress(node: Node) -> Made:
+def compress(node: Node) -> TorchOperator:
     """Compress: the slices where the condition holds; without an axis, of the flat tensor."""
     axis = node.get("axis")
 
@@ -177,13 +177,13 @@ def compress(node: Node) -> Made:
 
 
 @converter("Where", 9, 16)
-def where(_node: Node) -> Made:
+def where(_node: Node) -> TorchOperator:
     """Where."""
     return Apply(torch.where)
 
 
 @converter("NonZero", 9, 13)
-def non_zero(_node: Node) -> Made:
+def non_zero(_node: Node) -> TorchOperator:
     """NonZero: coordinates, one row per axis."""
     return Apply(lambda x: torch.nonzero(x if x.dim() else x.reshape(1)).T)
 
@@ -205,7 +205,7 @@ class TopK(nn.Module):
 
 
 @converter("TopK", 1, 10, 11, 24)
-def top_k(node: Node) -> Made:
+def top_k(node: Node) -> TorchOperator:
     """TopK of every version."""
     made = TopK(node.get("axis", -1), bool(node.get("largest", 1)), node.get("k"))
     return made if node.outputs > 1 else First(made)
@@ -241,7 +241,7 @@ class Unique(nn.Module):
 
 
 @converter("Unique", 11, 28)
-def unique(node: Node) -> Made:
+def unique(node: Node) -> TorchOperator:
     """Unique, sorted or in order of appearance."""
     made = Unique(node.get("axis"), bool(node.get("sorted", 1)))
     return made if node.outputs > 1 else First(made)
@@ -300,6 +300,6 @@ def _greedy(clash: Tensor, scores: Tensor, floor: float, count: int) -> list[int
 
 
 @converter("NonMaxSuppression", 10, 11)
-def non_max_suppression(node: Node) -> Made:
+def non_max_suppression(node: Node) -> TorchOperator:
     """NonMaxSuppression; corners may come in any order."""
     return NonMaxSuppression(bool(node.get("center_point_box", 0)))

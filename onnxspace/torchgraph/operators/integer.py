@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from onnxspace.torchgraph.operators.quantised import along, quantised, straight
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
@@ -71,7 +71,7 @@ def _convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None)
 
 
 @converter("ConvInteger", 10)
-def conv_integer(node: Node) -> Made:
+def conv_integer(node: Node) -> TorchOperator:
     """ConvInteger."""
 
     def convolve(x: Tensor, w: Tensor, x_zero: Tensor | None = None, w_zero: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ def conv_integer(node: Node) -> Made:
 
 @converter("QLinearConv", 10)
 @converter("QLinearConv", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_conv(node: Node) -> Made:
+def qlinear_conv(node: Node) -> TorchOperator:
     """QLinearConv; its bias is in units of both input scales. ONNX Runtime's own may have channels last."""
 
     def convolve(
@@ -108,7 +108,7 @@ def _matrix(x: Tensor, zero: Tensor | None) -> Tensor:
 
 
 @converter("MatMulInteger", 10)
-def matmul_integer(_node: Node) -> Made:
+def matmul_integer(_node: Node) -> TorchOperator:
     """MatMulInteger, with zero points per tensor, per row of the first or per column of the second."""
 
     def multiply(a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None) -> Tensor:
@@ -118,7 +118,7 @@ def matmul_integer(_node: Node) -> Made:
 
 
 @converter("QLinearMatMul", 10, 21)
-def qlinear_matmul(_node: Node) -> Made:
+def qlinear_matmul(_node: Node) -> TorchOperator:
     """QLinearMatMul, with scales per tensor, per row of the first or per column of the second."""
 
     def multiply(
@@ -155,7 +155,7 @@ class OnlyValues(nn.Module):
 
 
 @converter("DynamicQuantizeLinear", 11)
-def dynamic_quantize(node: Node) -> Made:
+def dynamic_quantize(node: Node) -> TorchOperator:
     """DynamicQuantizeLinear."""
     return DynamicQuantize() if node.outputs > 1 else OnlyValues(DynamicQuantize())
 
@@ -165,7 +165,7 @@ _PAIRS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"QLinearAdd": torch.add
 
 @converter("QLinearAdd", *_RUNTIME, domain=_MICROSOFT)
 @converter("QLinearMul", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_pair(node: Node) -> Made:
+def qlinear_pair(node: Node) -> TorchOperator:
     """QLinearAdd and QLinearMul."""
     function = _PAIRS[node.operator]
 
@@ -184,7 +184,7 @@ def qlinear_pair(node: Node) -> Made:
     return Apply(combine)
 
 
-def _unary(function: Callable[[Tensor], Tensor]) -> Made:
+def _unary(function: Callable[[Tensor], Tensor]) -> TorchOperator:
     """A function of one quantised tensor."""
 
     def compute(x: Tensor, x_scale: Tensor, x_zero: Tensor | None, scale: Tensor, zero: Tensor | None = None) -> Tensor:
@@ -194,13 +194,13 @@ def _unary(function: Callable[[Tensor], Tensor]) -> Made:
 
 
 @converter("QLinearSigmoid", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_sigmoid(_node: Node) -> Made:
+def qlinear_sigmoid(_node: Node) -> TorchOperator:
     """QLinearSigmoid."""
     return _unary(torch.sigmoid)
 
 
 @converter("QLinearLeakyRelu", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_leaky_relu(node: Node) -> Made:
+def qlinear_leaky_relu(node: Node) -> TorchOperator:
     """QLinearLeakyRelu."""
     slope = node.get("alpha", 0.01)
     return _unary(lambda x: functional.leaky_relu(x, slope))
@@ -214,7 +214,7 @@ def _channels(node: Node, function: Callable[[Tensor], Tensor]) -> Callable[[Ten
 
 
 @converter("QLinearGlobalAveragePool", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_global_average_pool(node: Node) -> Made:
+def qlinear_global_average_pool(node: Node) -> TorchOperator:
     """QLinearGlobalAveragePool."""
     return _unary(_channels(node, lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True)))
 
@@ -223,7 +223,7 @@ _POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
 
 
 @converter("QLinearAveragePool", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_average_pool(node: Node) -> Made:
+def qlinear_average_pool(node: Node) -> TorchOperator:
     """QLinearAveragePool; padding counts or not."""
     kernel = [int(n) for n in node.get("kernel_shape")]
     if node.get("ceil_mode", 0) or len(kernel) > len(_POOLS):
@@ -242,7 +242,7 @@ def qlinear_average_pool(node: Node) -> Made:
 
 
 @converter("QLinearConcat", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_concat(node: Node) -> Made:
+def qlinear_concat(node: Node) -> TorchOperator:
     """QLinearConcat: values, scales and zero points in turn, after those of the output."""
     axis = node.get("axis")
 
@@ -254,7 +254,7 @@ def qlinear_concat(node: Node) -> Made:
 
 
 @converter("QGemm", *_RUNTIME, domain=_MICROSOFT)
-def qgemm(node: Node) -> Made:
+def qgemm(node: Node) -> TorchOperator:
     """QGemm; without an output scale its result is floating point."""
     first, second, alpha = bool(node.get("transA", 0)), bool(node.get("transB", 0)), node.get("alpha", 1.0)
 

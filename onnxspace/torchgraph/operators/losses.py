@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 
 def negative_log_likelihood(
@@ -42,13 +42,13 @@ class Loss(nn.Module):
 
 
 @converter("SoftmaxCrossEntropyLoss", 12, 13)
-def softmax_cross_entropy_loss(node: Node) -> Made:
+def softmax_cross_entropy_loss(node: Node) -> TorchOperator:
     """SoftmaxCrossEntropyLoss with the logarithms of the probabilities."""
     return Loss(node, scores=True)
 
 
 @converter("NegativeLogLikelihoodLoss", 12, 13, 22)
-def negative_log_likelihood_loss(node: Node) -> Made:
+def negative_log_likelihood_loss(node: Node) -> TorchOperator:
     """NegativeLogLikelihoodLoss."""
     return Loss(node, scores=False)
 
@@ -59,7 +59,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 @converter("MatMul", 1, 9, 13)
-def matmul(_node: Node) -> Made:
+def matmul(_node: Node) -> TorchOperator:
     """MatMul."""
     return Apply(_product)
 
@@ -87,13 +87,13 @@ def plain_gemm(node: Node) -> Gemm:
 
 
 @converter("Gemm", 1, 6, 7, 9, 11, 13)
-def gemm(node: Node) -> Made:
+def gemm(node: Node) -> TorchOperator:
     """Gemm; before version 7, C broadcasts only where an attribute says so."""
     return plain_gemm(node)
 
 
 @converter("Det", 11, 22)
-def det(_node: Node) -> Made:
+def det(_node: Node) -> TorchOperator:
     """Determinants of a stack of matrices."""
     return Apply(torch.linalg.det)
 
@@ -115,7 +115,7 @@ class Dropout(nn.Module):
 
 
 @converter("Dropout", 1, 6, 7, 10, 12, 13, 22)
-def dropout(node: Node) -> Made:
+def dropout(node: Node) -> TorchOperator:
     """Dropout out of training, where it is the identity; before version 12, ONNX Runtime's mask keeps nothing."""
     training = node.constant(2) if node.version >= 12 else None
     if (node.version < 7 and not node.get("is_test", 0)) or (training is not None and training.any()):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
@@ -69,7 +69,7 @@ class LayerNorm(nn.Module):
 
 @converter("LayerNormalization", 17)
 @converter("LayerNormalization", *_RUNTIME, domain=_MICROSOFT)
-def layer_normalization(node: Node) -> Made:
+def layer_normalization(node: Node) -> TorchOperator:
     """LayerNormalization over any trailing axes, with mean and inverse deviation."""
     return LayerNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
 
@@ -89,7 +89,7 @@ class RMSNorm(nn.Module):
 @converter("RMSNormalization", 23)
 @converter("SimplifiedLayerNormalization", *_ANY_OPSET)
 @converter("SimplifiedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
-def rms_normalization(node: Node) -> Made:
+def rms_normalization(node: Node) -> TorchOperator:
     """RMSNormalization, which ONNX Runtime calls SimplifiedLayerNormalization."""
     return RMSNorm(node.get("axis", -1), node.get("epsilon", 1e-5), node.outputs)
 
@@ -118,13 +118,13 @@ class SkipRMSNorm(SkipNorm):
 
 
 @converter("SkipLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
-def skip_layer_normalization(node: Node) -> Made:
+def skip_layer_normalization(node: Node) -> TorchOperator:
     """SkipLayerNormalization: LayerNormalization(input + skip + bias)."""
     return SkipNorm(node.get("epsilon", 1e-12), node.outputs, centred=True)
 
 
 @converter("SkipSimplifiedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
-def skip_rms_normalization(node: Node) -> Made:
+def skip_rms_normalization(node: Node) -> TorchOperator:
     """SkipSimplifiedLayerNormalization: RMSNormalization(input + skip + bias)."""
     return SkipRMSNorm(node.get("epsilon", 1e-12), node.outputs, centred=False)
 
@@ -153,7 +153,7 @@ class EmbedNorm(nn.Module):
 
 
 @converter("EmbedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
-def embed_layer_normalization(node: Node) -> Made:
+def embed_layer_normalization(node: Node) -> TorchOperator:
     """EmbedLayerNormalization; its mask comes out as the number of ones."""
     return EmbedNorm(node.get("epsilon", 1e-12), node.outputs)
 
@@ -178,7 +178,7 @@ class GroupNorm(nn.Module):
 
 
 @converter("GroupNormalization", 18, 21)
-def group_normalization(node: Node) -> Made:
+def group_normalization(node: Node) -> TorchOperator:
     """GroupNormalization; scale and bias are per group in version 18, per channel since."""
     return GroupNorm(node.get("num_groups"), node.get("epsilon", 1e-5), node.version < 21)
 
@@ -195,7 +195,7 @@ class InstanceNorm(nn.Module):
 
 
 @converter("InstanceNormalization", 1, 6, 22)
-def instance_normalization(node: Node) -> Made:
+def instance_normalization(node: Node) -> TorchOperator:
     """InstanceNormalization."""
     return InstanceNorm(node.get("epsilon", 1e-5))
 
@@ -217,7 +217,7 @@ class BatchNorm(nn.Module):
 
 
 @converter("BatchNormalization", 1, 6, 7, 9, 14, 15)
-def batch_normalization(node: Node) -> Made:
+def batch_normalization(node: Node) -> TorchOperator:
     """BatchNormalization with given statistics, stored or computed."""
     tests = node.get("is_test", 0) if node.version < 7 else not node.get("training_mode", 0)
     if not tests or any(node.proto.output[1:]):
@@ -233,7 +233,7 @@ def _lp_normalized(x: Tensor, axis: int, p: int) -> Tensor:
 
 
 @converter("LpNormalization", 1, 22)
-def lp_normalization(node: Node) -> Made:
+def lp_normalization(node: Node) -> TorchOperator:
     """LpNormalization along one axis."""
     return Apply(partial(_lp_normalized, axis=node.get("axis", -1), p=node.get("p", 2)))
 
@@ -247,7 +247,7 @@ def _standardized(x: Tensor, axes: list[int]) -> Tensor:
 
 
 @converter("MeanVarianceNormalization", 9, 13)
-def mean_variance_normalization(node: Node) -> Made:
+def mean_variance_normalization(node: Node) -> TorchOperator:
     """MeanVarianceNormalization."""
     return Apply(partial(_standardized, axes=list(node.get("axes", [0, 2, 3]))))
 
@@ -263,7 +263,7 @@ def _local_response(x: Tensor, size: int, alpha: float, beta: float, bias: float
 
 
 @converter("LRN", 1, 13)
-def lrn(node: Node) -> Made:
+def lrn(node: Node) -> TorchOperator:
     """LRN; of an even size, the window reaches further up than down."""
     values = {name: node.get(name, default) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))}
     function: Callable[[Tensor], Tensor] = partial(_local_response, size=node.get("size"), **values)

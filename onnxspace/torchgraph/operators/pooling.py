@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MAX: list[Callable[..., Any]] = [F.max_pool1d, F.max_pool2d, F.max_pool3d]
 _AVERAGE: list[Callable[..., Any]] = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d]
@@ -130,7 +130,7 @@ class AveragePool(nn.Module):
 
 
 @converter("AveragePool", 1, 7, 10, 11, 19, 22)
-def average_pool(node: Node) -> Made:
+def average_pool(node: Node) -> TorchOperator:
     """AveragePool."""
     return AveragePool(window(node), bool(node.get("count_include_pad", 0)))
 
@@ -149,13 +149,13 @@ class LpPool(nn.Module):
 
 
 @converter("LpPool", 1, 2, 11, 18, 22)
-def lp_pool(node: Node) -> Made:
+def lp_pool(node: Node) -> TorchOperator:
     """LpPool."""
     return LpPool(window(node), float(node.get("p", 2)))
 
 
 @converter("GlobalLpPool", 1, 2, 22)
-def global_lp_pool(node: Node) -> Made:
+def global_lp_pool(node: Node) -> TorchOperator:
     """The p-norm over all spatial positions, which stay as axes of size one."""
     p = float(node.get("p", 2))
     return Apply(lambda x: torch.linalg.vector_norm(x, p, dim=tuple(range(2, x.dim())), keepdim=True))
@@ -198,7 +198,7 @@ class MaxPool(nn.Module):
 
 
 @converter("MaxPool", 1, 8, 10, 11, 12, 22)
-def max_pool(node: Node) -> Made:
+def max_pool(node: Node) -> TorchOperator:
     """MaxPool, with places of the maxima."""
     return MaxPool(window(node), node.outputs > 1, bool(node.get("storage_order", 0)))
 
@@ -223,18 +223,18 @@ class MaxUnpool(nn.Module):
 
 
 @converter("MaxUnpool", 9, 11, 22)
-def max_unpool(node: Node) -> Made:
+def max_unpool(node: Node) -> TorchOperator:
     """MaxUnpool."""
     return MaxUnpool(window(node))
 
 
 @converter("GlobalAveragePool", 1, 22)
-def global_average_pool(_node: Node) -> Made:
+def global_average_pool(_node: Node) -> TorchOperator:
     """Mean over all spatial positions, which stay as axes of size one."""
     return Apply(lambda x: torch.mean(x, dim=tuple(range(2, x.dim())), keepdim=True))
 
 
 @converter("GlobalMaxPool", 1, 22)
-def global_max_pool(_node: Node) -> Made:
+def global_max_pool(_node: Node) -> TorchOperator:
     """Maximum over all spatial positions, which stay as axes of size one."""
     return Apply(lambda x: torch.amax(x, dim=tuple(range(2, x.dim())), keepdim=True))

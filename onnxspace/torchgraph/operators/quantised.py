@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _T = onnx.TensorProto
 _RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767), torch.uint16: (0, 65535)}
@@ -110,7 +110,7 @@ _VERSIONS = (10, 13, 19, 21, 23, 24, 25, 28)
 
 @converter("QuantizeLinear", *_VERSIONS)
 @converter("QuantizeLinear", 0, 1, domain="com.microsoft")
-def quantize(node: Node) -> Made:
+def quantize(node: Node) -> TorchOperator:
     """QuantizeLinear, per tensor, per axis or in blocks, to integers and to narrow floats."""
     axis, block = node.get("axis", 1), node.get("block_size", 0)
     kind: Any = node.element_type(2) or node.get("output_dtype", 0) or _T.UINT8
@@ -128,7 +128,7 @@ def quantize(node: Node) -> Made:
 
 @converter("DequantizeLinear", *_VERSIONS)
 @converter("DequantizeLinear", 0, 1, domain="com.microsoft")
-def dequantize(node: Node) -> Made:
+def dequantize(node: Node) -> TorchOperator:
     """DequantizeLinear, per tensor, per axis or in blocks."""
     made = Dequantize(node.get("axis", 1), node.get("block_size", 0))
     if node.element_type(0) in _FLOAT8 or node.element_type(0) == _T.FLOAT4E2M1:

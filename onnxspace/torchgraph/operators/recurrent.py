@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 Function = Callable[[Tensor], Tensor]
 
@@ -213,7 +213,7 @@ _CELLS: dict[str, type[Cell]] = {"RNN": Cell, "GRU": GRUCell, "LSTM": LSTMCell}
 @converter("RNN", 1, 7, 14, 22)
 @converter("GRU", 1, 3, 7, 14, 22)
 @converter("LSTM", 1, 7, 14, 22)
-def recurrent(node: Node) -> Made:
+def recurrent(node: Node) -> TorchOperator:
     """RNN, GRU or LSTM."""
     directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
     return Recurrent(_CELLS[node.operator](node), activations(node, directions), node)

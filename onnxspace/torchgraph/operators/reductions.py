@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.arithmetic import divide_integers, narrow, ordered, unordered, wide
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 Axes = tuple[int, ...]
 _Reduction = Callable[[Tensor, Axes, bool], Tensor]
@@ -135,7 +135,7 @@ class Reduce(nn.Module):
 @converter("ReduceProd", 1, 11, 13, 18)
 @converter("ReduceSum", 1, 11, 13)
 @converter("ReduceSumSquare", 1, 11, 13, 18)
-def reduction(node: Node) -> Made:
+def reduction(node: Node) -> TorchOperator:
     """Every reduction: axes as an attribute, or as an input that may be computed."""
     try:
         axes = node.ints(1, "axes")
@@ -161,14 +161,14 @@ class Arg(nn.Module):
 
 @converter("ArgMax", 1, 11, 12, 13)
 @converter("ArgMin", 1, 11, 12, 13)
-def arg(node: Node) -> Made:
+def arg(node: Node) -> TorchOperator:
     """Position of the largest or smallest value."""
     keep, last = bool(node.get("keepdims", 1)), bool(node.get("select_last_index", 0))
     return Arg(node.operator == "ArgMax", node.get("axis", 0), keep, last)
 
 
 @converter("Hardmax", 1, 11, 13)
-def hardmax(node: Node) -> Made:
+def hardmax(node: Node) -> TorchOperator:
     """One at the first largest value along an axis, zero elsewhere; before version 13, along all axes from there on."""
     axis, flat = node.get("axis", -1 if node.version >= 13 else 1), node.version < 13
 
@@ -200,7 +200,7 @@ class Cumulative(nn.Module):
 
 @converter("CumSum", 11, 14)
 @converter("CumProd", 26)
-def cumulative(node: Node) -> Made:
+def cumulative(node: Node) -> TorchOperator:
     """Running sum or product, from either end, with or without the element itself."""
     return Cumulative(node.operator == "CumProd", bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
 
@@ -218,6 +218,6 @@ class Trilu(nn.Module):
 
 
 @converter("Trilu", 14)
-def trilu(node: Node) -> Made:
+def trilu(node: Node) -> TorchOperator:
     """Triangle of a matrix, or of each matrix of a stack."""
     return Trilu(bool(node.get("upper", 1)))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _COORDINATES = {
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
@@ -194,7 +194,7 @@ def _mode(node: Node) -> str:
 
 
 @converter("Resize", 11, 13, 18, 19)
-def resize(node: Node) -> Made:
+def resize(node: Node) -> TorchOperator:
     """Resize in every mode."""
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
     if coordinates not in _COORDINATES:
@@ -226,12 +226,12 @@ class Upsample(nn.Module):
 
 @converter("Resize", 10)
 @converter("Upsample", 9, 10)
-def upsample(node: Node) -> Made:
+def upsample(node: Node) -> TorchOperator:
     """Upsample, and the Resize of the same kind, with factors as an input."""
     return Upsample(_mode(node), _stored(node, 1))
 
 
 @converter("Upsample", 7)
-def upsample_by_attribute(node: Node) -> Made:
+def upsample_by_attribute(node: Node) -> TorchOperator:
     """Upsample with factors as an attribute."""
     return Upsample(_mode(node), [float(n) for n in node.get("scales")])

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.spatial import integers, stored_ints
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MODES = {"linear": "bilinear", "bilinear": "bilinear", "nearest": "nearest", "cubic": "bicubic", "bicubic": "bicubic"}
 
@@ -26,7 +26,7 @@ class GridSample(nn.Module):
 
 
 @converter("GridSample", 16, 20, 22)
-def grid_sample(node: Node) -> Made:
+def grid_sample(node: Node) -> TorchOperator:
     """GridSample."""
     mode = _MODES[node.get("mode", "linear")]
     return GridSample(mode, node.get("padding_mode", "zeros"), bool(node.get("align_corners", 0)))
@@ -45,7 +45,7 @@ class AffineGrid(nn.Module):
 
 
 @converter("AffineGrid", 20)
-def affine_grid(node: Node) -> Made:
+def affine_grid(node: Node) -> TorchOperator:
     """AffineGrid."""
     return AffineGrid(stored_ints(node, 1), bool(node.get("align_corners", 0)))
 
@@ -89,13 +89,13 @@ class RoiAlign(nn.Module):
 
 
 @converter("RoiAlign", 10)
-def roi_align(node: Node) -> Made:
+def roi_align(node: Node) -> TorchOperator:
     """RoiAlign without the shift by half a pixel."""
     return RoiAlign(node, 0.0)
 
 
 @converter("RoiAlign", 16, 22)
-def roi_align_shifted(node: Node) -> Made:
+def roi_align_shifted(node: Node) -> TorchOperator:
     """RoiAlign with or without the shift by half a pixel."""
     return RoiAlign(node, 0.5 if node.get("coordinate_transformation_mode", "half_pixel") == "half_pixel" else 0.0)
 
@@ -129,7 +129,7 @@ class MaxRoiPool(nn.Module):
 
 
 @converter("MaxRoiPool", 1, 22)
-def max_roi_pool(node: Node) -> Made:
+def max_roi_pool(node: Node) -> TorchOperator:
     """MaxRoiPool."""
     high, wide = node.get("pooled_shape")
     return MaxRoiPool((int(high), int(wide)), float(node.get("spatial_scale", 1.0)))

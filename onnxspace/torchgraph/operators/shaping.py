@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.build import to_tensor
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, integers, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers, torch_type
 
 _WIDE = (19, 21, 23, 24, 25)  # versions in which only the element types grew
 
@@ -30,13 +30,13 @@ class Reshape(nn.Module):
 
 
 @converter("Reshape", 1, 5, 13, 14, *_WIDE)
-def reshape(node: Node) -> Made:
+def reshape(node: Node) -> TorchOperator:
     """Reshape, to a stored or a computed shape."""
     return Reshape(node.get("shape"), bool(node.get("allowzero", 0)))
 
 
 @converter("Flatten", 1, 9, 11, 13, 21, 23, 24, 25)
-def flatten(node: Node) -> Made:
+def flatten(node: Node) -> TorchOperator:
     """Flatten to two axes."""
     axis = node.get("axis", 1)
 
@@ -48,7 +48,7 @@ def flatten(node: Node) -> Made:
 
 
 @converter("Transpose", 1, 13, 21, 23, 24, 25)
-def transpose(node: Node) -> Made:
+def transpose(node: Node) -> TorchOperator:
     """Transpose; without `perm`, in reverse order."""
     perm = node.get("perm")
     return Apply(lambda x: x.permute(perm if perm is not None else tuple(reversed(range(x.dim())))))
@@ -90,13 +90,13 @@ _SQUEEZES: dict[str, type[Squeeze | Unsqueeze]] = {"Squeeze": Squeeze, "Unsqueez
 
 @converter("Squeeze", 1, 11, 13, 21, 23, 24, 25)
 @converter("Unsqueeze", 1, 11, 13, 21, 23, 24, 25)
-def squeeze(node: Node) -> Made:
+def squeeze(node: Node) -> TorchOperator:
     """Squeeze and Unsqueeze, with axes as an attribute or an input."""
     return _SQUEEZES[node.operator](node.get("axes"))
 
 
 @converter("Concat", 1, 4, 11, 13)
-def concat(node: Node) -> Made:
+def concat(node: Node) -> TorchOperator:
     """Concat."""
     axis = node.get("axis", 1)
     return Apply(lambda *tensors: torch.cat(tensors, axis))
@@ -120,7 +120,7 @@ class Split(nn.Module):
 
 
 @converter("Split", 1, 2, 11, 13, 18)
-def split(node: Node) -> Made:
+def split(node: Node) -> TorchOperator:
     """Split, with sizes as an attribute, an input, or equal."""
     return Split(node.get("num_outputs", node.outputs), node.get("axis", 0), node.get("split"), node.outputs)
 
@@ -133,13 +133,13 @@ def _broadcast(first: tuple[int, ...], second: list[int]) -> list[int]:
 
 
 @converter("Expand", 8, 13)
-def expand(_node: Node) -> Made:
+def expand(_node: Node) -> TorchOperator:
     """Expand: broadcasting in both directions."""
     return Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), integers(shape))))
 
 
 @converter("Tile", 1)
-def tile_axis(_node: Node) -> Made:
+def tile_axis(_node: Node) -> TorchOperator:
     """Tile of the first version: one axis."""
 
     def tile(x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def tile_axis(_node: Node) -> Made:
 
 
 @converter("Tile", 6, 13)
-def tile(_node: Node) -> Made:
+def tile(_node: Node) -> TorchOperator:
     """Tile."""
     return Apply(lambda x, repeats: x.repeat(integers(repeats)))
 
@@ -195,26 +195,26 @@ class Slice(nn.Module):
 
 
 @converter("Slice", 1, 10, 11, 13)
-def slice_(node: Node) -> Made:
+def slice_(node: Node) -> TorchOperator:
     """Slice of every version."""
     return Slice(node.get("starts", []), node.get("ends", []), node.get("axes"))
 
 
 @converter("Shape", 1, 13, 15, *_WIDE)
-def shape(node: Node) -> Made:
+def shape(node: Node) -> TorchOperator:
     """Shape, or a part of it."""
     start, end = node.get("start", 0), node.get("end")
     return Apply(lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64, device=x.device))
 
 
 @converter("Size", 1, 13, *_WIDE)
-def size(_node: Node) -> Made:
+def size(_node: Node) -> TorchOperator:
     """Size."""
     return Apply(lambda x: torch.tensor(x.numel(), dtype=torch.int64, device=x.device))
 
 
 @converter("Identity", 1, 13, 14, 16, *_WIDE)
-def identity(_node: Node) -> Made:
+def identity(_node: Node) -> TorchOperator:
     """Identity, of a tensor, a sequence or an optional value."""
     return nn.Identity()
 
@@ -233,7 +233,7 @@ class Constant(nn.Module):
 
 
 @converter("Constant", 1, 9, 11, 12, 13, *_WIDE)
-def constant(node: Node) -> Made:
+def constant(node: Node) -> TorchOperator:
     """Constant in every form that is not a string."""
     for name, dtype in (
         ("value_float", np.float32),
@@ -261,14 +261,14 @@ def _dense(sparse: Any) -> Tensor:
 
 
 @converter("ConstantOfShape", 9, 20, 21, 23, 24, 25)
-def constant_of_shape(node: Node) -> Made:
+def constant_of_shape(node: Node) -> TorchOperator:
     """ConstantOfShape."""
     value = to_tensor(np.asarray(node.get("value", np.zeros(1, np.float32)))).reshape(())
     return Apply(lambda shape: torch.full(integers(shape), value.item(), dtype=value.dtype, device=shape.device))
 
 
 @converter("EyeLike", 9, 22)
-def eye_like(node: Node) -> Made:
+def eye_like(node: Node) -> TorchOperator:
     """EyeLike: ones on the k-th diagonal."""
     shift = node.get("k", 0)
     dtype = torch_type(node.get("dtype")) if "dtype" in node.attributes else None
@@ -281,7 +281,7 @@ def eye_like(node: Node) -> Made:
 
 
 @converter("Range", 11, 27)
-def range_(_node: Node) -> Made:
+def range_(_node: Node) -> TorchOperator:
     """Range: `start + i · delta`, as long as it lies before the limit."""
 
     def values(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from onnxspace.torchgraph.registry import Apply, Made, Node, converter, integers, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers, torch_type
 
 
 def _complex(x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def _transform(x: Tensor, length: int | None, axis: int, inverse: bool, onesided
 
 
 @converter("DFT", 17, 20)
-def dft(node: Node) -> Made:
+def dft(node: Node) -> TorchOperator:
     """DFT; its axis is an attribute in the first version and an input since."""
     default = node.get("axis", 1) if node.version == 17 else -2
     inverse, onesided = bool(node.get("inverse", 0)), bool(node.get("onesided", 0))
@@ -41,7 +41,7 @@ def dft(node: Node) -> Made:
 
 
 @converter("STFT", 17)
-def stft(node: Node) -> Made:
+def stft(node: Node) -> TorchOperator:
     """STFT of frames that lie wholly within the signal."""
     onesided = bool(node.get("onesided", 1))
 
@@ -63,7 +63,7 @@ _WINDOWS = {"HannWindow": (0.5, 0.5, 0.0), "HammingWindow": (25 / 46, 21 / 46, 0
 @converter("HannWindow", 17)
 @converter("HammingWindow", 17)
 @converter("BlackmanWindow", 17)
-def window(node: Node) -> Made:
+def window(node: Node) -> TorchOperator:
     """HannWindow, HammingWindow and BlackmanWindow: sums of cosines."""
     a, b, c = _WINDOWS[node.operator]
     periodic, dtype = node.get("periodic", 1), torch_type(node.get("output_datatype", 1))
@@ -78,7 +78,7 @@ def window(node: Node) -> Made:
 
 
 @converter("MelWeightMatrix", 17)
-def mel_weight_matrix(node: Node) -> Made:
+def mel_weight_matrix(node: Node) -> TorchOperator:
     """MelWeightMatrix: triangles with corners at the bins nearest below equal steps on the mel scale."""
     dtype = torch_type(node.get("output_datatype", 1))
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Made, Node, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 
 def stored_ints(node: Node, index: int) -> list[int] | None:
@@ -85,13 +85,13 @@ def _mode(node: Node) -> str:
 
 
 @converter("Pad", 1, 2)
-def pad_by_attributes(node: Node) -> Made:
+def pad_by_attributes(node: Node) -> TorchOperator:
     """Pad with amounts and value as attributes."""
     return Pad(_mode(node), [int(n) for n in node.get("pads") or node.get("paddings")], None, float(node.get("value", 0.0)))
 
 
 @converter("Pad", 11, 13, 18, 19, 21, 23, 24, 25)
-def pad(node: Node) -> Made:
+def pad(node: Node) -> TorchOperator:
     """Pad with amounts, value and axes as inputs, stored or computed."""
     value: float | None = 0
     if node.has(2):
@@ -120,7 +120,7 @@ class CenterCropPad(nn.Module):
 
 
 @converter("CenterCropPad", 18)
-def center_crop_pad(node: Node) -> Made:
+def center_crop_pad(node: Node) -> TorchOperator:
     """CenterCropPad."""
     return CenterCropPad(stored_ints(node, 1), node.get("axes"))
 
@@ -148,6 +148,6 @@ class Blocks(nn.Module):
 
 @converter("SpaceToDepth", 1, 13, 28)
 @converter("DepthToSpace", 1, 11, 13, 28)
-def blocks(node: Node) -> Made:
+def blocks(node: Node) -> TorchOperator:
     """SpaceToDepth and DepthToSpace in either order."""
     return Blocks(int(node.get("blocksize")), node.get("mode", "DCR") == "CRD", node.operator == "SpaceToDepth")

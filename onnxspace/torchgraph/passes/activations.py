@@ -14,7 +14,7 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 
 from onnxspace.torchgraph.passes.known_activations import recognised
-from onnxspace.torchgraph.view import alike, between, functions_of, is_closed, is_scalar, operator, put
+from onnxspace.torchgraph.view import alike, between, functions_of, is_closed, is_scalar, operator, replace_region
 
 #: Name of a fused activation's module; rules see it as an operator like any other.
 FUSED = "Activation"
@@ -28,7 +28,7 @@ def fuse_activations(graph: GraphModule) -> None:
     for start in list(graph.graph.nodes):
         while (found := _chosen(graph, start)) is not None:
             region, name, module = found
-            put(graph, region, alike(name, region[-1]), module, start)
+            replace_region(graph, region, alike(name, region[-1]), module, start)
 
 
 def _chosen(graph: GraphModule, start: Node) -> tuple[list[Node], str, nn.Module] | None:

@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 
 from onnxspace.torchgraph.operators.normalisation import GroupNorm, InstanceNorm
 from onnxspace.torchgraph.operators.shaping import Reshape
-from onnxspace.torchgraph.view import alike, module_of, operator, put, stored
+from onnxspace.torchgraph.view import alike, module_of, operator, replace_region, stored
 
 
 def fuse_group_normalisation(graph: GraphModule) -> None:
@@ -33,7 +33,7 @@ def _fuse(graph: GraphModule, node: Node) -> None:
     region, affine = [before, node, after], list(_affine(graph, after, groups))
     region += [user for user, _ in affine]
     arguments = [value for _, value in affine]
-    put(graph, region, alike("GroupNormalization", region[-1]), GroupNorm(groups, module.eps, False), x, *arguments)
+    replace_region(graph, region, alike("GroupNormalization", region[-1]), GroupNorm(groups, module.eps, False), x, *arguments)
 
 
 def _only_user(node: Node) -> Node | None:

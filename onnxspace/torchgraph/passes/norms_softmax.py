@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Node
 from onnxspace.torchgraph.operators.normalisation import LayerNorm, RMSNorm
 from onnxspace.torchgraph.operators.reductions import Reduce
 from onnxspace.torchgraph.passes.norm_algebra import BINARY, REDUCTIONS, UNARY, Axes, Line, Share, Spread, Stored, Term, X
-from onnxspace.torchgraph.view import alike, between, functions_of, is_closed, module_of, operator, put, stored
+from onnxspace.torchgraph.view import alike, between, functions_of, is_closed, module_of, operator, replace_region, stored
 
 _PASSING = frozenset({"Identity", "Cast", "Dropout"})
 #: What a formula of these begins with.
@@ -35,7 +35,7 @@ def _fused_behind(graph: GraphModule, start: Node) -> bool:
         made = _written(term)
         if made is not None and is_closed(region := between(end, terms), end):
             name, module, arguments = made
-            put(graph, region, alike(name, end), module, start, *arguments)
+            replace_region(graph, region, alike(name, end), module, start, *arguments)
             return True
     return False
 

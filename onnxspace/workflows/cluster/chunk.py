@@ -26,7 +26,7 @@ _MAX_LINE = 2**23
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Maps of the images from `first` on, computed `size` at a time; `errors` of each where they are estimates.
 
     `fallback` counts the operators that have no rule of the method.
@@ -43,11 +43,11 @@ class Piece:
         return self.first + self.rows
 
 
-def path_of(folder: Path, key: str, piece: Piece) -> Path:
+def path_of(folder: Path, key: str, piece: Chunk) -> Path:
     return folder / f"{key}-{piece.first}-{piece.rows}{PIECE}"
 
 
-def write_piece(folder: Path, key: str, piece: Piece, rows: NDArray[np.float16]) -> None:
+def write_chunk(folder: Path, key: str, piece: Chunk, rows: NDArray[np.float16]) -> None:
     """Write the rows beside their place, wait for the disk, and give them their name."""
     content = np.ascontiguousarray(rows, dtype="<f2").data.cast("B")
     text = json.dumps({**asdict(piece), "crc": zlib.crc32(content)}, allow_nan=False).encode()
@@ -60,7 +60,7 @@ def write_piece(folder: Path, key: str, piece: Piece, rows: NDArray[np.float16])
         beside.unlink(missing_ok=True)
 
 
-def read_piece(path: Path, pixels: int) -> tuple[Piece, NDArray[np.float16]] | None:
+def read_chunk(path: Path, pixels: int) -> tuple[Chunk, NDArray[np.float16]] | None:
     """What lies in the file, float16 [images, pixels]; None where it is not as it was written."""
     named = _NAME.fullmatch(path.name.removesuffix(PIECE))
     try:
@@ -76,23 +76,23 @@ def read_piece(path: Path, pixels: int) -> tuple[Piece, NDArray[np.float16]] | N
     return piece, np.frombuffer(content, "<f2").reshape(piece.rows, pixels)
 
 
-def pieces_of(folder: Path, key: str, pixels: int) -> Iterator[Piece]:
+def chunks_of(folder: Path, key: str, pixels: int) -> Iterator[Chunk]:
     """The sound pieces of a model that lie there already; damaged ones are removed."""
     for path in sorted(folder.glob(f"{key}-*{PIECE}")):
-        if (found := read_piece(path, pixels)) is not None:
+        if (found := read_chunk(path, pixels)) is not None:
             yield found[0]
         else:
             path.unlink(missing_ok=True)
 
 
-def drop_pieces(folder: Path, key: str) -> None:
+def drop_chunks(folder: Path, key: str) -> None:
     """Remove what lies there of a model, with what workers that ended have left beside it."""
     for pattern in (f"{key}-*{PIECE}", f".{key}-*{PIECE}.*.partial"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
-def _parsed(line: bytes) -> tuple[Piece, int]:
+def _parsed(line: bytes) -> tuple[Chunk, int]:
     """Raises ValueError and its like for a line that nobody here has written."""
     text = line[9:-1]
     if line != b"%08x %s\n" % (zlib.crc32(text), text):
@@ -106,4 +106,4 @@ def _parsed(line: bytes) -> tuple[Piece, int]:
         raise ValueError("no error")
     if not all(isinstance(name, str) and type(count) is int for name, count in fallback.items()):
         raise ValueError("no counts")
-    return Piece(numbers[0], numbers[1], numbers[2], tuple(errors), dict(fallback)), numbers[3]
+    return Chunk(numbers[0], numbers[1], numbers[2], tuple(errors), dict(fallback)), numbers[3]

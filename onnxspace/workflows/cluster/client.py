@@ -45,7 +45,7 @@ class Cluster:
 
     def workers(self) -> int:
         """How many there are at this moment."""
-        with self._told():
+        with self._explain_loss():
             return len(self.client.nthreads())
 
     def processors(self, compute: Compute) -> list[object]:
@@ -65,7 +65,7 @@ class Cluster:
 
     def everywhere(self, function: Callable[..., Any], *arguments: Any) -> Mapping[str, Any]:
         """What a function gives on every worker that is there, by address. Raises ClusterError, or what it refuses."""
-        with self._told():
+        with self._explain_loss():
             found: dict[str, Any] = self.client.run(function, *arguments, on_error="return")
         for address, answer in found.items():
             if isinstance(answer, Exception):
@@ -74,7 +74,7 @@ class Cluster:
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Hand out a task; `next` gives it back when it is done."""
-        with self._told():
+        with self._explain_loss():
             future = self.client.submit(function, *arguments, pure=False)
         self._open.add(future)
         future.add_done_callback(self._done.put)
@@ -108,7 +108,7 @@ class Cluster:
             raise error
         if future.status != "finished":
             raise ClusterError(_lost(self.spec))
-        with self._told():
+        with self._explain_loss():
             return _opened(future.result())
 
     def forget(self, future: Future) -> None:
@@ -131,7 +131,7 @@ class Cluster:
             raise ClusterError(f"{self.spec} has had no workers for {PATIENCE:.0f} seconds. Start some, and run this again.")
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explain_loss(self) -> Iterator[None]:
         """What Dask says of a lost connection, as one sentence."""
         from distributed.comm.core import CommClosedError
 

@@ -15,7 +15,7 @@ from onnxspace.attribution.cache_key import versions
 from onnxspace.attribution.maps import remarks_on
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, settle
+from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
@@ -23,9 +23,9 @@ from onnxspace.storage.atomic import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
-from onnxspace.workflows.cluster.chunk import Piece, drop_pieces, path_of, pieces_of, read_piece
+from onnxspace.workflows.cluster.chunk import Chunk, chunks_of, drop_chunks, path_of, read_chunk
 from onnxspace.workflows.cluster.client import Cluster, Future
-from onnxspace.workflows.cluster.worker import Command, Share, Subject, explain
+from onnxspace.workflows.cluster.worker import ImageRange, ModelTask, RunSpec, explain
 
 #: Images of a piece, about: long beside a conversion is costly to repeat, short is costly to convert for.
 IMAGES = 128
@@ -40,15 +40,15 @@ Turn = tuple[Path, str, str | None]
 class _Model:
     """What is known of a model under way: pieces that are there, shares that are out, the batch once it is settled."""
 
-    subject: Subject
+    subject: ModelTask
     shown: str
-    pieces: dict[int, Piece] = field(default_factory=dict)
+    pieces: dict[int, Chunk] = field(default_factory=dict)
     out: set[Future] = field(default_factory=set)
     size: int | None = None
     error: Exception | None = None
 
 
-class Ahead(Generic[_Made]):
+class Prefetcher(Generic[_Made]):
     """Turns that are begun some before they are asked for; what one raises, it raises when it is asked for."""
 
     def __init__(
@@ -73,10 +73,10 @@ class Ahead(Generic[_Made]):
         return found
 
 
-class Fleet:
+class Dispatcher:
     """The workers' side of one run: `advance` is told of images as they are done, whatever their model."""
 
-    def __init__(self, cluster: Cluster, command: Command, images: int, pixels: int) -> None:
+    def __init__(self, cluster: Cluster, command: RunSpec, images: int, pixels: int) -> None:
         self.cluster, self.command = cluster, command
         self.images, self.pixels, self.folder = images, pixels, Path(command.folder)
         self.advance: Callable[[int, str], None] = lambda images, name: None
@@ -88,7 +88,7 @@ class Fleet:
         """How many models to open before their turn, so that no worker waits."""
         return 2 * self.cluster.workers() + 2
 
-    def start(self, subject: Subject, shown: str) -> None:
+    def start(self, subject: ModelTask, shown: str) -> None:
         """Hand out what is missing of a model's maps, once in a run. `shown` is its path as the user gave it."""
         if subject.key in self._begun:
             return
@@ -99,8 +99,8 @@ class Fleet:
             model = self._model(subject, shown, journal.shards[-1].rows if journal.shards else None)
             self._hand_out(model, rows)
 
-    def _model(self, subject: Subject, shown: str, size: int | None) -> _Model:
-        made = _Model(subject, shown, {p.first: p for p in pieces_of(self.folder, subject.key, self.pixels)}, size=size)
+    def _model(self, subject: ModelTask, shown: str, size: int | None) -> _Model:
+        made = _Model(subject, shown, {p.first: p for p in chunks_of(self.folder, subject.key, self.pixels)}, size=size)
         sizes = [p.size for p in made.pieces.values()]
         made.size = size or (sizes[0] if sizes else None)
         self._models[subject.key] = made
@@ -111,7 +111,7 @@ class Fleet:
         for first, end in self._gaps(model, rows):
             about = IMAGES if model.size is None else -(-IMAGES // model.size) * model.size
             for begin in range(first, end, about):
-                share = Share(begin, min(about, end - begin), end, model.size)
+                share = ImageRange(begin, min(about, end - begin), end, model.size)
                 future = self.cluster.submit(explain, self.command, model.subject, share)
                 model.out.add(future)
                 self._home[future] = model
@@ -129,7 +129,7 @@ class Fleet:
             begin = end
 
     def collect(
-        self, subject: Subject, shown: str, method: Method, options: Options | None, writer: MapWriter
+        self, subject: ModelTask, shown: str, method: Method, options: Options | None, writer: MapWriter
     ) -> tuple[str, ...]:
         """Append a model's missing maps to `writer`, in order; gives what is to be said of them. Raises what its workers did."""
         model = self._models.get(subject.key) or self._model(subject, shown, writer.batch or None)
@@ -141,11 +141,11 @@ class Fleet:
             errors += self._append(model, piece, writer, writer.rows - piece.first)
             fallback = piece.fallback
         self._end(model)
-        drop_pieces(self.folder, subject.key)
-        said = remarks_on(subject.name, method, settle([method], options).units, fallback, errors)
+        drop_chunks(self.folder, subject.key)
+        said = remarks_on(subject.name, method, resolve_settings([method], options).units, fallback, errors)
         return tuple(remark.removeprefix(f"{subject.name}: ") for remark in said)
 
-    def _next_piece(self, model: _Model, rows: int) -> Piece:
+    def _next_piece(self, model: _Model, rows: int) -> Chunk:
         """The piece that holds the image `rows`, as soon as it is there."""
         while (piece := _holding(model, rows)) is None:
             if model.error is not None:
@@ -154,7 +154,7 @@ class Fleet:
             if not model.out and rows < self.images:
                 self._hand_out(model, rows)
             elif not model.out:  # all maps are there already, but not what is to be said of them
-                future = self.cluster.submit(explain, self.command, model.subject, Share(rows, 0, rows, model.size))
+                future = self.cluster.submit(explain, self.command, model.subject, ImageRange(rows, 0, rows, model.size))
                 model.out.add(future)
                 self._home[future] = model
             self._take(self.cluster.next())
@@ -167,7 +167,7 @@ class Fleet:
             return
         model.out.discard(future)
         try:
-            piece: Piece = self.cluster.result(future, model.shown)
+            piece: Chunk = self.cluster.result(future, model.shown)
         except (ClusterError, OutputError):
             raise
         except OnnxspaceError as error:
@@ -182,7 +182,7 @@ class Fleet:
             model.size = piece.size
             self._hand_out(model, piece.end)
 
-    def _append(self, model: _Model, piece: Piece, writer: MapWriter, past: int) -> list[float]:
+    def _append(self, model: _Model, piece: Chunk, writer: MapWriter, past: int) -> list[float]:
         """The piece's rows but the first `past`, batch by batch, as one machine appends them; gives their errors."""
         if piece.rows == 0:
             return []
@@ -192,10 +192,10 @@ class Fleet:
             writer.append(rows[begin:end], found.errors[begin:end])
         return list(found.errors[past:])
 
-    def _read(self, model: _Model, piece: Piece) -> tuple[Piece, NDArray[np.float16]]:
+    def _read(self, model: _Model, piece: Chunk) -> tuple[Chunk, NDArray[np.float16]]:
         path = path_of(self.folder, model.subject.key, piece)
         until = time.monotonic() + SEEN_WITHIN
-        while (found := read_piece(path, self.pixels)) is None:
+        while (found := read_chunk(path, self.pixels)) is None:
             if self.cluster.local or time.monotonic() > until:
                 raise ClusterError(
                     f"{path}, which a worker has written, is not there. Name an --output that all machines share."
@@ -210,16 +210,16 @@ class Fleet:
         self._models.pop(model.subject.key, None)
 
 
-def _holding(model: _Model, row: int) -> Piece | None:
+def _holding(model: _Model, row: int) -> Chunk | None:
     """The piece that holds an image; with no rows itself, what was said of all."""
     fitting = (p for p in model.pieces.values() if p.first <= row < p.end or (p.rows == 0 and p.first == row))
     return next(fitting, None)
 
 
-def fleet_for(
+def dispatcher_for(
     cluster: Cluster, folder: Path, probes: Probes, method: Method, options: Options | None, compute: Compute,
     batch_size: int | None, images: Path | None = None,
-) -> Fleet:  # fmt: skip
+) -> Dispatcher:  # fmt: skip
     """Prepare a run: the probe images lie in `images` (None: they are written to `folder` once, for all workers to map)."""
     folder = Path(_anywhere(folder))
     if images is None:
@@ -228,11 +228,11 @@ def fleet_for(
             beside = images.with_name(f".{images.name}.partial")
             write_array(beside, probes.images)
             place(beside, images)
-    command = Command(
+    command = RunSpec(
         str(folder), _anywhere(images), probes.name, probes.sha256, method, _absolute(options), compute, batch_size,
         cluster.threads, tuple(versions().items()),
     )  # fmt: skip
-    return Fleet(cluster, command, len(probes), probes.size**2)
+    return Dispatcher(cluster, command, len(probes), probes.size**2)
 
 
 def _absolute(options: Options | None) -> Options | None:
@@ -248,9 +248,9 @@ def _named(error: OnnxspaceError, model: _Model) -> OnnxspaceError:
     return error
 
 
-def subject_of(model: Model, encoder: Encoder, key: str, said: ModelOptions) -> Subject:
+def task_of(model: Model, encoder: Encoder, key: str, said: ModelOptions) -> ModelTask:
     """A model as workers are told of it; `said` is what its users say of it."""
-    return Subject(_anywhere(model.path), model.name, model.sha256, encoder, said, key)
+    return ModelTask(_anywhere(model.path), model.name, model.sha256, encoder, said, key)
 
 
 def _anywhere(path: str | Path) -> str:

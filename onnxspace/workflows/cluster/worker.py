@@ -18,7 +18,7 @@ from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.methods import Compute, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
-from onnxspace.workflows.cluster.chunk import Piece, path_of, write_piece
+from onnxspace.workflows.cluster.chunk import Chunk, path_of, write_chunk
 from onnxspace.workflows.cluster.reply import answering
 
 _KEPT = 2  # models that a process holds ready: pieces of one come one after the other
@@ -27,7 +27,7 @@ _ready: OrderedDict[str, Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
-class Command:
+class RunSpec:
     """What holds for all models of a run; `images` is a .npy file in the shared `folder` or beside it."""
 
     folder: str
@@ -43,7 +43,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelTask:
     """A model: where it lies, what it must be, where it is cut and how it is fed, and the `key` of its maps."""
 
     path: str
@@ -55,7 +55,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Share:
+class ImageRange:
     """Images of a model: from `first` on about `count`, as many as fill batches, but none from `end` on.
 
     `size` is the batch's where earlier maps of the model have settled it.
@@ -68,7 +68,7 @@ class Share:
 
 
 @answering
-def explain(command: Command, subject: Subject, share: Share) -> Piece:
+def explain(command: RunSpec, subject: ModelTask, share: ImageRange) -> Chunk:
     """Compute a share of a model's unit maps and write them; a file that is there already is not computed again."""
     from distributed import get_worker
 
@@ -78,12 +78,12 @@ def explain(command: Command, subject: Subject, share: Share) -> Piece:
         probes = _probes(command.images, command.probe, command.sha256)
         engines = _sized(_engines(command, subject, probes), share.size)
         last = min(share.end, share.first + -(-share.count // engines.size) * engines.size)
-        piece = Piece(share.first, last - share.first, engines.size, (), dict(engines.fallback))
+        piece = Chunk(share.first, last - share.first, engines.size, (), dict(engines.fallback))
         if piece.rows == 0 or path_of(Path(command.folder), subject.key, piece).exists():
             return piece
         rows, errors = _computed(engines, probes.images[:last], share.first)
-        piece = Piece(piece.first, piece.rows, piece.size, errors, piece.fallback)
-        write_piece(Path(command.folder), subject.key, piece, rows)
+        piece = Chunk(piece.first, piece.rows, piece.size, errors, piece.fallback)
+        write_chunk(Path(command.folder), subject.key, piece, rows)
         return piece
 
 
@@ -102,7 +102,7 @@ def _settle_threads(threads: int | None, own: Any) -> None:
     torch.set_num_threads(own.state.nthreads if threads is None else threads)
 
 
-def _check_versions(command: Command) -> None:
+def _check_versions(command: RunSpec) -> None:
     from onnxspace.attribution.cache_key import versions
 
     for name, here in versions().items():
@@ -133,18 +133,18 @@ def _sized(engines: Any, size: int | None) -> Any:
     return engines if size is None else replace(engines, size=size)
 
 
-def _engines(command: Command, subject: Subject, probes: Probes) -> Any:
+def _engines(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
     """The converted model, ready to compute; the last few stay."""
     name = repr((command, subject))
     if (found := _ready.pop(name, None)) is None:
         while len(_ready) >= _KEPT:
             _ready.popitem(last=False)
-        found = _made(command, subject, probes)
+        found = _compute_maps(command, subject, probes)
     _ready[name] = found
     return found
 
 
-def _made(command: Command, subject: Subject, probes: Probes) -> Any:
+def _compute_maps(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
     from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
     from onnxspace.model.model import open_model, renamed
     from onnxspace.torchgraph.encoder_graph import convert

@@ -28,7 +28,7 @@ from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from onnxspace.workflows.cluster import client as engine
 from onnxspace.workflows.cluster import dispatch as fleet
 from onnxspace.workflows.cluster import gram, worker
-from onnxspace.workflows.cluster.chunk import Piece, drop_pieces, path_of, pieces_of, read_piece, write_piece
+from onnxspace.workflows.cluster.chunk import Chunk, chunks_of, drop_chunks, path_of, read_chunk, write_chunk
 from tests.helpers.networks import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16
@@ -80,13 +80,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.Share]:
+def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.ImageRange]:
     """The shares that are submitted from now on."""
-    seen: list[worker.Share] = []
+    seen: list[worker.ImageRange] = []
     submit = engine.Cluster.submit
 
     def noted(self: engine.Cluster, function: Any, *arguments: Any) -> Any:
-        seen.extend(one for one in arguments if isinstance(one, worker.Share))
+        seen.extend(one for one in arguments if isinstance(one, worker.ImageRange))
         return submit(self, function, *arguments)
 
     monkeypatch.setattr(engine.Cluster, "submit", noted)
@@ -108,7 +108,7 @@ def content(folder: str) -> dict[str, bytes]:
 
 
 def test_a_worker_that_is_killed_costs_its_piece_only(
-    place: Path, cluster: Client, address: str, probes: ox.Probes, handed_out: list[worker.Share]
+    place: Path, cluster: Client, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange]
 ) -> None:
     ox.score(["a.onnx", "b.onnx"], probes, output="expected", **SLOW)
     killed: list[int] = []
@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_costs_its_piece_only(
 
 
 def test_a_stopped_run_goes_on_with_the_pieces_that_are_there(
-    place: Path, address: str, probes: ox.Probes, handed_out: list[worker.Share], monkeypatch: pytest.MonkeyPatch
+    place: Path, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("onnxspace.attribution.cache_key._code", lambda: "unchanged")  # by those who work on it while this runs
     expected = ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
@@ -169,7 +169,9 @@ def test_one_process_goes_on_where_the_cluster_stopped(
     assert made.names == ("a", "b")
 
 
-def test_the_size_of_batches_is_settled_by_the_first_piece(place: Path, address: str, handed_out: list[worker.Share]) -> None:
+def test_the_size_of_batches_is_settled_by_the_first_piece(
+    place: Path, address: str, handed_out: list[worker.ImageRange]
+) -> None:
     """Without --batch-size, and with pieces that are no multiple of it."""
     net = Net(("N", 3, 224, 224))
     x = net.conv("image", 3, 16, 1)
@@ -219,9 +221,9 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = fleet.subject_of
+    subject_of = fleet.task_of
 
-    def other(*arguments: Any) -> worker.Subject:
+    def other(*arguments: Any) -> worker.ModelTask:
         found = subject_of(*arguments)
         return replace(found, sha256="0" * 64) if found.name == "a" else found
 
@@ -239,7 +241,7 @@ def test_a_model_that_differs_where_the_worker_is(
 def test_machines_that_differ_are_refused(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr(fleet, "Command", lambda *said: replace(worker.Command(*said), **change))
+    monkeypatch.setattr(fleet, "Command", lambda *said: replace(worker.RunSpec(*said), **change))
     with pytest.raises(ClusterError, match=words):
         ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
 
@@ -298,23 +300,23 @@ def test_blocks_hold_every_pair(new: int, old: int) -> None:
 
 def test_a_damaged_piece_counts_as_never_written(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float16).reshape(3, 4)
-    piece = Piece(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
-    write_piece(tmp_path, "abc", piece, rows)
+    piece = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
+    write_chunk(tmp_path, "abc", piece, rows)
     path = path_of(tmp_path, "abc", piece)
-    found = read_piece(path, 4)
+    found = read_chunk(path, 4)
     assert found is not None
     assert found[0] == piece
     np.testing.assert_array_equal(found[1], rows)
     whole = path.read_bytes()
     for damaged in (b"", whole[:-1], whole + b"\0", whole[:-1] + b"\xff", b"0" + whole[1:], whole.replace(b"Sin", b"Cos")):
         path.write_bytes(damaged)
-        assert read_piece(path, 4) is None
+        assert read_chunk(path, 4) is None
     path.write_bytes(whole)
-    assert read_piece(path, 5) is None
+    assert read_chunk(path, 5) is None
     path.rename(path.with_name("abc-5-3.piece"))
-    assert list(pieces_of(tmp_path, "abc", 4)) == []
+    assert list(chunks_of(tmp_path, "abc", 4)) == []
     (tmp_path / ".abc-4-3.piece.12.partial").touch()
-    drop_pieces(tmp_path, "abc")
+    drop_chunks(tmp_path, "abc")
     assert list(tmp_path.iterdir()) == []
 
 
