@@ -155,8 +155,8 @@ def test_an_interrupted_drawing_leaves_the_earlier_picture(
 
     (place / "out.png").write_bytes(b"earlier")
     monkeypatch.setattr(Figure, "savefig", stop)
-    for place in ("out.png", "new/out.png"):
-        code, _, err = run("a.onnx", "cat.jpg", "--quiet", "-o", place)
+    for target in ("out.png", "new/out.png"):
+        code, _, err = run("a.onnx", "cat.jpg", "--quiet", "-o", target)
         assert code == {KeyboardInterrupt: 130, SystemExit: 143, OSError: 2}[type(error)]
         assert "Traceback" not in err
     assert left(place) == {"out.png"}

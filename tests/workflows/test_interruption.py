@@ -73,7 +73,7 @@ def assert_one_line(text: str, *words: str) -> None:
 
 APPEND = "onnxspace.workflows.run/MapWriter/append"
 STOPS = {
-    "Ctrl-C when opening": (signal.SIGINT, "onnxspace.workflows.run/open_model", ("--output", "new/kept"), set()),
+    "Ctrl-C when opening": (signal.SIGINT, "onnxspace.workflows.open/open_model", ("--output", "new/kept"), set()),
     "Ctrl-C in the maps": (signal.SIGINT, APPEND, ("--output", "new/kept"), {"new"}),
     "Ctrl-C in the results": (
         signal.SIGINT,
