@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import Run, drawn_once, runner, save_classifiers
+from tests.helpers.commands import Run, drawn_once, runner, save_classifiers, sketch_result
 from tests.helpers.warm import interpreter
 
 #: Fixtures by which a test starts a process or mounts a disk.
@@ -49,10 +49,19 @@ def drawn_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def sketched_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of affinities are text."""
+    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", sketch_result)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the small classifiers a.onnx, b.onnx, … that the module names: `CLASSIFIERS = "ab"`."""
+    """The current folder, with the small classifiers a.onnx, b.onnx, … that the module names: `CLASSIFIERS = "ab"`.
+
+    `CLASSIFIER_OPTIONS` of the module are those of `tests.helpers.nets.classifier`.
+    """
     monkeypatch.chdir(tmp_path)
-    return save_classifiers(tmp_path, request.module.CLASSIFIERS)
+    return save_classifiers(tmp_path, request.module.CLASSIFIERS, **getattr(request.module, "CLASSIFIER_OPTIONS", {}))
 
 
 @pytest.fixture

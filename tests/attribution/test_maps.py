@@ -22,7 +22,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model, open_model
-from tests.helpers.networks import Net, classifier, save, worst_cosine
+from tests.helpers.nets import Net, classifier, save, worst_cosine
 from tests.oracles.elrp import FUNCTIONS, elrp
 
 RAW = ModelOptions(scale=1.0, mean=(0.0,), std=(1.0,))

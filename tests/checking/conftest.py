@@ -11,6 +11,8 @@ import pytest
 from onnxspace.checking.child.tasks import TASKS
 from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError
+from tests.helpers.checks import network
+from tests.helpers.nets import save
 
 
 @pytest.fixture
@@ -25,3 +27,10 @@ def tasks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in ("run", "calibrate"):
         monkeypatch.setattr(f"onnxspace.checking.{module}.in_child", direct)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save(network(), tmp_path / "old.onnx")
+    return tmp_path

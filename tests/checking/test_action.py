@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import classifier, save
+from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
 
 pytestmark = pytest.mark.process

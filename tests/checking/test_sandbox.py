@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxspace.checking.sandbox import Limits, in_child, limits_from
 from onnxspace.errors import ConfigError, ModelError
 from tests.helpers.commands import Run
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 pytest_plugins = ["pytester"]
 COMMAND = "check"

@@ -34,11 +34,7 @@ SAID = {
 
 
 COMMAND = "check"
-
-
-@pytest.fixture(autouse=True)
-def inside(tasks_in_this_process: None) -> None:
-    """Without child processes."""
+pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from onnxspace.report import gallery
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import printable, shortened
 from tests.helpers.commands import Run
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 COMMAND = "explain"
 

@@ -15,7 +15,7 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.errors import ConfigError
 from tests.helpers.commands import Run
-from tests.helpers.networks import Net, save
+from tests.helpers.nets import Net, save
 
 NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}

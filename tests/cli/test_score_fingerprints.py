@@ -18,7 +18,7 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.fingerprints import agreement as agreed
+from onnxspace.similarity.fingerprints import agreement
 from onnxspace.similarity.fingerprints.agreement import ProtocolRequest
 from onnxspace.similarity.fingerprints.file import print_affinity, project_file, read_fingerprint, write_fingerprint
 from tests.cli.test_score import SCHEMA
@@ -206,7 +206,7 @@ def test_what_a_strangers_file_says_is_never_obeyed(
     read = read_fingerprint(Path("odd-a.fp"))
     drawn = ox.Probes.generate
     monkeypatch.setattr(ox.Probes, "generate", lambda n=64, size=224, seed=0: drawn(min(n, 3), size, seed))
-    met = agreed.agree({Path("odd-a.fp"): read}, ProtocolRequest(None, None, None))
+    met = agreement.agree({Path("odd-a.fp"): read}, ProtocolRequest(None, None, None))
     assert (met.method, met.options in (None, ox.Options()), met.probes.name) == ("elrp", True, "generated-0")
 
 

@@ -13,11 +13,10 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ModelNotFoundError, SpaceError
-from onnxspace.similarity import gram as distance
-from onnxspace.similarity import mixed as lineup
+from onnxspace.similarity import gram, mixed
 from onnxspace.spaces import compare
 from tests.helpers.commands import Run
-from tests.helpers.networks import classifier, save
+from tests.helpers.nets import classifier, save
 from tests.workflows.test_interruption import file_size_limit
 
 CLASSIFIERS = "abc"
@@ -72,13 +71,13 @@ def test_memory_reaches_what_compares(zoo: Run, monkeypatch: pytest.MonkeyPatch,
 
     def matrix(files: list[Path], memory: int, *rest: Any) -> Any:
         asked.append(memory)
-        return distance.affinity_matrix(files, memory, *rest)
+        return gram.affinity_matrix(files, memory, *rest)
 
     def rows(new: list[Path], old: list[Path], memory: int, *rest: Any) -> Any:
         asked.append(memory)
-        return distance.affinity_rows(new, old, memory, *rest)
+        return gram.affinity_rows(new, old, memory, *rest)
 
-    for module in (lineup, compare):
+    for module in (mixed, compare):
         monkeypatch.setattr(module, "affinity_matrix", matrix)
     monkeypatch.setattr(compare, "affinity_rows", rows)
     commands = [

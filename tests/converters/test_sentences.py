@@ -29,7 +29,7 @@ from onnxspace_converters.sklearngraph import standard
 from onnxspace_converters.torchroutes import network
 from tests.converters.test_torch import Evil
 from tests.helpers import torchnets
-from tests.helpers.networks import classifier
+from tests.helpers.nets import classifier
 from tests.helpers.torchnets import SHAPE
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from onnxspace.cli import main
 from onnxspace.inputs.scenes import render
-from tests.helpers.networks import classifier, save
+from onnxspace.similarity.affinity import Affinity
+from tests.helpers.nets import classifier, save
 
 #: Arguments → exit code, standard output, standard error.
 Run = Callable[..., tuple[int, str, str]]
@@ -45,3 +46,8 @@ def save_classifiers(folder: Path, names: str, **options: Any) -> Path:
     for seed, name in enumerate(names):
         save(classifier(seed=seed, **options), folder / f"{name}.onnx")
     return folder
+
+
+def sketch_result(result: Affinity, path: Path) -> None:
+    """In the place of `onnxspace.report.heatmap.draw_affinity`, which takes longer than all of a small run."""
+    path.write_text(repr((result.title, result.names)))

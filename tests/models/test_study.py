@@ -41,7 +41,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.scores import predictivity
 from onnxspace.scores.pairs.predictivity import RIDGES
 from onnxspace.scores.pairs.predictivity import explained as explained_by
-from tests.helpers import builders
+from tests.helpers import nets
 from tests.helpers.paths import REPOSITORY
 
 TAU, P3 = MEASURES.index("tau"), MEASURES.index("P@3")
@@ -344,8 +344,8 @@ def test_scores_of_maps_at_n_images_are_means_over_the_first_n(tmp_path: Path, r
 @pytest.mark.parametrize("what", explained.EXPLAINED)
 def test_copies_compute_what_they_explain(tmp_path: Path, rng: np.random.Generator, what: str) -> None:
     conv = helper.make_node("Conv", ["image", "w"], ["features"], pads=[1, 1, 1, 1])
-    made = builders.model([conv], [builders.weight("w", 4, 3, 3, 3)], outputs=[builders.value("features", None)])
-    builders.save(made, tmp_path / "a.onnx")
+    made = nets.model([conv], [nets.weight("w", 4, 3, 3, 3)], outputs=[nets.value("features", None)])
+    nets.save(made, tmp_path / "a.onnx")
     images = rng.standard_normal((8, 3, 16, 16)).astype(np.float32)
     values = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(["features"], {"image": images})[0]
     explained.write(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")
@@ -537,10 +537,8 @@ def tiny_zoo(folder: Path, tasks: Sequence[str] = ("depth", "normals", "object")
             helper.make_node("Relu", ["c"], ["features"]),
             helper.make_node("Conv", ["features", "v"], ["out"]),
         ]
-        weights = [builders.weight("w", 4, 3, 3, 3, seed=seed), builders.weight("v", 2, 4, 1, 1, seed=seed)]
-        builders.save(
-            builders.model(nodes, weights, [builders.image(size=64)], [builders.value("out", None)]), folder / f"{name}.onnx"
-        )
+        weights = [nets.weight("w", 4, 3, 3, 3, seed=seed), nets.weight("v", 2, 4, 1, 1, seed=seed)]
+        nets.save(nets.model(nodes, weights, [nets.image(size=64)], [nets.value("out", None)]), folder / f"{name}.onnx")
 
 
 class Pictures:

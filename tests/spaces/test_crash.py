@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from onnxspace.errors import OutputError
-from onnxspace.spaces import catalogue as catalogues
+from onnxspace.spaces import catalogue
 from onnxspace.workflows.space import Space
 from tests.helpers.spaces import insert, insert_many, probes, space
 from tests.workflows.test_interruption import file_size_limit
@@ -26,7 +26,7 @@ EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the disk: the end of a process loses nothing that was written."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
-    monkeypatch.setattr(catalogues, "_SETTINGS", (*catalogues._SETTINGS, "synchronous = OFF"))
+    monkeypatch.setattr(catalogue, "_SETTINGS", (*catalogue._SETTINGS, "synchronous = OFF"))
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def die_at(step: int, action: Callable[[], object]) -> bool:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        connected = catalogues._connected
+        connected = catalogue._connected
 
         def watched(*arguments: str) -> object:
             connection = connected(*arguments)  # type: ignore[arg-type]
             connection.set_trace_callback(tick)
             return connection
 
-        catalogues._connected = watched  # type: ignore[assignment]
+        catalogue._connected = watched  # type: ignore[assignment]
         sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
         try:
             action()

@@ -26,7 +26,7 @@ from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.onnx2torch import ALIASES
 from onnxspace.torchgraph.registry import CONVERTERS, Apply
 from onnxspace.torchgraph.verify import TOLERANCE, difference, verify
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 

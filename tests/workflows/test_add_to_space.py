@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 import onnxspace as ox
-from onnxspace.attribution import cache_key as recipe
+from onnxspace.attribution import cache_key
 from onnxspace.spaces.workdirs import taken_up
 from tests.helpers.commands import exit_code as run
-from tests.helpers.networks import classifier, save
-from tests.workflows.test_resume import CHILD, computed, content, quick, stop_after
+from tests.helpers.nets import classifier, save
+from tests.helpers.stopped_runs import CHILD, content, stop_after
 
-__all__ = ["computed", "quick"]
 CLASSIFIERS = "ab"
 ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--quiet")
 
@@ -25,7 +24,7 @@ ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--
 @pytest.fixture
 def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty space of five images; code may change while this runs."""
-    monkeypatch.setattr(recipe, "_code", lambda: "unchanged")
+    monkeypatch.setattr(cache_key, "_code", lambda: "unchanged")
     assert run("space", "create", "zoo.space", "--images", "5") == 0
     return place / "zoo.space"
 

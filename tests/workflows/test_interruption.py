@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.report import result_folder as results
+from onnxspace.report import result_folder
 from onnxspace.similarity.affinity import Affinity
-from tests.helpers import builders as made
+from tests.helpers import nets
 from tests.helpers.commands import exit_code as run
 
 SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")
@@ -51,8 +51,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
-    made.save(made.classifier(5), tmp_path / "a.onnx")
-    made.save(made.classifier(7), tmp_path / "b.onnx")
+    nets.save(nets.plain_classifier(5), tmp_path / "a.onnx")
+    nets.save(nets.plain_classifier(7), tmp_path / "b.onnx")
     return tmp_path
 
 
@@ -203,7 +203,7 @@ def full_after(size: int) -> Callable[[Path, Affinity], None]:
 
     def write(target: Path, result: Affinity) -> None:
         with file_size_limit(size):
-            results.write_results(target, result)
+            result_folder.write_results(target, result)
 
     return write
 

@@ -19,7 +19,7 @@ from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
 from onnxspace.workflows.layers import candidates
 from tests.helpers.commands import Run
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 CLASSIFIERS = "ab"
 SIZE = 16

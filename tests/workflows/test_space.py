@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.inputs.methods import Compute, Options
-from onnxspace.similarity import gram as distance
+from onnxspace.similarity import gram
 from onnxspace.similarity.gpu_worker import GpuTileWorker
 from onnxspace.similarity.tile_worker import Maps
 from onnxspace.similarity.tiling import TilePlan
-from onnxspace.spaces import affinity_cache as cache
-from onnxspace.spaces import compare
+from onnxspace.spaces import affinity_cache, compare
 from onnxspace.spaces.insert import insert_model
 from onnxspace.spaces.schema import CatalogueEntry, entry_from, protocol_from, to_json
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
@@ -73,7 +72,7 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
 
     def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
         asked.append((len(new), len(old)))
-        return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
+        return gram.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
     monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
@@ -94,7 +93,7 @@ def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, monkeypat
 
     def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
         asked.append((len(new), len(old)))
-        return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
+        return gram.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
     monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
@@ -121,7 +120,7 @@ def test_where_all_have_maps_one_matrix_is_held(home: Path) -> None:
     entries = ox.Space.open(home).entries()
     assert compare.affinities(home, ox.Space.open(home).protocol, entries)[1] is None
     for _ in range(2):  # computed, and from the cache
-        assert cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
+        assert affinity_cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
         insert(home, 4, whole=False)
         assert compare.affinities(home, ox.Space.open(home).protocol, ox.Space.open(home).entries())[1] is not None
 

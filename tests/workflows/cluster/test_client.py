@@ -26,10 +26,9 @@ from onnxspace.cli import main
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from onnxspace.workflows.cluster import client as engine
-from onnxspace.workflows.cluster import dispatch as fleet
-from onnxspace.workflows.cluster import gram, worker
+from onnxspace.workflows.cluster import dispatch, gram, worker
 from onnxspace.workflows.cluster.chunk import Chunk, chunks_of, drop_chunks, path_of, read_chunk, write_chunk
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8)
@@ -64,7 +63,7 @@ def probes() -> ox.Probes:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with two models, as many Torch threads as workers have, and pieces of two batches."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(fleet, "IMAGES", 2 * BATCH)
+    monkeypatch.setattr(dispatch, "IMAGES", 2 * BATCH)
     monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(repr(result.names)))
     for seed, name in enumerate("ab"):
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
@@ -221,13 +220,13 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = fleet.task_of
+    subject_of = dispatch.task_of
 
     def other(*arguments: Any) -> worker.ModelTask:
         found = subject_of(*arguments)
         return replace(found, sha256="0" * 64) if found.name == "a" else found
 
-    monkeypatch.setattr(fleet, "subject_of", other)
+    monkeypatch.setattr(dispatch, "subject_of", other)
     result = ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
     assert result.names == ("b",)
     assert "a.onnx is another file on" in result.failed[0].error
@@ -241,7 +240,7 @@ def test_a_model_that_differs_where_the_worker_is(
 def test_machines_that_differ_are_refused(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr(fleet, "Command", lambda *said: replace(worker.RunSpec(*said), **change))
+    monkeypatch.setattr(dispatch, "Command", lambda *said: replace(worker.RunSpec(*said), **change))
     with pytest.raises(ClusterError, match=words):
         ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
 
