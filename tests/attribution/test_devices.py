@@ -20,8 +20,8 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import Compute, Method
 from onnxspace.model.model import open_model
 from onnxspace.torchgraph.encoder_graph import to_torch
-from tests.attribution.test_maps import probes
 from tests.helpers.nets import Net, classifier, save, worst_cosine
+from tests.helpers.noise import probes
 
 
 def gradient(graph: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

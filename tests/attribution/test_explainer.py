@@ -23,8 +23,9 @@ from onnxspace.inputs.methods import METHODS, Method, Options, Settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import convert
-from tests.attribution.test_maps import Residual, export, fixed_batch, probes
+from tests.attribution.test_maps import Residual, export, fixed_batch
 from tests.helpers.nets import Net, save, worst_cosine
+from tests.helpers.noise import probes
 
 Array = NDArray[np.float64]
 

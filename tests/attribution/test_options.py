@@ -13,8 +13,8 @@ import onnxspace as ox
 from onnxspace.attribution.baselines import BLUR, baseline_for
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.inputs.methods import BASELINES, METHODS, Method, Options, resolve_settings
-from tests.attribution.test_maps import probes
 from tests.helpers.nets import Net, save, worst_cosine
+from tests.helpers.noise import probes
 
 
 def test_baselines_in_pixels(tmp_path: Path) -> None:

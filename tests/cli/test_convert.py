@@ -21,10 +21,10 @@ from onnxspace.exporters import Exporter, Facts, Request, Source, argument, brok
 from onnxspace.exporters.sidecar import FIRST_LINE, content
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from onnxspace.model import runtime
-from tests.attribution.test_maps import probes
 from tests.helpers import torchnets
 from tests.helpers.commands import exit_code as command
 from tests.helpers.nets import classifier, save
+from tests.helpers.noise import probes
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.torchnets import SHAPE
 

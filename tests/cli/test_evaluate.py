@@ -17,8 +17,8 @@ from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.precision import RELEVANT
 from onnxspace.evaluation.reading import read_aliases
 from tests.helpers.commands import Run
+from tests.helpers.disks import file_size_limit
 from tests.helpers.paths import REPOSITORY
-from tests.workflows.test_interruption import file_size_limit
 
 COMMAND = "evaluate"
 ORACLE = "target,a,b,c,d\nA,4,3,2,1\nB,1,3,2,4\nC,2,4,1,3\n"

@@ -16,9 +16,8 @@ from onnxspace.report.read_result import read_result
 from onnxspace.report.result_folder import place_probes, write_results
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.workflows.report import write_report
-from tests.helpers.pages import Page, records, result
+from tests.helpers.pages import NAMES, Page, decoded, page_of, records, result
 from tests.helpers.spaces import space
-from tests.report.test_page import NAMES, decoded, page_of
 
 
 def damaged(place: Path, change: Any) -> Path:

@@ -16,8 +16,8 @@ from onnxspace.errors import ModelNotFoundError, SpaceError
 from onnxspace.similarity import gram, mixed
 from onnxspace.spaces import compare
 from tests.helpers.commands import Run
+from tests.helpers.disks import file_size_limit
 from tests.helpers.nets import classifier, save
-from tests.workflows.test_interruption import file_size_limit
 
 CLASSIFIERS = "abc"
 IMAGES = ("--images", "2")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
 from scipy.cluster.hierarchy import leaves_list
 from scipy.spatial.distance import pdist
 
@@ -25,21 +22,8 @@ from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
 from onnxspace.similarity.certainty import certainty
 from onnxspace.similarity.per_image import read_one_target
 from onnxspace.workflows.report import write_report
-from tests.helpers.pages import HOSTILE, Page, maps, result
+from tests.helpers.pages import HOSTILE, NAMES, Page, decoded, maps, page_of, result
 from tests.helpers.spaces import insert, space
-
-NAMES = tuple(f"model-{i}" for i in range(7))
-
-
-def page_of(source: Path, **options: Any) -> Page:
-    goal = source.parent / "page.html"
-    write_report(source, goal, **options)
-    return Page(goal.read_text("utf-8"))
-
-
-def decoded(uri: str) -> Any:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
-
 
 # ---- what it shows
 

@@ -7,8 +7,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from tests.helpers.pages import HOSTILE, result
-from tests.report.test_page import NAMES, page_of
+from tests.helpers.pages import HOSTILE, NAMES, page_of, result
 
 
 def test_it_asks_for_nothing(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import pytest
 from onnxspace.errors import OutputError
 from onnxspace.spaces import catalogue
 from onnxspace.workflows.space import Space
+from tests.helpers.disks import file_size_limit
 from tests.helpers.spaces import insert, insert_many, probes, space
-from tests.workflows.test_interruption import file_size_limit
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
 

@@ -1,18 +1,16 @@
 """Ctrl-C, a full disk, a reader that leaves: what was kept before stays, and nothing half-written appears.
 
-Computed maps wait in a hidden folder for the next run, which tests/test_resume.py follows.
+Computed maps wait in a hidden folder for the next run, which test_resume.py follows.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from onnxspace.report import result_folder
 from onnxspace.similarity.affinity import Affinity
 from tests.helpers import nets
 from tests.helpers.commands import exit_code as run
+from tests.helpers.disks import file_size_limit
 
 SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")
 KEPT = {"affinity.csv", "affinity.npy", "affinity.png", "maps", "rankings.csv", "score.json"}
@@ -183,19 +182,6 @@ def test_place_that_takes_no_folder(place: Path, capfd: pytest.CaptureFixture[st
     assert run(*SCORE, "--output", target) == 2
     assert_one_line(capfd.readouterr().err, target, "ame another --output" if target != "/" else "as --output")
     assert left(place) == set()
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size`: writing then fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def full_after(size: int) -> Callable[[Path, Affinity], None]:

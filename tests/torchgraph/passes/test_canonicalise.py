@@ -13,8 +13,8 @@ import torch
 import onnxspace as ox
 from onnxspace.torchgraph.passes.known_activations import KNOWN
 from onnxspace.torchgraph.view import operator_of
-from tests.attribution.test_maps import probes
 from tests.helpers.nets import Net, save, worst_cosine
+from tests.helpers.noise import probes
 from tests.helpers.written_out import Write, gelu_erf, gelu_tanh, scalar, silu
 
 
