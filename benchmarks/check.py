@@ -41,14 +41,14 @@ import onnxspace as ox
 from onnxspace.checking import calibrate as calibrating
 from onnxspace.checking import run as running
 from onnxspace.checking.calibrate import calibrate
-from onnxspace.checking.child.forms import make
+from onnxspace.checking.child.forms import write_form
 from onnxspace.checking.child.tasks import TASKS
-from onnxspace.checking.child.weights import weights
+from onnxspace.checking.child.weights import read_weights
 from onnxspace.checking.measure import Measures
-from onnxspace.checking.plan import CheckPlan, single
+from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.verdict import Verdict, judge, limits_for
 from onnxspace.errors import ModelError, OnnxspaceError
-from onnxspace.model.network import whole
+from onnxspace.model.network import embed_weights
 from onnxspace.quiet import silence_libraries
 
 USUAL = ("opset", "optimised", "half")
@@ -84,7 +84,7 @@ class Bench:
 
     def __init__(self, place: Path, images: int) -> None:
         self.place, self.images = place, images
-        running.in_child = calibrating.in_child = self.direct  # type: ignore[assignment]
+        running.run_in_child = calibrating.run_in_child = self.direct  # type: ignore[assignment]
 
     def direct(self, task: str, request: Mapping[str, Any], folder: Path, limits: Any, path: str) -> Any:
         try:
@@ -106,7 +106,7 @@ class Bench:
     def check(self, new: Path, old: Path, calibrated: Mapping[str, float], fault: str) -> Judged:
         usual = limits_for({})
         strict = {name: max(usual.get(name, -1e9), limit) if name in usual else limit for name, limit in calibrated.items()}
-        plan = CheckPlan(single([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
+        plan = CheckPlan(artifacts_against([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
         found = running.check(plan)[0]
         if found.outcome == "trouble":
             raise ModelError(str(found.error))
@@ -116,7 +116,7 @@ class Bench:
         return Judged(found.measures, *within, bool(re.search(NAMED.get(fault, "^"), reasons)), _why(found, within))
 
     def limits(self, model: Path, forms: Sequence[str]) -> Mapping[str, float]:
-        plan = CheckPlan(single([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
+        plan = CheckPlan(artifacts_against([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
         found = calibrate(plan, forms)[0]
         if len(found.limits) == 0:
             raise ModelError("; ".join(found.failed.values()))
@@ -132,7 +132,7 @@ def network(bench: Bench, source: Path, other: Path | None) -> dict[str, Judged 
     home = bench.place / "pairs"
     home.mkdir()
     old = home / "old.onnx"
-    onnx.save(whole(ox.open_model(source).network), old)
+    onnx.save(embed_weights(ox.open_model(source).network), old)
     if said := _said(source):
         (home / "old.onnxspace.toml").write_text(said)
     found: dict[str, Judged | str] = {}
@@ -163,13 +163,13 @@ def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -
     target, base = folder / "new.onnx", old
     said = _said(old)
     if name in (*USUAL, "int8"):
-        make(name, model, images, target)
+        write_form(name, model, images, target)
     elif name == "forgotten":
         inside, said = normalised(model)
         base = folder / "base.onnx"
         onnx.save(inside, base)
         base.with_name("base.onnxspace.toml").write_text(said)
-        onnx.save(whole(model.network), target)
+        onnx.save(embed_weights(model.network), target)
     elif name == "unrelated":
         if other is None:
             raise ModelError("no other network of as many channels")
@@ -178,7 +178,7 @@ def _written(name: str, old: Path, other: Path | None, home: Path, count: int) -
     else:
         if name == "swapped" and model.preprocess.channels != 3:
             raise ModelError("one channel")
-        proto = whole(model.network)
+        proto = embed_weights(model.network)
         made = {"renamed": lambda: renamed(proto), "shuffled": lambda: shuffled(proto), "swapped": lambda: swapped(model), "tuned": lambda: tuned(model, images)}  # fmt: skip
         onnx.save(made[name](), target)
     if said:
@@ -242,7 +242,7 @@ def others(files: Sequence[Path]) -> dict[Path, Path | None]:
         except OnnxspaceError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        shapes = Counter(v.shape for v in weights(model.network).values() if v.ndim > 1)
+        shapes = Counter(v.shape for v in read_weights(model.network).values() if v.ndim > 1)
         known[file] = model.preprocess.channels, re.split("[-_]", file.stem.rpartition("__")[2])[0], shapes
     turned = {file: [*list(known)[i + 1 :], *list(known)[:i]] for i, file in enumerate(known)}
     return {file: next((o for o in turned[file] if _other(known[file], known[o])), None) for file in known}

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 import onnxspace as ox
 from onnxspace.errors import ModelError
 from onnxspace.model.model import Model
-from onnxspace.model.network import whole
+from onnxspace.model.network import embed_weights
 from onnxspace.model.runtime import input_dtype
 
 
@@ -77,7 +77,7 @@ def shuffled(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _before(model: Model, nodes: Callable[[str, str], list[onnx.NodeProto]], weights: Sequence[onnx.TensorProto]) -> Any:
     """The network with something done to its image first."""
-    made, name = _copy(whole(model.network)), model.image.name
+    made, name = _copy(embed_weights(model.network)), model.image.name
     for node in made.graph.node:
         node.input[:] = ["fed" if one == name else one for one in node.input]
     for i, node in enumerate(nodes(name, "fed")):
@@ -112,7 +112,7 @@ def tuned(model: Model, images: np.ndarray[Any, Any], steps: int = 10, size: flo
     """Fine-tuned by SGD: every weight tensor that the converted network holds as the file does learns."""
     import torch
 
-    made, graph = _copy(whole(model.network)), ox.to_torch(model)
+    made, graph = _copy(embed_weights(model.network)), ox.to_torch(model)
     buffers = dict(graph.named_buffers())
     held = {}
     for tensor in tensors(made).values():

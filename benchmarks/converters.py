@@ -48,7 +48,7 @@ def measure(name: str) -> str:
     from onnxspace.exporters import Request
     from onnxspace.inputs.config import ModelOptions
     from onnxspace_converters.deliver import deliver
-    from onnxspace_converters.torchroutes import network as loaded
+    from onnxspace_converters.torch_routes import adapt_module as loaded
 
     sys.path.insert(0, str(ROOT))
     from tests.helpers.slopes import last, nearest, of_torch

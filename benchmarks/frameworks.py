@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
     from tests.helpers.slopes import Slopes
 
 #: Networks of `keras.applications`, and the side of their images.
@@ -34,16 +34,16 @@ NAMES = (
 )
 
 
-def loaded(name: str, folder: Path) -> tuple[Loaded, Slopes | None]:
+def loaded(name: str, folder: Path) -> tuple[LoadedNetwork, Slopes | None]:
     """A network of `NAMES`, ready to be exported, and the gradients that its framework computes, if it does."""
     kind, _, short = name.partition(":")
     return {"keras": _keras, "tflite": _lite, "int8": _lite, "jax": _jax}[kind](short, folder, kind)
 
 
 def _application(name: str) -> Any:
-    from onnxspace_converters.tensorflowroutes import quiet
+    from onnxspace_converters.tensorflow_routes import configure_tensorflow
 
-    quiet()
+    configure_tensorflow()
     import keras
     import numpy as np
 
@@ -63,18 +63,18 @@ def _slopes(model: Any) -> Slopes:
     return lambda values: slopes(model, values)
 
 
-def _keras(name: str, folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
+def _keras(name: str, folder: Path, _kind: str) -> tuple[LoadedNetwork, Slopes | None]:
     from onnxspace.exporters import Request, Source
-    from onnxspace_converters.from_keras import loaded as of
+    from onnxspace_converters.from_keras import load_network as of
 
     model, path = _application(name), folder / f"{name}.keras"
     model.save(path)
     return of(Source(str(path)), Request()), _slopes(model)
 
 
-def _lite(name: str, folder: Path, kind: str) -> tuple[Loaded, Slopes | None]:
+def _lite(name: str, folder: Path, kind: str) -> tuple[LoadedNetwork, Slopes | None]:
     from onnxspace.exporters import Request, Source
-    from onnxspace_converters.from_tflite import loaded as of
+    from onnxspace_converters.from_tflite import load_network as of
 
     model, path = _application(name), folder / f"{name}.tflite"
     path.write_bytes(_converter(model, whole=kind == "int8").convert())
@@ -95,16 +95,16 @@ def _converter(model: Any, *, whole: bool) -> Any:
     return converter
 
 
-def _jax(name: str, _folder: Path, _kind: str) -> tuple[Loaded, Slopes | None]:
+def _jax(name: str, _folder: Path, _kind: str) -> tuple[LoadedNetwork, Slopes | None]:
     from onnxspace.exporters import Request, Source
-    from onnxspace_converters.from_jax import loaded as of
-    from onnxspace_converters.jaxnets import net
+    from onnxspace_converters.from_jax import load_network as of
+    from onnxspace_converters.jax_networks import adapt_network
     from tests.helpers import flaxnets
 
     module = "linennets" if name.startswith("linen ") and name != "linen CNN" else "flaxnets"
     factory: Callable[[], object] = getattr(importlib.import_module(f"tests.helpers.{module}"), JAX[name])
     shape, made = (3, 16, 16) if name.startswith("Equinox") else (16, 16, 3), factory()
-    call = net(made, shape, None, None, name).call
+    call = adapt_network(made, shape, None, None, name).call
     return of(Source(f"tests.helpers.{module}:{JAX[name]}", made=made), Request(input=shape)), lambda x: flaxnets.slopes(
         call, x
     )

@@ -26,14 +26,16 @@ PASSES = """
 import sys, time
 import torch
 import onnxspace as ox
-from onnxspace.attribution.maps import map_batches
+from onnxspace.attribution.maps import engines_for
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.protocol import Setup
 from onnxspace.torchgraph.encoder_graph import convert
 probes = ox.Probes.generate(64)
 models = [ox.open_model(path) for path in sys.argv[1:]]
 ready = [(model, convert(model, probes.images[:2])) for model in models]
 start = time.perf_counter()
 for model, converted in ready:
-    for _ in map_batches(model, converted, probes, "elrp", "cpu"):
+    for _ in engines_for(model, converted, Setup(probes), Execution.on("cpu")).maps():
         pass
 print(time.perf_counter() - start)
 """

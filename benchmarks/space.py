@@ -141,7 +141,7 @@ def adding(folder: Path, scale: float, _images: int) -> None:
     prints = np.random.default_rng(0).standard_normal((models, 64, 64)).astype(np.float16)
     np.save(path, prints)
     prepare = f"many = np.load({str(path)!r}, mmap_mode='r')\none = many[5:6].copy()\naffinities(one, many[:50])"
-    rounds = [child(module="countsketch", name="affinities", prepare=prepare, call="affinities(one, many)") for _ in range(5)]
+    rounds = [child(module="similarity.fingerprints.count_sketch", name="affinities", prepare=prepare, call="affinities(one, many)") for _ in range(5)]
     wall, peak = (sorted(column)[2] for column in zip(*rounds, strict=True))
     print(f"One fingerprint against {models:,} of 64 x 64: {1e3 * wall:.0f} ms (bar 100), {peak:.0f} MiB (bar 200)")
 
@@ -166,7 +166,7 @@ def made_rows(path: Path, models: int) -> NDArray[np.float16]:
 
 def search(folder: Path, scale: float, _images: int) -> None:
     from onnxspace.similarity.fingerprints.hnsw import Index
-    from onnxspace.similarity.fingerprints.search import nearest
+    from onnxspace.similarity.fingerprints.search import find_nearest
 
     models = round(10**6 * scale) // CLUSTER * CLUSTER
     path, place = folder / f"rows{models}.npy", folder / "rows.index"
@@ -186,7 +186,7 @@ def search(folder: Path, scale: float, _images: int) -> None:
         quick.append(time.perf_counter() - start)
         if len(exact) < 20:
             start = time.perf_counter()
-            truth = nearest(query, rows, 10)[0]
+            truth = find_nearest(query, rows, 10)[0]
             exact.append(time.perf_counter() - start)
             hits.append(len(set(found.tolist()) & set(truth.tolist())) / 10)
     reading = seconds(lambda: read([path]))
@@ -200,7 +200,7 @@ def search(folder: Path, scale: float, _images: int) -> None:
     cold_read = seconds(lambda: read([path]), 1)
     drop([path])
     prepare = f"rows = np.load({str(path)!r}, mmap_mode='r')\nquery = np.full({SIZE}, {SIZE**-0.5})"
-    cold, _ = child(module="search", name="nearest", prepare=prepare, call="nearest(query, rows, 10)")
+    cold, _ = child(module="similarity.fingerprints.search", name="find_nearest", prepare=prepare, call="find_nearest(query, rows, 10)")
     print(f"  exact, cold: {cold:.2f} s, {cold / cold_read:.1f} times reading alone (bar 2)")
 
 
@@ -208,11 +208,11 @@ def prints(_folder: Path, scale: float, images: int) -> None:
     """Errors of affinities from prints of real maps, for several draws of the sketch."""
     import onnxspace as ox
     from onnxspace.similarity.fingerprints.count_sketch import affinities, project
-    from onnxspace.storage.map_file import unit
+    from onnxspace.storage.map_file import to_unit_maps
 
     paths = sorted((Path(__file__).parent.parent / "models").glob("*-torch.onnx"))
     probes = ox.Probes.generate(images)
-    maps = [unit(ox.attribute(path, probes))[0] for path in paths]
+    maps = [to_unit_maps(ox.attribute(path, probes))[0] for path in paths]
     pixels = min(one.shape[1] for one in maps)
     maps = [one for one in maps if one.shape[1] == pixels]
     rows = [one.astype(np.float32) for one in maps]
@@ -277,19 +277,19 @@ def made_space(place: Path, models: int) -> Path:
     import onnxspace as ox
     from onnxspace.similarity.fingerprints.count_sketch import project
     from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model
-    from onnxspace.spaces.schema import CatalogueEntry, identity
-    from onnxspace.spaces.workdirs import workbench
+    from onnxspace.spaces.schema import CatalogueEntry, identity_of
+    from onnxspace.spaces.workdirs import open_workbench
     from onnxspace.storage.atomic import write_array
-    from onnxspace.storage.map_file import unit
+    from onnxspace.storage.map_file import to_unit_maps
 
     ox.Space.create(place, ox.Probes.generate(64, 64))
     rng = np.random.default_rng(0)
     for number in range(models):
-        sha, maps = f"{number:064x}", unit(rng.standard_normal((64, 4096)))[0]
-        with workbench(place) as bench:
+        sha, maps = f"{number:064x}", to_unit_maps(rng.standard_normal((64, 4096)))[0]
+        with open_workbench(place) as bench:
             write_array(bench / "maps.npy", maps)
             write_array(bench / "prints.npy", project(maps).astype("<f2"))
-            draft = CatalogueEntry(f"model-{number}", NO_STEM, identity(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
+            draft = CatalogueEntry(f"model-{number}", NO_STEM, identity_of(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
             insert_model(place, draft, bench / "prints.npy", bench / "maps.npy")
     return place
 

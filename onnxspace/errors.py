@@ -1,11 +1,11 @@
-"""Every error a user can meet: one family, each member also the builtin a caller would catch.
+"""The errors that users can meet: one family, each member also a subclass of the builtin that a caller would catch.
 
-A message is one sentence or two: what is wrong with which file, and the way out.
+A message is one sentence or two: what is wrong with which file, and how to correct it.
 """
 
 
 class OnnxspaceError(Exception):
-    """Base of every error that onnxspace raises on purpose."""
+    """The base class of all errors that onnxspace raises on purpose."""
 
 
 class ModelError(OnnxspaceError, ValueError):
@@ -13,35 +13,35 @@ class ModelError(OnnxspaceError, ValueError):
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """No file at the path that was given."""
+    """There is no file at the given path."""
 
 
 class UnsupportedOperatorError(ModelError, NotImplementedError):
-    """An operator below the encoder that has no differentiable counterpart here."""
+    """An operator below the encoder without a differentiable implementation here."""
 
 
 class ConversionError(ModelError, ArithmeticError):
-    """The converted graph does not compute what ONNX Runtime computes."""
+    """A converted graph whose outputs are not those of ONNX Runtime."""
 
 
 class AttributionError(ModelError, FloatingPointError):
-    """A map that is not finite, or a network that ignores its image."""
+    """A map that is not finite, or a network whose encoder does not depend on the image."""
 
 
 class ProbeError(OnnxspaceError, ValueError):
-    """A probe set that is empty, broken, too large or unlike the one it is compared with."""
+    """A set of probe images that is empty, damaged, too large, or not the one it is compared with."""
 
 
 class ConfigError(OnnxspaceError, ValueError):
-    """A configuration file or an option with a value that makes no sense."""
+    """A configuration file or an option with an invalid value."""
 
 
 class TableError(OnnxspaceError, ValueError):
-    """A table of results that can't be read, or that shares nothing with another."""
+    """A table of results that can't be read, or that has no model in common with another."""
 
 
 class SpaceError(OnnxspaceError, ValueError):
-    """A model space that is none, is damaged, comes from a newer version, or does not fit what is added to it."""
+    """A model space that does not exist, is damaged, is of a newer version, or does not match what is added to it."""
 
 
 class OutputError(OnnxspaceError, OSError):
@@ -49,4 +49,24 @@ class OutputError(OnnxspaceError, OSError):
 
 
 class ClusterError(OnnxspaceError, ConnectionError):
-    """A cluster that can't be reached, has no workers, or whose workers don't see what they are to work on."""
+    """A cluster that can't be reached, has no workers, or whose workers can't read the files."""
+
+
+def describe(error: BaseException) -> str:
+    """The type and message of any exception on one line, as in `ValueError: bad shape`.
+
+    White space in the message is collapsed, what follows its 300th character is dropped, and so is a full stop at its end.
+
+    >>> describe(ValueError("bad shape."))
+    'ValueError: bad shape'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": .")
+
+
+def unexpected(path: object, error: BaseException) -> str:
+    """The sentence for an exception that no caller foresaw, such as a defect in a library; `path` is the file it concerns.
+
+    >>> unexpected("model.onnx", IndexError("list index out of range"))
+    'model.onnx failed unexpectedly (IndexError: list index out of range).'
+    """
+    return f"{path} failed unexpectedly ({describe(error)})."

@@ -1,4 +1,4 @@
-"""Other libraries, kept from talking."""
+"""Silence the warnings and logs of other libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def silence_libraries() -> Iterator[None]:
-    """Keep other libraries' warnings and logs off the terminal: what matters comes as our own warnings and errors."""
+    """Suppress Python warnings, and logs up to ERROR, within the block; onnxspace reports what matters itself."""
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

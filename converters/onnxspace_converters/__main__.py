@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 
-def _quieted() -> TextIO:
+def _redirect_stdout() -> TextIO:
     """Where events go; whatever else prints to stdout lands on stderr."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -28,7 +28,7 @@ def _end_with_parent() -> None:
 
 def main() -> int:
     """Carry out one order. The exit code is 0 where its facts were sent, else 2."""
-    events = _quieted()
+    events = _redirect_stdout()
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

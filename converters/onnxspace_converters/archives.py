@@ -6,15 +6,15 @@ import zipfile
 from pathlib import Path
 
 from onnxspace.errors import ModelError
-from onnxspace_converters.words import reason, there
+from onnxspace_converters.files import describe_error, require_file
 
 _SPARE = 64 * 2**20
 _AGAIN = "Save or copy it again."
 
 
-def members(path: Path, kind: str) -> list[str]:
+def list_members(path: Path, kind: str) -> list[str]:
     """Names of what a zip archive holds. Raises ModelError for one that is damaged or unfolds to far more than it is."""
-    there(path, "")
+    require_file(path, "")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path} is no archive of {kind}, or a truncated one. {_AGAIN}")
     try:
@@ -26,4 +26,4 @@ def members(path: Path, kind: str) -> list[str]:
                 raise ModelError(f"{path} is damaged: {damaged!r} does not have its checksum. {_AGAIN}")
             return archive.namelist()
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"{path} is a damaged archive ({reason(error)}). {_AGAIN}") from error
+        raise ModelError(f"{path} is a damaged archive ({describe_error(error)}). {_AGAIN}") from error

@@ -17,8 +17,8 @@ from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Layout, Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
-from onnxspace.model.network import light
-from onnxspace_converters.loaded import Array, Loaded
+from onnxspace.model.network import separate_weights
+from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
 #: A larger difference is nobody's rounding: the standard's own implementation need not be asked.
 COARSE = 1e-2
@@ -28,29 +28,29 @@ _LOCATED = 1e-4  # a layer is found again where it agrees to this; deep layers d
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReferenceBatch:
     """Images of one batch, and what the framework gives for them."""
 
     images: Array
     outputs: Sequence[Array]
 
 
-def questions(loaded: Loaded) -> list[Asked]:
+def compute_references(loaded: LoadedNetwork) -> list[ReferenceBatch]:
     """Batches to compare on: three random images together, and probe images one by one."""
     rng = np.random.default_rng(0)
     shape = (loaded.batch or 3, *loaded.shape)
-    batches = [_random(rng, shape, loaded.dtype), *probe_batches(loaded)]
-    return [Asked(batch, [np.asarray(output) for output in loaded.forward(batch)]) for batch in batches]
+    batches = [_draw_batch(rng, shape, loaded.dtype), *probe_batches(loaded)]
+    return [ReferenceBatch(batch, [np.asarray(output) for output in loaded.forward(batch)]) for batch in batches]
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _draw_batch(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return rng.integers(max(limits.min, -128), min(limits.max, 255), shape, dtype=dtype, endpoint=True)
     return rng.standard_normal(shape).astype(dtype)
 
 
-def probe_batches(loaded: Loaded) -> Iterator[Array]:
+def probe_batches(loaded: LoadedNetwork) -> Iterator[Array]:
     """Generated pictures, as the network takes them; none where it takes no pictures of one or three channels."""
     made = preprocess_of(loaded.shape, loaded.said)
     if made is None:
@@ -74,7 +74,7 @@ def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | No
     return Preprocess(height, width, layout, color or "RGB", said.resize or "squash", *numbers)
 
 
-def relative(found: Array, wanted: Array) -> float:
+def relative_difference(found: Array, wanted: Array) -> float:
     """Largest absolute difference over the largest value; infinite where shapes or what is not finite differ."""
     if found.shape != wanted.shape:
         return float("inf")
@@ -86,56 +86,56 @@ def relative(found: Array, wanted: Array) -> float:
     return float(gap / max(np.abs(theirs[finite]).max(initial=0.0), 1e-12))
 
 
-def largest(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+def largest_difference(found: Sequence[Array], wanted: Sequence[Array]) -> float:
     """The largest of all outputs' differences."""
     if len(found) != len(wanted):
         return float("inf")
-    return max((relative(np.asarray(ours), theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
+    return max((relative_difference(np.asarray(ours), theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
 
 
-def verify(model: onnx.ModelProto, loaded: Loaded, asked: Sequence[Asked], *, dynamic: bool) -> float:
+def verify(model: onnx.ModelProto, loaded: LoadedNetwork, asked: Sequence[ReferenceBatch], *, dynamic: bool) -> float:
     """The largest difference between the file and the framework. Raises ConversionError where that is no rounding.
 
     A file of fixed batch is asked image by image.
     """
-    runner = runtime.Runner(light(model))
+    runner = runtime.Runner(separate_weights(model))
     found = 0.0
-    for question in asked if dynamic or loaded.batch else _each(asked):
-        gap = largest(runner({runner.input: question.images}), question.outputs)
-        if loaded.tolerance < gap <= COARSE and _coarse_runtime(model, runner.input, question, loaded.tolerance):
+    for question in asked if dynamic or loaded.batch else _split_batches(asked):
+        gap = largest_difference(runner({runner.input: question.images}), question.outputs)
+        if loaded.tolerance < gap <= COARSE and _agrees_with_reference(model, runner.input, question, loaded.tolerance):
             gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
         if not gap <= loaded.tolerance:
             raise ConversionError(
-                f"its outputs differ from the network's own by {_in_words(gap)}{_where(model, loaded, question)}"
+                f"its outputs differ from the network's own by {_describe_gap(gap)}{_locate_difference(model, loaded, question)}"
             )
         found = max(found, gap)
     return found
 
 
-def _each(asked: Sequence[Asked]) -> Iterator[Asked]:
+def _split_batches(asked: Sequence[ReferenceBatch]) -> Iterator[ReferenceBatch]:
     for question in asked:
         for k in range(len(question.images)):
-            yield Asked(question.images[k : k + 1], [output[k : k + 1] for output in question.outputs])
+            yield ReferenceBatch(question.images[k : k + 1], [output[k : k + 1] for output in question.outputs])
 
 
-def _in_words(gap: float) -> str:
+def _describe_gap(gap: float) -> str:
     return "shape or infinities" if np.isinf(gap) else f"{gap:.1g} of the largest value"
 
 
-def _coarse_runtime(model: onnx.ModelProto, name: str, question: Asked, tolerance: float) -> bool:
+def _agrees_with_reference(model: onnx.ModelProto, name: str, question: ReferenceBatch, tolerance: float) -> bool:
     """Whether the standard's own implementation gives what the framework gives."""
     with suppress(Exception):  # it may lack an operator: then ONNX Runtime's word stands
-        return largest(runtime.reference(model, {name: question.images}), question.outputs) <= tolerance
+        return largest_difference(runtime.run_reference(model, {name: question.images}), question.outputs) <= tolerance
     return False
 
 
-def _where(model: onnx.ModelProto, loaded: Loaded, question: Asked) -> str:
+def _locate_difference(model: onnx.ModelProto, loaded: LoadedNetwork, question: ReferenceBatch) -> str:
     """The first layer whose output is nowhere in the file, in words; empty where the framework shows no layers."""
     if loaded.layers is None:
         return ""
     with suppress(Exception):  # a help for the reader, which must not hide the error itself
         single = question.images[:1] if loaded.batch is None else question.images
-        tensors = Tensors(model, single)
+        tensors = GraphTensors(model, single)
         last, lost = "", ""
         for name, value in loaded.layers(single):
             there = tensors.find(value) is not None
@@ -144,28 +144,28 @@ def _where(model: onnx.ModelProto, loaded: Loaded, question: Asked) -> str:
     return ""
 
 
-class Tensors:
+class GraphTensors:
     """Every tensor that a file computes for one batch, to find a framework's layers among them by their values."""
 
     def __init__(self, model: onnx.ModelProto, images: Array) -> None:
-        network = light(model)
+        network = separate_weights(model)
         names = [name for node in network.proto.graph.node for name in node.output if name]
         runner = runtime.Runner(network.with_outputs(names))
         self.values = dict(zip(names, runner({runner.input: images}), strict=True))
 
     def find(self, value: Array) -> str | None:
         """The last tensor that holds `value`, in whatever order of axes."""
-        fitting = [name for name, other in self.values.items() if _equal(np.asarray(other), value)]
+        fitting = [name for name, other in self.values.items() if _has_same_values(np.asarray(other), value)]
         return fitting[-1] if fitting else None
 
 
-def _equal(found: Array, wanted: Array) -> bool:
+def _has_same_values(found: Array, wanted: Array) -> bool:
     if found.size != wanted.size or sorted(found.shape) != sorted(wanted.shape) or found.dtype.kind != "f":
         return False
-    return any(relative(turned, wanted) <= _LOCATED for turned in _turned(found, wanted.shape))
+    return any(relative_difference(turned, wanted) <= _LOCATED for turned in _transpose_to(found, wanted.shape))
 
 
-def _turned(found: NDArray[Any], shape: tuple[int, ...]) -> Iterator[Array]:
+def _transpose_to(found: NDArray[Any], shape: tuple[int, ...]) -> Iterator[Array]:
     """The array with its axes after the first in every order that has this shape."""
     if found.ndim > 4:
         yield found

@@ -11,16 +11,16 @@ import onnx
 
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Facts, Request
-from onnxspace.model.graph import all_nodes
+from onnxspace.model.graph import iter_nodes
 from onnxspace.quiet import silence_libraries
-from onnxspace_converters.compare import Asked, Tensors, preprocess_of, questions, verify
-from onnxspace_converters.loaded import Loaded, Route
-from onnxspace_converters.tidy import tidied
-from onnxspace_converters.words import reason
-from onnxspace_converters.writing import write
+from onnxspace_converters.compare import GraphTensors, ReferenceBatch, compute_references, preprocess_of, verify
+from onnxspace_converters.files import describe_error
+from onnxspace_converters.loaded_network import LoadedNetwork, Route
+from onnxspace_converters.tidy import tidy
+from onnxspace_converters.write_model import write_model
 
 
-def deliver(loaded: Loaded, source: str, destination: Path, request: Request) -> Facts:
+def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Request) -> Facts:
     """Export, tidy, verify and write a network; gives what is to be known of the file.
 
     Ways with an open batch come before those with a fixed one, each in the order of `loaded.routes`. Raises ConversionError
@@ -29,41 +29,41 @@ def deliver(loaded: Loaded, source: str, destination: Path, request: Request) ->
     started = time.perf_counter()
     steps = 2 * len(loaded.routes) + 2
     request.progress("running the network", 1, steps)
-    asked = _asked(loaded, source)
+    asked = _run_framework(loaded, source)
     verifying, failed = time.perf_counter() - started, list[str]()
-    for number, (route, opset, dynamic) in enumerate(_ways(loaded, request, source)):
+    for number, (route, opset, dynamic) in enumerate(_attempts(loaded, request, source)):
         request.progress(f"exporting by {route.name}", 1 + number, steps)
         try:
             began = time.perf_counter()
             with silence_libraries():  # what matters is whether its file is right
                 exported = route.export(opset, dynamic)
             exporting = time.perf_counter() - began
-            model = tidied(exported, loaded, dynamic=dynamic)
+            model = tidy(exported, loaded, dynamic=dynamic)
             began = time.perf_counter()
             gap = verify(model, loaded, asked, dynamic=dynamic)
             verifying += time.perf_counter() - began
         except Exception as error:  # exporters fail in ways of their own; the next may do
-            failed.append(f"{_named(route, dynamic)}: {reason(error)}")
+            failed.append(f"{_route_name(route, dynamic)}: {describe_error(error)}")
             continue
         request.progress("writing", steps - 1, steps)
         encoder = None if request.encoder is None else encoder_tensor(model, loaded, asked[-1], request.encoder, source)
-        facts = _conversion_facts(loaded, model, _named(route, dynamic), encoder, gap)
+        facts = _conversion_facts(loaded, model, _route_name(route, dynamic), encoder, gap)
         annotate(model, facts, source)
-        write(model, destination, source)
+        write_model(model, destination, source)
         seconds = {"export": exporting, "convert": time.perf_counter() - started - verifying}
         return Facts(**{**vars(facts), "seconds": seconds})
     raise ConversionError(f"{source}: no way to export it works: {'; '.join(dict.fromkeys(failed))}.")
 
 
-def _asked(loaded: Loaded, source: str) -> list[Asked]:
+def _run_framework(loaded: LoadedNetwork, source: str) -> list[ReferenceBatch]:
     try:
-        return questions(loaded)
+        return compute_references(loaded)
     except Exception as error:  # the framework's own words for an input that does not fit
         size = "×".join(map(str, loaded.shape))
-        raise ModelError(f"{source} can't take images of {size} ({reason(error)}). Give its size as --input.") from error
+        raise ModelError(f"{source} can't take images of {size} ({describe_error(error)}). Give its size as --input.") from error
 
 
-def _ways(loaded: Loaded, request: Request, source: str) -> Iterator[tuple[Route, int, bool]]:
+def _attempts(loaded: LoadedNetwork, request: Request, source: str) -> Iterator[tuple[Route, int, bool]]:
     fitting = [route for route in loaded.routes if request.opset is None or request.opset in route.opsets]
     if not fitting:
         known = sorted({opset for route in loaded.routes for opset in route.opsets})
@@ -73,13 +73,13 @@ def _ways(loaded: Loaded, request: Request, source: str) -> Iterator[tuple[Route
             yield route, request.opset or route.best, dynamic
 
 
-def _named(route: Route, dynamic: bool) -> str:
+def _route_name(route: Route, dynamic: bool) -> str:
     return route.name if dynamic else f"{route.name}, fixed batch"
 
 
-def encoder_tensor(model: onnx.ModelProto, loaded: Loaded, asked: Asked, wanted: str, source: str) -> str:
+def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, asked: ReferenceBatch, wanted: str, source: str) -> str:
     """The file's tensor that holds what the framework's layer `wanted` gives; a tensor's or node's own name stays."""
-    names = {name for node in all_nodes(model.graph) for name in (node.name, *node.output)}
+    names = {name for node in iter_nodes(model.graph) for name in (node.name, *node.output)}
     layers = [] if loaded.layers is None else list(loaded.layers(asked.images))
     values = [value for name, value in layers if name == wanted]
     if not values and wanted in names:
@@ -87,7 +87,7 @@ def encoder_tensor(model: onnx.ModelProto, loaded: Loaded, asked: Asked, wanted:
     if not values:
         known = ", ".join(dict.fromkeys(name for name, _ in layers)) or "none by name"
         raise ModelError(f"{source} has no layer {wanted!r}. Its layers are: {known[:2000]}.")
-    found = Tensors(model, asked.images).find(values[-1])
+    found = GraphTensors(model, asked.images).find(values[-1])
     if found is None:
         raise ModelError(f"{source}: the exporter merged layer {wanted!r} with another. Name the layer after it.")
     return found
@@ -104,15 +104,15 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _conversion_facts(loaded: Loaded, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
+def _conversion_facts(loaded: LoadedNetwork, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Facts(
         loaded.framework, route, opset, versions_of(loaded.packages), loaded.sha256, encoder, gap, loaded.said,
-        remarks=(*loaded.remarks, *unfit(loaded)),
+        remarks=(*loaded.remarks, *comparison_remarks(loaded)),
     )  # fmt: skip
 
 
-def unfit(loaded: Loaded) -> list[str]:
+def comparison_remarks(loaded: LoadedNetwork) -> list[str]:
     """What keeps a network from being compared with others."""
     return [] if preprocess_of(loaded.shape, loaded.said) else ["it takes no images of one or three channels"]
 

@@ -15,7 +15,7 @@ from onnxspace.inputs.config import ModelOptions
 if TYPE_CHECKING:
     import torch
 
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
 
 _JSON_BYTES = 2**20
 _FILES = ("*.json", "*.safetensors", "*.onnx", "onnx/*.onnx")
@@ -35,19 +35,19 @@ def accepts(source: Source) -> bool:
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
     """Convert the model of a folder. Raises ModelError and its kin."""
-    folder = _downloaded(source) if source.scheme == "hf" else source.path
+    folder = _download(source) if source.scheme == "hf" else source.path
     files = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
     if files:
-        from onnxspace_converters.carry import copy_model
+        from onnxspace_converters.copy_model import copy_model
 
-        return copy_model(_best(files, folder), folder.name, destination, request, preprocessing(folder))
+        return copy_model(_choose_file(files, folder), folder.name, destination, request, read_preprocessing(folder))
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(folder, source, request), source.text, destination, request)
+    return deliver(load_network(folder, source, request), source.text, destination, request)
 
 
-def _best(files: list[Path], folder: Path) -> Path:
+def _choose_file(files: list[Path], folder: Path) -> Path:
     """`model.onnx`, else the only file there is."""
     named = [file for file in files if file.name == "model.onnx"]
     if len(files) > 1 and not named:
@@ -56,25 +56,25 @@ def _best(files: list[Path], folder: Path) -> Path:
     return (named or files)[0]
 
 
-def _downloaded(source: Source) -> Path:
+def _download(source: Source) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise ModelError(f"{source.text} needs huggingface_hub, which is not installed. Install it with: {INSTALL}") from error
-    from onnxspace_converters.words import reason
+    from onnxspace_converters.files import describe_error
 
     try:
         return Path(snapshot_download(source.name, allow_patterns=list(_FILES)))
     except Exception as error:  # network, name, licence: the hub's own families of errors
         raise ModelError(
-            f"{source.text} can't be fetched from the hub ({reason(error)[:200]}). Check the name and the network, or give a folder."
+            f"{source.text} can't be fetched from the hub ({describe_error(error)[:200]}). Check the name and the network, or give a folder."
         ) from error
 
 
-def loaded(folder: Path, source: Source, request: Request) -> Loaded:
+def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwork:
     """The vision model of a folder, built by transformers from its config, with its safetensors."""
     config = read_json(folder / "config.json")
-    _refuse(folder, config, request)
+    _refuse_unsafe(folder, config, request)
     from onnxspace.torchgraph.onnx2torch import import_torchvision
 
     with suppress(ImportError):  # not all of its models need it, but it takes a broken one for a whole one
@@ -83,36 +83,36 @@ def loaded(folder: Path, source: Source, request: Request) -> Loaded:
         import transformers
     except ImportError as error:
         raise ModelError(f"{source.text} needs transformers, which is not installed. Install it with: {INSTALL}") from error
-    from onnxspace_converters.torchroutes import network
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.torch_routes import adapt_module
 
-    shape = request.input or _shape(config, folder, source)
-    module = _built(transformers, config, folder, source, request)
+    shape = request.input or _image_shape(config, folder, source)
+    module = _build_module(transformers, config, folder, source, request)
     files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    said = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(preprocessing(folder))
-    return network(
-        _Wrapped.around(module),
+    said = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(read_preprocessing(folder))
+    return adapt_module(
+        _PixelNetwork.wrap(module),
         shape,
         said,
         packages=("transformers",),
-        sha256=sha256(files),
+        sha256=hash_files(files),
         framework="PyTorch (transformers)",
     )
 
 
-def _refuse(folder: Path, config: Mapping[str, Any], request: Request) -> None:
+def _refuse_unsafe(folder: Path, config: Mapping[str, Any], request: Request) -> None:
     if config.get("auto_map") and not request.allow_code:
-        raise ModelError(f"{folder} brings code of its own ({_texts(config['auto_map'])}). If you trust it, add --allow-code.")
+        raise ModelError(f"{folder} brings code of its own ({_join_values(config['auto_map'])}). If you trust it, add --allow-code.")
     if not any(folder.glob("*.safetensors")) and request.random_weights is None:
         raise ModelError(f"{folder} holds no weights as .safetensors. Fetch them; pickled ones (.bin) are not read.")
 
 
-def _texts(value: object) -> str:
+def _join_values(value: object) -> str:
     return ", ".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
 
 
-def _built(transformers: Any, config: Mapping[str, Any], folder: Path, source: Source, request: Request) -> torch.nn.Module:
-    from onnxspace_converters.words import reason
+def _build_module(transformers: Any, config: Mapping[str, Any], folder: Path, source: Source, request: Request) -> torch.nn.Module:
+    from onnxspace_converters.files import describe_error
 
     name = next(iter(config.get("architectures") or []), "AutoModel")
     kind = getattr(transformers, name, None)
@@ -121,16 +121,16 @@ def _built(transformers: Any, config: Mapping[str, Any], folder: Path, source: S
     trusted = request.allow_code
     try:
         if request.random_weights is not None:
-            return _random(transformers, kind, folder, request.random_weights)
+            return _build_random(transformers, kind, folder, request.random_weights)
         module: torch.nn.Module = (kind or transformers.AutoModel).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=trusted, attn_implementation="eager"
         )
     except Exception as error:  # config, weights and versions that do not fit one another
-        raise ModelError(f"{source.text} can't be loaded by transformers ({reason(error)}). Fetch the folder again.") from error
+        raise ModelError(f"{source.text} can't be loaded by transformers ({describe_error(error)}). Fetch the folder again.") from error
     return module
 
 
-def _random(transformers: Any, kind: Any, folder: Path, seed: int) -> torch.nn.Module:
+def _build_random(transformers: Any, kind: Any, folder: Path, seed: int) -> torch.nn.Module:
     import torch
 
     torch.manual_seed(seed)
@@ -139,11 +139,11 @@ def _random(transformers: Any, kind: Any, folder: Path, seed: int) -> torch.nn.M
     return made
 
 
-class _Wrapped:
+class _PixelNetwork:
     """A model of transformers as a network from pixels to its main output."""
 
     @staticmethod
-    def around(module: torch.nn.Module) -> torch.nn.Module:
+    def wrap(module: torch.nn.Module) -> torch.nn.Module:
         import torch
 
         class Pixels(torch.nn.Module):
@@ -160,24 +160,24 @@ class _Wrapped:
         return Pixels()
 
 
-def _shape(config: Mapping[str, Any], folder: Path, source: Source) -> tuple[int, ...]:
+def _image_shape(config: Mapping[str, Any], folder: Path, source: Source) -> tuple[int, ...]:
     vision = config.get("vision_config") if isinstance(config.get("vision_config"), Mapping) else config
     side = (vision or {}).get("image_size")
     size = tuple(side) if isinstance(side, list) and len(side) == 2 else (side, side) if isinstance(side, int) else None
-    size = size or preprocessing(folder).size
+    size = size or read_preprocessing(folder).size
     if size is None or not all(isinstance(n, int) and 1 <= n <= 8192 for n in size):
         raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
     channels = (vision or {}).get("num_channels", 3)
     return (channels if isinstance(channels, int) else 3, *size)
 
 
-def preprocessing(folder: Path) -> ModelOptions:
+def read_preprocessing(folder: Path) -> ModelOptions:
     """What `preprocessor_config.json` says of images, in our words; nothing where there is none."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return ModelOptions()
     said = read_json(path)
-    size = _size(said.get("crop_size") if said.get("do_center_crop") else said.get("size"))
+    size = _image_size(said.get("crop_size") if said.get("do_center_crop") else said.get("size"))
     scale = float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 1.0
     plain = not said.get("do_normalize", True)
     mean, std = ((0.0,), (1.0,)) if plain else (_numbers(said, "image_mean", 0.0), _numbers(said, "image_std", 1.0))
@@ -187,7 +187,7 @@ def preprocessing(folder: Path) -> ModelOptions:
     )  # fmt: skip
 
 
-def _size(said: object) -> tuple[int, int] | None:
+def _image_size(said: object) -> tuple[int, int] | None:
     """Height and width in any of the forms they are written in."""
     if isinstance(said, Mapping):
         pair = said.get("height", said.get("shortest_edge")), said.get("width", said.get("shortest_edge"))

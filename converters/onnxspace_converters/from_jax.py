@@ -15,7 +15,7 @@ from onnxspace.inputs.config import ModelOptions
 if TYPE_CHECKING:
     import onnx
 
-    from onnxspace_converters.loaded import Array, Loaded, Route
+    from onnxspace_converters.loaded_network import Array, LoadedNetwork, Route
 
 
 def accepts(_source: Source) -> bool:
@@ -28,34 +28,34 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network that a callable gave."""
     if source.made is None:
         raise ModelError(f"{source.text} is no network of JAX. Give a callable as PACKAGE.MODULE:FACTORY.")
-    shape = _shape(source, request)
+    shape = _image_shape(source, request)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
     import numpy as np
 
-    from onnxspace_converters.jaxnets import net, outputs
-    from onnxspace_converters.loaded import Loaded
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.jax_networks import adapt_network, output_arrays
+    from onnxspace_converters.loaded_network import LoadedNetwork
 
-    weights = None if request.weights is None else _weights(Path(request.weights))
-    found = net(source.made, shape, weights, request.random_weights, source.text)
-    run = jax.jit(lambda x: outputs(found.call(x)))
+    weights = None if request.weights is None else _read_weights(Path(request.weights))
+    found = adapt_network(source.made, shape, weights, request.random_weights, source.text)
+    run = jax.jit(lambda x: output_arrays(found.call(x)))
     kept = ("it keeps the weights that its code gave it",) if weights is None and request.random_weights is None else ()
-    return Loaded(
+    return LoadedNetwork(
         found.framework, (found.package, "jax", "jax2onnx", "onnx"), shape, lambda x: [np.asarray(each) for each in run(x)],
         [_route("jax2onnx", run, shape, traced=False), _route("traced, jax2onnx", run, shape, traced=True)], _image_options(shape),
-        layers=found.layers, sha256=None if request.weights is None else sha256([Path(request.weights)]), remarks=kept,
+        layers=found.layers, sha256=None if request.weights is None else hash_files([Path(request.weights)]), remarks=kept,
     )  # fmt: skip
 
 
-def _shape(source: Source, request: Request) -> tuple[int, ...]:
+def _image_shape(source: Source, request: Request) -> tuple[int, ...]:
     """The shape of an image, as the user says: Flax puts the channels last, Equinox first."""
     said, roots = request.said, {kind.__module__.partition(".")[0] for kind in type(source.made).__mro__}
     if request.input is not None:
@@ -73,44 +73,44 @@ def _image_options(shape: tuple[int, ...]) -> ModelOptions:
     return ModelOptions(size=(height, width), layout="NCHW" if (height, width) == shape[1:] else "NHWC")
 
 
-def _weights(path: Path) -> Mapping[str, Array]:
+def _read_weights(path: Path) -> Mapping[str, Array]:
     """The arrays of a safetensors file, under their dotted names."""
     from safetensors.numpy import load_file
 
-    from onnxspace_converters.words import reason, there
+    from onnxspace_converters.files import describe_error, require_file
 
     try:
-        found: Mapping[str, Array] = load_file(there(path, "--weights"))
+        found: Mapping[str, Array] = load_file(require_file(path, "--weights"))
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as safetensors ({reason(error)}). Save the arrays so, by their dotted names."
+            f"{path} can't be read as safetensors ({describe_error(error)}). Save the arrays so, by their dotted names."
         ) from error
     return found
 
 
 def _route(name: str, call: Callable[[Any], Any], shape: tuple[int, ...], *, traced: bool) -> Route:
     """jax2onnx, which knows layers by patching them; traced before, it sees plain operators, and fails at fewer networks."""
-    from onnxspace_converters.loaded import Route
+    from onnxspace_converters.loaded_network import Route
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         import jax
         from jax2onnx import to_onnx
 
-        from onnxspace_converters.jaxgraph import plain_pools
+        from onnxspace_converters.jax_graph import reduce_pool_axes
 
         jax.clear_caches()  # what was traced before the layers were patched would be taken again
         size = ("B" if dynamic else 1, *shape)
-        function = _flat(call, size) if traced else (lambda x: call.__wrapped__(x))  # type: ignore[attr-defined]
-        with _plain_resizing():
+        function = _trace_to_operators(call, size) if traced else (lambda x: call.__wrapped__(x))  # type: ignore[attr-defined]
+        with _skip_antialiasing():
             made: onnx.ModelProto = to_onnx(function, [size], opset=opset, model_name="network")
-        return plain_pools(made)
+        return reduce_pool_axes(made)
 
     return Route(name, export, range(17, 24), 17)
 
 
-def _flat(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Callable[[Any], Any]:
+def _trace_to_operators(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A function as the operators that it consists of, for a batch of any size where that is a name."""
     import jax
     import jax.numpy as jnp
@@ -123,14 +123,14 @@ def _flat(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Callable[[Any], 
 
 
 @contextmanager
-def _plain_resizing() -> Iterator[None]:
+def _skip_antialiasing() -> Iterator[None]:
     """jax2onnx refuses to smooth where an image is resized, though that changes nothing where it grows."""
     import jax
 
     before = jax.image.resize
 
     def resize(image: Any, shape: Any, method: Any, antialias: bool = True, **options: Any) -> Any:
-        grows = all(_at_least(new, old) for new, old in zip(shape, image.shape, strict=True))
+        grows = all(_is_at_least(new, old) for new, old in zip(shape, image.shape, strict=True))
         return before(image, shape, method, antialias=antialias and not grows, **options)
 
     jax.image.resize = resize
@@ -140,7 +140,7 @@ def _plain_resizing() -> Iterator[None]:
         jax.image.resize = before
 
 
-def _at_least(new: Any, old: Any) -> bool:
+def _is_at_least(new: Any, old: Any) -> bool:
     return new is old or bool(new == old) or (isinstance(new, int) and isinstance(old, int) and new >= old)
 
 

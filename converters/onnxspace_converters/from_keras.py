@@ -15,7 +15,7 @@ from onnxspace.exporters import Exporter, Facts, Request, Source
 if TYPE_CHECKING:
     import onnx
 
-    from onnxspace_converters.loaded import Array, Loaded, Route
+    from onnxspace_converters.loaded_network import Array, LoadedNetwork, Route
 
 _SUFFIXES = frozenset({".keras", ".h5", ".hdf5"})
 
@@ -30,84 +30,84 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network that a source names."""
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
 
     files = [] if source.made is not None else [source.path]
-    model = _model(source, request)
+    model = _read_model(source, request)
     if request.weights is not None:
-        files.append(_give(model, Path(request.weights), source))
+        files.append(_load_weights(model, Path(request.weights), source))
     kept = not files and request.random_weights is None
     remarks = ("it keeps the weights that its code gave it",) if kept else ()
-    return of_model(model, source, request, sha256(files) if files else None, remarks)
+    return network_from_model(model, source, request, hash_files(files) if files else None, remarks)
 
 
-def of_model(model: Any, source: Source, request: Request, digest: str | None, remarks: tuple[str, ...]) -> Loaded:
+def network_from_model(model: Any, source: Source, request: Request, digest: str | None, remarks: tuple[str, ...]) -> LoadedNetwork:
     """A model of Keras, ready to run and to be exported. Raises ModelError where nobody says how large its images are."""
     import keras
 
-    from onnxspace_converters.applications import mode_of, preprocessing_of
+    from onnxspace_converters.keras_applications import mode_of, preprocessing_of
 
-    shape = _shape(model, source, request)
+    shape = _image_shape(model, source, request)
     mode = mode_of(model)
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
             f"{source.text} runs on {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, and convert it again."
         )
-    from onnxspace_converters.loaded import Loaded
-    from onnxspace_converters.tensorflowroutes import PACKAGES, route
+    from onnxspace_converters.loaded_network import LoadedNetwork
+    from onnxspace_converters.tensorflow_routes import PACKAGES, frozen_graph_route
 
-    return Loaded(
-        "Keras", ("keras", *PACKAGES), shape, _forward(model, shape),
-        [route("frozen graph", lambda dynamic: _plain(model, shape, None if dynamic else 1)), _own(model, shape), _lite(model, shape)],
-        preprocessing_of(mode, shape), layers=_layers(model), sha256=digest, remarks=remarks, outputs=_outputs(model),
+    return LoadedNetwork(
+        "Keras", ("keras", *PACKAGES), shape, _forward_function(model, shape),
+        [frozen_graph_route("frozen graph", lambda dynamic: _trace_for_export(model, shape, None if dynamic else 1)), _keras_route(model, shape), _tflite_route(model, shape)],
+        preprocessing_of(mode, shape), layers=_layer_function(model), sha256=digest, remarks=remarks, outputs=_output_names(model),
     )  # fmt: skip
 
 
-def _model(source: Source, request: Request) -> Any:
-    from onnxspace_converters.guard import no_pickle
-    from onnxspace_converters.kerasfiles import look, other_layers
-    from onnxspace_converters.tensorflowroutes import quiet
-    from onnxspace_converters.words import reason
+def _read_model(source: Source, request: Request) -> Any:
+    from onnxspace_converters.files import describe_error
+    from onnxspace_converters.keras_files import check_layers, unknown_layer_advice
+    from onnxspace_converters.pickle_guard import forbid_pickle
+    from onnxspace_converters.tensorflow_routes import configure_tensorflow
 
     if source.made is not None:
         return source.made
-    look(source.path, allow_code=request.allow_code)
-    quiet()
+    check_layers(source.path, allow_code=request.allow_code)
+    configure_tensorflow()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
 
     try:
-        with nullcontext() if request.allow_code else no_pickle():
+        with nullcontext() if request.allow_code else forbid_pickle():
             return keras.saving.load_model(source.path, compile=False, safe_mode=not request.allow_code)
     except TypeError as error:  # what Keras raises for classes that it does not know, in two hundred lines
         raise ModelError(
-            f"{source.text} has a layer that Keras does not know ({reason(error)}). {other_layers(source.path)}"
+            f"{source.text} has a layer that Keras does not know ({describe_error(error)}). {unknown_layer_advice(source.path)}"
         ) from error
     except Exception as error:
         raise ModelError(
-            f"{source.text} can't be read as a network of Keras ({reason(error)}). Save or copy it again."
+            f"{source.text} can't be read as a network of Keras ({describe_error(error)}). Save or copy it again."
         ) from error
 
 
-def _give(model: Any, path: Path, source: Source) -> Path:
-    from onnxspace_converters.guard import no_pickle
-    from onnxspace_converters.words import reason, there
+def _load_weights(model: Any, path: Path, source: Source) -> Path:
+    from onnxspace_converters.files import describe_error, require_file
+    from onnxspace_converters.pickle_guard import forbid_pickle
 
-    there(path, "--weights")
+    require_file(path, "--weights")
     try:
-        with no_pickle():
+        with forbid_pickle():
             model.load_weights(path)
     except Exception as error:
-        raise ModelError(f"{path} does not fit {source.text} ({reason(error)}). Give the weights of this network.") from error
+        raise ModelError(f"{path} does not fit {source.text} ({describe_error(error)}). Give the weights of this network.") from error
     return path
 
 
-def _shape(model: Any, source: Source, request: Request) -> tuple[int, ...]:
+def _image_shape(model: Any, source: Source, request: Request) -> tuple[int, ...]:
     inputs = getattr(model, "inputs", None)
     if inputs is not None and len(inputs) != 1:
         raise ModelError(f"{source.text} has {len(inputs)} inputs, where one image is wanted. Make a network of one of them.")
@@ -119,15 +119,15 @@ def _shape(model: Any, source: Source, request: Request) -> tuple[int, ...]:
     return own
 
 
-def _forward(model: Any, shape: tuple[int, ...]) -> Callable[[Array], list[Array]]:
+def _forward_function(model: Any, shape: tuple[int, ...]) -> Callable[[Array], list[Array]]:
     """The network as a function of arrays, traced when it is called first: what does not fit is said then."""
-    from onnxspace_converters.tensorflowroutes import run
+    from onnxspace_converters.tensorflow_routes import as_array_function
 
-    traced = cache(lambda: run(_traced(model, shape, None)))
+    traced = cache(lambda: as_array_function(_trace(model, shape, None)))
     return lambda images: traced()(images)
 
 
-def _traced(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
+def _trace(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
     """A concrete function of the network in inference mode, whose outputs have names of their own."""
     import tensorflow as tf
 
@@ -137,14 +137,14 @@ def _traced(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
     return tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec((batch, *shape), tf.float32, name="image"))
 
 
-def _plain(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
+def _trace_for_export(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
     """The same for an exporter, which it does not run."""
-    with _uncompiled():
-        return _traced(model, shape, batch)
+    with _disable_xla():
+        return _trace(model, shape, batch)
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
+def _disable_xla() -> Iterator[None]:
     """Keras compiles grouped convolutions by XLA, because TensorFlow can't run them on a CPU; no exporter looks into that call."""
     import tensorflow as tf
 
@@ -160,7 +160,7 @@ def _uncompiled() -> Iterator[None]:
         tf.function = before
 
 
-def _layers(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]] | None:
+def _layer_function(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]] | None:
     """A function that gives each layer's output; None for a network that is code, whose layers are not connected."""
     import numpy as np
 
@@ -179,17 +179,17 @@ def _layers(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]] | None
     return found
 
 
-def _outputs(model: Any) -> tuple[str, ...]:
+def _output_names(model: Any) -> tuple[str, ...]:
     names = getattr(model, "output_names", None) or ()
     return tuple(names) if len(names) > 1 else ()
 
 
-def _own(model: Any, shape: tuple[int, ...]) -> Route:
+def _keras_route(model: Any, shape: tuple[int, ...]) -> Route:
     """Keras's own exporter, which writes a file."""
     from tempfile import TemporaryDirectory
 
-    from onnxspace_converters.loaded import Route
-    from onnxspace_converters.tensorflowroutes import BEST, OPSETS
+    from onnxspace_converters.loaded_network import Route
+    from onnxspace_converters.tensorflow_routes import BEST, OPSETS
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         import keras
@@ -204,18 +204,18 @@ def _own(model: Any, shape: tuple[int, ...]) -> Route:
     return Route("Keras' exporter", export, OPSETS, BEST)
 
 
-def _lite(model: Any, shape: tuple[int, ...]) -> Route:
+def _tflite_route(model: Any, shape: tuple[int, ...]) -> Route:
     """The way through TFLite, for what leaves calls in the frozen graph."""
-    from onnxspace_converters.loaded import Route
-    from onnxspace_converters.tensorflowroutes import BEST, OPSETS
+    from onnxspace_converters.loaded_network import Route
+    from onnxspace_converters.tensorflow_routes import BEST, OPSETS
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         import tensorflow as tf
 
-        from onnxspace_converters.literoute import converted
+        from onnxspace_converters.tflite_route import convert_tflite
 
-        function = _plain(model, shape, None if dynamic else 1)
-        return converted(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert(), opset)
+        function = _trace_for_export(model, shape, None if dynamic else 1)
+        return convert_tflite(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert(), opset)
 
     return Route("through TFLite", export, OPSETS, BEST)
 

@@ -14,7 +14,7 @@ from onnxspace.inputs.config import ModelOptions
 if TYPE_CHECKING:
     import onnx
 
-    from onnxspace_converters.loaded import Array, Loaded
+    from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
 _SUFFIXES = frozenset({".pkl", ".pickle", ".joblib"})
 #: Steps whose output follows their input without jumps. Trees, neighbours and counts have a gradient of zero, or none.
@@ -38,34 +38,34 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The pipeline, as a network of images: their values in the order of the input are its features."""
-    from onnxspace_converters.loaded import Loaded, Route
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.loaded_network import LoadedNetwork, Route
 
-    model = source.made if source.made is not None else unpickled(source.path, request)
-    steps = list(parts(model))
+    model = source.made if source.made is not None else unpickle(source.path, request)
+    steps = list(pipeline_steps(model))
     for step in steps:
-        refuse_jumps(step, source.text)
-    shape = _shape(steps[0], source, request)
-    digest = None if source.made is not None else sha256([source.path])
-    route = Route("skl2onnx", lambda opset, _dynamic: _exported(model, steps[-1], shape, opset), range(13, 22), 17)
-    return Loaded(
-        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_outputs(model, steps, images)], [route], _image_options(shape),
-        layers=lambda images: _layers(steps, images), sha256=digest, remarks=flat(steps),
+        refuse_without_gradient(step, source.text)
+    shape = _image_shape(steps[0], source, request)
+    digest = None if source.made is not None else hash_files([source.path])
+    route = Route("skl2onnx", lambda opset, _dynamic: _export_pipeline(model, steps[-1], shape, opset), range(13, 22), 17)
+    return LoadedNetwork(
+        "scikit-learn", ("scikit-learn", "skl2onnx", "onnx"), shape, lambda images: [_run_pipeline(model, steps, images)], [route], _image_options(shape),
+        layers=lambda images: _step_outputs(steps, images), sha256=digest, remarks=flat_map_remark(steps),
     )  # fmt: skip
 
 
-def unpickled(path: Path, request: Request) -> Any:
+def unpickle(path: Path, request: Request) -> Any:
     """What a pickle holds. Raises ModelError unless the user named this very file as one that may run code."""
-    from onnxspace_converters.from_torch import trusts
-    from onnxspace_converters.words import reason, there
+    from onnxspace_converters.files import describe_error, require_file
+    from onnxspace_converters.from_torch import is_trusted
 
-    there(path, "")
-    if not trusts(request, path):
+    require_file(path, "")
+    if not is_trusted(request, path):
         raise ModelError(
             f"{path} is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle {path}, or give the "
             "pipeline as PACKAGE.MODULE:FACTORY."
@@ -76,21 +76,21 @@ def unpickled(path: Path, request: Request) -> Any:
         return joblib.load(path)
     except Exception as error:
         raise ModelError(
-            f"{path} can't be unpickled ({reason(error)}). Save it with the scikit-learn that is installed here."
+            f"{path} can't be unpickled ({describe_error(error)}). Save it with the scikit-learn that is installed here."
         ) from error
 
 
-def parts(model: Any) -> Iterator[Any]:
+def pipeline_steps(model: Any) -> Iterator[Any]:
     """The steps of a pipeline, and of those within it."""
     if hasattr(model, "steps"):
         for _, step in model.steps:
             if step not in _NOTHING:
-                yield from parts(step)
+                yield from pipeline_steps(step)
     else:
         yield model
 
 
-def refuse_jumps(step: Any, source: str) -> None:
+def refuse_without_gradient(step: Any, source: str) -> None:
     """Raise ModelError for a step whose gradient tells nothing."""
     kind = type(step)
     if kind.__name__ not in _SMOOTH or kind.__module__.partition(".")[0] != "sklearn":
@@ -101,7 +101,7 @@ def refuse_jumps(step: Any, source: str) -> None:
         )
 
 
-def flat(steps: list[Any]) -> tuple[str, ...]:
+def flat_map_remark(steps: list[Any]) -> tuple[str, ...]:
     """A remark on linear classifiers whose maps are rounding: penalties and least squares let the classes' weights add up to 0.
 
     One that has components before it is explained there.
@@ -116,7 +116,7 @@ def flat(steps: list[Any]) -> tuple[str, ...]:
     return ("the scores of its classes add up to the same for every image, and maps of them to nothing: put a PCA before it",)
 
 
-def _shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
+def _image_shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
     if request.input is None:
         raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 28x28x1.")
     count = getattr(first, "n_features_in_", None)
@@ -136,7 +136,7 @@ def _image_options(shape: tuple[int, ...]) -> ModelOptions:
     return ModelOptions(size=(shape[0], shape[1]), layout="NHWC")
 
 
-def _outputs(model: Any, steps: list[Any], images: Array) -> Array:
+def _run_pipeline(model: Any, steps: list[Any], images: Array) -> Array:
     """Decisions on classes, else probabilities, which sum to 1 and so hide what moves them, else what it predicts.
 
     float32 [images, outputs].
@@ -152,7 +152,7 @@ def _outputs(model: Any, steps: list[Any], images: Array) -> Array:
     raise ModelError("its last step gives nothing")
 
 
-def _layers(steps: list[Any], images: Array) -> Iterator[tuple[str, Array]]:
+def _step_outputs(steps: list[Any], images: Array) -> Iterator[tuple[str, Array]]:
     import numpy as np
 
     values = images.reshape(len(images), -1).astype(np.float64)
@@ -162,11 +162,11 @@ def _layers(steps: list[Any], images: Array) -> Iterator[tuple[str, Array]]:
             yield type(step).__name__.lower(), values.astype(np.float32)
 
 
-def _exported(model: Any, last: Any, shape: tuple[int, ...], opset: int) -> onnx.ModelProto:
+def _export_pipeline(model: Any, last: Any, shape: tuple[int, ...], opset: int) -> onnx.ModelProto:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    from onnxspace_converters.sklearngraph import on_images, standard
+    from onnxspace_converters.sklearn_graph import accept_images, to_standard_operators
 
     classifies = hasattr(last, "classes_")
     raw = classifies and hasattr(last, "decision_function")
@@ -177,7 +177,7 @@ def _exported(model: Any, last: Any, shape: tuple[int, ...], opset: int) -> onnx
         options=options,
         target_opset={"": opset, "ai.onnx.ml": 3},
     )
-    return on_images(standard(made, labelled=classifies), shape, last=raw and len(last.classes_) == 2)
+    return accept_images(to_standard_operators(made, labelled=classifies), shape, last=raw and len(last.classes_) == 2)
 
 
 SKLEARN = Exporter(

@@ -10,7 +10,7 @@ from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 
 if TYPE_CHECKING:
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
 
 _SAVED = "saved_model.pb"
 #: Operators that run Python, or read and write files, when a graph runs.
@@ -33,42 +33,49 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network that a source names."""
-    from onnxspace_converters.applications import preprocessing_of
-    from onnxspace_converters.loaded import Loaded
-    from onnxspace_converters.tensorflowroutes import PACKAGES, frozen, quiet, route, run, steps
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.keras_applications import preprocessing_of
+    from onnxspace_converters.loaded_network import LoadedNetwork
+    from onnxspace_converters.tensorflow_routes import (
+        PACKAGES,
+        as_array_function,
+        configure_tensorflow,
+        freeze,
+        frozen_graph_route,
+        intermediate_outputs,
+    )
 
-    quiet()
+    configure_tensorflow()
     import tensorflow as tf
 
     path = source.path.parent if source.path.name == _SAVED else source.path
-    function = _saved(path, request, tf) if path.is_dir() else frozen(_graph(path, request, tf))
-    image = _image(function, source, tf)
-    shape = _shape(image, source, request)
+    function = _load_saved_model(path, request, tf) if path.is_dir() else freeze(_load_frozen_graph(path, request, tf))
+    image = _image_input(function, source, tf)
+    shape = _image_shape(image, source, request)
     batch = image.shape[0]
     if batch not in (1, None):
         raise ModelError(f"{source.text} takes batches of {batch} only. Save it again with one image, or with an open batch.")
-    return Loaded(
-        "TensorFlow", PACKAGES, shape, run(function), [route("frozen graph", lambda dynamic: function)], preprocessing_of(None, shape),
-        layers=steps(function), batch=batch, dtype=image.dtype.as_numpy_dtype().dtype, sha256=sha256([path]),
+    return LoadedNetwork(
+        "TensorFlow", PACKAGES, shape, as_array_function(function), [frozen_graph_route("frozen graph", lambda dynamic: function)], preprocessing_of(None, shape),
+        layers=intermediate_outputs(function), batch=batch, dtype=image.dtype.as_numpy_dtype().dtype, sha256=hash_files([path]),
     )  # fmt: skip
 
 
-def _saved(folder: Path, request: Request, tf: Any) -> Any:
+def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
     """The function of a SavedModel that serves, with its variables as constants: they go with what was loaded."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    from onnxspace_converters.tensorflowroutes import frozen
-    from onnxspace_converters.words import reason
+    from onnxspace_converters.files import describe_error
+    from onnxspace_converters.tensorflow_routes import freeze
 
     stored = SavedModel()
     try:
-        stored.ParseFromString(_bytes(folder / _SAVED))
+        stored.ParseFromString(_read_bytes(folder / _SAVED))
         graphs = [meta.graph_def for meta in stored.meta_graphs]
         for graph in graphs:
             _refuse_code(_operators(graph), folder, request)
@@ -76,25 +83,25 @@ def _saved(folder: Path, request: Request, tf: Any) -> Any:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{folder} can't be read as a SavedModel ({reason(error)}). Save or copy it again.") from error
+        raise ModelError(f"{folder} can't be read as a SavedModel ({describe_error(error)}). Save or copy it again.") from error
     if not network.signatures:
         raise ModelError(f"{folder} has no signature to call. Save it with one, such as by model.export(FOLDER).")
     names = list(network.signatures)
-    return frozen(network.signatures[_SIGNATURE if _SIGNATURE in names else names[0]])
+    return freeze(network.signatures[_SIGNATURE if _SIGNATURE in names else names[0]])
 
 
-def _graph(path: Path, request: Request, tf: Any) -> Any:
+def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
     """A frozen graph as a function of its one placeholder."""
-    from onnxspace_converters.tensorflowroutes import imported
-    from onnxspace_converters.words import reason, there
+    from onnxspace_converters.files import describe_error, require_file
+    from onnxspace_converters.tensorflow_routes import import_graph
 
-    there(path, "")
+    require_file(path, "")
     graph = tf.compat.v1.GraphDef()
     try:
-        graph.ParseFromString(_bytes(path))
+        graph.ParseFromString(_read_bytes(path))
     except Exception as error:
         raise ModelError(
-            f"{path} is no graph of TensorFlow, or a damaged one ({reason(error)}). Freeze or copy it again."
+            f"{path} is no graph of TensorFlow, or a damaged one ({describe_error(error)}). Freeze or copy it again."
         ) from error
     _refuse_code(_operators(graph), path, request)
     images = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
@@ -110,14 +117,14 @@ def _graph(path: Path, request: Request, tf: Any) -> Any:
     if variables:
         raise ModelError(f"{path} has variables without values, such as {variables[0]}. Freeze it with its checkpoint.")
     try:
-        return imported(graph, images, last, tf)
+        return import_graph(graph, images, last, tf)
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as a graph of TensorFlow ({reason(error)}). Freeze or copy it again."
+            f"{path} can't be read as a graph of TensorFlow ({describe_error(error)}). Freeze or copy it again."
         ) from error
 
 
-def _bytes(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > _MAX:
         raise ModelError(f"{path} is larger than a graph can be (2 GiB). Save it again.")
     return path.read_bytes()
@@ -134,14 +141,14 @@ def _refuse_code(operators: Iterable[str], path: Path, request: Request) -> None
         raise ModelError(f"{path} runs code or touches files ({', '.join(found)}). If you trust it, add --allow-code.")
 
 
-def _image(function: Any, source: Source, tf: Any) -> Any:
+def _image_input(function: Any, source: Source, tf: Any) -> Any:
     images = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
     if len(images) != 1 or images[0].shape.rank != 4:
         raise ModelError(f"{source.text} takes other inputs than one batch of images. Save it again, with one.")
     return images[0]
 
 
-def _shape(image: Any, source: Source, request: Request) -> tuple[int, ...]:
+def _image_shape(image: Any, source: Source, request: Request) -> tuple[int, ...]:
     own = tuple(image.shape[1:])
     if request.input is not None:
         return request.input

@@ -12,8 +12,8 @@ from onnxspace.exporters import Exporter, Facts, Request, Source
 if TYPE_CHECKING:
     import onnx
 
-    from onnxspace_converters.litefiles import Network
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
+    from onnxspace_converters.tflite_files import TFLiteNetwork
 
 #: Whole numbers are rounded at other places by LiteRT's kernels and by ONNX's: steps between layers may differ by one.
 _STEPS = 0.03
@@ -29,29 +29,29 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network of a file, with real numbers at its ends."""
     import numpy as np
 
-    from onnxspace_converters.litefiles import Network, content, image_options
-    from onnxspace_converters.loaded import Loaded, Route
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.loaded_network import LoadedNetwork, Route
+    from onnxspace_converters.tflite_files import TFLiteNetwork, image_options, read_content
 
-    network = Network(content(source.path), source.path)
-    _same(source, request.input, network.shape)
-    whole = quantised(network)
-    route = Route("tf2onnx", lambda opset, _dynamic: _exported(network, opset), range(13, 19), 17)
-    return Loaded(
+    network = TFLiteNetwork(read_content(source.path), source.path)
+    _check_shape(source, request.input, network.shape)
+    whole = is_quantised(network)
+    route = Route("tf2onnx", lambda opset, _dynamic: _export_network(network, opset), range(13, 19), 17)
+    return LoadedNetwork(
         "TFLite", ("ai-edge-litert", "tf2onnx", "onnx"), network.shape, network, [route], image_options(network), layers=network.layers,
-        batch=_batch(network), dtype=np.dtype(network.dtype), sha256=sha256([source.path]), tolerance=_STEPS if whole else 1e-5,
+        batch=_fixed_batch(network), dtype=np.dtype(network.dtype), sha256=hash_files([source.path]), tolerance=_STEPS if whole else 1e-5,
         remarks=("it is quantised: outputs may differ by steps of rounding",) if whole else (),
     )  # fmt: skip
 
 
-def quantised(network: Network) -> bool:
+def is_quantised(network: TFLiteNetwork) -> bool:
     """Whether any tensor between its layers is stored in whole numbers."""
     import numpy as np
 
@@ -59,7 +59,7 @@ def quantised(network: Network) -> bool:
     return any(each["quantization"][0] and each["dtype"] in (np.int8, np.uint8, np.int16) for each in details)
 
 
-def _batch(network: Network) -> int | None:
+def _fixed_batch(network: TFLiteNetwork) -> int | None:
     batch = network.batch
     if batch not in (1, None):
         raise ModelError(
@@ -68,27 +68,27 @@ def _batch(network: Network) -> int | None:
     return batch
 
 
-def _same(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
+def _check_shape(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
     if asked is not None and asked != shape:
         has, wants = ("×".join(map(str, size)) for size in (shape, asked))
         raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave --input out.")
 
 
-def _exported(network: Network, opset: int) -> onnx.ModelProto:
+def _export_network(network: TFLiteNetwork, opset: int) -> onnx.ModelProto:
     """The file's network, its outputs in the order of the interpreter."""
-    from onnxspace_converters.literoute import converted
-    from onnxspace_converters.realends import real_input, real_output, wide_steps
+    from onnxspace_converters.float_io import add_float_input, add_float_output, remove_int16_steps
+    from onnxspace_converters.tflite_route import convert_tflite
 
-    model = converted(network.bytes, opset)
-    real_input(model, network.step)
-    _order(model, network.outputs)
+    model = convert_tflite(network.bytes, opset)
+    add_float_input(model, network.step)
+    _order_outputs(model, network.outputs)
     for value, detail in zip(list(model.graph.output), network.interpreter.get_output_details(), strict=True):
-        real_output(model, value, detail)
-    wide_steps(model)
+        add_float_output(model, value, detail)
+    remove_int16_steps(model)
     return model
 
 
-def _order(model: onnx.ModelProto, names: Sequence[str]) -> None:
+def _order_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     there = {value.name: value for value in model.graph.output}
     if len(there) == len(names) and set(there) == set(names):
         del model.graph.output[:]

@@ -10,7 +10,7 @@ from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 
 if TYPE_CHECKING:
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
 
 
 def accepts(source: Source) -> bool:
@@ -23,10 +23,10 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network of that name."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library loads: weights that are here are taken, none fetched
     import torch
@@ -36,7 +36,7 @@ def loaded(source: Source, request: Request) -> Loaded:
     import_torchvision()
     import timm
 
-    from onnxspace_converters.from_torch import of_module
+    from onnxspace_converters.from_torch import network_from_module
 
     if not timm.is_model(source.name):
         near = ", ".join(timm.list_models(f"*{source.name.partition('.')[0][:6]}*")[:5])
@@ -52,11 +52,11 @@ def loaded(source: Source, request: Request) -> Loaded:
     except Exception as error:
         if not own:
             raise
-        raise ModelError(lacking(source)) from error
-    return of_module(module, source, request, packages=("timm",), framework="PyTorch (timm)", remarks=untrained(request))
+        raise ModelError(missing_weights_message(source)) from error
+    return network_from_module(module, source, request, packages=("timm",), framework="PyTorch (timm)", remarks=random_weights_remark(request))
 
 
-def lacking(source: Source) -> str:
+def missing_weights_message(source: Source) -> str:
     """What to say of a network whose trained weights are not here."""
     return (
         f"The trained weights of {source.text} are not on this machine. Download them once with {source.scheme}, give a file "
@@ -64,7 +64,7 @@ def lacking(source: Source) -> str:
     )
 
 
-def untrained(request: Request) -> tuple[str, ...]:
+def random_weights_remark(request: Request) -> tuple[str, ...]:
     """The remark that belongs to random weights."""
     drawn = request.random_weights is not None and request.weights is None
     return (f"its weights are random (seed {request.random_weights})",) if drawn else ()

@@ -13,7 +13,7 @@ from onnxspace.inputs.config import ModelOptions
 if TYPE_CHECKING:
     import torch
 
-    from onnxspace_converters.loaded import Array, Loaded
+    from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
 _SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ts", ".torchscript", ".ckpt", ".bin"})
 _FILES_ONLY = "is said by the file"
@@ -29,24 +29,24 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network that a source names."""
     if source.made is not None:
-        return _of_callable(source, request)
-    from onnxspace_converters.torchfiles import kind_of, read_pickle, read_program, read_script
+        return _network_from_callable(source, request)
+    from onnxspace_converters.torch_files import kind_of, read_pickle, read_program, read_script
 
-    kind, trusted = kind_of(source.path), trusts(request, source.path)
+    kind, trusted = kind_of(source.path), is_trusted(request, source.path)
     if kind == "program":
-        return _of_program(read_program(source.path, trusted=trusted), source, request)
+        return _network_from_program(read_program(source.path, trusted=trusted), source, request)
     if kind == "script":
-        return _of_script(read_script(source.path), source, request)
-    return of_module(read_pickle(source.path, trusted=trusted), source, request, files=(source.path,))
+        return _network_from_script(read_script(source.path), source, request)
+    return network_from_module(read_pickle(source.path, trusted=trusted), source, request, files=(source.path,))
 
 
-def trusts(request: Request, path: Path) -> bool:
+def is_trusted(request: Request, path: Path) -> bool:
     """Whether the user named this very file as one that may be unpickled."""
     if request.allow_pickle is None:
         return False
@@ -54,59 +54,59 @@ def trusts(request: Request, path: Path) -> bool:
     return allowed.exists() and path.exists() and allowed.samefile(path)
 
 
-def _of_callable(source: Source, request: Request) -> Loaded:
+def _network_from_callable(source: Source, request: Request) -> LoadedNetwork:
     import torch
 
     if not isinstance(source.made, torch.nn.Module):
         kind = type(source.made)
         raise ModelError(f"{source.text} gives a {kind.__module__}.{kind.__qualname__}, no torch.nn.Module.")
     remarks = () if request.weights or request.random_weights is not None else ("it keeps the weights that its code gave it",)
-    return of_module(source.made, source, request, remarks=remarks)
+    return network_from_module(source.made, source, request, remarks=remarks)
 
 
-def of_module(
+def network_from_module(
     module: torch.nn.Module, source: Source, request: Request, *, said: ModelOptions | None = None,
     shape: tuple[int, ...] | None = None, packages: tuple[str, ...] = (), remarks: tuple[str, ...] = (),
     files: tuple[Path, ...] = (), framework: str = "PyTorch",
-) -> Loaded:  # fmt: skip
+) -> LoadedNetwork:  # fmt: skip
     """A module with the weights that were asked for. Raises ModelError where nobody says how large its images are."""
-    from onnxspace_converters.torchfiles import give, read_weights
-    from onnxspace_converters.torchroutes import network, stated
-    from onnxspace_converters.words import sha256
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.torch_files import load_weights, read_weights
+    from onnxspace_converters.torch_routes import adapt_module, read_model_options
 
     if request.weights is not None:
         path = Path(request.weights)
-        give(module, read_weights(path, trusted=trusts(request, path)), path, source.text)
+        load_weights(module, read_weights(path, trusted=is_trusted(request, path)), path, source.text)
         files = (*files, path)
-    own, known = stated(module)
+    own, known = read_model_options(module)
     size = request.input or shape or own
     if size is None:
         raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
-    options = _resized(said or known, size)
-    digest = sha256(files) if files else None
-    return network(module, size, options, packages=packages, sha256=digest, remarks=remarks, framework=framework)
+    options = _set_size(said or known, size)
+    digest = hash_files(files) if files else None
+    return adapt_module(module, size, options, packages=packages, sha256=digest, remarks=remarks, framework=framework)
 
 
-def _resized(said: ModelOptions, shape: tuple[int, ...]) -> ModelOptions:
+def _set_size(said: ModelOptions, shape: tuple[int, ...]) -> ModelOptions:
     """The same for images of another size, which a user asked for."""
     return ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(said) if said.size is not None else said
 
 
-def _of_program(program: torch.export.ExportedProgram, source: Source, request: Request) -> Loaded:
-    from onnxspace_converters.loaded import Loaded
-    from onnxspace_converters.torchroutes import PACKAGES, of_program, outputs
-    from onnxspace_converters.words import sha256
+def _network_from_program(program: torch.export.ExportedProgram, source: Source, request: Request) -> LoadedNetwork:
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.loaded_network import LoadedNetwork
+    from onnxspace_converters.torch_routes import PACKAGES, program_route, run_module
 
     batch, shape = _program_input(program, source)
-    _same(source, request.input, shape)
+    _check_shape(source, request.input, shape)
     module = program.module()
-    return Loaded(
-        "PyTorch", PACKAGES, shape, lambda x: outputs(module, x), [of_program(program)], ModelOptions(), batch=batch,
-        layers=lambda x: _steps(module, x), sha256=sha256([source.path]),
+    return LoadedNetwork(
+        "PyTorch", PACKAGES, shape, lambda x: run_module(module, x), [program_route(program)], ModelOptions(), batch=batch,
+        layers=lambda x: _trace_layers(module, x), sha256=hash_files([source.path]),
     )  # fmt: skip
 
 
-def _same(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
+def _check_shape(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
     if asked is not None and asked != shape:
         has, wants = ("×".join(map(str, size)) for size in (shape, asked))
         raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave --input out.")
@@ -130,11 +130,11 @@ def _program_input(program: torch.export.ExportedProgram, source: Source) -> tup
     return (1 if isinstance(batch, int) else None), tuple(shape)
 
 
-def _steps(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
+def _trace_layers(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
     """What an exported graph computes, step by step, under the names of the modules it was captured from."""
     import torch
 
-    from onnxspace_converters.torchroutes import tensors
+    from onnxspace_converters.torch_routes import collect_arrays
 
     seen: list[tuple[str, Array]] = []
 
@@ -143,7 +143,7 @@ def _steps(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
             found = super().run_node(n)
             if n.op == "call_function":
                 stack = [path for path, _ in (n.meta.get("nn_module_stack") or {}).values()]
-                seen.extend((stack[-1] if stack and stack[-1] else n.name, array) for array in tensors(found)[:1])
+                seen.extend((stack[-1] if stack and stack[-1] else n.name, array) for array in collect_arrays(found)[:1])
             return found
 
     with torch.no_grad():
@@ -151,17 +151,17 @@ def _steps(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
     yield from seen
 
 
-def _of_script(module: torch.jit.ScriptModule, source: Source, request: Request) -> Loaded:
-    from onnxspace_converters.loaded import Loaded
-    from onnxspace_converters.torchroutes import PACKAGES, outputs, retraced, script
-    from onnxspace_converters.words import sha256
+def _network_from_script(module: torch.jit.ScriptModule, source: Source, request: Request) -> LoadedNetwork:
+    from onnxspace_converters.files import hash_files
+    from onnxspace_converters.loaded_network import LoadedNetwork
+    from onnxspace_converters.torch_routes import PACKAGES, retraced_route, run_module, script_route
 
     if request.input is None:
         raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
     shape = request.input
-    return Loaded(
-        "TorchScript", PACKAGES, shape, lambda x: outputs(module, x), [script(module, shape), retraced(module, shape)],
-        sha256=sha256([source.path]),
+    return LoadedNetwork(
+        "TorchScript", PACKAGES, shape, lambda x: run_module(module, x), [script_route(module, shape), retraced_route(module, shape)],
+        sha256=hash_files([source.path]),
     )  # fmt: skip
 
 

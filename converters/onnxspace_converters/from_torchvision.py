@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 from onnxspace.inputs.config import ModelOptions
-from onnxspace_converters.from_timm import lacking, untrained
+from onnxspace_converters.from_timm import missing_weights_message, random_weights_remark
 
 if TYPE_CHECKING:
     import torch
 
-    from onnxspace_converters.loaded import Loaded
+    from onnxspace_converters.loaded_network import LoadedNetwork
 
 
 def accepts(source: Source) -> bool:
@@ -26,15 +26,15 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
-    return deliver(loaded(source, request), source.text, destination, request)
+    return deliver(load_network(source, request), source.text, destination, request)
 
 
-def loaded(source: Source, request: Request) -> Loaded:
+def load_network(source: Source, request: Request) -> LoadedNetwork:
     """The network of that name."""
     import torch
 
     from onnxspace.torchgraph.onnx2torch import import_torchvision
-    from onnxspace_converters.from_torch import of_module
+    from onnxspace_converters.from_torch import network_from_module
 
     import_torchvision()
     from torchvision import models
@@ -47,26 +47,26 @@ def loaded(source: Source, request: Request) -> Loaded:
         module = models.get_model(source.name, weights=None, **request.arguments)
     except TypeError as error:
         raise ModelError(f"{source.text} can't be built ({error}). Correct --arg.") from error
-    remarks, files = untrained(request), tuple[Path, ...]()
+    remarks, files = random_weights_remark(request), tuple[Path, ...]()
     if request.weights is None and request.random_weights is None:
-        files = (_trained(module, best, source),)
+        files = (_load_trained_weights(module, best, source),)
     said, shape = _image_options(best)
-    return of_module(
+    return network_from_module(
         module, source, request, said=said, shape=shape, packages=("torchvision",), remarks=remarks, files=files,
         framework="PyTorch (torchvision)",
     )  # fmt: skip
 
 
-def _trained(module: torch.nn.Module, best: Any, source: Source) -> Path:
+def _load_trained_weights(module: torch.nn.Module, best: Any, source: Source) -> Path:
     """Load the weights that torchvision keeps in Torch's folder of downloads; gives their file."""
     import torch
 
-    from onnxspace_converters.torchfiles import give, read_weights
+    from onnxspace_converters.torch_files import load_weights, read_weights
 
     path = Path(torch.hub.get_dir(), "checkpoints", str(getattr(best, "url", "")).rpartition("/")[2] or "none")
     if not path.is_file():
-        raise ModelError(lacking(source))
-    give(module, read_weights(path, trusted=False), path, source.text)
+        raise ModelError(missing_weights_message(source))
+    load_weights(module, read_weights(path, trusted=False), path, source.text)
     return path
 
 

@@ -12,7 +12,7 @@ def drop_unread(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted |= {name for inner in _inner(node) for name in inner.input}
+            wanted |= {name for inner in _nested_nodes(node) for name in inner.input}
     stored = [tensor for tensor in graph.initializer if tensor.name in wanted]
     del graph.node[:]
     graph.node.extend(kept[::-1])
@@ -20,7 +20,7 @@ def drop_unread(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(stored)
 
 
-def _inner(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+def _nested_nodes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """A node and all in its bodies."""
     bodies = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
-    return [node, *(each for graph in bodies for inner in graph.node for each in _inner(inner))]
+    return [node, *(each for graph in bodies for inner in graph.node for each in _nested_nodes(inner))]

@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxspace.errors import ModelError
-from onnxspace.model.graph import all_nodes
-from onnxspace_converters.loaded import Loaded
+from onnxspace.model.graph import iter_nodes
+from onnxspace_converters.loaded_network import LoadedNetwork
 
 IMAGE = "image"
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
-def tidied(model: onnx.ModelProto, loaded: Loaded, *, dynamic: bool) -> onnx.ModelProto:
+def tidy(model: onnx.ModelProto, loaded: LoadedNetwork, *, dynamic: bool) -> onnx.ModelProto:
     """The same network with one named input of open or single batch, named outputs, and nothing that tells of a machine.
 
     The message itself is changed. Raises ModelError, which names an input without a value or an unknown operator.
     """
-    _strip(model)
-    store(model, loaded.constants)
+    _strip_metadata(model)
+    store_constants(model, loaded.constants)
     _drop_unused_inputs(model)
-    _only_input(model)
-    rename(model, _names(model, loaded.outputs))
+    _require_one_input(model)
+    rename_tensors(model, _new_names(model, loaded.outputs))
     _set_batch(model, None if dynamic else loaded.batch or 1)
-    _refuse_strange(model)
+    _refuse_unknown_operators(model)
     return model
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def _strip_metadata(model: onnx.ModelProto) -> None:
     """Metadata of nodes (file paths, stack traces), documentation, and shapes that may be stale."""
     model.doc_string = ""
     del model.metadata_props[:]
@@ -40,7 +40,7 @@ def _strip(model: onnx.ModelProto) -> None:
         graph.doc_string = ""
         del graph.value_info[:]
         del graph.metadata_props[:]
-    for node in (*all_nodes(model.graph), *(node for function in model.functions for node in all_nodes(function))):
+    for node in (*iter_nodes(model.graph), *(node for function in model.functions for node in iter_nodes(function))):
         node.doc_string = ""
         del node.metadata_props[:]
     for item in (*model.graph.input, *model.graph.output, *model.graph.initializer):
@@ -48,7 +48,7 @@ def _strip(model: onnx.ModelProto) -> None:
         del item.metadata_props[:]
 
 
-def store(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
+def store_constants(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
     """Make inputs whose values are known, or lie in the file already, stored values alone."""
     there = {tensor.name for tensor in model.graph.initializer}
     known = {v.name: constants[v.name] for v in model.graph.input if v.name in constants and v.name not in there}
@@ -57,7 +57,7 @@ def store(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None
 
 
 def _drop_unused_inputs(model: onnx.ModelProto) -> None:
-    read = {name for node in all_nodes(model.graph) for name in node.input} | {value.name for value in model.graph.output}
+    read = {name for node in iter_nodes(model.graph) for name in node.input} | {value.name for value in model.graph.output}
     _keep_inputs(model, read.__contains__)
 
 
@@ -67,14 +67,14 @@ def _keep_inputs(model: onnx.ModelProto, wanted: Any) -> None:
     model.graph.input.extend(kept)
 
 
-def _only_input(model: onnx.ModelProto) -> None:
+def _require_one_input(model: onnx.ModelProto) -> None:
     names = [value.name for value in model.graph.input]
     if len(names) != 1:
         what = f"inputs {', '.join(names)}" if names else "no input"
         raise ModelError(f"the exported graph has {what} where one image is wanted")
 
 
-def _names(model: onnx.ModelProto, outputs: Sequence[str]) -> dict[str, str]:
+def _new_names(model: onnx.ModelProto, outputs: Sequence[str]) -> dict[str, str]:
     """New names of input and outputs: those of the framework, else `output` or `output_0` and so on."""
     there = [value.name for value in model.graph.output]
     count = len(there)
@@ -83,13 +83,13 @@ def _names(model: onnx.ModelProto, outputs: Sequence[str]) -> dict[str, str]:
     return {old: new for old, new in pairs.items() if old != new}
 
 
-def rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
+def rename_tensors(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
     """Give tensors other names, everywhere; whatever has such a name already is moved out of the way."""
     taken = {name: f"{name}_inner" for name in names.values() if name not in names}
     moved = {**taken, **names}
     if not moved:
         return
-    for node in all_nodes(model.graph):
+    for node in iter_nodes(model.graph):
         node.input[:] = [moved.get(name, name) for name in node.input]
         node.output[:] = [moved.get(name, name) for name in node.output]
     for item in (*model.graph.input, *model.graph.output, *model.graph.initializer, *model.graph.value_info):
@@ -111,13 +111,13 @@ def _set_dim(dim: Any, size: int | None) -> None:
         dim.dim_value = size
 
 
-def _refuse_strange(model: onnx.ModelProto) -> None:
+def _refuse_unknown_operators(model: onnx.ModelProto) -> None:
     local = {function.domain for function in model.functions}
-    strange = {f"{node.domain}.{node.op_type}" for node in all_nodes(model.graph) if node.domain not in (*_STANDARD, *local)}
+    strange = {f"{node.domain}.{node.op_type}" for node in iter_nodes(model.graph) if node.domain not in (*_STANDARD, *local)}
     if strange:
         raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(strange))})")
     unknown = {
-        node.op_type for node in all_nodes(model.graph) if node.domain in ("", "ai.onnx") and not _is_known(node.op_type)
+        node.op_type for node in iter_nodes(model.graph) if node.domain in ("", "ai.onnx") and not _is_known(node.op_type)
     }
     if unknown:
         raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(unknown))})")

@@ -11,7 +11,7 @@ import click
 from onnxspace.errors import OnnxspaceError
 
 STAGES = ("rooms", "train", "export", "oracle", "study", "page")
-HERE = Path(__file__).parent
+MODELS = Path(__file__).parent
 _PATH = click.Path(path_type=Path)
 
 
@@ -29,43 +29,43 @@ class Plan:
 
     def rooms(self) -> None:
         """Render every split that is not there."""
-        from .data import SPLITS, Rooms
-        from .transfers import processor
+        from models.minitaskonomy.oracle.transfers import choose_device
+        from models.minitaskonomy.rooms.dataset import SPLITS, Rooms
 
         for split in SPLITS:
-            click.echo(f"rooms: {len(Rooms.load(self.work, split, processor(self.device).type))} of {split}")
+            click.echo(f"rooms: {len(Rooms.load(self.work, split, choose_device(self.device).type))} of {split}")
 
     def train(self) -> None:
         """Train every network."""
-        from .training import train_all
+        from models.minitaskonomy.training.scheduler import train_all
 
         train_all(self.work, self.device, python=self.python, workers=self.workers)
 
     def export(self) -> None:
         """Write the ONNX files."""
-        from .exporting import export_all
+        from models.minitaskonomy.training.onnx_export import export_all
 
         export_all(self.work, self.models, self.device, python=self.python)
 
     def oracle(self) -> None:
         """Try every transfer."""
-        from .oracle import measure
+        from models.minitaskonomy.oracle.measurement import measure
 
         measure(self.work, self.models, self.device, workers=self.workers)
 
     def study(self) -> None:
         """Hold every score against the oracle."""
-        from .study import run
+        from models.minitaskonomy.study.pipeline import run
 
         run(self.work, models=self.models, device=self.device, photos=self.photos, processes=self.workers, say=click.echo)  # type: ignore[arg-type]
 
     def page(self) -> None:
         """Write the page and its pictures."""
-        from .data import Rooms
-        from .page import write
+        from models.minitaskonomy.page.document import write_page
+        from models.minitaskonomy.rooms.dataset import Rooms
 
         there = (self.work / "rooms" / "probes").is_dir()
-        write(self.models, self.docs, Rooms.load(self.work, "probes") if there else None)
+        write_page(self.models, self.docs, Rooms.load(self.work, "probes") if there else None)
 
 
 @click.command(help=__doc__)
@@ -74,9 +74,9 @@ class Plan:
     "--work", type=_PATH, default=".minitaskonomy", show_default=True, help="Folder for rooms, weights and all that is resumed."
 )
 @click.option(
-    "--models", type=_PATH, default=HERE, help="Folder of the ONNX files and result tables; this package's by default."
+    "--models", type=_PATH, default=MODELS, help="Folder of the ONNX files and result tables; this package's by default."
 )
-@click.option("--docs", type=_PATH, default=HERE.parents[1] / "docs", help="Folder of the page; docs/ by default.")
+@click.option("--docs", type=_PATH, default=MODELS.parents[1] / "docs", help="Folder of the page; docs/ by default.")
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
 @click.option("--python", metavar="PATH", help="An interpreter that has Keras and JAX, for the second group's networks.")
 @click.option("--photos", type=_PATH, help="A folder of photographs, as a third set of probe images.")

@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import onnxspace as ox
+from models.minitaskonomy.training.jobs import MAIN
 from onnxspace.attribution.maps import VERIFIED_IMAGES
 from onnxspace.inputs.config import load_sidecar
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.model import Model
-from onnxspace.torchgraph.encoder_graph import Converted, convert
+from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
-from .roster import MAIN
+#: The folder of the ONNX files, their sidecars and the tables of results.
+MODELS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ class Entry:
         return self.architecture == MAIN
 
 
-def entries(folder: Path, tasks: Sequence[str]) -> list[Entry]:
+def list_entries(folder: Path, tasks: Sequence[str]) -> list[Entry]:
     """The main models in the order of the tasks, then the others by name. Other files of the folder are left out."""
-    found = [_entry(path) for path in sorted(folder.glob("*.onnx"))]
+    found = [_parse_entry(path) for path in sorted(folder.glob("*.onnx"))]
     place = {task: i for i, task in enumerate(tasks)}
     return sorted((one for one in found if one.task in place), key=lambda one: (not one.main, place[one.task], one.name))
 
 
-def _entry(path: Path) -> Entry:
+def _parse_entry(path: Path) -> Entry:
     task, _, architecture = path.stem.partition("-")
     return Entry(path.stem, task, architecture or MAIN, path)
 
@@ -54,7 +56,7 @@ class Zoo:
 
     entries: Sequence[Entry]
     work: Path
-    _converted: dict[tuple[str, str], tuple[Model, Converted]] = field(default_factory=dict)
+    _converted: dict[tuple[str, str], tuple[Model, EncoderGraph]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -83,8 +85,8 @@ class Zoo:
         model = ox.open_model(entry.path)
         return model, find_encoder(model)
 
-    def converted(self, entry: Entry, probes: Probes, explained: str = "sum") -> tuple[Model, Converted]:
-        """A model ready to be explained; `explained` names what `explained.write` put behind its encoder for these probes."""
+    def converted(self, entry: Entry, probes: Probes, explained: str = "sum") -> tuple[Model, EncoderGraph]:
+        """A model ready to be explained; `explained` names what `attribution_targets.write_copy` put behind its encoder for these probes."""
         key = (entry.name, explained if explained == "sum" else f"{explained}-{probes.name}")
         if key not in self._converted:
             model = ox.open_model(entry.path)
@@ -99,7 +101,7 @@ class Zoo:
         return self.work / "explained" / f"{explained}-{probes.name}" / entry.path.name
 
 
-def grid(features: NDArray[np.float32], side: int = 8) -> NDArray[np.float32]:
+def arrange_on_grid(features: NDArray[np.float32], side: int = 8) -> NDArray[np.float32]:
     """Features of any encoder as [images, channels, side, side].
 
     Of [images, height, width, channels] and of [images, tokens, channels] (a class token in front is left out) the channels are
@@ -117,7 +119,7 @@ def grid(features: NDArray[np.float32], side: int = 8) -> NDArray[np.float32]:
     return np.ascontiguousarray(found[:, :, rows][:, :, :, columns])
 
 
-def by_group(tasks: Mapping[str, str]) -> list[str]:
+def sort_by_group(tasks: Mapping[str, str]) -> list[str]:
     """Task names, group after group, for tables and pictures."""
     order = list(dict.fromkeys(tasks.values()))
     return sorted(tasks, key=lambda name: order.index(tasks[name]))

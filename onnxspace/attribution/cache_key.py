@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,34 +18,33 @@ import torch
 from onnxspace.attribution.devices import chosen, devices
 from onnxspace.attribution.explainer import rules_for
 from onnxspace.attribution.lrp import RULES
-from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, resolve_settings
-from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.execution import Compute, Execution
+from onnxspace.inputs.methods import BASELINES
+from onnxspace.inputs.probes import read_square
+from onnxspace.inputs.protocol import Setup, installed_versions
 from onnxspace.model.model import Model
 
 _PACKAGE = Path(str(files("onnxspace")))
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
 
 
-def recipe(
-    method: Method, options: Options | None, probes: Probes, device: Compute | Device, batch_size: int | None,
-    elsewhere: Sequence[object] | None = None,
-) -> str:  # fmt: skip
-    """16 hex digits for all that determines maps besides the model: method and what it is told, images, machine, libraries.
+def recipe(setup: Setup, execution: Execution, elsewhere: Sequence[object] | None = None) -> str:
+    """16 hex digits for all that determines maps besides the model: method and options, images, machine, libraries.
 
     The number of threads and the kind of processor are among them, since sums are taken in another order with others;
     `elsewhere` are the `processors` of other machines, which compute instead of this one.
     """
-    compute = device if isinstance(device, Compute) else Compute(device)
-    said = {
-        "method": method,
-        "options": _resolved_options(method, options, probes),
-        "probes": probes.sha256,
-        "batch size": batch_size,
+    compute = execution.compute
+    facts = {
+        "method": setup.method,
+        "options": _resolved_options(setup),
+        "probes": setup.probes.sha256,
+        "batch size": execution.batch_size,
         "compute": [asdict(compute), *(processors(compute) if elsewhere is None else elsewhere)],
         "libraries": versions(),
         "code": _code(),
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def model_recipe(model: Model, tensors: tuple[str, ...]) -> str:
@@ -54,16 +52,16 @@ def model_recipe(model: Model, tensors: tuple[str, ...]) -> str:
     return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
-def _resolved_options(method: Method, options: Options | None, probes: Probes) -> dict[str, Any]:
+def _resolved_options(setup: Setup) -> dict[str, Any]:
     """Every option with its default; a baseline's picture in place of its name, and a rule set's content."""
-    settings = resolve_settings([method], options)
-    told: dict[str, Any] = settings.used_by(method)
-    if (word := str(told.get("baseline", "zero"))) not in BASELINES:
-        told["baseline"] = hashlib.sha256(read_square(Path(word), probes.size).tobytes()).hexdigest()
-    if (rules := rules_for(method, settings)) is not None:
-        told["rules"] = [dict(rules.rules), rules.epsilon, rules.gamma, rules.alpha, rules.beta]
-        told["code"] = {name: _rule(name) for name in rules.rules.values()}
-    return told
+    settings = setup.settings
+    stated = setup.stated_options
+    if (word := str(stated.get("baseline", "zero"))) not in BASELINES:
+        stated["baseline"] = hashlib.sha256(read_square(Path(word), setup.probes.size).tobytes()).hexdigest()
+    if (rules := rules_for(setup.method, settings)) is not None:
+        stated["rules"] = [dict(rules.rules), rules.epsilon, rules.gamma, rules.alpha, rules.beta]
+        stated["code"] = {name: _rule(name) for name in rules.rules.values()}
+    return stated
 
 
 def _rule(name: str) -> str:
@@ -79,7 +77,7 @@ def processors(compute: Compute) -> list[list[object]]:
 
 def versions() -> dict[str, str]:
     """The versions of this package and of the libraries that determine maps."""
-    return {name: _version(name) for name in _LIBRARIES}
+    return installed_versions(_LIBRARIES)
 
 
 def _device(device: torch.device) -> list[object]:
@@ -87,13 +85,6 @@ def _device(device: torch.device) -> list[object]:
     if device.type == "cuda":
         return [torch.cuda.get_device_name(device), torch.version.cuda, precision]
     return [platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), precision]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 @cache

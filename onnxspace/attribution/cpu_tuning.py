@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 from onnxspace.attribution.lrp.activations import RectifiedRatio
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.registry import Apply
-from onnxspace.torchgraph.view import operator, stored
+from onnxspace.torchgraph.view import constant_value, operator_of
 
 #: Operators whose modules need nothing of their own output to be differentiated.
 _FORGETFUL = (Conv,)
@@ -28,12 +28,12 @@ def tuned(graph: GraphModule) -> GraphModule:
     """A copy of `graph`, most weights shared, that gives the same values and gradients faster."""
     own = GraphModule(graph, copy.deepcopy(graph.graph))
     for node in list(own.graph.nodes):
-        if operator(node) == "Conv":
+        if operator_of(node) == "Conv":
             _channels_last(own, node)
             _strided(own, node)
-        elif operator(node) in ("Relu", "Clip"):
+        elif operator_of(node) in ("Relu", "Clip"):
             _in_place(own, node)
-        elif operator(node) == "Softmax":
+        elif operator_of(node) == "Softmax":
             _attention(own, node)
     own.delete_all_unused_submodules()
     own.recompile()
@@ -43,7 +43,7 @@ def tuned(graph: GraphModule) -> GraphModule:
 def _channels_last(graph: GraphModule, node: Node) -> None:
     """Store a convolution's weights in channels-last order, which its output and the layers behind it then have too."""
     weight = node.args[1] if len(node.args) > 1 else None
-    value = stored(graph, weight)
+    value = constant_value(graph, weight)
     if not isinstance(weight, Node) or weight.op != "get_attr" or value is None or value.dim() != 4:
         return
     owner, _, name = str(weight.target).rpartition(".")
@@ -63,8 +63,8 @@ def _in_place(graph: GraphModule, node: Node) -> None:
 
 
 def _is_forgetful(graph: GraphModule, node: Node) -> bool:
-    if operator(node) == "Add":
-        return all(stored(graph, given) is None for given in node.args)
+    if operator_of(node) == "Add":
+        return all(constant_value(graph, given) is None for given in node.args)
     return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), _FORGETFUL)
 
 
@@ -85,9 +85,11 @@ def _attention(graph: GraphModule, node: Node) -> None:
 
 
 def _is_plain_product(graph: GraphModule, node: Node) -> bool:
-    if operator(node) != "MatMul" or len(node.args) != 2 or node.kwargs:
+    if operator_of(node) != "MatMul" or len(node.args) != 2 or node.kwargs:
         return False
-    return type(graph.get_submodule(str(node.target))) is Apply and all(stored(graph, given) is None for given in node.args)
+    return type(graph.get_submodule(str(node.target))) is Apply and all(
+        constant_value(graph, given) is None for given in node.args
+    )
 
 
 class Attended(nn.Module):
@@ -103,7 +105,7 @@ class Attended(nn.Module):
 
 def _strided(graph: GraphModule, node: Node) -> None:
     """Use a faster gradient where a convolution with steps sees an image, or looks at single pixels."""
-    module, weight = graph.get_submodule(str(node.target)), stored(graph, node.args[1])
+    module, weight = graph.get_submodule(str(node.target)), constant_value(graph, node.args[1])
     if type(module) is not Conv or weight is None or weight.dim() != 4 or module.groups != 1 or node.kwargs:
         return
     windows = module.windows(weight)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import Compute, Device
+from onnxspace.inputs.execution import Compute, Device
 
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

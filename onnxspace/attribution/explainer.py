@@ -19,11 +19,13 @@ from onnxspace.attribution.gradients import WAYS, Batch, Differentiable, Passed
 from onnxspace.attribution.lrp import RuleSet, apply_rules, rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import METHODS, Compute, Method, Options, Settings, configured, resolve_settings
+from onnxspace.inputs.execution import Compute
+from onnxspace.inputs.methods import METHODS, Method, Options, Settings, configured, resolve_settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model
-from onnxspace.torchgraph.encoder_graph import Converted
+from onnxspace.torchgraph.encoder_graph import EncoderGraph
 
 Rules = Mapping[str, Mapping[str, str | float]]
 
@@ -82,19 +84,18 @@ class Explainer:
 
 def explainer(
     model: Model,
-    converted: Converted,
-    method: Method,
+    converted: EncoderGraph,
+    setup: Setup,
     device: torch.device,
-    probes: Probes,
-    settings: Settings,
     compute: Compute | None = None,
-    known: dict[bytes, Tensor] | None = None,
+    gradients: dict[bytes, Tensor] | None = None,
 ) -> Explainer:
     """Prepare a verified graph: rules of the method, its baseline, and the way back to maps on the probe's pixels.
 
-    `known` is filled with gradients that another method of the same rules can use. Raises ConfigError where the method's
-    rules leave nothing that a baseline could be taken from.
+    `gradients` is filled with what another method of the same rules can use. Raises ConfigError where the method's rules
+    leave nothing that a baseline could be taken from.
     """
+    method, probes, settings = setup.method, setup.probes, setup.settings
     graph, relevance, fallback = converted.graph, False, {}
     if (rules := rules_for(method, settings)) is not None:
         ruled = apply_rules(graph, rules, _bounds(model.preprocess))
@@ -105,7 +106,7 @@ def explainer(
     ready = tuned(graph) if device.type == "cpu" else copy.deepcopy(tuned(graph)).to(device)
     compute = compute or Compute()
     forward = torch.compile(ready) if compute.compiled else ready
-    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, known)
+    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, gradients)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
 

@@ -8,7 +8,7 @@ G_k = (x − b) ⊙ Σ_{j≤k} w_j ∇f(b + α_j (x − b)), the mean over the i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,56 +21,58 @@ from onnxspace.attribution.devices import arranged, halved
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
-from onnxspace.inputs.methods import BASELINES, Compute, Device, Method, Options, resolve_settings
-from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.methods import BASELINES, Method
+from onnxspace.inputs.probes import read_square
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.storage.journal import Journal
-from onnxspace.storage.map_file import MapWriter, unit
+from onnxspace.storage.map_file import MapWriter, to_unit_maps
 from onnxspace.storage.resume import JOURNAL
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
 
 #: Side of a field, as in the paper.
 SIZE = 128
-_METHOD: Method = "integrated-gradients"
+#: The method whose options fields take: steps and baseline.
+METHOD: Method = "integrated-gradients"
 
 
-def fields_key(recipe: str, options: Options | None, probes: Probes) -> str:
+def fields_key(recipe: str, setup: Setup) -> str:
     """32 hex digits for all that determines fields besides the images and the machine; `recipe` stands for the model."""
-    told = resolve_settings([_METHOD], options)
-    picture = str(told.baseline)
+    settings = setup.settings
+    picture = str(settings.baseline)
     if picture not in BASELINES:
-        picture = hashlib.sha256(read_square(Path(picture), probes.size).tobytes()).hexdigest()
-    return hashlib.sha256(repr((recipe, told.steps, picture, SIZE)).encode()).hexdigest()[:32]
+        picture = hashlib.sha256(read_square(Path(picture), setup.probes.size).tobytes()).hexdigest()
+    return hashlib.sha256(repr((recipe, settings.steps, picture, SIZE)).encode()).hexdigest()[:32]
 
 
 def write_fields(
-    model: Model, encoder: Encoder, probes: Probes, file: Path, options: Options | None = None,
-    device: Compute | Device = "auto", batch_size: int | None = None, *, kept: bool = False,
-    progress: Callable[[int], None] | None = None,
+    model: Model, encoder: Encoder, setup: Setup, file: Path, execution: Execution, *, kept: bool = False,
+    advance: Advance | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Write the unit fields of every probe image to `file`, float16 [images, steps · 128 · 128]; gives remarks for readers.
+    """Write the unit fields of every probe image to `file`, float16 [images, steps · 128 · 128], and return warnings.
 
-    `options` are the steps (50) and the baseline (zero). One image's fields are held at a time. With `kept`, a journal beside
-    the file lets a later call go on where this one is stopped. `progress` gets numbers of images.
+    `setup` is one of `METHOD`, with its steps (50) and baseline (zero). One image's fields are held at a time. With `kept`,
+    a journal beside the file lets a later call go on where this one is stopped. `advance` gets numbers of images.
 
     Raises ModelError and its kin, AttributionError where a field is not finite or all are zero, OutputError.
     """
-    steps = resolve_settings([_METHOD], options).steps
-    journal = Journal(file.with_suffix(JOURNAL), len(probes)) if kept else None
-    with MapWriter(file, len(probes), steps * SIZE * SIZE, journal) as writer:
-        if progress is not None:
-            progress(writer.rows)
+    steps, images = setup.settings.steps, len(setup.probes)
+    journal = Journal(file.with_suffix(JOURNAL), images) if kept else None
+    with MapWriter(file, images, steps * SIZE * SIZE, journal) as writer:
+        if advance is not None:
+            advance(writer.rows)
         if writer.remarks is not None:
             return writer.remarks
-        for fields in _compute_fields(model, encoder, probes, options, device, batch_size, writer.rows):
+        for fields in _compute_fields(model, encoder, setup, execution, writer.rows):
             if not np.isfinite(fields).all():
                 raise AttributionError(f"{model.path}: the gradient field of probe image {writer.rows} is not finite.")
-            writer.append(unit(fields)[0].reshape(1, -1))
-            if progress is not None:
-                progress(1)
-        if writer.zeros == len(probes):
+            writer.append(to_unit_maps(fields)[0].reshape(1, -1))
+            if advance is not None:
+                advance(1)
+        if writer.zeros == images:
             raise AttributionError(f"{model.path}: every gradient field is zero. Name another --encoder or --baseline.")
         remarks = (f"the gradient fields of {writer.zeros} images are zero.",) if writer.zeros else ()
         writer.finish(remarks)
@@ -78,16 +80,15 @@ def write_fields(
 
 
 def _compute_fields(
-    model: Model, encoder: Encoder, probes: Probes, options: Options | None, device: Compute | Device,
-    batch_size: int | None, first: int,
-) -> Iterator[NDArray[np.float32]]:  # fmt: skip
-    """Fields of one image after another, float32 [steps, 128, 128], on the first processor."""
-    converted = convert(model, probes.images[:VERIFIED_IMAGES], encoder)
-    engines = engines_for(model, converted, probes, _METHOD, device, batch_size, options)
-    line = Line(engines.each[0], resolve_settings([_METHOD], options).steps, engines.size)
+    model: Model, encoder: Encoder, setup: Setup, execution: Execution, first: int
+) -> Iterator[NDArray[np.float32]]:
+    """Fields of one image after another from `first` on, float32 [steps, 128, 128], on the first processor."""
+    converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
+    engines = engines_for(model, converted, setup, execution)
+    line = Line(engines.each[0], setup.settings.steps, engines.size)
     with arranged(engines.compute):
-        for index in range(first, len(probes)):
-            yield line.fields(probes.images[index : index + 1])
+        for index in range(first, len(setup.probes)):
+            yield line.fields(setup.probes.images[index : index + 1])
 
 
 class Line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,12 @@ from onnxspace.attribution.devices import arranged, chosen, devices
 from onnxspace.attribution.explainer import Explainer, Maps, check, explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
 from onnxspace.errors import AttributionError
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, resolve_settings
+from onnxspace.inputs.execution import Compute, Device, Execution
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
-from onnxspace.torchgraph.encoder_graph import Converted, convert
+from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
 VERIFIED_IMAGES = 2
 _WORKING_SET = 600 * 2**20  # bytes of activations of one batch on a CPU: fixed, so that reruns are equal
@@ -45,87 +47,73 @@ def attribute(
     check([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
     converted = convert(opened, probes.images[:VERIFIED_IMAGES])
-    return np.concatenate(list(map_batches(opened, converted, probes, method, device, batch_size, options=options)))
-
-
-def map_batches(
-    model: Model,
-    converted: Converted,
-    probes: Probes,
-    method: Method,
-    device: Compute | Device = "auto",
-    batch_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    *,
-    options: Options | None = None,
-    warn: Callable[[str], None] | None = None,
-    first: int = 0,
-    errors: list[float] | None = None,
-    known: dict[bytes, torch.Tensor] | None = None,
-) -> Iterator[NDArray[np.float32]]:
-    """Maps batch by batch, float32 [some images, size, size]; `progress` gets the number of images of each.
-
-    `warn` gets a sentence for what a reader of the maps should know: operators without a rule, the error of an estimate.
-    A batch that does not fit in memory is halved and tried again; several GPUs share the batches. `first` is the image to
-    start at; `errors`, where the method estimates, holds the standard errors of the images before it and is added to.
-    `known` is filled with gradients, which a call for another method of the same rules and the same model then uses.
-    """
-    engines = engines_for(model, converted, probes, method, device, batch_size, options, known)
-    errors = [] if errors is None else errors
-    for found in engines.maps(probes.images, first):
-        errors += [] if found.errors is None else found.errors.tolist()
-        if progress is not None:
-            progress(len(found.maps))
-        yield found.maps
-    if warn is not None:
-        for sentence in remarks_on(model.name, method, resolve_settings([method], options).units, engines.fallback, errors):
-            warn(sentence)
+    engines = engines_for(opened, converted, Setup(probes, method, options), Execution.on(device, batch_size))
+    return np.concatenate([found.maps for found in engines.maps()])
 
 
 @dataclass(frozen=True)
 class Engines:
     """A converted model on all processors that share its images, in batches of `size`."""
 
-    path: str
+    model: Model
+    setup: Setup
     each: Sequence[Explainer]
     size: int
     compute: Compute
+
+    @property
+    def path(self) -> str:
+        return self.model.path
 
     @property
     def fallback(self) -> Mapping[str, int]:
         """How many operators have no rule of the method, by name."""
         return self.each[0].fallback
 
-    def maps(self, images: NDArray[np.uint8], first: int = 0) -> Iterator[Maps]:
-        """Maps of `images` [images, size, size, 3] from `first` on, batch by batch. Raises AttributionError."""
+    def maps(self, first: int = 0, end: int | None = None) -> Iterator[Maps]:
+        """Maps of the probe images from `first` on (to `end`), batch by batch, in order.
+
+        A batch that does not fit in memory is halved and computed again; several GPUs share the batches. Raises
+        AttributionError where one image does not fit, or a map is not finite.
+        """
+        images = self.setup.probes.images[:end]
         with arranged(self.compute), closing(in_order(self.each, images, self.size, first)) as batches:
             for begin, found in batches:
                 _check_finite(found.maps, begin, self.path)
                 yield found
 
+    def remarks(self, errors: Sequence[float]) -> tuple[str, ...]:
+        """Warnings about the maps, without the model's name; `errors` are the standard errors of estimated ones."""
+        return tuple(remarks_on(self.setup, self.fallback, errors))
+
 
 def engines_for(
-    model: Model, converted: Converted, probes: Probes, method: Method, device: Compute | Device, batch_size: int | None,
-    options: Options | None = None, known: dict[bytes, torch.Tensor] | None = None,
-) -> Engines:  # fmt: skip
-    """Prepare a converted model on every processor that is asked for."""
-    compute = chosen(device)
-    settings = resolve_settings([method], options)
-    each = [explainer(model, converted, method, place, probes, settings, compute, known) for place in devices(compute)]
-    return Engines(model.path, each, _batch_size(converted, batch_size, each[0]), compute)
+    model: Model,
+    converted: EncoderGraph,
+    setup: Setup,
+    execution: Execution,
+    gradients: dict[bytes, torch.Tensor] | None = None,
+) -> Engines:
+    """Prepare a converted model on every processor that is asked for.
+
+    `gradients` is filled with gradients, which a call for another method of the same rules and the same model then uses.
+    """
+    compute = chosen(execution.compute)
+    each = [explainer(model, converted, setup, place, compute, gradients) for place in devices(compute)]
+    return Engines(model, setup, each, _batch_size(converted, execution.batch_size, each[0]), compute)
 
 
-def remarks_on(name: str, method: Method, units: int, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:
-    """What a reader of a model's maps should know: operators without a rule, and the mean of the maps' standard errors."""
+def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:
+    """Warnings about a model's maps: operators without a rule, and the mean of the maps' standard errors."""
     if fallback:
         kept = ", ".join(f"{operator} ×{count}" for operator, count in sorted(fallback.items()))
-        yield f"{name}: {method} has no rule for {kept}; they keep their gradient."
+        yield f"{setup.method} has no rule for {kept}; they keep their gradient."
     if errors:
         mean = float(np.mean(errors))
-        yield f"{name}: maps are estimated from {units} units per image; their standard error is {mean:.1%} of their length."
+        yield f"maps are estimated from {setup.settings.units} units per image; their standard error is {mean:.1%} of their length."
 
 
-def _batch_size(converted: Converted, asked: int | None, engine: Explainer) -> int:
+def _batch_size(converted: EncoderGraph, asked: int | None, engine: Explainer) -> int:
     if not converted.batchable:
         return 1
     if asked is not None:

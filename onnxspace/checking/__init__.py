@@ -1,1 +1,1 @@
-"""Is this artifact still the model it was? What is observed of it, what it is held against, and the verdict."""
+"""Check whether an artifact is still the model it was: observe it, compare it with a baseline, give a verdict."""

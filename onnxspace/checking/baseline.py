@@ -1,4 +1,4 @@
-"""What an artifact is held against: another file, a fingerprint with what was noted beside it, or a model of a space."""
+"""Baselines that an artifact is compared with: a model file, a fingerprint with a notes file, or a model of a space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onnxspace.checking.observation import Observation, Signal, facts_dict, named, read_facts
+from onnxspace.checking.observation import Observation, Signal, facts_dict, facts_without_file, read_facts
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import Probes
@@ -23,8 +23,8 @@ _MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
-class Against:
-    """Where a baseline is: `kind` says of what sort `path` is; `name` is the model of a space."""
+class BaselineReference:
+    """Where a baseline is: `kind` is what `path` names; `name` is the model's name within a space."""
 
     kind: Literal["model", "print", "space"]
     path: Path
@@ -34,27 +34,28 @@ class Against:
         return f"{self.path}:{self.name}" if self.kind == "space" else str(self.path)
 
 
-def against(text: str) -> Against:
-    """`old.onnx`, `old.fp` or `zoo.space:name`. Raises ConfigError for anything else."""
+def parse_reference(text: str) -> BaselineReference:
+    """Parse a baseline as a user writes it: `old.onnx`, `old.fp` or `zoo.space:name`. Raises ConfigError for a bare folder."""
     folder, colon, name = text.rpartition(":")
     if colon and name and Path(folder).is_dir():
-        return Against("space", Path(folder), name)
+        return BaselineReference("space", Path(folder), name)
     if is_print(Path(text)):
-        return Against("print", Path(text))
+        return BaselineReference("print", Path(text))
     if Path(text).is_dir():
         raise ConfigError(f"{text} is a folder; name a model of a space as {text}:NAME.")
-    return Against("model", Path(text))
+    return BaselineReference("model", Path(text))
 
 
 def notes_of(path: Path) -> Path:
-    """The file beside a fingerprint that holds what else was noted."""
+    """The notes file beside the fingerprint at `path`: `NAME.json` for `NAME.fp`."""
     return path.with_suffix(NOTES)
 
 
 def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
-    """Write `NAME.fp`, and `NAME.json` beside it: facts of the file, and what it gives in a few numbers per image.
+    """Write the fingerprint `path`, and beside it a notes file with facts of the model and its signals per image.
 
-    Each is written whole or not at all; notes that don't belong to their fingerprint are not used. Raises OutputError.
+    `found` is the observation to keep, `protocol` what it was made with. Each file is written whole or not at all; a notes
+    file that does not belong to its fingerprint is ignored when it is read. Raises OutputError.
     """
     facts = found.facts
     with whole_file(path) as partial:
@@ -71,18 +72,22 @@ def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
 
 
 def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, tuple[str, ...]]:
-    """A fingerprint with its notes, and what is to be said of them. Raises ModelError for notes that are broken."""
-    bare = named(one.name, str(path), one.sha256, one.encoder)
+    """The observation that a fingerprint and its notes hold, and warnings about the notes.
+
+    `path` is the fingerprint's file, `one` its content. Without usable notes the observation holds only the fingerprint.
+    Raises ModelError for a damaged notes file.
+    """
+    bare = facts_without_file(one.name, str(path), one.sha256, one.encoder)
     notes = notes_of(path)
     if not notes.exists():
-        return Observation(bare, one.prints, None, {}), (f"{path} has no notes beside it, so that maps alone are compared.",)
-    told = _json(notes)
-    facts = read_facts(told.get("facts", {}), notes)
+        return Observation(bare, one.prints, None, {}), (f"{path} has no notes file beside it, so only maps are compared.",)
+    content = _read_notes(notes)
+    facts = read_facts(content.get("facts", {}), notes)
     if facts.sha256 != one.sha256:
-        return Observation(bare, one.prints, None, {}), (f"{notes} is of another model than {path}, and is not used.",)
+        return Observation(bare, one.prints, None, {}), (f"{notes} describes another model than {path}, and is ignored.",)
     try:
-        encoder = Signal.read(told["encoder"]) if "encoder" in told else None
-        outputs = {str(name): Signal.read(signal) for name, signal in told["outputs"].items()}
+        encoder = Signal.read(content["encoder"]) if "encoder" in content else None
+        outputs = {str(name): Signal.read(signal) for name, signal in content["outputs"].items()}
         if any(len(signal.lengths) != one.images for signal in (*outputs.values(), *([encoder] if encoder else []))):
             raise ValueError("its numbers of images differ")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -90,35 +95,35 @@ def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, tuple[str,
     return Observation(facts, one.prints, encoder, outputs), ()
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _read_notes(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise ValueError("it is too large")
-        told = json.loads(file.read_text("utf-8"))
-        if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+        content = json.loads(file.read_text("utf-8"))
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is no notes of a baseline ({error}); make it again with --update.") from error
-    return told
+        raise ModelError(f"{file} is not the notes file of a baseline ({error}); make it again with --update.") from error
+    return content
 
 
-def from_space(place: Against) -> tuple[Observation, Probes, Protocol]:
-    """A model of a space, with the images and the method of the space. Raises SpaceError."""
+def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Protocol]:
+    """The observation of a model of a space, and the space's probe images and protocol. Raises SpaceError."""
     from onnxspace.spaces.layout import maps_path, read_prints
     from onnxspace.workflows.space import Space
 
     space = Space.open(place.path)
     entry = next((one for one in space.entries() if one.name == place.name), None)
     if entry is None:
-        raise SpaceError(f"{place.path} has no model called {place.name!r}; there are {', '.join(space.names[:20]) or 'none'}.")
-    facts = named(entry.name, entry.path, entry.sha256, entry.encoder)
+        raise SpaceError(f"{place.path} has no model named {place.name!r}. Its models are: {', '.join(space.names[:20]) or 'none'}.")
+    facts = facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder)
     prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
     maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)
     return Observation(facts, prints, None, {}, maps), space.probes(), space.protocol
 
 
-def read_print(path: Path) -> Fingerprint | OnnxspaceError:
-    """A fingerprint, or why it can't be read."""
+def try_read_fingerprint(path: Path) -> Fingerprint | OnnxspaceError:
+    """The fingerprint in a file, or the error that says why it can't be read."""
     try:
         return read_fingerprint(path)
     except OnnxspaceError as error:

@@ -1,4 +1,4 @@
-"""Verdicts in the forms that other programs read. Names come from files that nobody vouches for: each form escapes them."""
+"""Verdicts in formats for other programs. Names come from untrusted files, so each format escapes them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WORDS = {"same": "as expected", "different": "not as expected", "trouble": "cou
 
 
 def as_json(found: Sequence[Verdict]) -> str:
-    """Schema `onnxspace/check/1`."""
+    """Verdicts as one JSON object of the schema `onnxspace/check/1`."""
     return json.dumps({"schema": SCHEMA, "verdicts": [verdict.to_dict() for verdict in found]}, allow_nan=False) + "\n"
 
 
 def as_junit(found: Sequence[Verdict]) -> str:
-    """JUnit XML as Jenkins, GitLab and GitHub read it: an artifact is a test case, a measure beyond its limit a failure."""
+    """Verdicts as JUnit XML for Jenkins, GitLab and GitHub: an artifact is a test case, metrics beyond their limits a failure."""
     counts = {
         "tests": len(found), "failures": sum(v.outcome == "different" for v in found),
         "errors": sum(v.outcome == "trouble" for v in found),
@@ -35,24 +35,24 @@ def as_junit(found: Sequence[Verdict]) -> str:
     root = Xml.Element("testsuites", numbers)
     suite = Xml.SubElement(root, "testsuite", {"name": "onnxspace check", **numbers})
     for verdict in found:
-        facts = {"name": _xml(verdict.name), "classname": "onnxspace.check", "time": f"{verdict.seconds:.3f}"}
+        facts = {"name": _clean_xml(verdict.name), "classname": "onnxspace.check", "time": f"{verdict.seconds:.3f}"}
         case = Xml.SubElement(suite, "testcase", facts)
         if verdict.outcome != "same":
             kind = "failure" if verdict.outcome == "different" else "error"
-            Xml.SubElement(case, kind, {"message": _xml(headline(verdict)), "type": verdict.outcome}).text = _xml(full(verdict))
+            Xml.SubElement(case, kind, {"message": _clean_xml(headline(verdict)), "type": verdict.outcome}).text = _clean_xml(details(verdict))
         elif verdict.warnings:
-            Xml.SubElement(case, "system-out").text = _xml("\n".join(verdict.warnings))
+            Xml.SubElement(case, "system-out").text = _clean_xml("\n".join(verdict.warnings))
     Xml.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
 
 
-def _xml(text: str) -> str:
-    """Without characters that XML has no way to hold."""
+def _clean_xml(text: str) -> str:
+    """Replace characters that XML can't hold."""
     return _NOT_XML.sub("\ufffd", text)
 
 
 def as_sarif(found: Sequence[Verdict]) -> str:
-    """SARIF 2.1.0: a rule per metric, a result per measure beyond its limit and per artifact that could not be compared."""
+    """Verdicts as SARIF 2.1.0: a rule per metric, a result per metric beyond its limit and per artifact not compared."""
     rules = [{"id": name, "shortDescription": {"text": metric.words}} for name, metric in METRICS.items()]
     rules.append({"id": "trouble", "shortDescription": {"text": "the artifact could not be compared"}})
     results = [result for verdict in found for result in _results(verdict)]
@@ -78,33 +78,33 @@ def _uri(path: str) -> str:
 
 
 def as_github(found: Sequence[Verdict]) -> str:
-    """Workflow commands, which GitHub shows on the pull request, and a line in all."""
+    """Verdicts as GitHub workflow commands, which annotate the pull request, and a summary line."""
     lines = [
-        f"::error file={_property(v.path)},title={_property(f'onnxspace check: {v.name}')}::{_data(full(v))}"
+        f"::error file={_escape_property(v.path)},title={_escape_property(f'onnxspace check: {v.name}')}::{_escape_data(details(v))}"
         for v in found
         if v.outcome != "same"
     ]
-    lines += [f"::warning file={_property(v.path)}::{_data(warning)}" for v in found for warning in v.warnings]
-    return "\n".join([*lines, _data(counted(found))]) + "\n"
+    lines += [f"::warning file={_escape_property(v.path)}::{_escape_data(warning)}" for v in found for warning in v.warnings]
+    return "\n".join([*lines, _escape_data(count_outcomes(found))]) + "\n"
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return escaped.replace("::", ":\u200b:")  # no line of ours starts a command that is not ours
+    return escaped.replace("::", ":\u200b:")  # so that text from a file can't start a workflow command
 
 
-def _property(text: str) -> str:
+def _escape_property(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace(":", "%3A").replace(",", "%2C")
 
 
 def as_markdown(found: Sequence[Verdict]) -> str:
-    """A table, and a section per artifact that is not as expected."""
+    """Verdicts as a Markdown table, and a section per artifact that is not as expected."""
     names = [name for name in METRICS if any(name in verdict.measures for verdict in found)]
     rows = [["artifact", "outcome", *names], ["---", "---", *["---:" for _ in names]]]
-    rows += [[_mark(v.name), _WORDS[v.outcome], *(_cell(v, name) for name in names)] for v in found]
+    rows += [[_escape_markdown(v.name), _WORDS[v.outcome], *(_cell(v, name) for name in names)] for v in found]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
-        "\n\n".join([f"## onnxspace check: {counted(found)}", table, *(_section(v) for v in found if v.outcome != "same")])
+        "\n\n".join([f"## onnxspace check: {count_outcomes(found)}", table, *(_section(v) for v in found if v.outcome != "same")])
         + "\n"
     )
 
@@ -117,11 +117,11 @@ def _cell(verdict: Verdict, name: str) -> str:
 
 
 def _section(verdict: Verdict) -> str:
-    return "\n".join([f"### {_mark(verdict.name)}", "", *(f"- {_mark(line)}" for line in full(verdict).splitlines())])
+    return "\n".join([f"### {_escape_markdown(verdict.name)}", "", *(f"- {_escape_markdown(line)}" for line in details(verdict).splitlines())])
 
 
-def _mark(text: str) -> str:
-    """As words: no markup, no HTML, one line."""
+def _escape_markdown(text: str) -> str:
+    """Escape Markdown and HTML, on one line."""
     return _MARKS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False)).replace("@", "&#64;")
 
 
@@ -134,21 +134,21 @@ def headline(verdict: Verdict) -> str:
     return f"{verdict.name} against {verdict.against}: {'; '.join(finding.words for finding in verdict.failed)}."
 
 
-def full(verdict: Verdict) -> str:
-    """A line per thing that is to be said."""
-    lines = [verdict.error] if verdict.error is not None else [_words(finding) for finding in verdict.failed]
+def details(verdict: Verdict) -> str:
+    """The verdict's findings, reasons and file changes, a line each."""
+    lines = [verdict.error] if verdict.error is not None else [_finding_line(finding) for finding in verdict.failed]
     lines += [f"Why: {reason}" for reason in verdict.reasons]
-    lines += [f"Departs first at {verdict.layer}"] if verdict.layer else []
-    lines += [f"Looks elsewhere in {name}: cosine {cosine:.3f}" for _, name, cosine in verdict.images]
+    lines += [f"First different layer: {verdict.layer}"] if verdict.layer else []
+    lines += [f"Maps differ on {name}: cosine {cosine:.3f}" for _, name, cosine in verdict.images]
     return "\n".join([*lines, *(f"File: {change}" for change in verdict.changes)])
 
 
-def _words(finding: Finding) -> str:
+def _finding_line(finding: Finding) -> str:
     return f"{finding.metric}: {finding.words}"
 
 
-def counted(found: Sequence[Verdict]) -> str:
-    """How it went in all: `2 as expected, 1 not as expected`."""
+def count_outcomes(found: Sequence[Verdict]) -> str:
+    """Count verdicts by outcome: `2 as expected, 1 not as expected`."""
     numbers = [(sum(v.outcome == outcome for v in found), words) for outcome, words in _WORDS.items()]
     return ", ".join(f"{number} {words}" for number, words in numbers if number)
 

@@ -1,4 +1,4 @@
-"""How far an artifact is from its baseline, in numbers."""
+"""Metrics of how far an artifact is from its baseline."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Better = Literal["more", "less"]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a measure is, and which way it gets worse: `least` is what a limit on it is where nobody says another."""
+    """What a metric measures (`words`), whether `more` or `less` is better, and its default limit; None for no limit."""
 
     words: str
     better: Better
     limit: float | None
 
 
-#: The limits hold for exports of one network and half precision, with room; `--calibrate` proposes others.
+#: Exports of one network and half precision stay well within these limits; `--calibrate` proposes others.
 METRICS: Mapping[str, Metric] = {
     "affinity": Metric("mean cosine of attribution maps", "more", 0.98),
     "affinity_p5": Metric("its 5th percentile over images", "more", 0.9),
@@ -34,7 +34,7 @@ METRICS: Mapping[str, Metric] = {
     "encoder_relative": Metric("largest |new − old| / |old| of an image at the encoder", "less", None),
     "encoder_max": Metric("largest difference of any value at the encoder", "less", None),
     "output_cosine": Metric("mean cosine of the outputs, the worst output", "more", 0.995),
-    "output_r2": Metric("share of what varies in the outputs over images that is kept, the worst output", "more", 0.95),
+    "output_r2": Metric("R² of the outputs over images, the worst output", "more", 0.95),
     "output_relative": Metric("largest |new − old| / |old| of an image's output", "less", None),
     "output_max": Metric("largest difference of any output value", "less", None),
     "top1": Metric("share of images with the same largest output", "more", 0.95),
@@ -42,15 +42,16 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-#: Share of an output's own size below which what varies over images is not told from rounding.
+#: Share of an output's norm below which its variation over images can't be distinguished from rounding.
 _STILL = 0.005
 
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """`values` by the name of a metric; a metric that can't be had is missing, and `missing` says why.
+    """Metrics of an artifact against its baseline.
 
-    `cosines` is float64 [images]: how alike the maps of each image are. `changes` are sentences on what the files say.
+    `values` holds metrics by name; `missing` says for others why they have no value. `cosines` float64 [images] are those of
+    the maps of each image. `changes` are sentences on how the facts of the files differ.
     """
 
     values: Mapping[str, float]
@@ -65,7 +66,7 @@ class Measures:
 
 
 def measure(new: Observation, old: Observation) -> Measures:
-    """Compare two observations of the same probe images, as far as both are known."""
+    """Compare the observations of an artifact (`new`) and its baseline (`old`) on the same probe images."""
     cosines = map_cosines(new, old)
     values = {
         "affinity": _affinity(new, old, cosines),
@@ -73,31 +74,31 @@ def measure(new: Observation, old: Observation) -> Measures:
         "affinity_worst": float(cosines.min()),
     }
     missing: dict[str, str] = {}
-    values |= _encoders(new.encoder, old.encoder, missing)
-    values |= _outputs(new, old, missing)
+    values |= _compare_encoders(new.encoder, old.encoder, missing)
+    values |= _compare_outputs(new, old, missing)
     if old.facts.of_file:
         values["size"] = new.facts.bytes / old.facts.bytes
     else:
-        missing["size"] = "nothing is known of the old file but its model"
+        missing["size"] = "the baseline has no facts of its file"
     ordered = {name: values[name] for name in METRICS if name in values and np.isfinite(values[name])}
-    return Measures(ordered, cosines, missing, tuple(changes(new.facts, old.facts)))
+    return Measures(ordered, cosines, missing, tuple(file_changes(new.facts, old.facts)))
 
 
 def _affinity(new: Observation, old: Observation, cosines: NDArray[np.float64]) -> float:
-    """Of prints, the estimate with the smaller error rather than the mean of single images'."""
+    """The affinity; from fingerprints, the estimate over all images, whose error is smaller than that of single images' mean."""
     if new.maps is not None and old.maps is not None:
         return float(cosines.mean())
     return float(affinities(new.prints[None], old.prints[None])[0][0, 0])
 
 
 def map_cosines(new: Observation, old: Observation) -> NDArray[np.float64]:
-    """Cosines of the maps image by image, float64 [images]: of the maps themselves where both are there, else of prints."""
+    """Cosines of the maps of each image, float64 [images]; estimated from fingerprints where an observation has no maps."""
     if new.maps is not None and old.maps is not None and new.maps.shape == old.maps.shape:
-        return np.array([_cosine(a, b) for a, b in zip(_wide(new.maps), _wide(old.maps), strict=True)])
+        return np.array([_cosine(a, b) for a, b in zip(_widen_rows(new.maps), _widen_rows(old.maps), strict=True)])
     return np.array([_cosine(a, b) for a, b in zip(new.prints.astype(float), old.prints.astype(float), strict=True)])
 
 
-def _wide(maps: NDArray[np.float16]) -> Iterator[NDArray[np.float64]]:
+def _widen_rows(maps: NDArray[np.float16]) -> Iterator[NDArray[np.float64]]:
     out = np.empty((1, maps.shape[1]), np.float64)
     for row in range(len(maps)):
         widen(np.asarray(maps[row : row + 1]), out)
@@ -105,7 +106,7 @@ def _wide(maps: NDArray[np.float16]) -> Iterator[NDArray[np.float64]]:
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """0 where one is zero, as everywhere; 1 where both are: nothing has changed."""
+    """The cosine; 0 where one vector is zero, 1 where both are."""
     length = float(np.linalg.norm(a) * np.linalg.norm(b))
     if length == 0:
         return float(not a.any() and not b.any())
@@ -113,79 +114,76 @@ def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 
 def signal_cosines(new: Signal, old: Signal) -> NDArray[np.float64] | None:
-    """Cosines of what two networks give for each image, float64 [images]; None where shapes don't fit.
-
-    Where only the axes are in another order and the values are there, they are put into the same.
-    """
-    turned = aligned(new, old)
+    """Cosines of two signals image by image, float64 [images]; None where their shapes don't match in any order of axes."""
+    turned = align_rows(new, old)
     if turned is None:
         return None
     rows, others = turned
     return np.array([_cosine(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(rows, others, strict=True)])
 
 
-def aligned(new: Signal, old: Signal) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
-    """The rows of both in the same order of axes, or their sketches where one has no rows."""
+def align_rows(new: Signal, old: Signal) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
+    """The rows of both signals in one order of axes, or their sketches where one has no rows; None where shapes don't match."""
     if new.rows is not None and old.rows is not None:
-        if _plain(new.shape) == _plain(old.shape):
+        if _drop_unit_axes(new.shape) == _drop_unit_axes(old.shape):
             return new.rows, old.rows
-        order = _order(_plain(new.shape), _plain(old.shape))
+        order = _axis_order(_drop_unit_axes(new.shape), _drop_unit_axes(old.shape))
         if order is None:
             return None
-        shaped = new.rows.reshape(len(new.rows), *_plain(new.shape)).transpose(0, *(axis + 1 for axis in order))
+        shaped = new.rows.reshape(len(new.rows), *_drop_unit_axes(new.shape)).transpose(0, *(axis + 1 for axis in order))
         return shaped.reshape(len(new.rows), -1), old.rows
-    return (new.sketch, old.sketch) if _plain(new.shape) == _plain(old.shape) else None
+    return (new.sketch, old.sketch) if _drop_unit_axes(new.shape) == _drop_unit_axes(old.shape) else None
 
 
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without axes of one value, which say nothing."""
+def _drop_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without axes of size 1."""
     return tuple(size for size in shape if size != 1)
 
 
-def _order(new: tuple[int, ...], old: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Channels moved from the front to the back or the other way; None for anything else."""
+def _axis_order(new: tuple[int, ...], old: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The order of axes that moves the channels from front to back, or back to front; None where neither fits."""
     if len(new) != len(old) or len(new) < 2:
         return None
     last, first = (*range(1, len(new)), 0), (len(new) - 1, *range(len(new) - 1))
     return next((order for order in (last, first) if tuple(new[axis] for axis in order) == old), None)
 
 
-def _encoders(new: Signal | None, old: Signal | None, missing: dict[str, str]) -> dict[str, float]:
-    """Measures at the encoder."""
+def _compare_encoders(new: Signal | None, old: Signal | None, missing: dict[str, str]) -> dict[str, float]:
+    """Metrics at the encoder."""
     if new is None or old is None:
         return {}
     if (found := signal_cosines(new, old)) is None:
-        missing["encoder_cosine"] = f"the encoder gives {_shape(new)}, not {_shape(old)}"
+        missing["encoder_cosine"] = f"the encoder's output is {_describe_shape(new)}, not {_describe_shape(old)}"
         return {}
-    made = {"encoder_cosine": float(found.mean()), "encoder_relative": float(_relative(new.lengths, old.lengths, found).max())}
-    return made if (largest := _largest(new, old)) is None else {**made, "encoder_max": largest}
+    made = {"encoder_cosine": float(found.mean()), "encoder_relative": float(_relative_differences(new.lengths, old.lengths, found).max())}
+    return made if (largest := _largest_difference(new, old)) is None else {**made, "encoder_max": largest}
 
 
-def _largest(new: Signal, old: Signal) -> float | None:
-    """The largest difference of any value; None where one of them is no more than a sketch."""
-    if new.rows is None or old.rows is None or (both := aligned(new, old)) is None:
+def _largest_difference(new: Signal, old: Signal) -> float | None:
+    """The largest difference of any value; None where one signal is a sketch only."""
+    if new.rows is None or old.rows is None or (both := align_rows(new, old)) is None:
         return None
     return float(np.abs(both[0] - both[1]).max())
 
 
-def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dict[str, float]:
-    """Measures of the outputs: paired by name, or by their order where names differ and there are as many."""
-    pairs = _paired(new.outputs, old.outputs)
+def _compare_outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dict[str, float]:
+    """Metrics of the outputs, paired by name, or by order where the names differ and the numbers are equal."""
+    pairs = _pair_outputs(new.outputs, old.outputs)
     if not pairs:
-        missing["output_cosine"] = "the outputs are others, or can't be run image by image"
+        missing["output_cosine"] = "the outputs don't match, or can't be computed image by image"
         return {}
     cosines, kept_shares, relative, largest, tops = [], [], [], [], []
     for mine, theirs in pairs:
         if (found := signal_cosines(mine, theirs)) is None:
-            missing["outputs"] = f"one is {_shape(mine)}, not {_shape(theirs)}"
-            cosines.append(0.0)  # another shape is another answer, and not one that nobody asked for
+            missing["outputs"] = f"one is {_describe_shape(mine)}, not {_describe_shape(theirs)}"
+            cosines.append(0.0)  # another shape is another output, which must fail the check
             continue
         cosines.append(float(found.mean()))
         kept_shares.append(_r2(mine, theirs, found))
-        relative.append(float(_relative(mine.lengths, theirs.lengths, found).max()))
-        if (gap := _largest(mine, theirs)) is not None:
+        relative.append(float(_relative_differences(mine.lengths, theirs.lengths, found).max()))
+        if (gap := _largest_difference(mine, theirs)) is not None:
             largest.append(gap)
-        if len(_plain(mine.shape)) == 1:
+        if len(_drop_unit_axes(mine.shape)) == 1:
             tops.append(float((mine.top == theirs.top).mean()))
     kept = {
         "output_cosine": (cosines, min),
@@ -198,40 +196,40 @@ def _outputs(new: Observation, old: Observation, missing: dict[str, str]) -> dic
 
 
 def _r2(new: Signal, old: Signal, cosines: NDArray[np.float64]) -> float:
-    """1 − Σ|new − old|² / Σ|old − their mean|² over images: cosines of what hardly varies are high whatever a network says.
+    """R² = 1 − Σ|new − old|² / Σ|old − their mean|² over images; the cosine is high for any outputs that hardly vary.
 
-    The denominator has a floor, since rounding would count for much without one.
+    The denominator has a floor, so that rounding does not dominate it.
     """
     floor = _STILL**2 * float(np.square(old.lengths).sum())
-    return 1 - float(_squared(new.lengths, old.lengths, cosines).sum()) / max(old.varying + floor, 1e-30)
+    return 1 - float(_squared_differences(new.lengths, old.lengths, cosines).sum()) / max(old.varying + floor, 1e-30)
 
 
-def _squared(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+def _squared_differences(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
     """|new − old|² from lengths and the angle between them."""
     return np.asarray(np.maximum(np.square(new) + np.square(old) - 2 * new * old * cosines, 0))
 
 
-def _relative(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+def _relative_differences(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
     """|new − old| / |old|."""
-    return np.asarray(np.sqrt(_squared(new, old, cosines)) / np.maximum(old, 1e-30))
+    return np.asarray(np.sqrt(_squared_differences(new, old, cosines)) / np.maximum(old, 1e-30))
 
 
-def _paired(new: Mapping[str, Signal], old: Mapping[str, Signal]) -> list[tuple[Signal, Signal]]:
+def _pair_outputs(new: Mapping[str, Signal], old: Mapping[str, Signal]) -> list[tuple[Signal, Signal]]:
     if set(new) & set(old):
         return [(new[name], old[name]) for name in old if name in new]
     return list(zip(new.values(), old.values(), strict=True)) if len(new) == len(old) else []
 
 
-def _shape(signal: Signal) -> str:
+def _describe_shape(signal: Signal) -> str:
     return "×".join(map(str, signal.shape)) or "one value"
 
 
-def changes(new: FileFacts, old: FileFacts) -> Iterator[str]:
-    """What the files say differently, a sentence each: inputs, outputs, opset, producer, operators, parameters."""
+def file_changes(new: FileFacts, old: FileFacts) -> Iterator[str]:
+    """How the facts of two files differ, a sentence each: inputs, outputs, opset, producer, parameters, operators."""
     if not old.of_file:
         return
     for what in ("inputs", "outputs"):
-        yield from _renamed(what[:-1], getattr(new, what), getattr(old, what))
+        yield from _signature_changes(what[:-1], getattr(new, what), getattr(old, what))
     if new.opset != old.opset:
         yield f"opset {old.opset} became {new.opset}"
     if new.producer != old.producer:
@@ -246,13 +244,13 @@ def changes(new: FileFacts, old: FileFacts) -> Iterator[str]:
         yield f"operators: {', '.join(moved[:8])}{more}"
 
 
-def _renamed(what: str, new: Mapping[str, str], old: Mapping[str, str]) -> Iterator[str]:
+def _signature_changes(what: str, new: Mapping[str, str], old: Mapping[str, str]) -> Iterator[str]:
     if list(new.values()) == list(old.values()) and list(new) != list(old):
-        yield f"{what}s are called {', '.join(new)} instead of {', '.join(old)}"
+        yield f"{what}s are named {', '.join(new)} instead of {', '.join(old)}"
         return
     for name in {**old, **new}:
         if name not in new:
-            yield f"{what} {name} ({old[name]}) is gone"
+            yield f"{what} {name} ({old[name]}) was removed"
         elif name not in old:
             yield f"{what} {name} ({new[name]}) is new"
         elif new[name] != old[name]:

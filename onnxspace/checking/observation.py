@@ -1,4 +1,4 @@
-"""What is known of an artifact once it has been run: facts about the file, and what it gives for the probe images."""
+"""The observation of an artifact: facts of its file, and its maps and signals on the probe images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
 from onnxspace.similarity.fingerprints.count_sketch import project
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 
-#: Numbers that are kept of an image's values where the values themselves are not.
+#: Length of an image's sketch, which is kept where the values themselves are not.
 NUMBERS = 64
 _MOST_IMAGES = 100_000
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What the file says: `inputs` and `outputs` by name, as type and shape; `weights` are digests of its stored tensors.
+    """Facts of a model file: `inputs` and `outputs` as type and shape by name, `operators` as counts by name, and so on.
 
-    Weights are in the order of the graph's nodes, so that two exports of one network hold the same in the same order.
+    `weights` are names and checksums of stored tensors in the order of the graph's nodes, which is that of other exports of
+    the same network too. `assumed` are assumptions on its input, a sentence each. `bytes` is 0 where the file was not read.
     """
 
     name: str
@@ -46,17 +47,17 @@ class FileFacts:
 
     @property
     def of_file(self) -> bool:
-        """Whether the file itself was looked at: of a model of a space or a bare fingerprint, only names are known."""
+        """Whether the file itself was read; a model of a space or a bare fingerprint has only names."""
         return self.bytes > 0
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """What a network gives at one place, image by image, reduced to what fits into a small file.
+    """The values of a network at its encoder or an output, image by image, reduced to a size that a notes file can hold.
 
-    `shape` is one image's. `sketch` is float16 [images, NUMBERS] of the rows divided by their lengths, `lengths` float64
-    [images], `top` intp [images] the place of the largest value. `varying` is Σ|row − mean row|², NaN where
-    a baseline does not say. `rows`, float32 [images, values], where they are at hand.
+    `shape` is that of one image's values. `sketch` float16 [images, NUMBERS] is that of the rows divided by their norms,
+    `lengths` float64 [images] are the norms, `top` intp [images] is the index of the largest value. `varying` is
+    Σ|row − mean row|², NaN where a baseline does not have it. `rows` float32 [images, values] are the values, where available.
     """
 
     shape: tuple[int, ...]
@@ -68,14 +69,14 @@ class Signal:
 
     @classmethod
     def of(cls, rows: NDArray[np.float32], shape: tuple[int, ...]) -> Signal:
-        """From values, float32 [images, values]."""
+        """The signal of values float32 [images, values], each of `shape`."""
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-        sketch = project(unit(rows)[0], NUMBERS).astype(np.float16)
-        varying = sum(float(np.square(part.astype(np.float64) - part.mean(0, np.float64)).sum()) for part in _columns(rows))
+        sketch = project(to_unit_maps(rows)[0], NUMBERS).astype(np.float16)
+        varying = sum(float(np.square(part.astype(np.float64) - part.mean(0, np.float64)).sum()) for part in _column_chunks(rows))
         return cls(shape, sketch, lengths, rows.argmax(axis=1).astype(np.intp), rows, varying)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON; without the rows."""
+        """The signal without its rows, ready for JSON."""
         return {
             "shape": list(self.shape),
             "lengths": [float(f"{length:.7g}") for length in self.lengths],
@@ -85,23 +86,23 @@ class Signal:
         }
 
     @classmethod
-    def read(cls, told: Any) -> Signal:
-        """From what `to_dict` gave; raises ValueError, KeyError or TypeError for anything else."""
-        lengths = np.array(told["lengths"], np.float64)
-        top = np.array(told["top"], np.intp)
-        values = np.frombuffer(base64.b64decode(told["sketch"], validate=True), "<f2").astype(np.float16)
+    def read(cls, content: Any) -> Signal:
+        """The signal that `to_dict` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        lengths = np.array(content["lengths"], np.float64)
+        top = np.array(content["top"], np.intp)
+        values = np.frombuffer(base64.b64decode(content["sketch"], validate=True), "<f2").astype(np.float16)
         images = len(lengths)
         if lengths.ndim != 1 or top.shape != (images,) or not 0 < images <= _MOST_IMAGES or not np.isfinite(lengths).all():
-            raise ValueError("lengths and tops of images don't fit together")
+            raise ValueError("its lengths and tops don't match")
         if not np.isfinite(values).all():
-            raise ValueError("a sketch is not finite")
-        shape = tuple(int(size) for size in told["shape"])
-        varying = float(told.get("varying", math.nan))
+            raise ValueError("its sketch is not finite")
+        shape = tuple(int(size) for size in content["shape"])
+        varying = float(content.get("varying", math.nan))
         return cls(shape, values.reshape(images, NUMBERS), lengths, top, None, varying if varying >= 0 else math.nan)
 
 
-def _columns(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """A few million values at a time."""
+def _column_chunks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Chunks of columns, a few million values at a time."""
     step = max(1, 2**22 // max(1, len(rows)))
     for first in range(0, rows.shape[1], step):
         yield rows[:, first : first + step]
@@ -109,10 +110,11 @@ def _columns(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """One artifact, observed. `maps` is float16 [images, pixels], None where only a fingerprint of them is known.
+    """What was observed of an artifact on the probe images.
 
-    `prints` is their fingerprint, float16 [images, numbers]. `encoder` is what the network gives at its encoder, `outputs`
-    what it gives in the end, by the output's name in the order of the file.
+    `maps` float16 [images, pixels] are its maps, None where only their fingerprint is known; `prints` float16
+    [images, numbers] is that fingerprint. `encoder` is the signal at the encoder, None where unknown; `outputs` are the signals
+    of the outputs by name, in the order of the file.
     """
 
     facts: FileFacts
@@ -126,11 +128,11 @@ class Observation:
         return len(self.prints)
 
 
-def read_facts(told: Any, where: Path) -> FileFacts:
-    """Facts from JSON that may come from anyone. Raises ModelError naming the file."""
+def read_facts(content: Any, where: Path) -> FileFacts:
+    """Facts from untrusted JSON; `where` is its file, which a ModelError for invalid content names."""
     try:
         known = {f.name for f in fields(FileFacts)}
-        made = {key: value for key, value in told.items() if key in known}
+        made = {key: value for key, value in content.items() if key in known}
         made["weights"] = tuple((str(name), str(digest)) for name, digest in made.get("weights", ()))
         for name in ("assumed", "warnings"):
             made[name] = tuple(str(word) for word in made.get(name, ()))
@@ -142,12 +144,12 @@ def read_facts(told: Any, where: Path) -> FileFacts:
         if not all(type(getattr(found, n)) is int for n in ("bytes", "opset", "parameters")):
             raise TypeError("sizes must be whole numbers")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{where} is no description of an artifact ({error}); make it again with --update.") from error
+        raise ModelError(f"{where} does not describe an artifact ({error}); make it again with --update.") from error
     return found
 
 
-def named(name: str, path: str, sha256: str, encoder: str) -> FileFacts:
-    """What is known of a model whose file was not looked at."""
+def facts_without_file(name: str, path: str, sha256: str, encoder: str) -> FileFacts:
+    """Facts of a model whose file was not read."""
     return FileFacts(name, path, sha256, 0, "", 0, encoder, {}, {}, {}, 0)
 
 
@@ -155,43 +157,43 @@ def facts_dict(facts: FileFacts) -> dict[str, Any]:
     return asdict(facts)
 
 
-def save(found: Observation, folder: Path) -> None:
-    """Put an observation into a folder of files, for another process."""
+def save_observation(found: Observation, folder: Path) -> None:
+    """Write an observation to files in `folder`, for another process."""
     arrays: dict[str, NDArray[Any]] = {"prints": found.prints}
-    told: dict[str, Any] = {"facts": facts_dict(found.facts), "outputs": {}}
+    content: dict[str, Any] = {"facts": facts_dict(found.facts), "outputs": {}}
     if found.encoder is not None:
-        told["encoder"] = _store(found.encoder, "encoder", arrays)
+        content["encoder"] = _signal_dict(found.encoder, "encoder", arrays)
     for number, (name, signal) in enumerate(found.outputs.items()):
-        told["outputs"][name] = _store(signal, f"output{number}", arrays)
+        content["outputs"][name] = _signal_dict(signal, f"output{number}", arrays)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    (folder / "observation.json").write_text(json.dumps(told), "utf-8")
+    (folder / "observation.json").write_text(json.dumps(content), "utf-8")
 
 
-def _store(signal: Signal, name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _signal_dict(signal: Signal, name: str, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     if signal.rows is not None:
         arrays[name] = signal.rows
     return {**signal.to_dict(), "rows": name if signal.rows is not None else None}
 
 
-def load(folder: Path) -> Observation:
-    """What `save` wrote; arrays are memory-mapped."""
-    told = json.loads((folder / "observation.json").read_text("utf-8"))
+def load_observation(folder: Path) -> Observation:
+    """The observation that `save_observation` wrote; its arrays are memory-mapped."""
+    content = json.loads((folder / "observation.json").read_text("utf-8"))
     maps = folder / "maps.npy"
     return Observation(
-        read_facts(told["facts"], folder),
-        _mapped(folder / "prints.npy"),
-        _got(told["encoder"], folder) if "encoder" in told else None,
-        {name: _got(signal, folder) for name, signal in told["outputs"].items()},
-        _mapped(maps) if maps.exists() else None,
+        read_facts(content["facts"], folder),
+        _map_array(folder / "prints.npy"),
+        _load_signal(content["encoder"], folder) if "encoder" in content else None,
+        {name: _load_signal(signal, folder) for name, signal in content["outputs"].items()},
+        _map_array(maps) if maps.exists() else None,
     )
 
 
-def _got(told: Mapping[str, Any], folder: Path) -> Signal:
-    signal = Signal.read(told)
-    rows = None if told["rows"] is None else _mapped(folder / f"{told['rows']}.npy")
+def _load_signal(content: Mapping[str, Any], folder: Path) -> Signal:
+    signal = Signal.read(content)
+    rows = None if content["rows"] is None else _map_array(folder / f"{content['rows']}.npy")
     return replace(signal, rows=rows)
 
 
-def _mapped(file: Path) -> Any:
+def _map_array(file: Path) -> Any:
     return np.load(file, mmap_mode="r", allow_pickle=False)

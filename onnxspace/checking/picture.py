@@ -1,4 +1,4 @@
-"""The images on which an artifact and its baseline look at different things."""
+"""A picture of the images on which the maps of an artifact and its baseline differ most."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.atomic import whole_file
 
 
-def draw(file: Path, probes: Probes, images: Sequence[int], new: Observation, old: Observation, method: Method) -> None:
-    """A row per image: the image, the map of the baseline where it is known, the map of the artifact. Raises OutputError."""
+def draw_differences(file: Path, probes: Probes, images: Sequence[int], new: Observation, old: Observation, method: Method) -> None:
+    """Draw a PNG with a row per image: the image, the baseline's map where it has one, and the artifact's map.
+
+    `images` are indices into `probes`; `new` and `old` are the observations of the artifact and the baseline by `method`.
+    Raises OutputError.
+    """
     from onnxspace.report.gallery import draw_explanation
 
     sides = [("baseline", old), (new.facts.name, new)]

@@ -1,4 +1,4 @@
-"""What is to be checked: from the command line, or from `[check]` of a configuration."""
+"""The plan of a check, from the command line or from the table `[check]` of a configuration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Method
+from onnxspace.storage.json_fields import is_whole
 
 BASELINES = "baselines"
 _KEYS = {"method", "probe", "images", "seed", "baselines", "limits", "artifacts"}
@@ -19,9 +20,10 @@ _ARTIFACT = {"model", "against", "limits", "distinct", "encoder", "probe"}
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file to be checked. `distinct` is the affinity below which it must stay, None where it must be the same.
+    """One file to check: its `path`, the baseline `against` as a user writes it, and `limits` by metric.
 
-    `probe` is a folder of photos for this one alone.
+    `distinct` is the affinity that it must stay below, None where it must be the same model. `probe` is a folder of photos
+    for this artifact alone.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """What is checked, and on which images. None: what the baselines were made with, else the defaults."""
+    """What to check, and on which images; None stands for what the baselines were made with, else for the defaults."""
 
     artifacts: tuple[Artifact, ...]
     method: Method | None = None
@@ -46,22 +48,22 @@ class CheckPlan:
 
 
 def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
-    """The plan of the file that was named, else of `onnxspace.toml` or `pyproject.toml` of the current folder, and that file.
+    """The plan in the file `config`, else in `onnxspace.toml` or `pyproject.toml` of the current folder, and that file.
 
-    Raises ConfigError where none of them has one.
+    The file is None for `pyproject.toml`, which does not configure models. Raises ConfigError where there is no plan.
     """
     for path in [Path(config)] if config else [Path("onnxspace.toml"), Path("pyproject.toml")]:
         if not config and not path.is_file():
             continue
-        if (table := _table(path)) is not None:
-            return plan_from(table, path), (path if path.name != "pyproject.toml" else None)
+        if (table := _read_table(path)) is not None:
+            return parse_plan(table, path), (path if path.name != "pyproject.toml" else None)
     raise ConfigError(
-        "Nothing says what to check: give a model and --against, or write [check] into onnxspace.toml, or [tool.onnxspace.check] "
-        "into pyproject.toml."
+        "There is nothing to check: give a model and --against, or write a table [check] into onnxspace.toml, or "
+        "[tool.onnxspace.check] into pyproject.toml."
     )
 
 
-def _table(path: Path) -> Mapping[str, Any] | None:
+def _read_table(path: Path) -> Mapping[str, Any] | None:
     try:
         content = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -73,59 +75,62 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     return table
 
 
-def plan_from(table: Mapping[str, Any], path: Path) -> CheckPlan:
-    """From the table `check` of a file; paths start from the file's folder. Raises ConfigError naming the key."""
+def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
+    """The plan in the table `check` of the file `path`; relative paths start from its folder. Raises ConfigError naming the key."""
     where = f"{path} [check]"
     _refuse_unknown(where, table, _KEYS)
-    home, given = path.parent, _limits(where, table.get("limits", {}))
+    home, given = path.parent, _parse_limits(where, table.get("limits", {}))
     artifacts = table.get("artifacts", {})
     if not isinstance(artifacts, dict) or not artifacts:
-        raise ConfigError(f'{where} names no artifacts. Write [check.artifacts.NAME] with model = "model.onnx".')
-    folder = home / _text(where, "baselines", table.get("baselines", BASELINES))
-    made = tuple(_artifact(where, name, told, home, folder, given) for name, told in artifacts.items())
+        raise ConfigError(f'{where} has no artifacts. Write [check.artifacts.NAME] with model = "model.onnx".')
+    folder = home / _require_text(where, "baselines", table.get("baselines", BASELINES))
+    made = tuple(_parse_artifact(where, name, told, home, folder, given) for name, told in artifacts.items())
     method = table.get("method")
     if method is not None and method not in METHODS:
         raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
-    probe = None if "probe" not in table else str(home / _text(where, "probe", table["probe"]))
-    images, seed = _whole(where, "images", table.get("images")), _whole(where, "seed", table.get("seed", 0), 0)
+    probe = None if "probe" not in table else str(home / _require_text(where, "probe", table["probe"]))
+    images, seed = _require_whole(where, "images", table.get("images")), _require_whole(where, "seed", table.get("seed", 0), 0)
     return CheckPlan(made, method, probe, images, seed or 0, given)
 
 
-def _artifact(where: str, name: str, told: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
+def _parse_artifact(where: str, name: str, told: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
     here = f"{where[:-1]}.artifacts.{name}]"
     if not isinstance(told, dict) or "model" not in told:
         raise ConfigError(f'{here} must be a table with model = "model.onnx".')
     _refuse_unknown(here, told, _ARTIFACT)
-    model = home / _text(here, "model", told["model"])
-    base = str(home / _text(here, "against", told["against"])) if "against" in told else str(folder / f"{name}.fp")
-    limits = limits_for({**given, **_limits(here, told.get("limits", {}))})
-    encoder = None if "encoder" not in told else _text(here, "encoder", told["encoder"])
-    probe = None if "probe" not in told else str(home / _text(here, "probe", told["probe"]))
-    return Artifact(name, model, base, limits, _distinct(here, told.get("distinct", False)), encoder, probe)
+    model = home / _require_text(here, "model", told["model"])
+    base = str(home / _require_text(here, "against", told["against"])) if "against" in told else str(folder / f"{name}.fp")
+    limits = limits_for({**given, **_parse_limits(here, told.get("limits", {}))})
+    encoder = None if "encoder" not in told else _require_text(here, "encoder", told["encoder"])
+    probe = None if "probe" not in told else str(home / _require_text(here, "probe", told["probe"]))
+    return Artifact(name, model, base, limits, _parse_distinct(here, told.get("distinct", False)), encoder, probe)
 
 
-def single(
+def artifacts_against(
     paths: Sequence[str], base: str, limits: Mapping[str, float | None], distinct: bool | float, encoder: str | None
 ) -> tuple[Artifact, ...]:
-    """Artifacts of the command line, all against one baseline."""
+    """Artifacts for the models `paths`, all against the baseline `base`.
+
+    `limits` are by metric, None for no limit; `distinct` is True or the affinity to stay below. Raises ConfigError.
+    """
     made = limits_for(limits)
     return tuple(
-        Artifact(Path(path).stem, Path(path), base, made, _distinct("--distinct", distinct), encoder) for path in paths
+        Artifact(Path(path).stem, Path(path), base, made, _parse_distinct("--distinct", distinct), encoder) for path in paths
     )
 
 
-def _distinct(where: str, told: Any) -> float | None:
-    if isinstance(told, bool):
-        return COPY if told else None
-    if not isinstance(told, int | float) or not 0 < told <= 1:
+def _parse_distinct(where: str, value: Any) -> float | None:
+    if isinstance(value, bool):
+        return COPY if value else None
+    if not isinstance(value, int | float) or not 0 < value <= 1:
         raise ConfigError(f"{where}: distinct must be true, or the affinity to stay below, above 0 and at most 1.")
-    return float(told)
+    return float(value)
 
 
-def _limits(where: str, told: Any) -> dict[str, float | None]:
-    if not isinstance(told, dict):
+def _parse_limits(where: str, table: Any) -> dict[str, float | None]:
+    if not isinstance(table, dict):
         raise ConfigError(f"{where}: limits must be a table such as {{affinity = 0.99}}.")
-    found = {key: None if value is False else value for key, value in told.items()}
+    found = {key: None if value is False else value for key, value in table.items()}
     limits_for(found)
     return found
 
@@ -136,13 +141,13 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str]) -> No
             raise ConfigError(f"{where}: unknown key {key!r}. Use one of: {', '.join(sorted(known))}.")
 
 
-def _text(where: str, key: str, value: Any) -> str:
+def _require_text(where: str, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{where}: {key} must be text in quotes.")
     return value
 
 
-def _whole(where: str, key: str, value: Any, least: int = 1) -> int | None:
-    if value is not None and (type(value) is not int or not least <= value <= 2**31):
-        raise ConfigError(f"{where}: {key} must be a whole number from {least} on.")
+def _require_whole(where: str, key: str, value: Any, least: int = 1) -> int | None:
+    if value is not None and not is_whole(value, least, 2**31):
+        raise ConfigError(f"{where}: {key} must be a whole number of at least {least}.")
     return value

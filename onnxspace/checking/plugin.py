@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `onnxspace_check`."""
+"""The pytest plugin with the fixture `onnxspace_check`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ Check = Callable[..., "Verdict"]
 
 @pytest.fixture
 def onnxspace_check() -> Check:
-    """A function `(model, against, …) -> Verdict` that fails the test where a model is not what it was.
+    """A function `(model, against, **options) -> Verdict` that fails the test where a model differs from its baseline.
 
-    `against` is another model, a `.fp` file, or `zoo.space:name`. `limits` are by metric, `images` how many generated images,
-    `probe` a folder of photos; `distinct` asks that the model is not a copy of the other.
+    `against` is another model, a `.fp` file, or `zoo.space:name`. Options: `limits` by metric, `images` (the number of generated
+    images), `probe` (a folder of photos), `encoder`, `config` (a TOML file); `distinct=True` requires that the model is not a
+    copy of the other.
+
+    >>> def test_export(onnxspace_check):
+    ...     onnxspace_check("exported.onnx", "baselines/model.fp")
     """
     return _check
 
@@ -28,12 +32,12 @@ def _check(
     model: str | Path, against: str | Path, *, limits: Mapping[str, float | None] | None = None, distinct: bool = False,
     images: int | None = None, probe: str | Path | None = None, encoder: str | None = None, config: str | Path | None = None,
 ) -> Verdict:  # fmt: skip
-    from onnxspace.checking.formats import full, headline
-    from onnxspace.checking.plan import CheckPlan, single
+    from onnxspace.checking.formats import details, headline
+    from onnxspace.checking.plan import CheckPlan, artifacts_against
     from onnxspace.checking.run import check
 
-    artifacts = single([str(model)], str(against), limits or {}, distinct, encoder)
+    artifacts = artifacts_against([str(model)], str(against), limits or {}, distinct, encoder)
     verdict = check(CheckPlan(artifacts, probe=None if probe is None else str(probe), images=images), config=config)[0]
     if verdict.outcome != "same":
-        pytest.fail(f"{headline(verdict)}\n{full(verdict)}", pytrace=False)
+        pytest.fail(f"{headline(verdict)}\n{details(verdict)}", pytrace=False)
     return verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,21 +13,27 @@ from typing import Any
 import numpy as np
 
 from onnxspace.checking import diagnose
-from onnxspace.checking.baseline import Against, against, from_space, read_baseline, read_print, write_baseline
+from onnxspace.checking.baseline import (
+    BaselineReference,
+    parse_reference,
+    read_baseline,
+    read_from_space,
+    try_read_fingerprint,
+    write_baseline,
+)
 from onnxspace.checking.measure import Measures, measure
-from onnxspace.checking.observation import Observation, load
+from onnxspace.checking.observation import Observation, load_observation
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.sandbox import Limits, in_child
+from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.checking.verdict import Verdict, judge, judge_distinct
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import Device
+from onnxspace.inputs.execution import Device, Progress
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, protocol_of
+from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 
-Progress = Callable[[str, int, int], None]
 #: Images that are named, and drawn, where two models look at different things.
 SHOWN = 3
 
@@ -36,7 +42,7 @@ SHOWN = 3
 class Setting:
     """How everything is run: images and method, limits of the child processes, the configuration's file."""
 
-    agreed: Agreement
+    agreement: Agreement
     limits: Limits
     device: Device = "auto"
     config: Path | None = None
@@ -57,7 +63,7 @@ def check(
             progress(artifact.name, done, len(plan.artifacts))
         began = time.monotonic()
         try:
-            verdict = _Check(artifact, plan, limits or Limits(), device, config, pictures).run()
+            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, config, pictures).run()
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -76,7 +82,7 @@ def update(
         if progress is not None:
             progress(artifact.name, done, len(plan.artifacts))
         try:
-            _update(artifact, plan, limits or Limits(), device, config)
+            _update_baseline(artifact, plan, limits or Limits(), device, config)
             verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "same")
         except OutputError:
             raise
@@ -86,16 +92,16 @@ def update(
     return tuple(found)
 
 
-def _update(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None) -> None:
-    base = against(artifact.against)
+def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None) -> None:
+    base = parse_reference(artifact.against)
     if base.kind != "print":
         raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
     known = find_config(config)
-    agreed = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
-    setting = Setting(agreed, limits, device, known.path)
-    with temporary() as folder:
-        found = observed(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
-        write_baseline(base.path, found, protocol_of(agreed.probes, agreed.method, agreed.options))
+    agreement = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
+    setting = Setting(agreement, limits, device, known.path)
+    with temporary_folder() as folder:
+        found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
+        write_baseline(base.path, found, agreement.setup.protocol())
 
 
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
@@ -106,33 +112,33 @@ def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
 
 
 @contextmanager
-def temporary() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """A folder for what child processes write."""
     with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
-def observed(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
+def observe_artifact(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
     """Observe a model in a child process; `folder` holds what it wrote. Raises ModelError."""
     folder.mkdir(exist_ok=True)
-    in_child("observe", request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
-    return load(folder)
+    run_in_child("observe", child_request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
+    return load_observation(folder)
 
 
-def request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
+def child_request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
     """What a child needs to know; the images lie in the folder above its own."""
     images = folder.parent / "images.npy"
     if not images.exists():
-        np.save(images, setting.agreed.probes.images, allow_pickle=False)
+        np.save(images, setting.agreement.setup.probes.images, allow_pickle=False)
     return {
-        "path": str(path), "encoder": encoder, "images": str(images), "probe": setting.agreed.probes.name,
-        "method": setting.agreed.method, "device": setting.device,
+        "path": str(path), "encoder": encoder, "images": str(images), "probe": setting.agreement.setup.probes.name,
+        "method": setting.agreement.setup.method, "device": setting.device,
         "config": None if setting.config is None else str(setting.config),
     }  # fmt: skip
 
 
 @dataclass
-class _Check:
+class _ArtifactCheck:
     """One artifact being checked."""
 
     artifact: Artifact
@@ -144,42 +150,42 @@ class _Check:
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> Verdict:
-        base, known = against(self.artifact.against), find_config(self.config)
-        old, agreed = self._baseline(base, known)
-        setting = Setting(agreed, self.limits, self.device, known.path)
-        with temporary() as folder:
+        base, known = parse_reference(self.artifact.against), find_config(self.config)
+        old, agreement = self._read_baseline(base, known)
+        setting = Setting(agreement, self.limits, self.device, known.path)
+        with temporary_folder() as folder:
             if old is None:
-                old = observed(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
-            if base.kind == "model" and _equal(base.path, self.artifact.path):
+                old = observe_artifact(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
+            if base.kind == "model" and _is_same_file(base.path, self.artifact.path):
                 new = replace(old, facts=replace(old.facts, name=self.artifact.name))
             else:
-                new = observed(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
+                new = observe_artifact(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
             self.warnings += new.facts.warnings
             found = measure(new, old)
-            verdict = self._judged(base, found)
+            verdict = self._judge(base, found)
             if verdict.outcome == "different" and self.artifact.distinct is None:
-                verdict = self._explained(verdict, base, found, new, old, setting, folder)
+                verdict = self._explain(verdict, base, found, new, old, setting, folder)
             if self.pictures is not None and verdict.outcome == "different":
-                verdict = self._drawn(verdict, new, old, agreed)
+                verdict = self._draw(verdict, new, old, agreement)
             return verdict
 
-    def _baseline(self, base: Against, known: Config) -> tuple[Observation | None, Agreement]:
+    def _read_baseline(self, base: BaselineReference, known: Config) -> tuple[Observation | None, Agreement]:
         """What is known of the baseline before anything runs, and what it is compared on."""
         wish = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
         if base.kind == "space":
-            found, probes, made = from_space(base)
-            return found, _as_space(made, probes, wish)
+            found, probes, made = read_from_space(base)
+            return found, _agree_with_space(made, probes, wish)
         if base.kind == "model":
             return None, agree({}, wish)
-        agreed = agree({base.path: read_print(base.path)}, wish)
-        one = agreed.prints[base.path]
+        agreement = agree({base.path: try_read_fingerprint(base.path)}, wish)
+        one = agreement.prints[base.path]
         if not isinstance(one, Fingerprint):
             raise one
         observation, remarks = read_baseline(base.path, one)
         self.warnings += remarks
-        return observation, agreed
+        return observation, agreement
 
-    def _judged(self, base: Against, found: Measures) -> Verdict:
+    def _judge(self, base: BaselineReference, found: Measures) -> Verdict:
         distinct = self.artifact.distinct
         findings = judge(found, self.artifact.limits) if distinct is None else judge_distinct(found, distinct)
         outcome = "same" if all(finding.kept for finding in findings) else "different"
@@ -188,10 +194,10 @@ class _Check:
             measures=found.values, findings=findings, missing=found.missing, changes=found.changes, warnings=tuple(self.warnings),
         )  # fmt: skip
 
-    def _explained(
+    def _explain(
         self,
         verdict: Verdict,
-        base: Against,
+        base: BaselineReference,
         found: Measures,
         new: Observation,
         old: Observation,
@@ -202,40 +208,46 @@ class _Check:
         reasons: list[str] = []
         told = self._ask("variants", {}, setting, folder)
         plain = found.values.get("encoder_cosine", found.values["affinity"])
-        if told is not None and (reason := diagnose.explained_by(told["variants"], old, plain)) is not None:
+        if told is not None and (reason := diagnose.find_input_change(told["variants"], old, plain)) is not None:
             reasons.append(reason)
         sides: Mapping[str, Any] | None = None
         if base.kind == "model":
             sides = self._ask("layers", {"other": str(base.path), "other_encoder": self.artifact.encoder}, setting, folder)
-        weights = diagnose.of_weights(sides["weights"]) if sides is not None else diagnose.of_digests(new.facts, old.facts)
+        weights = (
+            diagnose.describe_weights(sides["weights"])
+            if sides is not None
+            else diagnose.describe_digests(new.facts, old.facts)
+        )
         reasons += [weights] if weights else []
-        reasons += diagnose.of_kind(found, new.facts, old.facts, explained=bool(reasons))
-        reasons += [moved] if (moved := diagnose.of_maps(found)) is not None else []
-        layer = None if sides is None else diagnose.first_departure(sides["layers"])
+        reasons += diagnose.describe_relation(found, new.facts, old.facts, explained=bool(reasons))
+        reasons += [moved] if (moved := diagnose.describe_maps(found)) is not None else []
+        layer = None if sides is None else diagnose.first_different_layer(sides["layers"])
         names = [(i, f"image {i}", float(found.cosines[i])) for i in found.worst[:SHOWN]]
-        return replace(verdict, reasons=tuple(reasons), layer=None if layer is None else _place(layer), images=tuple(names))
+        return replace(
+            verdict, reasons=tuple(reasons), layer=None if layer is None else _describe_layer(layer), images=tuple(names)
+        )
 
     def _ask(self, task: str, more: Mapping[str, Any], setting: Setting, folder: Path) -> Mapping[str, Any] | None:
         """An answer that helps to explain; where it can't be had, the verdict does without."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        asked = {**request(self.artifact.path, self.artifact.encoder, setting, place), **more}
+        asked = {**child_request(self.artifact.path, self.artifact.encoder, setting, place), **more}
         try:
-            answer: Mapping[str, Any] = in_child(task, asked, place, setting.limits, str(self.artifact.path))
+            answer: Mapping[str, Any] = run_in_child(task, asked, place, setting.limits, str(self.artifact.path))
         except ModelError:
             return None
         return answer
 
-    def _drawn(self, verdict: Verdict, new: Observation, old: Observation, agreed: Agreement) -> Verdict:
-        from onnxspace.checking.picture import draw
+    def _draw(self, verdict: Verdict, new: Observation, old: Observation, agreement: Agreement) -> Verdict:
+        from onnxspace.checking.picture import draw_differences
 
         file = Path(str(self.pictures)) / f"{self.artifact.name}.png"
         rows = [i for i, _, _ in verdict.images] or [0]
-        draw(file, agreed.probes, rows, new, old, agreed.method)
+        draw_differences(file, agreement.setup.probes, rows, new, old, agreement.setup.method)
         return replace(verdict, picture=str(file))
 
 
-def _equal(one: Path, other: Path) -> bool:
+def _is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file: then nothing is to be run twice."""
     try:
         return one.samefile(other)
@@ -243,16 +255,16 @@ def _equal(one: Path, other: Path) -> bool:
         return False
 
 
-def _place(layer: Mapping[str, Any]) -> str:
+def _describe_layer(layer: Mapping[str, Any]) -> str:
     names = layer["new"] if layer["new"] == layer["old"] else f"{layer['new']} ({layer['old']} before)"
     return f"{names}: {layer['difference']:.1%} off"
 
 
-def _as_space(made: Protocol, probes: Probes, wish: ProtocolRequest) -> Agreement:
+def _agree_with_space(made: Protocol, probes: Probes, wish: ProtocolRequest) -> Agreement:
     """Images and method of a space; refused where the plan says others."""
     if wish.probes is not None and wish.probes.sha256 != probes.sha256:
         raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
     if wish.method not in (None, made.method) or made.options:
         told = f"{made.method} {dict(made.options) or ''}".strip()
         raise ConfigError(f"The space's maps are made by {told}, which a check can't ask for. Name another baseline.")
-    return Agreement(probes, made.method, None)
+    return Agreement(Setup(probes, made.method))

@@ -1,4 +1,4 @@
-"""What follows from the measures: same or not, and the most likely reason."""
+"""Verdicts: whether the metrics of an artifact are within their limits, and the most likely reasons if not."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from onnxspace.errors import ConfigError
 
 SCHEMA = "onnxspace/check/1"
 Outcome = Literal["same", "different", "trouble"]
-#: Affinity from which on two artifacts count as copies of each other.
+#: Affinity from which on an artifact counts as a copy of another.
 COPY = 0.9
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One measure against its limit; `below` where it must stay under it, as for an artifact that must not be a copy."""
+    """A metric's value against its limit, and whether it is `kept`.
+
+    `below` says that the value must stay below the limit, as that of an artifact that must not be a copy.
+    """
 
     metric: str
     value: float
@@ -34,10 +37,11 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What was found of one artifact. `outcome` is `trouble` where it could not be compared; `error` then says why.
+    """The result of checking one artifact. `outcome` is `trouble` where it could not be compared; `error` then says why.
 
-    `reasons` are sentences, the most likely first; `layer` names the first place where the two part; `images` are the
-    positions and names of those on which they differ most, with the cosines of their maps.
+    `measures` are metrics by name, `findings` those with a limit, `missing` says why others have no value. `changes` are
+    sentences on the files, `reasons` on the difference, the most likely first; `layer` describes the first different layer;
+    `images` are index and name of the images whose maps differ most, and the cosine of these maps. `seconds` is the time taken.
     """
 
     name: str
@@ -62,7 +66,7 @@ class Verdict:
         return tuple(finding for finding in self.findings if not finding.kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The verdict, ready for JSON."""
         return {
             "name": self.name, "path": self.path, "against": self.against, "outcome": self.outcome, "error": self.error,
             "distinct": self.distinct, "measures": dict(self.measures),
@@ -73,20 +77,20 @@ class Verdict:
         }  # fmt: skip
 
 
-def limits_for(said: Mapping[str, float | None]) -> dict[str, float]:
-    """Limits by metric: the usual ones, and over them what was said; None takes one away. Raises ConfigError."""
+def limits_for(changes: Mapping[str, float | None]) -> dict[str, float]:
+    """Limits by metric: the defaults, replaced by those in `changes`, where None removes one. Raises ConfigError."""
     made = {name: metric.limit for name, metric in METRICS.items()}
-    for name, limit in said.items():
+    for name, limit in changes.items():
         if name not in METRICS:
-            raise ConfigError(f"There is no metric {name!r} to limit; there are {', '.join(METRICS)}.")
+            raise ConfigError(f"There is no metric {name!r} to limit. The metrics are: {', '.join(METRICS)}.")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit)):
-            raise ConfigError(f"The limit of {name} is {limit!r}, which is no number.")
+            raise ConfigError(f"The limit of {name} is {limit!r}, but must be a number.")
         made[name] = None if limit is None else float(limit)
     return {name: limit for name, limit in made.items() if limit is not None}
 
 
 def judge(measures: Measures, limits: Mapping[str, float]) -> tuple[Finding, ...]:
-    """Each measure that has a limit against it."""
+    """Compare each metric with its limit; those without one are left out."""
     return tuple(
         Finding(name, value, limits[name], value >= limits[name] if METRICS[name].better == "more" else value <= limits[name])
         for name, value in measures.values.items()
@@ -95,12 +99,12 @@ def judge(measures: Measures, limits: Mapping[str, float]) -> tuple[Finding, ...
 
 
 def judge_distinct(measures: Measures, most: float) -> tuple[Finding, ...]:
-    """For an artifact that must not be a copy: its affinity must stay below."""
+    """The finding for an artifact that must not be a copy: its affinity must stay below `most`."""
     value = measures.values["affinity"]
     return (Finding("affinity", value, most, value < most, below=True),)
 
 
-def code_of(verdicts: Sequence[Verdict]) -> int:
-    """Exit code as in `diff`: 0 all same, 1 some differ, 2 some could not be compared."""
+def exit_code_of(verdicts: Sequence[Verdict]) -> int:
+    """The exit code, as that of `diff`: 0 all are the same, 1 some differ, 2 some could not be compared."""
     outcomes = {verdict.outcome for verdict in verdicts}
     return 2 if "trouble" in outcomes else 1 if "different" in outcomes else 0

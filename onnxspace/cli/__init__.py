@@ -1,4 +1,4 @@
-"""The command line: parse, one call, render, exit code. Commands are imported when they are run."""
+"""The command line: parse arguments, make one call, print, and exit. Commands are imported when they are run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from typing import NoReturn
 import click
 
 from onnxspace.cli.text.score import one_line
-from onnxspace.errors import OnnxspaceError
+from onnxspace.errors import OnnxspaceError, unexpected
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
-    "score": ("onnxspace.cli.commands.score", "score", "Compare models by what they look at, and rank sources for each."),
-    "explain": ("onnxspace.cli.commands.explain", "explain", "Draw what models look at in some images."),
-    "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features suit labelled photos."),
-    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder that grows, and ask which are related."),
-    "check": ("onnxspace.cli.commands.check", "check", "Tell whether artifacts are still the models they were."),
-    "fingerprint": ("onnxspace.cli.commands.fingerprint", "fingerprint", "Write a small file to compare a model by."),
-    "evaluate": ("onnxspace.cli.commands.evaluate", "evaluate", "Hold rankings against what is known."),
-    "convert": ("onnxspace.cli.commands.convert", "convert", "Turn a model of another framework into a checked ONNX file."),
-    "report": ("onnxspace.cli.commands.report", "report", "Write a space or a result as a page to look at."),
+    "score": ("onnxspace.cli.commands.score", "score", "Compare models by their attribution maps, and rank sources for each."),
+    "explain": ("onnxspace.cli.commands.explain", "explain", "Draw the attribution maps of models for some images."),
+    "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features fit labelled photos."),
+    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder, and find out which are related."),
+    "check": ("onnxspace.cli.commands.check", "check", "Check whether artifacts are still the models they were."),
+    "fingerprint": ("onnxspace.cli.commands.fingerprint", "fingerprint", "Write a small file that stands for a model in comparisons."),
+    "evaluate": ("onnxspace.cli.commands.evaluate", "evaluate", "Evaluate rankings against the ground truth."),
+    "convert": ("onnxspace.cli.commands.convert", "convert", "Convert a model of another framework into a verified ONNX file."),
+    "report": ("onnxspace.cli.commands.report", "report", "Write a space or a result as an HTML page."),
     "layers": (
         "onnxspace.cli.commands.layers",
         "layers",
-        "Find the layer of one model from which to start for another's task.",
+        "Find the layer of one model to start from for another's task.",
     ),
-    "inspect": ("onnxspace.cli.commands.inspect", "inspect", "Show what a model is, and where it could be cut."),
+    "inspect": ("onnxspace.cli.commands.inspect", "inspect", "Describe a model, and list the tensors at which it can be cut."),
 }
 
 
-class _Lazy(click.Group):
-    """A group that imports a command when it is used; its help is answered from the table above."""
+class _LazyGroup(click.Group):
+    """A group that imports a command when it is used; its own help needs only the table above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -55,18 +55,18 @@ class _Lazy(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
 
 
-def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _parameter: click.Parameter, is_set: bool) -> None:
+    if is_set:
         from importlib.metadata import version
 
         click.echo(f"onnxspace {version('onnxspace')}")
         ctx.exit()
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def cli() -> None:
-    """Which trained models are related? Answers from ONNX files, without labels and without training."""
+    """Find out which trained models are related, from their ONNX files, without labels and without training."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -77,42 +77,42 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
-        _leave("interrupted; nothing was kept.", INTERRUPTED)
+        _exit_with("interrupted; nothing was kept.", INTERRUPTED)
     except SystemExit as error:
-        sys.exit(_abandon(PIPE_CLOSED) if error.code == 1 else error.code)  # click's 1 here: the reader left, nothing else
+        sys.exit(_discard_output(PIPE_CLOSED) if error.code == 1 else error.code)  # click exits with 1 only on a closed pipe
     except click.ClickException as error:
         with suppress(OSError):
             error.show()
         sys.exit(TROUBLE)
     except OnnxspaceError as error:
-        _leave(message(error), TROUBLE)
+        _exit_with(error_message(error), TROUBLE)
     except BrokenPipeError:
-        sys.exit(_abandon(PIPE_CLOSED))
+        sys.exit(_discard_output(PIPE_CLOSED))
     except OSError as error:
         what, why = error.filename or "The output", error.strerror or error
-        _leave(f"{what} can't be read or written ({why}). Free some space or check the path.", _abandon(TROUBLE))
+        _exit_with(f"{what} can't be read or written ({why}). Free some space or check the path.", _discard_output(TROUBLE))
     except MemoryError:
-        _leave("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
+        _exit_with("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        _leave(f"{unexpected(error)}. Please report this with what `python -X dev -m onnxspace …` prints.", TROUBLE)
+        _exit_with(f"{unexpected('The command', error)} Please report this with the output of `python -X dev -m onnxspace …`.", TROUBLE)
     sys.exit(code or 0)
 
 
 def _prepare() -> None:
-    """End in good order on SIGTERM and SIGHUP, and print any character whatever the terminal's encoding."""
+    """Clean up on SIGTERM and SIGHUP, and escape characters that the terminal's encoding lacks."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminate)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _abandon(code: int) -> int:
-    """Drop what standard output does not take, lest it is tried again at exit; gives the exit code back."""
+def _discard_output(code: int) -> int:
+    """Discard output that can't be written, so that it is not tried again at exit; return `code`."""
     try:
         if sys.__stdout__ is not None:
             sys.__stdout__.flush()
@@ -121,22 +121,17 @@ def _abandon(code: int) -> int:
     return code
 
 
-def message(error: BaseException) -> str:
-    """An error as one line for people."""
+def error_message(error: BaseException) -> str:
+    """An error's message on one line."""
     return one_line(str(error.args[-1] if isinstance(error, OSError) and error.args else error))
 
 
-def unexpected(error: Exception) -> str:
-    """An error that nobody foresaw, in words."""
-    return f"failed unexpectedly ({type(error).__name__}: {message(error)[:300].rstrip('.')})"
-
-
-def _leave(text: str, code: int) -> NoReturn:
+def _exit_with(text: str, code: int) -> NoReturn:
     with suppress(OSError):
         click.echo(f"onnxspace: {one_line(text)}", err=True)
     sys.exit(code)
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up is not to be interrupted
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     sys.exit(128 + number)  # unwinds, so that unfinished folders are removed

@@ -1,4 +1,4 @@
-"""What a terminal sees while work is done; a pipe sees nothing."""
+"""Progress bars and notes on standard error; progress bars are for terminals only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxspace.cli.text.score import one_line
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback `(what, done, total)` that draws a bar on a terminal's stderr and does nothing elsewhere."""
+    """A progress callback `(what, done, total)` that draws a bar on stderr if `enabled` and if that is a terminal."""
     if not enabled or not sys.stderr.isatty():
         yield lambda what, done, total: None
         return
@@ -27,8 +27,8 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def say_what_is_kept() -> Iterator[None]:
-    """Print the note that a stopped run carries on its exception; without one, nothing was kept."""
+def report_kept_work() -> Iterator[None]:
+    """Print the note that a stopped run adds to its exception: which work was kept. Without a note, nothing was kept."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from onnxspace.inputs.methods import DEVICES, PRECISIONS, Compute, Options, Settings
+from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
+from onnxspace.inputs.methods import Options, Settings
 
 LEAST = 2**20
 
@@ -16,21 +17,21 @@ LEAST = 2**20
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 
 
-def parse_size(_context: click.Context, _parameter: click.Parameter, said: str) -> int:
-    """`512M`, `2G`, `1GiB` or bytes; `MB` and its kin are powers of 1,000. Raises BadParameter."""
-    found = _SIZE.fullmatch(said.strip())
+def parse_size(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+    """Parse a size such as `512M`, `2G`, `1GiB` or bytes; `kB`, `MB` and so on are powers of 1,000. Raises BadParameter."""
+    found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise click.BadParameter(f"{said!r} is no amount of memory. Write it like 512M, 2G, 1GiB, or in bytes.")
+        raise click.BadParameter(f"{text!r} is not an amount of memory. Write it like 512M, 2G, 1GiB, or in bytes.")
     base = 1000 if (found[3] or "").upper() == "B" else 1024
     count = int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
     if count < LEAST:
-        raise click.BadParameter(f"{said} is too little memory to compare maps in. Give 1M or more.")
+        raise click.BadParameter(f"{text} is too little memory for comparing maps. Give 1M or more.")
     return count
 
 
-memory = click.option(
+memory_option = click.option(
     "--memory", callback=parse_size, default="1GiB", show_default=True, metavar="SIZE",
-    help="Memory for maps that are being compared, such as 512M or 2G.",
+    help="Memory for the maps being compared, such as 512M or 2G.",
 )  # fmt: skip
 
 
@@ -43,62 +44,62 @@ _SHARED = (
     click.option("--steps", type=int, metavar="N", help=f"Points on the line of integrated-gradients [default: {_DEFAULT.steps}]."),
     click.option("--samples", type=int, metavar="N", help=f"Noisy copies for smoothgrad [default: {_DEFAULT.samples}]."),
     click.option("--noise", type=float, metavar="SHARE",
-                 help=f"Deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
-    click.option("--units", type=int, metavar="N", help="Units drawn for unit-saliency; exact where there are no more "
+                 help=f"Standard deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
+    click.option("--units", type=int, metavar="N", help="Units sampled for unit-saliency; exact if the encoder has no more "
                  f"[default: {_DEFAULT.units}]."),
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
     click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
-                 help="Of products; bf16 and fp16 sum in single precision."),
-    click.option("--deterministic", is_flag=True, help="Equal bits from run to run on a GPU too."),
-    click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; for GPUs."),
+                 help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
+    click.option("--deterministic", is_flag=True, help="Bitwise reproducible results on a GPU too."),
+    click.option("--compile", "compiled", is_flag=True, help="Compile each network with Torch first; for GPUs."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
 )  # fmt: skip
 
 
-#: Commands whose work can be shared out; `--help` of the others does not promise it.
-cluster = click.option(
+#: For commands whose work can be distributed.
+cluster_option = click.option(
     "--cluster", metavar="ADDRESS",
-    help="Share the work out by Dask: local:4 (processes here) or tcp://host:8786 (a scheduler).",
+    help="Distribute the work with Dask: local:4 (local processes) or tcp://host:8786 (a scheduler).",
 )  # fmt: skip
 
 
-def shared(function: _Function) -> _Function:
-    """How models are opened, and the numbers that methods take."""
-    return _with(_SHARED, function)
+def shared_options(function: _Function) -> _Function:
+    """Add the options of methods, and those for opening models and computing maps."""
+    return _add_options(_SHARED, function)
 
 
-def _with(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
+def _add_options(options: Sequence[Callable[[_Function], _Function]], function: _Function) -> _Function:
     for option in reversed(options):
         function = option(function)
     return function
 
 
 def take_method_options(given: dict[str, Any]) -> Options:
-    """The methods' options, taken out of a command's."""
+    """Remove the methods' options from a command's options, and return them."""
     return Options(**{name: given.pop(name) for name in NUMBERS})
 
 
-def computing(given: dict[str, Any]) -> Compute:
-    """Where and how to compute, taken out of a command's options."""
+def take_compute(given: dict[str, Any]) -> Compute:
+    """Remove the options on where and how to compute from a command's options, and return them."""
     return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")})
 
 
-def numbers(function: _Function) -> _Function:
-    """What the methods are told."""
-    return _with(_SHARED[: len(NUMBERS)], function)
+def number_options(function: _Function) -> _Function:
+    """Add the options of attribution methods."""
+    return _add_options(_SHARED[: len(NUMBERS)], function)
 
 
-def opening(function: _Function) -> _Function:
-    """How models are opened, and where maps are computed."""
-    return _with(_SHARED[len(NUMBERS) :], function)
+def opening_options(function: _Function) -> _Function:
+    """Add the options for opening models and computing maps."""
+    return _add_options(_SHARED[len(NUMBERS) :], function)
 
 
 def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
-    """The images to explain models on: a folder's, or generated ones."""
+    """The probe images: `images` of `folder`, or generated ones where that is None."""
     from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
 
     if folder is not None:
@@ -106,30 +107,30 @@ def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
     return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
 
 
-def weighing(_context: click.Context, _parameter: click.Parameter, said: str | None) -> Any:
-    """DEPARA's λ: a number, or `auto`. Raises BadParameter."""
-    if said in (None, "auto"):
-        return said
+def parse_weight(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
+    """Parse DEPARA's λ: a number, or `auto`. Raises BadParameter."""
+    if text in (None, "auto"):
+        return text
     try:
-        return float(said or "")
+        return float(text or "")
     except ValueError:
-        raise click.BadParameter(f"{said!r} is neither a number nor auto.") from None
+        raise click.BadParameter(f"{text!r} is neither a number nor auto.") from None
 
 
-def known_results(function: _Function) -> _Function:
-    """Results on other datasets."""
-    return _with(
+def known_option(function: _Function) -> _Function:
+    """Add the option for results on other datasets."""
+    return _add_options(
         (
             click.option(
-                "--known", metavar="FILE", help="Table of the models' results on other datasets: shown beside the rankings."
+                "--known", metavar="FILE", help="Table of the models' results on other datasets, to show beside the rankings."
             ),
         ),
         function,
     )
 
 
-def known_table(path: str | None) -> Any:
-    """The table that `--known` names, read before any work is done."""
+def read_known_table(path: str | None) -> Any:
+    """Read the table that `--known` names, if any; before any work is done, so that errors show early."""
     if path is None:
         return None
     from onnxspace.evaluation.table import Table
@@ -138,9 +139,9 @@ def known_table(path: str | None) -> Any:
 
 
 def known_ranks(table: Any, targets: Sequence[str], sources: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What it says of each target's sources; nothing where there is no table."""
+    """Mean ranks of `sources` on datasets other than each target; empty where `table` is None."""
     if table is None:
         return {}
-    from onnxspace.evaluation.static_baseline import elsewhere
+    from onnxspace.evaluation.static_baseline import mean_ranks_elsewhere
 
-    return elsewhere(table, targets, sources)
+    return mean_ranks_elsewhere(table, targets, sources)

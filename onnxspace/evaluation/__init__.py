@@ -1,4 +1,4 @@
-"""How good rankings are, held against what is known: precision, rank correlations, regret, and the static baseline."""
+"""Evaluation of rankings against ground truth: precision, rank correlations, regret, and the static baseline."""
 
 from onnxspace.evaluation.evaluator import evaluate as evaluate
 from onnxspace.evaluation.result import Evaluation as Evaluation

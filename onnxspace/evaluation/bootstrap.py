@@ -1,4 +1,4 @@
-"""Intervals of means over targets: targets are drawn again, with replacement (percentile bootstrap, Efron 1979)."""
+"""Confidence intervals of means over targets, by resampling targets with replacement (percentile bootstrap, Efron 1979)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ MOST_DRAWS = 10_000
 
 
 def mean(values: Numbers) -> Numbers:
-    """The mean over targets, float64 [columns] from [targets, columns], of what is not NaN; NaN where nothing is."""
-    found: Numbers = _weighted(np.ones((1, len(values))), values)[0]
+    """Return the mean over targets, float64 [columns], of `values`, float64 [targets, columns].
+
+    NaN values are ignored; the mean of a column without numbers is NaN.
+
+    >>> mean(np.array([[1.0, np.nan], [3.0, 5.0]])).tolist()
+    [2.0, 5.0]
+    """
+    found: Numbers = _weighted_means(np.ones((1, len(values))), values)[0]
     return found
 
 
 def intervals(values: Numbers, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Numbers:
-    """Lower and upper end of the mean over targets, float64 [2, columns], for values float64 [targets, columns].
+    """Return the lower and upper end of the mean over targets, float64 [2, columns], for `values`, float64 [targets, columns].
 
-    The same seed and number of targets give the same draws, whatever is asked of them. NaN where a draw has no number. With
-    fewer than ten targets or so, intervals come out too narrow; with one, of no width.
+    `draws` resamples of the targets are drawn from `seed`, the same for equal numbers of targets, whatever the values; `level`
+    is the share of resampled means inside the interval, 0 to 1. NaN where a resample has no number. With fewer than about ten
+    targets the intervals are too narrow; with one target their width is 0.
     """
     chance = np.full(len(values), 1.0 / len(values))
     random = np.random.default_rng(seed)
     step = max(1, 2**22 // len(values))
     parts = (random.multinomial(len(values), chance, min(step, draws - done)) for done in range(0, draws, step))
-    means = np.concatenate([_weighted(counts.astype(np.float64), values) for counts in parts])
+    means = np.concatenate([_weighted_means(counts.astype(np.float64), values) for counts in parts])
     ends: Numbers = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return ends
 
 
-def _weighted(counts: Numbers, values: Numbers) -> Numbers:
-    """Means under counts, float64 [draws, columns] from [draws, targets] and [targets, columns]."""
+def _weighted_means(counts: Numbers, values: Numbers) -> Numbers:
+    """Means weighted by `counts`, float64 [draws, columns] from [draws, targets] and [targets, columns]."""
     there = np.isfinite(values)
     number = counts @ there.astype(np.float64)
     total = counts @ np.where(there, values, 0.0)

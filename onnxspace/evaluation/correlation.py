@@ -1,4 +1,4 @@
-"""Rank correlations of a prediction with the truth, and what following the prediction costs."""
+"""Rank correlations of a prediction with the ground truth, and the regret of following the prediction."""
 
 from __future__ import annotations
 
@@ -12,43 +12,48 @@ Numbers = NDArray[np.float64]
 
 
 def weighted_tau(predicted: Numbers, truth: Numbers) -> float:
-    """Kendall's tau in which pairs near the top count more, in [−1, 1]; both float64 [candidates], larger is better.
+    """Return Kendall's tau with more weight on pairs near the top, in [−1, 1].
 
-    `scipy.stats.weightedtau` with its defaults: hyperbolic weights that add, averaged over ranks by either side (Vigna, WWW
-    2015). A side whose values are all equal has no order, and the value is then 0, the mean over random orders.
+    `predicted` and `truth` are float64 [candidates], larger is better. It is `scipy.stats.weightedtau` with its defaults:
+    additive hyperbolic weights, averaged over the ranks by either side (Vigna, WWW 2015). Where all values of a side are equal
+    there is no order, and the result is 0, the mean over random orders.
+
+    >>> weighted_tau(np.array([3.0, 2.0, 1.0]), np.array([0.9, 0.5, 0.1]))
+    1.0
     """
     from scipy.stats import weightedtau
 
-    return _or_zero(weightedtau, predicted, truth)
+    return _correlate(weightedtau, predicted, truth)
 
 
 def kendall_tau(predicted: Numbers, truth: Numbers) -> float:
-    """Kendall's tau-b, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
+    """Return Kendall's tau-b, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
     from scipy.stats import kendalltau
 
-    return _or_zero(kendalltau, predicted, truth)
+    return _correlate(kendalltau, predicted, truth)
 
 
 def spearman(predicted: Numbers, truth: Numbers) -> float:
-    """Spearman's rank correlation, ties at their mean rank, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
+    """Return Spearman's rank correlation, with mean ranks for ties, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
     from scipy.stats import spearmanr
 
-    return _or_zero(spearmanr, predicted, truth)
+    return _correlate(spearmanr, predicted, truth)
 
 
-def _or_zero(measure: Callable[[Numbers, Numbers], Any], predicted: Numbers, truth: Numbers) -> float:
-    return float(measure(predicted, truth).statistic) if ordered(predicted) and ordered(truth) else 0.0
+def _correlate(measure: Callable[[Numbers, Numbers], Any], predicted: Numbers, truth: Numbers) -> float:
+    return float(measure(predicted, truth).statistic) if has_order(predicted) and has_order(truth) else 0.0
 
 
-def ordered(values: Numbers) -> bool:
-    """Whether there is any order in the values."""
+def has_order(values: Numbers) -> bool:
+    """Return whether `values`, float64 [candidates], differ, so that they define an order."""
     return len(values) > 1 and float(values.max()) > float(values.min())
 
 
 def best_of_first(gain: Numbers, predicted: Numbers) -> Numbers:
-    """The largest gain among the first K by `predicted`, for K = 1 … candidates: float64 [candidates], never falling.
+    """Return the largest `gain` among the first K candidates by `predicted`, for K = 1 … candidates: float64 [candidates].
 
-    Where candidates are tied at the K-th place it is the expectation over all ways to break the tie.
+    Both arguments are float64 [candidates], larger is better. Where candidates are tied at the K-th place, it is the
+    expectation over all ways to break the tie. The result never decreases.
     """
     order = np.argsort(-predicted, kind="stable")
     steps = np.flatnonzero(np.diff(predicted[order])) + 1
@@ -65,7 +70,7 @@ def best_of_first(gain: Numbers, predicted: Numbers) -> Numbers:
 
 
 def _expected_best(best: float, group: Numbers, drawn: int) -> float:
-    """Mean of the largest of `best` and `drawn` values that are taken from `group` (falling) at random."""
+    """Mean of the maximum of `best` and of `drawn` random values from `group`, which is in descending order."""
     size = len(group)
     if drawn == size:
         return max(best, float(group[0]))
@@ -75,11 +80,12 @@ def _expected_best(best: float, group: Numbers, drawn: int) -> float:
     return float(chances @ np.maximum(group, best))
 
 
-def relative(truth: Numbers, predicted: Numbers) -> Numbers:
-    """Rel@K, float64 [candidates]: the best truth among the first K as a share of the best of all, in [0, 1].
+def relative_truth(truth: Numbers, predicted: Numbers) -> Numbers:
+    """Return Rel@K, float64 [candidates] in [0, 1]: the best `truth` among the first K by `predicted`, relative to the best of all.
 
-    For losses, which come negated, it is the lowest loss over that of the choice. NaN where the truth has both signs or its
-    best is zero: shares then mean nothing. (Li et al., CVPR 2021, call it Rel@k.)
+    Both arguments are float64 [candidates], larger is better. For losses, which are negated, it is the lowest loss divided by
+    that of the choice. NaN where the truth has both signs or its best value is 0, as ratios are then meaningless. The measure
+    is the Rel@k of Li et al., CVPR 2021.
     """
     best = float(truth.max())
     if best == 0.0 or (best > 0.0 > float(truth.min())):
@@ -88,6 +94,9 @@ def relative(truth: Numbers, predicted: Numbers) -> Numbers:
 
 
 def regret(truth: Numbers, predicted: Numbers) -> Numbers:
-    """Regret@K, float64 [candidates]: the best truth of all less the best among the first K, in the truth's unit, ≥ 0."""
+    """Return regret@K, float64 [candidates], ≥ 0: the best `truth` of all minus the best among the first K by `predicted`.
+
+    Both arguments are float64 [candidates], larger is better; the result has the unit of the truth.
+    """
     lost: Numbers = np.maximum(truth.max() - best_of_first(truth, predicted), 0.0)
     return lost

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: precision, recall and correlations; priorities; trees. As PNG or SVG."""
+"""Plots of an evaluation as PNG or SVG: precision, recall and correlations; priorities; trees."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.evaluation.result import Evaluation, Scored
-from onnxspace.storage.printable import printable, shortened
+from onnxspace.storage.printable import make_printable, shorten
 
-#: Okabe and Ito's colours, which are told apart by colour-blind readers too, without yellow; markers say the same again.
+#: Okabe and Ito's colour-blind-safe palette, without yellow; markers distinguish the rankings as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "black")
 _MARKERS = "osD^vPX"
 _STYLES = ("-", "--", "-.")
@@ -27,9 +27,10 @@ _MOST_NAMES = 60
 
 
 def draw_curves(found: Evaluation, path: Path, kind: str) -> None:
-    """P@K and R@K with the random and the oracle's curve, and the rank correlations; `kind` is `png` or `svg`.
+    """Draw P@K and R@K with the random and the oracle's curve, and the rank correlations, to `path`.
 
-    Bands and bars are the intervals over targets; bands are left out of pictures with more than two rankings.
+    `kind` is `png` or `svg`. Bands and bars are the intervals over targets; bands are omitted where there are more than two
+    rankings. Raises OSError where the file can't be written.
     """
     rows = max(3, len(found.scored))
     figure = Figure(figsize=(12.5, 4.6 + 0.22 * rows), layout="constrained")
@@ -40,17 +41,17 @@ def draw_curves(found: Evaluation, path: Path, kind: str) -> None:
         _draw_bounds(axes, getattr(found.best, name), getattr(found.random, name))
         for place, one in enumerate(found.scored):
             _draw_curve(axes, place, one, name, band=len(found.scored) <= _MOST_BANDS)
-        _dress(axes, what, len(found.best.precision))
+        _format_axes(axes, what, len(found.best.precision))
     _draw_correlations(right, found.scored)
     figure.suptitle(_title(found), fontsize=10, parse_math=False)
-    _legend(figure, found.scored)
+    _draw_legend(figure, found.scored)
     _save(figure, path, kind)
 
 
 def _title(found: Evaluation) -> str:
     fewest, most = min(map(len, found.candidates)), max(map(len, found.candidates))
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
-    name = printable(Path(found.oracle).name)
+    name = make_printable(Path(found.oracle).name)
     return f"{name}: {len(found.targets)} targets, {many} candidates each, the best {found.relevant} relevant; bars and bands: {100 * found.level:g} % intervals"
 
 
@@ -76,16 +77,16 @@ def _draw_curve(axes: Any, place: int, one: Scored, name: str, *, band: bool) ->
         axes.fill_between(ks, measure.low, measure.high, color=_COLOURS[place % len(_COLOURS)], alpha=0.15, linewidth=0)
 
 
-def _dress(axes: Any, what: str, longest: int) -> None:
+def _format_axes(axes: Any, what: str, longest: int) -> None:
     axes.set_ylim(0, 1.03)
     axes.set_xlim(0.5, longest + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("K, sources taken")
     axes.set_ylabel(f"{what}, mean over targets")
-    _plain(axes)
+    _hide_frame(axes)
 
 
-def _plain(axes: Any, grid: str = "both") -> None:
+def _hide_frame(axes: Any, grid: str = "both") -> None:
     for edge in ("top", "right"):
         axes.spines[edge].set_visible(False)
     axes.grid(axis=grid, color="0.9", linewidth=0.7)
@@ -93,7 +94,7 @@ def _plain(axes: Any, grid: str = "both") -> None:
 
 
 def _draw_correlations(axes: Any, scored: Sequence[Scored]) -> None:
-    """A group of rows per measure, a row in it per ranking, with the mean and its interval."""
+    """Draw a group of rows per measure, with a row per ranking: the mean and its interval."""
     count, lowest = len(scored), 0.0
     for group, name in enumerate(_NAMED):
         for place, one in enumerate(scored):
@@ -109,10 +110,10 @@ def _draw_correlations(axes: Any, scored: Sequence[Scored]) -> None:
     axes.set_ylim(len(_NAMED) - 0.5, -0.5)
     axes.set_xlim(min(-0.1, lowest - 0.05), 1.03)
     axes.set_xlabel("rank correlation, mean over targets")
-    _plain(axes, "x")
+    _hide_frame(axes, "x")
 
 
-def _legend(figure: Figure, scored: Sequence[Scored]) -> None:
+def _draw_legend(figure: Figure, scored: Sequence[Scored]) -> None:
     handles = [Line2D([], [], **_style(place)) for place in range(len(scored))]
     handles += [Line2D([], [], color="0.25", linestyle=(0, (1, 1.5))), Line2D([], [], color="0.5", linestyle=(0, (5, 2)))]
     labels = [_label(one.name) for one in scored] + ["oracle", "random"]
@@ -122,13 +123,16 @@ def _legend(figure: Figure, scored: Sequence[Scored]) -> None:
 
 
 def _label(name: str) -> str:
-    """A legend leaves out names that begin with an underscore."""
-    said = shortened(name)
-    return f" {said}" if said.startswith("_") else said
+    """The shortened name; matplotlib omits labels that begin with an underscore, so these get a space in front."""
+    label = shorten(name)
+    return f" {label}" if label.startswith("_") else label
 
 
 def draw_priorities(found: Evaluation, path: Path, kind: str) -> None:
-    """The correlation–priority curve of each ranking and of the oracle; without correlations, priorities against the oracle's."""
+    """Draw the correlation–priority curve of each ranking and of the oracle to `path`; `kind` is `png` or `svg`.
+
+    Without correlations it draws the priorities against those of the oracle. Raises OSError where the file can't be written.
+    """
     shown = found.priorities
     figure = Figure(figsize=(7.5, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -149,7 +153,7 @@ def draw_priorities(found: Evaluation, path: Path, kind: str) -> None:
         axes.plot(ends, ends, color="0.25", linewidth=1.2, linestyle=(0, (1, 1.5)))
         axes.set_xlabel("mean rank of a source over targets, in the oracle")
         axes.set_ylabel("mean rank of the same source, as predicted")
-    _plain(axes)
+    _hide_frame(axes)
     bare = {} if alike else {"linestyle": "none"}
     handles = [Line2D([], [], **(_style(place) | bare)) for place in range(len(found.scored))]
     handles.append(Line2D([], [], color="0.25", linestyle=(0, (1, 1.5))))
@@ -162,7 +166,10 @@ def draw_priorities(found: Evaluation, path: Path, kind: str) -> None:
 
 
 def draw_trees(found: Evaluation, path: Path, kind: str) -> None:
-    """The similarity tree of each ranking that has one, side by side."""
+    """Draw the similarity trees of the rankings that have one, side by side, to `path`; `kind` is `png` or `svg`.
+
+    Raises OSError where the file can't be written.
+    """
     most = max(len(names) for names, _ in found.trees.values())
     count = len(found.trees)
     figure = Figure(figsize=(min(5.5 * count, 40.0), min(1.6 + 0.24 * most, 30.0)), layout="constrained")
@@ -170,18 +177,18 @@ def draw_trees(found: Evaluation, path: Path, kind: str) -> None:
     for axes, (name, (models, joined)) in zip(figure.subplots(1, count, squeeze=False)[0], found.trees.items(), strict=True):
         drawn = dendrogram(joined, ax=axes, orientation="left", no_labels=True, color_threshold=0, above_threshold_color="0.35")
         if len(models) <= _MOST_NAMES:
-            labels = [shortened(models[leaf]) for leaf in drawn["leaves"]]
+            labels = [shorten(models[leaf]) for leaf in drawn["leaves"]]
             axes.set_yticks([10 * i + 5 for i in range(len(labels))], labels, fontsize=8, parse_math=False)
         axes.yaxis.tick_right()
         axes.tick_params(axis="y", length=0)
         for edge in ("top", "left", "right"):
             axes.spines[edge].set_visible(False)
-        axes.set_title(shortened(name, 40), fontsize=10, parse_math=False)
+        axes.set_title(shorten(name, 40), fontsize=10, parse_math=False)
         axes.set_xlabel("1 − affinity (average linkage)" if found.linkage == "average" else "distance of rows (single linkage)")
     _save(figure, path, kind)
 
 
 def _save(figure: Figure, path: Path, kind: str) -> None:
-    """The same evaluation gives the same bytes: no date, no random identifiers."""
+    """Save reproducibly: without a date or random identifiers, so that equal evaluations give equal bytes."""
     with matplotlib.rc_context({"svg.hashsalt": "onnxspace"}):
         figure.savefig(path, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)

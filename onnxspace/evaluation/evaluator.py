@@ -1,4 +1,4 @@
-"""Rankings held against what is known: names matched, targets left out of their own candidates, every measure in one go."""
+"""Evaluation of rankings against an oracle: matches names, excludes each target from its candidates, computes every measure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, TableError
 from onnxspace.evaluation import bootstrap
-from onnxspace.evaluation.correlation import kendall_tau, ordered, regret, relative, spearman, weighted_tau
-from onnxspace.evaluation.precision import RELEVANT, best_hits, extended, hits, precision, random_hits, recall, relevance
+from onnxspace.evaluation.correlation import has_order, kendall_tau, regret, relative_truth, spearman, weighted_tau
+from onnxspace.evaluation.precision import RELEVANT, best_hits, extend_hits, hits, precision, random_hits, recall, relevance
 from onnxspace.evaluation.priority import Priorities, mean_correlations, priorities
-from onnxspace.evaluation.result import CORRELATIONS, Evaluation, Scored, bound, measured
+from onnxspace.evaluation.result import CORRELATIONS, Evaluation, Scored, bound_from_hits, summarise
 from onnxspace.evaluation.static_baseline import NAME, static_baseline
-from onnxspace.evaluation.table import Table, in_words
+from onnxspace.evaluation.table import Table, join_names
 from onnxspace.similarity.ranking import Linkage, tree
 
 Numbers = NDArray[np.float64]
@@ -25,7 +25,10 @@ _MEASURES = dict(zip(CORRELATIONS, (weighted_tau, kendall_tau, spearman), strict
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """One target: its candidates, what is known of them, float64 [candidates], and what was predicted, [rankings, candidates]."""
+    """One target: its candidates `sources`, their ground truth and relevance, float64 [candidates] each, and the predictions.
+
+    `predicted` is float64 [rankings, candidates].
+    """
 
     target: str
     sources: tuple[str, ...]
@@ -35,46 +38,54 @@ class _Case:
     ordinal: bool
 
     def costs(self, index: int) -> tuple[Numbers, Numbers]:
-        """Rel@K and regret@K of a ranking, float64 [candidates] each; NaN where the truth is a mere order."""
+        """Rel@K and regret@K of a ranking, float64 [candidates] each; NaN where the ground truth is only ordinal."""
         if self.ordinal:
             return np.full(len(self.sources), np.nan), np.full(len(self.sources), np.nan)
-        return relative(self.truth, self.predicted[index]), regret(self.truth, self.predicted[index])
+        return relative_truth(self.truth, self.predicted[index]), regret(self.truth, self.predicted[index])
 
 
 def evaluate(
     oracle: Table, predicted: Sequence[Table], known: Table | None = None, *, correlations: Table | None = None,
     relevant: int = RELEVANT, linkage: Linkage = "average", draws: int = bootstrap.DRAWS, seed: int = 0,
 ) -> Evaluation:  # fmt: skip
-    """How good each of `predicted` ranks the sources of each target of `oracle`; all tables larger-is-better.
+    """Evaluate how well each table of `predicted` ranks the sources of each target of `oracle`; in all tables larger is better.
 
-    The candidates of a target are the sources with a value in the oracle and in every ranking, the target itself left out by
-    its name; so all rankings are asked the same. `known` adds the static baseline, `correlations` (SVCCA between models, say)
-    the correlation–priority curves. `draws` resamples of the targets give the intervals. What had to be left out is said in
-    `warnings`. Raises TableError where nothing is left, ConfigError for numbers that make no sense.
+    The candidates of a target are the sources with a value in the oracle and in every ranking, excluding the target itself by
+    name, so all rankings are evaluated on the same candidates. `known`, a table of known results, adds the static baseline;
+    `correlations`, a table of representation correlations such as SVCCA, adds the correlation–priority curves. `relevant` is
+    the number of best sources that count as relevant (at least 1), `linkage` that of the similarity trees. `draws` (1 to
+    10,000) resamples of the targets, drawn from `seed`, give the intervals. The `warnings` of the result name what was left
+    out. Raises TableError where the tables share no usable target and sources, and ConfigError for `relevant` or `draws` out
+    of range, or without any ranking.
+
+    >>> truth = Table("truth", "truth.csv", ("x",), ("a", "b", "c"), np.array([[0.9, 0.5, 0.1]]))
+    >>> guess = Table("guess", "guess.csv", ("x",), ("a", "b", "c"), np.array([[3.0, 2.0, 1.0]]))
+    >>> evaluate(truth, [guess], relevant=1).scored[0].measures["weighted_tau"].mean.tolist()
+    [1.0]
     """
     if relevant < 1 or not 1 <= draws <= bootstrap.MOST_DRAWS:
         raise ConfigError(
-            f"relevant is at least 1, and draws are 1 to {bootstrap.MOST_DRAWS}; {relevant} and {draws} were given."
+            f"relevant must be at least 1, and draws from 1 to {bootstrap.MOST_DRAWS}, not {relevant} and {draws}."
         )
-    rankings = [*_unique(predicted), *([] if known is None else [static_baseline(known, oracle.targets)])]
+    rankings = [*_name_uniquely(predicted), *([] if known is None else [static_baseline(known, oracle.targets)])]
     if not rankings:
-        raise ConfigError("There is no ranking to evaluate. Name a --predicted table, a --known one, or both.")
-    cases, warnings = _cases(oracle, rankings, relevant)
+        raise ConfigError("There is no ranking to evaluate. Give a --predicted table, a --known table, or both.")
+    cases, warnings = _build_cases(oracle, rankings, relevant)
     rows = np.array([case.relevance.sum() for case in cases])
     longest = max(len(case.sources) for case in cases)
     return Evaluation(
         oracle.origin, tuple(case.target for case in cases), tuple(case.sources for case in cases), relevant,
-        tuple(_scored(one, i, cases, draws, seed) for i, one in enumerate(rankings)),
-        bound(np.array([extended(random_hits(case.relevance), longest) for case in cases]), rows),
-        bound(np.array([extended(best_hits(case.relevance), longest) for case in cases]), rows),
-        _all_priorities(cases, rankings, correlations),
+        tuple(_score_ranking(one, i, cases, draws, seed) for i, one in enumerate(rankings)),
+        bound_from_hits(np.array([extend_hits(random_hits(case.relevance), longest) for case in cases]), rows),
+        bound_from_hits(np.array([extend_hits(best_hits(case.relevance), longest) for case in cases]), rows),
+        _compute_priorities(cases, rankings, correlations),
         {one.name: found for one in rankings if (found := tree_of(one, linkage)) is not None},
         linkage, draws, seed, bootstrap.LEVEL, tuple(warnings),
     )  # fmt: skip
 
 
-def _unique(tables: Sequence[Table]) -> Iterator[Table]:
-    """Tables under names of their own: with the folder where two files are called alike, then numbered."""
+def _name_uniquely(tables: Sequence[Table]) -> Iterator[Table]:
+    """Tables with unique names: with their folder where two files have the same name, then numbered."""
     names = [table.name for table in tables]
     seen = {"oracle", "random", NAME}
     for table in tables:
@@ -88,42 +99,42 @@ def _unique(tables: Sequence[Table]) -> Iterator[Table]:
         yield replace(table, name=name)
 
 
-def _cases(oracle: Table, rankings: Sequence[Table], relevant: int) -> tuple[list[_Case], list[str]]:
-    """The targets that can be judged, and what is to be said of the others."""
+def _build_cases(oracle: Table, rankings: Sequence[Table], relevant: int) -> tuple[list[_Case], list[str]]:
+    """The targets that can be evaluated, and warnings about what was left out."""
     grids = np.array([one.grid(oracle.targets, oracle.sources) for one in rankings])
     itself = np.array([[target == source for source in oracle.sources] for target in oracle.targets])
     there = np.isfinite(oracle.values) & ~itself
     both = there & np.isfinite(grids).all(0)
-    warnings = [said for one in rankings for said in _missing(oracle, one)]
+    warnings = [warning for one in rankings for warning in _report_missing_names(oracle, one)]
     if not both.any():
-        raise TableError(_nothing(oracle, rankings))
-    lost, kept = _lost(oracle, rankings, there, grids), []
+        raise TableError(_explain_no_overlap(oracle, rankings))
+    lost, kept = _report_missing_pairs(oracle, rankings, there, grids), []
     flat = []
     for row, target in enumerate(oracle.targets):
         columns = np.flatnonzero(both[row])
         truth = oracle.values[row, columns]
-        if ordered(truth):
+        if has_order(truth):
             sources = tuple(oracle.sources[j] for j in columns)
             kept.append(_Case(target, sources, truth, grids[:, row, columns], relevance(truth, relevant), oracle.ordinal))
         elif both[row].any():
             flat.append(target)
     if flat:
-        warnings.append(f"{oracle.origin} gives no order of the candidates of {in_words(flat)}; left out.")
+        warnings.append(f"{oracle.origin} gives no order of the candidates of {join_names(flat)}; left out.")
     if not kept or all(len(case.sources) <= relevant for case in kept):
         most = max((len(case.sources) for case in kept), default=0)
         raise TableError(
-            f"{oracle.origin} and the rankings share at most {most} sources of a target, so that the best {relevant} are no "
-            "choice. Give a smaller --relevant, or --alias where names differ."
+            f"{oracle.origin} and the rankings share at most {most} sources of a target, so all of them are among the best "
+            f"{relevant}. Give a smaller --relevant, or --alias where names differ."
         )
-    return kept, [*warnings, *lost, *_few(kept, relevant), *_undecided(kept, rankings)]
+    return kept, [*warnings, *lost, *_report_all_relevant(kept, relevant), *_report_constant_rankings(kept, rankings)]
 
 
-def _missing(oracle: Table, one: Table) -> Iterator[str]:
-    """Names that only one of the two has; self and the like included, since a misspelt name is found by this only."""
+def _report_missing_names(oracle: Table, one: Table) -> Iterator[str]:
+    """Warn of names that only one of the two tables has, which is the only way to find misspelt names."""
     parts = []
     for table, other in ((one, oracle), (oracle, one)):
         absent = [
-            f"{side} {in_words(names)}"
+            f"{side} {join_names(names)}"
             for side, mine, theirs in (("target", table.targets, other.targets), ("source", table.sources, other.sources))
             if (names := [name for name in theirs if name not in set(mine)])
         ]
@@ -133,19 +144,19 @@ def _missing(oracle: Table, one: Table) -> Iterator[str]:
         yield f"{'; '.join(parts)}; left out."
 
 
-def _nothing(oracle: Table, rankings: Sequence[Table]) -> str:
+def _explain_no_overlap(oracle: Table, rankings: Sequence[Table]) -> str:
     for one in rankings:
         if not set(one.targets) & set(oracle.targets) or not set(one.sources) & set(oracle.sources):
             return (
                 f"{one.origin} (such as {one.targets[0]} from {one.sources[0]}) and {oracle.origin} (such as "
-                f"{oracle.targets[0]} from {oracle.sources[0]}) have no target and source in common. Give --alias."
+                f"{oracle.targets[0]} from {oracle.sources[0]}) have no target and source in common. Map names with --alias."
             )
-    return f"{oracle.origin} and the rankings have no pair of a target and another source in common. Give --alias."
+    return f"{oracle.origin} and the rankings have no pair of a target and another source in common. Map names with --alias."
 
 
-def _lost(oracle: Table, rankings: Sequence[Table], there: NDArray[np.bool_], grids: Numbers) -> list[str]:
-    """Pairs that are known but not predicted, names apart."""
-    said = []
+def _report_missing_pairs(oracle: Table, rankings: Sequence[Table], there: NDArray[np.bool_], grids: Numbers) -> list[str]:
+    """Warn of pairs with ground truth but without a prediction, apart from missing names."""
+    warnings = []
     for one, grid in zip(rankings, grids, strict=True):
         named = np.array([t in set(one.targets) for t in oracle.targets])[:, None] & [
             s in set(one.sources) for s in oracle.sources
@@ -153,46 +164,50 @@ def _lost(oracle: Table, rankings: Sequence[Table], there: NDArray[np.bool_], gr
         count = int((there & named & ~np.isfinite(grid)).sum())
         if count:
             pairs = f"{count} known pair{'' if count == 1 else 's'}"
-            said.append(f"{one.origin} has no value for {pairs} of a target and a source; left out.")
-    return said
+            warnings.append(f"{one.origin} has no value for {pairs} of a target and a source; left out.")
+    return warnings
 
 
-def _few(cases: Sequence[_Case], relevant: int) -> Iterator[str]:
+def _report_all_relevant(cases: Sequence[_Case], relevant: int) -> Iterator[str]:
     few = [case.target for case in cases if len(case.sources) <= relevant]
     if few:
-        yield f"All candidates of {in_words(few)} are relevant, as there are no more than {relevant}: any order is right there."
+        yield f"All candidates of {join_names(few)} are relevant, as there are no more than {relevant}, so any order is right."
 
 
-def _undecided(cases: Sequence[_Case], rankings: Sequence[Table]) -> Iterator[str]:
+def _report_constant_rankings(cases: Sequence[_Case], rankings: Sequence[Table]) -> Iterator[str]:
     for i, one in enumerate(rankings):
-        count = sum(not ordered(case.predicted[i]) for case in cases)
+        count = sum(not has_order(case.predicted[i]) for case in cases)
         if count:
-            yield f"{one.name} says the same of all candidates of {count} target{'' if count == 1 else 's'}; its correlations are 0 there."
+            yield (
+                f"{one.name} predicts the same value for all candidates of {count} target{'' if count == 1 else 's'}, where its "
+                "correlations count as 0."
+            )
 
 
-def _scored(one: Table, index: int, cases: Sequence[_Case], draws: int, seed: int) -> Scored:
+def _score_ranking(one: Table, index: int, cases: Sequence[_Case], draws: int, seed: int) -> Scored:
     longest = max(len(case.sources) for case in cases)
-    found = np.array([extended(hits(case.relevance, case.predicted[index]), longest) for case in cases])
+    found = np.array([extend_hits(hits(case.relevance, case.predicted[index]), longest) for case in cases])
     values = {
         name: np.array([[measure(case.predicted[index], case.truth)] for case in cases]) for name, measure in _MEASURES.items()
     }
     values["precision"] = precision(found)
     values["recall"] = np.array([recall(row, case.relevance.sum()) for row, case in zip(found, cases, strict=True)])
-    costs = np.array([[extended(cost, longest) for cost in case.costs(index)] for case in cases])
+    costs = np.array([[extend_hits(cost, longest) for cost in case.costs(index)] for case in cases])
     values["rel"], values["regret"] = costs[:, 0], costs[:, 1]
-    return Scored(one.name, one.origin, found, {name: measured(v, draws, seed) for name, v in values.items()})
+    return Scored(one.name, one.origin, found, {name: summarise(v, draws, seed) for name, v in values.items()})
 
 
-def _all_priorities(cases: Sequence[_Case], rankings: Sequence[Table], correlations: Table | None) -> dict[str, Priorities]:
+def _compute_priorities(cases: Sequence[_Case], rankings: Sequence[Table], correlations: Table | None) -> dict[str, Priorities]:
     alike = mean_correlations(correlations, [case.target for case in cases])
     found = {one.name: priorities([(c.sources, c.predicted[i]) for c in cases], alike) for i, one in enumerate(rankings)}
     return {"oracle": priorities([(case.sources, case.truth) for case in cases], alike), **found}
 
 
 def tree_of(table: Table, linkage: Linkage = "average") -> tuple[tuple[str, ...], Numbers] | None:
-    """The similarity tree of a table with the same names on both sides and values in [−1, 1]: names, and a linkage matrix.
+    """Compute the similarity tree of a table: names, and a SciPy linkage matrix [names − 1, 4] by `linkage`.
 
-    Two directions of a pair are averaged; a model is as like itself as can be. None for other tables.
+    Both directions of a pair are averaged, and the diagonal is set to 1. Returns None for a table whose names differ between
+    the sides, with fewer than two names, or with values outside [−1, 1].
     """
     if set(table.targets) != set(table.sources) or len(table.targets) < 2:
         return None

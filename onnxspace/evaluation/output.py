@@ -1,4 +1,4 @@
-"""What `evaluate --output` writes: one picture, or a folder with all of them and the numbers."""
+"""Output of `evaluate --output`: one plot, or a folder with all plots and numbers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ _CONTENT = {SUMMARY, "measures.csv", *(f"{name}{suffix}" for name in ("curves", 
 
 
 def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
-    """Raise OutputError, before any work is done, where `target` is one of the inputs or holds something else than a result."""
+    """Check, before any work is done, that `target` can be written.
+
+    Raises OutputError where it is one of the `inputs`, or already exists and is not a result of `onnxspace evaluate`.
+    """
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
             raise OutputError(f"{target} is one of the tables. Name another --output.")
-        taken = target.is_dir() if _is_picture(target) else os.path.lexists(target) and not _replaceable(target)
+        taken = target.is_dir() if _is_picture(target) else os.path.lexists(target) and not _is_replaceable(target)
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(f"{target} can't be used as --output ({error}). Name another --output.") from error
     if taken:
         raise OutputError(
-            f"{target} is there already and is, or holds, something else than a result of onnxspace evaluate. "
+            f"{target} already exists and is not, or contains more than, a result of onnxspace evaluate. "
             "Name a new folder, or a file that ends in .png or .svg, as --output."
         )
 
@@ -39,7 +42,7 @@ def _is_picture(target: Path) -> bool:
     return target.suffix.lower() in PICTURES
 
 
-def _replaceable(target: Path) -> bool:
+def _is_replaceable(target: Path) -> bool:
     if not target.is_dir() or os.path.ismount(target):
         return False
     names = {file.name for file in target.iterdir()}
@@ -52,10 +55,10 @@ def _replaceable(target: Path) -> bool:
 
 
 def write_evaluation(found: Evaluation, target: Path) -> None:
-    """The curves as a PNG or SVG file; or a folder that appears whole or not at all, and replaces an earlier one.
+    """Write the curves to `target` if it ends in .png or .svg; else write a folder, atomically, replacing an earlier result.
 
-    In it are `evaluate.json`, `measures.csv`, and as .png and .svg `curves`, `priority`, and `trees` where a ranking is
-    square. Raises OutputError.
+    The folder holds `evaluate.json`, `measures.csv`, and as .png and .svg `curves`, `priority`, and, where a ranking has a
+    similarity tree, `trees`. Raises OutputError where something else has that name, or writing fails.
     """
     from onnxspace.evaluation.curves import draw_curves
 
@@ -79,7 +82,7 @@ def _write_folder(found: Evaluation, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.mkdir()
-        _fill(found, partial)
+        _write_files(found, partial)
         if target.exists():
             target.rename(old)
         try:
@@ -94,7 +97,7 @@ def _write_folder(found: Evaluation, target: Path) -> None:
                 shutil.rmtree(folder)
 
 
-def _fill(found: Evaluation, folder: Path) -> None:
+def _write_files(found: Evaluation, folder: Path) -> None:
     from onnxspace.evaluation.curves import draw_curves, draw_priorities, draw_trees
 
     (folder / SUMMARY).write_text(json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")

@@ -1,9 +1,9 @@
-"""P@K and R@K: how many of a target's best sources are among the first K that a ranking names.
+"""P@K and R@K: how many of a target's best sources are among the first K of a ranking.
 
-`P@K = hits / (targets · K)` and `R@K = hits / (targets · relevant)`, where relevant are the best 5 sources of a target in the
-oracle (Song et al., NeurIPS 2019, section 4). Equal values are no order: every number here is the expectation over all ways
-to break ties, of the oracle's and of the prediction's, independently. So a perfect prediction has the oracle's curve exactly,
-and one that says the same of every source has the random curve. Without ties, hits are whole.
+`P@K = hits / (targets · K)` and `R@K = hits / (targets · relevant)`, where the best 5 sources of a target in the oracle are
+relevant (Song et al., NeurIPS 2019, section 4). Equal values define no order: all numbers are expectations over all ways to
+break ties, of the oracle and of the prediction independently. A perfect prediction therefore reaches the oracle's curve
+exactly, and a constant one the random curve. Without ties, hits are integers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ RELEVANT = 5
 
 
 def relevance(truth: Numbers, relevant: int = RELEVANT) -> Numbers:
-    """The chance of each candidate to be among the best `relevant`, float64 [candidates] in [0, 1]; `truth` larger is better.
+    """Return each candidate's probability of being among the best `relevant`: float64 [candidates] in [0, 1].
 
-    Candidates that share the last place share what is left of it, so the sum is `relevant`, or their number if that is less.
+    `truth` is float64 [candidates], larger is better. Candidates that are tied at the last place share the places that are
+    left, so the sum is `relevant`, or the number of candidates if that is smaller.
+
+    >>> relevance(np.array([0.9, 0.5, 0.5]), 2).tolist()
+    [1.0, 0.5, 0.5]
     """
     _, group, counts = np.unique(-truth, return_inverse=True, return_counts=True)
     before = np.cumsum(counts) - counts
@@ -27,9 +31,9 @@ def relevance(truth: Numbers, relevant: int = RELEVANT) -> Numbers:
 
 
 def hits(relevant: Numbers, predicted: Numbers) -> Numbers:
-    """Relevant candidates among the first K by `predicted`, for K = 1 … candidates: float64 [candidates].
+    """Count relevant candidates among the first K by `predicted`, for K = 1 … candidates: float64 [candidates].
 
-    `relevant` is what `relevance` gives; `predicted` float64 [candidates], larger is better, of which only the order counts.
+    `relevant` is the result of `relevance`; `predicted` is float64 [candidates], larger is better; only its order matters.
     """
     _, group, counts = np.unique(-predicted, return_inverse=True, return_counts=True)
     means = np.bincount(group, relevant) / counts
@@ -38,27 +42,27 @@ def hits(relevant: Numbers, predicted: Numbers) -> Numbers:
 
 
 def random_hits(relevant: Numbers) -> Numbers:
-    """What a random order hits in the mean, for K = 1 … candidates."""
+    """Return the expected hits of a random order, for K = 1 … candidates: float64 [candidates]; `relevant` as in `hits`."""
     return np.linspace(0.0, relevant.sum(), len(relevant) + 1)[1:]
 
 
 def best_hits(relevant: Numbers) -> Numbers:
-    """What the oracle's own order hits, for K = 1 … candidates: min(K, relevant) where there are no ties."""
+    """Return the hits of the oracle's own order, for K = 1 … candidates: min(K, relevant) without ties; `relevant` as in `hits`."""
     return np.cumsum(np.sort(relevant)[::-1])
 
 
-def extended(found: Numbers, length: int) -> Numbers:
-    """Hits up to K = `length`: a target with fewer candidates hits no more beyond them."""
+def extend_hits(found: Numbers, length: int) -> Numbers:
+    """Extend hits `found`, float64 [candidates], to K = `length` by repeating the last value."""
     return np.concatenate([found, np.full(length - len(found), found[-1])])
 
 
 def precision(found: Numbers, targets: int = 1) -> Numbers:
-    """P@K from hits [..., K] that are summed over `targets`."""
+    """Return P@K, float64 [..., K], from hits `found` [..., K] that are summed over `targets` targets."""
     shares: Numbers = found / (targets * np.arange(1, found.shape[-1] + 1))
     return shares
 
 
 def recall(found: Numbers, relevant: float, targets: int = 1) -> Numbers:
-    """R@K from hits [..., K] that are summed over `targets`, each with so many relevant candidates."""
+    """Return R@K, float64 [..., K], from hits `found` [..., K] summed over `targets` targets, each with `relevant` candidates."""
     shares: Numbers = found / (targets * relevant)
     return shares

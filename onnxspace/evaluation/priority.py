@@ -1,6 +1,6 @@
-"""The correlation–priority curve: are the models that a ranking puts first alike in what they represent?
+"""The correlation–priority curve: whether the sources that a ranking puts first have representations similar to the targets'.
 
-The priority of a source is its mean rank over targets. The curve shows the mean representation correlation (SVCCA, say) of
+The priority of a source is its mean rank over targets. The curve shows the mean representation correlation (such as SVCCA) of
 the models at each priority with the targets (Song et al., NeurIPS 2019): it falls where a ranking and the correlations agree.
 """
 
@@ -19,14 +19,17 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Priorities:
-    """Sources by their mean rank over targets, first the first; `correlations` with the targets, NaN where unknown."""
+    """Sources in ascending order of `priorities`, their mean ranks over targets (1 is first), and their `correlations`.
+
+    `correlations` are mean correlations with the targets, NaN where unknown.
+    """
 
     sources: tuple[str, ...]
     priorities: tuple[float, ...]
     correlations: tuple[float, ...]
 
     def curve(self) -> tuple[Numbers, Numbers]:
-        """Each priority that occurs, rising, and the mean correlation of the models that have it: two float64 [points]."""
+        """Return each distinct priority, ascending, and the mean correlation of the models that have it: two float64 [points]."""
         priorities, correlations = np.array(self.priorities), np.array(self.correlations)
         there = np.isfinite(correlations)
         points, group = np.unique(priorities[there], return_inverse=True)
@@ -34,7 +37,10 @@ class Priorities:
 
 
 def priorities(ranked: Sequence[tuple[Sequence[str], Numbers]], correlations: Mapping[str, float]) -> Priorities:
-    """From each target's candidates and their values, larger is better; ties have their mean rank."""
+    """Compute the priorities of sources from each target's candidates and values, float64 [candidates], larger is better.
+
+    Ties have their mean rank. `correlations` holds each source's mean correlation with the targets, where known.
+    """
     from scipy.stats import rankdata
 
     ranks: dict[str, list[float]] = {}
@@ -48,7 +54,10 @@ def priorities(ranked: Sequence[tuple[Sequence[str], Numbers]], correlations: Ma
 
 
 def mean_correlations(table: Table | None, targets: Sequence[str]) -> dict[str, float]:
-    """The mean of each source's correlation with `targets`, itself left out by its name; without those of which none is known."""
+    """Compute the mean correlation of each source of `table` with `targets`, excluding itself by name.
+
+    Sources without a known correlation are left out; the result is empty where `table` is None.
+    """
     if table is None:
         return {}
     rows = [i for i, target in enumerate(table.targets) if target in set(targets)]

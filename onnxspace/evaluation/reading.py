@@ -1,4 +1,4 @@
-"""Tables from files that nobody vouches for: CSV and JSON, in the forms in which results come."""
+"""Reading of tables from untrusted CSV and JSON files, in the common layouts of results."""
 
 from __future__ import annotations
 
@@ -26,35 +26,41 @@ _FORMS = "A table has names along both sides, or columns target, source and valu
 
 
 def read_table(path: Path) -> Table:
-    """A table of a CSV file, or of a JSON file whose first character is `{`. Raises TableError."""
-    text = _text(path)
+    """Read a table from the untrusted file `path`: JSON if its first character is `{` or `[`, else CSV.
+
+    docs/evaluation.md lists the layouts. Raises TableError for a file that can't be read or is in none of them.
+    """
+    text = _read_text(path)
     if text.lstrip()[:1] in ("{", "["):
-        return _from_json(path, text)
-    return _from_rows(path, _cells(path, text))
+        return _table_from_json(path, text)
+    return _table_from_rows(path, _read_cells(path, text))
 
 
 def read_aliases(path: Path) -> dict[str, str]:
-    """Other names → names, from a CSV file of two columns or a JSON object of texts. Raises TableError."""
-    text = _text(path)
-    pairs: list[Any] = list(_parsed(path, text).items()) if text.lstrip()[:1] == "{" else list(_cells(path, text))
+    """Read a mapping from other names to names, from a CSV file of two columns or a JSON object of strings.
+
+    Raises TableError for a file that can't be read or has another layout.
+    """
+    text = _read_text(path)
+    pairs: list[Any] = list(_parse_json(path, text).items()) if text.lstrip()[:1] == "{" else list(_read_cells(path, text))
     if not all(len(pair) == 2 and isinstance(pair[1], str) for pair in pairs):
-        raise TableError(f"{path} is no list of aliases. Write lines such as `other name,name`, or a JSON object of texts.")
+        raise TableError(f"{path} is not a list of aliases. Write lines such as `other name,name`, or a JSON object of strings.")
     return dict(pairs)
 
 
-def _cells(path: Path, text: str) -> Rows:
-    """The lines that are not empty, cells without blanks around them."""
+def _read_cells(path: Path, text: str) -> Rows:
+    """The lines that are not empty, with cells stripped of whitespace."""
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except csv.Error as error:
-        raise TableError(f"{path} is no CSV file ({error}). {_FORMS}") from error
+        raise TableError(f"{path} is not a CSV file ({error}). {_FORMS}") from error
     return [row for row in rows if any(row)]
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
-            raise TableError(f"{path} is no file. Name a table as .csv or .json.")
+            raise TableError(f"{path} is not a file. Name a table as .csv or .json.")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -63,46 +69,46 @@ def _text(path: Path) -> str:
             raise
         raise TableError(f"{path} can't be read ({reason}). Check the path.") from error
     if len(content) > _MOST_BYTES:
-        raise TableError(f"{path} is larger than {_MOST_BYTES >> 20} MiB. Leave out what is not to be compared.")
+        raise TableError(f"{path} is larger than {_MOST_BYTES >> 20} MiB. Remove what is not to be compared.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TableError(f"{path} is not text in UTF-8. {_FORMS}") from error
+        raise TableError(f"{path} is not UTF-8 text. {_FORMS}") from error
 
 
-def _from_rows(path: Path, rows: Rows) -> Table:
+def _table_from_rows(path: Path, rows: Rows) -> Table:
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise TableError(f"{path} is no table. {_FORMS}")
+        raise TableError(f"{path} is not a table. {_FORMS}")
     head = [cell.lower() for cell in rows[0]]
     for number, row in enumerate(rows, 1):
         if len(row) != len(head):
             raise TableError(f"{path} has {len(row)} cells in line {number} and {len(head)} in the first. {_FORMS}")
     if {"target", "source"} <= set(head):
-        return _from_pairs(path, head, rows[1:])
+        return _table_from_pairs(path, head, rows[1:])
     if head[0] == "target" and head[1:] == [f"rank{place}" for place in range(1, len(head))]:
-        return _from_orders(path, rows[1:])
-    values = [[_number(path, cell, row[0]) for cell in row[1:]] for row in rows[1:]]
-    found = _table(path, [row[0] for row in rows[1:]], rows[0][1:], np.array(values))
+        return _table_from_orders(path, rows[1:])
+    values = [[_read_number(path, cell, row[0]) for cell in row[1:]] for row in rows[1:]]
+    found = _make_table(path, [row[0] for row in rows[1:]], rows[0][1:], np.array(values))
     return found.transposed() if _SOURCES_DOWN.fullmatch(rows[0][0]) else found
 
 
-def _from_pairs(path: Path, head: Sequence[str], rows: Rows) -> Table:
+def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> Table:
     target, source = head.index("target"), head.index("source")
     others = [i for i, name in enumerate(head) if i not in (target, source)]
     named = [i for i in others if head[i] in _VALUES] or [i for i in others if head[i] != "rank"] or others
     if len(named) != 1:
-        raise TableError(f"{path} has no one column of values. Name it `value`, beside `target` and `source`.")
-    found = _filled(path, [(row[target], row[source], _number(path, row[named[0]], row[target])) for row in rows])
+        raise TableError(f"{path} needs exactly one column of values. Name it `value`, beside `target` and `source`.")
+    found = _table_from_triples(path, [(row[target], row[source], _read_number(path, row[named[0]], row[target])) for row in rows])
     return replace(found.negated(), ordinal=True) if head[named[0]] == "rank" else found
 
 
-def _from_orders(path: Path, rows: Rows) -> Table:
-    """A line per target, its sources in order: the negated rank is the value."""
+def _table_from_orders(path: Path, rows: Rows) -> Table:
+    """From a line per target with its sources in order: the values are negated ranks."""
     pairs = [(row[0], source, -float(place)) for row in rows for place, source in enumerate(row[1:], 1) if source]
-    return replace(_filled(path, pairs), ordinal=True)
+    return replace(_table_from_triples(path, pairs), ordinal=True)
 
 
-def _filled(path: Path, pairs: Sequence[tuple[str, str, float]]) -> Table:
+def _table_from_triples(path: Path, pairs: Sequence[tuple[str, str, float]]) -> Table:
     targets = {name: i for i, name in enumerate(dict.fromkeys(pair[0] for pair in pairs))}
     sources = {name: j for j, name in enumerate(dict.fromkeys(pair[1] for pair in pairs))}
     if len(targets) * len(sources) > _MOST_CELLS:
@@ -110,70 +116,70 @@ def _filled(path: Path, pairs: Sequence[tuple[str, str, float]]) -> Table:
     values = np.full((len(targets), len(sources)), np.nan)
     for target, source, value in pairs:
         if not np.isnan(values[targets[target], sources[source]]):
-            raise TableError(f"{path} has two values for target {target} and source {source}. Leave one.")
+            raise TableError(f"{path} has two values for target {target} and source {source}. Remove one.")
         values[targets[target], sources[source]] = value
-    return _table(path, list(targets), list(sources), values)
+    return _make_table(path, list(targets), list(sources), values)
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
+def _parse_json(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TableError(f"{path} is no JSON file ({str(error)[:100]}). {_FORMS}") from error
+        raise TableError(f"{path} is not a JSON file ({str(error)[:100]}). {_FORMS}") from error
     if not isinstance(found, dict):
-        raise TableError(f"{path} holds no JSON object. {_FORMS}")
+        raise TableError(f"{path} does not hold a JSON object. {_FORMS}")
     return found
 
 
-def _from_json(path: Path, text: str) -> Table:
-    """What `--json` of `score` or `space affinity` prints; names and a matrix; or an object of objects, a target each.
+def _table_from_json(path: Path, text: str) -> Table:
+    """From the JSON output of `score` or `space affinity`; names and a matrix; or an object of objects, one per target.
 
-    Of several scores it is the one that ranks.
+    Of several scores it reads the one that ranks sources.
     """
-    found = _parsed(path, text)
+    found = _parse_json(path, text)
     matrix = found.get("affinity", found.get("matrix"))
     if isinstance(scores := found.get("scores"), Mapping) and isinstance(ranks := found.get("ranked_by"), str):
         matrix = scores.get(ranks, matrix)
     names = found.get("models", found.get("names", found.get("tasks")))
     if isinstance(matrix, list) and isinstance(names, list):
-        said = [name.get("name") if isinstance(name, dict) else name for name in names]
-        plain = [name for name in said if isinstance(name, str)]
-        if len(plain) != len(said) or any(not isinstance(row, list) for row in matrix):
+        given = [name.get("name") if isinstance(name, dict) else name for name in names]
+        plain = [name for name in given if isinstance(name, str)]
+        if len(plain) != len(given) or any(not isinstance(row, list) for row in matrix):
             raise TableError(f"{path} has no matrix with a name for each row. {_FORMS}")
         if len(matrix) != len(plain) or any(len(row) != len(plain) for row in matrix):
-            raise TableError(f"{path} has a matrix that is not {len(plain)} × {len(plain)}, as its names are. {_FORMS}")
-        return _table(path, plain, plain, np.array([[_value(path, cell) for cell in row] for row in matrix]))
+            raise TableError(f"{path} has {len(plain)} names, but its matrix is not {len(plain)} × {len(plain)}. {_FORMS}")
+        return _make_table(path, plain, plain, np.array([[_read_json_value(path, cell) for cell in row] for row in matrix]))
     if not found or not all(isinstance(row, Mapping) for row in found.values()):
-        raise TableError(f"{path} holds no table. {_FORMS}")
-    return _filled(path, [(t, s, _value(path, v)) for t, row in found.items() for s, v in row.items()])
+        raise TableError(f"{path} does not hold a table. {_FORMS}")
+    return _table_from_triples(path, [(t, s, _read_json_value(path, v)) for t, row in found.items() for s, v in row.items()])
 
 
-def _value(path: Path, cell: object) -> float:
+def _read_json_value(path: Path, cell: object) -> float:
     if cell is None:
         return float("nan")
     if isinstance(cell, bool) or not isinstance(cell, int | float):
-        raise TableError(f"{path} has {str(cell)[:40]!r} where a number or null belongs. {_FORMS}")
-    return _bounded(path, cell, "an entry")
+        raise TableError(f"{path} has {str(cell)[:40]!r} in place of a number or null. {_FORMS}")
+    return _check_bounds(path, cell, "an entry")
 
 
-def _number(path: Path, cell: str, row: str) -> float:
+def _read_number(path: Path, cell: str, row: str) -> float:
     if cell.lower() in _UNKNOWN:
         return float("nan")
     try:
-        return _bounded(path, float(cell), row)
+        return _check_bounds(path, float(cell), row)
     except ValueError as error:
         if isinstance(error, TableError):
             raise
-        raise TableError(f"{path} has {cell[:40]!r} in the line of {row}, which is no number. {_FORMS}") from error
+        raise TableError(f"{path} has {cell[:40]!r} in the line of {row}, which is not a number. {_FORMS}") from error
 
 
-def _bounded(path: Path, value: float, where: str) -> float:
+def _check_bounds(path: Path, value: float, where: str) -> float:
     if abs(value) <= 1e300 or value != value:  # NaN, and integers of any length
         return float(value)
-    raise TableError(f"{path} has an infinite value in the line of {where}. Leave the cell empty where nothing is known.")
+    raise TableError(f"{path} has an infinite value in the line of {where}. Leave the cell empty where the value is unknown.")
 
 
-def _table(path: Path, targets: Sequence[str], sources: Sequence[str], values: NDArray[np.float64]) -> Table:
+def _make_table(path: Path, targets: Sequence[str], sources: Sequence[str], values: NDArray[np.float64]) -> Table:
     if not targets or not sources or not all(targets) or not all(sources):
         raise TableError(f"{path} has no names, or a line or a column without one. {_FORMS}")
     return Table(path.stem, str(path), tuple(targets), tuple(sources), values)

@@ -1,8 +1,8 @@
-"""The static baseline: the model that did well elsewhere is taken, whatever the target is.
+"""The static baseline: ranks models by their results on other datasets, whatever the target is.
 
-A source's prediction for a target is its mean rank on the other datasets of a table of known results. No data of the target
-is used, and yet on the table of 11 models × 11 datasets that scores are commonly held against it reaches a mean weighted tau
-of .837, above every published score there (docs/reproduction.md). A score that is not ahead of it adds nothing.
+The prediction for a source and a target is the source's mean rank on the other datasets of a table of known results. It uses
+no data of the target, and yet on the table of 11 models × 11 datasets that is commonly used to evaluate scores it reaches a
+mean weighted tau of .837, above every published score there (docs/reproduction.md). A score that does not beat it adds nothing.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ NAME = "static baseline"
 
 
 def mean_ranks(values: Numbers) -> Numbers:
-    """The mean rank of each model over datasets, 1 the best: float64 [models] from results [datasets, models].
+    """Return the mean rank of each model over datasets, 1 is best: float64 [models] from results, float64 [datasets, models].
 
-    Results are larger-is-better, ties at their mean rank, NaN where a model was not tried. Ranks of a dataset with fewer
-    models are stretched to all of them. NaN for a model that was tried nowhere.
+    Larger results are better, NaN where a model was not tried; ties have their mean rank. Ranks on a dataset with fewer models
+    are scaled to the full number. The result is NaN for a model that was not tried on any dataset.
+
+    >>> mean_ranks(np.array([[0.9, 0.5], [0.8, 0.8]])).tolist()
+    [1.25, 1.75]
     """
-    return _mean(_ranks(values))
+    return _mean_over_datasets(_rank_models(values))
 
 
-def _ranks(values: Numbers) -> Numbers:
+def _rank_models(values: Numbers) -> Numbers:
     """Ranks [datasets, models] on the scale 1 … models, NaN where a model was not tried."""
     from scipy.stats import rankdata
 
@@ -39,30 +42,30 @@ def _ranks(values: Numbers) -> Numbers:
     return stretched
 
 
-def _mean(ranks: Numbers) -> Numbers:
+def _mean_over_datasets(ranks: Numbers) -> Numbers:
     number = np.isfinite(ranks).sum(0)
     means: Numbers = np.divide(np.nansum(ranks, 0), number, out=np.full(len(number), np.nan), where=number > 0)
     return means
 
 
 def static_baseline(known: Table, targets: Sequence[str]) -> Table:
-    """Predictions [targets, models of `known`]: the negated mean rank over its datasets, the target left out by its name.
+    """Predict values [targets, models of `known`]: negated mean ranks over its datasets, excluding the target by name.
 
-    `known` holds results [datasets, models], larger is better. Raises TableError where it is of one target alone.
+    `known` holds results [datasets, models], larger is better. Raises TableError where it has no dataset other than a target.
     """
-    rows, ranks = [], _ranks(known.values)
+    rows, ranks = [], _rank_models(known.values)
     for target in targets:
         others = [i for i, dataset in enumerate(known.targets) if dataset != target]
         if not others:
-            raise TableError(f"{known.origin} knows of no dataset but {target}. Give --known a table of others.")
-        rows.append(-_mean(ranks[others]))
+            raise TableError(f"{known.origin} has no dataset other than {target}. Give --known a table with other datasets.")
+        rows.append(-_mean_over_datasets(ranks[others]))
     return Table(NAME, known.origin, tuple(targets), known.sources, np.array(rows))
 
 
-def elsewhere(known: Table, targets: Sequence[str], sources: Sequence[str]) -> dict[str, dict[str, float]]:
-    """For each target the mean rank of the sources on the table's other datasets, 1 the best; those that are not in it are left out.
+def mean_ranks_elsewhere(known: Table, targets: Sequence[str], sources: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return, for each target, the mean ranks of `sources` on the other datasets of `known`, 1 is best.
 
-    Raises TableError as `static_baseline`.
+    Sources that the table lacks are left out. Raises TableError as `static_baseline`.
     """
     found = static_baseline(known, targets)
     places = {name: column for column, name in enumerate(found.sources)}

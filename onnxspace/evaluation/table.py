@@ -1,4 +1,4 @@
-"""A table of numbers for pairs of a target and a source: what is known, or what was predicted."""
+"""A table of values for pairs of a target and a source: ground truth or predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Table:
     """`values[i, j]` is how good source j is for target i: float64 [targets, sources], larger is better, NaN where unknown.
 
     Names are unique along each side; the same name on both sides is the same model. `origin` is the file, for messages.
-    Of an `ordinal` table only the order counts, since its values are places.
+    In an `ordinal` table only the order of values matters, as they are ranks. Raises TableError for repeated names, and where
+    the shape of `values` does not match the names.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Table:
         for side, names in (("target", self.targets), ("source", self.sources)):
             twice = [name for name in dict.fromkeys(names) if names.count(name) > 1] if len(set(names)) < len(names) else []
             if twice:
-                raise TableError(f"{self.origin} has more than one {side} called {twice[0]}. Name each once.")
+                raise TableError(f"{self.origin} has more than one {side} called {twice[0]}. List each name once.")
         if self.values.shape != (len(self.targets), len(self.sources)):
             raise TableError(
                 f"{self.origin} has {self.values.shape} values for {len(self.targets)} × {len(self.sources)} names."
@@ -42,26 +43,26 @@ class Table:
 
     @classmethod
     def read(cls, path: str | Path) -> Table:
-        """A table from a CSV or JSON file, in any of the forms that docs/evaluation.md lists. Raises TableError."""
+        """Read a table from a CSV or JSON file, in any of the layouts that docs/evaluation.md lists. Raises TableError."""
         from onnxspace.evaluation.reading import read_table
 
         return read_table(Path(path))
 
     def renamed(self, aliases: Mapping[str, str]) -> Table:
-        """The same with other names, on both sides. Raises TableError where two names become one."""
+        """Return the table with names replaced by `aliases` on both sides. Raises TableError where two names become one."""
         targets, sources = (tuple(aliases.get(name, name) for name in names) for names in (self.targets, self.sources))
         return replace(self, targets=targets, sources=sources)
 
     def negated(self) -> Table:
-        """The same where smaller values are better: losses, ranks, distances."""
+        """Return the table with negated values, for losses, ranks and distances, where smaller is better."""
         return replace(self, values=-self.values)
 
     def transposed(self) -> Table:
-        """The same with targets and sources exchanged."""
+        """Return the table with targets and sources exchanged."""
         return replace(self, targets=self.sources, sources=self.targets, values=self.values.T)
 
     def grid(self, targets: Sequence[str], sources: Sequence[str]) -> Numbers:
-        """The values of other names in their order, float64 [targets, sources]; NaN where a name is not in the table."""
+        """Return the values of these names, in their order: float64 [targets, sources], NaN for names that the table lacks."""
         rows, columns = ({name: i for i, name in enumerate(names)} for names in (self.targets, self.sources))
         found = np.full((len(targets), len(sources)), np.nan)
         here = [(i, rows[name]) for i, name in enumerate(targets) if name in rows]
@@ -72,8 +73,12 @@ class Table:
         return found
 
 
-def in_words(names: Sequence[str]) -> str:
-    """Names in a sentence: the first few, and how many more."""
+def join_names(names: Sequence[str]) -> str:
+    """Join names for a sentence: the first eight, and how many more there are.
+
+    >>> join_names(["a", "b", "c"])
+    'a, b and c'
+    """
     shown, more = list(names[:_NAMED]), len(names) - _NAMED
     last = f"{more} more" if more > 0 else shown.pop()
     return f"{', '.join(shown)} and {last}" if shown else last

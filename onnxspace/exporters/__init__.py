@@ -1,4 +1,4 @@
-"""Exporters: who turns a model of another framework into an ONNX file. Public, for other packages that add one.
+"""Exporters turn a model of another framework into an ONNX file. This package is public, so that others can add one.
 
 An exporter is found through an entry point, so that this package depends on no framework; those of
 `onnxspace_converters` are found in the same way as a third party's.

@@ -1,4 +1,4 @@
-"""What an exporter gives and is given; public as onnxspace.exporters."""
+"""The interface of an exporter; public as `onnxspace.exporters`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.execution import Progress as Progress
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-#: Called with what is being done, and how many of how many steps are behind.
-Progress = Callable[[str, int, int], None]
 
 
 def _no_progress(_what: str, _done: int, _total: int) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a conversion; None: what the exporter finds out or takes by default.
+    """The options of a conversion; None leaves the choice to the exporter.
 
     `input` is the shape of one image in the framework's own order, such as (3, 224, 224); `encoder` a layer of the framework
-    or a tensor of the file; `weights` a file of weights for a network that is built by code, `arguments` what its factory is
-    called with, `random_weights` the seed of weights that nobody trained. `allow_pickle` names the one file that may be
-    unpickled; `allow_code` lets a file bring code of its own; `using` names an exporter; `said` is what the user's configuration
-    says of the model.
+    or a tensor of the file; `opset` the version of the ONNX operators. `weights` is a file of weights for a network that code
+    builds, `arguments` are its factory's keyword arguments, `random_weights` is the seed of random weights. `allow_pickle` names
+    the one file that may be unpickled; `allow_code` allows a file to contain code; `using` names an exporter; `said` are the
+    model's options in the user's configuration. `progress` is called as the conversion goes on.
+
+    >>> Request(input=(3, 224, 224), opset=17).to_dict()["input"]
+    (3, 224, 224)
     """
 
     input: tuple[int, ...] | None = None
@@ -47,19 +49,24 @@ class Request:
     progress: Progress = field(default=_no_progress, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """What can be sent to another process: all but the callback."""
-        said = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "progress"}
-        return said | {"said": asdict(self.said)}
+        """The request without its callback, ready for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "progress"}
+        return values | {"said": asdict(self.said)}
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any], progress: Progress = _no_progress) -> Request:
-        shape = None if said.get("input") is None else tuple(said["input"])
-        return replace(cls(**said), input=shape, said=_options(said["said"]), progress=progress)
+    def from_dict(cls, values: Mapping[str, Any], progress: Progress = _no_progress) -> Request:
+        """The request that `to_dict` gave, with the callback `progress`."""
+        shape = None if values.get("input") is None else tuple(values["input"])
+        return replace(cls(**values), input=shape, said=_options(values["said"]), progress=progress)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be converted, in the user's words; `made` is what a callable gave."""
+    """What to convert, as the user wrote it; `made` is the object that a callable returned.
+
+    >>> Source("timm:resnet18").scheme, Source("timm:resnet18").name
+    ('timm', 'resnet18')
+    """
 
     text: str
     made: object = None
@@ -70,34 +77,36 @@ class Source:
 
     @property
     def scheme(self) -> str:
-        """`timm` of `timm:resnet18`; empty for a path."""
+        """The part before the colon, `timm` of `timm:resnet18`; empty for a path."""
         return self.text.partition(":")[0] if ":" in self.text and not self.exists else ""
 
     @property
     def name(self) -> str:
-        """`resnet18` of `timm:resnet18`."""
+        """The part after the colon, `resnet18` of `timm:resnet18`."""
         return self.text.partition(":")[2]
 
     @property
     def exists(self) -> bool:
         try:
             return self.path.exists()
-        except (OSError, ValueError):  # too long, or no path at all
+        except (OSError, ValueError):  # too long, or not a path
             return False
 
     @property
     def is_callable(self) -> bool:
-        """Whether this reads like `package.module:factory`."""
+        """Whether the text has the form `package.module:factory` and no such file exists."""
         return _CALLABLE.fullmatch(self.text) is not None and not self.exists
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a file that was converted and verified.
+    """Facts of a converted and verified file.
 
-    `difference` is the largest between the file's outputs and the framework's, relative to the largest value, None where
-    there was no framework to ask; `said` goes into the sidecar; `encoder` is a tensor of the file; `seconds` are those of
-    the exporter's own work (`export`), and of all but verification (`convert`).
+    `framework` and `route` name the framework and its way of exporting, `versions` are those of packages by name,
+    `source_sha256` is the checksum of the source. `encoder` is a tensor of the file. `difference` is the largest difference
+    between the file's outputs and the framework's, relative to the largest value, None where they were not compared. `said` are
+    options that go into the sidecar. `seconds` are the times of the exporter's own work (`export`), and of all but verification
+    (`convert`). `remarks` are warnings, a sentence each.
     """
 
     framework: str
@@ -115,24 +124,25 @@ class Facts:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Facts:
-        return cls(**{**said, "said": _options(said["said"]), "remarks": tuple(said["remarks"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> Facts:
+        """The facts that `to_dict` gave."""
+        return cls(**{**values, "said": _options(values["said"]), "remarks": tuple(values["remarks"])})
 
 
-def _options(said: Mapping[str, Any]) -> ModelOptions:
-    """Options that went through JSON, which knows lists only."""
-    options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+def _options(values: Mapping[str, Any]) -> ModelOptions:
+    """Options from JSON, which turned tuples into lists."""
+    options: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     return ModelOptions(**options)
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """One way into ONNX.
+    """An exporter for one kind of source.
 
-    `accepts` says whether a source is of its kind, by name or a look at the file, loading nothing. `export` writes a checked
-    ONNX file to a path and tells what it is; it raises an OnnxspaceError for what the user can mend. `needs` are the packages
-    it imports, `install` the command that brings them. `objects` are packages whose classes it takes where a callable
-    `package.module:factory` gave an object of one. `takes` says all this to people.
+    `accepts` says whether a source is of this kind, by its name or a look at the file, without importing a framework. `export`
+    writes a verified ONNX file to a path and returns its facts; it raises an OnnxspaceError for what a user can correct. `takes`
+    describes its sources to users. `needs` are the packages that it imports, `install` is the command that installs them.
+    `objects` are packages whose objects it accepts from a callable `package.module:factory`.
     """
 
     name: str

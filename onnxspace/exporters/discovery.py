@@ -1,7 +1,6 @@
-"""Who turns a model of some framework into an ONNX file: exporters, found through the entry-point group `onnxspace.exporters`.
+"""Find exporters through the entry-point group `onnxspace.exporters`, and run the one for a source.
 
-An entry point names an `Exporter`. Its module must load no framework when it is imported: it is asked what it accepts before
-anybody knows whether its framework is wanted.
+An entry point names an `Exporter`. Its module must not import a framework, since `accepts` is called for sources of all kinds.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError
+from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError, describe
 from onnxspace.exporters.api import Exporter, Facts, Request, Source
 
 GROUP = "onnxspace.exporters"
@@ -25,68 +24,72 @@ GROUP = "onnxspace.exporters"
 
 @cache
 def exporters() -> Mapping[str, Exporter]:
-    """Every exporter that is installed, by name; one that can't be loaded is left out."""
-    return {exporter.name: exporter for exporter in _loaded() if isinstance(exporter, Exporter)}
+    """All installed exporters by name; those that can't be loaded are left out (see `broken`)."""
+    return {exporter.name: exporter for exporter in _load_all() if isinstance(exporter, Exporter)}
 
 
 def broken() -> Mapping[str, str]:
-    """Entry points that can't be loaded, and why."""
-    return {entry.name: why for entry, made in zip(_entries(), _loaded(), strict=True) if (why := _wrong(made)) is not None}
+    """The reasons why entry points can't be loaded, by name."""
+    return {entry.name: why for entry, made in zip(_entries(), _load_all(), strict=True) if (why := _load_error(made)) is not None}
 
 
-def _wrong(made: object) -> str | None:
+def _load_error(made: object) -> str | None:
     if isinstance(made, Exporter):
         return None
-    return f"{type(made).__name__}: {made}" if isinstance(made, Exception) else "it is no Exporter"
+    return f"{type(made).__name__}: {made}" if isinstance(made, Exception) else "it is not an Exporter"
 
 
 @cache
-def _loaded() -> Sequence[object]:
+def _load_all() -> Sequence[object]:
     return [_load(entry) for entry in _entries()]
 
 
 @cache
 def _entries() -> Sequence[Any]:
-    """Those of every distribution on the path: a stale copy of one's metadata hides nothing that the other says."""
+    """Entry points of every distribution on the path, so that a stale copy of one's metadata does not hide another's."""
     found = {(e.name, e.value): e for made in distributions() for e in made.entry_points if e.group == GROUP}
-    return [found[said] for said in sorted(found)]
+    return [found[key] for key in sorted(found)]
 
 
 def _load(entry: Any) -> object:
     try:
         return entry.load()
-    except Exception as error:  # a third party's module fails in ways of its own
+    except Exception as error:  # a third party's module may raise anything
         return error
 
 
 def is_source(text: str) -> bool:
-    """Whether this names something that an exporter turns into ONNX: no `.onnx` or `.fp` file."""
+    """Whether `text` names something that an exporter may convert; an `.onnx` or `.fp` file does not."""
     source = Source(text)
     return bool(accepting(source)) or source.is_callable
 
 
 def accepting(source: Source) -> list[Exporter]:
-    """The exporters that take this for one of their files or names."""
+    """The exporters that accept `source` by its name or file."""
     return [exporter for exporter in exporters().values() if exporter.accepts(source)]
 
 
 def run(text: str, destination: Path, request: Request) -> Facts:
-    """Convert here, in this process. The file at `destination` is not yet in its place: `onnxspace.exporters.export` moves it.
+    """Convert the source `text` in this process, and write the ONNX file to `destination`; return its facts.
 
-    Raises ModelError and its kin, ConfigError for a request that can't be met.
+    Raises ModelError and its subclasses, ConfigError for a request that can't be met. `onnxspace.exporters.export.to_onnx` calls
+    this in a process of its own.
     """
     request.progress("looking for an exporter", 0, 1)
     exporter, source = find(Source(text), request)
-    _require(exporter, text)
+    _require_packages(exporter, text)
     facts = exporter.export(source, destination, request)
-    _check(destination, exporter, text)
+    _check_output(destination, exporter, text)
     return facts
 
 
 def find(source: Source, request: Request) -> tuple[Exporter, Source]:
-    """The exporter for a source, and the source with what its callable made."""
+    """The exporter for a source, and the source with the object that its callable returned.
+
+    Raises ConfigError where no exporter or several ones fit, ModelError for a callable that fails.
+    """
     if request.using is not None:
-        return _named(request.using, source), _made_for(source, request, (_named(request.using, source),))
+        return _exporter_named(request.using, source), _make_object(source, request, (_exporter_named(request.using, source),))
     fitting = accepting(source)
     if len(fitting) > 1:
         names = ", ".join(exporter.name for exporter in fitting)
@@ -94,33 +97,33 @@ def find(source: Source, request: Request) -> tuple[Exporter, Source]:
     if fitting:
         return fitting[0], source
     if not source.is_callable:
-        raise _unknown(source)
-    ready = _made_for(source, request, tuple(exporters().values()))
-    return _for_object(ready), ready
+        raise _unknown_source(source)
+    ready = _make_object(source, request, tuple(exporters().values()))
+    return _exporter_for(ready), ready
 
 
-def _named(name: str, source: Source) -> Exporter:
+def _exporter_named(name: str, source: Source) -> Exporter:
     if name not in exporters():
-        raise ConfigError(f"{source.text}: there is no exporter {name!r}; there are {', '.join(exporters()) or 'none'}.")
+        raise ConfigError(f"{source.text}: there is no exporter {name!r}. The exporters are: {', '.join(exporters()) or 'none'}.")
     return exporters()[name]
 
 
-def _unknown(source: Source) -> OnnxspaceError:
+def _unknown_source(source: Source) -> OnnxspaceError:
     if not source.exists and ":" not in source.text:
         return ModelNotFoundError(f"{source.text}: no such file. Check the path.")
     known = "; ".join(exporter.takes for exporter in exporters().values() if exporter.takes) or "nothing"
     failed = "".join(f" The exporter {name} can't be loaded ({why})." for name, why in broken().items())
-    return ModelError(f"{source.text} is of no kind that can be converted. Known are: {known}.{failed}")
+    return ModelError(f"{source.text} is not a source that can be converted. Supported are: {known}.{failed}")
 
 
-def _require(exporter: Exporter, text: str) -> None:
+def _require_packages(exporter: Exporter, text: str) -> None:
     if exporter.missing:
         command = f"Install it with: {exporter.install}" if exporter.install else "Install it."
         raise ModelError(f"{text} needs {' and '.join(exporter.missing)}, which is not installed. {command}")
 
 
-def _check(destination: Path, exporter: Exporter, text: str) -> None:
-    """What an exporter wrote must be a model that can be opened, whoever wrote the exporter."""
+def _check_output(destination: Path, exporter: Exporter, text: str) -> None:
+    """Check that an exporter's file is a readable model, whoever wrote the exporter."""
     from onnxspace.model.reader import read_model
 
     try:
@@ -128,21 +131,21 @@ def _check(destination: Path, exporter: Exporter, text: str) -> None:
     except OnnxspaceError as error:
         reason = str(error).replace(str(destination), "its file")
         raise ModelError(
-            f"{text}: the exporter {exporter.name} wrote no readable ONNX model ({reason.rstrip('.')})."
+            f"{text}: the exporter {exporter.name} wrote an unreadable ONNX model ({reason.rstrip('.')})."
         ) from error
 
 
-def _made_for(source: Source, request: Request, known: Sequence[Exporter]) -> Source:
-    """The source with the object that its callable gives; any other as it is."""
+def _make_object(source: Source, request: Request, known: Sequence[Exporter]) -> Source:
+    """The source with the object that its callable returns; any other as it is."""
     if not source.is_callable:
         return source
-    found = _attribute(source)
-    if callable(found) and not any(_takes(exporter, found) for exporter in known):
-        found = _called(found, source, request)
+    found = _find_factory(source)
+    if callable(found) and not any(_takes_object(exporter, found) for exporter in known):
+        found = _call_factory(found, source, request)
     return replace(source, made=found)
 
 
-def _attribute(source: Source) -> object:
+def _find_factory(source: Source) -> object:
     module, _, names = source.text.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -158,41 +161,41 @@ def _attribute(source: Source) -> object:
     except AttributeError as error:
         raise ModelError(f"{source.text}: {str(error).rstrip('.')}. Check the name of the factory.") from error
     except Exception as error:  # it is the user's own code
-        raise ModelError(f"{source.text}: its module fails when it is imported ({_brief(error)}). Correct it.") from error
+        raise ModelError(f"{source.text}: its module can't be imported ({describe(error)}). Correct it.") from error
     return found
 
 
-def _called(factory: Callable[..., object], source: Source, request: Request) -> object:
+def _call_factory(factory: Callable[..., object], source: Source, request: Request) -> object:
     try:
         return factory(**request.arguments)
     except Exception as error:  # it is the user's own code
         raise ModelError(
-            f"{source.text} fails when it is called ({_brief(error)}). Give what it takes as --arg NAME=VALUE."
+            f"{source.text} fails when it is called ({describe(error)}). Give its arguments as --arg NAME=VALUE."
         ) from error
 
 
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": .")
-
-
-def _takes(exporter: Exporter, made: object) -> bool:
+def _takes_object(exporter: Exporter, made: object) -> bool:
     roots = {kind.__module__.partition(".")[0] for kind in type(made).__mro__}
     return not isinstance(made, type) and bool(roots.intersection(exporter.objects))
 
 
-def _for_object(source: Source) -> Exporter:
-    fitting = [exporter for exporter in exporters().values() if _takes(exporter, source.made)]
+def _exporter_for(source: Source) -> Exporter:
+    fitting = [exporter for exporter in exporters().values() if _takes_object(exporter, source.made)]
     if not fitting:
         kind = type(source.made)
         raise ModelError(
-            f"{source.text} gives an object of {kind.__module__}.{kind.__qualname__}, for which there is no exporter. "
-            "It must give a network."
+            f"{source.text} returns an object of {kind.__module__}.{kind.__qualname__}, for which there is no exporter. "
+            "It must return a network."
         )
     return fitting[0]
 
 
 def argument(text: str) -> tuple[str, Any]:
-    """`name=value` as a name and a Python literal, or the text as it is. Raises ConfigError."""
+    """Parse `name=value` into a name and a Python literal, or text where it is none. Raises ConfigError.
+
+    >>> argument("width=0.5"), argument("kind=tiny")
+    (('width', 0.5), ('kind', 'tiny'))
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise ConfigError(f"--arg {text!r} is not of the form NAME=VALUE.")
@@ -203,8 +206,12 @@ def argument(text: str) -> tuple[str, Any]:
 
 
 def input_shape(text: str) -> tuple[int, ...]:
-    """`3x224x224` as (3, 224, 224). Raises ConfigError."""
+    """Parse the shape of an image, sizes of 1 to 8192 separated by `x`. Raises ConfigError.
+
+    >>> input_shape("3x224x224")
+    (3, 224, 224)
+    """
     sizes = re.split("[x×,]", text.strip().lower())
     if len(sizes) != 3 or not all(size.isascii() and size.isdigit() and 1 <= int(size) <= 8192 for size in sizes):
-        raise ConfigError(f"--input {text!r} is no size of an image. Write it as 3x224x224, from 1 to 8192 each.")
+        raise ConfigError(f"--input {text!r} is not the size of an image. Write it like 3x224x224, with sizes from 1 to 8192.")
     return tuple(map(int, sizes))

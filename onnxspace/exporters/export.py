@@ -1,7 +1,7 @@
-"""A model of any framework → a verified ONNX file and its sidecar, whole or not at all.
+"""Convert a model of any framework into a verified ONNX file and its sidecar, both whole or not at all.
 
-The framework works in a process of its own: it floods the terminal, patches what it finds, and may end with a crash. What it
-says is kept, and shown in one sentence where it fails.
+The framework runs in a process of its own, since it may flood the terminal, patch other libraries, or crash. Its output is
+captured, and an error quotes the last line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, Any
 from onnxspace import errors
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.exporters.api import Facts, Progress, Request
-from onnxspace.exporters.sidecar import content, may_write, sidecar_of
+from onnxspace.exporters.sidecar import may_write, sidecar_of, sidecar_text
 from onnxspace.storage.atomic import whole_file
 
 _WORKER = "onnxspace_converters"
@@ -35,47 +35,51 @@ def to_onnx(
 ) -> Facts:
     """Convert a model of another framework into an ONNX file, checked against that framework, with a sidecar beside it.
 
-    `source` is a file or folder, `package.module:factory`, or `timm:NAME` and the like; `request` says how
-    (`onnxspace.exporters.api.Request`); `python` is another interpreter to do it in, with onnxspace installed. Neither file is
-    there before the outputs of both agree. Raises ModelError and its kin, ConfigError for a request that can't be met,
-    OutputError where the files can't be written.
+    `source` is a file or folder, `package.module:factory`, or `timm:NAME` and the like; `output` is the `.onnx` file to write;
+    `request` holds the options; `python` is another interpreter to convert with, in which onnxspace is installed; `progress` is
+    called with what is being done, how many steps are done, and how many there are. Returns facts of the file. Neither file is
+    written before the outputs of framework and file agree. Raises ModelError and its subclasses, ConfigError for a request that
+    can't be met, OutputError where the files can't be written.
+
+    >>> to_onnx("timm:resnet18", "resnet18.onnx").framework  # doctest: +SKIP
+    'PyTorch (timm)'
     """
     target = Path(output)
     if target.suffix.lower() != ".onnx":
-        raise OutputError(f"{target} is no name for an ONNX file. Name a file that ends in .onnx as --output.")
+        raise OutputError(f"{target} is not a name for an ONNX file. Name a file that ends in .onnx as --output.")
     with whole_file(target) as partial:
-        facts = _in_child(str(source), partial, request or Request(), str(python or sys.executable), progress)
+        facts = _convert_in_child(str(source), partial, request or Request(), str(python or sys.executable), progress)
         beside = sidecar_of(target)
         if may_write(beside):
             with whole_file(beside) as text:
-                text.write_text(content(str(source), facts), "utf-8")
+                text.write_text(sidecar_text(str(source), facts), "utf-8")
         else:
-            facts = replace(facts, remarks=(*facts.remarks, f"{beside} was there before, and is left as it is."))
+            facts = replace(facts, remarks=(*facts.remarks, f"{beside} already exists, and is left as it is."))
     return facts
 
 
-def _in_child(source: str, destination: Path, request: Request, python: str, progress: Progress | None) -> Facts:
+def _convert_in_child(source: str, destination: Path, request: Request, python: str, progress: Progress | None) -> Facts:
     order = {"source": source, "destination": str(destination), "request": request.to_dict()}
-    with tempfile.TemporaryFile() as chatter, _started(python, chatter) as child:
+    with tempfile.TemporaryFile() as chatter, _start_child(python, chatter) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        with suppress(BrokenPipeError):  # it has ended: why is told below
+        with suppress(BrokenPipeError):  # it has ended; the reason is found below
             child.stdin.write(json.dumps(order).encode() + b"\n")
             child.stdin.flush()
         for line in child.stdout:
-            found = _event(line)
+            found = _parse_event(line)
             if found.get("facts") is not None:
                 return Facts.from_dict(found["facts"])
             if found.get("error") is not None:
-                raise _error(found)
+                raise _rebuild_error(found)
             if found.get("progress") is not None and progress is not None:
                 progress(*found["progress"])
-        raise _ended(source, python, child.wait(), _last_words(chatter))
+        raise _describe_end(source, python, child.wait(), _last_words(chatter))
 
 
 @contextmanager
-def _started(python: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that converts; it ends with the block, however that ends."""
+def _start_child(python: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the process that converts; it is killed if the block ends before it does."""
     command = [python, "-m", _WORKER]
     try:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter)
@@ -89,12 +93,12 @@ def _started(python: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes
         finally:
             if child.poll() is None:
                 child.kill()
-            with suppress(OSError):  # closing flushes what the dead can't read
+            with suppress(OSError):  # closing flushes to a process that may have ended
                 child.stdin.close()  # type: ignore[union-attr]
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    """A message of the child; nothing for what a library printed past all redirection."""
+def _parse_event(line: bytes) -> dict[str, Any]:
+    """Parse a message of the child; empty for what a library printed despite the redirection."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -102,24 +106,24 @@ def _event(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _error(found: dict[str, Any]) -> OnnxspaceError:
+def _rebuild_error(found: dict[str, Any]) -> OnnxspaceError:
     kind = getattr(errors, str(found["error"]), ModelError)
     known = isinstance(kind, type) and issubclass(kind, OnnxspaceError)
     made: OnnxspaceError = (kind if known else ModelError)(str(found.get("message", "")))
     return made
 
 
-def _ended(source: str, python: str, code: int, words: str) -> OnnxspaceError:
+def _describe_end(source: str, python: str, code: int, words: str) -> OnnxspaceError:
     if f"No module named {_WORKER}" in words:
         return ConfigError(f"{python} has no onnxspace. Install it there: {python} -m pip install onnxspace")
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
     return ModelError(
-        f"{source}: the conversion ended {how}{f' ({words})' if words else ''}. Convert it by itself, with more memory."
+        f"{source}: the conversion ended {how}{f' ({words})' if words else ''}. Convert it separately, with more memory."
     )
 
 
 def _last_words(chatter: IO[bytes]) -> str:
-    """The last line that a process said."""
+    """The last line that a process printed."""
     chatter.seek(max(0, chatter.seek(0, 2) - 4096))
     lines = chatter.read().decode("utf-8", "replace").split("\n")
     return next((line.strip()[:300].rstrip(".") for line in reversed(lines) if line.strip()), "")

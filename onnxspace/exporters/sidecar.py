@@ -1,4 +1,4 @@
-"""The sidecar `MODEL.onnxspace.toml` that a conversion writes: what the framework said of its images, and where the file is from."""
+"""The sidecar `MODEL.onnxspace.toml` that a conversion writes: the framework's preprocessing, and the origin of the file."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ FIRST_LINE = "# Written by `onnxspace convert`; the next conversion writes it an
 
 
 def sidecar_of(model: Path) -> Path:
-    """Where the options of a model file lie."""
+    """The path of a model's sidecar."""
     return model.parent / (model.stem + SIDECAR_SUFFIX)
 
 
 def may_write(path: Path) -> bool:
-    """Whether there is no sidecar yet, or one that a conversion wrote: what a user wrote is left alone."""
+    """Whether there is no sidecar yet, or one that a conversion wrote; a user's file is not overwritten."""
     try:
         return not path.exists() or path.read_bytes()[: len(FIRST_LINE.encode())] == FIRST_LINE.encode()
     except OSError:
         return False
 
 
-def content(source: str, facts: Facts) -> str:
-    """The file's text: options as `onnxspace.inputs.config` reads them, provenance as comments."""
+def sidecar_text(source: str, facts: Facts) -> str:
+    """The sidecar's text: options as `onnxspace.inputs.config` reads them, and the origin of the file as comments."""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    lines = [FIRST_LINE, f"# source: {_comment(source if ':' in source else Path(source).name)}"]
+    lines = [FIRST_LINE, f"# source: {_clean_comment(source if ':' in source else Path(source).name)}"]
     lines += [f"# source SHA-256: {facts.source_sha256}"] if facts.source_sha256 else []
-    lines += [f"# framework: {_comment(facts.framework)} ({_comment(versions)}), by {_comment(facts.route)}"]
-    said = {f.name: getattr(facts.said, f.name) for f in fields(ModelOptions)} | {"encoder": facts.encoder}
-    lines += [f"{name} = {_value(value)}" for name, value in said.items() if value is not None]
+    lines += [f"# framework: {_clean_comment(facts.framework)} ({_clean_comment(versions)}), by {_clean_comment(facts.route)}"]
+    options = {f.name: getattr(facts.said, f.name) for f in fields(ModelOptions)} | {"encoder": facts.encoder}
+    lines += [f"{name} = {_toml_value(value)}" for name, value in options.items() if value is not None]
     return "\n".join(lines) + "\n"
 
 
-def _comment(text: str) -> str:
+def _clean_comment(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _value(value: Any) -> str:
-    """A TOML value; a JSON string is a TOML string but for one character."""
+def _toml_value(value: Any) -> str:
+    """A TOML value; a JSON string is a TOML string except for one character."""
     if isinstance(value, str):
         return json.dumps(value).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(_toml_value, value))}]"
     return repr(value)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
 
@@ -18,28 +18,9 @@ Method = Literal[
     "attnlrp", "integrated-gradients", "smoothgrad", "unit-saliency",
 ]  # fmt: skip
 Way = Literal["product", "absolute", "line", "noise", "units"]
-Device = Literal["auto", "cpu", "cuda"]
-DEVICES: tuple[Device, ...] = get_args(Device)
-Precision = Literal["float32", "tf32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DEFAULT_METHOD: Method = "elrp"
 #: What stands for "nothing to see" without an image file; all but `zero` are pictures.
 BASELINES = ("zero", "mean", "black", "blur")
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how maps are computed.
-
-    `device` is a kind of processor; all GPUs that are there share the images. Products are in single `precision`, in TF32,
-    or in half precision with sums in single. With `deterministic`, a GPU too gives equal bits from run to run, as a CPU
-    always does. `compiled` has Torch compile the graph first, which does not pay on a CPU.
-    """
-
-    device: Device = "auto"
-    precision: Precision = "float32"
-    deterministic: bool = False
-    compiled: bool = False
 
 
 @dataclass(frozen=True)

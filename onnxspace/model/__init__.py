@@ -1,4 +1,4 @@
-"""One ONNX file: opened safely, described, cut at its encoder, run by ONNX Runtime.
+"""One ONNX file: read safely, described, cut at its encoder and run by ONNX Runtime.
 
-Nothing here needs Torch: what only looks at a file starts in the time that ONNX takes.
+Nothing here imports Torch, so that commands which only inspect a file start as fast as ONNX itself loads.
 """

@@ -1,4 +1,4 @@
-"""A model in numbers, for `onnxspace inspect`: parameters, work, operators, and where it could be cut."""
+"""A model in numbers, for `onnxspace inspect`: parameters, multiply-adds, operators and candidates for the encoder."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Any
 import onnx
 
 from onnxspace.model.encoder import Candidate, Encoder, Trunk, find_encoder
-from onnxspace.model.graph import all_nodes, domain_of
+from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
 
 
 @dataclass(frozen=True)
 class Description:
-    """What `inspect` shows. `flops` counts two per multiply-add of Conv, Gemm, MatMul and their kin, for one image."""
+    """What `onnxspace inspect` shows of a model.
+
+    `flops` counts two operations per multiply-add of the parametric operators (Conv, Gemm, MatMul and others) for one image,
+    `share_below` the share of these that lies below the encoder (0 to 1). `assumed` lists what was inferred from the graph
+    because neither the file nor the configuration states it.
+    """
 
     name: str
     path: str
@@ -36,11 +41,15 @@ class Description:
     candidates: tuple[Candidate, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values, with the schema `onnxspace/inspect/1`."""
         return {"schema": "onnxspace/inspect/1", **asdict(self)}
 
 
 def describe(model: Model) -> Description:
-    """Gather the facts. Raises ModelError for a network without trained layers on the image's way."""
+    """Describe a model: the file's metadata, its parameters and operators, and the encoder that would be used.
+
+    Raises ModelError for a network without trained layers between its image and its outputs.
+    """
     trunk = Trunk(model)
     encoder = find_encoder(model, trunk)
     proto = model.proto
@@ -51,10 +60,10 @@ def describe(model: Model) -> Description:
         producer=model.producer,
         ir_version=proto.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
-        inputs={v.name: _typed(v) for v in model.graph.inputs},
-        outputs={v.name: _typed(v) for v in proto.graph.output},
-        operators=_operators(proto),
-        parameters=_parameters(proto),
+        inputs={v.name: _describe_type(v) for v in model.graph.inputs},
+        outputs={v.name: _describe_type(v) for v in proto.graph.output},
+        operators=_count_operators(proto),
+        parameters=_count_parameters(proto),
         flops=2 * sum(trunk.work.values()),
         assumed=model.assumed,
         encoder=encoder,
@@ -63,20 +72,20 @@ def describe(model: Model) -> Description:
     )
 
 
-def _typed(value: onnx.ValueInfoProto) -> str:
+def _describe_type(value: onnx.ValueInfoProto) -> str:
     kinds = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
     kind = kinds.get(value.type.tensor_type.elem_type, "unknown type")
     sizes = dims(value)
     return f"{kind} of unknown shape" if sizes is None else f"{kind} [{', '.join('?' if n is None else str(n) for n in sizes)}]"
 
 
-def _operators(proto: onnx.ModelProto) -> dict[str, int]:
-    named = (f"{domain_of(n)}::{n.op_type}" if domain_of(n) else n.op_type for n in all_nodes(proto.graph))
+def _count_operators(proto: onnx.ModelProto) -> dict[str, int]:
+    named = (f"{domain_of(n)}::{n.op_type}" if domain_of(n) else n.op_type for n in iter_nodes(proto.graph))
     return dict(sorted(Counter(named).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _parameters(proto: onnx.ModelProto) -> int:
-    """Elements of all floating-point and quantised weights: initialisers and Constant nodes of two axes or more, or biases."""
+def _count_parameters(proto: onnx.ModelProto) -> int:
+    """Number of elements of all initialisers and non-scalar Constant nodes, except int64, boolean and string tensors."""
     stored = [t for t in proto.graph.initializer if t.data_type not in _INDICES]
     held = [a.t for n in proto.graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")]
     return sum(math.prod(t.dims) for t in (*stored, *(t for t in held if t.dims and t.data_type not in _INDICES)))

@@ -1,7 +1,7 @@
-"""The encoder: which tensor represents the image, and the graph cut there.
+"""The encoder: which tensor represents the image, and the graph cut at that tensor.
 
-`auto` looks at bottlenecks: tensors that every path from the image to the outputs passes through, with trained work on
-both sides. Networks without one in their later half (detectors with several heads) are cut where the heads leave.
+`auto` considers bottlenecks: tensors that every path from the image to the outputs passes through, with trained layers on
+both sides. Networks without one in their later half (detectors with several heads) are cut where the heads branch off.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from functools import cached_property
 import onnx
 
 from onnxspace.errors import ModelError
-from onnxspace.model.graph import Graph, reads
+from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.runtime import shapes_of
-from onnxspace.model.shapes import Shape, elements, infer, multiply_adds
+from onnxspace.model.shapes import Shape, count_elements, infer_shapes, multiply_adds
 
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
-#: The share of trained work that must lie below some candidate for bottlenecks to be trusted.
+#: Bottlenecks are considered only if at least this share of the multiply-adds lies below one of them.
 ENOUGH_BELOW = 0.5
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tensor at which the network could be cut: `below` is the share of its multiply-adds that lie under it."""
+    """A tensor at which the network could be cut.
+
+    `shape` is its shape for one image, `below` the share of the network's multiply-adds that lies below it (0 to 1).
+    """
 
     tensor: str
     shape: Shape | None
@@ -33,12 +36,13 @@ class Candidate:
 
     @property
     def elements(self) -> int | None:
-        return elements(self.shape)
+        """Number of values per image, None where a size is unknown."""
+        return count_elements(self.shape)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where the network is cut: one tensor, or several that are explained together; `why` in words."""
+    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words."""
 
     tensors: tuple[str, ...]
     why: str
@@ -48,30 +52,30 @@ class Encoder:
 
 
 class Trunk:
-    """What lies between a model's image and its outputs, with the shapes for one image."""
+    """The nodes between a model's image and its outputs, with the shapes of all tensors for one image."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph: Graph = model.graph
-        self.shapes = infer(model.proto, {model.image.name: model.input_shape})
+        self.shapes = infer_shapes(model.proto, {model.image.name: model.input_shape})
         self.work = multiply_adds(self.graph, self.shapes)
-        below_image = self.graph.depends_on(model.image.name)
-        self.nodes = sorted(below_image & self.graph.leading_to(self.graph.outputs))
+        below_image = self.graph.descendants_of(model.image.name)
+        self.nodes = sorted(below_image & self.graph.ancestors_of(self.graph.outputs))
         self.parametric = [i for i in self.nodes if self.graph.is_parametric(i)]
         self._measure_unknown()
 
     def _measure_unknown(self) -> None:
-        """Shapes that ONNX's inference could not tell, from one run on an image of zeros."""
+        """Measure the shapes that ONNX's inference could not determine, by one run on an image of zeros."""
         wanted = [self.graph.nodes[i].output[0] for i in self.parametric] + self.bottlenecks()
-        unknown = [name for name in dict.fromkeys(wanted) if elements(self._shape(name)) is None]
+        unknown = [name for name in dict.fromkeys(wanted) if count_elements(self._shape(name)) is None]
         inputs = [self.graph.nodes[i].input[0] for i in self.parametric if self.graph.nodes[i].op_type == "ConvTranspose"]
-        unknown += [name for name in inputs if elements(self._shape(name)) is None and name in self.tensors]
+        unknown += [name for name in inputs if count_elements(self._shape(name)) is None and name in self.tensors]
         if not unknown:
             return
         try:
             part = cut(self.model, Encoder(tuple(unknown), ""))
             found = shapes_of(part, unknown, self.model.input_shape)
-        except Exception:  # ONNX Runtime can't run it either: the sizes stay open
+        except Exception:  # ONNX Runtime can't run it either: the sizes stay unknown
             return
         for name, shape in found.items():
             known = self.shapes.get(name)
@@ -81,8 +85,8 @@ class Trunk:
     @cached_property
     def tensors(self) -> set[str]:
         """Tensors whose values depend on the image and reach an output."""
-        made = {name for i in self.nodes for name in self.graph.nodes[i].output if name}
-        return made | {self.model.image.name}
+        computed = {name for i in self.nodes for name in self.graph.nodes[i].output if name}
+        return computed | {self.model.image.name}
 
     def _last_use(self, name: str) -> int:
         uses = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
@@ -90,14 +94,14 @@ class Trunk:
 
     @cached_property
     def _node_set(self) -> set[int]:
-        """Nodes of the trunk, without those that read only a tensor's shape."""
+        """The trunk's nodes as a set; nodes that read only a tensor's shape are not among them."""
         return set(self.nodes)
 
     def bottlenecks(self) -> list[str]:
-        """Tensors that every path from the image to an output passes through, in order.
+        """Names of the tensors that every path from the image to an output passes through, in topological order.
 
-        Every node on such a path is an ancestor or a descendant of the tensor, so the tensor is the only one still
-        needed right after it was made.
+        Every node on such a path is an ancestor or a descendant of the tensor, so right after it is computed it is the only
+        tensor that is still needed.
         """
         ends = [self._last_use(self.model.image.name)]
         found = []
@@ -112,7 +116,7 @@ class Trunk:
         return found
 
     def candidates(self) -> list[Candidate]:
-        """Bottlenecks of floating-point type with trained work on both sides."""
+        """Bottlenecks of floating-point type with parametric nodes both below and above them."""
         found = []
         for name in self.bottlenecks():
             position = self.graph.producer[name]
@@ -122,39 +126,40 @@ class Trunk:
         return found
 
     def share_below(self, tensors: list[str]) -> float:
-        """Share of the multiply-adds (of the nodes, where no size is known) on which `tensors` depend."""
-        under = self.graph.leading_to(tensors)
+        """Share (0 to 1) of the multiply-adds on which `tensors` depend; of the parametric nodes where no size is known."""
+        under = self.graph.ancestors_of(tensors)
         total = sum(self.work[i] for i in self.parametric)
         if total == 0:
             return sum(i in under for i in self.parametric) / max(1, len(self.parametric))
         return sum(self.work[i] for i in self.parametric if i in under) / total
 
     def is_float(self, name: str) -> bool:
+        """Whether the tensor `name` is of a floating-point type, or of an unknown one."""
         return name not in self.shapes or self.shapes[name][1] in FLOATS | {onnx.TensorProto.UNDEFINED}
 
     def _shape(self, name: str) -> Shape | None:
         return self.shapes[name][0] if name in self.shapes else None
 
     def head_roots(self) -> list[str]:
-        """Tensors at which the heads leave the trunk.
+        """Names of the tensors at which the heads branch off the trunk.
 
-        A head ends in a last parametric node; the trunk is what two or more of them share. With one end only, there are
-        no heads: what feeds that last node is the representation.
+        A head ends in a last parametric node; nodes that two or more of these depend on are shared. With one such end there
+        are no heads, and the inputs of that last node are returned.
         """
         ends = [i for i in self.parametric if not self._feeds_parametric(i)]
         reached = self._ends_reached(ends)
         shared = {i for i in self.nodes if len(reached[i]) >= 2}
         if not shared:
             return self._inputs_of(ends)
-        leaving = [n for i in sorted(shared) for n in self.graph.nodes[i].output if self._leaves(n, shared, reached)]
+        leaving = [n for i in sorted(shared) for n in self.graph.nodes[i].output if self._is_branch_point(n, shared, reached)]
         trained = [name for name in leaving if self.is_float(name) and self._is_trained(name)]
         return trained or self._inputs_of(ends)
 
     def _is_trained(self, name: str) -> bool:
         """Whether a parametric node lies below a tensor."""
-        return not self.graph.leading_to([name]).isdisjoint(self.parametric)
+        return not self.graph.ancestors_of([name]).isdisjoint(self.parametric)
 
-    def _leaves(self, name: str, shared: set[int], reached: dict[int, set[int]]) -> bool:
+    def _is_branch_point(self, name: str, shared: set[int], reached: dict[int, set[int]]) -> bool:
         users = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
         return any(i not in shared and reached[i] for i in users)
 
@@ -187,18 +192,23 @@ class Trunk:
 
 
 def find_encoder(model: Model, trunk: Trunk | None = None) -> Encoder:
-    """The encoder that the user named, or the one that `auto` takes. Raises ModelError where there is none."""
+    """Find the encoder of a model: the one that the user named, or the one that `auto` selects.
+
+    `trunk` is the model's trunk if it has been computed already. Raises ModelError where the named tensor does not exist or
+    does not depend on the image, and where the model has no trained layer.
+    """
     if model.encoder != "auto":
-        return Encoder((_named(model, model.encoder),), "named by the user")
+        return Encoder((_find_named_tensor(model, model.encoder),), "named by the user")
     trunk = trunk or Trunk(model)
     if not trunk.parametric:
         raise ModelError(
-            f"{model.path} has no Conv, Gemm or MatMul with weights on the image's way: nothing to explain. Leave it out."
+            f"{model.path} has no Conv, Gemm or MatMul with weights between its image and its outputs: "
+            "nothing to explain. Leave it out."
         )
-    return _narrowest(trunk) or _heads(trunk) or _outputs(trunk)
+    return _find_narrowest_bottleneck(trunk) or _find_heads(trunk) or _use_outputs(trunk)
 
 
-def _narrowest(trunk: Trunk) -> Encoder | None:
+def _find_narrowest_bottleneck(trunk: Trunk) -> Encoder | None:
     candidates = trunk.candidates()
     sized = [c for c in candidates if c.elements is not None]
     if not sized or max(c.below for c in candidates) < ENOUGH_BELOW:
@@ -208,7 +218,7 @@ def _narrowest(trunk: Trunk) -> Encoder | None:
     return Encoder((best.tensor,), f"narrowest bottleneck: {fewest} values per image")
 
 
-def _heads(trunk: Trunk) -> Encoder | None:
+def _find_heads(trunk: Trunk) -> Encoder | None:
     roots = trunk.head_roots()
     if not roots:
         return None
@@ -219,23 +229,24 @@ def _heads(trunk: Trunk) -> Encoder | None:
     )
 
 
-def _outputs(trunk: Trunk) -> Encoder:
+def _use_outputs(trunk: Trunk) -> Encoder:
     names = tuple(n for n in trunk.graph.outputs if n in trunk.tensors and trunk.is_float(n))
     if not names:
         raise ModelError(f"{trunk.model.path}: no output of a floating-point type depends on the image. Name an --encoder.")
     return Encoder(names, "a single trained layer: the network's own output")
 
 
-def _named(model: Model, wanted: str) -> str:
-    """The tensor of that name, or the last output of the node of that name, if the image reaches it."""
+def _find_named_tensor(model: Model, wanted: str) -> str:
+    """The tensor named `wanted`, or the first output of the node of that name, if it depends on the image."""
     graph = model.graph
-    reached = graph.depends_on(model.image.name)
+    reached = graph.descendants_of(model.image.name)
     tensor = wanted if wanted in graph.producer else None
     by_node = [node.output[0] for node in graph.nodes if node.name == wanted and node.output]
     tensor = tensor or (by_node[0] if by_node else None)
     if tensor is None:
         raise ModelError(
-            f"{model.path} has no tensor or node named {wanted!r}. `onnxspace inspect {model.path}` lists the encoder candidates."
+            f"{model.path} has no tensor or node named {wanted!r}. "
+            f"`onnxspace inspect {model.path}` lists the encoder candidates."
         )
     if graph.producer[tensor] not in reached:
         raise ModelError(f"{model.path}: {wanted!r} does not depend on the image. Name another encoder.")
@@ -243,14 +254,14 @@ def _named(model: Model, wanted: str) -> str:
 
 
 def cut(model: Model, encoder: Encoder) -> Network:
-    """The graph from the image to the encoder's tensors, which become its outputs; nothing else is kept.
+    """Extract the graph from the image to the encoder's tensors, which become its outputs.
 
-    Raises ModelError where that part needs an input besides the image.
+    Weights are shared with the model. Raises ModelError where that part needs an input besides the image.
     """
     graph = model.graph
-    kept = sorted(graph.leading_to(encoder.tensors))
+    kept = sorted(graph.ancestors_of(encoder.tensors))
     nodes = [graph.nodes[i] for i in kept]
-    needed = {name for node in nodes for name in reads(node)}
+    needed = {name for node in nodes for name in names_read_by(node)}
     others = [v.name for v in graph.inputs if v.name in needed and v.name != model.image.name]
     if others:
         raise ModelError(
@@ -258,10 +269,10 @@ def cut(model: Model, encoder: Encoder) -> Network:
             "Export it with these fixed, or name an encoder below them."
         )
     weights = {name: values for name, values in model.network.weights.items() if name in needed}
-    return Network(_assembled(model, nodes, needed, encoder), weights)
+    return Network(_assemble(model, nodes, needed, encoder), weights)
 
 
-def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], encoder: Encoder) -> onnx.ModelProto:
+def _assemble(model: Model, nodes: list[onnx.NodeProto], needed: set[str], encoder: Encoder) -> onnx.ModelProto:
     source = model.proto
     part = onnx.ModelProto(ir_version=max(source.ir_version, 4), producer_name=source.producer_name)
     part.opset_import.extend(source.opset_import)
@@ -276,8 +287,8 @@ def _assembled(model: Model, nodes: list[onnx.NodeProto], needed: set[str], enco
 
 
 def _type_outputs(part: onnx.ModelProto, model: Model) -> None:
-    """Give the new outputs the types and shapes that inference finds, with the batch as open as the model's."""
-    known = infer(part, {model.image.name: (model.image.batch, *model.input_shape[1:])})
+    """Give the new outputs the types and shapes that inference finds; the batch axis is open where the model's is."""
+    known = infer_shapes(part, {model.image.name: (model.image.batch, *model.input_shape[1:])})
     for value in part.graph.output:
         if value.name in known:
             shape, elem_type = known[value.name]

@@ -1,4 +1,4 @@
-"""An ONNX graph as sets and positions: what depends on the image, what is constant, what is live where."""
+"""Queries on an ONNX graph: ancestors and descendants of tensors, constants, parametric nodes, and defects."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-#: Operators that multiply their input with trained weights, and the index of the weight.
+#: Operators that multiply their input with trained weights, and the index of the input that holds the weights.
 PARAMETRIC: dict[str, int] = {
     "Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "FusedConv": 1, "FusedGemm": 1, "FusedMatMul": 1,
     "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3,
     "LSTM": 1, "GRU": 1, "RNN": 1,
 }  # fmt: skip
-#: Operators whose output says how large a tensor is, not what is in it: no gradient flows through.
+#: Operators whose output depends on a tensor's shape and not on its values: no gradient flows through them.
 SHAPE_ONLY = frozenset({"Shape", "Size"})
 
 
-def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every dense tensor of a model: initialisers and attributes, subgraphs and functions included."""
-    yield from _graph_tensors(model.graph)
+def iter_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Iterate over every dense tensor of a model: initialisers and attributes, including those of subgraphs and functions."""
+    yield from _iter_graph_tensors(model.graph)
     for function in model.functions:
         for node in function.node:
-            yield from _node_tensors(node)
+            yield from _iter_node_tensors(node)
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def _iter_graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     for node in graph.node:
-        yield from _node_tensors(node)
+        yield from _iter_node_tensors(node)
 
 
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+def _iter_node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
     for attribute in node.attribute:
         if attribute.HasField("t"):
             yield attribute.t
@@ -48,7 +48,7 @@ def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
         for sparse in chain(attribute.sparse_tensors, [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []):
             yield from (sparse.values, sparse.indices)
         for graph in subgraphs_of(attribute):
-            yield from _graph_tensors(graph)
+            yield from _iter_graph_tensors(graph)
 
 
 def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
@@ -56,43 +56,44 @@ def subgraphs_of(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
 
 
-def all_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of nested subgraphs included."""
+def iter_nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Iterate over all nodes, including those of nested subgraphs."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in subgraphs_of(attribute):
-                yield from all_nodes(inner)
+                yield from iter_nodes(inner)
 
 
-def reads(node: onnx.NodeProto) -> list[str]:
-    """Names a node reads: its inputs, and what its subgraphs take from outside."""
+def names_read_by(node: onnx.NodeProto) -> list[str]:
+    """Names of the tensors that a node reads: its inputs, and those that its subgraphs capture from outside."""
     names: list[str] = [name for name in node.input if name]
     for attribute in node.attribute:
         for inner in subgraphs_of(attribute):
-            made = {v.name for v in inner.input} | {t.name for t in inner.initializer}
-            made |= {t.values.name for t in inner.sparse_initializer}
-            made |= {name for child in inner.node for name in child.output}
-            used = chain((v.name for v in inner.output), *(reads(child) for child in inner.node))
-            names += [name for name in used if name and name not in made]
+            defined = {v.name for v in inner.input} | {t.name for t in inner.initializer}
+            defined |= {t.values.name for t in inner.sparse_initializer}
+            defined |= {name for child in inner.node for name in child.output}
+            used = chain((v.name for v in inner.output), *(names_read_by(child) for child in inner.node))
+            names += [name for name in used if name and name not in defined]
     return names
 
 
-def label(node: onnx.NodeProto) -> str:
-    """How messages name a node: its operator, and its name or first output."""
+def describe_node(node: onnx.NodeProto) -> str:
+    """Name a node for messages: its operator, and its name or first output."""
     return f"{node.op_type} ({node.name or next(iter(node.output), '?')})"
 
 
 def domain_of(node: onnx.NodeProto) -> str:
-    """The operator's domain, with both spellings of the standard one made equal."""
+    """The domain of a node's operator; the standard domain is "" in both of its spellings."""
     return "" if node.domain == "ai.onnx" else node.domain
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Read-only view of the main graph of `proto`; nodes in topological order.
+    """Read-only view of the main graph of `proto`, with `nodes` in topological order.
 
-    `weights` holds the values of initialisers that the message only declares.
+    `weights` holds the values of initialisers that the message only declares. Nodes are identified by their position in
+    `nodes`, tensors by their name.
     """
 
     proto: onnx.ModelProto
@@ -100,7 +101,7 @@ class Graph:
     nodes: tuple[onnx.NodeProto, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", tuple(_sorted(self.proto.graph)))
+        object.__setattr__(self, "nodes", tuple(_sort_nodes(self.proto.graph)))
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
@@ -108,7 +109,7 @@ class Graph:
 
     @cached_property
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
-        """What a caller must feed: graph inputs that have no initialiser."""
+        """The graph inputs that a caller must feed: those without an initialiser."""
         sparse = {tensor.values.name for tensor in self.proto.graph.sparse_initializer}
         known = self.initializers.keys() | sparse
         return tuple(v for v in self.proto.graph.input if v.name not in known)
@@ -125,54 +126,54 @@ class Graph:
     def consumers(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         for i, node in enumerate(self.nodes):
-            for name in dict.fromkeys(reads(node)):
+            for name in dict.fromkeys(names_read_by(node)):
                 found.setdefault(name, []).append(i)
         return found
 
     @cached_property
     def constants(self) -> set[str]:
-        """Initialisers and every tensor that is made from them alone."""
+        """Names of the initialisers and of every tensor that is computed from them alone."""
         known = set(self.initializers) | {t.values.name for t in self.proto.graph.sparse_initializer}
         for node in self.nodes:
-            if all(name in known for name in reads(node)):
+            if all(name in known for name in names_read_by(node)):
                 known.update(node.output)
         return known
 
     def constant(self, name: str) -> NDArray[np.generic] | None:
         """The value of an initialiser or of a Constant node; None for anything computed."""
-        node = self._maker(name)
+        node = self._producer_of(name)
         while node is not None and node.op_type == "Identity" and node.input:
             name = node.input[0]
-            node = self._maker(name)
+            node = self._producer_of(name)
         if name in self.weights:
             return self.weights[name]
         if name in self.initializers:
             return numpy_helper.to_array(self.initializers[name])
         return _constant_value(node) if node is not None and node.op_type == "Constant" else None
 
-    def _maker(self, name: str) -> onnx.NodeProto | None:
+    def _producer_of(self, name: str) -> onnx.NodeProto | None:
         return self.nodes[self.producer[name]] if name in self.producer else None
 
-    def depends_on(self, name: str) -> set[int]:
-        """Nodes whose values (not only whose shapes) depend on the tensor `name`."""
+    def descendants_of(self, name: str) -> set[int]:
+        """Nodes whose values (not only whose shapes) depend on the tensor `name`, as positions in `nodes`."""
         live, found = {name}, set()
         for i, node in enumerate(self.nodes):
-            if node.op_type not in SHAPE_ONLY and not live.isdisjoint(reads(node)):
+            if node.op_type not in SHAPE_ONLY and not live.isdisjoint(names_read_by(node)):
                 found.add(i)
                 live.update(output for output in node.output if output)
         return found
 
-    def leading_to(self, names: Iterable[str]) -> set[int]:
-        """Nodes on which the tensors `names` depend."""
+    def ancestors_of(self, names: Iterable[str]) -> set[int]:
+        """Nodes on which the tensors `names` depend, as positions in `nodes`."""
         wanted, found = set(names), set()
         for i in range(len(self.nodes) - 1, -1, -1):
             if not wanted.isdisjoint(self.nodes[i].output):
                 found.add(i)
-                wanted.update(reads(self.nodes[i]))
+                wanted.update(names_read_by(self.nodes[i]))
         return found
 
     def is_parametric(self, index: int) -> bool:
-        """True where a node multiplies computed values with trained weights."""
+        """Whether the node at `index` multiplies computed values with trained weights."""
         node = self.nodes[index]
         weight = PARAMETRIC.get(node.op_type)
         if weight is None or len(node.input) <= weight:
@@ -190,36 +191,36 @@ def _constant_value(node: onnx.NodeProto) -> NDArray[np.generic] | None:
     return None
 
 
-def defect(graph: onnx.GraphProto) -> str | None:
-    """What keeps a graph from meaning anything, in words: names made twice or never, or a cycle. None for a sound one."""
+def find_defect(graph: onnx.GraphProto) -> str | None:
+    """Find what makes a graph invalid, in words: tensors defined twice or never, or a cycle. None for a valid graph."""
     stored = [t.name for t in graph.initializer] + [t.values.name for t in graph.sparse_initializer]
     known = set(stored)
     fed = [v.name for v in graph.input if v.name not in known]
-    made = [name for node in graph.node for name in node.output if name]
-    counts = Counter(chain(fed, stored, made))
+    defined = [name for node in graph.node for name in node.output if name]
+    counts = Counter(chain(fed, stored, defined))
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         return f"the tensor {twice!r} is defined twice"
-    wanted = chain((name for node in graph.node for name in reads(node)), (v.name for v in graph.output))
+    wanted = chain((name for node in graph.node for name in names_read_by(node)), (v.name for v in graph.output))
     missing = next((name for name in wanted if name not in counts), None)
     if missing is not None:
-        return f"the tensor {missing!r} is used but never made"
+        return f"the tensor {missing!r} is used but never defined"
     silent = next((node for node in graph.node if not any(node.output)), None)
     if silent is not None:
-        return f"its node {label(silent)} makes nothing"
-    return "its nodes form a cycle" if len(_sorted(graph)) < len(graph.node) else None
+        return f"its node {describe_node(silent)} has no output"
+    return "its nodes form a cycle" if len(_sort_nodes(graph)) < len(graph.node) else None
 
 
-def _sorted(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Kahn's order, stable: a graph that is sorted already comes back as it is. A cycle's nodes are left out."""
-    made_by = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    waits = [{made_by[n] for n in reads(node) if n in made_by} for node in graph.node]
+def _sort_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Nodes in topological order, by a stable sort: a sorted graph keeps its order. Nodes of a cycle are left out."""
+    producers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    waits = [{producers[n] for n in names_read_by(node) if n in producers} for node in graph.node]
     if all(max(before, default=-1) < i for i, before in enumerate(waits)):
         return list(graph.node)
-    return _kahn(graph, waits)
+    return _sort_by_kahn(graph, waits)
 
 
-def _kahn(graph: onnx.GraphProto, waits: list[set[int]]) -> list[onnx.NodeProto]:
+def _sort_by_kahn(graph: onnx.GraphProto, waits: list[set[int]]) -> list[onnx.NodeProto]:
     import heapq
 
     feeds: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Which graph input is the image, how it is laid out, and what range of values it expects."""
+"""Which graph input is the image, which layout it has, and which range of values it expects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxspace.model.graph import Graph
 _T = onnx.TensorProto
 _IMAGE_TYPES = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE, _T.UINT8, _T.INT8}
 _CHANNELS_FIRST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "QLinearConv", "ConvInteger", "FusedConv"}
-#: What may stand between the input and the first layer without hiding it.
+#: Operators that may stand between the image and the first layer: those that keep values, and those that scale them.
 _MOVING = frozenset(
     {"Cast", "CastLike", "Identity", "Transpose", "Pad", "Resize", "Upsample", "Gather", "Slice", "Squeeze", "Unsqueeze"}
 )
@@ -24,7 +24,11 @@ _PASSING = _MOVING | {"Clip", "QuantizeLinear", "DequantizeLinear", "Mul", "Div"
 
 @dataclass(frozen=True)
 class ImageInput:
-    """The graph input that takes the image; `height`, `width` and `batch` are None where the file leaves them open."""
+    """The graph input that takes the image.
+
+    `height` and `width` (pixels) and `batch` are None where the file leaves them open; `elem_type` is its
+    `onnx.TensorProto` type; `assumed` lists what was inferred, in words.
+    """
 
     name: str
     layout: Layout
@@ -37,25 +41,29 @@ class ImageInput:
 
 
 def dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
-    """Static sizes of a value, None for each open one; None where even the rank is unknown."""
+    """Sizes of a value, None for each open axis; None instead of a list where the rank is unknown."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     return [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
 
 
 def find_image_input(graph: Graph, path: str, wanted: str | None = None, layout: Layout | None = None) -> ImageInput:
-    """The image input named `wanted`, or the only one there is. Raises ModelError where none or several fit."""
+    """Find the image input of `graph`: the one named `wanted`, or the only one with four axes and one or three channels.
+
+    `path` is the file's name for messages, `layout` the layout that the user configured. Raises ModelError where none or
+    several inputs fit.
+    """
     candidates = [v for v in graph.inputs if _may_be_image(v) and (wanted is None or v.name == wanted)]
     if not candidates:
-        raise ModelError(_no_image(graph, path, wanted))
-    readable = [_describe(graph, v, layout) for v in candidates]
+        raise ModelError(_explain_missing_image(graph, path, wanted))
+    readable = [_read_image_input(graph, v, layout) for v in candidates]
     fitting = [image for image in readable if image is not None and image.channels in (1, 3)]
     if len(fitting) == 1:
         return fitting[0]
     if len(fitting) > 1:
         names = ", ".join(image.name for image in fitting)
         raise ModelError(f"{path} takes several images ({names}). Name one as `input` in onnxspace.toml.")
-    raise ModelError(_unfit(path, candidates[0], readable[0]))
+    raise ModelError(_explain_unfit_image(path, candidates[0], readable[0]))
 
 
 def _may_be_image(value: onnx.ValueInfoProto) -> bool:
@@ -63,8 +71,8 @@ def _may_be_image(value: onnx.ValueInfoProto) -> bool:
     return value.type.tensor_type.elem_type in _IMAGE_TYPES and sizes is not None and len(sizes) == 4
 
 
-def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
-    found = ", ".join(f"{v.name} {_describe_input(v)}" for v in graph.inputs) or "none"
+def _explain_missing_image(graph: Graph, path: str, wanted: str | None) -> str:
+    found = ", ".join(f"{v.name} {_describe_shape(v)}" for v in graph.inputs) or "none"
     if wanted is not None:
         return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
     return (
@@ -72,26 +80,26 @@ def _no_image(graph: Graph, path: str, wanted: str | None) -> str:
     )
 
 
-def _describe_input(value: onnx.ValueInfoProto) -> str:
+def _describe_shape(value: onnx.ValueInfoProto) -> str:
     sizes = dims(value)
     return "of unknown shape" if sizes is None else "×".join("?" if n is None else str(n) for n in sizes) or "a scalar"
 
 
-def _unfit(path: str, value: onnx.ValueInfoProto, image: ImageInput | None) -> str:
+def _explain_unfit_image(path: str, value: onnx.ValueInfoProto, image: ImageInput | None) -> str:
     if image is None:
         return (
-            f"{path}: can't tell which axis of {value.name} {_describe_input(value)} holds the channels. "
-            'Say `layout = "NCHW"` or "NHWC" in onnxspace.toml.'
+            f"{path}: can't tell which axis of {value.name} {_describe_shape(value)} holds the channels. "
+            'Set `layout` to "NCHW" or "NHWC" in onnxspace.toml.'
         )
     return (
-        f"{path} takes images of {image.channels} channels ({value.name} {_describe_input(value)}) and cannot share a probe with other "
-        "models: probe images are RGB or grey. Leave it out."
+        f"{path} takes images of {image.channels} channels ({value.name} {_describe_shape(value)}) and can't share probe "
+        "images with other models, which are RGB or grey. Leave it out."
     )
 
 
-def _describe(graph: Graph, value: onnx.ValueInfoProto, layout: Layout | None) -> ImageInput | None:
+def _read_image_input(graph: Graph, value: onnx.ValueInfoProto, layout: Layout | None) -> ImageInput | None:
     sizes = dims(value) or [None] * 4
-    found, channels, assumed = _layout(graph, value.name, sizes, layout)
+    found, channels, assumed = _find_layout(graph, value.name, sizes, layout)
     if found is None or channels is None:
         return None
     height, width = sizes[2:] if found == "NCHW" else sizes[1:3]
@@ -99,14 +107,14 @@ def _describe(graph: Graph, value: onnx.ValueInfoProto, layout: Layout | None) -
     return ImageInput(value.name, found, channels, height, width, sizes[0], elem_type, assumed)
 
 
-def _layout(
-    graph: Graph, name: str, sizes: list[int | None], said: Layout | None
+def _find_layout(
+    graph: Graph, name: str, sizes: list[int | None], configured: Layout | None
 ) -> tuple[Layout | None, int | None, tuple[str, ...]]:
-    """Layout by the only axis of one or three channels, else by the first layer that the image meets."""
+    """Layout and channels, by the only axis of size one or three, else by the first layer; with what was assumed."""
     by_axis: dict[Layout, int | None] = {"NCHW": sizes[1], "NHWC": sizes[3]}
-    traced, channels = _traced_layout(graph, name)
-    if said is not None:
-        return said, by_axis[said] or channels, ()
+    traced, channels = _trace_layout(graph, name)
+    if configured is not None:
+        return configured, by_axis[configured] or channels, ()
     fits: list[Layout] = [layout for layout, count in by_axis.items() if count in (1, 3)]
     choice = fits[0] if len(fits) == 1 else traced
     if choice is None:
@@ -115,8 +123,8 @@ def _layout(
     return choice, by_axis[choice] or channels, (how,)
 
 
-def _chain(graph: Graph, name: str) -> list[onnx.NodeProto]:
-    """Nodes that the image passes one after another before the first that computes anything, that one included."""
+def _follow_image(graph: Graph, name: str) -> list[onnx.NodeProto]:
+    """The chain of nodes from the image to the first one that is not mere preprocessing, that one included."""
     chain: list[onnx.NodeProto] = []
     while True:
         followers = [i for i in graph.consumers.get(name, []) if graph.nodes[i].op_type not in {"Shape", "Size"}]
@@ -129,9 +137,9 @@ def _chain(graph: Graph, name: str) -> list[onnx.NodeProto]:
         name = node.output[0]
 
 
-def _traced_layout(graph: Graph, name: str) -> tuple[Layout | None, int | None]:
+def _trace_layout(graph: Graph, name: str) -> tuple[Layout | None, int | None]:
     layout: Layout = "NCHW"
-    for node in _chain(graph, name):
+    for node in _follow_image(graph, name):
         if node.op_type == "Transpose":
             perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
             layout = "NHWC" if perm == [0, 3, 1, 2] else layout
@@ -149,19 +157,19 @@ def _channels_of(graph: Graph, node: onnx.NodeProto) -> int | None:
 
 
 def value_range(graph: Graph, image: ImageInput) -> tuple[float, float, str]:
-    """What pixel 0 and pixel 255 become, and why, in words.
+    """Infer the values that pixels 0 and 255 are mapped to, and the reason in words.
 
-    0–255 for a uint8 input, or where the graph divides by something like 255 or subtracts a mean beyond 2; 0–1 where it
-    subtracts a mean between .2 and .8; what an input quantiser covers; [−1, 1] where nothing is known.
+    They are 0 and 255 for a uint8 input, and where the graph divides by about 255 or subtracts a mean above 2; 0 and 1 where
+    it subtracts a mean between .2 and .8; the range of an input quantiser where there is one; −1 and 1 otherwise.
     """
     if image.elem_type in (_T.UINT8, _T.INT8):
         low = 0.0 if image.elem_type == _T.UINT8 else -128.0
         return low, low + 255, "8-bit pixels as they are, because the input is of an 8-bit type"
     slope, offset = 1.0, 0.0
-    for node in _chain(graph, image.name):
+    for node in _follow_image(graph, image.name):
         if node.op_type == "QuantizeLinear":
             return _quantised_range(graph, node, slope, offset)
-        step = _affine(graph, node)
+        step = _affine_of(graph, node)
         if step is None:
             break
         slope, offset = slope * step[0], offset * step[0] + step[1]
@@ -169,7 +177,7 @@ def value_range(graph: Graph, image: ImageInput) -> tuple[float, float, str]:
 
 
 def _range_from(slope: float, offset: float) -> tuple[float, float, str]:
-    """The pixel range at which `slope · x + offset` is normalised."""
+    """The pixel range for which `slope · x + offset` is normalised."""
     centre = -offset / slope if slope else 0.0
     if centre > 2 or 0 < abs(slope) < 0.02:
         return 0.0, 255.0, "pixels 0–255, because the graph itself rescales its input"
@@ -178,20 +186,20 @@ def _range_from(slope: float, offset: float) -> tuple[float, float, str]:
     return -1.0, 1.0, "pixels mapped to [−1, 1]"
 
 
-def _affine(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
+def _affine_of(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
     """Mean slope and offset of a node that scales or shifts by constants; None for any other."""
     if node.op_type in _MOVING:
         return 1.0, 0.0
     if node.op_type == "BatchNormalization":
-        return _batch_norm(graph, node)
+        return _affine_of_batch_norm(graph, node)
     values = [c for name in node.input if (c := _mean(graph.constant(name))) is not None]
     if node.op_type not in {"Mul", "Div", "Sub", "Add"} or len(values) != 1 or len(node.input) != 2:
         return None
     reversed_ = graph.constant(node.input[0]) is not None
-    return _arithmetic(node.op_type, values[0], reversed_)
+    return _affine_of_arithmetic(node.op_type, values[0], reversed_)
 
 
-def _arithmetic(op_type: str, value: float, reversed_: bool) -> tuple[float, float] | None:
+def _affine_of_arithmetic(op_type: str, value: float, reversed_: bool) -> tuple[float, float] | None:
     if op_type == "Mul":
         return value, 0.0
     if op_type == "Div":
@@ -201,7 +209,7 @@ def _arithmetic(op_type: str, value: float, reversed_: bool) -> tuple[float, flo
     return (-1.0, value) if reversed_ else (1.0, -value)
 
 
-def _batch_norm(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
+def _affine_of_batch_norm(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
     parts = [graph.constant(name) for name in node.input[1:5]]
     gain, bias, mean, variance = [None if part is None else np.asarray(part, np.float64) for part in parts]
     if gain is None or bias is None or mean is None or variance is None:

@@ -1,4 +1,4 @@
-"""A model as the rest of onnxspace sees it: opened safely, hashed, described; nothing converted yet."""
+"""The model as the rest of onnxspace uses it: read safely, hashed and described, but not converted."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ MAX_INPUT_PIXELS = 4096 * 4096
 
 @dataclass(frozen=True)
 class Model:
-    """One ONNX file: its graph, what identifies it, and how probe images are fed to it.
+    """One ONNX file: its graph, its checksum, and how probe images are fed to it.
 
-    `encoder` is the tensor or node that was asked for, or `auto`; `assumed` says in words what nobody stated.
+    `path` and `name` are the file and the model's name, `sha256` the checksum of the file and its external data, `network`
+    the graph with its weights, `image` the graph input for the image, `preprocess` the steps from uint8 pixels to that
+    input. `encoder` is the requested tensor or node, or "auto"; `assumed` lists in words what was inferred because neither
+    the file nor the configuration states it.
     """
 
     path: str
@@ -37,11 +40,12 @@ class Model:
 
     @property
     def proto(self) -> onnx.ModelProto:
-        """The graph's message; large tensors are only declared in it, and lie in `network.weights`."""
+        """The ONNX message; large tensors are only declared in it, and their values are in `network.weights`."""
         return self.network.proto
 
     @property
     def graph(self) -> Graph:
+        """Queries on the main graph."""
         return self.network.graph
 
     @property
@@ -51,20 +55,27 @@ class Model:
 
     @property
     def producer(self) -> str:
+        """Name and version of the software that wrote the file, empty where the file has neither."""
         return f"{self.proto.producer_name} {self.proto.producer_version}".strip()
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape of one image as this network takes it, batch of 1."""
+        """The shape of the network's input for one image, with a batch axis of 1."""
         p = self.preprocess
         return (1, p.channels, p.height, p.width) if p.layout == "NCHW" else (1, p.height, p.width, p.channels)
 
 
 def open_model(path: str | Path, encoder: str | None = None, options: ModelOptions | None = None) -> Model:
-    """Open an ONNX file safely and describe it.
+    """Open an ONNX file, which may be untrusted, and infer how images are fed to it.
 
-    `encoder` is a tensor or node name, or `auto`; `options` are what the user said of this model (None: what its sidecar
-    says). Raises ModelNotFoundError and ModelError, with the file's name and the way out.
+    `path` is the `.onnx` file. `encoder` is the name of a tensor or node, or "auto" to select one; None uses the
+    configured encoder, or "auto". `options` is the configuration of this model; None reads the sidecar beside the file.
+    Nothing in the file is executed.
+
+    Returns the model. Raises ModelNotFoundError where there is no such file, ModelError where it is not a valid ONNX model
+    with an image input, ConfigError where the configuration contradicts the file.
+
+    >>> model = open_model("model.onnx", encoder="auto")  # doctest: +SKIP
     """
     from onnxspace.inputs.config import load_sidecar
 
@@ -72,47 +83,49 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
     network, digest = read_model(path)
     graph = network.graph
     image = find_image_input(graph, str(path), options.input, options.layout)
-    preprocess, assumed = _preprocess(str(path), graph, image, options)
+    preprocess, assumed = _resolve_preprocess(str(path), graph, image, options)
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     return Model(str(path), name, digest, network, image, preprocess, wanted, assumed)
 
 
-def renamed(model: Model, name: str) -> Model:
-    """The same model under another name."""
+def rename_model(model: Model, name: str) -> Model:
+    """Return the same model under another name."""
     return replace(model, name=name)
 
 
-def emptied(model: Model) -> Model:
-    """The same model without its graph: one that waits for others is not to fill the memory."""
+def drop_graph(model: Model) -> Model:
+    """Return the same model without its graph and weights, so that a model waiting for others takes no memory."""
     return replace(model, network=Network(onnx.ModelProto()))
 
 
-def _preprocess(path: str, graph: Graph, image: ImageInput, said: ModelOptions) -> tuple[Preprocess, tuple[str, ...]]:
-    height, width, sized = _size(path, image, said)
-    color, coloured = _color(path, image, said)
+def _resolve_preprocess(
+    path: str, graph: Graph, image: ImageInput, options: ModelOptions
+) -> tuple[Preprocess, tuple[str, ...]]:
+    height, width, sized = _resolve_size(path, image, options)
+    color, coloured = _resolve_color(path, image, options)
     low, high, why = value_range(graph, image)
     ranged: tuple[str, ...] = ()
-    if said.scale is None and said.mean is None and said.std is None:
+    if options.scale is None and options.mean is None and options.std is None:
         ranged = (why,)
-        said = replace(said, scale=(high - low) / 255, mean=(-low,), std=(1.0,))
-    made = Preprocess(
-        height, width, image.layout, color, said.resize or "squash",
-        1 / 255 if said.scale is None else said.scale, said.mean or (0.0,), said.std or (1.0,),
+        options = replace(options, scale=(high - low) / 255, mean=(-low,), std=(1.0,))
+    preprocess = Preprocess(
+        height, width, image.layout, color, options.resize or "squash",
+        1 / 255 if options.scale is None else options.scale, options.mean or (0.0,), options.std or (1.0,),
     )  # fmt: skip
-    _check_channels(path, made)
-    return made, image.assumed + sized + coloured + ranged
+    _check_channels(path, preprocess)
+    return preprocess, image.assumed + sized + coloured + ranged
 
 
-def _size(path: str, image: ImageInput, said: ModelOptions) -> tuple[int, int, tuple[str, ...]]:
-    if said.size is not None:
-        for fixed, asked in zip((image.height, image.width), said.size, strict=True):
+def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int, tuple[str, ...]]:
+    if options.size is not None:
+        for fixed, asked in zip((image.height, image.width), options.size, strict=True):
             if fixed not in (None, asked):
                 raise ConfigError(
-                    f"{path} takes {image.height}×{image.width} images, not the {said.size[0]}×{said.size[1]} of its "
+                    f"{path} takes {image.height}×{image.width} images, not the {options.size[0]}×{options.size[1]} of its "
                     "configuration. Correct `size`."
                 )
-        return *said.size, ()
+        return *options.size, ()
     height, width = image.height or DEFAULT_SIZE, image.width or DEFAULT_SIZE
     if height * width > MAX_INPUT_PIXELS:
         raise ModelError(
@@ -121,19 +134,20 @@ def _size(path: str, image: ImageInput, said: ModelOptions) -> tuple[int, int, t
     return height, width, () if image.height and image.width else (f"size {height}×{width}, because the input's is open",)
 
 
-def _color(path: str, image: ImageInput, said: ModelOptions) -> tuple[Color, tuple[str, ...]]:
+def _resolve_color(path: str, image: ImageInput, options: ModelOptions) -> tuple[Color, tuple[str, ...]]:
     if image.channels == 1:
-        if said.color not in (None, "GREY"):
-            raise ConfigError(f"{path} takes grey images, not the {said.color} of its configuration. Correct `color`.")
+        if options.color not in (None, "GREY"):
+            raise ConfigError(f"{path} takes grey images, not the {options.color} of its configuration. Correct `color`.")
         return "GREY", ()
-    if said.color == "GREY":
+    if options.color == "GREY":
         raise ConfigError(f"{path} takes three-channel images, not the GREY of its configuration. Correct `color`.")
-    return (said.color, ()) if said.color else ("RGB", ("channels in RGB order",))
+    return (options.color, ()) if options.color else ("RGB", ("channels in RGB order",))
 
 
-def _check_channels(path: str, made: Preprocess) -> None:
+def _check_channels(path: str, preprocess: Preprocess) -> None:
     for key in ("mean", "std"):
-        if len(getattr(made, key)) not in (1, made.channels):
+        if len(getattr(preprocess, key)) not in (1, preprocess.channels):
             raise ConfigError(
-                f"{path}: `{key}` has {len(getattr(made, key))} values for {made.channels} channel(s). Give one, or one per channel."
+                f"{path}: `{key}` has {len(getattr(preprocess, key))} values for {preprocess.channels} channel(s). "
+                "Give one, or one per channel."
             )

@@ -1,7 +1,7 @@
-"""A graph with its large stored tensors beside it.
+"""An ONNX graph whose large initialisers are kept outside the protobuf message, as arrays.
 
-A protobuf message holds at most 2 GiB, and hands out a copy of a tensor at every look. So weights leave the message once,
-as arrays; what stays behind declares their type and shape, and everything that rewrites the graph moves no weights.
+A protobuf message holds at most 2 GiB, and copies a tensor at every access. So weights are taken out of the message once;
+it only declares their type and shape, and rewriting the graph moves no weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx.helper import make_tensor_value_info
 
 from onnxspace.model.graph import Graph
 
-#: A stored tensor of more elements lies beside the graph; a smaller one may be a shape that inference computes with.
+#: Initialisers with more elements are kept outside the message; a smaller one may be a shape that inference needs.
 SMALL = 4096
 _PLACE = "beside"
 _T = onnx.TensorProto
@@ -33,17 +33,18 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Network:
-    """A graph, and by name the values of those initialisers that it only declares."""
+    """A graph, and the values of the initialisers that it only declares, by name."""
 
     proto: onnx.ModelProto
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @cached_property
     def graph(self) -> Graph:
+        """Queries on the main graph."""
         return Graph(self.proto, self.weights)
 
     def with_outputs(self, names: Iterable[str]) -> Network:
-        """The same graph with other outputs."""
+        """The same graph with the tensors `names` as its outputs."""
         proto = onnx.ModelProto()
         proto.CopyFrom(self.proto)
         del proto.graph.output[:]
@@ -52,27 +53,27 @@ class Network:
 
 
 def is_large(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor may lie beside the graph: a plain numeric type, and no shape."""
+    """Whether a tensor may be kept outside the message: a plain numeric type and more than `SMALL` elements."""
     return tensor.data_type in _PLAIN and math.prod(tensor.dims) > SMALL
 
 
 def declare(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    """A tensor's name, type and shape, in the form that says: its values lie elsewhere."""
-    made = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=_T.EXTERNAL)
-    made.external_data.add(key="location", value=_PLACE)
-    return made
+    """Declare a tensor by its name, type and shape alone, marked as having its values elsewhere."""
+    declaration = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=_T.EXTERNAL)
+    declaration.external_data.add(key="location", value=_PLACE)
+    return declaration
 
 
-def declared(name: str, values: NDArray[Any]) -> onnx.TensorProto:
-    """The declaration of an array that lies beside the graph."""
+def declare_array(name: str, values: NDArray[Any]) -> onnx.TensorProto:
+    """Declare an array that is kept outside the message, as the initialiser `name`."""
     return declare(onnx.TensorProto(name=name, data_type=onnx.helper.np_dtype_to_tensor_dtype(values.dtype), dims=values.shape))
 
 
-def light(model: onnx.ModelProto | Network) -> Network:
-    """A network whose large initialisers lie beside its graph; the message that was given stays as it is."""
+def separate_weights(model: onnx.ModelProto | Network) -> Network:
+    """Return a network with large initialisers kept outside its message; `model` itself is not changed."""
     if isinstance(model, Network):
         return model
-    large = {t.name: np.array(numpy_helper.to_array(t)) for t in model.graph.initializer if _leaves(t)}
+    large = {t.name: np.array(numpy_helper.to_array(t)) for t in model.graph.initializer if _should_separate(t)}
     if not large:
         return Network(model)
     proto = onnx.ModelProto()
@@ -82,27 +83,27 @@ def light(model: onnx.ModelProto | Network) -> Network:
     return Network(proto, large)
 
 
-def _leaves(tensor: onnx.TensorProto) -> bool:
+def _should_separate(tensor: onnx.TensorProto) -> bool:
     return is_large(tensor) and not is_declared(tensor)
 
 
 def is_declared(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor's values lie elsewhere."""
+    """Whether a tensor is only declared, with its values outside the message."""
     return bool(tensor.data_location == _T.EXTERNAL)
 
 
 def with_weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which tensors that are only declared are inputs of the graph, behind all others."""
+    """Return a copy in which initialisers that are only declared are inputs of the graph, after all others."""
     beside = {t.name: t for t in model.graph.initializer if is_declared(t)}
     if not beside:
         return model
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    del made.graph.initializer[:], made.graph.input[:]
-    made.graph.initializer.extend(t for t in model.graph.initializer if t.name not in beside)
-    made.graph.input.extend(v for v in model.graph.input if v.name not in beside)
-    made.graph.input.extend(make_tensor_value_info(t.name, t.data_type, t.dims) for t in beside.values())
-    return made
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.initializer[:], copy.graph.input[:]
+    copy.graph.initializer.extend(t for t in model.graph.initializer if t.name not in beside)
+    copy.graph.input.extend(v for v in model.graph.input if v.name not in beside)
+    copy.graph.input.extend(make_tensor_value_info(t.name, t.data_type, t.dims) for t in beside.values())
+    return copy
 
 
 def _copy_fields(source: Message, target: Message, but: str) -> None:
@@ -118,8 +119,8 @@ def _copy_fields(source: Message, target: Message, but: str) -> None:
             setattr(target, described.name, value)
 
 
-def whole(network: Network) -> onnx.ModelProto:
-    """One message with everything in it. Raises ValueError where that is more than protobuf can hold."""
+def embed_weights(network: Network) -> onnx.ModelProto:
+    """Return one message that includes all weights. Raises ValueError above the 2 GiB that protobuf can hold."""
     if not network.weights:
         return network.proto
     if sum(values.nbytes for values in network.weights.values()) >= onnx.checker.MAXIMUM_PROTOBUF:
@@ -127,18 +128,18 @@ def whole(network: Network) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     _copy_fields(network.proto, proto, "graph")
     _copy_fields(network.proto.graph, proto.graph, "initializer")
-    proto.graph.initializer.extend(_filled(network))
+    proto.graph.initializer.extend(_fill_initializers(network))
     return proto
 
 
-def _filled(network: Network) -> Iterator[onnx.TensorProto]:
+def _fill_initializers(network: Network) -> Iterator[onnx.TensorProto]:
     for tensor in network.proto.graph.initializer:
         values = network.weights.get(tensor.name)
         yield tensor if values is None else numpy_helper.from_array(values, tensor.name)
 
 
-def stored(network: Network) -> dict[str, NDArray[Any]]:
-    """The values of all initialisers that nodes of the main graph read, in the order in which they do."""
+def collect_initializers(network: Network) -> dict[str, NDArray[Any]]:
+    """Collect the values of all initialisers that nodes of the main graph read, in order of first use."""
     small = {t.name: t for t in network.proto.graph.initializer if t.name not in network.weights}
     found: dict[str, NDArray[Any]] = {}
     for name in (name for node in network.graph.nodes for name in node.input):

@@ -1,7 +1,7 @@
-"""Reading an ONNX file that nobody vouches for: bounded, contained, and nothing in it is run.
+"""Reading untrusted ONNX files: sizes are bounded, paths are confined to the model's folder, and nothing is executed.
 
-External data stays inside the model's folder (no absolute path, no `..`, no link), and no tensor is read before its
-declared size has been compared with the bytes that are there.
+External data must lie inside the model's folder (no absolute path, no `..`, no link), and a tensor is read only after its
+declared size has been compared with the bytes in the file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.model.graph import all_nodes, defect, tensors
-from onnxspace.model.network import Network, declare, is_large, light
+from onnxspace.model.graph import find_defect, iter_nodes, iter_tensors
+from onnxspace.model.network import Network, declare, is_large, separate_weights
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
-MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have some 24 GB
-MAX_NODES = 1_000_000  # after model-local functions are inlined; the largest networks have some ten thousand
+MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have about 24 GB
+MAX_NODES = 1_000_000  # after model-local functions are inlined; the largest networks have about ten thousand
 _PACKED_BITS = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
@@ -40,34 +40,36 @@ _COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
 
 
 def read_model(path: str | Path) -> tuple[Network, str]:
-    """Read and check one file; returns the model with its weights, and the SHA-256 of all bytes it is made of.
+    """Read and check the ONNX file at `path`, which may be untrusted.
 
-    Raises ModelNotFoundError, and ModelError for anything that is not a whole ONNX model.
+    Returns the model with its weights and with model-local functions inlined, and the SHA-256 (64 hexadecimal digits) of the
+    file and its external data. Raises ModelNotFoundError where there is no such file, and ModelError where it is not a
+    complete and valid ONNX model.
     """
     path = Path(path)
-    content = _content(path)
-    model = _parsed(path, content)
+    content = _read_content(path)
+    model = _parse(path, content)
     digest = hashlib.sha256(content)
     del content
-    weights = _with_external_data(path, model, digest.update)
-    inlined = _inlined(path, model)
-    if (found := defect(inlined.graph)) is not None:
+    weights = _load_external_data(path, model, digest.update)
+    inlined = _inline_functions(path, model)
+    if (found := find_defect(inlined.graph)) is not None:
         raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
-    embedded = light(inlined)
+    embedded = separate_weights(inlined)
     return Network(embedded.proto, {**weights, **embedded.weights}), digest.hexdigest()
 
 
-def _with_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:
-    """Check every tensor and read external data: large initialisers into arrays, whatever else into the message."""
+def _load_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:
+    """Check every tensor and read external data: large initialisers into arrays, all else into the message."""
     weights: dict[str, NDArray[Any]] = {}
     room = MAX_DATA_BYTES
-    for index, tensor in enumerate(tensors(model)):
+    for index, tensor in enumerate(iter_tensors(model)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            content = _external(path, tensor, room)
+            content = _read_external(path, tensor, room)
             room -= len(content)
             note(content)
             if index < len(model.graph.initializer) and is_large(tensor):
-                weights[tensor.name] = _array(tensor, content)
+                weights[tensor.name] = _to_array(tensor, content)
                 tensor.CopyFrom(declare(tensor))
                 continue
             _embed(path, tensor, content)
@@ -75,7 +77,7 @@ def _with_external_data(path: Path, model: onnx.ModelProto, note: Callable[[byte
     return weights
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.")
@@ -94,55 +96,55 @@ def _content(path: Path) -> bytes:
         raise ModelError(f"{path} can't be the path of a file ({error}). Check the path.") from error
 
 
-def _parsed(path: Path, content: bytes) -> onnx.ModelProto:
+def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     model = onnx.ModelProto()
     if not content:
         raise ModelError(f"{path} is empty. Export or copy it again.")
     try:
         model.ParseFromString(content)
     except DecodeError as error:
-        raise ModelError(f"{path} is not an ONNX file, or a truncated one. Export or copy it again.") from error
+        raise ModelError(f"{path} is not an ONNX file, or is truncated. Export or copy it again.") from error
     if not model.graph.node or not model.graph.output:
-        raise ModelError(f"{path} is not an ONNX model: it holds no graph. Export it again.")
-    if any(isinstance(text, bytes) for text in _texts(model)):
-        raise ModelError(f"{path} is damaged: it holds a name that is not UTF-8 text. Export or copy it again.")
+        raise ModelError(f"{path} is not an ONNX model: it contains no graph. Export it again.")
+    if any(isinstance(text, bytes) for text in _iter_texts(model)):
+        raise ModelError(f"{path} is damaged: it contains a name that is not UTF-8 text. Export or copy it again.")
     _check_opset(path, model)
     return model
 
 
-def _texts(message: Message) -> Iterator[str | bytes]:
-    """Every text in a message and the messages inside it; protobuf hands one that is not UTF-8 out as bytes."""
+def _iter_texts(message: Message) -> Iterator[str | bytes]:
+    """Iterate over all strings of a message and its nested messages; protobuf returns invalid UTF-8 as bytes."""
     for field, value in message.ListFields():
         values = [value] if isinstance(value, (str, bytes, Message)) else value
         if field.type == field.TYPE_STRING:
             yield from values
         elif field.type == field.TYPE_MESSAGE:
             for inner in values:
-                yield from _texts(inner)
+                yield from _iter_texts(inner)
 
 
 def _check_opset(path: Path, model: onnx.ModelProto) -> None:
     if not model.opset_import:
-        raise ModelError(f"{path} names no opset, so its operators mean nothing. Export it again.")
+        raise ModelError(f"{path} declares no opset, so its operators are undefined. Export it again.")
     newest = onnx.defs.onnx_opset_version()
     for entry in model.opset_import:
         if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
             raise ModelError(
-                f"{path} is made for opset {entry.version}; those from 1 to {newest} are known here. "
-                "Export it at one of these, or update onnx and onnxruntime."
+                f"{path} uses opset {entry.version}, but only opsets 1 to {newest} are supported. "
+                "Export it with one of these, or update onnx and onnxruntime."
             )
     if model.ir_version > onnx.IR_VERSION:
         raise ModelError(
-            f"{path} is written in version {model.ir_version} of the ONNX format; those up to {onnx.IR_VERSION} are known "
-            "here. Update onnx and onnxruntime."
+            f"{path} uses version {model.ir_version} of the ONNX format, but only versions up to {onnx.IR_VERSION} are "
+            "supported. Update onnx and onnxruntime."
         )
 
 
-def _external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
-    """A tensor's external bytes; `room` is how many more the model may have."""
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    source = _contained(path, tensor.name, said.get("location", ""))
-    offset, length = _span(path, tensor, said)
+def _read_external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
+    """Read a tensor's external data; `room` is the number of bytes that the model may still have."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    source = _resolve_location(path, tensor.name, entries.get("location", ""))
+    offset, length = _resolve_span(path, tensor, entries)
     if length > room:
         raise ModelError(f"{path} has more than {MAX_DATA_BYTES // 2**30} GiB of external data. Leave it out.")
     try:
@@ -154,7 +156,7 @@ def _external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
                 f"{path}: tensor {tensor.name!r} needs bytes {offset} to {offset + length} of {source.name}, which has only "
                 f"{status.st_size}. {_COPY}"
             )
-        return _read(source, offset, length)
+        return _read_range(source, offset, length)
     except MemoryError as error:
         raise ModelError(f"{path}: its weights do not fit in memory. Leave it out.") from error
     except OSError as error:
@@ -164,31 +166,31 @@ def _external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
         ) from error
 
 
-def _read(source: Path, offset: int, length: int) -> bytearray:
+def _read_range(source: Path, offset: int, length: int) -> bytearray:
     content = bytearray(length)
     with source.open("rb") as file:
         file.seek(offset)
         if file.readinto(content) < length:
-            raise OSError("it was shortened meanwhile")
+            raise OSError("it was truncated while it was read")
     return content
 
 
-def _array(tensor: onnx.TensorProto, content: bytearray) -> NDArray[Any]:
+def _to_array(tensor: onnx.TensorProto, content: bytearray) -> NDArray[Any]:
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
     return np.frombuffer(content, dtype).reshape(tuple(tensor.dims))
 
 
 def _embed(path: Path, tensor: onnx.TensorProto, content: bytearray) -> None:
     if len(content) > MAX_FILE_BYTES:
-        raise ModelError(f"{path}: tensor {tensor.name!r} is larger than can be converted (2 GiB). Leave the model out.")
+        raise ModelError(f"{path}: tensor {tensor.name!r} is too large to be converted (more than 2 GiB). Leave the model out.")
     tensor.raw_data = bytes(content)
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
 
 
-def _contained(path: Path, name: str, location: str) -> Path:
+def _resolve_location(path: Path, name: str, location: str) -> Path:
     if not location or "\0" in location:
-        raise ModelError(f"{path}: tensor {name!r} does not say which file holds its data. Export the model again.")
+        raise ModelError(f"{path}: tensor {name!r} names no file for its external data. Export the model again.")
     windows = PureWindowsPath(location)
     folder = Path(os.path.realpath(path.parent))
     target = folder / location
@@ -201,17 +203,17 @@ def _contained(path: Path, name: str, location: str) -> Path:
     return target
 
 
-def _span(path: Path, tensor: onnx.TensorProto, said: dict[str, str]) -> tuple[int, int]:
+def _resolve_span(path: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> tuple[int, int]:
     needed = _bytes_needed(path, tensor)
     try:
-        offset, length = int(said.get("offset", 0)), int(said.get("length", needed))
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except ValueError as error:
         raise ModelError(
             f"{path}: the offset or length of the external data of tensor {tensor.name!r} is not a number. "
             "Export the model again."
         ) from error
     if offset < 0:
-        raise ModelError(f"{path}: the external data of tensor {tensor.name!r} starts before its file. Export the model again.")
+        raise ModelError(f"{path}: the external data of tensor {tensor.name!r} has a negative offset. Export the model again.")
     if length != needed:
         raise ModelError(
             f"{path}: the external data of tensor {tensor.name!r} spans {length} bytes from {offset}, but its shape needs "
@@ -230,14 +232,14 @@ def _bytes_needed(path: Path, tensor: onnx.TensorProto) -> int:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{path}: tensor {tensor.name!r} has element type {tensor.data_type}, which is unknown here. "
+            f"{path}: tensor {tensor.name!r} has element type {tensor.data_type}, which is not supported. "
             "Update onnx, or export the model again."
         ) from error
     return int(count * dtype.itemsize)
 
 
 def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
-    """Refuse a tensor whose declared shape and actual bytes differ, before anything allocates by its shape."""
+    """Refuse a tensor whose data does not match its declared shape, before memory is allocated for that shape."""
     needed = _bytes_needed(path, tensor)
     if tensor.data_type == onnx.TensorProto.STRING:
         fits = len(tensor.string_data) == math.prod(tensor.dims)
@@ -249,16 +251,16 @@ def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
         expected = math.prod(tensor.dims) * (2 if tensor.data_type in _COMPLEX else 1)
         fits = held in {expected, -(-expected // per_entry)}
     if not fits:
-        raise ModelError(f"{path}: tensor {tensor.name!r} holds fewer or more values than its shape says. Export it again.")
+        raise ModelError(f"{path}: tensor {tensor.name!r} holds fewer or more values than its shape requires. Export it again.")
 
 
-def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+def _inline_functions(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     if not model.functions:
         return model
     try:
-        if _size_inlined(model) > MAX_NODES:
+        if _count_inlined_nodes(model) > MAX_NODES:
             raise ModelError(
-                f"{path}: its model-local functions unfold to more than {MAX_NODES} nodes. Export it without functions."
+                f"{path}: its model-local functions expand to more than {MAX_NODES} nodes. Export it without functions."
             )
         return onnx.inliner.inline_local_functions(model)
     except ModelError:
@@ -271,13 +273,13 @@ def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _size_inlined(model: onnx.ModelProto) -> int:
-    """Nodes after inlining, counted without doing it: functions that call each other twice double with each level.
+def _count_inlined_nodes(model: onnx.ModelProto) -> int:
+    """Count the nodes after inlining without inlining: nested functions can make their number grow exponentially.
 
-    Raises CycleError for functions that call themselves, on which some releases of the inliner crash.
+    Raises CycleError for recursive functions, on which some releases of the inliner crash.
     """
-    calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in all_nodes(f)) for f in model.functions}
+    calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in iter_nodes(f)) for f in model.functions}
     size: dict[tuple[str, str], int] = {}
     for name in TopologicalSorter({name: calls.keys() & called.keys() for name, called in calls.items()}).static_order():
         size[name] = min(MAX_NODES + 1, sum(count * size.get(callee, 1) for callee, count in calls[name].items()))
-    return sum(size.get((node.domain, node.op_type), 1) for node in all_nodes(model.graph))
+    return sum(size.get((node.domain, node.op_type), 1) for node in iter_nodes(model.graph))

@@ -1,4 +1,4 @@
-"""Shapes of every tensor for one image, from ONNX's own inference; nothing is run."""
+"""Shapes of all tensors for given input shapes, and multiply-adds, by ONNX's shape inference, without running the graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = tuple[int | None, ...]
 
 
 def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """A copy whose inputs have `shapes` (None: open) and whose other recorded shapes, perhaps stale, are gone."""
+    """Return a copy whose inputs have `shapes` (None for an open axis) and whose other recorded shapes are removed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     set_input_shapes(copy, shapes)
@@ -22,18 +22,18 @@ def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> on
 
 
 def set_input_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
-    """Give the inputs of `model` these shapes (None: open), in place, and forget the recorded shapes of all else."""
+    """Set the shapes of the inputs of `model` (None for an open axis) in place, and remove all other recorded shapes."""
     del model.graph.value_info[:]
     for value in model.graph.input:
         if value.name in shapes:
             _set_shape(value, shapes[value.name])
     for value in model.graph.output:
-        if value.type.tensor_type.elem_type:  # touching an unknown type would make it a tensor of no type
+        if value.type.tensor_type.elem_type:  # accessing an unknown type would turn it into a tensor without a type
             value.type.tensor_type.ClearField("shape")
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with large stored tensors as inputs of their shape: all that inference needs, at a fraction of the size."""
+    """The graph with large initialisers replaced by inputs of their shape, which is all that inference needs."""
     light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import)
     light.graph.name = proto.graph.name or "shapes"
     light.graph.node.extend(proto.graph.node)
@@ -59,50 +59,50 @@ def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
             dim.dim_value = size
 
 
-def infer(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, int]]:
-    """Shape and element type of every tensor that ONNX's inference can tell, when the inputs have `shapes`."""
+def infer_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, int]]:
+    """Infer the tensors of a graph whose inputs have `shapes`: shape (None for an open axis) and element type by name."""
     fixed = _without_weights(proto)
     set_input_shapes(fixed, shapes)
     try:
         inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    except Exception:  # bare RuntimeErrors on odd graphs: then only what the file itself says is known
+    except Exception:  # RuntimeErrors on unusual graphs: only the shapes recorded in the file remain
         inferred = fixed
     values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
-    known = {v.name: (_shape(v), v.type.tensor_type.elem_type) for v in values if v.type.tensor_type.HasField("shape")}
+    known = {v.name: (_declared_shape(v), v.type.tensor_type.elem_type) for v in values if v.type.tensor_type.HasField("shape")}
     known |= {t.name: (tuple(t.dims), t.data_type) for t in proto.graph.initializer}
     return known
 
 
-def _shape(value: onnx.ValueInfoProto) -> Shape:
+def _declared_shape(value: onnx.ValueInfoProto) -> Shape:
     return tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
 
 
-def elements(shape: Shape | None) -> int | None:
-    """Number of elements, None where a size is open."""
+def count_elements(shape: Shape | None) -> int | None:
+    """Number of elements of a shape; None where the shape or one of its sizes is unknown."""
     return None if shape is None or None in shape else math.prod(n for n in shape if n is not None)
 
 
 def multiply_adds(graph: Graph, shapes: Mapping[str, tuple[Shape, int]]) -> dict[int, int]:
-    """Multiply-adds of every parametric node for one image (0 where its shapes are unknown)."""
-    return {i: _work(graph, i, shapes) for i in range(len(graph.nodes)) if graph.is_parametric(i)}
+    """Multiply-adds of every parametric node, by its position; 0 where its shapes are unknown."""
+    return {i: _multiply_adds_of(graph, i, shapes) for i in range(len(graph.nodes)) if graph.is_parametric(i)}
 
 
-def _work(graph: Graph, index: int, shapes: Mapping[str, tuple[Shape, int]]) -> int:
+def _multiply_adds_of(graph: Graph, index: int, shapes: Mapping[str, tuple[Shape, int]]) -> int:
     node = graph.nodes[index]
     at = PARAMETRIC[node.op_type]
     weight_name = node.input[at] if node.input[at] in graph.constants else node.input[0]
-    weight, other = elements(_of(shapes, weight_name)), _of(shapes, node.input[0])
-    output = _of(shapes, node.output[0])
+    weight, other = count_elements(_shape_of(shapes, weight_name)), _shape_of(shapes, node.input[0])
+    output = _shape_of(shapes, node.output[0])
     if weight is None:
         return 0
     if "Conv" in node.op_type:
-        positions = elements((other if node.op_type == "ConvTranspose" else output or (None,))[2:]) if other else None
+        positions = count_elements((other if node.op_type == "ConvTranspose" else output or (None,))[2:]) if other else None
         return weight * (positions or 0)
     if node.op_type in {"LSTM", "GRU", "RNN"}:
         return weight * ((other or (0,))[0] or 0)
-    rows = elements((output or (None,))[:-1])
+    rows = count_elements((output or (None,))[:-1])
     return weight * (rows or 0)
 
 
-def _of(shapes: Mapping[str, tuple[Shape, int]], name: str) -> Shape | None:
+def _shape_of(shapes: Mapping[str, tuple[Shape, int]], name: str) -> Shape | None:
     return shapes[name][0] if name in shapes else None

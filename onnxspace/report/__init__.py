@@ -1,1 +1,1 @@
-"""Results for people: folders, pictures."""
+"""Write and read results: result folders, pictures, HTML pages."""

@@ -1,4 +1,4 @@
-"""The map of the model space: models as points of a plane."""
+"""Embed models in a plane by their affinities."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """`points` float64 [models, 2]; `share` in [0, 1] of the variance of the models' places that the plane shows.
+    """An embedding: `points` float64 [models, 2], and the `share` in [0, 1] of the models' variance that the plane shows.
 
-    `stress` is √(Σ(d − d′)² / Σd²) over pairs, d their distance and d′ that in the plane: Kruskal's stress-1, 0 for a true map.
+    `stress` is Kruskal's stress-1, √(Σ(d − d′)² / Σd²) over pairs, d their distance and d′ that in the plane; 0 is exact.
     """
 
     points: NDArray[np.float64]
@@ -20,11 +20,12 @@ class Plane:
     stress: float
 
 
-def plane(matrix: NDArray[np.float64]) -> Plane:
-    """The plane that shows most of the distances √(2 − 2a) between models: classical scaling (Torgerson 1952).
+def embed_in_plane(matrix: NDArray[np.float64]) -> Plane:
+    """Embed models in a plane by classical scaling of the distances √(2 − 2a) (Torgerson 1952).
 
-    An affinity is the inner product of two models' unit maps, so these are the distances between the points that the models
-    are, and the plane is that of their first two principal components. A direction's sign is that of its largest coordinate.
+    `matrix` float64 [models, models] holds affinities a. An affinity is the inner product of two models' unit maps, so these are
+    Euclidean distances, and the plane is that of the first two principal components. The sign of an axis is chosen so that
+    its largest coordinate is positive.
     """
     top = max(1.0, float(matrix.max(initial=0.0)))
     products = (matrix + matrix.T) / (2 * top)

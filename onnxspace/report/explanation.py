@@ -1,4 +1,4 @@
-"""The result of explaining a few pictures: every model's maps beside the images, ready to be drawn."""
+"""The result of explaining a few images: every model's maps beside the images, ready to be drawn."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Column:
     maps: NDArray[np.float32]
 
     def scaled(self) -> NDArray[np.float64]:
-        """Each map divided by its own root mean square: float64 [images, size, size]; a zero map stays zero.
+        """Each map divided by its own root mean square, float64 [images, size, size]; a zero map stays zero.
 
-        What remains is what an affinity compares: where a model looks, not how large its sum of units is.
+        This leaves what an affinity compares: the direction of a map, not its magnitude.
         """
         maps = self.maps.astype(np.float64)
         peak = np.abs(maps).max(axis=(1, 2), keepdims=True)
@@ -35,9 +35,11 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """`images` is uint8 [images, size, size, 3], what every model was shown; `names` are the images' file names.
+    """Maps of some models for some images.
 
-    `options` holds what the methods were told besides their names, such as `{"baseline": "black"}`. `assumed` says of each model what nobody stated, a line each; `warnings` what a reader of the maps should know.
+    `names` are the images' file names, `images` uint8 [images, size, size, 3] their pixels, `columns` the maps per model and
+    method. `options` are the options of the methods, such as `{"baseline": "black"}`. `assumed` are assumptions on the models,
+    `warnings` caveats on the maps, a sentence each.
     """
 
     names: tuple[str, ...]
@@ -48,10 +50,10 @@ class Explanation:
     warnings: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: each image beside its maps, a column per model and method, on one scale per kind of map."""
+        """HTML for notebooks: each image beside its maps, a column per model and method, one colour scale per kind of map."""
         from html import escape
 
-        from onnxspace.report.data_uri import coloured, data_uri, limit_of
+        from onnxspace.report.data_uri import data_uri, limit_of, to_colours
 
         scaled = [column.scaled() for column in self.columns]
         limits = {
@@ -62,7 +64,7 @@ class Explanation:
         rows = []
         for place, name in enumerate(self.names[:_MOST_ROWS]):
             maps = [
-                coloured(maps[place], limits[c.signed], signed=c.signed) for maps, c in zip(scaled, self.columns, strict=True)
+                to_colours(maps[place], limits[c.signed], signed=c.signed) for maps, c in zip(scaled, self.columns, strict=True)
             ]
             cells = "".join(
                 f'<td><img width="160" alt="" src="{data_uri(picture)}"></td>' for picture in (self.images[place], *maps)

@@ -1,4 +1,4 @@
-"""Images beside their maps: a row per image, a column per model and method, one scale for all maps of a kind."""
+"""Draw images beside their maps: a row per image, a column per model and method, one colour scale per kind of map."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from onnxspace.inputs.methods import in_words
 from onnxspace.report.data_uri import PERCENTILE
 from onnxspace.report.explanation import Column, Explanation
-from onnxspace.storage.printable import printable, shortened
+from onnxspace.storage.printable import make_printable, shorten
 
-#: A map's pixel is a picture's pixel: 224 of them on two inches. All lengths below are inches.
+#: One pixel of the picture per pixel of a map: 224 on two inches. All lengths below are in inches.
 _DPI = 112
 _CELL, _GAP, _EDGE = 2.0, 0.08, 0.12
 _LABELS, _HEADER, _BAR, _LINE = 0.28, 0.46, 0.68, 0.17
@@ -28,7 +28,7 @@ _FONT = 8.5
 
 @dataclass(frozen=True)
 class _Kind:
-    """Signed or unsigned maps: colours, and the value at which they end."""
+    """Signed or unsigned maps: their colours, and the value `limit` at which the colour scale ends."""
 
     signed: bool
     limit: float
@@ -40,13 +40,13 @@ class _Kind:
 
     @property
     def label(self) -> str:
-        what = "relevance: red speaks for, blue against" if self.signed else "sensitivity, without a sign"
+        what = "relevance: red is for, blue against" if self.signed else "sensitivity, unsigned"
         return f"{what}\n1 = root mean square of each map; ends at the {PERCENTILE:g}th percentile"
 
 
 @dataclass(frozen=True)
 class _Page:
-    """Where things stand, counted from the lower left corner."""
+    """The layout: positions as shares of the figure, from the lower left corner."""
 
     rows: int
     columns: int
@@ -86,7 +86,10 @@ class _Page:
 
 
 def draw_explanation(found: Explanation, path: Path) -> None:
-    """Write a PNG. Each map is divided by its own root mean square; the colours of all maps of a kind end at one value."""
+    """Write an explanation to `path` as a PNG.
+
+    Each map is divided by its own root mean square; all signed maps share one colour scale, and all unsigned ones another.
+    """
     maps = [column.scaled() for column in found.columns]
     kinds = _kinds(found.columns, maps)
     page = _Page(len(found.names), 1 + len(maps), len(kinds), noted=bool(found.options))
@@ -132,7 +135,7 @@ def _draw_images(figure: Figure, page: _Page, found: Explanation) -> None:
         _panel(figure, page, row, 0).imshow(image, interpolation="nearest")
         left, bottom, _, height = page.cell(row, 0)
         middle = bottom + height / 2
-        _write(figure, left - 0.08 / page.width, middle, printable(name), _CELL, rotation=90, ha="right", va="center")
+        _write(figure, left - 0.08 / page.width, middle, make_printable(name), _CELL, rotation=90, ha="right", va="center")
 
 
 def _write_head(figure: Figure, page: _Page, column: int, model: str, method: str) -> None:
@@ -151,11 +154,11 @@ def _draw_bar(figure: Figure, page: _Page, number: int, kind: _Kind) -> None:
 
 
 def _write(figure: Figure, x: float, y: float, name: str, inches: float, **style: Any) -> None:
-    """A name, its middle left out until it fits."""
-    clean = printable(name)
+    """Write a name, shortened in the middle until it fits into `inches`."""
+    clean = make_printable(name)
     text = figure.text(x, y, clean, fontsize=_FONT, parse_math=False, **style)
     for length in range(min(len(clean), 200) - 1, 1, -1):
         box = text.get_window_extent()
         if max(box.width, box.height) <= inches * _DPI:
             break
-        text.set_text(shortened(clean, length))
+        text.set_text(shorten(clean, length))

@@ -1,4 +1,4 @@
-"""The affinity matrix as a picture, ordered by and beside its similarity tree."""
+"""Draw the affinity matrix, ordered by its similarity tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.storage.printable import printable, shortened
+from onnxspace.storage.printable import make_printable, shorten
 
 _NUMBERS_UP_TO = 24
 _NAMES_UP_TO = 80
@@ -19,25 +19,25 @@ _NAMES = {"attribution": "affinity"}
 
 
 def draw_affinity(result: Affinity, path: Path) -> None:
-    """Write a PNG: the average-linkage tree on 1 − affinity above the matrix in the tree's order."""
+    """Write a PNG to `path`: the average-linkage tree on 1 − affinity, above the matrix in the tree's order."""
     count = len(result.names)
     side = min(4.0 + 0.42 * count, 30.0)
     figure = Figure(figsize=(side + 1.5, side + 1.2), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, height_ratios=(1, 4), sharex=False)
     joined = dendrogram(result.tree(), ax=above, no_labels=True, color_threshold=0, above_threshold_color="0.35")
-    _dress_tree(above, result)
+    _style_tree(above, result)
     order = [int(leaf) for leaf in joined["leaves"]]
     _draw_matrix(figure, below, result, order)
     figure.savefig(path, dpi=110)
 
 
-def _dress_tree(axes: Any, result: Affinity) -> None:
+def _style_tree(axes: Any, result: Affinity) -> None:
     for edge in ("top", "right", "bottom"):
         axes.spines[edge].set_visible(False)
     top = float(result.matrix.max())
-    axes.set_ylabel(printable(f"1 − {_NAMES.get(result.by, result.by)}" + (f" / {top:.2f}" if top > 1.005 else "")))
-    axes.set_title(printable(result.title), fontsize=10, parse_math=False)
+    axes.set_ylabel(make_printable(f"1 − {_NAMES.get(result.by, result.by)}" + (f" / {top:.2f}" if top > 1.005 else "")))
+    axes.set_title(make_printable(result.title), fontsize=10, parse_math=False)
 
 
 def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) -> None:
@@ -46,7 +46,7 @@ def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) 
         values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=max(1.0, float(values.max())), aspect="auto"
     )
     if len(order) <= _NAMES_UP_TO:
-        names = [shortened(result.names[i]) for i in order]
+        names = [shorten(result.names[i]) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(len(order)), names, parse_math=False)
     if len(order) <= _NUMBERS_UP_TO:
@@ -55,7 +55,7 @@ def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) 
 
 
 def _label(result: Affinity) -> str:
-    return "affinity (mean cosine of maps)" if result.by in _NAMES else printable(result.by)
+    return "affinity (mean cosine of maps)" if result.by in _NAMES else make_printable(result.by)
 
 
 def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:

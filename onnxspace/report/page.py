@@ -1,6 +1,6 @@
-"""A comparison as one HTML file that needs nothing else: styles, script, plotting library, numbers and pictures inside.
+"""Render a comparison as one self-contained HTML file, with styles, scripts, plotting library, numbers and pictures inside.
 
-The policy in its head allows only the scripts and styles that are in it, by their hashes, and no request to anywhere.
+Its content security policy allows only these scripts and styles, by their hashes, and no requests to anywhere.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jinja2 import Environment, StrictUndefined
 
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.data_uri import palette
-from onnxspace.report.page_data import PageData, numbers
+from onnxspace.report.page_data import PageData, page_numbers
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.storage.printable import printable
+from onnxspace.storage.printable import make_printable
 
 _FILTER_STEPS = 33
 _NAMED = {"weighted_tau": "weighted τ", "kendall_tau": "Kendall τ", "spearman": "Spearman ρ"}
@@ -27,7 +27,7 @@ _NAMED = {"weighted_tau": "weighted τ", "kendall_tau": "Kendall τ", "spearman"
 
 @dataclass(frozen=True)
 class _Source:
-    """A line of the ranking as the page has it before its script runs."""
+    """A row of the ranking, as it is shown before the script runs."""
 
     rank: int
     name: str
@@ -50,24 +50,24 @@ class _TileRow:
 
 
 def render(shown: PageData) -> str:
-    """The page. Every name in it is escaped, control characters in names are replaced."""
+    """Render the page as HTML. Every name in it is escaped, and control characters in names are replaced."""
     style, library, scripts = _asset("page.css"), _asset("plotly-cartesian.min.js"), [_asset("charts.js"), _asset("page.js")]
-    told = numbers(shown)
+    told = page_numbers(shown)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return page.from_string(_asset("page.html")).render(
         policy=_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
-        data=for_script(told), shown=shown, title=printable(shown.title), lead=printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
-        notes=[printable(note) for note in shown.notes], failed=[printable(f.error) for f in shown.affinity.failed],
-        about=[(printable(name), [printable(line) for line in lines]) for name, lines in shown.about],
+        data=to_script_json(told), shown=shown, title=make_printable(shown.title), lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
+        notes=[make_printable(note) for note in shown.notes], failed=[make_printable(f.error) for f in shown.affinity.failed],
+        about=[(make_printable(name), [make_printable(line) for line in lines]) for name, lines in shown.about],
         names=told["names"], target=told["target"], by=told["by"], ranked_by=told["rankedBy"], meaning=_meaning(shown.affinity), plane=told["plane"], tree=told["tree"],
-        sources=_sources(shown.affinity, shown.target), columns=[printable(name) for name in shown.sheet.columns],
+        sources=_sources(shown.affinity, shown.target), columns=[make_printable(name) for name in shown.sheet.columns],
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
     )  # fmt: skip
 
 
-def for_script(told: Any) -> str:
-    """JSON that ends no script element, whatever names are in it."""
+def to_script_json(told: Any) -> str:
+    """Encode a value as JSON that is safe inside a script element, whatever names it contains."""
     text = json.dumps(told, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -77,24 +77,24 @@ def _asset(name: str) -> str:
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """The empty style is the one that plotly.js makes, and then fills by script."""
+    """The content security policy; its empty style is one that plotly.js creates, and then fills by script."""
     allowed = {"style-src": (*styles, ""), "script-src": scripts}
     hashed = "; ".join(f"{kind} {' '.join(map(_hash, texts))}" for kind, texts in allowed.items())
     return f"default-src 'none'; {hashed}; img-src data: blob:; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:
-    """As a browser computes it, which reads line ends as one character."""
+    """A hash for the policy as a browser computes it, with line ends normalised."""
     digest = hashlib.sha256(text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _clean_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(printable(term), printable(text)) for term, text in pairs]
+    return [(make_printable(term), make_printable(text)) for term, text in pairs]
 
 
-def number(value: float) -> str:
-    """Three places, a true minus sign, and no −0."""
+def format_number(value: float) -> str:
+    """Format a number with three decimals, a true minus sign, and no −0."""
     return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
@@ -104,19 +104,19 @@ def _sources(found: Affinity, target: str) -> list[_Source]:
     for place, (source, value) in enumerate(found.rank(target).sources, 1):
         one, interval, ahead = sure.get(source), "", ""
         if one is not None:
-            interval = f"{number(one.low)} to {number(one.high)}"
+            interval = f"{format_number(one.low)} to {format_number(one.high)}"
             ahead = "" if one.ahead is None else f"{100 * one.ahead:.0f} %"
         elif found.errors is not None and (error := float(found.errors[row, found.names.index(source)])) > 0:
             interval = f"± {error:.3f}"
-        rows.append(_Source(place, printable(source), number(value), interval, ahead))
+        rows.append(_Source(place, make_printable(source), format_number(value), interval, ahead))
     return rows
 
 
 def _meaning(found: Affinity) -> str:
-    """What a bar of the ranking stands for."""
+    """A sentence on what the bars of the ranking mean."""
     if found.ranks_by == "predictivity":
         return "The longer the bar, the more of the target's outputs a source's features predict."
-    return "The longer the bar, the more alike two models look at the images."
+    return "The longer the bar, the more similar the attribution maps of source and target."
 
 
 def _rows(shown: PageData) -> list[tuple[str, str, str, tuple[str, ...]]]:
@@ -124,8 +124,8 @@ def _rows(shown: PageData) -> list[tuple[str, str, str, tuple[str, ...]]]:
     rows = []
     for name, cells in zip(shown.affinity.names, shown.sheet.rows, strict=True):
         ranked = shown.affinity.rank(name, shown.affinity.by).sources
-        source, value = (printable(ranked[0][0]), number(ranked[0][1])) if ranked else ("", "")
-        rows.append((printable(name), source, value, tuple(printable(cell) for cell in cells)))
+        source, value = (make_printable(ranked[0][0]), format_number(ranked[0][1])) if ranked else ("", "")
+        rows.append((make_printable(name), source, value, tuple(make_printable(cell) for cell in cells)))
     return rows
 
 
@@ -134,14 +134,14 @@ def _tiles(shown: PageData) -> list[_TileRow]:
         return []
     found, rows = shown.gallery, []
     for model, tiles in zip(found.models, found.tiles, strict=True):
-        name = printable(shown.affinity.names[model])
+        name = make_printable(shown.affinity.names[model])
         pictures = (_Tile(uri, f"Map of {name}, image {image + 1}") for image, uri in zip(found.images, tiles, strict=True))
         rows.append(_TileRow(model, name, tuple(pictures)))
     return rows
 
 
 def _channels(signed: bool) -> list[str]:
-    """What the picture filter makes of grey, in red, green and blue."""
+    """Tables of the filter that turns grey into red, green and blue."""
     return [" ".join(f"{value:.4f}" for value in channel) for channel in palette(signed, _FILTER_STEPS).T]
 
 
@@ -154,6 +154,6 @@ def _measures(found: Evaluation | None) -> list[tuple[str, str, str]]:
         measure = one.measures[name]
         words = "P@1" if name == "precision" else _NAMED[name]
         rows.append(
-            (words, number(float(measure.mean[0])), f"{number(float(measure.low[0]))} to {number(float(measure.high[0]))}")
+            (words, format_number(float(measure.mean[0])), f"{format_number(float(measure.low[0]))} to {format_number(float(measure.high[0]))}")
         )
     return rows

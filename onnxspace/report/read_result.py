@@ -1,4 +1,4 @@
-"""The result folder of `score --output`, read as from a stranger."""
+"""Read the result folder of `score --output`, which is treated as untrusted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from onnxspace.report.result_folder import PROBES, SUMMARY
 from onnxspace.similarity.affinity import SCHEMA, Affinity
 from onnxspace.similarity.certainty import Certainty, SourceCertainty
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.storage.json_fields import is_text, is_whole, require
 
 _MOST_BYTES = 256 * 2**20
 _MOST_MODELS = 20_000
+_MOST_TEXT = 100_000
 _AGAIN = "Compare the models again, with another --output."
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
-    """A result, and the file of each model's unit maps [images, size²] where it is there and is that model's alone.
+class StoredResult:
+    """A result with its files.
 
-    `pictures` are the photos, uint8 [images, size, size, 3], where the folder holds them and they are those of the result.
+    `maps` has the file of each model's unit maps float16 [images, size²], None where it is missing or ambiguous. `pictures` are
+    the probe photos, uint8 [images, size, size, 3], None where the folder has none.
     """
 
     affinity: Affinity
@@ -38,80 +41,80 @@ class Stored:
     pictures: NDArray[np.uint8] | None = None
 
 
-def read_result(folder: Path) -> Stored:
-    """What `score --output` wrote. Raises TableError for anything else."""
+def read_result(folder: Path) -> StoredResult:
+    """Read a result folder of `score --output`. Raises TableError for anything else."""
     path = folder / SUMMARY
-    said = _parsed(path)
+    content = _parse(path)
     try:
-        found = _affinity(said)
+        found = _affinity(content)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise TableError(f"{path} is damaged ({_why(error)}). {_AGAIN}") from error
-    return Stored(found, _maps(folder / "maps", found), _pictures(folder / PROBES, found.probe))
+        raise TableError(f"{path} is damaged ({_reason(error)}). {_AGAIN}") from error
+    return StoredResult(found, _maps(folder / "maps", found), _pictures(folder / PROBES, found.probe))
 
 
-def _why(error: Exception) -> str:
-    return "what it holds is no result" if not isinstance(error, ValueError) or not error.args else str(error)[:200]
+def _reason(error: Exception) -> str:
+    return "it does not contain a result" if not isinstance(error, ValueError) or not error.args else str(error)[:200]
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> dict[str, Any]:
     try:
         if path.is_symlink() or not path.is_file():
-            raise TableError(f"{path} is no file. Name a model space, or a folder that `onnxspace score --output` wrote.")
+            raise TableError(f"{path} is not a file. Name a model space, or a folder that `onnxspace score --output` wrote.")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise TableError(f"{path} is larger than {_MOST_BYTES >> 20} MiB. Compare fewer models.")
-        said = json.loads(content, parse_constant=_refuse)
+        parsed = json.loads(content, parse_constant=_refuse)
     except OSError as error:
         raise TableError(f"{path} can't be read ({error.strerror or error}). Check its permissions.") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, TableError):
             raise
-        raise TableError(f"{path} is damaged (it is no JSON). {_AGAIN}") from error
-    if not isinstance(said, dict) or said.get("schema") != SCHEMA:
-        raise TableError(f"{path} is no result of onnxspace score ({SCHEMA}). Name another folder, or upgrade onnxspace.")
-    return said
+        raise TableError(f"{path} is damaged (it is not JSON). {_AGAIN}") from error
+    if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
+        raise TableError(f"{path} is not a result of onnxspace score ({SCHEMA}). Name another folder, or upgrade onnxspace.")
+    return parsed
 
 
 def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
-def _affinity(said: Mapping[str, Any]) -> Affinity:
-    models = tuple(_record(one) for one in _list(said["models"], _MOST_MODELS, "models"))
+def _affinity(content: Mapping[str, Any]) -> Affinity:
+    models = tuple(_record(one) for one in _list(content["models"], _MOST_MODELS, "models"))
     names = [model.name for model in models]
-    _need(0 < len(names) == len(set(names)), "models")
-    _need(said["method"] in METHODS, "method")
-    probe = {"name": _text(said["probe"]["name"]), "sha256": _text(said["probe"]["sha256"])}
-    sizes = {"images": _whole(said["probe"]["images"]), "size": _whole(said["probe"]["size"])}
-    errors = None if said.get("errors") is None else _matrix(said["errors"], len(models))
-    options = {_text(name): value for name, value in dict(said.get("options", {})).items()}
+    require(0 < len(names) == len(set(names)), "models")
+    require(content["method"] in METHODS, "method")
+    probe = {"name": _text(content["probe"]["name"]), "sha256": _text(content["probe"]["sha256"])}
+    sizes = {"images": _whole(content["probe"]["images"]), "size": _whole(content["probe"]["size"])}
+    errors = None if content.get("errors") is None else _matrix(content["errors"], len(models))
+    options = {_text(name): value for name, value in dict(content.get("options", {})).items()}
     return Affinity(
-        models, _matrix(said["affinity"], len(models)), said["method"], probe | sizes,
-        tuple(Failure(_text(one["path"]), _text(one["error"])) for one in _list(said["failed"], _MOST_MODELS, "failed")),
-        tuple(_text(one) for one in _list(said["warnings"], 10 * _MOST_MODELS, "warnings")), options, errors,
-        {_text(name): _certainty(name, one) for name, one in dict(said.get("certainty", {})).items() if name in names},
-        next(iter(dict(said.get("scores", {}))), "attribution"), **_ranking(said, len(models)),
+        models, _matrix(content["affinity"], len(models)), content["method"], probe | sizes,
+        tuple(Failure(_text(one["path"]), _text(one["error"])) for one in _list(content["failed"], _MOST_MODELS, "failed")),
+        tuple(_text(one) for one in _list(content["warnings"], 10 * _MOST_MODELS, "warnings")), options, errors,
+        {_text(name): _certainty(name, one) for name, one in dict(content.get("certainty", {})).items() if name in names},
+        next(iter(dict(content.get("scores", {}))), "attribution"), **_ranking(content, len(models)),
     )  # fmt: skip
 
 
-def _ranking(said: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """The score by which sources are ranked, where that is not the matrix's own."""
-    if said.get("ranked_by") is None:
+def _ranking(content: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The score by which sources are ranked, where it differs from the matrix's."""
+    if content.get("ranked_by") is None:
         return {}
-    name = _text(said["ranked_by"])
-    return {"ranked_by": name, "scores": {name: _matrix(dict(said["scores"])[name], count)}}
+    name = _text(content["ranked_by"])
+    return {"ranked_by": name, "scores": {name: _matrix(dict(content["scores"])[name], count)}}
 
 
-def _record(said: Mapping[str, Any]) -> ModelRecord:
-    values = {field.name: said.get(field.name, ()) for field in fields(ModelRecord)}
+def _record(content: Mapping[str, Any]) -> ModelRecord:
+    values = {field.name: content.get(field.name, ()) for field in fields(ModelRecord)}
     texts = {name: _text(values[name]) for name in ("name", "path", "sha256", "encoder", "input", "producer")}
-    _need(texts["name"] != "", "name")
+    require(texts["name"] != "", "name")
     assumed = tuple(_text(one) for one in _list(list(values["assumed"]), 1000, "assumed"))
     return ModelRecord(**texts, opset=_whole(values["opset"]), assumed=assumed)
 
 
-def _certainty(target: str, said: Mapping[str, Any]) -> Certainty:
+def _certainty(target: str, content: Mapping[str, Any]) -> Certainty:
     rows = tuple(
         SourceCertainty(
             _text(one["source"]),
@@ -120,44 +123,39 @@ def _certainty(target: str, said: Mapping[str, Any]) -> Certainty:
             float(one["high"]),
             None if one["ahead"] is None else float(one["ahead"]),
         )
-        for one in _list(said["sources"], _MOST_MODELS, "certainty")
+        for one in _list(content["sources"], _MOST_MODELS, "certainty")
     )
-    settled, images, resamples = (_whole(said[name]) for name in ("settled", "images", "resamples"))
-    return Certainty(target, rows, settled, images, resamples, float(said["level"]))
+    settled, images, resamples = (_whole(content[name]) for name in ("settled", "images", "resamples"))
+    return Certainty(target, rows, settled, images, resamples, float(content["level"]))
 
 
-def _matrix(said: Any, count: int) -> NDArray[np.float64]:
-    _need(
-        isinstance(said, list) and len(said) == count and all(isinstance(row, list) and len(row) == count for row in said),
+def _matrix(content: Any, count: int) -> NDArray[np.float64]:
+    require(
+        isinstance(content, list) and len(content) == count and all(isinstance(row, list) and len(row) == count for row in content),
         "affinity",
     )
-    found = np.array([[math.nan if cell is None else float(cell) for cell in row] for row in said]).reshape(count, count)
-    _need(not np.isinf(found).any() and bool((np.abs(found[np.isfinite(found)]) <= 1e9).all()), "affinity")
+    found = np.array([[math.nan if cell is None else float(cell) for cell in row] for row in content]).reshape(count, count)
+    require(not np.isinf(found).any() and bool((np.abs(found[np.isfinite(found)]) <= 1e9).all()), "affinity")
     return found
 
 
-def _list(said: Any, most: int, what: str) -> Sequence[Any]:
-    _need(isinstance(said, list) and len(said) <= most, what)
-    return list(said)
+def _list(content: Any, most: int, what: str) -> Sequence[Any]:
+    require(isinstance(content, list) and len(content) <= most, what)
+    return list(content)
 
 
-def _text(said: Any) -> str:
-    _need(isinstance(said, str) and len(said) <= 100_000, "text")
-    return str(said)
+def _text(content: Any) -> str:
+    require(is_text(content, _MOST_TEXT), "text")
+    return str(content)
 
 
-def _whole(said: Any) -> int:
-    _need(type(said) is int and 0 <= said < 2**53, "numbers")
-    return int(said)
-
-
-def _need(holds: bool, what: str) -> None:
-    if not holds:
-        raise ValueError(f"its {what} make no sense")
+def _whole(content: Any) -> int:
+    require(is_whole(content, 0, 2**53 - 1), "number")
+    return int(content)
 
 
 def _maps(folder: Path, found: Affinity) -> tuple[Path | None, ...]:
-    """The file of each model: several models of one content have one file each, numbered in their order, or share one."""
+    """The map file of each model: models of one content have one file each, numbered in their order, or share one."""
     shape = found.probe["images"], found.probe["size"] ** 2
     by_content: dict[str, list[int]] = {}
     for place, model in enumerate(found.models):
@@ -165,21 +163,21 @@ def _maps(folder: Path, found: Affinity) -> tuple[Path | None, ...]:
     paths: list[Path | None] = [None] * len(found.models)
     for stem, places in by_content.items():
         files = _files(folder, stem, len(places))
-        shared = len(files) == 1 and found.errors is None  # beside fingerprints nobody knows whose it is
+        shared = len(files) == 1 and found.errors is None  # beside fingerprints, it may belong to any of them
         chosen = files * len(places) if shared else files
         for place, path in zip(places, chosen if len(chosen) == len(places) else (), strict=False):
-            paths[place] = _checked(path, shape, "float16")
+            paths[place] = _check_array(path, shape, "float16")
     return tuple(paths)
 
 
 def _pictures(path: Path, probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
-    """The photos, checked against the result's own digest of them. Raises TableError."""
+    """The probe photos, verified by the result's checksum of them. Raises TableError."""
     if not os.path.lexists(path):
         return None
     size = probe["size"]
-    found = np.load(_checked(path, (probe["images"], size, size, 3), "uint8"), allow_pickle=False)
+    found = np.load(_check_array(path, (probe["images"], size, size, 3), "uint8"), allow_pickle=False)
     if Probes(probe["name"], found).sha256 != probe["sha256"]:
-        raise TableError(f"{path} is damaged (other images than the result's). {_AGAIN}")
+        raise TableError(f"{path} is damaged (its images are not those of the result). {_AGAIN}")
     return np.asarray(found)
 
 
@@ -190,11 +188,11 @@ def _files(folder: Path, stem: str, most: int) -> list[Path]:
     return [folder / name for name in names if (folder / name).exists()]
 
 
-def _checked(path: Path, shape: tuple[int, ...], kind: str) -> Path:
-    """The same, if it holds an array of that shape and type. Raises TableError."""
+def _check_array(path: Path, shape: tuple[int, ...], kind: str) -> Path:
+    """Return `path` if it holds an array of that shape and type. Raises TableError."""
     try:
         if path.is_symlink() or not path.is_file():
-            raise ValueError("no plain file")
+            raise ValueError("not a regular file")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.dtype(kind).newbyteorder("<"):
             raise ValueError(f"not an array of {kind} {list(shape)}")

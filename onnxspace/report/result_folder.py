@@ -1,4 +1,4 @@
-"""The result folder of a comparison: whole or not there at all."""
+"""Write the result folder of a comparison, whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
 from onnxspace.similarity.affinity import SCHEMA, Affinity
-from onnxspace.storage.resume import Workplace, workplace
+from onnxspace.storage.resume import WorkFolders, open_work_folder
 
 SUMMARY = "score.json"
-#: The photos that models were explained on, uint8 [images, size, size, 3]; generated images can be drawn again.
+#: File of the photos that models were explained on, uint8 [images, size, size, 3]; generated images are not kept.
 PROBES = "probes.npy"
 _MOST_BYTES = 2**30  # of photos: 7,000 of 224 × 224 pixels, as many as a space keeps
 _CONTENT = {SUMMARY, PROBES, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
@@ -25,19 +25,19 @@ _MATRIX = re.compile(r"score-[\w.-]+\.(npy|csv)")
 
 
 @contextmanager
-def result_folder(target: Path, command: str, images: int) -> Iterator[Workplace]:
-    """Where a result is made that takes the name `target` when the block ends well with results in it.
+def result_folder(target: Path, command: str, images: int) -> Iterator[WorkFolders]:
+    """Create a working folder, and rename its result to `target` when the block ends without an error and wrote one.
 
-    `command` (16 hex digits) stands for all that determines maps of `images` rows besides the model: what an earlier run
-    of it left unfinished is there to be used, and what this one computes is kept when it is interrupted. An earlier result
-    is replaced; anything else that lies there is refused before any work is done. Raises OutputError.
+    `command` (16 hex digits) identifies all that determines maps of `images` rows besides the model: unfinished work of an
+    earlier run of it is reused, and the work of this run is kept when it is interrupted. An earlier result at `target` is
+    replaced; anything else there is refused before any work is done. Raises OutputError.
     """
-    refuse_strangers(target)
+    refuse_foreign_folder(target)
     place = Path(os.path.realpath(target))
-    with _output_errors(target), workplace(place, command, images) as work, _output_errors(target):
+    with _output_errors(target), open_work_folder(place, command, images) as work, _output_errors(target):
         yield work
         if (work.result / SUMMARY).exists():
-            refuse_strangers(target)  # again: hours may have passed
+            refuse_foreign_folder(target)  # again: hours may have passed
             _swap(work, place)
 
 
@@ -48,15 +48,15 @@ def _output_errors(target: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, OutputError):
             raise
-        raise OutputError(error.errno, _sentence(target, error)) from error
+        raise OutputError(error.errno, _error_message(target, error)) from error
 
 
-def _sentence(target: Path, error: OSError) -> str:
+def _error_message(target: Path, error: OSError) -> str:
     return f"{target} can't be written ({error.strerror or error}). Free some space, or name another --output."
 
 
-def refuse_strangers(target: Path) -> None:
-    """Raise OutputError where `target` holds anything but an earlier result or nothing."""
+def refuse_foreign_folder(target: Path) -> None:
+    """Raise OutputError unless `target` is free, an empty folder, or an earlier result."""
     if os.path.ismount(target):
         raise OutputError(f"{target} is a mount point, which can't be replaced. Name a folder inside it as --output.")
     try:
@@ -68,7 +68,7 @@ def refuse_strangers(target: Path) -> None:
         raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
     if taken:
         raise OutputError(
-            f"{target} is there already and is, or holds, something else than a result of onnxspace score. "
+            f"{target} already exists and is, or contains, something else than a result of onnxspace score. "
             "Name another --output, or remove it."
         )
 
@@ -81,8 +81,8 @@ def _is_result(target: Path) -> bool:
         return False
 
 
-def _swap(work: Workplace, target: Path) -> None:
-    """Put the new folder, safe on the disk, in place of the old one; the old one is back if that fails."""
+def _swap(work: WorkFolders, target: Path) -> None:
+    """Replace the old folder by the new one, flushed to disk; the old one is restored if that fails."""
     for path in (*work.result.rglob("*"), work.result):
         _sync(path)
     if target.exists():
@@ -106,9 +106,10 @@ def _sync(path: Path) -> None:
 
 
 def place_maps(folder: Path, maps: Iterable[tuple[str, Path]]) -> None:
-    """Put files of maps into `folder` under the first 12 digits of a hash, numbered where one has several files.
+    """Put map files into `folder`, named by the first 12 digits of the model's SHA-256, numbered where it has several files.
 
-    They keep their names in the working folder too, where the disk has links: an interruption then still costs no map.
+    `maps` are pairs of SHA-256 and file. Where the disk has hard links, the working folder keeps them too, so that an
+    interruption loses no map.
     """
     folder.mkdir()
     for sha256, path in dict.fromkeys(maps):
@@ -122,22 +123,22 @@ def place_maps(folder: Path, maps: Iterable[tuple[str, Path]]) -> None:
 
 
 def place_probes(folder: Path, images: NDArray[np.uint8]) -> None:
-    """Keep photos beside maps of them, so that pages can show what was looked at; none where they are too many."""
+    """Keep the photos `images` uint8 [images, size, size, 3] beside their maps for pages, unless they are too many."""
     if images.nbytes <= _MOST_BYTES:
         np.save(folder / PROBES, images, allow_pickle=False)
 
 
 def write_results(folder: Path, result: Affinity) -> None:
-    """`affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` where there are two models.
+    """Write `affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` for two models or more.
 
-    Of scores that were asked for by name, `score-NAME.npy` and `score-NAME.csv` each.
+    For each of `result.scores`, `score-NAME.npy` and `score-NAME.csv` are written too.
     """
     np.save(folder / "affinity.npy", result.matrix, allow_pickle=False)
     (folder / "affinity.csv").write_text(result.to_csv(), "utf-8", "backslashreplace")
     (folder / "rankings.csv").write_text(result.rankings_csv(), "utf-8", "backslashreplace")
     for name, matrix in result.scores.items():
-        np.save(folder / f"score-{_safe(name)}.npy", matrix, allow_pickle=False)
-        (folder / f"score-{_safe(name)}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
+        np.save(folder / f"score-{_file_part(name)}.npy", matrix, allow_pickle=False)
+        (folder / f"score-{_file_part(name)}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
     (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
     if len(result.models) > 1 and not np.isnan(result.matrix).any():
         from onnxspace.report.heatmap import draw_affinity
@@ -145,6 +146,6 @@ def write_results(folder: Path, result: Affinity) -> None:
         draw_affinity(result, folder / "affinity.png")
 
 
-def _safe(name: str) -> str:
-    """A score's name, which another package has chosen, as a part of a file's name."""
+def _file_part(name: str) -> str:
+    """A score's name, which any package may choose, as part of a file name."""
     return re.sub(r"[^\w.-]", "_", name)

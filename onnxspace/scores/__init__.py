@@ -1,7 +1,7 @@
-"""Transferability scores: how well a model's features fit labels, and how alike two models are.
+"""Transferability scores: how well a model's features fit labels, and how similar two models are.
 
 Plain functions of NumPy arrays, larger is better: `sfda(features, labels)`, `cka(features_a, features_b)`. The registry,
-`onnxspace.scores.registry`, names them all with what they take. Functions are loaded when they are first used.
+`onnxspace.scores.registry`, lists them with their inputs. Functions are imported at their first use.
 """
 
 from __future__ import annotations

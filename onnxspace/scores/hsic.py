@@ -1,6 +1,7 @@
-"""The Hilbert–Schmidt independence criterion of two kernels, from sums over blocks of images.
+"""The Hilbert–Schmidt independence criterion (HSIC) of two kernels, from sums over blocks of images.
 
-Plain: tr(KHLH), H the centring. Unbiased, K and L with zero diagonal (Song et al. 2012, equation 5):
+The biased estimate is tr(KHLH), H being the centring matrix. The unbiased one, with the diagonals of K and L set to 0, is
+(Song et al. 2012, equation 5):
 [tr(KL) + 1ᵀK1·1ᵀL1/((n−1)(n−2)) − 2/(n−2)·1ᵀKL1] / (n(n−3)).
 """
 
@@ -12,16 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, blocks
-from onnxspace.scores.kernels import Rows
+from onnxspace.scores.arrays import Array, split_rows
+from onnxspace.scores.kernels import FeatureRows
 
-#: Values of a kernel between two stretches of images: float64 [left, right].
+#: Returns the values of a kernel between two slices of images: float64 [left, right].
 Kernel = Callable[[slice, slice], Array]
 _BLOCK = 512
 
 
 class Hsic(NamedTuple):
-    """Of the first kernel with itself, of both, and of the second with itself."""
+    """HSIC of the `first` kernel with itself, of both, and of the `second` with itself."""
 
     first: float
     both: float
@@ -29,17 +30,23 @@ class Hsic(NamedTuple):
 
 
 def correlation(parts: Sequence[Hsic]) -> float:
-    """Σ HSIC(K, L) / √(Σ HSIC(K, K) Σ HSIC(L, L)), −1 to 1. Raises ConfigError where a kernel does not vary."""
+    """Return Σ HSIC(K, L) / √(Σ HSIC(K, K) Σ HSIC(L, L)), −1 to 1, summed over `parts`, one per batch.
+
+    Raises ConfigError where a kernel does not vary.
+    """
     first, both, second = (float(sum(values)) for values in zip(*parts, strict=True))
     if not min(first, second) > 0:
-        raise ConfigError("The features of a model are the same for every image, so they correlate with nothing.")
+        raise ConfigError("The features of a model are the same for every image, so they have no correlation with others.")
     return float(np.clip(both / np.sqrt(first) / np.sqrt(second), -1.0, 1.0))
 
 
 def kernel_hsic(first: Kernel, second: Kernel, images: int, unbiased: bool) -> Hsic:
-    """From every pair of stretches of images once; memory holds a few stretches, whatever the number of images."""
+    """Compute HSIC of two kernels on `images` images, visiting every pair of blocks of images once.
+
+    Memory holds a few blocks, whatever the number of images.
+    """
     products, sums = np.zeros(3), np.zeros((2, images))
-    stretches = list(blocks(images, _BLOCK))
+    stretches = list(split_rows(images, _BLOCK))
     for place, left in enumerate(stretches):
         for right in stretches[place:]:
             values = [kernel(left, right) for kernel in (first, second)]
@@ -52,15 +59,15 @@ def kernel_hsic(first: Kernel, second: Kernel, images: int, unbiased: bool) -> H
                 sums[which, left] += one.sum(axis=1)
                 if left != right:
                     sums[which, right] += one.sum(axis=0)
-    return _finished(products, sums, unbiased)
+    return _combine_sums(products, sums, unbiased)
 
 
-def linear_hsic(first: Rows, second: Rows, unbiased: bool) -> Hsic:
-    """Of the kernels XXᵀ and YYᵀ, from XᵀY where that is the smaller matrix: tr(KL) = |XᵀY|²."""
+def linear_hsic(first: FeatureRows, second: FeatureRows, unbiased: bool) -> Hsic:
+    """Compute HSIC of the linear kernels XXᵀ and YYᵀ, by tr(KL) = |XᵀY|² where XᵀY is the smaller matrix."""
     images, widths = first.images, (first.width, second.width)
     if max(widths) > images:
         return kernel_hsic(first.products, second.products, images, unbiased)
-    products = np.array([_cross(x, y) for x, y in ((first, first), (first, second), (second, second))])
+    products = np.array([_squared_norm_of_product(x, y) for x, y in ((first, first), (first, second), (second, second))])
     sums = np.stack([_row_sums(rows) for rows in (first, second)])
     if unbiased:
         own = np.stack(
@@ -68,10 +75,10 @@ def linear_hsic(first: Rows, second: Rows, unbiased: bool) -> Hsic:
         )
         products -= [own[0] @ own[0], own[0] @ own[1], own[1] @ own[1]]
         sums -= own
-    return _finished(products, sums, unbiased)
+    return _combine_sums(products, sums, unbiased)
 
 
-def _cross(x: Rows, y: Rows) -> float:
+def _squared_norm_of_product(x: FeatureRows, y: FeatureRows) -> float:
     total = np.zeros((x.width, y.width))
     for part in x.blocks:
         left = x[part]
@@ -79,13 +86,13 @@ def _cross(x: Rows, y: Rows) -> float:
     return float(np.einsum("ij,ij->", total, total))
 
 
-def _row_sums(rows: Rows) -> Array:
+def _row_sums(rows: FeatureRows) -> Array:
     """K1 = X (Xᵀ1)."""
     total = np.sum([rows[part].sum(axis=0) for part in rows.blocks], axis=0)
     return np.concatenate([rows[part] @ total for part in rows.blocks])
 
 
-def _finished(products: Array, sums: Array, unbiased: bool) -> Hsic:
+def _combine_sums(products: Array, sums: Array, unbiased: bool) -> Hsic:
     count, totals = sums.shape[1], sums.sum(axis=1)
     across = np.array([sums[0] @ sums[0], sums[0] @ sums[1], sums[1] @ sums[1]])
     squares = np.array([totals[0] ** 2, totals[0] * totals[1], totals[1] ** 2])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, Index, table
+from onnxspace.scores.arrays import Array, Index, as_table
 from onnxspace.scores.labels import Kind, Labels, read_labels
 
 
@@ -31,7 +31,7 @@ class Prepared:
     """
 
     def __init__(self, features: ArrayLike, labels: ArrayLike, kind: Kind = "auto") -> None:
-        numbers = table(features)
+        numbers = as_table(features)
         self.labels = read_labels(labels, kind)
         if len(numbers) != len(self.labels.kept):
             raise ConfigError(f"There are features of {len(numbers)} images and labels of {len(self.labels.kept)}.")
@@ -40,7 +40,7 @@ class Prepared:
         self.order: Index = np.arange(len(rows))
         if self.labels.kind == "classes":
             self.order = np.argsort(self.labels.index, kind="stable")
-            self.labels = _reordered(self.labels, self.order)
+            self.labels = _reorder_labels(self.labels, self.order)
             rows = rows[self.order]
         self.features: Array = numbers[rows].astype(np.float64)
         if not _varies(self.features):
@@ -83,12 +83,12 @@ class Prepared:
     @cached_property
     def spectrum(self) -> Spectrum:
         """Of `centred`."""
-        return _spectrum(self.gram, self.images)
+        return _compute_spectrum(self.gram, self.images)
 
     @cached_property
     def raw_spectrum(self) -> Spectrum:
         """Of `x`, not centred."""
-        return _spectrum(self.x.T @ self.x, self.images)
+        return _compute_spectrum(self.x.T @ self.x, self.images)
 
     @cached_property
     def components(self) -> Array:
@@ -124,7 +124,7 @@ def class_slices(index: Index) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _spectrum(gram: Array, images: int) -> Spectrum:
+def _compute_spectrum(gram: Array, images: int) -> Spectrum:
     values, vectors = np.linalg.eigh(gram)
     noise = max(images, len(gram)) * np.finfo(np.float64).eps * values[-1]
     return Spectrum(np.where(values > noise, values, 0.0)[::-1].copy(), np.ascontiguousarray(vectors[:, ::-1]))
@@ -135,5 +135,5 @@ def _varies(features: Array) -> bool:
     return bool((np.ptp(features, axis=0) > 8 * np.finfo(np.float64).eps * largest).any())
 
 
-def _reordered(labels: Labels, order: Index) -> Labels:
+def _reorder_labels(labels: Labels, order: Index) -> Labels:
     return Labels(labels.kind, labels.kept, labels.index[order], labels.names, labels.targets[order])

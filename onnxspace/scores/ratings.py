@@ -16,7 +16,7 @@ SCHEMA = "onnxspace/transfer/1"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EnsembleChoice:
     """Models that do well together, in the order in which they were chosen, and SFDA of the ensemble after each."""
 
     models: tuple[str, ...]
@@ -37,7 +37,7 @@ class Ratings:
     why: Mapping[tuple[str, str], str] = field(default_factory=dict)
     failed: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
-    ensemble: Chosen | None = None
+    ensemble: EnsembleChoice | None = None
     known: tuple[float, ...] | None = None
 
     @property
@@ -78,9 +78,9 @@ class Ratings:
             "schema": SCHEMA,
             "data": dict(self.data),
             "models": [asdict(model) for model in self.models],
-            "scores": {score: _plain(values) for score, values in self.values.items()},
+            "scores": {score: _nan_to_null(values) for score, values in self.values.items()},
             "rankings": {score: [name for name, _ in self.ranking(score)] for score in self.values},
-            **({} if self.known is None else {"known": _plain(self.known)}),
+            **({} if self.known is None else {"known": _nan_to_null(self.known)}),
             **({} if self.ensemble is None else {"ensemble": asdict(self.ensemble)}),
             "missing": [{"score": s, "model": m, "error": error} for (s, m), error in self.why.items()],
             "failed": [asdict(failure) for failure in self.failed],
@@ -88,5 +88,5 @@ class Ratings:
         }
 
 
-def _plain(values: Sequence[float]) -> list[float | None]:
+def _nan_to_null(values: Sequence[float]) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, blocks
+from onnxspace.scores.arrays import Array, split_rows
 
 #: 20,000 images have 2·10⁸ pairs: 1.6 GB as a vector, of which a few are needed at a time.
 MOST_IMAGES = 20_000
@@ -24,7 +24,7 @@ def pair_products(rows: Array) -> Array:
             f"Comparing every pair of {count} images takes at least 3 of them and at most {MOST_IMAGES:,}; pass a sample."
         )
     found, place = np.empty(count * (count - 1) // 2), 0
-    for part in blocks(count, max(count, rows.shape[1])):
+    for part in split_rows(count, max(count, rows.shape[1])):
         products = rows[part] @ rows[part.start :].T
         for row in range(len(products)):
             values = products[row, row + 1 :]

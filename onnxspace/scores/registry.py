@@ -29,7 +29,9 @@ class ScoreSpec:
     It may be named, `package.module:name`, and is then loaded at its first use. `labels` are the kinds that it takes, none for a
     pair; `arrays` are what it takes of each of the two models, in this order, first all of one kind: `depara(maps_a, maps_b,
     features_a, features_b)`. A `directed` score takes two kinds, the first of the target and the second of the source:
-    `predictivity(outputs, features)`. `values` is the range of the result.
+    `predictivity(outputs, features)`. `values` is the range of the result. Of a `symmetric` score half of the pairs are computed;
+    of more than `max_images`, so many evenly spaced are compared. The certainty of rankings by a `resampled` one can be
+    estimated. `matrix` names the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`.
     """
 
     summary: str
@@ -40,6 +42,10 @@ class ScoreSpec:
     labels: tuple[Literal["classes", "multilabel", "regression"], ...] = ("classes",)
     arrays: tuple[Kind, ...] = ()
     directed: bool = False
+    symmetric: bool = False
+    max_images: int | None = None
+    resampled: bool = False
+    matrix: str = "onnxspace.scores.matrices:score_every_pair"
 
     def load(self) -> Callable[..., float]:
         """The function itself."""
@@ -54,80 +60,84 @@ class ScoreSpec:
 Spec = ScoreSpec
 
 
-def _labelled(name: str, summary: str, source: str, values: str, **others: Any) -> ScoreSpec:
+def _labelled_spec(name: str, summary: str, source: str, values: str, **others: Any) -> ScoreSpec:
     where = f"onnxspace.scores.labelled.{name}:{name}"
     return ScoreSpec(summary, source, others.pop("needs", "features"), where, values, **others)
 
 
-def _pair(name: str, summary: str, source: str, values: str, *arrays: Any, directed: bool = False) -> ScoreSpec:
-    return ScoreSpec(summary, source, "pair", f"onnxspace.scores.pairs.{name}:{name}", values, (), arrays, directed)
+def _pair_spec(name: str, summary: str, source: str, values: str, *arrays: Any, **others: Any) -> ScoreSpec:
+    where, symmetric = f"onnxspace.scores.pairs.{name}:{name}", not others.get("directed", False)
+    if (matrix := others.pop("matrix", None)) is not None:
+        others["matrix"] = f"onnxspace.scores.matrices:{matrix}"
+    return ScoreSpec(summary, source, "pair", where, values, (), arrays, symmetric=symmetric, **others)
 
 
 _ALL_KINDS = ("classes", "multilabel", "regression")
 SCORES: Mapping[str, ScoreSpec] = {
-    "sfda": _labelled(
+    "sfda": _labelled_spec(
         "sfda", "probability of the right class under a self-challenged Fisher discriminant", "Shao et al., ECCV 2022", "(0, 1]"
     ),
-    "logme": _labelled(
+    "logme": _labelled_spec(
         "logme", "log evidence of a Bayesian linear model, per image", "You et al., ICML 2021", "any", labels=_ALL_KINDS
     ),
-    "leep": _labelled(
+    "leep": _labelled_spec(
         "leep", "log likelihood of labels given source classes", "Nguyen et al., ICML 2020", "(−∞, 0]", needs="probabilities"
     ),
-    "nleep": _labelled("nleep", "LEEP over the components of a Gaussian mixture", "Li et al., CVPR 2021", "(−∞, 0]"),
-    "h_score": _labelled(
+    "nleep": _labelled_spec("nleep", "LEEP over the components of a Gaussian mixture", "Li et al., CVPR 2021", "(−∞, 0]"),
+    "h_score": _labelled_spec(
         "h_score", "whitened variance between classes, Ledoit–Wolf", "Bao et al., ICIP 2019; Ibrahim et al., ECML 2022",
         "[0, classes − 1]",
     ),
-    "nce": _labelled(
+    "nce": _labelled_spec(
         "nce", "negative conditional entropy of labels given source labels", "Tran et al., ICCV 2019", "(−∞, 0]",
         needs="source labels",
     ),
-    "transrate": _labelled("transrate", "coding rate of all features less that of the classes", "Huang et al., ICML 2022", "any"),
-    "gbc": _labelled("gbc", "overlap of the classes as Gaussians, negated", "Pándy et al., CVPR 2022", "[−C(C − 1), 0]"),
-    "parc": _labelled(
+    "transrate": _labelled_spec("transrate", "coding rate of all features less that of the classes", "Huang et al., ICML 2022", "any"),
+    "gbc": _labelled_spec("gbc", "overlap of the classes as Gaussians, negated", "Pándy et al., CVPR 2022", "[−C(C − 1), 0]"),
+    "parc": _labelled_spec(
         "parc", "rank correlation of pairs of images: features against labels, × 100", "Bolya et al., NeurIPS 2021", "[−100, 100]"
     ),
-    "lfc": _labelled("lfc", "correlation of pairs of images: features against labels", "Deshpande et al., 2021", "[−1, 1]"),
-    "knn": _labelled("knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]"),
-    "linear_probe": _labelled(
+    "lfc": _labelled_spec("lfc", "correlation of pairs of images: features against labels", "Deshpande et al., 2021", "[−1, 1]"),
+    "knn": _labelled_spec("knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]"),
+    "linear_probe": _labelled_spec(
         "linear_probe", "leave-one-out accuracy of a ridge probe (R² where labels are no classes)", "Allen, 1974", "[0, 1], R² ≤ 1",
         labels=_ALL_KINDS,
     ),
-    "attribution": _pair("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps"),
-    "depara": _pair(
-        "depara", "attribution maps, and which images are alike", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features"
+    "attribution": _pair_spec("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps", resampled=True, matrix="score_maps"),
+    "depara": _pair_spec(
+        "depara", "attribution maps, and which images are alike", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features",
+        max_images=2000, matrix="score_depara",
     ),
-    "rsa": _pair("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features"),
-    "svcca": _pair("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features"),
-    "cka": _pair("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
-    "dds": _pair("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
-    "modelgif": _pair("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
-    "predictivity": _pair(
+    "rsa": _pair_spec("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features", max_images=2000),
+    "svcca": _pair_spec("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features", matrix="score_svcca"),
+    "cka": _pair_spec("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
+    "dds": _pair_spec("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
+    "modelgif": _pair_spec("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
+    "predictivity": _pair_spec(
         "predictivity", "share (R²) of a target's outputs that a source's features predict linearly", "Yamins et al., PNAS 2014",
-        "up to 1", "outputs", "features", directed=True,
+        "up to 1", "outputs", "features", directed=True, resampled=True, matrix="score_predictivity",
     ),
 }  # fmt: skip
 
 
 @cache
-def _others() -> dict[str, EntryPoint]:
+def _plugins() -> dict[str, EntryPoint]:
     """Entry points of other packages, by name; those named as a score of this package are not used."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in SCORES}
 
 
-def names() -> tuple[str, ...]:
+def score_names() -> tuple[str, ...]:
     """All scores: those of this package, then those of others in the order of their names. Loads none."""
-    return (*SCORES, *sorted(_others()))
+    return (*SCORES, *sorted(_plugins()))
 
 
-def spec(name: str) -> ScoreSpec:
+def find_spec(name: str) -> ScoreSpec:
     """One score by its name. Raises ConfigError for a name that is none, and for an entry point that gives no score."""
     if name in SCORES:
         return SCORES[name]
-    if name not in _others():
-        raise ConfigError(f"No score is called {name!r}; there are {', '.join(names())}.")
-    point = _others()[name]
+    if name not in _plugins():
+        raise ConfigError(f"No score is called {name!r}; there are {', '.join(score_names())}.")
+    point = _plugins()[name]
     try:
         found = point.load()
     except Exception as error:
@@ -137,22 +147,22 @@ def spec(name: str) -> ScoreSpec:
     return found
 
 
-def table() -> str:
+def render_table() -> str:
     """The scores of this package as a Markdown table."""
     head = "| score | takes | labels | values | what it is | source |\n|---|---|---|---|---|---|\n"
     return head + "\n".join(
-        f"| `{name}` | {_takes(s)} | {', '.join(s.labels) or 'none'} | {s.values} | {s.summary} | {s.source} |"
+        f"| `{name}` | {_describe_input(s)} | {', '.join(s.labels) or 'none'} | {s.values} | {s.summary} | {s.source} |"
         for name, s in SCORES.items()
     )
 
 
-def _takes(one: ScoreSpec) -> str:
+def _describe_input(one: ScoreSpec) -> str:
     if one.directed:
         return f"{one.arrays[0]} of the target and {one.arrays[1]} of the source"
     return f"{' and '.join(one.arrays)} of two models" if one.needs == "pair" else one.needs
 
 
-def page() -> str:
+def render_page() -> str:
     """`docs/scores.md`."""
     return f"""# Scores
 
@@ -163,7 +173,7 @@ images.
 
 This page is written by `python -m onnxspace.scores.registry > docs/scores.md`.
 
-{table()}
+{render_table()}
 
 `prepare(features, labels)` checks both once and keeps what several scores derive from them; pass it in their place.
 `sfda_ensemble([features, …], labels)` chooses models that do well together.
@@ -178,4 +188,4 @@ Another package adds a score as an entry point of the group `{GROUP}` that names
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(render_page(), end="")

@@ -34,7 +34,8 @@ class ScoreSelection:
     """The `scores` in the order in which they are shown; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
 
     `ranks` is the score by which sources are ranked, the first where it is None. It is `usual` where nobody asked: what ranks
-    is then left out, with a warning, where models have none.
+    is then left out, with a warning, where models have none. `certain` names the targets (True: all) for whose rankings images
+    are resampled.
     """
 
     scores: tuple[str, ...] = (ATTRIBUTION,)
@@ -42,10 +43,11 @@ class ScoreSelection:
     fields: Options | None = None
     ranks: str | None = None
     usual: bool = False
+    certain: bool | tuple[str, ...] = False
 
     def needs(self, array: registry.Kind) -> bool:
         """Whether some score takes these of each model."""
-        return any(array in registry.spec(name).arrays for name in self.scores)
+        return any(array in registry.find_spec(name).arrays for name in self.scores)
 
     @property
     def ranked(self) -> str:
@@ -58,10 +60,10 @@ class ScoreSelection:
         return self.scores == (ATTRIBUTION,)
 
 
-def names() -> tuple[str, ...]:
+def pair_score_names() -> tuple[str, ...]:
     """All that can be asked for: the scores of pairs, and what other packages add, of which none is loaded."""
     own = registry.SCORES
-    return tuple(name for name in registry.names() if name not in own or own[name].needs == "pair")
+    return tuple(name for name in registry.score_names() if name not in own or own[name].needs == "pair")
 
 
 def select_scores(
@@ -78,8 +80,8 @@ def select_scores(
         resolve_settings([method], options)
         return ScoreSelection(USUAL, ranks=PREDICTIVITY, usual=True), options
     for name in asked:
-        if registry.spec(name).needs != "pair":
-            raise ConfigError(f"{name} takes labels: onnxspace transfer --by {name} does that. Here are {', '.join(names())}.")
+        if registry.find_spec(name).needs != "pair":
+            raise ConfigError(f"{name} takes labels: onnxspace transfer --by {name} does that. Here are {', '.join(pair_score_names())}.")
     _check_weight(asked, weight)
     found = ScoreSelection(asked, DEFAULT_WEIGHT if weight is None else weight)
     fields = MODELGIF in asked or found.needs("fields")
@@ -105,7 +107,7 @@ def _check_weight(asked: Sequence[str], weight: Weight | None) -> None:
         raise ConfigError(f"--lambda is {weight!r} but must be a number from 0, or auto.")
 
 
-def refuse_prints(wanted: ScoreSelection) -> None:
+def refuse_fingerprints(wanted: ScoreSelection) -> None:
     """Raises ConfigError where there are fingerprints only, and something else than their maps is asked for."""
     others = [name for name in wanted.scores if name != ATTRIBUTION]
     if others:

@@ -1,4 +1,4 @@
-"""How alike models are: affinities of maps and fingerprints, rankings, and how certain both are. NumPy only.
+"""Similarity of models: affinities of maps and fingerprints, rankings, and the certainty of both.
 
-Free of Torch and ONNX, so that results and fingerprints are compared where neither is installed.
+Needs NumPy but neither Torch nor ONNX, so that results and fingerprints can be compared where neither is installed.
 """

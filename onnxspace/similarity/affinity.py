@@ -1,4 +1,4 @@
-"""The result of a comparison: who was compared on what, how alike they are, and what follows from it."""
+"""The result of a comparison: the models, their similarity matrix, and rankings, trees and tables derived from it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ SCHEMA = "onnxspace/score/1"
 
 @dataclass(frozen=True, eq=False)
 class Affinity:
-    """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more alike.
+    """`matrix[i, j]` is the mean cosine of the maps of models i and j: float64 [models, models], larger is more similar.
 
-    `options` holds what `method` was told besides its name, such as `{"baseline": "black"}`. `errors` holds standard errors
-    like `matrix`, 0 where an affinity comes from whole maps; it is None where all do. `certainty` says how sure the rankings
-    of some targets are, by name, where that was asked for.
+    `options` holds the options of `method`, such as `{"baseline": "black"}`. `errors` holds the standard errors of `matrix`,
+    0 where an affinity comes from full maps; it is None where all do. `certainty` holds, by name of the target, how certain
+    its ranking is, for the targets that were requested.
 
-    Where scores were asked for by name, `by` is the first of them, which `matrix` holds, and `scores` has the matrix of each;
-    NaN where a pair has none: `unscored` says why, by score, but not of fingerprints, which have attribution only. `details`
-    holds what scores were told, and DEPARA's two parts. Sources are ranked by `ranked_by`, which is `by` where it is None.
+    Where scores were requested by name, `by` is the first of them, which `matrix` holds, and `scores` has the matrix of each,
+    NaN for pairs without that score. `unscored` gives the reasons by score, except for fingerprints, which only have
+    attribution. `details` holds the parameters of the scores, and DEPARA's two parts. Sources are ranked by `ranked_by`, or
+    by `by` where it is None.
     """
 
     models: tuple[ModelRecord, ...]
@@ -54,7 +55,7 @@ class Affinity:
 
     @property
     def method_words(self) -> str:
-        """The method and what it was told, for titles: `integrated-gradients (baseline black, steps 50)`."""
+        """The method and its options, for titles: `integrated-gradients (baseline black, steps 50)`."""
         return f"{self.method} ({in_words(self.options)})" if self.options else self.method
 
     @property
@@ -64,9 +65,9 @@ class Affinity:
         return f"{self.method_words} {images}" if self.by == "attribution" else f"{self.by} {images}"
 
     def rank(self, target: str, by: str | None = None) -> Ranking:
-        """Sources for `target` (a name or a path), best first, by `ranked_by` or another score; without those that have none.
+        """Rank the sources for `target` (a name or a path), best first, leaving out those without a score.
 
-        Raises ConfigError for a model or a score that is not there.
+        They are ranked by the score `by`, or by `ranks_by` where it is None. Raises ConfigError for an unknown model or score.
         """
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
@@ -89,13 +90,16 @@ class Affinity:
         return self.scores[by]
 
     def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
-        """The similarity tree as a SciPy linkage matrix; a score that is above 1 for a model with itself is scaled to 1."""
+        """Compute the similarity tree as a SciPy linkage matrix, float64 [models − 1, 4], by `average` or `single` linkage.
+
+        A matrix with values above 1 is first divided by its maximum.
+        """
         return tree(self.matrix / max(1.0, float(self.matrix.max(initial=0.0))), linkage)
 
     def to_csv(self, by: str | None = None) -> str:
-        """The matrix of the first score, or of another one, with names along both sides; numbers round-trip exactly.
+        """Format the matrix of the score `by` (None: the first) as CSV, with names along both sides; numbers round-trip exactly.
 
-        Raises ConfigError for a score that is not there.
+        Raises ConfigError for a score that was not computed.
         """
         values = self._matrix(by).tolist()
         return _csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
@@ -107,32 +111,32 @@ class Affinity:
         return _csv([["target", "rank", "source", "affinity" if self.ranks_by == self.by else self.ranks_by], *rows])
 
     def _rows(self, ranked: Ranking) -> list[dict[str, Any]]:
-        """Of each source its name, the value that ranks it where that is not of the matrix, and that of the matrix."""
+        """Name and affinity of each source, with the score that ranks it where that is not the matrix's own."""
         if self.ranks_by == self.by:
             return [{"source": source, "affinity": value} for source, value in ranked.sources]
         row = dict(zip(self.names, self.matrix[self.names.index(ranked.target)].tolist(), strict=True))
         return [{"source": source, self.ranks_by: value, "affinity": row[source]} for source, value in ranked.sources]
 
     def to_dataframe(self) -> Any:
-        """The matrix as a pandas DataFrame with names along both sides. Raises ConfigError where pandas is not installed."""
+        """Return the matrix as a pandas DataFrame, named along both sides. Raises ConfigError where pandas is not installed."""
         try:
             import pandas  # type: ignore[import-untyped, unused-ignore]
         except ImportError as error:
-            raise ConfigError("pandas is not installed, so there are no data frames. Install it, or use `to_csv`.") from error
+            raise ConfigError("Data frames need pandas, which is not installed. Install it, or use `to_csv`.") from error
         return pandas.DataFrame(self.matrix, index=list(self.names), columns=list(self.names))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the matrix as a coloured table."""
-        from onnxspace.similarity.html import heat_table
+        """The matrix as a coloured table, for notebooks."""
+        from onnxspace.similarity.html import render_heat_table
 
-        return heat_table(self.title, self.names, self.matrix, self.errors)
+        return render_heat_table(self.title, self.names, self.matrix, self.errors)
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
-        """The object of schema `onnxspace/score/1`, ready for `json.dumps`; rankings of `targets` (None: of all).
+        """Return the object of schema `onnxspace/score/1`, ready for `json.dumps`, with rankings of `targets` (None: all).
 
-        It has `options` where the method was told anything, `errors` where affinities come from fingerprints, `certainty` of
-        those targets for which it was asked, and where scores were asked for, `scores`, each a matrix with null for what a pair
-        does not have, `details` and `unscored`; `affinity` and `rankings` are then of the first.
+        It has `options` where any were set, `errors` where affinities come from fingerprints, and `certainty` of the targets
+        for which it was requested. Where scores were requested by name, it has `scores` (a matrix each, null for missing
+        values), `details` and `unscored`; `affinity` then holds the first score.
         """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         return {
@@ -141,7 +145,7 @@ class Affinity:
             **({"options": dict(self.options)} if self.options else {}),
             "probe": dict(self.probe),
             "models": [asdict(model) for model in self.models],
-            "affinity": listed(self.matrix),
+            "affinity": to_json_matrix(self.matrix),
             **({"ranked_by": self.ranked_by} if self.ranked_by else {}),
             **({} if self.errors is None else {"errors": self.errors.tolist()}),
             "rankings": {r.target: self._rows(r) for r in ranked},
@@ -154,7 +158,7 @@ class Affinity:
     def _scores(self) -> dict[str, Any]:
         if not self.scores:
             return {}
-        matrices = {name: listed(matrix) for name, matrix in self.scores.items()}
+        matrices = {name: to_json_matrix(matrix) for name, matrix in self.scores.items()}
         unscored = {name: list(why) for name, why in self.unscored.items()}
         return {"scores": matrices, "details": {name: dict(part) for name, part in self.details.items()}, "unscored": unscored}
 
@@ -162,8 +166,8 @@ class Affinity:
         return {r.target: self.certainty[r.target].to_dict() for r in ranked if r.target in self.certainty}
 
 
-def listed(matrix: NDArray[np.float64]) -> list[list[float | None]]:
-    """For JSON, which has no NaN: null in its place."""
+def to_json_matrix(matrix: NDArray[np.float64]) -> list[list[float | None]]:
+    """Convert a matrix to lists for JSON, with None for NaN."""
     return [[None if np.isnan(value) else value for value in row] for row in matrix.tolist()]
 
 

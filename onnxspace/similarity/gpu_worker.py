@@ -1,4 +1,4 @@
-"""Where images are compared on a GPU: maps are read and sent as float16, and multiplied there in double precision."""
+"""Comparison of images on a GPU: maps are read and transferred as float16, and multiplied there in double precision."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.similarity.tile_worker import Maps, TileWorker
+from onnxspace.similarity.tile_worker import MapFiles, TileWorker
 from onnxspace.similarity.tiling import Tile, TilePlan
 
 
 class GpuTileWorker(TileWorker):
-    """As `Desk`, with the products on `device`: float64 sums do not depend on which one that is beyond 1e-12."""
+    """A `TileWorker` that multiplies on `device`: its float64 sums agree with the CPU's to about 1e-12."""
 
-    def __init__(self, plan: TilePlan, left: Maps, right: Maps | None, device: torch.device) -> None:
+    def __init__(self, plan: TilePlan, left: MapFiles, right: MapFiles | None, device: torch.device) -> None:
         super().__init__(plan, left, right)
         self._device = device
 
@@ -30,6 +30,6 @@ class GpuTileWorker(TileWorker):
         return total.cpu().numpy(), squares.cpu().numpy()
 
 
-def tile_worker_for(device: torch.device) -> Callable[[TilePlan, Maps, Maps | None], TileWorker]:
-    """What `affinity_matrix` takes: `Desk` for a CPU, else one on that device."""
+def tile_worker_for(device: torch.device) -> Callable[[TilePlan, MapFiles, MapFiles | None], TileWorker]:
+    """Return the worker factory that `affinity_matrix` takes: `TileWorker` for a CPU, else a `GpuTileWorker` on `device`."""
     return TileWorker if device.type == "cpu" else lambda plan, left, right: GpuTileWorker(plan, left, right, device)

@@ -1,4 +1,4 @@
-"""From affinities to answers: ranked sources per target, and the tree of all models."""
+"""Rankings of sources per target, and the similarity tree of all models, from affinities."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ Linkage = Literal["average", "single"]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Sources of one target, best first, each with its affinity."""
+    """`sources` of one `target`, best first: names and affinities."""
 
     target: str
     sources: tuple[tuple[str, float], ...]
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the sources as a coloured table."""
-        from onnxspace.similarity.html import ranked_table
+        """The sources as a coloured table, for notebooks."""
+        from onnxspace.similarity.html import render_ranked_table
 
-        return ranked_table(f"Sources for {self.target}, best first", self.sources)
+        return render_ranked_table(f"Sources for {self.target}, best first", self.sources)
 
 
 def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Ranking:
-    """Every other model by its affinity to `target`, larger first, ties by position. Raises KeyError for an unknown name.
+    """Rank all other models by affinity to `target`, one of `names`, largest first, ties by position.
 
-    The target is left out by identity, not by being first: a copy of it under another name stays in.
+    `matrix` is float64 [models, models] in the order of `names`, with targets as rows. The target is excluded by name: a copy
+    of it under another name stays in. Raises KeyError for an unknown target.
+
+    >>> rank(["a", "b", "c"], np.array([[1, 0.2, 0.7], [0.2, 1, 0], [0.7, 0, 1]]), "a").sources
+    (('c', 0.7), ('b', 0.2))
     """
     if target not in names:
         raise KeyError(target)
@@ -39,10 +43,10 @@ def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Rank
 
 
 def tree(matrix: NDArray[np.float64], linkage: Linkage = "average") -> NDArray[np.float64]:
-    """Agglomerative clustering as a SciPy linkage matrix [models − 1, 4].
+    """Cluster models agglomeratively by affinities, float64 [models, models]; returns a SciPy linkage matrix [models − 1, 4].
 
-    `average` joins on the distance 1 − a, of the mean of both directions; `single` on the Euclidean distance between rows of
-    the affinity matrix, as in the paper. Needs at least two models.
+    `average` linkage uses the distance 1 − a, with a averaged over both directions; `single` linkage the Euclidean distance
+    between rows of the matrix, as in Song et al., NeurIPS 2019. Needs at least two models.
     """
     from scipy.cluster.hierarchy import linkage as scipy_linkage
     from scipy.spatial.distance import pdist, squareform

@@ -1,4 +1,4 @@
-"""What identifies a compared model, and why one could not be compared."""
+"""Records of the models in a comparison, and of those that could not be compared."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One compared model: where it came from, what identifies it, and what nobody stated."""
+    """One compared model: its file, what identifies it, and the defaults that were `assumed` because nothing stated them."""
 
     name: str
     path: str
@@ -21,7 +21,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class Failure:
-    """A model that could not be compared, and why."""
+    """A model that could not be compared: its `path` and the `error` message."""
 
     path: str
     error: str

@@ -1,4 +1,4 @@
-"""Where images are compared: files of maps are read in pieces, and each image's Gram matrix is made of them."""
+"""Comparison of images: reads files of maps in pieces and computes the Gram matrix of each image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from onnxspace.similarity.tiling import Tile, TilePlan
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import open_maps
 
-#: What is made of one image: its number, its tile, and the cosines float64 [left, right].
+#: Receives the result of one image: its number, the tile, and the cosines, float64 [left, right].
 Sink = Callable[[int, Tile, NDArray[np.float64]], None]
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Files of maps of one shape: where they are, where their numbers begin, and how many there are."""
+class MapFiles:
+    """Files of maps of one shape [images, pixels]: `starts` are the byte offsets of their numbers."""
 
     paths: tuple[Path, ...]
     starts: tuple[int, ...]
@@ -30,18 +30,23 @@ class Maps:
     pixels: int
 
     @classmethod
-    def opened(cls, files: Sequence[Path]) -> Maps:
-        found = [_described(path) for path in files]
+    def open(cls, files: Sequence[Path]) -> MapFiles:
+        """Read the layout of `files`. Raises ProbeError for files that are not maps, or of different shapes."""
+        found = [_read_layout(path) for path in files]
         shapes = {shape for shape, _ in found}
         if len(shapes) != 1:
-            raise ProbeError(f"maps of different probe sets can't be compared: shapes {sorted(shapes)}")
+            raise ProbeError(f"maps of different probe images can't be compared: shapes {sorted(shapes)}")
         return cls(tuple(files), tuple(start for _, start in found), *shapes.pop())
 
-    def part(self, first: int, last: int) -> Maps:
-        return Maps(self.paths[first:last], self.starts[first:last], self.images, self.pixels)
+    def part(self, first: int, last: int) -> MapFiles:
+        """Return the files `first` to `last` (exclusive)."""
+        return MapFiles(self.paths[first:last], self.starts[first:last], self.images, self.pixels)
 
     def read(self, models: slice, first: int, out: NDArray[np.float16]) -> None:
-        """Fill `out`, float16 [models, count], with as many numbers of each file from the number `first` on."""
+        """Fill `out`, float16 [models, count], with the numbers of the files `models`, from position `first` on.
+
+        Raises ProbeError for a truncated file.
+        """
         for path, start, row in zip(self.paths[models], self.starts[models], out, strict=True):
             room = memoryview(row).cast("B")
             with path.open("rb", buffering=0) as file:
@@ -49,25 +54,25 @@ class Maps:
                 while room and (count := file.readinto(room)):
                     room = room[count:]
             if room:
-                raise ProbeError(f"The maps in {path} end too early: the file was cut off; make it again.")
+                raise ProbeError(f"The maps in {path} are truncated; make the file again.")
 
 
-def _described(path: Path) -> tuple[tuple[int, int], int]:
+def _read_layout(path: Path) -> tuple[tuple[int, int], int]:
     try:
         maps: Any = open_maps(path)
     except (ValueError, EOFError, BadZipFile) as error:
-        raise ProbeError(f"{path} holds no maps that can be read ({error}); make it again.") from error
+        raise ProbeError(f"{path} holds no readable maps ({error}); make it again.") from error
     if not isinstance(maps, np.memmap):
-        raise ProbeError(f"{path} is an archive, not maps: float16 [images, pixels] in one .npy file.")
+        raise ProbeError(f"{path} is an archive; maps are float16 [images, pixels] in one .npy file.")
     if maps.ndim != 2 or maps.dtype != np.float16 or not maps.flags.c_contiguous:
-        raise ProbeError(f"{path} holds {maps.dtype} of shape {maps.shape}, not maps: float16 [images, pixels], row by row.")
+        raise ProbeError(f"{path} holds {maps.dtype} of shape {maps.shape}; maps are float16 [images, pixels] in row-major order.")
     return (int(maps.shape[0]), int(maps.shape[1])), int(maps.offset)
 
 
 class TileWorker:
-    """The room one thread works in: raw numbers of a tile's models, a stretch of one image widened, its Gram matrix."""
+    """The buffers of one thread: a tile's raw numbers, a widened stretch of one image, and its Gram matrix."""
 
-    def __init__(self, plan: TilePlan, left: Maps, right: Maps | None) -> None:
+    def __init__(self, plan: TilePlan, left: MapFiles, right: MapFiles | None) -> None:
         self.plan, self.left, self.right = plan, left, right
         self._raw = np.empty(plan.models * plan.read, np.float16)
         self._wide = np.empty(plan.models * plan.width, f"f{plan.item}")
@@ -76,25 +81,26 @@ class TileWorker:
         self._cosines = np.empty(plan.left * plan.right)
 
     def batch(self, tile: Tile, images: range, sink: Sink | None) -> NDArray[np.float64]:
+        """Sum the cosines of `images`, float64 [left, right]; `sink` receives those of each image."""
         total = np.zeros(tile.shape)
         for image in images:
-            cosines = self._image(tile, image, images)
+            cosines = self._image_cosines(tile, image, images)
             total += cosines
             if sink is not None:
                 sink(image, tile, cosines)
         return total
 
-    def _image(self, tile: Tile, image: int, images: range) -> NDArray[np.float64]:
-        """Cosines of one image, float64 [left, right], in room that the next image takes again."""
+    def _image_cosines(self, tile: Tile, image: int, images: range) -> NDArray[np.float64]:
+        """Cosines of one image, float64 [left, right], in a buffer that the next image reuses."""
         rows, columns = tile.shape
-        cosines, squares = self.gram(tile, self._stretches(tile, image, images))
+        cosines, squares = self.gram(tile, self._read_stretches(tile, image, images))
         scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0))
         cosines *= scale[:rows, None]
         cosines *= scale[-columns:]
         return cosines
 
     def gram(self, tile: Tile, stretches: Iterator[NDArray[np.float16]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Products of the rows, float64 [left, right], and each row's square, float64 [models], summed over the stretches."""
+        """Compute products of rows, float64 [left, right], and squared lengths, float64 [models], summed over `stretches`."""
         rows, columns = tile.shape
         product = self._product[: rows * columns].reshape(tile.shape)
         total = self._cosines[: rows * columns].reshape(tile.shape)
@@ -103,19 +109,19 @@ class TileWorker:
         for half in stretches:
             wide = self._wide[: half.size].reshape(half.shape)
             widen(half, wide, self._index)
-            np.matmul(wide[:rows], wide[-columns:].T, out=product)  # of an array with itself: half the work
+            np.matmul(wide[:rows], wide[-columns:].T, out=product)  # half the work where both are the same array
             total += product
             squares += product.diagonal() if tile.diagonal else np.einsum("ij,ij->i", wide, wide)
         return total, squares
 
-    def _stretches(self, tile: Tile, image: int, images: range) -> Iterator[NDArray[np.float16]]:
+    def _read_stretches(self, tile: Tile, image: int, images: range) -> Iterator[NDArray[np.float16]]:
         """One image of the tile's models as stored, float16 [models, width], stretch by stretch."""
         pixels, step = self.left.pixels, self.plan.width
         for begin in range(0, pixels, step):
-            yield self._numbers(tile, image, images, begin, min(step, pixels - begin))
+            yield self._read_numbers(tile, image, images, begin, min(step, pixels - begin))
 
-    def _numbers(self, tile: Tile, image: int, images: range, begin: int, count: int) -> NDArray[np.float16]:
-        """float16 [models, count] from the raw rows of the batch, which are read at its first stretch, or just these."""
+    def _read_numbers(self, tile: Tile, image: int, images: range, begin: int, count: int) -> NDArray[np.float16]:
+        """float16 [models, count]: from the batch's raw rows, read at its first stretch, or else only these numbers."""
         pixels = self.left.pixels
         if not self.plan.whole_rows:
             return self._read(tile, image * pixels + begin, count)

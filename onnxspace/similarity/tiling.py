@@ -1,4 +1,4 @@
-"""How a Gram matrix of files is cut into pieces that fit a given memory."""
+"""Tiling of a Gram matrix of files into pieces that fit in a given amount of memory."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 from onnxspace.storage.float16 import CHUNK
 
-#: Bytes a thread needs for an entry of a tile: product, cosine, and two sums under way, all float64, and some to spare.
+#: Bytes a thread needs for an entry of a tile: product, cosine, and two partial sums, all float64, with some reserve.
 _ENTRY = 40
-#: Columns of one product: the models' stretch stays near a core's cache.
+#: Columns of one product, so that a stretch of the models roughly fits a core's cache.
 _WIDTH = 4096
-#: Models up to which products in float64 cost nothing beside widening; float32 sums err by some 3e-7 in one image, by 3e-6
-#: where large maps have few different values.
+#: Models up to which float64 products cost little compared with widening; float32 sums have errors of about 3e-7 in one image,
+#: and of 3e-6 where large maps have few distinct values.
 _DOUBLE = 64
-#: Bytes read of one file at once: enough for a disk to be quick.
+#: Bytes read of one file at once: enough for full disk speed.
 _READ = 2**19
 _LEAST, _PER_WORKER, _MOST_WORKERS = 2**20, 2**25, 16
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Some models of the left against some of the right; `diagonal`: both are the same models."""
+    """A range of models on the left against one on the right; `diagonal`: both are the same models."""
 
     left: slice
     right: slice
@@ -42,8 +42,8 @@ class Tile:
 class TilePlan:
     """`total` models on each side (right None: the same as left) in tiles of at most `left` × `right` models.
 
-    A thread holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it takes `rows` images
-    at a time, as whole rows where `whole_rows`, else stretch by stretch.
+    Each of `workers` threads holds float16 [models, read], numbers of `item` bytes [models, width] and `chunk` indices; it
+    processes `rows` images at a time, as full rows where `whole_rows`, else stretch by stretch.
     """
 
     total: tuple[int, int | None]
@@ -61,10 +61,13 @@ class TilePlan:
 
 
 def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int) -> TilePlan:
-    """The largest pieces that fit: a half of each thread's share for tiles, a half for maps."""
-    workers = max(1, min(cores(), memory // _PER_WORKER, images))
+    """Plan the largest tiles of `left` × `right` models (right None: left with itself) that fit in `memory` bytes.
+
+    Maps are [images, pixels]. Half of each thread's share of memory is for tiles, and half for maps.
+    """
+    workers = max(1, min(count_cores(), memory // _PER_WORKER, images))
     share = max(memory, _LEAST) // workers
-    a, b = _sides(left, right, share // 2 // _ENTRY)
+    a, b = _tile_sides(left, right, share // 2 // _ENTRY)
     models = a if right is None and a == left else a + b
     chunk = min(CHUNK, share // 64)
     room = share // 2 - 8 * chunk
@@ -76,7 +79,7 @@ def plan_for(left: int, right: int | None, images: int, pixels: int, memory: int
 
 
 def tiles_of(plan: TilePlan) -> Iterator[Tile]:
-    """Every pair of models once: of a set with itself, the tiles on and above the diagonal."""
+    """Iterate over tiles that cover every pair of models once: of a set with itself, those on and above the diagonal."""
     left, right = plan.total
     for top in range(0, left, plan.left):
         rows = slice(top, min(top + plan.left, left))
@@ -85,19 +88,19 @@ def tiles_of(plan: TilePlan) -> Iterator[Tile]:
             yield Tile(rows, columns, right is None and rows == columns)
 
 
-def batches(plan: TilePlan) -> Iterator[range]:
-    """All images in order, `rows` at a time."""
+def image_batches(plan: TilePlan) -> Iterator[range]:
+    """Iterate over all images in order, `rows` at a time."""
     for start in range(0, plan.images, plan.rows):
         yield range(start, min(start + plan.rows, plan.images))
 
 
-def cores() -> int:
-    """Processors this process may use, at most 16: more than that wait for the disk."""
+def count_cores() -> int:
+    """Return the number of processors this process may use, at most 16: beyond that, reading is the bottleneck."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, _MOST_WORKERS)
 
 
-def _sides(left: int, right: int | None, entries: int) -> tuple[int, int]:
+def _tile_sides(left: int, right: int | None, entries: int) -> tuple[int, int]:
     side = max(1, math.isqrt(entries))
     if right is None:
         return min(left, side), min(left, side)

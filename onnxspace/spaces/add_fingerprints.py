@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
+from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import is_print as is_print
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.records import Failure, ModelRecord
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, now, put_sheet
-from onnxspace.spaces.schema import CatalogueEntry, identity
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
+from onnxspace.spaces.schema import CatalogueEntry, identity_of
 
-Progress = Callable[[str, int, int], None]
 _MOST, _BYTES = 4096, 2**25  # fingerprints that are entered together
 
 
-def read_print(folder: Path, protocol: Protocol, given: str | Path | Fingerprint) -> Fingerprint:
+def read_comparable_fingerprint(folder: Path, protocol: Protocol, given: str | Path | Fingerprint) -> Fingerprint:
     """A fingerprint, or its file, made as the models of the space were. Raises SpaceError for another, ModelError for a bad file."""
     found = given if isinstance(given, Fingerprint) else read_fingerprint(Path(given))
     for what, theirs, ours in (
@@ -34,7 +34,7 @@ def read_print(folder: Path, protocol: Protocol, given: str | Path | Fingerprint
     return found
 
 
-def add_prints(folder: Path, protocol: Protocol, paths: Sequence[Path], found: Report, progress: Progress | None) -> None:
+def add_fingerprints(folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None) -> None:
     """Enter `.fp` files, some thousands at a time: the models of a sheet are in the space together or not at all."""
     step = max(1, min(_MOST, _BYTES // (2 * protocol.images * protocol.numbers)))
     for first in range(0, len(paths), step):
@@ -43,28 +43,28 @@ def add_prints(folder: Path, protocol: Protocol, paths: Sequence[Path], found: R
             if progress is not None:
                 progress(path.name, place, len(paths))
             try:
-                given = read_print(folder, protocol, path)
+                given = read_comparable_fingerprint(folder, protocol, path)
             except OutputError:
                 raise
             except OnnxspaceError as error:
-                found.failure(path, error, str(error))
+                found.record_failure(path, error, str(error))
             else:
-                drafts.append(_draft(given, path))
+                drafts.append(_make_draft(given, path))
                 rows.append(given.prints)
                 taken.append(path)
-        for path, (entry, new) in zip(taken, put_sheet(folder, drafts, rows), strict=True):
-            found.entered(path, entry, new)
+        for path, (entry, new) in zip(taken, insert_sheet(folder, drafts, rows), strict=True):
+            found.record_entered(path, entry, new)
 
 
-def _draft(found: Fingerprint, path: Path) -> CatalogueEntry:
-    content = identity(found.sha256, found.encoder, "")
+def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
+    content = identity_of(found.sha256, found.encoder, "")
     return CatalogueEntry(
-        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=now()
+        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=current_time()
     )
 
 
 @dataclass(frozen=True)
-class Added:
+class Additions:
     """What `Space.add` did: models that are new, `(path, name)` of those that were there already, and the rest."""
 
     models: tuple[ModelRecord, ...]
@@ -78,7 +78,7 @@ class Added:
 
 
 @dataclass
-class Report:
+class AdditionReport:
     """The same while it happens; `causes` are the errors of those that failed, `kept` says what waits of a stopped one."""
 
     models: list[ModelRecord] = field(default_factory=list)
@@ -88,13 +88,13 @@ class Report:
     causes: list[OnnxspaceError] = field(default_factory=list)
     kept: str = ""
 
-    def entered(self, path: Path, entry: CatalogueEntry, new: bool) -> None:
+    def record_entered(self, path: Path, entry: CatalogueEntry, new: bool) -> None:
         if new:
             self.models.append(entry.record())
         else:
             self.there.append((str(path), entry.name))
 
-    def failure(self, path: Path, error: Exception, words: str) -> None:
+    def record_failure(self, path: Path, error: Exception, words: str) -> None:
         self.failed.append(Failure(str(path), words))
         self.causes.append(error if isinstance(error, OnnxspaceError) else ModelError(words))
 
@@ -107,5 +107,5 @@ class Report:
             goes_on = "goes on there" if self.kept else "adds the others"
             error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
-    def result(self) -> Added:
-        return Added(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))
+    def result(self) -> Additions:
+        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))

@@ -54,12 +54,12 @@ def load_row(path: Path, entries: Sequence[CatalogueEntry], index: int) -> Pairs
 def _read_pairs(path: Path, entries: Sequence[CatalogueEntry]) -> Iterator[tuple[int, NDArray[np.int64], Pairs]]:
     """A model of those asked for, models that came before it into the file, and its pairs with them, float64 [2, earlier]."""
     place = {key_of(entry): index for index, entry in enumerate(entries)}
-    with suppress(sqlite3.Error, ValueError), _opened(path) as connection:
+    with suppress(sqlite3.Error, ValueError), _open_cache(path) as connection:
         listed = connection.execute("SELECT number, key FROM row ORDER BY number").fetchall()
         numbers, places, count = np.empty(len(entries), np.int64), np.empty(len(entries), np.int64), 0
         for number, here in [(number, place[key]) for number, key in listed if key in place]:
             stored = connection.execute("SELECT pairs, crc FROM row WHERE number = ?", (number,)).fetchone()
-            if (row := _row(number, *(stored or (None, None)))) is not None:
+            if (row := _decode_row(number, *(stored or (None, None)))) is not None:
                 earlier = int(np.searchsorted(numbers[:count], row.shape[1]))
                 yield here, places[:earlier], row[:, numbers[:earlier]]
                 numbers[count], places[count], count = number, here, count + 1
@@ -82,21 +82,21 @@ def store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pair
 
 def _store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pairs]) -> None:
     place = {key_of(entry): index for index, entry in enumerate(entries)}
-    with _opened(path, create=True) as connection:
+    with _open_cache(path, create=True) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("DELETE FROM row WHERE key = ?", [(key_of(entries[index]),) for index in rows])
         listed = connection.execute("SELECT number, key FROM row ORDER BY number").fetchall()
         known = np.array([(number, place[key]) for number, key in listed if key in place], np.int64).reshape(-1, 2)
         fresh = [*sorted(set(place.values()) - set(known[:, 1].tolist()) - rows.keys()), *rows]
-        known = np.vstack([known, np.stack([np.arange(len(fresh)) + _next(connection), fresh], axis=1)])
+        known = np.vstack([known, np.stack([np.arange(len(fresh)) + _next_number(connection), fresh], axis=1)])
         for count, (number, index) in enumerate(known.tolist()[-len(fresh) :], len(known) - len(fresh)):
-            content = _content(rows[index], known[:count], number) if index in rows else b""
+            content = _encode_row(rows[index], known[:count], number) if index in rows else b""
             values = (number, key_of(entries[index]), content, zlib.crc32(content))
             connection.execute("INSERT INTO row VALUES (?, ?, ?, ?)", values)
         connection.execute("COMMIT")
 
 
-def _content(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
+def _encode_row(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
     """The row of number `number`, from pairs with `earlier` models: their number and place, int64 [models, 2]."""
     row = np.full((2, number), np.nan)
     row[1, earlier[:, 0]] = 0.0
@@ -107,18 +107,18 @@ def _content(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
 def prune(path: Path, entries: Sequence[CatalogueEntry]) -> None:
     """Forget rows of models that are no more."""
     live = {key_of(entry) for entry in entries}
-    with suppress(sqlite3.Error, ValueError), _opened(path) as connection:
+    with suppress(sqlite3.Error, ValueError), _open_cache(path) as connection:
         dead = [(key,) for (key,) in connection.execute("SELECT key FROM row") if key not in live]
         connection.executemany("DELETE FROM row WHERE key = ?", dead)
         connection.execute("VACUUM")
 
 
-def _next(connection: sqlite3.Connection) -> int:
+def _next_number(connection: sqlite3.Connection) -> int:
     highest = connection.execute("SELECT max(number) FROM row").fetchone()[0]
     return 0 if highest is None else int(highest) + 1
 
 
-def _row(number: object, content: object, crc: object) -> Pairs | None:
+def _decode_row(number: object, content: object, crc: object) -> Pairs | None:
     if not isinstance(number, int) or not isinstance(content, bytes) or len(content) not in (0, 16 * number) or number < 0:
         return None
     if zlib.crc32(content) != crc:
@@ -129,7 +129,7 @@ def _row(number: object, content: object, crc: object) -> Pairs | None:
 
 
 @contextmanager
-def _opened(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+def _open_cache(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
     if path.is_symlink() or (not create and not path.is_file()):
         raise ValueError("no cache")
     address = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"

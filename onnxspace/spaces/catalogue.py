@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.protocol import Protocol
-from onnxspace.spaces.schema import CatalogueEntry, entry_from, file_stem, is_stem, protocol_from, to_json
+from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_protocol, to_json
 
 FORMAT = 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
@@ -52,32 +52,32 @@ class Catalogue:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
 
-    def _rows(self, statement: str, *values: Any) -> list[Any]:
+    def _query(self, statement: str, *values: Any) -> list[Any]:
         with _sqlite_errors(self.path):
             return self._connection.execute(statement, values).fetchall()
 
     def protocol(self) -> Protocol:
-        rows = self._rows("SELECT facts, sum FROM space LIMIT 2")
-        if len(rows) != 1 or rows[0][1] != _sum(rows[0][0]):
+        rows = self._query("SELECT facts, sum FROM space LIMIT 2")
+        if len(rows) != 1 or rows[0][1] != _checksum(rows[0][0]):
             raise _damaged(self.path, "what it says of the whole space has changed")
         try:
-            return protocol_from(rows[0][0])
+            return parse_protocol(rows[0][0])
         except (ValueError, RecursionError) as error:
             raise _damaged(self.path, str(error)) from error
 
     def entries(self) -> list[CatalogueEntry]:
         """All models in the order in which they were added. Raises SpaceError where a row is not as it was written."""
-        return [_entry(self.path, row) for row in self._listed()]
+        return [_read_entry(self.path, row) for row in self._list_rows()]
 
-    def _listed(self) -> list[Any]:
-        rows = self._rows("SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1)
+    def _list_rows(self) -> list[Any]:
+        rows = self._query("SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1)
         if len(rows) > MAX_MODELS:
             raise _damaged(self.path, f"it lists more than {MAX_MODELS} models")
         return rows
 
     def keys(self) -> set[bytes]:
         """The identities of all models, 32 bytes each, from SQLite's own index: their rows would take long to read."""
-        rows = self._rows("SELECT identity FROM model LIMIT ?", MAX_MODELS + 1)
+        rows = self._query("SELECT identity FROM model LIMIT ?", MAX_MODELS + 1)
         try:
             keys = bytes.fromhex("".join(identity for (identity,) in rows))
         except (TypeError, ValueError) as error:
@@ -87,90 +87,90 @@ class Catalogue:
             raise _damaged(self.path, "a row is not as it was written")
         return found
 
-    def damage(self) -> list[str]:
+    def find_damage(self) -> list[str]:
         """What is wrong with the file, a sentence each."""
-        found = [str(row[0]) for row in self._rows("PRAGMA integrity_check(20)")]
+        found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)")]
         said = [] if found == ["ok"] else [str(_damaged(self.path, text)) for text in found]
-        for row in self._listed():
+        for row in self._list_rows():
             try:
-                _entry(self.path, row)
+                _read_entry(self.path, row)
             except SpaceError as error:
                 said.append(str(error))
         return said
 
-    def sound(self) -> list[CatalogueEntry]:
+    def sound_entries(self) -> list[CatalogueEntry]:
         """The models whose rows are as they were written."""
-        return [_entry(self.path, row) for row in self._listed() if row[5] == _sum(*row[:5])]
+        return [_read_entry(self.path, row) for row in self._list_rows() if row[5] == _checksum(*row[:5])]
 
     def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> CatalogueEntry | None:
         """The model that has this `name`, `stem` or `identity`; of those of one `content` the first."""
-        rows = self._rows(
+        rows = self._query(
             f"SELECT name, stem, identity, content, facts, sum FROM model WHERE {column} = ? ORDER BY number LIMIT 1", value
         )
-        return _entry(self.path, rows[0]) if rows else None
+        return _read_entry(self.path, rows[0]) if rows else None
 
     def insert(self, entry: CatalogueEntry) -> None:
         row = (entry.name, entry.stem, entry.identity, entry.content, to_json(entry))
-        self._rows("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _sum(*row))
+        self._query("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _checksum(*row))
 
     def move(self, entry: CatalogueEntry, moved: CatalogueEntry) -> None:
         """Say that a model's files have another stem now."""
         row = (moved.name, moved.stem, moved.identity, moved.content, to_json(moved))
-        self._rows("UPDATE model SET stem = ?, facts = ?, sum = ? WHERE stem = ?", row[1], row[4], _sum(*row), entry.stem)
+        self._query("UPDATE model SET stem = ?, facts = ?, sum = ? WHERE stem = ?", row[1], row[4], _checksum(*row), entry.stem)
 
     def delete(self, entry: CatalogueEntry) -> None:
         """Take a model out, and note that its files may still be there."""
         self.note(file_stem(entry.stem))
-        self._rows("DELETE FROM model WHERE stem = ?", entry.stem)
+        self._query("DELETE FROM model WHERE stem = ?", entry.stem)
 
     def uses(self, stem: str) -> bool:
         """Whether a model has files of this stem, or a row of such a sheet."""
         statement = "SELECT 1 FROM model WHERE stem = ? OR (stem > ? AND stem < ?) LIMIT 1"
-        return bool(self._rows(statement, stem, f"{stem}.", f"{stem}/"))  # "/" comes after "."
+        return bool(self._query(statement, stem, f"{stem}.", f"{stem}/"))  # "/" comes after "."
 
     def note(self, stem: str) -> None:
         """Note that files of this stem may be there without a model."""
-        self._rows("INSERT OR IGNORE INTO leftover VALUES (?)", stem)
+        self._query("INSERT OR IGNORE INTO leftover VALUES (?)", stem)
 
-    def noted(self, stem: str) -> bool:
-        return bool(self._rows("SELECT 1 FROM leftover WHERE stem = ?", stem))
+    def is_noted(self, stem: str) -> bool:
+        return bool(self._query("SELECT 1 FROM leftover WHERE stem = ?", stem))
 
     def forget(self, stem: str) -> None:
-        self._rows("DELETE FROM leftover WHERE stem = ?", stem)
+        self._query("DELETE FROM leftover WHERE stem = ?", stem)
 
     def leftovers(self) -> list[str]:
-        rows = self._rows("SELECT stem FROM leftover LIMIT ?", MAX_MODELS)
+        rows = self._query("SELECT stem FROM leftover LIMIT ?", MAX_MODELS)
         return [row[0] for row in rows if isinstance(row[0], str) and is_stem(row[0])]
 
     def shrink(self) -> None:
         """Give free pages back to the disk."""
-        self._rows("VACUUM")
+        self._query("VACUUM")
 
 
 @contextmanager
-def catalogue(folder: Path) -> Iterator[Catalogue]:
+def open_catalogue(folder: Path) -> Iterator[Catalogue]:
     """The catalogue of the space `folder`. Raises SpaceError for what is no space, damaged, or of a newer format."""
     path = folder / CATALOGUE
-    _refuse_strangers(folder, path)
-    with _sqlite_errors(path), closing(_connected(path, "rw")) as connection:
+    _refuse_foreign_folder(folder, path)
+    with _sqlite_errors(path), closing(_connect(path, "rw")) as connection:
         _check(folder, path, connection)
         yield Catalogue(path, connection)
 
 
 def write_catalogue(path: Path, protocol: Protocol) -> None:
     """A new catalogue without models."""
-    with _sqlite_errors(path), closing(_connected(path, "rwc")) as connection:
+    with _sqlite_errors(path), closing(_connect(path, "rwc")) as connection:
         facts = to_json(protocol)
         connection.execute("BEGIN IMMEDIATE")
         for statement in _TABLES:
             connection.execute(statement)
-        connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _sum(facts)))
+        connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _checksum(facts)))
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.execute("COMMIT")
 
 
-def _connected(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_ROW)
@@ -179,7 +179,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def _refuse_strangers(folder: Path, path: Path) -> None:
+def _refuse_foreign_folder(folder: Path, path: Path) -> None:
     if not folder.is_dir():
         what = "is a file, not a model space" if folder.exists() else "does not exist"
         raise SpaceError(f"{folder} {what}. Make one with `onnxspace space create`.")
@@ -212,12 +212,12 @@ def _sqlite_errors(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError as error:
         raise SpaceError(f"{path} holds a model of the same name or content already ({error}). Add it again.") from error
     except sqlite3.OperationalError as error:
-        raise _operational(path, error) from error
+        raise _operational_error(path, error) from error
     except (sqlite3.Error, UnicodeError, OverflowError) as error:
         raise _damaged(path, str(error)) from error
 
 
-def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
+def _operational_error(path: Path, error: sqlite3.OperationalError) -> Exception:
     words = str(error)
     if "locked" in words or "busy" in words:
         return OutputError(f"{path} is in use by another process ({words}). Wait for it to end, and try again.")
@@ -226,11 +226,11 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
     return OutputError(f"{path} can't be read or written ({words}). Free some space, or check its permissions.")
 
 
-def _entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
+def _read_entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
     try:
-        if row[5] != _sum(*row[:5]):
+        if row[5] != _checksum(*row[:5]):
             raise ValueError("it is not as it was written")
-        entry = entry_from(row[4])
+        entry = parse_entry(row[4])
         if (entry.name, entry.stem, entry.identity, entry.content) != tuple(row[:4]):
             raise ValueError("its columns contradict each other")
     except (ValueError, RecursionError) as error:
@@ -238,7 +238,7 @@ def _entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
     return entry
 
 
-def _sum(*texts: Any) -> str:
+def _checksum(*texts: Any) -> str:
     """SHA-256 of the texts with a zero byte after each; a row with anything but text has none."""
     if not all(isinstance(text, str) for text in texts):
         return ""

@@ -10,24 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
-from onnxspace.similarity.certainty import Certainty, certainty
+from onnxspace.similarity.certainty import Certainty, estimate_certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities as print_affinities
-from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_matrix, affinity_rows
+from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from onnxspace.similarity.per_image import read_per_image
 from onnxspace.similarity.ranking import Ranking
 from onnxspace.spaces import affinity_cache as cache
-from onnxspace.spaces.layout import CACHE, checked_maps, read_prints
+from onnxspace.spaces.layout import CACHE, check_maps, read_prints
 from onnxspace.spaces.schema import CatalogueEntry
 
-Share = Callable[[float], None]
 Matrix = NDArray[np.float64]
 #: As `affinity_rows`: new files, old files, bytes of memory, and who hears of the share that is done.
 Rows = Callable[[Sequence[Path], Sequence[Path], int, Share | None], Matrix]
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class AffinityRow:
     """Affinities of the model `target` with all of `names`, itself included, and their standard errors: float64 [models]."""
 
     target: str
@@ -62,7 +62,7 @@ def affinities(
     new = [i for i in range(len(entries)) if np.isnan(pairs[0, i, :i]).any()]
     if whole and 0 < len(new) == len(entries) - 1:
         del pairs  # room for what takes its place
-        files = [checked_maps(folder, entry, protocol) for entry in entries]
+        files = [check_maps(folder, entry, protocol) for entry in entries]
         pairs = (affinity_matrix(files, memory, progress) if rows is None else rows(files, [], memory, progress))[None]
         new = list(range(len(entries)))
     elif new:
@@ -87,11 +87,11 @@ def affinity_row(
         one = entries[index]
         mapped = [i for i in missing if one.maps is not None and entries[i].maps is not None]
         if mapped:
-            files = [checked_maps(folder, entries[i], protocol) for i in mapped]
-            found = affinity_rows([checked_maps(folder, one, protocol)], files, memory, progress)
+            files = [check_maps(folder, entries[i], protocol) for i in mapped]
+            found = affinity_rows([check_maps(folder, one, protocol)], files, memory, progress)
             row[0, mapped], row[1, mapped] = found[0, :-1], 0.0
         printed = sorted(set(missing) - set(mapped))
-        for part in _parts(printed, protocol, memory):
+        for part in _split_by_memory(printed, protocol, memory):
             many = read_prints(folder, [entries[i].stem for i in part], protocol)
             row[:, part] = np.stack(print_affinities(read_prints(folder, [one.stem], protocol), many))[:, 0]
         _check_finite(folder, row[:, None], [one], [0])
@@ -116,7 +116,7 @@ def _fill(
     """Compute the rows `new` of `pairs`, float64 [2 or 1, entries, entries], against all entries."""
     mapped = np.array([entry.maps is not None for entry in entries])
     if mapped.any() and any(mapped[i] for i in new):
-        files = [checked_maps(folder, e, protocol) if e.maps else None for e in entries]
+        files = [check_maps(folder, e, protocol) if e.maps else None for e in entries]
         _fill_from_maps(pairs, files, new, memory, progress, compare)
     if not mapped.all():
         _fill_from_prints(pairs, folder, protocol, entries, new, memory)
@@ -141,9 +141,9 @@ def _fill_from_prints(
 ) -> None:
     """The pairs of which one has no maps, from fingerprints of all, some at a time."""
     mapped = np.array([entry.maps is not None for entry in entries])
-    for some in _parts(new, protocol, memory // 2):
+    for some in _split_by_memory(new, protocol, memory // 2):
         rows = read_prints(folder, [entries[i].stem for i in some], protocol)
-        for part in _parts(range(len(entries)), protocol, memory // 2):
+        for part in _split_by_memory(range(len(entries)), protocol, memory // 2):
             found = np.stack(print_affinities(rows, read_prints(folder, [entries[i].stem for i in part], protocol)))
             for index, values in zip(some, np.moveaxis(found, 1, 0), strict=True):
                 kept = np.flatnonzero(~mapped[part] | ~mapped[index])
@@ -151,7 +151,7 @@ def _fill_from_prints(
                 pairs[:, index, others] = pairs[:, others, index] = values[:, kept]
 
 
-def _parts(items: Sequence[int], protocol: Protocol, memory: int) -> Iterator[list[int]]:
+def _split_by_memory(items: Sequence[int], protocol: Protocol, memory: int) -> Iterator[list[int]]:
     """Models whose fingerprints, as float16 and float32 and once more, fit in memory together."""
     step = max(1, memory // (12 * protocol.images * protocol.numbers))
     for first in range(0, len(items), step):
@@ -173,7 +173,7 @@ def certainties(
     for ranking in rankings:
         if {ranking.target, *(name for name, _ in ranking.sources)} != set(names):
             raise SpaceError(f"Models were added to or removed from {folder} meanwhile. Ask again.")
-    maps = [None if entry.maps is None else checked_maps(folder, entry, protocol) for entry in entries]
+    maps = [None if entry.maps is None else check_maps(folder, entry, protocol) for entry in entries]
     known = read_per_image(
         [names[ranking.target] for ranking in rankings],
         maps,
@@ -181,4 +181,4 @@ def certainties(
         memory,
     )
     for ranking, one in zip(rankings, known, strict=True):
-        yield certainty(ranking, list(names), one)
+        yield estimate_certainty(ranking, list(names), one)

@@ -18,10 +18,10 @@ from PIL import Image
 from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.methods import Method, Options, configured, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.inputs.protocol import Protocol, baseline_picture, protocol_of
+from onnxspace.inputs.protocol import Protocol, Setup, baseline_picture
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
-from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, opened
-from onnxspace.storage.atomic import place, sync_folder, write_array, written
+from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, open_array
+from onnxspace.storage.atomic import convert_write_errors, place, sync_folder, write_array
 
 _NEW = ".new-"
 _EARLY = {PROBES, BASELINE, MAPS, PRINTS}
@@ -32,11 +32,11 @@ def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, p
 
     Gives `protocol` back. Raises SpaceError where something is there already, OutputError where it can't be written.
     """
-    refuse_taken(folder)
+    refuse_occupied(folder)
     mine = not folder.exists()
     token = folder / f"{_NEW}{secrets.token_hex(8)}"
     try:
-        with written(folder):
+        with convert_write_errors(folder):
             _prepare(folder)
             _fill(folder, token, protocol, images, picture)
     except BaseException:
@@ -48,7 +48,7 @@ def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, p
     return protocol
 
 
-def refuse_taken(folder: Path) -> None:
+def refuse_occupied(folder: Path) -> None:
     """Raise SpaceError where `folder` is anything but nothing, an empty folder, or a space that was never finished."""
     if (folder / CATALOGUE).exists():
         raise SpaceError(f"{folder} is a model space already. Add models to it, or name another folder.")
@@ -84,8 +84,8 @@ def new_space(
 ) -> Protocol:  # fmt: skip
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
     resolve_settings([method], options)
-    refuse_taken(folder)
-    protocol = protocol_of(probes, method, configured(method, options, rules), keep_maps)
+    refuse_occupied(folder)
+    protocol = Setup(probes, method, configured(method, options, rules)).protocol(keep_maps)
     return create(folder, protocol, probes.images if protocol.stored else None, baseline_picture(protocol.options, probes.size))
 
 
@@ -94,7 +94,7 @@ def probes_of(folder: Path, protocol: Protocol, given: Probes | None) -> Probes:
     if given is not None:
         return _same(folder, protocol, given, "These probe images are not those of")
     if protocol.stored:
-        images = opened(folder / PROBES, (protocol.images, protocol.size, protocol.size, 3), np.dtype("u1"))
+        images = open_array(folder / PROBES, (protocol.images, protocol.size, protocol.size, 3), np.dtype("u1"))
         return _same(folder, protocol, Probes(protocol.probe, images), f"{PROBES} is damaged: its images are not those of")
     if protocol.seed is not None:
         return _same(

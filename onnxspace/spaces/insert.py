@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Protocol
-from onnxspace.spaces.catalogue import Catalogue, catalogue
-from onnxspace.spaces.layout import clear_noted, maps_path, open_sheet, prints_path, read_prints, sum_of
-from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, placed, short
-from onnxspace.spaces.workdirs import workbench
-from onnxspace.storage.atomic import header_of, place, write_array, written
+from onnxspace.spaces.catalogue import Catalogue, open_catalogue
+from onnxspace.spaces.layout import checksum_of, maps_path, open_sheet, prints_path, read_prints, remove_leftovers
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem, truncate
+from onnxspace.spaces.workdirs import open_workbench
+from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array
 
 #: The checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
@@ -29,8 +29,8 @@ def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path |
     fingerprint gives way to whole maps; a name that is taken is made longer. Before a file gets its name the catalogue notes it, so that no interruption leaves an
     unknown file behind. Raises OutputError where the disk is full.
     """
-    draft = replace(bounded(draft), prints=sum_of(prints), maps=None if maps is None else sum_of(maps))
-    with catalogue(folder) as book:
+    draft = replace(truncate_texts(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps))
+    with open_catalogue(folder) as book:
         while True:
             with book.transaction():
                 if (there := find_existing(book, draft, keep_maps=maps is not None)) is not None:
@@ -38,16 +38,16 @@ def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path |
                 stem = free_stem(book, draft.identity)
                 book.note(stem)
             with book.transaction():
-                if not book.noted(stem) or find_existing(book, draft, keep_maps=maps is not None) or book.uses(stem):
+                if not book.is_noted(stem) or find_existing(book, draft, keep_maps=maps is not None) or book.uses(stem):
                     continue  # another process was faster
                 if (before := book.find("content", draft.content)) is not None and not before.preprocess:
                     book.delete(before)
                     draft = replace(draft, name=before.name)
                 entry = replace(draft, stem=stem, name=free_name(book, draft))
-                _place(folder, stem, prints, maps)
+                _place_files(folder, stem, prints, maps)
                 book.insert(entry)
                 book.forget(stem)
-            clear_noted(folder, book)
+            remove_leftovers(folder, book)
             return entry, True
 
 
@@ -60,10 +60,10 @@ def find_existing(book: Catalogue, draft: CatalogueEntry, *, keep_maps: bool) ->
     return found
 
 
-def _place(folder: Path, stem: str, prints: Path, maps: Path | None) -> None:
+def _place_files(folder: Path, stem: str, prints: Path, maps: Path | None) -> None:
     for source, target in ((maps, maps_path(folder, stem)), (prints, prints_path(folder, stem))):
         if source is not None:
-            with written(target):
+            with convert_write_errors(target):
                 target.parent.mkdir(exist_ok=True)
             place(source, target)
 
@@ -83,10 +83,10 @@ def free_name(book: Catalogue, draft: CatalogueEntry) -> str:
     longer = f"{draft.name}@{draft.encoder}" if same else f"{parent}/{draft.name}" if parent else draft.name
     if book.find("name", longer[:MAX_NAME]) is None:
         return longer[:MAX_NAME]
-    return _numbered(book, longer[: MAX_NAME - 10])
+    return _number_name(book, longer[: MAX_NAME - 10])
 
 
-def _numbered(book: Catalogue, name: str) -> str:
+def _number_name(book: Catalogue, name: str) -> str:
     """The name with a free number behind it, sought by halves: thousands of models may have one name."""
 
     def taken(number: int) -> bool:
@@ -101,24 +101,24 @@ def _numbered(book: Catalogue, name: str) -> str:
     return f"{name}#{high}"
 
 
-def now() -> str:
+def current_time() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def printable(name: str) -> str:
+def escape_surrogates(name: str) -> str:
     """Half characters, as bytes that are no text give them, are written out: SQLite takes none."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def bounded(draft: CatalogueEntry) -> CatalogueEntry:
+def truncate_texts(draft: CatalogueEntry) -> CatalogueEntry:
     """Within what a catalogue takes."""
     texts = {name: getattr(draft, name)[:MAX_TEXT] for name in ("path", "encoder", "input", "producer")}
     return replace(
         draft,
-        name=printable(draft.name)[:MAX_NAME] or "model",
-        assumed=short(draft.assumed),
-        warnings=short(draft.warnings),
+        name=escape_surrogates(draft.name)[:MAX_NAME] or "model",
+        assumed=truncate(draft.assumed),
+        warnings=truncate(draft.warnings),
         **texts,
     )
 
@@ -126,35 +126,35 @@ def bounded(draft: CatalogueEntry) -> CatalogueEntry:
 Rows = Sequence[NDArray[np.float16]]
 
 
-def put_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> list[tuple[CatalogueEntry, bool]]:
+def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> list[tuple[CatalogueEntry, bool]]:
     """Enter models by their fingerprints, float16 [images, numbers] each, all at once or none.
 
     Gives for each the model as it is in the space, and whether it is new there. Raises OutputError where the disk is full.
     """
-    drafts = [bounded(draft) for draft in drafts]
-    with catalogue(folder) as book:
-        fresh = _fresh(book, drafts)
+    drafts = [truncate_texts(draft) for draft in drafts]
+    with open_catalogue(folder) as book:
+        fresh = _find_new(book, drafts)
     new: dict[int, CatalogueEntry] = {}
     if fresh:
-        with workbench(folder) as bench, catalogue(folder) as book:
-            sums = {i: _sum(rows[i]) for i in fresh}
+        with open_workbench(folder) as bench, open_catalogue(folder) as book:
+            sums = {i: _checksum(rows[i]) for i in fresh}
             write_array(bench / "prints.npy", np.stack([rows[i] for i in fresh]).astype("<f2"))
-            new = _enter(folder, book, bench / "prints.npy", {i: replace(drafts[i], prints=sums[i]) for i in fresh})
-    with catalogue(folder) as book:
-        return [(new[i], True) if i in new else (_there(book, draft), False) for i, draft in enumerate(drafts)]
+            new = _enter_sheet(folder, book, bench / "prints.npy", {i: replace(drafts[i], prints=sums[i]) for i in fresh})
+    with open_catalogue(folder) as book:
+        return [(new[i], True) if i in new else (_find_existing_or_draft(book, draft), False) for i, draft in enumerate(drafts)]
 
 
-def _fresh(book: Catalogue, drafts: Sequence[CatalogueEntry]) -> list[int]:
+def _find_new(book: Catalogue, drafts: Sequence[CatalogueEntry]) -> list[int]:
     """Which are not in the space; of those with the same content the first."""
     firsts = {draft.content: index for index, draft in reversed(list(enumerate(drafts)))}
     return [index for index in sorted(firsts.values()) if find_existing(book, drafts[index], keep_maps=False) is None]
 
 
-def _there(book: Catalogue, draft: CatalogueEntry) -> CatalogueEntry:
+def _find_existing_or_draft(book: Catalogue, draft: CatalogueEntry) -> CatalogueEntry:
     return find_existing(book, draft, keep_maps=False) or draft  # removed meanwhile by another process
 
 
-def _enter(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
+def _enter_sheet(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
     """Place the sheet and insert its models; gives those that are new, by number. Steps as in `put`."""
     key = hashlib.sha256("".join(draft.identity for draft in drafts.values()).encode()).hexdigest()
     while True:
@@ -162,16 +162,16 @@ def _enter(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, Catalog
             stem = free_stem(book, key)
             book.note(stem)
         with book.transaction():
-            if not book.noted(stem) or book.uses(stem):
+            if not book.is_noted(stem) or book.uses(stem):
                 continue  # another process was faster
-            new = dict(_inserted(book, stem, drafts))
+            new = dict(_insert_entries(book, stem, drafts))
             if new:
                 _place_sheet(sheet, prints_path(folder, stem))
             book.forget(stem)
         return new
 
 
-def _inserted(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry]) -> Iterator[tuple[int, CatalogueEntry]]:
+def _insert_entries(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry]) -> Iterator[tuple[int, CatalogueEntry]]:
     for row, (index, draft) in enumerate(drafts.items()):
         if find_existing(book, draft, keep_maps=False) is None:
             entry = replace(draft, stem=f"{stem}.{row}", name=free_name(book, draft))
@@ -180,17 +180,17 @@ def _inserted(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry]) -> 
 
 
 def _place_sheet(sheet: Path, target: Path) -> None:
-    with written(target):
+    with convert_write_errors(target):
         target.parent.mkdir(exist_ok=True)
     place(sheet, target)
 
 
-def _sum(row: NDArray[np.float16]) -> Checksum:
+def _checksum(row: NDArray[np.float16]) -> Checksum:
     content = np.ascontiguousarray(row, dtype="<f2").tobytes()
     return Checksum(len(content), hashlib.sha256(content).hexdigest())
 
 
-def differing(
+def find_changed_rows(
     folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]
 ) -> Iterator[tuple[CatalogueEntry, str]]:
     """Models of the sheet `stem` whose rows are not as they were written. Raises SpaceError where it can't be read at all."""
@@ -199,8 +199,8 @@ def differing(
     with path.open("rb") as file:
         same = file.read(len(head)) == head and path.stat().st_size == len(head) + sheet.nbytes
     for entry in entries:
-        row = (placed(entry.stem) or ("", None))[1]
-        if not same or row is None or row >= len(sheet) or _sum(sheet[row]) != entry.prints:
+        row = (split_stem(entry.stem) or ("", None))[1]
+        if not same or row is None or row >= len(sheet) or _checksum(sheet[row]) != entry.prints:
             yield entry, "is not as it was written: its length" if not same else f"is not as it was written: row {row}"
 
 
@@ -213,22 +213,22 @@ def sheets_of(entries: Sequence[CatalogueEntry]) -> dict[str, list[CatalogueEntr
     return sheets
 
 
-def rewrite(folder: Path, protocol: Protocol) -> None:
+def rewrite_sheets(folder: Path, protocol: Protocol) -> None:
     """Write sheets with idle rows anew, without them. The old ones are noted as left over."""
-    with catalogue(folder) as book:
+    with open_catalogue(folder) as book:
         for stem, entries in sheets_of(book.entries()).items():
             if len(entries) < len(open_sheet(folder, stem, protocol)):
                 _rewrite(folder, protocol, book, stem, entries)
 
 
 def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, stem: str, entries: Sequence[CatalogueEntry]) -> None:
-    with workbench(folder) as bench:
+    with open_workbench(folder) as bench:
         write_array(bench / "prints.npy", read_prints(folder, [entry.stem for entry in entries], protocol))
         with book.transaction():
             new = free_stem(book, hashlib.sha256("".join(e.identity for e in entries).encode()).hexdigest())
             book.note(new)
         with book.transaction():
-            if not book.noted(new) or book.uses(new) or any(book.find("stem", e.stem) != e for e in entries):
+            if not book.is_noted(new) or book.uses(new) or any(book.find("stem", e.stem) != e for e in entries):
                 return  # another process is at work: the note, and the file, if any, are cleared by the next
             _place_sheet(bench / "prints.npy", prints_path(folder, new))
             for row, entry in enumerate(entries):

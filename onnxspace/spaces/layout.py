@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnxspace.errors import SpaceError
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
-from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, placed
-from onnxspace.storage.atomic import drop
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem
+from onnxspace.storage.atomic import remove_files
 
 MAPS, PRINTS, WORK = FOLDERS
 PROBES, BASELINE = "probes.npy", "baseline.png"
@@ -41,18 +41,18 @@ def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArr
     found = np.empty((len(stems), protocol.images, protocol.numbers), np.dtype("<f2"))
     places: dict[str, list[tuple[int, int | None]]] = {}
     for place, stem in enumerate(stems):
-        if (at := placed(stem)) is None:
+        if (at := split_stem(stem)) is None:
             raise SpaceError(f"{folder} names a file that no space has. Run `onnxspace space verify`.")
         places.setdefault(at[0], []).append((place, at[1]))
     for name, rows in places.items():
         if rows[0][1] is None:
-            found[[place for place, _ in rows]] = opened(prints_path(folder, name), found.shape[1:], found.dtype)
+            found[[place for place, _ in rows]] = open_array(prints_path(folder, name), found.shape[1:], found.dtype)
         else:
-            _take_rows(open_sheet(folder, name, protocol), rows, found, prints_path(folder, name))
+            _copy_rows(open_sheet(folder, name, protocol), rows, found, prints_path(folder, name))
     return found
 
 
-def _take_rows(
+def _copy_rows(
     sheet: NDArray[np.float16], rows: Sequence[tuple[int, int | None]], found: NDArray[np.float16], path: Path
 ) -> None:
     numbers = [-1 if row is None else row for _, row in rows]
@@ -63,17 +63,17 @@ def _take_rows(
 
 def open_sheet(folder: Path, stem: str, protocol: Protocol) -> NDArray[np.float16]:
     """A sheet of fingerprints, float16 [any number, images, numbers]."""
-    return opened(prints_path(folder, stem), (None, protocol.images, protocol.numbers), np.dtype("<f2"))
+    return open_array(prints_path(folder, stem), (None, protocol.images, protocol.numbers), np.dtype("<f2"))
 
 
-def checked_maps(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Path:
+def check_maps(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Path:
     """The file of a model's unit maps, float16 [images, pixels]."""
     path = maps_path(folder, entry.stem)
-    opened(path, protocol.shape, np.dtype("<f2"))
+    open_array(path, protocol.shape, np.dtype("<f2"))
     return path
 
 
-def opened(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An array mapped read-only, of any length where the first axis is None.
 
     Raises SpaceError for a file that is gone, no plain file, or not of that shape.
@@ -94,7 +94,7 @@ def opened(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> N
     return found
 
 
-def sum_of(path: Path) -> Checksum:
+def checksum_of(path: Path) -> Checksum:
     """Length and SHA-256 of a plain file. Raises OSError."""
     if path.is_symlink() or not path.is_file():
         raise FileNotFoundError(2, "no plain file", str(path))
@@ -115,7 +115,7 @@ def _damaged(path: Path, why: str) -> SpaceError:
     return SpaceError(f"{path} is damaged ({why}). Remove its model from the space and add it again.")
 
 
-def clear_noted(folder: Path, book: Catalogue) -> int:
+def remove_leftovers(folder: Path, book: Catalogue) -> int:
     """Remove the files that the catalogue notes as left over."""
     if not book.leftovers():
         return 0
@@ -124,7 +124,7 @@ def clear_noted(folder: Path, book: Catalogue) -> int:
         for stem in book.leftovers():
             if not book.uses(stem):
                 there = [path for path in (maps_path(folder, stem), prints_path(folder, stem)) if path.exists()]
-                drop(*there)
+                remove_files(*there)
                 count += len(there)
             book.forget(stem)
     return count

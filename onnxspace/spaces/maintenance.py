@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
+from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces import packed as pack
-from onnxspace.spaces.catalogue import CATALOGUE, catalogue
+from onnxspace.spaces.catalogue import CATALOGUE, open_catalogue
 from onnxspace.spaces.create import baseline_of, probes_of
-from onnxspace.spaces.insert import differing, rewrite, sheets_of
+from onnxspace.spaces.insert import find_changed_rows, rewrite_sheets, sheets_of
 from onnxspace.spaces.layout import (
     BASELINE,
     CACHE,
@@ -23,15 +24,15 @@ from onnxspace.spaces.layout import (
     PROBES,
     ROWS,
     WORK,
-    clear_noted,
+    checksum_of,
     files_of,
     maps_path,
     prints_path,
-    sum_of,
+    remove_leftovers,
 )
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
-from onnxspace.spaces.workdirs import abandoned, clear_abandoned
-from onnxspace.storage.atomic import drop, sync_folder  # fmt: skip
+from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
+from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
 
 _OWN = {
     CATALOGUE,
@@ -46,7 +47,6 @@ _OWN = {
     WORK,
     *(f"{n}-journal" for n in (CATALOGUE, CACHE)),
 }
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -74,37 +74,37 @@ class Verification:
 
 def verify(folder: Path, progress: Progress | None = None) -> Verification:
     """Read every file of a space again. Raises SpaceError where there is no catalogue to go by."""
-    listed = list(_listed(folder))  # before the catalogue: what is placed or removed meanwhile is noted there first
-    with catalogue(folder) as book:
-        protocol, entries, noted = book.protocol(), book.sound(), book.leftovers()
-        problems = [Problem("catalogue", CATALOGUE, "", text) for text in book.damage()]
-    problems += _shared(folder, protocol)
+    listed = list(_list_files(folder))  # before the catalogue: what is placed or removed meanwhile is noted there first
+    with open_catalogue(folder) as book:
+        protocol, entries, noted = book.protocol(), book.sound_entries(), book.leftovers()
+        problems = [Problem("catalogue", CATALOGUE, "", text) for text in book.find_damage()]
+    problems += _check_shared_files(folder, protocol)
     for number, entry in enumerate(entries):
         if progress is not None:
             progress(entry.name, number, len(entries))
-        problems += _own(folder, entry)
+        problems += _check_own_files(folder, entry)
     for stem, rows in sheets_of(entries).items():
-        problems += _of_sheet(folder, protocol, stem, rows)
-    kept = _still_there(folder, problems, entries)
+        problems += _check_sheet(folder, protocol, stem, rows)
+    kept = _drop_outdated(folder, problems, entries)
     used = {path for entry in entries for path in files_of(folder, entry)}
     known = {make(folder, stem) for stem in noted for make in (maps_path, prints_path)}
     strange = [path for path in listed if path not in used | known and path.exists()]
     return Verification(
         len(entries),
-        (*kept, *(Problem("unreferenced", _short(folder, p), "", f"{p} belongs to no model of this space.") for p in strange)),
-        tuple(_short(folder, p) for p in (*sorted(known - used), *abandoned(folder)) if p.exists()),
+        (*kept, *(Problem("unreferenced", _relative_name(folder, p), "", f"{p} belongs to no model of this space.") for p in strange)),
+        tuple(_relative_name(folder, p) for p in (*sorted(known - used), *find_abandoned(folder)) if p.exists()),
     )
 
 
-def _still_there(folder: Path, problems: list[Problem], entries: Sequence[CatalogueEntry]) -> list[Problem]:
+def _drop_outdated(folder: Path, problems: list[Problem], entries: Sequence[CatalogueEntry]) -> list[Problem]:
     """Without those of models that were removed meanwhile, or whose files were given other names."""
-    with catalogue(folder) as book:
-        now = {entry.name: entry.stem for entry in book.sound()} if any(p.model for p in problems) else {}
+    with open_catalogue(folder) as book:
+        now = {entry.name: entry.stem for entry in book.sound_entries()} if any(p.model for p in problems) else {}
     before = {entry.name: entry.stem for entry in entries}
     return [problem for problem in problems if not problem.model or now.get(problem.model) == before[problem.model]]
 
 
-def _listed(folder: Path) -> Iterator[Path]:
+def _list_files(folder: Path) -> Iterator[Path]:
     """Everything but what has its fixed place."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name not in _OWN:
@@ -113,7 +113,7 @@ def _listed(folder: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
-def _shared(folder: Path, protocol: Protocol) -> Iterator[Problem]:
+def _check_shared_files(folder: Path, protocol: Protocol) -> Iterator[Problem]:
     """The probe images, and the picture that is the baseline."""
     if protocol.stored:
         try:
@@ -127,34 +127,34 @@ def _shared(folder: Path, protocol: Protocol) -> Iterator[Problem]:
             yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
 
 
-def _own(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
+def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
     """What is wrong with files that are one model's."""
     files = {} if entry.maps is None else {maps_path(folder, entry.stem): entry.maps}
     if is_stem(entry.stem):
         files[prints_path(folder, entry.stem)] = entry.prints
     for path, expected in files.items():
-        if (problem := _problem(folder, path, expected, entry.name)) is not None:
+        if (problem := _check_file(folder, path, expected, entry.name)) is not None:
             yield problem
 
 
-def _of_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
+def _check_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
     """What is wrong with the rows of a sheet: one problem per model."""
     path = prints_path(folder, stem)
     try:
-        for entry, words in differing(folder, protocol, stem, entries):
-            yield Problem("damaged", _short(folder, path), entry.name, f"{path} {words}; it belongs to {entry.name}.")
+        for entry, words in find_changed_rows(folder, protocol, stem, entries):
+            yield Problem("damaged", _relative_name(folder, path), entry.name, f"{path} {words}; it belongs to {entry.name}.")
     except (SpaceError, OSError) as error:
         kind = "damaged" if path.is_file() and not path.is_symlink() else "missing"
         for entry in entries:
-            yield Problem(kind, _short(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}.")
+            yield Problem(kind, _relative_name(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}.")
 
 
-def _problem(folder: Path, path: Path, expected: Checksum, model: str) -> Problem | None:
+def _check_file(folder: Path, path: Path, expected: Checksum, model: str) -> Problem | None:
     def told(kind: str, what: str) -> Problem:
-        return Problem(kind, _short(folder, path), model, f"{path} {what}; it belongs to {model}.")
+        return Problem(kind, _relative_name(folder, path), model, f"{path} {what}; it belongs to {model}.")
 
     try:
-        found = sum_of(path)
+        found = checksum_of(path)
     except FileNotFoundError:
         return told("missing", "is missing")
     except OSError as error:
@@ -165,13 +165,13 @@ def _problem(folder: Path, path: Path, expected: Checksum, model: str) -> Proble
     return None if found.sha256 == expected.sha256 else told("damaged", "is not as it was written: its checksum differs")
 
 
-def clear(folder: Path, *, unfinished: bool = False) -> int:
+def clear_interrupted(folder: Path, *, unfinished: bool = False) -> int:
     """Remove what interrupted work has left, where nobody is at it; gives the number of files and folders.
 
     Maps that the same command would go on with stay, unless `unfinished` ones are to go too.
     """
-    with catalogue(folder) as book:
-        return clear_noted(folder, book) + clear_abandoned(folder, unfinished=unfinished)
+    with open_catalogue(folder) as book:
+        return remove_leftovers(folder, book) + clear_abandoned(folder, unfinished=unfinished)
 
 
 def compact(folder: Path) -> tuple[int, int]:
@@ -179,39 +179,39 @@ def compact(folder: Path) -> tuple[int, int]:
 
     Gives how many files were removed and how many bytes the space became smaller. Strange files stay.
     """
-    before = _bytes(folder)
-    count = clear(folder, unfinished=True)
-    with catalogue(folder) as book:
+    before = _total_bytes(folder)
+    count = clear_interrupted(folder, unfinished=True)
+    with open_catalogue(folder) as book:
         protocol = book.protocol()
-    rewrite(folder, protocol)
-    count += clear(folder, unfinished=True)
-    with catalogue(folder) as book:
+    rewrite_sheets(folder, protocol)
+    count += clear_interrupted(folder, unfinished=True)
+    with open_catalogue(folder) as book:
         with book.transaction():  # whoever places files waits
             used = {path for entry in book.entries() for path in files_of(folder, entry)}
-            idle = [p for p in _listed(folder) if p.parent != folder and _is_ours(p) and p not in used]
-            drop(*idle)
+            idle = [p for p in _list_files(folder) if p.parent != folder and _is_ours(p) and p not in used]
+            remove_files(*idle)
         book.shrink()
         cache.prune(folder / CACHE, book.entries())
-        pack.prune(folder, book.keys())
+        pack.prune_pack(folder, book.keys())
     sync_folder(folder)
-    return count + len(idle), before - _bytes(folder)
+    return count + len(idle), before - _total_bytes(folder)
 
 
 def _is_ours(path: Path) -> bool:
     return path.suffix == ".npy" and is_stem(path.stem) and path.is_file() and not path.is_symlink()
 
 
-def _bytes(folder: Path) -> int:
+def _total_bytes(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _short(folder: Path, path: Path) -> str:
+def _relative_name(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
 def remove(folder: Path, entry: CatalogueEntry) -> None:
     """Take a model out: first of the catalogue, then its files."""
-    with catalogue(folder) as book:
+    with open_catalogue(folder) as book:
         with book.transaction():
             book.delete(entry)
-        clear_noted(folder, book)
+        remove_leftovers(folder, book)

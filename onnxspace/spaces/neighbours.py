@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.execution import Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
-from onnxspace.similarity.fingerprints.search import Group, Pair, grouped, nearest, pairs_above, rerank
-from onnxspace.spaces.catalogue import Catalogue, catalogue
+from onnxspace.similarity.fingerprints.search import Group, Pair, find_nearest, find_pairs_above, group_pairs, rerank
+from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.layout import read_prints
-from onnxspace.spaces.packed import Pack, index_for, packed
+from onnxspace.spaces.packed import Pack, index_for, update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 
 Prints = NDArray[np.floating[Any]]
@@ -46,7 +47,7 @@ class Query:
     exact: bool = False
 
 
-def neighbours(
+def find_neighbours(
     folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None
 ) -> tuple[Neighbour, ...]:
     """The models nearest to a fingerprint, best first.
@@ -54,8 +55,8 @@ def neighbours(
     One pass over the packed fingerprints, or their index where they are many, proposes some more than are asked for; the
     fingerprints' own files decide. `warn` gets what should be done for the index.
     """
-    with catalogue(folder) as book:
-        models = _proposed(folder, protocol, book, query, warn)
+    with open_catalogue(folder) as book:
+        models = _propose_models(folder, protocol, book, query, warn)
     values = np.empty((2, len(models)))
     for first in range(0, len(models), _AT_ONCE):
         many = read_prints(folder, [entry.stem for entry in models[first : first + _AT_ONCE]], protocol)
@@ -64,39 +65,39 @@ def neighbours(
     return tuple(Neighbour(models[i].name, float(values[0, i]), float(values[1, i])) for i in order)
 
 
-def _proposed(
+def _propose_models(
     folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None
 ) -> Sequence[CatalogueEntry]:
     """Models that may be nearest, in the order in which the space lists them as far as they are equal."""
     living = book.keys()
-    pack = packed(folder, protocol, book, living)
+    pack = update_pack(folder, protocol, book, living)
     if pack is None:
         return [entry for entry in book.entries() if bytes.fromhex(entry.identity) != query.own]
     living.discard(query.own or b"")
     index, said = (None, "") if query.exact else index_for(folder, pack)
     if said and warn is not None:
         warn(said)
-    keys = _keys(pack, index, pack.alive(living), query)
+    keys = _nearest_keys(pack, index, pack.alive_rows(living), query)
     return [entry for key in keys if (entry := book.find("identity", key.hex())) is not None]
 
 
-def _keys(pack: Pack, index: Index | None, alive: NDArray[np.bool_], query: Query) -> list[bytes]:
+def _nearest_keys(pack: Pack, index: Index | None, alive: NDArray[np.bool_], query: Query) -> list[bytes]:
     """Identities of the rows that are nearest and alive, best first."""
     row, count = flatten(query.prints[None])[0], query.count + _MORE
     idle = len(alive) - int(alive.sum())
-    rows = None if index is None else _approximate(pack, index, alive, row, count)
+    rows = None if index is None else _search_index(pack, index, alive, row, count)
     if rows is None:
-        rows = nearest(row, pack.matrix, count + idle)[0]
+        rows = find_nearest(row, pack.matrix, count + idle)[0]
     return [pack.keys[i] for i in rows if alive[i]][:count]
 
 
-def _approximate(
+def _search_index(
     pack: Pack, index: Index, alive: NDArray[np.bool_], row: NDArray[np.float32], count: int
 ) -> NDArray[np.intp] | None:
     """Rows that the index proposes and all that came after it, the best of them; None where too few of them are alive."""
     share = max(float(alive[: len(index.matrix)].mean()), 0.1)
     proposed = index.propose(row[None], round(max(_EFFORT, count) / share))[0]
-    late = nearest(row, pack.matrix[len(index.matrix) :], count + int((~alive[len(index.matrix) :]).sum()))[0]
+    late = find_nearest(row, pack.matrix[len(index.matrix) :], count + int((~alive[len(index.matrix) :]).sum()))[0]
     candidates = np.concatenate([proposed, late + len(index.matrix)])
     candidates = np.unique(candidates[alive[candidates]])
     if len(candidates) < min(count, int(alive.sum())):
@@ -104,7 +105,6 @@ def _approximate(
     return rerank(row, pack.matrix, candidates, count)[0]
 
 
-Share = Callable[[float], None]
 
 
 _ERRORS = 6.0  # standard errors by which fingerprints may be wrong
@@ -141,13 +141,13 @@ def find_duplicates(
     low = least - _ERRORS * (1 - least**2) / np.sqrt(protocol.images * protocol.numbers)
     found = _propose_pairs(folder, protocol, entries, low, warn) if low > 0 else None
     if found is None:
-        pairs = _among(folder, protocol, entries, least, memory, progress)
+        pairs = _pairs_from_matrix(folder, protocol, entries, least, memory, progress)
     else:
-        pairs = [p for p in _decided(folder, protocol, entries, found, memory, progress) if p.affinity >= least]
-    return DuplicateGroups(tuple(entry.name for entry in entries), tuple(grouped(pairs)))
+        pairs = [p for p in _verify_pairs(folder, protocol, entries, found, memory, progress) if p.affinity >= least]
+    return DuplicateGroups(tuple(entry.name for entry in entries), tuple(group_pairs(pairs)))
 
 
-def _among(
+def _pairs_from_matrix(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], least: float, memory: int, progress: Share | None
 ) -> list[Pair]:
     """From the matrix of all."""
@@ -163,19 +163,19 @@ def _propose_pairs(
 ) -> list[Pair] | None:
     """Pairs of entries whose fingerprints are so much alike; None where there is no pack to be had."""
     place = {bytes.fromhex(entry.identity): i for i, entry in enumerate(entries)}
-    with catalogue(folder) as book:
-        pack = packed(folder, protocol, book, set(place))
+    with open_catalogue(folder) as book:
+        pack = update_pack(folder, protocol, book, set(place))
     if pack is None:
         return None
     index, said = index_for(folder, pack)
     if warn is not None and (said or index is not None):
         warn(said or "Pairs were sought with the index, which may miss some.")
     propose, count = (None, None) if index is None else (index.propose, len(index.matrix))
-    pairs = pairs_above(pack.matrix, low, propose, count)
-    return list(_placed(pack, pairs, place))
+    pairs = find_pairs_above(pack.matrix, low, propose, count)
+    return list(_to_entries(pack, pairs, place))
 
 
-def _placed(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Iterator[Pair]:
+def _to_entries(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Iterator[Pair]:
     """Rows of the pack as places among the entries, without those of removed models."""
     for pair in pairs:
         ends = [place.get(pack.keys[row]) for row in (pair.first, pair.second)]
@@ -183,7 +183,7 @@ def _placed(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Itera
             yield replace(pair, first=min(ends[0], ends[1]), second=max(ends[0], ends[1]))
 
 
-def _decided(
+def _verify_pairs(
     folder: Path,
     protocol: Protocol,
     entries: Sequence[CatalogueEntry],
@@ -202,11 +202,11 @@ def _decided(
             left[other].discard(one)
         if others:
             row = affinity_row(folder, protocol, [entries[i] for i in (one, *others)], 0, memory, keep=False)
-            yield from _of_row(one, others, row)
+            yield from _pairs_from_row(one, others, row)
         if progress is not None:
             progress((done + 1) / (done + 1 + len(left)))
 
 
-def _of_row(one: int, others: Sequence[int], row: NDArray[Any]) -> Iterator[Pair]:
+def _pairs_from_row(one: int, others: Sequence[int], row: NDArray[Any]) -> Iterator[Pair]:
     for other, value, error in zip(others, *row[:, 1:].tolist(), strict=True):
         yield Pair(min(one, other), max(one, other), value, error)

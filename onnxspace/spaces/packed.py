@@ -21,11 +21,11 @@ from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
-from onnxspace.spaces.catalogue import Catalogue, catalogue
+from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
-from onnxspace.spaces.workdirs import workbench
-from onnxspace.storage.atomic import drop, place
-from onnxspace.storage.locks import take
+from onnxspace.spaces.workdirs import open_workbench
+from onnxspace.storage.atomic import place, remove_files
+from onnxspace.storage.locks import try_lock
 
 _KEY, _AT_ONCE = 32, 1024
 
@@ -37,40 +37,40 @@ class Pack:
     matrix: NDArray[np.float16]
     keys: tuple[bytes, ...]
 
-    def alive(self, wanted: set[bytes]) -> NDArray[np.bool_]:
+    def alive_rows(self, wanted: set[bytes]) -> NDArray[np.bool_]:
         """Which rows are of these models, bool [rows]."""
         return np.fromiter((key in wanted for key in self.keys), np.bool_, len(self.keys))
 
 
-def packed(folder: Path, protocol: Protocol, book: Catalogue, wanted: set[bytes]) -> Pack | None:
+def update_pack(folder: Path, protocol: Protocol, book: Catalogue, wanted: set[bytes]) -> Pack | None:
     """The pack with every one of these models; None where it can't be written, or another process is at it."""
-    found = read(folder, protocol)
+    found = read_pack(folder, protocol)
     if not wanted.difference(found.keys):
         return found
-    with suppress(OSError), held(folder) as mine:
+    with suppress(OSError), lock_pack(folder) as mine:
         if mine:
-            missing = wanted.difference(read(folder, protocol).keys)
-            _append(folder, protocol, sorted(stem for key in missing if (stem := _stem(book, key))))
-            return read(folder, protocol)
+            missing = wanted.difference(read_pack(folder, protocol).keys)
+            _append(folder, protocol, sorted(stem for key in missing if (stem := _find_stem(book, key))))
+            return read_pack(folder, protocol)
     return None
 
 
-def _stem(book: Catalogue, key: bytes) -> tuple[str, bytes] | None:
+def _find_stem(book: Catalogue, key: bytes) -> tuple[str, bytes] | None:
     entry = book.find("identity", key.hex())
     return None if entry is None else (entry.stem, key)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
+def lock_pack(folder: Path) -> Iterator[bool]:
     """The lock of whoever writes the pack or its index; False where another process has it. Raises OSError."""
     number = os.open(folder / KEYS, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
-        yield take(number, unknown=False)
+        yield try_lock(number, unknown=False)
     finally:
         os.close(number)
 
 
-def read(folder: Path, protocol: Protocol) -> Pack:
+def read_pack(folder: Path, protocol: Protocol) -> Pack:
     """The pack as it is."""
     width = protocol.images * protocol.numbers
     with suppress(OSError, ValueError):
@@ -84,8 +84,8 @@ def read(folder: Path, protocol: Protocol) -> Pack:
 
 def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) -> None:
     """Add rows by stem and identity, under the lock; half of one that an interruption left is written over."""
-    count, width = len(read(folder, protocol).keys), protocol.images * protocol.numbers
-    with _extended(folder / ROWS, 2 * width * count) as rows, _extended(folder / KEYS, _KEY * count) as keys:
+    count, width = len(read_pack(folder, protocol).keys), protocol.images * protocol.numbers
+    with _open_at(folder / ROWS, 2 * width * count) as rows, _open_at(folder / KEYS, _KEY * count) as keys:
         for first in range(0, len(new), _AT_ONCE):
             part = new[first : first + _AT_ONCE]
             prints = read_prints(folder, [stem for stem, _ in part], protocol)
@@ -95,7 +95,7 @@ def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) 
             keys.flush()
 
 
-def _extended(path: Path, length: int) -> BinaryIO:
+def _open_at(path: Path, length: int) -> BinaryIO:
     """A file open for writing after its first `length` bytes."""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
     file.truncate(length)
@@ -103,13 +103,13 @@ def _extended(path: Path, length: int) -> BinaryIO:
     return file
 
 
-def prune(folder: Path, living: set[bytes]) -> None:
+def prune_pack(folder: Path, living: set[bytes]) -> None:
     """Drop the pack and its index where they have rows of removed models, or nothing at all."""
     with suppress(OSError):
         keys = b"" if (folder / KEYS).is_symlink() else (folder / KEYS).read_bytes()
         if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
             return
-    drop(folder / INDEX, folder / KEYS, folder / ROWS)
+    remove_files(folder / INDEX, folder / KEYS, folder / ROWS)
 
 
 #: Bytes of rows up to which looking at all of them is as quick as opening an index: 50,000 models of 64 images.
@@ -119,21 +119,21 @@ LEAST_BYTES = 50_000 * 64 * 64 * 2
 _STALE = 0.25  # share of rows that came after the index, from which on it is said
 
 
-def build(folder: Path, protocol: Protocol, progress: Callable[[float], None] | None = None) -> int:
+def build_index(folder: Path, protocol: Protocol, progress: Callable[[float], None] | None = None) -> int:
     """Index all fingerprints, or add those that came since; gives the number of models.
 
     Raises ConfigError without usearch, OutputError, and SpaceError for a damaged fingerprint.
     """
-    with catalogue(folder) as book:
+    with open_catalogue(folder) as book:
         living = book.keys()
-        pack = packed(folder, protocol, book, living)
+        pack = update_pack(folder, protocol, book, living)
     if not living:
         raise SpaceError(f"{folder} has no models, and so nothing to index. Add models.")
-    with held(folder) as mine:
+    with lock_pack(folder) as mine:
         if pack is None or not mine:
             raise OutputError(f"Another process is at work in {folder}, or nothing can be written there. Try again later.")
-        pack = read(folder, protocol)
-        with workbench(folder) as bench:
+        pack = read_pack(folder, protocol)
+        with open_workbench(folder) as bench:
             _make_index(folder, pack, bench / "index", progress)
             place(bench / "index", folder / INDEX)
     return len(living)

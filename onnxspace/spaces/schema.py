@@ -58,13 +58,13 @@ class CatalogueEntry:
     @property
     def content(self) -> str:
         """64 hex digits for content and encoder alone, as a fingerprint knows them."""
-        return identity(self.sha256, self.encoder, "")
+        return identity_of(self.sha256, self.encoder, "")
 
     def record(self) -> ModelRecord:
         return ModelRecord(self.name, self.path, self.sha256, self.encoder, self.input, self.opset, self.producer, self.assumed)
 
 
-def identity(sha256: str, encoder: str, preprocess: str) -> str:
+def identity_of(sha256: str, encoder: str, preprocess: str) -> str:
     """64 hex digits for one model as it is explained: content, where it is cut, and how it is fed."""
     return hashlib.sha256(json.dumps([sha256, encoder, preprocess]).encode()).hexdigest()
 
@@ -73,7 +73,7 @@ def to_json(facts: Protocol | CatalogueEntry) -> str:
     return json.dumps(asdict(facts), sort_keys=True, allow_nan=False)
 
 
-def protocol_from(text: str) -> Protocol:
+def parse_protocol(text: str) -> Protocol:
     """Raises ValueError with what is wrong."""
     protocol = Protocol(**_fields_of(json.loads(text), Protocol))
     require(is_text(protocol.probe, MAX_NAME) and is_text(protocol.version, MAX_NAME), "probe")
@@ -99,14 +99,14 @@ def _check_options(protocol: Protocol) -> None:
         raise ValueError(str(error)) from error
 
 
-def entry_from(text: str) -> CatalogueEntry:
+def parse_entry(text: str) -> CatalogueEntry:
     """Raises ValueError with what is wrong."""
     said = _fields_of(json.loads(text), CatalogueEntry)
-    said |= {"maps": None if said.get("maps") is None else _sum(said["maps"]), "prints": _sum(said.get("prints"))}
-    said |= {name: _texts(said.get(name, []), name) for name in ("assumed", "warnings")}
+    said |= {"maps": None if said.get("maps") is None else _read_checksum(said["maps"]), "prints": _read_checksum(said.get("prints"))}
+    said |= {name: _read_texts(said.get(name, []), name) for name in ("assumed", "warnings")}
     entry = CatalogueEntry(**said)
     require(is_text(entry.name, MAX_NAME) and entry.name != "", "name")
-    require(isinstance(entry.stem, str) and placed(entry.stem) is not None, "stem")
+    require(isinstance(entry.stem, str) and split_stem(entry.stem) is not None, "stem")
     require(entry.maps is None or is_stem(entry.stem), "stem")
     require(is_sha256(entry.identity) and is_sha256(entry.sha256), "sha256")
     for name in ("path", "encoder", "input", "preprocess", "producer", "added"):
@@ -124,7 +124,7 @@ def is_stem(text: str) -> bool:
     return _STEM.fullmatch(text) is not None
 
 
-def placed(stem: str) -> tuple[str, int | None] | None:
+def split_stem(stem: str) -> tuple[str, int | None] | None:
     """The stem of the file, and the row of a sheet (None: the file is the model's own); None for what is no stem."""
     found = _PLACE.fullmatch(stem)
     return None if found is None else (found[1], None if found[2] is None else int(found[2]))
@@ -146,16 +146,16 @@ def _fields_of(said: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict[s
     return found
 
 
-def _sum(said: Any) -> Checksum:
+def _read_checksum(said: Any) -> Checksum:
     require(isinstance(said, dict) and is_whole(said.get("length"), 0, 2**50) and is_sha256(said.get("sha256")), "checksum")
     return Checksum(said["length"], said["sha256"])
 
 
-def _texts(said: Any, what: str) -> tuple[str, ...]:
+def _read_texts(said: Any, what: str) -> tuple[str, ...]:
     require(isinstance(said, list) and len(said) <= MAX_ITEMS and all(is_text(text, MAX_TEXT) for text in said), what)
     return tuple(said)
 
 
-def short(texts: Sequence[str]) -> tuple[str, ...]:
+def truncate(texts: Sequence[str]) -> tuple[str, ...]:
     """Texts within the bounds of a catalogue."""
     return tuple(text[:MAX_TEXT] for text in texts[:MAX_ITEMS])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from onnxspace.errors import ClusterError, OutputError
 from onnxspace.spaces.layout import WORK
-from onnxspace.storage.atomic import written
-from onnxspace.storage.locks import take
+from onnxspace.storage.atomic import convert_write_errors
+from onnxspace.storage.locks import try_lock
 
 _LOCK, _MAPS = "lock", (".journal", ".piece")
 #: What stops a whole command, and not only a model.
@@ -23,19 +23,19 @@ _Stops = (OutputError, ClusterError)
 
 
 @contextmanager
-def workbench(folder: Path) -> Iterator[Path]:
+def open_workbench(folder: Path) -> Iterator[Path]:
     """A new folder inside the space, locked as long as the block runs, and removed after it."""
-    while (made := _claimed(folder / WORK)) is None:
+    while (made := _claim(folder / WORK)) is None:
         pass
     bench, number = made
     try:
         yield bench
     finally:
-        _put_away(bench, number, stays=False)
+        _release(bench, number, stays=False)
 
 
 @contextmanager
-def taken_up(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]:
+def resume_workbench(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]:
     """The folder of what is called `key` (32 hex digits), as an earlier process has left it, and True.
 
     Files whose names don't have `recipe` in them are dropped.
@@ -43,8 +43,8 @@ def taken_up(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]
     Where another process is at it, or on a disk that knows no locks, an empty folder and False. When the block is stopped (by
     a full disk, or what is no Exception), a folder with a journal stays; otherwise it is removed.
     """
-    if (made := _again(folder / WORK / key)) is None:
-        with workbench(folder) as bench:
+    if (made := _reopen(folder / WORK / key)) is None:
+        with open_workbench(folder) as bench:
             yield bench, False
         return
     number, stays = made, False
@@ -52,21 +52,21 @@ def taken_up(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]
         _drop_others(folder / WORK / key, recipe)
         yield folder / WORK / key, True
     except BaseException as error:
-        stays = waits(folder / WORK / key) and (isinstance(error, _Stops) or not isinstance(error, Exception))
+        stays = is_resumable(folder / WORK / key) and (isinstance(error, _Stops) or not isinstance(error, Exception))
         raise
     finally:
-        _put_away(folder / WORK / key, number, stays=stays)
+        _release(folder / WORK / key, number, stays=stays)
 
 
-def _again(bench: Path) -> int | None:
+def _reopen(bench: Path) -> int | None:
     """The lock of a folder that may be there already; None where it can't be had."""
     while not bench.is_symlink():
-        with written(bench):
+        with convert_write_errors(bench):
             bench.parent.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):  # the empty folder was just removed as an abandoned one
                 bench.mkdir(exist_ok=True)
                 number = os.open(bench / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-                if not take(number, unknown=False):
+                if not try_lock(number, unknown=False):
                     os.close(number)
                     return None
                 with suppress(FileNotFoundError):
@@ -79,13 +79,13 @@ def _again(bench: Path) -> int | None:
 
 
 def _drop_others(bench: Path, recipe: str) -> None:
-    with written(bench):
+    with convert_write_errors(bench):
         for path in bench.iterdir():
             if path.name != _LOCK and recipe not in path.name:
                 path.unlink()
 
 
-def _put_away(bench: Path, number: int, *, stays: bool) -> None:
+def _release(bench: Path, number: int, *, stays: bool) -> None:
     if os.name == "nt":  # an open file can't be removed there
         os.close(number)
     if not stays:
@@ -94,15 +94,15 @@ def _put_away(bench: Path, number: int, *, stays: bool) -> None:
         os.close(number)
 
 
-def waits(bench: Path) -> bool:
+def is_resumable(bench: Path) -> bool:
     """Whether a folder holds maps that the next process can go on with."""
     return len(bench.name) == 32 and any(path.suffix in _MAPS for path in bench.iterdir())
 
 
-def _claimed(work: Path) -> tuple[Path, int] | None:
+def _claim(work: Path) -> tuple[Path, int] | None:
     """A new folder and its open lock; None where somebody took the empty folder for an abandoned one."""
     bench = work / secrets.token_hex(8)
-    with written(bench):
+    with convert_write_errors(bench):
         try:
             work.mkdir(exist_ok=True)
             bench.mkdir()
@@ -112,13 +112,13 @@ def _claimed(work: Path) -> tuple[Path, int] | None:
                 raise
             return None
     with suppress(FileNotFoundError):
-        if take(number) and os.path.samestat(os.fstat(number), (bench / _LOCK).stat()):
+        if try_lock(number) and os.path.samestat(os.fstat(number), (bench / _LOCK).stat()):
             return bench, number
     os.close(number)
     return None
 
 
-def abandoned(folder: Path) -> list[Path]:
+def find_abandoned(folder: Path) -> list[Path]:
     """The folders of processes that have ended."""
     with suppress(OSError):
         return [bench for bench in sorted((folder / WORK).iterdir()) if _is_free(bench)]
@@ -127,7 +127,7 @@ def abandoned(folder: Path) -> list[Path]:
 
 def clear_abandoned(folder: Path, *, unfinished: bool) -> int:
     """Remove them, but those that wait only where `unfinished` ones are to go too; gives their number."""
-    found = [bench for bench in abandoned(folder) if unfinished or not waits(bench)]
+    found = [bench for bench in find_abandoned(folder) if unfinished or not is_resumable(bench)]
     for bench in found:
         _remove(bench)
     return len(found)
@@ -154,6 +154,6 @@ def _is_free(bench: Path) -> bool:
     except OSError:
         return not (bench / _LOCK).exists()
     try:
-        return take(number, unknown=False)
+        return try_lock(number, unknown=False)
     finally:
         os.close(number)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, work that can be taken up again, and checks of untrusted names and JSON.
+"""Atomic file writes, resumable work, locks, and validation of untrusted names and JSON.
 
-At the bottom, since a full disk, a killed process or a hostile name must be answered alike everywhere.
+The lowest layer, because a full disk, a killed process or a malicious name must be handled the same way everywhere.
 """

@@ -1,4 +1,4 @@
-"""A result's file: whole or not there at all."""
+"""Atomic writes: a result's file is complete or absent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from onnxspace.storage.journal import write_all
 
 
 def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
-    """Raise OutputError, before any work is done, where `target` is no name for a PNG file or is one of the inputs."""
+    """Check, before any work is done, that `target` can be written as a PNG file without overwriting one of the `inputs`.
+
+    Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
+    """
     if target.suffix.lower() != ".png":
-        raise OutputError(f"{target} is no name for a picture. Name a file that ends in .png as --output.")
+        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as --output.")
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
             raise OutputError(f"{target} is one of the images to be explained. Name another --output.")
@@ -31,12 +34,16 @@ def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
         reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
     if unfit:
-        raise OutputError(f"{target} can't be written, since something else than a file is there. Name another --output.")
+        raise OutputError(f"{target} can't be written because something other than a file is there. Name another --output.")
 
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """A path to write to beside `target`, which takes its name when the block ends well, and vanishes otherwise."""
+    """Write `target` atomically: yield a temporary path beside it, which is renamed to `target` when the block succeeds.
+
+    The temporary file is removed if the block fails. Missing parent folders are created. Raises OutputError where the file
+    can't be written.
+    """
     place = Path(os.path.realpath(target))
     missing = [folder for folder in place.parents if not folder.exists()]
     partial = place.with_name(f".{place.name[:200]}.{os.getpid()}.partial")
@@ -47,7 +54,7 @@ def whole_file(target: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(place)
     except OSError as error:
-        if isinstance(error, OnnxspaceError):  # such as a model that is not there
+        if isinstance(error, OnnxspaceError):  # such as a missing model
             raise
         why = error.strerror or error
         raise OutputError(
@@ -56,16 +63,17 @@ def whole_file(target: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        with suppress(OSError):  # those that hold a picture stay
+        with suppress(OSError):  # folders that are not empty stay
             for folder in missing:
                 folder.rmdir()
 
 
 @contextmanager
 def whole_array(target: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Gives what appends rows to a `.npy` file of this shape, which appears when all rows are there, or never.
+    """Write a `.npy` file of this `shape` and `dtype` (stored little-endian) atomically: yield a function that appends rows.
 
-    Plain writes rather than a memory map: a full disk is then an error and not the end of the process.
+    The file appears under its name only when the block succeeds. Rows are written plainly rather than through a memory map,
+    so that a full disk raises an error instead of killing the process. Raises OutputError as `whole_file`.
     """
     kind = np.dtype(dtype).newbyteorder("<")
     header = io.BytesIO()
@@ -81,12 +89,12 @@ def whole_array(target: Path, shape: tuple[int, ...], dtype: DTypeLike) -> Itera
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a new .npy file and wait until it is on the disk."""
+    """Write `array` to a new .npy file and flush it to disk. Raises OutputError."""
     write_file(path, header_of(array), np.ascontiguousarray(array).data.cast("B"))
 
 
 def header_of(array: NDArray[Any]) -> bytes:
-    """What precedes the numbers in a .npy file."""
+    """Return the header of the .npy file of `array`: the bytes before the numbers."""
     header = io.BytesIO()
     facts = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
     np.lib.format.write_array_header_1_0(header, facts)
@@ -94,29 +102,33 @@ def header_of(array: NDArray[Any]) -> bytes:
 
 
 def write_file(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a new file and wait until it is on the disk."""
-    with written(path), io.FileIO(path, "w") as file:
+    """Write `parts` in order to a new file and flush it to disk. Raises OutputError."""
+    with convert_write_errors(path), io.FileIO(path, "w") as file:
         for part in parts:
             write_all(file, part)  # type: ignore[arg-type]
         os.fsync(file.fileno())
 
 
 def place(source: Path, target: Path) -> None:
-    """Give a whole, synchronised file its name; after this it survives a power cut under that name."""
-    with written(target):
+    """Rename the complete, synchronised file `source` to `target`, so that it survives a power cut under that name.
+
+    Raises OutputError.
+    """
+    with convert_write_errors(target):
         source.replace(target)
         sync_folder(target.parent)
 
 
-def drop(*paths: Path) -> None:
-    """Remove files that may be there."""
+def remove_files(*paths: Path) -> None:
+    """Remove files, ignoring those that do not exist. Raises OutputError."""
     for path in paths:
-        with written(path):
+        with convert_write_errors(path):
             path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # folders can't be opened everywhere
+    """Flush a folder's entries to disk, where the platform supports it."""
+    with suppress(OSError):  # some platforms can't open folders
         number = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(number)
@@ -125,8 +137,8 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
-    """An operating-system error as one sentence with the file and the way out."""
+def convert_write_errors(path: Path) -> Iterator[None]:
+    """Convert an OSError of the block to an OutputError: one sentence that names `path` and what to do."""
     try:
         yield
     except OSError as error:

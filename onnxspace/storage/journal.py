@@ -1,7 +1,7 @@
-"""What is known of a file that is still being written: one checked line per shard, so that a later run can go on.
+"""The journal of a file that is still being written: one checksummed line per shard, so that a later run can resume.
 
-A line is the CRC-32 of its text in eight hexadecimal digits, a blank, and one JSON object: of a shard, or at last what
-there is to say of the whole. The first line that is not so, and all after it, count as never written.
+A line is the CRC-32 of its text in eight hexadecimal digits, a space, and one JSON object: a shard's, or in the last line
+the remarks on the whole file. The first invalid line and all lines after it are ignored.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_MAX_LINE = 2**22  # of a batch of 100,000 images with an error each
+_MAX_LINE = 2**22  # enough for a batch of 100,000 images with a standard error each
 _MAX_REMARKS, _MAX_LETTERS = 100, 10_000
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows that were written together: how many, the CRC-32 of their bytes, and a standard error of each or none."""
+    """Rows that were written together.
+
+    `rows` is their number, `crc` the CRC-32 of their bytes, `zeros` the number of all-zero rows, and `errors` the standard
+    error of each row, or empty.
+    """
 
     rows: int
     crc: int
@@ -32,9 +36,9 @@ class Shard:
 
 
 class Journal:
-    """The journal at `path`: `shards` in order, and the `remarks` that end it (None: it has not ended).
+    """The journal at `path`: `shards` in order, and the `remarks` that end it (None: the file is unfinished).
 
-    Reading takes what is sound, of at most `most` rows; nothing is written before `open`.
+    The constructor reads the valid lines, up to `most` rows in total; nothing is written before `open`.
     """
 
     def __init__(self, path: Path, most: int) -> None:
@@ -46,21 +50,21 @@ class Journal:
         self._read(most)
 
     def _read(self, most: int) -> None:
-        for line in _lines(self.path):
-            found = _parsed(line)
+        for line in _read_lines(self.path):
+            found = _parse_line(line)
             if self.remarks is not None or found is None:
                 return
-            if (shard := _shard(found)) is not None and shard.rows <= most:
+            if (shard := _read_shard(found)) is not None and shard.rows <= most:
                 self.shards.append(shard)
                 most -= shard.rows
-            elif (remarks := _remarks(found)) is not None:
+            elif (remarks := _read_remarks(found)) is not None:
                 self.remarks = remarks
             else:
                 return
             self._ends.append(self._ends[-1] + len(line))
 
     def open(self, sound: int) -> None:
-        """Forget all but the first `sound` shards, and get ready for more."""
+        """Discard all but the first `sound` shards, and open the journal for appending."""
         del self.shards[sound:], self._ends[sound + 1 :]
         self.remarks = None
         self._file = io.FileIO(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
@@ -68,11 +72,12 @@ class Journal:
         self._file.seek(self._ends[-1])
 
     def add(self, shard: Shard) -> None:
+        """Append a shard."""
         self._write(asdict(shard))
         self.shards.append(shard)
 
     def end(self, remarks: Sequence[str]) -> None:
-        """Say that all is there; `remarks` are for readers of the maps."""
+        """Mark the file as complete; `remarks` are for readers of the maps."""
         self._write({"remarks": [text[:_MAX_LETTERS] for text in remarks[:_MAX_REMARKS]]})
         self.remarks = tuple(remarks)
 
@@ -91,14 +96,17 @@ class Journal:
 
 
 def write_all(file: io.FileIO, content: bytes) -> None:
-    """Write without a buffer: what failed halfway is not tried again when the file is closed."""
+    """Write `content` unbuffered, so that a failed write is not retried when the file is closed. Raises OSError."""
     left = memoryview(content)
     while left:
         left = left[file.write(left) or 0 :]
 
 
-def count_sound(path: Path, header: bytes, shards: Sequence[Shard], row: int) -> int:
-    """How many shards of rows of `row` bytes lie in the file after its header as they were written."""
+def count_valid_shards(path: Path, header: bytes, shards: Sequence[Shard], row: int) -> int:
+    """Count the leading `shards` whose bytes in the file match their checksums.
+
+    The file must begin with `header`; each row has `row` bytes. Returns 0 for a file that can't be read.
+    """
     try:
         with path.open("rb") as file:
             if file.read(len(header)) != header:
@@ -110,14 +118,14 @@ def count_sound(path: Path, header: bytes, shards: Sequence[Shard], row: int) ->
 
 
 def _crc(file: BinaryIO, length: int) -> int | None:
-    """CRC-32 of the next bytes; None where there are fewer."""
+    """CRC-32 of the next `length` bytes; None where there are fewer."""
     found = 0
     while length and (part := file.read(min(length, 2**20))):
         found, length = zlib.crc32(part, found), length - len(part)
     return None if length else found
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _read_lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             while line := file.readline(_MAX_LINE):
@@ -126,7 +134,7 @@ def _lines(path: Path) -> Iterator[bytes]:
         return
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parse_line(line: bytes) -> dict[str, Any] | None:
     text = line[9:-1]
     if line != b"%08x %s\n" % (zlib.crc32(text), text):
         return None
@@ -137,7 +145,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _shard(found: dict[str, Any]) -> Shard | None:
+def _read_shard(found: dict[str, Any]) -> Shard | None:
     numbers = [found.get(name) for name in ("rows", "crc", "zeros")]
     errors = found.get("errors")
     if not all(type(n) is int and 0 <= n < 2**32 for n in numbers) or not isinstance(errors, list):
@@ -150,7 +158,7 @@ def _shard(found: dict[str, Any]) -> Shard | None:
     return Shard(rows, crc, zeros, tuple(errors))
 
 
-def _remarks(found: dict[str, Any]) -> tuple[str, ...] | None:
+def _read_remarks(found: dict[str, Any]) -> tuple[str, ...] | None:
     texts = found.get("remarks")
     if not isinstance(texts, list) or len(texts) > _MAX_REMARKS:
         return None

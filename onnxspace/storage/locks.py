@@ -1,4 +1,4 @@
-"""A lock on an open file that ends with the process that holds it."""
+"""A lock on an open file, released when the process that holds it ends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 if sys.platform == "win32":
     import msvcrt
 
-    def take(number: int, *, unknown: bool = True) -> bool:
-        """Take the lock of an open file; False where another process holds it, `unknown` on a disk that knows no locks."""
+    def try_lock(number: int, *, unknown: bool = True) -> bool:
+        """Lock the open file `number`; False where another process holds it, `unknown` on file systems without locks."""
         try:
             msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -18,12 +18,12 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def take(number: int, *, unknown: bool = True) -> bool:
-        """Take the lock of an open file; False where another process holds it, `unknown` on a disk that knows no locks."""
+    def try_lock(number: int, *, unknown: bool = True) -> bool:
+        """Lock the open file `number`; False where another process holds it, `unknown` on file systems without locks."""
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:  # a disk that knows no locks
+        except OSError:  # a file system without locks
             return unknown
         return True

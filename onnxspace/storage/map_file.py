@@ -1,4 +1,4 @@
-"""Unit maps on disk: one NumPy file per model, float16 [images, height · width], complete or absent."""
+"""Unit maps on disk: one NumPy file per model, float16 [images, height · width], written atomically."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
-from onnxspace.storage.journal import Journal, Shard, count_sound, write_all
+from onnxspace.storage.journal import Journal, Shard, count_valid_shards, write_all
 
-#: How much work a power cut may cost; the end of the process alone costs none that was appended.
+#: The most work that a power cut may lose; if only the process ends, nothing that was appended is lost.
 SYNC_SECONDS = 1.0
 
 
-def unit(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-    """Each row divided by its own length (in float64): float16 [images, pixels], and which rows were all zero.
+def to_unit_maps(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Normalise maps, float [images, …], to unit length: float16 [images, pixels], and bool [images], which rows are all zero.
 
-    A zero map has no direction: its row stays zero, and so does every cosine with it.
+    Lengths are computed in float64. A zero map has no direction: its row stays zero, and so does every cosine with it.
     """
     rows = maps.reshape(len(maps), -1).astype(np.float64)
     peak = np.abs(rows).max(axis=1, keepdims=True)
@@ -35,12 +35,12 @@ def unit(maps: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float16], NDArray[
 
 
 class MapWriter:
-    """Writes the unit maps of one model row by row; the file appears under its name when all rows are there.
+    """Writes the unit maps of one model row by row; the file appears under its name when all rows are written.
 
-    Without a journal nothing remains of an unfinished file. With one, its rows are kept and the next writer goes on after
-    them: what was appended survives the end of the process, and a power cut but for the last second. Rows that are not
-    as the journal says are dropped, with all after them. Plain writes rather than a memory map: a full disk is then an
-    error and not the end of the process.
+    Without a journal an unfinished file is removed. With one, its rows are kept and the next writer continues after them:
+    appended rows survive the end of the process, and a power cut except for the last second. Rows that do not match the
+    journal's checksums are dropped, with all rows after them. Rows are written plainly rather than through a memory map, so
+    that a full disk raises an error instead of killing the process.
     """
 
     def __init__(self, path: Path, images: int, pixels: int, journal: Journal | None = None) -> None:
@@ -55,7 +55,7 @@ class MapWriter:
 
     @property
     def remarks(self) -> tuple[str, ...] | None:
-        """What was said when the file was finished; None before."""
+        """The remarks passed to `finish`; None before that."""
         return None if self._journal is None else self._journal.remarks
 
     @property
@@ -65,17 +65,17 @@ class MapWriter:
     def __enter__(self) -> MapWriter:
         with _OutputErrors(self.path):
             there = self.path if self.path.exists() else self._partial
-            sound = self._take_up(there)
+            sound = self._resume(there)
             if self.remarks is None or self.rows < self.shape[0] or there.stat().st_size != self._end:
                 self._open(there, sound)
             elif there != self.path:
                 self._partial.replace(self.path)
         return self
 
-    def _take_up(self, there: Path) -> int:
-        """Count what the journal vouches for and the file holds; gives the number of shards."""
+    def _resume(self, there: Path) -> int:
+        """Count the rows whose checksums match the journal, and return the number of their shards."""
         shards = [] if self._journal is None else self._journal.shards
-        sound = count_sound(there, self._header, shards, self._row) if shards else 0
+        sound = count_valid_shards(there, self._header, shards, self._row) if shards else 0
         for shard in shards[:sound]:
             self._count(shard)
         return sound
@@ -87,7 +87,7 @@ class MapWriter:
     def _open(self, there: Path, sound: int) -> None:
         if sound == 0:
             there.unlink(missing_ok=True)
-        elif there != self._partial and there.stat().st_nlink > 1:  # in a result too, which is not to be written to
+        elif there != self._partial and there.stat().st_nlink > 1:  # linked from a result too, which must not change
             shutil.copyfile(there, self._partial)
             there.unlink()
         elif there != self._partial:
@@ -101,7 +101,10 @@ class MapWriter:
             self._journal.open(sound)
 
     def append(self, rows: NDArray[np.float16], errors: Sequence[float] = ()) -> None:
-        """Add rows, float16 [any number, pixels], and the standard error of each where they are estimates."""
+        """Append `rows`, float16 [any number, pixels], and the standard error of each where they are estimates.
+
+        Raises OutputError where the file can't be written.
+        """
         content = np.ascontiguousarray(rows, dtype="<f2").tobytes()
         shard = Shard(len(rows), zlib.crc32(content), int(np.count_nonzero(~rows.any(axis=1))), tuple(errors))
         assert self._file is not None
@@ -114,13 +117,13 @@ class MapWriter:
         self._count(shard)
 
     def finish(self, remarks: Sequence[str]) -> None:
-        """Note in the journal that the file is whole, with what its readers should know."""
+        """Mark the file as complete in the journal, with `remarks` for its readers. Raises OutputError."""
         with _OutputErrors(self.path):
             if self._journal is not None:
                 self._journal.end(remarks)
 
     def _sync(self) -> None:
-        """The rows first, then the lines that vouch for them."""
+        """Flush the rows before the journal lines with their checksums."""
         if self._file is not None:
             os.fsync(self._file.fileno())
         if self._journal is not None:
@@ -155,7 +158,7 @@ class MapWriter:
 
 
 class _OutputErrors:
-    """Turns an operating-system error into one sentence with the file and the way out."""
+    """Converts an OSError to an OutputError: one sentence that names the file and what to do."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -172,12 +175,15 @@ class _OutputErrors:
 
 
 def open_maps(path: Path) -> NDArray[np.float16]:
-    """The unit maps of one model, memory-mapped read-only: float16 [images, height · width]."""
+    """Open the unit maps of one model, memory-mapped read-only: float16 [images, height · width].
+
+    Raises OSError or ValueError for a file that NumPy can't read.
+    """
     maps: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     return maps
 
 
 def _header(shape: tuple[int, int]) -> bytes:
-    made = io.BytesIO()
-    np.lib.format.write_array_header_1_0(made, {"descr": "<f2", "fortran_order": False, "shape": shape})
-    return made.getvalue()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    return header.getvalue()

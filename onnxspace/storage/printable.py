@@ -1,18 +1,28 @@
-"""Names in pictures: they come from files that nobody vouches for."""
+"""Printable forms of untrusted names, for pictures and tables."""
 
 from __future__ import annotations
 
 LONGEST = 28
 
 
-def printable(name: str) -> str:
-    """Without line breaks or characters that can't be drawn."""
+def make_printable(name: str) -> str:
+    """Replace line breaks in `name` by spaces, and characters that can't be displayed by question marks.
+
+    >>> make_printable("a\\nb\\x00")
+    'a b?'
+    """
     return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in name).split())
 
 
-def shortened(name: str, longest: int = LONGEST) -> str:
-    """At most `longest` characters, the middle left out: versions and sizes stand at the end of names."""
-    clean = printable(name)
+def shorten(name: str, longest: int = LONGEST) -> str:
+    """Shorten `name`, made printable, to at most `longest` characters, leaving out the middle.
+
+    Versions and sizes stand at the end of names, so both ends are kept.
+
+    >>> shorten("a-very-long-model-name-v2", 12)
+    'a-ve…name-v2'
+    """
+    clean = make_printable(name)
     if len(clean) <= longest:
         return clean
     head = max(1, (longest - 1) * 4 // 9)

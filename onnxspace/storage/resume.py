@@ -1,7 +1,7 @@
-"""The working folder beside a result: what an interrupted run has computed waits there for the next one.
+"""The working folder beside a result, which keeps what an interrupted run computed for the next one.
 
-`.NAME.unfinished` holds maps in one folder per command (all that determines them besides the model, as a digest), those
-of the current command and of at most one other, and a lock that ends with the process that holds it.
+`.NAME.unfinished` holds maps in one folder per command (named by a digest of everything but the model that determines them),
+those of the current command and of at most one other, and a lock that is released when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from pathlib import Path
 
 from onnxspace.errors import OutputError
 from onnxspace.storage.journal import Journal
-from onnxspace.storage.locks import take
+from onnxspace.storage.locks import try_lock
 
 _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
 JOURNAL = ".journal"
-#: Maps that a worker of a cluster has left, `KEY-FIRST-ROWS.piece`.
+#: Maps written by a cluster worker, `KEY-FIRST-ROWS.piece`.
 PIECE = ".piece"
-#: A model's features, whole.
+#: The complete features of a model.
 FEATURES = ".features"
 _PIECE_ROWS = re.compile(rf".*-(\d{{1,6}}){re.escape(PIECE)}")
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """`maps` is the folder of this command's maps, `result` where its result is made, `old` where an earlier one is moved."""
+class WorkFolders:
+    """`maps` is the folder of this command's maps, `result` that of the new result, `old` that of the result it replaces."""
 
     maps: Path
     result: Path
@@ -40,17 +40,17 @@ class Workplace:
 
 
 @contextmanager
-def workplace(place: Path, command: str, most: int) -> Iterator[Workplace]:
-    """The working folder of the result `place`, with what an earlier run of `command` (16 hex digits) left there.
+def open_work_folder(place: Path, command: str, most: int) -> Iterator[WorkFolders]:
+    """Open the working folder of the result `place`, with what an earlier run of `command` (16 hex digits) left there.
 
-    It is gone when the block ends well. When it is left by an exception, computed maps stay (at most `most` per model), and a
-    note on the exception says so. Raises OutputError where another run is at work, or something else has that name.
+    The folder is removed when the block succeeds. If it raises, computed maps stay (at most `most` rows per model), and a
+    note on the exception says so. Raises OutputError where another run uses the folder, or its name is taken.
     """
     folder = place.with_name(f".{place.name}.unfinished")
     missing = [parent for parent in place.parents if not parent.exists()]
     try:
-        with _held(folder):
-            made = Workplace(folder / command, folder / _RESULT, folder / _OLD)
+        with _hold_lock(folder):
+            made = WorkFolders(folder / command, folder / _RESULT, folder / _OLD)
             _tidy(made, place)
             try:
                 yield made
@@ -61,13 +61,13 @@ def workplace(place: Path, command: str, most: int) -> Iterator[Workplace]:
             _recover(made, place)
             _remove(made)
     finally:
-        with suppress(OSError):  # those that hold something stay
+        with suppress(OSError):  # folders that are not empty stay
             for parent in missing:
                 parent.rmdir()
 
 
-def _tidy(work: Workplace, place: Path) -> None:
-    """Make room: of other commands' maps only the last used stay."""
+def _tidy(work: WorkFolders, place: Path) -> None:
+    """Remove the maps of other commands, except the most recently used ones."""
     _recover(work, place)
     others = [path for path in work.maps.parent.iterdir() if _COMMAND.fullmatch(path.name) and path != work.maps]
     others.sort(key=lambda path: (_has_maps(path), path.stat().st_mtime))
@@ -78,8 +78,8 @@ def _tidy(work: Workplace, place: Path) -> None:
     work.result.mkdir()
 
 
-def _recover(work: Workplace, place: Path) -> None:
-    """Drop half a result; bring back a whole one that was caught between its two names."""
+def _recover(work: WorkFolders, place: Path) -> None:
+    """Remove an incomplete result; restore a complete one if the process ended between the two renames."""
     shutil.rmtree(work.result, ignore_errors=True)
     if not os.path.lexists(place):
         with suppress(FileNotFoundError):
@@ -91,8 +91,8 @@ def _has_maps(folder: Path) -> bool:
     return any(path.suffix in (JOURNAL, PIECE, FEATURES) for path in folder.iterdir()) if folder.is_dir() else False
 
 
-def _keep(work: Workplace, place: Path, most: int, error: BaseException) -> None:
-    """Leave computed maps, where there are any, and say so."""
+def _keep(work: WorkFolders, place: Path, most: int, error: BaseException) -> None:
+    """Keep computed maps, if there are any, and add a note on them to `error`."""
     _recover(work, place)
     if not any(_has_maps(path) for path in work.maps.parent.iterdir()):
         return _remove(work)
@@ -101,20 +101,20 @@ def _keep(work: Workplace, place: Path, most: int, error: BaseException) -> None
     models = sum(path.suffix == FEATURES for path in work.maps.iterdir())
     if count or models:
         error.add_note(
-            f"{_kept_words(count, models)} kept in {work.maps.parent}, and the same command, started again, continues there."
+            f"{_describe_kept(count, models)} kept in {work.maps.parent}, and the same command, started again, continues there."
         )
     return None
 
 
-def _kept_words(maps: int, models: int) -> str:
-    """What is kept, and its verb."""
+def _describe_kept(maps: int, models: int) -> str:
+    """The subject and verb of the note: what is kept."""
     parts = ["1 map" if maps == 1 else f"{maps} maps"] if maps else []
     parts += ["features of 1 model" if models == 1 else f"features of {models} models"] if models else []
     return f"{' and '.join(parts)} {'is' if (maps, models) == (1, 0) else 'are'}"
 
 
-def _remove(work: Workplace) -> None:
-    """The lock goes last, so that nobody works in a folder that is being removed; an earlier result not at all."""
+def _remove(work: WorkFolders) -> None:
+    """Remove the lock last, so that no process uses a folder that is being removed; keep an earlier result."""
     folder = work.maps.parent
     with suppress(OSError):
         for path in folder.iterdir():
@@ -125,32 +125,32 @@ def _remove(work: Workplace) -> None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, making both. Raises OutputError where another process holds it."""
-    number = _locked(folder)
+def _hold_lock(folder: Path) -> Iterator[None]:
+    """Create the folder and hold its lock. Raises OutputError where another process holds it."""
+    number = _try_lock_folder(folder)
     while number is None:
-        number = _locked(folder)
+        number = _try_lock_folder(folder)
     try:
         yield
     finally:
         os.close(number)
-        if sys.platform == "win32":  # where an open file can't be removed, ours before and another run's now
+        if sys.platform == "win32":  # an open file can't be removed there: ours until now, another run's from now on
             with suppress(OSError):
                 if [path.name for path in folder.iterdir()] == [_LOCK]:
                     (folder / _LOCK).unlink()
                     folder.rmdir()
 
 
-def _locked(folder: Path) -> int | None:
-    """The open lock file; None where the folder went away meanwhile, and it is to be tried again."""
-    _make(folder)
+def _try_lock_folder(folder: Path) -> int | None:
+    """The open lock file; None where the folder was removed in the meantime, so that the caller must try again."""
+    _make_folder(folder)
     try:
         number = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
         return None
-    if not take(number):
+    if not try_lock(number):
         os.close(number)
-        raise OutputError(f"Another run is at work in {folder}. Wait for it to end, or name another --output.")
+        raise OutputError(f"Another run is using {folder}. Wait for it to end, or name another --output.")
     with suppress(FileNotFoundError):
         if os.path.samestat(os.fstat(number), (folder / _LOCK).stat()):
             return number
@@ -158,16 +158,16 @@ def _locked(folder: Path) -> int | None:
     return None
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        _refuse_strangers(folder)
+        _refuse_foreign_folder(folder)
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """Raise OutputError where the name is taken by what no run of this user has made."""
+def _refuse_foreign_folder(folder: Path) -> None:
+    """Raise OutputError where `folder` was not made by a run of this user."""
     try:
         found = folder.lstat()
         ours = stat.S_ISDIR(found.st_mode) and found.st_uid == getattr(os, "geteuid", lambda: found.st_uid)()
@@ -176,6 +176,6 @@ def _refuse_strangers(folder: Path) -> None:
         return
     if not known:
         raise OutputError(
-            f"{folder}, where unfinished work would be kept, is there already and is something else. "
+            f"{folder}, where unfinished work would be kept, already exists and is something else. "
             "Remove it, or name another --output."
         )

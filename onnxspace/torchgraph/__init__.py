@@ -1,4 +1,4 @@
-"""ONNX graphs as verified Torch graphs.
+"""Conversion of ONNX graphs to verified Torch graphs.
 
-All that knows what an operator means is here, so that attribution sees modules of Torch only.
+The semantics of ONNX operators are confined to this package, so that attribution handles Torch modules only.
 """

@@ -1,4 +1,4 @@
-"""The graph builder: one `torch.fx` module per ONNX node, by our converters first and onnx2torch's second."""
+"""Building a `torch.fx` graph with one module per ONNX node, by our own converters, or else by onnx2torch's."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from onnxspace.errors import ConversionError, UnsupportedOperatorError
-from onnxspace.model.graph import domain_of, label, reads
-from onnxspace.model.network import Network, light
+from onnxspace.model.graph import describe_node, domain_of, names_read_by
+from onnxspace.model.network import Network, separate_weights
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, select_inputs
 
 
-def pick(made: Any, index: int) -> Any:
-    """One output of a node; a module that returns a bare tensor has made the first."""
-    if isinstance(made, (tuple, list)):
-        return made[index]
+def pick(outputs: Any, index: int) -> Any:
+    """Select one output of a node; a module that returns a bare tensor has only the first."""
+    if isinstance(outputs, (tuple, list)):
+        return outputs[index]
     if index:
         raise NotImplementedError(f"output {index} is not computed")
-    return made
+    return outputs
 
 
-def outer_names(node: onnx.NodeProto) -> list[str]:
-    """The tensors that a node's bodies take from outside."""
+def captured_names(node: onnx.NodeProto) -> list[str]:
+    """Names of the tensors that a node's subgraphs capture from outside."""
     bodies = onnx.NodeProto(attribute=node.attribute)
-    return list(dict.fromkeys(reads(bodies)))
+    return list(dict.fromkeys(names_read_by(bodies)))
 
 
 class Weights(nn.Module):
-    """Holds the stored values that nodes take as inputs."""
+    """Holds the constants that nodes take as inputs, as buffers."""
 
 
 class Builder:
-    """Builds one `GraphModule` from a normalised model."""
+    """Builds one `GraphModule` from a normalised model; `path` names the model in messages."""
 
     def __init__(self, network: Network, path: str) -> None:
         self.model, self.path = network.proto, path
@@ -49,15 +49,16 @@ class Builder:
         self.root = nn.Module()
         self.root.add_module("weights", Weights())
         self.fx = fx.Graph()
-        self.made: dict[str, fx.Node] = {}
-        self.legacy = bridge.Legacy(self.model)
+        self.fx_nodes: dict[str, fx.Node] = {}
+        self.legacy = bridge.Onnx2TorchConverter(self.model)
 
     def build(self) -> fx.GraphModule:
+        """Convert all nodes and return the graph, in evaluation mode with frozen parameters."""
         for index, value in enumerate(self.graph.inputs):
-            self.made[value.name] = self.fx.placeholder(f"input_{index}")
+            self.fx_nodes[value.name] = self.fx.placeholder(f"input_{index}")
         for index, node in enumerate(self.graph.nodes):
             self._add(index, node)
-        outputs = [self._value(name) for name in self.graph.outputs]
+        outputs = [self._node_for(name) for name in self.graph.outputs]
         self.fx.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
         self.fx.lint()
         return fx.GraphModule(self.root, self.fx).eval().requires_grad_(False)
@@ -66,14 +67,14 @@ class Builder:
         module, names = self._convert(node)
         name = f"{node.op_type}_{index}"
         self.root.add_module(name, module)
-        args, kwargs = self._arguments(module, names)
+        args, kwargs = self._bind_arguments(module, names)
         call = self.fx.call_module(name, args, kwargs)
         if len(node.output) == 1:
-            self.made[node.output[0]] = call
+            self.fx_nodes[node.output[0]] = call
             return
         for position, output in enumerate(node.output):
             if output:
-                self.made[output] = self.fx.call_function(pick, (call, position))
+                self.fx_nodes[output] = self.fx.call_function(pick, (call, position))
 
     def _convert(self, node: onnx.NodeProto) -> tuple[nn.Module, tuple[str, ...]]:
         """The module for a node, and the names of the tensors it is called with."""
@@ -83,34 +84,34 @@ class Builder:
         try:
             if own is None:
                 return self.legacy.convert(node, version)
-            captured = self._captured(node)
-            bodies = partial(self._body, node, captured)
-            given = Node(node, version, attributes(node), self.graph.constant, bodies, self._element_type)
-            made = own(given)
-            return made, (*select_inputs(made, node.input), *captured)
+            captured = self._captured_inputs(node)
+            bodies = partial(self._build_body, node, captured)
+            given = Node(node, version, read_attributes(node), self.graph.constant, bodies, self._element_type)
+            module = own(given)
+            return module, (*select_inputs(module, node.input), *captured)
         except (NotImplementedError, KeyError) as error:
-            raise UnsupportedOperatorError(self._refusal(node, version, error)) from error
-        except Exception as error:  # a converter stumbles over something it did not expect
-            raise ConversionError(self._refusal(node, version, error)) from error
+            raise UnsupportedOperatorError(self._describe_refusal(node, version, error)) from error
+        except Exception as error:  # a converter met a node that it does not handle
+            raise ConversionError(self._describe_refusal(node, version, error)) from error
 
-    def _captured(self, node: onnx.NodeProto) -> list[str]:
-        """Computed tensors that the node's bodies take from outside: further inputs of the module."""
-        return [name for name in outer_names(node) if self.graph.constant(name) is None]
+    def _captured_inputs(self, node: onnx.NodeProto) -> list[str]:
+        """Computed tensors that the node's subgraphs capture from outside: further inputs of its module."""
+        return [name for name in captured_names(node) if self.graph.constant(name) is None]
 
-    def _body(self, node: onnx.NodeProto, captured: list[str], attribute: str) -> fx.GraphModule:
-        """A body as a module of its own; what it takes from outside becomes an input, or a stored value where it is one."""
+    def _build_body(self, node: onnx.NodeProto, captured: list[str], attribute: str) -> fx.GraphModule:
+        """Build a subgraph as a module; captured tensors become inputs, or initialisers where they are constant."""
         model = onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import)
         model.graph.CopyFrom(next(a.g for a in node.attribute if a.name == attribute))
-        for name in outer_names(node):
+        for name in captured_names(node):
             value = self.graph.constant(name)
             if value is not None:
                 model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        self._declare(node, model.graph)
+        self._declare_inputs(node, model.graph)
         model.graph.input.extend(self._types.get(name) or onnx.ValueInfoProto(name=name) for name in captured)
-        return Builder(light(model), self.path).build()
+        return Builder(separate_weights(model), self.path).build()
 
-    def _declare(self, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
-        """Give a body's inputs the element types of what they are called with, where the body itself is silent."""
+    def _declare_inputs(self, node: onnx.NodeProto, body: onnx.GraphProto) -> None:
+        """Declare the element types of a subgraph's inputs by its arguments, where the subgraph does not declare them."""
         given = ["", "", *node.input[2:]] if node.op_type == "Loop" else list(node.input)[-len(body.input) or None :]
         for value, name in zip(body.input, given if node.op_type in ("Loop", "Scan") else [], strict=False):
             known = self._element_type(name)
@@ -121,29 +122,29 @@ class Builder:
     def _types(self) -> dict[str, onnx.ValueInfoProto]:
         try:
             graph = onnx.shape_inference.infer_shapes(self.model).graph
-        except Exception:  # bare RuntimeErrors on odd graphs: then only what the file itself says is known
+        except Exception:  # RuntimeErrors on unusual graphs: only the types recorded in the file remain
             graph = self.model.graph
         return {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
 
     def _element_type(self, name: str) -> int:
-        """The declared element type of a tensor, 0 where it can't be told."""
+        """The declared element type of a tensor, 0 where it is unknown."""
         if name in self.graph.initializers:
             return int(self.graph.initializers[name].data_type)
         return int(self._types[name].type.tensor_type.elem_type) if name in self._types else 0
 
-    def _refusal(self, node: onnx.NodeProto, version: int, error: Exception) -> str:
+    def _describe_refusal(self, node: onnx.NodeProto, version: int, error: Exception) -> str:
         reason = str(error).strip("'\"") if isinstance(error, NotImplementedError) else f"{type(error).__name__}: {error}"
         return (
-            f"{self.path}: operator {label(node)} of version {version} has no differentiable counterpart "
+            f"{self.path}: operator {describe_node(node)} of version {version} has no differentiable counterpart "
             f"({reason.splitlines()[0] if reason else 'no converter'}). Name an --encoder below it."
         )
 
-    def _arguments(self, module: nn.Module, names: tuple[str, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Inputs by position; behind one that is left out, by name, so that the module's own default holds."""
+    def _bind_arguments(self, module: nn.Module, names: tuple[str, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs by position; those after an omitted one by name, so that the module's default applies to it."""
         kept = list(names)
         while kept and not kept[-1]:
             kept.pop()
-        values = [self._value(name) if name else None for name in kept]
+        values = [self._node_for(name) if name else None for name in kept]
         if None not in values:
             return tuple(values), {}
         parameters = list(inspect.signature(module.forward).parameters.values())
@@ -153,64 +154,65 @@ class Builder:
         named = zip(parameters[first:], values[first:], strict=False)
         return tuple(values[:first]), {p.name: v for p, v in named if v is not None}
 
-    def _value(self, name: str) -> fx.Node:
-        """The graph's node for a tensor; a stored value becomes an attribute when it is first used."""
-        if name not in self.made:
+    def _node_for(self, name: str) -> fx.Node:
+        """The graph's node for a tensor; a constant becomes a buffer when it is first used."""
+        if name not in self.fx_nodes:
             value = self.graph.constant(name)
             if value is None:
-                raise ConversionError(f"{self.path}: tensor {name!r} is used before it is made. Export the model again.")
-            target = f"w{len(self.made)}"
+                raise ConversionError(f"{self.path}: tensor {name!r} is used before it is defined. Export the model again.")
+            target = f"w{len(self.fx_nodes)}"
             weights = self.root.get_submodule("weights")
             weights.register_buffer(target, to_tensor(value))
-            self.made[name] = self.fx.get_attr(f"weights.{target}")
-        return self.made[name]
+            self.fx_nodes[name] = self.fx.get_attr(f"weights.{target}")
+        return self.fx_nodes[name]
 
 
 def domain_of_entry(entry: onnx.OperatorSetIdProto) -> str:
-    """The domain of an opset import, with both spellings of the standard one made equal."""
+    """The domain of an opset import; the standard domain is "" in both of its spellings."""
     return "" if entry.domain == "ai.onnx" else entry.domain
 
 
 def to_tensor(value: NDArray[Any]) -> torch.Tensor:
-    """A stored value as a tensor; floating point, and what Torch has no type for, in single precision.
+    """Convert a constant to a tensor: float32 for floating point and for types that Torch lacks.
 
-    The tensor shares the array's memory where it can.
+    The tensor shares the array's memory where possible. Raises NotImplementedError for strings.
     """
     if value.dtype.kind in "OUS":
         raise NotImplementedError("strings")
     if value.dtype.kind == "f":
-        return torch.from_numpy(_writable(np.asarray(value, dtype=np.float32)))
+        return torch.from_numpy(_make_writable(np.asarray(value, dtype=np.float32)))
     try:
-        return torch.from_numpy(_writable(np.asarray(value)))
+        return torch.from_numpy(_make_writable(np.asarray(value)))
     except TypeError:
         return torch.from_numpy(np.asarray(value, dtype=np.float32))
 
 
-def _writable(value: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, or a copy where Torch would warn that it is read-only or can't describe it."""
+def _make_writable(value: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, or a copy where it is read-only or has a layout that Torch does not support."""
     return value if value.flags.writeable and value.flags.c_contiguous and value.dtype.isnative else np.array(value, order="C")
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes as Python values: tensors as NumPy arrays, strings decoded, graphs as they are."""
+def read_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Read a node's attributes as Python values: tensors as NumPy arrays, strings decoded, graphs as they are."""
     found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: _plain(value) for name, value in found.items()}
+    return {name: _to_python(value) for name, value in found.items()}
 
 
-def _plain(value: Any) -> Any:
+def _to_python(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, onnx.TensorProto):
         return numpy_helper.to_array(value)
     if isinstance(value, (list, tuple)) or type(value).__name__.startswith("Repeated"):
-        return [_plain(item) for item in value]
+        return [_to_python(item) for item in value]
     return value
 
 
 def build(model: Network | onnx.ModelProto, path: str) -> fx.GraphModule:
-    """A normalised model as Torch modules in evaluation mode with frozen parameters.
+    """Build a normalised model as a Torch graph in evaluation mode with frozen parameters.
 
-    Called with the graph's inputs in order; returns a tensor, or a tuple in output order. Raises UnsupportedOperatorError
-    naming the first node that has no converter, and ConversionError.
+    `path` names the model in messages. The graph is called with the model's inputs in order, and returns a tensor, or a tuple
+    in output order. Raises UnsupportedOperatorError naming the first node that has no converter, and ConversionError where a
+    converter fails.
     """
-    return Builder(light(model), path).build()
+    return Builder(separate_weights(model), path).build()

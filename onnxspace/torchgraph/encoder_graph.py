@@ -1,4 +1,4 @@
-"""ONNX → differentiable Torch graph: normalise, convert, verify."""
+"""From an ONNX model to a differentiable Torch graph of its encoder: normalise, convert, verify."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.passes.canonicalise import fuse
-from onnxspace.torchgraph.verify import reference, tolerance, verify
-from onnxspace.torchgraph.verify_nodes import every_node_agrees, first_departure
+from onnxspace.torchgraph.passes.canonicalise import canonicalise
+from onnxspace.torchgraph.verify import compute_reference, tolerance, verify
+from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_difference
 from onnxspace.torchgraph.whole_model import to_torch
 
-__all__ = ["Converted", "convert", "operators", "to_torch"]
+__all__ = ["EncoderGraph", "convert", "operators", "to_torch"]
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A model's graph up to its encoder, as Torch, checked against ONNX Runtime.
+class EncoderGraph:
+    """A model's graph up to its encoder, as Torch, verified against ONNX Runtime.
 
-    `batchable` is False where the graph is right for one image at a time only; `bytes_per_image` is the size of all its
+    `batchable` is False where the graph is correct only for one image at a time; `bytes_per_image` is the size of all its
     activations for one image.
     """
 
@@ -38,34 +38,39 @@ class Converted:
     bytes_per_image: int
 
 
-def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> Converted:
+def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> EncoderGraph:
     """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3]).
 
-    One image is verified together with itself upside down: what holds for one need not hold for a batch.
+    `encoder` defaults to the one that `find_encoder` finds. A single image is verified together with its vertical mirror
+    image, because a graph that is correct for one image need not be for a batch.
+
+    Returns the verified graph. Raises UnsupportedOperatorError naming an operator without a converter, ConversionError where
+    the graph differs from ONNX Runtime, AttributionError where the encoder is not finite, ModelError where the model can't
+    be run.
     """
     encoder = encoder or find_encoder(model)
     part = cut(model, encoder)
     bridge.refuse_unknown(part.proto, model.path)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
-    expected = reference(part, values, model.path)
+    expected = compute_reference(part, values, model.path)
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
     normal = normalise(part, {name: model.input_shape}, batched=name)
-    graph = fuse(build(normal, model.path))
-    doubt = (part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
-    judge, locate = partial(every_node_agrees, *doubt), partial(first_departure, *doubt)
+    graph = canonicalise(build(normal, model.path))
+    evidence = (part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
+    judge, locate = partial(every_node_agrees, *evidence), partial(find_first_difference, *evidence)
     batchable = verify(graph, expected, values, allowed, model.path, judge, locate)
-    return Converted(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
+    return EncoderGraph(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
 
 
 def _activation_bytes(graph: torch.fx.GraphModule, image: torch.Tensor) -> int:
     """Bytes of every module's output for one image."""
     sizes: list[int] = []
 
-    def note(_module: torch.nn.Module, _args: object, output: object) -> None:
-        made = output if isinstance(output, (tuple, list)) else (output,)
-        sizes.extend(t.numel() * t.element_size() for t in made if isinstance(t, torch.Tensor))
+    def record(_module: torch.nn.Module, _args: object, output: object) -> None:
+        outputs = output if isinstance(output, (tuple, list)) else (output,)
+        sizes.extend(t.numel() * t.element_size() for t in outputs if isinstance(t, torch.Tensor))
 
-    hooks = [module.register_forward_hook(note) for module in graph.children()]
+    hooks = [module.register_forward_hook(record) for module in graph.children()]
     with torch.no_grad():
         graph(image)
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""Constant folding: what is computed from stored values alone, or from the sizes of tensors, is computed beforehand."""
+"""Constant folding: whatever depends only on stored values or on the sizes of tensors is computed in advance."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from onnxspace.model import runtime
-from onnxspace.model.graph import Graph, reads
-from onnxspace.model.network import SMALL, Network, declared, is_declared, is_large, with_weights_as_inputs
-from onnxspace.model.shapes import Shape, elements, infer
+from onnxspace.model.graph import Graph, names_read_by
+from onnxspace.model.network import SMALL, Network, declare_array, is_declared, is_large, with_weights_as_inputs
+from onnxspace.model.shapes import Shape, count_elements, infer_shapes
 
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
-_FOLD_LIMIT = 16 * 2**20  # elements: a folded constant never grows beyond the largest layers of real networks
+_FOLD_LIMIT = 16 * 2**20  # elements, about those of the largest layers of real networks: larger results are not folded
 
 
 def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]], shapes: Mapping[str, Shape]) -> None:
-    """Everything computed from stored values alone becomes a stored value: dequantised weights, expanded biases.
+    """Replace what is computed from stored values alone by stored values, in place: dequantised weights, expanded biases.
 
-    Only where its size is known beforehand and bounded: a small file may ask for a tensor of any size.
+    Only where the size is known in advance and bounded, because a small untrusted file can request a tensor of any size.
+    `weights` holds the values of large initialisers, and receives new ones; `shapes` are those of the model's inputs.
     """
     graph = Graph(model)
     constant = [node for node in graph.nodes if graph.constants.issuperset(node.output) and node.op_type not in _RANDOM]
-    made = {name for node in constant for name in node.output if name}
-    used = {name for node in graph.nodes if node not in constant for name in reads(node)} & made
-    known = infer(model, shapes)
-    small = [name for name in sorted(used) if name in known and (elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
+    computed = {name for node in constant for name in node.output if name}
+    used = {name for node in graph.nodes if node not in constant for name in names_read_by(node)} & computed
+    known = infer_shapes(model, shapes)
+    small = [name for name in sorted(used) if name in known and (count_elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
     if not small:
         return
     part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name = "constants"
     part.graph.node.extend(constant)
-    read = {name for node in constant for name in reads(node)}
+    read = {name for node in constant for name in names_read_by(node)}
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
     values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
@@ -45,20 +46,20 @@ def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]],
         if used.intersection(node.output) and used.intersection(node.output).issubset(small):
             model.graph.node.remove(node)
     for name, value in zip(small, values, strict=True):
-        _store(model, weights, name, value)
+        _add_initializer(model, weights, name, value)
 
 
-def _store(model: onnx.ModelProto, weights: dict[str, NDArray[Any]], name: str, value: NDArray[Any]) -> None:
-    """Make a tensor an initialiser, beside the graph if it is large."""
-    tensor = numpy_helper.from_array(np.asarray(value), name) if np.size(value) <= SMALL else declared(name, value)
+def _add_initializer(model: onnx.ModelProto, weights: dict[str, NDArray[Any]], name: str, value: NDArray[Any]) -> None:
+    """Add a value as an initialiser, outside the message if it is large."""
+    tensor = numpy_helper.from_array(np.asarray(value), name) if np.size(value) <= SMALL else declare_array(name, value)
     if is_large(tensor):
         weights[name] = value
     model.graph.initializer.append(tensor)
 
 
 @contextmanager
-def _silent(*names: str) -> Iterator[None]:
-    """Keep a library's advice to its own users away from ours."""
+def _silence(*names: str) -> Iterator[None]:
+    """Suppress a library's log messages, which are meant for its direct users."""
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.disabled for logger in loggers]
     try:
@@ -70,32 +71,32 @@ def _silent(*names: str) -> Iterator[None]:
             logger.disabled = state
 
 
-def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants folded (weights behind Constant and Identity nodes, shape subgraphs), dead nodes dropped.
+def fold_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants (weights behind Constant and Identity nodes, shape subgraphs) and remove dead nodes; returns a new model.
 
-    Nothing is fused: merging a batch normalisation into its convolution moves values by a rounding, and a ReLU near zero
-    then answers otherwise than in the framework that made the file.
+    Nothing is fused: folding a batch normalisation into its convolution changes values by a rounding error, and a ReLU near
+    zero could then switch, unlike in the framework that exported the file.
     """
     import onnx_ir
     from onnx_ir.passes import Sequential, common
     from onnxscript.optimizer import fold_constants
 
     beside = {tensor.name: tensor for tensor in model.graph.initializer if is_declared(tensor)}
-    with _silent("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
-        graph = onnx_ir.from_proto(with_weights_as_inputs(model))  # folding has nothing to look for in them
+    with _silence("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
+        graph = onnx_ir.from_proto(with_weights_as_inputs(model))  # weights as inputs, which folding leaves alone
         fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
         tidy = Sequential(
             common.IdentityEliminationPass(),
             common.RemoveUnusedNodesPass(),
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         )
-        made = onnx_ir.to_proto(tidy(graph).model)
-    return _as_stored(made, beside)
+        folded = onnx_ir.to_proto(tidy(graph).model)
+    return _restore_initializers(folded, beside)
 
 
-def _as_stored(model: onnx.ModelProto, beside: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
-    """Weights that were inputs as initialisers again, if they are still used."""
-    used = {name for node in model.graph.node for name in reads(node)} | {v.name for v in model.graph.output}
+def _restore_initializers(model: onnx.ModelProto, beside: dict[str, onnx.TensorProto]) -> onnx.ModelProto:
+    """Turn weights that had become inputs into initialisers again, if they are still used."""
+    used = {name for node in model.graph.node for name in names_read_by(node)} | {v.name for v in model.graph.output}
     given = [v for v in model.graph.input if v.name not in beside]
     del model.graph.input[:]
     model.graph.input.extend(given)

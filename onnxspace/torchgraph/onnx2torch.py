@@ -1,4 +1,4 @@
-"""The one place that touches onnx2torch: importing it on damaged installations, extending its registry, calling it."""
+"""The only use of onnx2torch: importing it despite a broken torchvision, extending its registry, calling its converters."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import onnx.defs
 import torch
 
 from onnxspace.errors import UnsupportedOperatorError
-from onnxspace.model.graph import all_nodes, domain_of, label
+from onnxspace.model.graph import describe_node, domain_of, iter_nodes
 
-#: operator → {missing version: version whose converter serves}
+#: Operator → {schema version that onnx2torch lacks: equivalent version whose converter is used}.
 ALIASES: dict[str, dict[int, int]] = {
     "Acos": {22: 7},
     "Asin": {22: 7},
@@ -32,31 +32,30 @@ ALIASES: dict[str, dict[int, int]] = {
 }
 
 
-_RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime checks these names itself
+_RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime validates these names itself
 _OWN = {
     ("", name) for name in ("SimplifiedLayerNormalization", "ImageScaler", "Affine", "Crop")
 }  # no schema, but ONNX Runtime runs them
-_KEPT: list[Any] = []  # a torch.library.Library takes its operators with it when it is collected
+_KEPT: list[Any] = []  # a torch.library.Library removes its operators when it is garbage-collected
 
 
 @cache
-def _library() -> Any:
-    """onnx2torch's registry module, with our aliases and converters in it."""
+def _load_registry() -> Any:
+    """Load onnx2torch's registry module and add our aliases to it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import_torchvision()
         import onnx2torch  # noqa: F401
         from onnx2torch.node_converters import registry
-    _extend(registry)
+    _add_aliases(registry)
     return registry
 
 
 def import_torchvision() -> None:
-    """Import torchvision, which onnx2torch needs, even where its compiled part does not fit torch.
+    """Import torchvision, which onnx2torch needs, even where its compiled extension does not match Torch.
 
-    A torchvision built for another torch fails with `operator torchvision::nms does not exist`, before any of its Python
-    code could be used. Declaring the two operators that it asks for lets it import; the nodes that need them (NMS,
-    RoiAlign) then fail when they run, as they must.
+    A torchvision built for another version of Torch fails on import with `operator torchvision::nms does not exist`.
+    Declaring the two operators that it looks up lets the import succeed; nodes that use them (NMS, RoiAlign) then fail.
     """
     try:
         import torchvision  # noqa: F401
@@ -70,7 +69,7 @@ def import_torchvision() -> None:
         _KEPT.append(declared)
 
 
-def _extend(registry: Any) -> None:
+def _add_aliases(registry: Any) -> None:
     known = registry._CONVERTER_REGISTRY
     for operator, versions in ALIASES.items():
         for missing, served_by in versions.items():
@@ -79,30 +78,33 @@ def _extend(registry: Any) -> None:
 
 
 def has_converter(operator: str, version: int, domain: str = "") -> bool:
-    """Whether onnx2torch, with our aliases, converts an operator of a schema version."""
-    registry = _library()
+    """Whether onnx2torch, with our aliases, has a converter for schema version `version` of an operator of `domain`."""
+    registry = _load_registry()
     return registry.OperationDescription(domain, operator, version) in registry._CONVERTER_REGISTRY
 
 
-class Legacy:
-    """onnx2torch's converters for the nodes of one model."""
+class Onnx2TorchConverter:
+    """Converts nodes of one model by onnx2torch."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
 
     @cached_property
     def _graph(self) -> Any:
-        _library()
+        _load_registry()
         from onnx2torch.onnx_graph import OnnxGraph
 
         try:
             return OnnxGraph(onnx.shape_inference.infer_shapes(self.model).graph)
-        except Exception:  # bare RuntimeErrors on odd graphs: converters that need shapes then refuse
+        except Exception:  # RuntimeErrors on unusual graphs: converters that need shapes then fail
             return OnnxGraph(self.model.graph)
 
     def convert(self, node: onnx.NodeProto, version: int) -> tuple[torch.nn.Module, tuple[str, ...]]:
-        """A module and the tensors it is called with. Raises NotImplementedError, or what the converter stumbles over."""
-        registry = _library()
+        """Convert a node of schema version `version`: its module, and the names of the tensors that it is called with.
+
+        Raises NotImplementedError where there is no converter, or the converter's own error.
+        """
+        registry = _load_registry()
         from onnx2torch.onnx_node import OnnxNode
 
         key = registry.OperationDescription(domain_of(node), node.op_type, version)
@@ -114,13 +116,16 @@ class Legacy:
 
 
 def refuse_unknown(model: onnx.ModelProto, path: str) -> None:
-    """Raise UnsupportedOperatorError for the first node whose operator neither the standard nor ONNX Runtime knows."""
-    for node in all_nodes(model.graph):
+    """Raise UnsupportedOperatorError for the first operator that neither the ONNX standard nor ONNX Runtime defines.
+
+    `path` names the model in the message.
+    """
+    for node in iter_nodes(model.graph):
         domain = domain_of(node)
         known = domain in _RUNTIME_DOMAINS or onnx.defs.has(node.op_type, domain) or (domain, node.op_type) in _OWN
         if not known:
             named = f"domain {domain!r}" if domain else "of the standard domain"
             raise UnsupportedOperatorError(
-                f"{path}: operator {label(node)} is unknown ({named}), and operator libraries are not loaded. "
+                f"{path}: operator {describe_node(node)} is unknown ({named}), and operator libraries are not loaded. "
                 "Name an --encoder below it, or export the model without it."
             )

@@ -1,4 +1,4 @@
-"""One ONNX node as a converter sees it, and the registry of our own converters."""
+"""The registry of our own converters, and the view of an ONNX node that a converter gets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-#: What a converter returns: called with the node's inputs in order (None for one left out), it returns a tensor or a tuple.
+#: The type a converter returns: a module called with the node's inputs in order (None for an omitted one), that returns a
+#: tensor, or a tuple of tensors.
 TorchOperator = nn.Module
 _TAKES = "onnx_inputs_taken"
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node with its attributes as Python values; `version` is the one its operator's schema dates from."""
+    """One ONNX node with its attributes as Python values.
+
+    `version` is the schema version of its operator. `constant_of`, `body_of` and `type_of` look up the value of a constant
+    tensor, the module of a subgraph, and the declared element type of a tensor.
+    """
 
     proto: onnx.NodeProto
     version: int
@@ -35,11 +40,11 @@ class Node:
 
     @property
     def outputs(self) -> int:
-        """Number of outputs that are named, up to the last one."""
+        """Number of outputs, including omitted ones before the last."""
         return len(self.proto.output)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute: int, float, str, list of these, or a NumPy array for a tensor."""
+        """The attribute `name`: an int, float, str, a list of these, or a NumPy array for a tensor."""
         return self.attributes.get(name, default)
 
     def has(self, index: int) -> bool:
@@ -47,7 +52,7 @@ class Node:
         return index < len(self.proto.input) and bool(self.proto.input[index])
 
     def constant(self, index: int) -> NDArray[Any] | None:
-        """The value of the input at `index`; None where it is left out. Raises NotImplementedError where it is computed."""
+        """The value of the input at `index`, None where it is omitted. Raises NotImplementedError where it is computed."""
         if not self.has(index):
             return None
         value = self.constant_of(self.proto.input[index])
@@ -56,17 +61,17 @@ class Node:
         return value
 
     def body(self, name: str) -> nn.Module:
-        """The graph attribute `name` as a module: called with the body's inputs, then with what it takes from outside."""
+        """The subgraph in attribute `name` as a module, called with the subgraph's inputs and then with captured tensors."""
         if self.body_of is None:
-            raise NotImplementedError("a body")
+            raise NotImplementedError("a subgraph")
         return self.body_of(name)
 
     def element_type(self, index: int) -> int:
-        """The `onnx.TensorProto` type of the input at `index` as the model declares it, 0 where it can't be told."""
+        """The declared `onnx.TensorProto` type of the input at `index`, 0 where it is unknown."""
         return self.type_of(self.proto.input[index]) if self.type_of is not None and self.has(index) else 0
 
     def ints(self, index: int, attribute: str | None = None) -> list[int] | None:
-        """A list of integers that is a stored input or, in older versions, an attribute."""
+        """A list of integers from a constant input or, in older schema versions, from an attribute."""
         if attribute is not None and attribute in self.attributes:
             return [int(n) for n in self.attributes[attribute]]
         value = self.constant(index)
@@ -74,12 +79,19 @@ class Node:
 
 
 Converter = Callable[[Node], TorchOperator]
-#: (domain, operator, version) → converter
+#: (domain, operator, schema version) → converter.
 CONVERTERS: dict[tuple[str, str, int], Converter] = {}
 
 
 def converter(operator: str, *versions: int, domain: str = "") -> Callable[[Converter], Converter]:
-    """Register a converter for some versions of an operator. Raises ValueError for a version that has one already."""
+    """Register a converter for the schema `versions` of `operator` in `domain`; used as a decorator.
+
+    Raises ValueError for a version that has a converter already.
+
+    >>> @converter("Softsign", 99)
+    ... def softsign(node: Node) -> TorchOperator:
+    ...     return nn.Softsign()
+    """
 
     def register(function: Converter) -> Converter:
         for version in versions:
@@ -96,7 +108,10 @@ _FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto
 
 
 def torch_type(elem_type: int) -> torch.dtype:
-    """The Torch type in which values of an ONNX type are computed: single precision for half and double."""
+    """The Torch type in which values of an `onnx.TensorProto` type are computed: float32 for half and double precision.
+
+    Raises NotImplementedError for strings, complex numbers and types that NumPy lacks.
+    """
     if elem_type in _FLOATS:
         return torch.float32
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
@@ -105,24 +120,24 @@ def torch_type(elem_type: int) -> torch.dtype:
     return torch.from_numpy(np.zeros((), dtype)).dtype
 
 
-def integers(tensor: Tensor) -> list[int]:
-    """The elements of a shape-like tensor."""
+def to_integers(tensor: Tensor) -> list[int]:
+    """The elements of an integer tensor, such as a shape, as a list."""
     return [int(n) for n in tensor.reshape(-1).tolist()]
 
 
-def taking(module: TorchOperator, count: int) -> TorchOperator:
-    """A module that is called with the node's first `count` inputs alone: it holds the others as constants."""
+def limit_inputs(module: TorchOperator, count: int) -> TorchOperator:
+    """Mark a module to be called with the node's first `count` inputs only: it holds the others as constants."""
     setattr(module, _TAKES, count)
     return module
 
 
 def select_inputs(module: TorchOperator, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of a node's inputs that a module is called with."""
+    """Select those of a node's inputs that its module is called with."""
     return tuple(names)[: getattr(module, _TAKES, None)]
 
 
 class Apply(nn.Module):
-    """A stateless function of a node's inputs."""
+    """Applies a stateless function to a node's inputs."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
@@ -133,7 +148,7 @@ class Apply(nn.Module):
 
 
 def schema_version(operator: str, domain: str, opset: int) -> int:
-    """The version that an operator's schema dates from at an opset; the opset itself where there is no schema."""
+    """The schema version of an operator of `domain` at `opset`; the opset itself where there is no schema."""
     try:
         return int(onnx.defs.get_schema(operator, opset, domain).since_version)
     except onnx.defs.SchemaError:

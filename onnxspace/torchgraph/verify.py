@@ -1,4 +1,4 @@
-"""The converted graph against ONNX Runtime, at the cut, on real images: what does not match is refused."""
+"""Verification of a converted graph against ONNX Runtime, at the encoder, on probe images."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from onnxspace.errors import AttributionError, ConversionError, ModelError
 from onnxspace.model import runtime
 from onnxspace.model.network import Network
 
-#: The largest relative difference of a whole graph that a runtime's coarseness may explain.
+#: Largest relative difference of a whole graph that approximate kernels of ONNX Runtime may explain.
 COARSE = 0.05
-#: Largest difference, relative to the largest value of the tensor, by precision. ONNX Runtime's fast Tanh alone is 1.5e-3
-#: off behind a deep network. A value near the border of two
-#: quantisation steps may fall on either side: some steps of 1/255.
+#: Largest difference by precision, relative to the largest value of the tensor. ONNX Runtime's fast Tanh alone amounts to
+#: 1.5e-3 after a deep network. A value near the boundary between two quantisation steps may be rounded either way, which
+#: amounts to several steps of 1/255.
 TOLERANCE = {"float32": 2e-3, "half": 3e-2, "quantised": 1e-1}
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
 
-def reference(part: Network, images: NDArray[np.float32], path: str) -> list[NDArray[Any]]:
-    """What ONNX Runtime computes at the cut, image by image. Raises ModelError where it can't or is not finite.
+def compute_reference(part: Network, images: NDArray[np.float32], path: str) -> list[NDArray[Any]]:
+    """Compute the outputs of `part` by ONNX Runtime for each of `images` (float32 [images, …]) on its own.
 
-    It follows the graph node by node: fused integer kernels would round elsewhere.
+    The graph is run without optimisation, because fused integer kernels round differently. `path` names the model in
+    messages. Returns one array per output, [images, …]. Raises ModelError where ONNX Runtime can't run the graph,
+    AttributionError where an output is not finite.
     """
     try:
         outputs = _run_each(part, images)
-    except Exception as error:  # ONNX Runtime has a family of errors of its own, without a common base
-        raise ModelError(f"{path} can't be run by ONNX Runtime: {_plain(error)}. Export it again.") from error
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"{path} can't be run by ONNX Runtime: {_clean_message(error)}. Export it again.") from error
     if not all(np.isfinite(output).all() for output in outputs):
         raise AttributionError(
             f"{path} computes NaN or infinity at its encoder on a probe image. Check its weights and its preprocessing."
@@ -43,7 +45,7 @@ def reference(part: Network, images: NDArray[np.float32], path: str) -> list[NDA
 def _run_each(part: Network, images: NDArray[np.float32]) -> list[NDArray[Any]]:
     try:
         return runtime.run_each(part, images)
-    except Exception:  # some kernels exist only behind the optimiser; if not here, its words are the better ones
+    except Exception:  # some graphs run only after optimisation; otherwise that error is the one to report
         return runtime.run_each(part, images, optimise=True)
 
 
@@ -51,12 +53,12 @@ _HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 
 
 def is_quantised(model: onnx.ModelProto) -> bool:
-    """Whether activations are rounded to integers on the way."""
+    """Whether a model rounds activations to integers."""
     return any(node.op_type.startswith(_ROUNDING) for node in model.graph.node)
 
 
 def tolerance(model: onnx.ModelProto) -> float:
-    """The largest relative difference that rounding can explain in a graph of this precision."""
+    """The largest relative difference that rounding can explain in a model of its precision, from `TOLERANCE`."""
     if is_quantised(model):
         return TOLERANCE["quantised"]
     types = {tensor.data_type for tensor in model.graph.initializer}
@@ -64,7 +66,7 @@ def tolerance(model: onnx.ModelProto) -> float:
     return TOLERANCE["half" if types & _HALVES else "float32"]
 
 
-def _plain(error: Exception) -> str:
+def _clean_message(error: Exception) -> str:
     """ONNX Runtime's message without its codes, source lines and C++ signatures."""
     text = (str(error).splitlines() or [type(error).__name__])[0]
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
@@ -73,7 +75,7 @@ def _plain(error: Exception) -> str:
 
 
 def outputs_of(graph: Callable[[torch.Tensor], Any], images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The graph's outputs as a tuple, whether it has one or several."""
+    """Run `graph` on `images` (float32 [images, …]) and return its outputs as a tuple, whether it has one or several."""
     found = graph(images)
     return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
@@ -87,15 +89,19 @@ def verify(
     judge: Callable[[], bool] = lambda: False,
     locate: Callable[[], str | None] = lambda: None,
 ) -> bool:
-    """True where `graph` is right on a batch, False where it is right one image at a time only.
+    """Compare `graph` with the outputs `expected` of ONNX Runtime on `images` (float32 [images, …]).
 
-    Raises ConversionError where it is not right at all. `judge` tells whether a gap too small for a fault is ONNX
-    Runtime's own; `locate` finds the first node where the two part, if it can.
+    `tolerance` is the largest relative difference allowed, `path` names the model in messages. `judge` decides whether a
+    difference of at most `COARSE` comes from ONNX Runtime's own approximations; `locate` finds the first node whose output
+    differs, by name, if it can.
+
+    Returns True where the graph is correct on a batch, False where it is correct only for one image at a time. Raises
+    ConversionError where it is not correct at all.
     """
-    together = _batched(graph, images)
+    together = _run_batch(graph, images)
     if difference(together, expected) <= tolerance:
         return True
-    alone = _single(graph, images)
+    alone = _run_single_images(graph, images)
     single = difference(alone, expected)
     if single <= tolerance:
         return False
@@ -104,25 +110,25 @@ def verify(
     where = locate()
     first = f", first at {where}" if where else ""
     raise ConversionError(
-        f"{path}: the converted graph departs from ONNX Runtime at the encoder ({_described(single)}{first}). "
+        f"{path}: the converted graph differs from ONNX Runtime at the encoder ({_describe_difference(single)}{first}). "
         "Name another --encoder, or export the model at opset 17."
     )
 
 
-def _described(found: float) -> str:
+def _describe_difference(found: float) -> str:
     return "it fails or has another shape" if np.isinf(found) else f"relative difference {found:.2g}"
 
 
-def _batched(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
+def _run_batch(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
     try:
         with torch.no_grad():
             return [output.float().numpy() for output in outputs_of(graph, torch.from_numpy(images))]
-    except Exception:  # any failure at this batch means: not batchable, or not convertible
+    except Exception:  # any failure means that the graph is not batchable, or not convertible
         return None
 
 
-def _single(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
-    rows = [_batched(graph, images[i : i + 1]) for i in range(len(images))]
+def _run_single_images(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
+    rows = [_run_batch(graph, images[i : i + 1]) for i in range(len(images))]
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):
         return None
@@ -130,16 +136,16 @@ def _single(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[ND
 
 
 def difference(found: list[NDArray[Any]] | None, expected: list[NDArray[Any]]) -> float:
-    """Largest absolute difference relative to each tensor's largest value; infinite where shapes differ."""
+    """Largest absolute difference relative to the largest expected value of each array; infinite where shapes differ."""
     if found is None or len(found) != len(expected):
         return float("inf")
     if any(ours.shape != theirs.shape for ours, theirs in zip(found, expected, strict=True)):
         return float("inf")
-    return max(_relative(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+    return max(_relative_difference(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
-def _relative(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    """Values that are not finite must be the same on both sides; where they are, the gap is relative to the largest value."""
+def _relative_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """Relative difference of the finite values; infinite where infinities and NaN are not in the same places."""
     if theirs.size == 0:
         return 0.0
     first, second = ours.astype(np.float64), theirs.astype(np.float64)

@@ -1,9 +1,9 @@
-"""Who is right where a converted graph and ONNX Runtime are a little apart: every node is judged on its own.
+"""Verification node by node, where a converted graph and ONNX Runtime differ by slightly more than rounding.
 
-The runtime has fast kernels: its InstanceNormalization loses digits where a channel is nearly constant, its Sigmoid is
-rough near zero. Behind such a node two right answers differ by more than rounding. So each node of the converted graph is
-given what the runtime computed up to there, and must give what the runtime gives, or what the standard's own reference
-implementation does.
+ONNX Runtime has approximate kernels: its InstanceNormalization loses digits where a channel is nearly constant, its Sigmoid
+is inexact near zero. After such a node two correct results differ by more than rounding. So each node of the converted
+graph is fed with the runtime's own intermediate values, and must agree with the runtime or with the ONNX reference
+implementation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from onnxspace.model import runtime
-from onnxspace.model.graph import label, reads
+from onnxspace.model.graph import describe_node, names_read_by
 from onnxspace.model.network import Network
-from onnxspace.model.shapes import infer
+from onnxspace.model.shapes import infer_shapes
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.verify import difference
 
@@ -27,39 +27,40 @@ _Values = Mapping[str, NDArray[Any]]
 
 
 def every_node_agrees(part: Network, normal: Network, feed: _Values, allowed: float) -> bool:
-    """Whether every node of `normal`, converted, is right on what ONNX Runtime feeds it, within `allowed`.
+    """Whether every converted node of `normal`, fed with ONNX Runtime's intermediate values, is correct within `allowed`.
 
-    False too where that can't be told: an operator that the runtime or the reference can't run alone.
+    `part` is the original graph, `normal` the normalised one, `feed` the inputs by name, `allowed` the largest relative
+    difference. Also False where a node can't be run on its own.
     """
     try:
-        given = {name: _widened(value) for name, value in feed.items()}
+        given = {name: _widen(value) for name, value in feed.items()}
         outputs = runtime.run(normal, given)
         if difference(outputs, runtime.run(part, feed)) > allowed:
             return False
-        values = given | _computed(normal, given)
-        types = {name: elem_type for name, (_, elem_type) in infer(normal.proto, {}).items()}
-        return all(_agrees(_alone(normal, node, values, types), values, allowed) for node in normal.graph.nodes)
-    except Exception:  # a witness that can't be heard does not count
+        values = given | _compute_tensors(normal, given)
+        types = {name: elem_type for name, (_, elem_type) in infer_shapes(normal.proto, {}).items()}
+        return all(_agrees(_extract_node(normal, node, values, types), values, allowed) for node in normal.graph.nodes)
+    except Exception:  # a node that can't be run is not verified
         return False
 
 
-def _widened(value: NDArray[Any]) -> NDArray[Any]:
+def _widen(value: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(value, np.float32) if value.dtype.kind in "fV" else value
 
 
-def _computed(normal: Network, feed: _Values) -> dict[str, NDArray[Any]]:
+def _compute_tensors(normal: Network, feed: _Values) -> dict[str, NDArray[Any]]:
     names = [name for node in normal.graph.nodes for name in node.output if name]
     return dict(zip(names, runtime.run(normal.with_outputs(names), feed), strict=True))
 
 
-def _alone(normal: Network, node: onnx.NodeProto, values: _Values, types: Mapping[str, int]) -> Network:
-    """A network of one node; what others computed is its input."""
-    used = set(reads(node))
+def _extract_node(normal: Network, node: onnx.NodeProto, values: _Values, types: Mapping[str, int]) -> Network:
+    """A network of one node, with computed tensors as its inputs."""
+    used = set(names_read_by(node))
     proto = onnx.ModelProto(ir_version=normal.proto.ir_version, opset_import=normal.proto.opset_import)
     proto.graph.name = "alone"
     proto.graph.node.append(node)
     proto.graph.initializer.extend(t for t in normal.proto.graph.initializer if t.name in used)
-    for name in dict.fromkeys(n for n in reads(node) if n in values):
+    for name in dict.fromkeys(n for n in names_read_by(node) if n in values):
         kind = types.get(name) or onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype)
         proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values[name].shape))
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
@@ -69,30 +70,31 @@ def _alone(normal: Network, node: onnx.NodeProto, values: _Values, types: Mappin
 def _agrees(alone: Network, values: _Values, allowed: float) -> bool:
     feed = {value.name: values[value.name] for value in alone.proto.graph.input}
     with torch.no_grad():
-        made = build(alone, "the model")(*[torch.from_numpy(np.asarray(value)) for value in feed.values()])
-    found = [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
+        result = build(alone, "the model")(*[torch.from_numpy(np.asarray(value)) for value in feed.values()])
+    found = [output.numpy() for output in (result if isinstance(result, tuple) else (result,))]
     expected = [values[value.name] for value in alone.proto.graph.output]
-    return difference(found, expected) <= allowed or difference(found, runtime.reference(alone, feed)) <= allowed
+    return difference(found, expected) <= allowed or difference(found, runtime.run_reference(alone, feed)) <= allowed
 
 
-def first_departure(part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float) -> str | None:
-    """The first node of `part`, in order, whose output differs from its converted counterpart in `normal`, by its name.
+def find_first_difference(part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float) -> str | None:
+    """Find the first node of `part` whose output differs from the converted graph by more than `allowed`; returns its name.
 
-    None where that can't be told: every tensor that both graphs know agrees, or one of them can't be run.
+    `part` is the original graph, `normal` the normalised one, `feed` the inputs by name. None where all tensors that both
+    graphs contain agree, or where one of the graphs can't be run.
     """
     kept = {name for node in normal.graph.nodes for name in node.output}
-    made = [(node, name) for node in part.graph.nodes for name in node.output if name in kept]
-    names = [name for _, name in made]
+    outputs = [(node, name) for node in part.graph.nodes for name in node.output if name in kept]
+    names = [name for _, name in outputs]
     try:
         expected = runtime.run(part.with_outputs(names), feed)
         graph = build(normal.with_outputs(names), "the model")
         with torch.no_grad():
             values = [torch.from_numpy(np.asarray(v, np.float32) if v.dtype.kind == "f" else v) for v in feed.values()]
             found = graph(*values)
-    except Exception:  # the search is a help for a message: where it fails, the message does without
+    except Exception:  # only a detail of a message, which is omitted where the search fails
         return None
     listed = list(found) if isinstance(found, (tuple, list)) else [found]
-    for (node, _), ours, theirs in zip(made, listed, expected, strict=True):
+    for (node, _), ours, theirs in zip(outputs, listed, expected, strict=True):
         if isinstance(ours, torch.Tensor) and difference([ours.numpy()], [theirs]) > allowed:
-            return label(node)
+            return describe_node(node)
     return None

@@ -1,4 +1,4 @@
-"""A whole ONNX model as a Torch graph, whatever its inputs, checked on random input."""
+"""Conversion of a whole ONNX model, with any inputs, to a Torch graph that is verified on example or random inputs."""
 
 from __future__ import annotations
 
@@ -17,42 +17,51 @@ from onnxspace.model import runtime
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
-from onnxspace.model.network import Network, light
+from onnxspace.model.network import Network, separate_weights
 from onnxspace.model.reader import read_model
 from onnxspace.model.shapes import Shape
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.passes.canonicalise import fuse
+from onnxspace.torchgraph.passes.canonicalise import canonicalise
 from onnxspace.torchgraph.verify import COARSE, difference, tolerance
-from onnxspace.torchgraph.verify_nodes import every_node_agrees, first_departure
+from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_difference
 
-#: Sizes that are tried for open axes: the first axis, and all others.
+#: Sizes that are tried for open axes: of the first axis, and of all others.
 _TRIALS = ((2, 224), (2, 32), (1, 224), (1, 32), (2, 8), (1, 4), (2, 2), (1, 1))
 
 
 def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] | None = None) -> torch.fx.GraphModule:
-    """A model, file or ModelProto as a `torch.fx.GraphModule`: evaluation mode, frozen parameters, single precision.
+    """Convert a model to a `torch.fx.GraphModule` in evaluation mode, with frozen parameters in single precision.
 
-    Called with the graph's inputs in order; returns a tensor, or a tuple in output order. A batch fixed at one is opened
-    where the graph allows it. The result is compared with ONNX Runtime on `inputs`, NumPy arrays in the graph's order, or
-    on random values, which make no sense where an input is a size or a position. Raises UnsupportedOperatorError naming
-    the operator and its node, ConversionError where the two differ, ModelError where the model can't be run.
+    `model` is an opened model, a ModelProto, or the path of an `.onnx` file. `inputs` are example inputs for the
+    verification, NumPy arrays in the order of the graph's inputs; None uses random values, which are unsuitable where an
+    input is a size or a position.
+
+    Returns a graph that is called with the model's inputs in order, and returns a tensor, or a tuple in output order. A batch
+    axis fixed at one is opened where the graph allows it. The graph has been compared with ONNX Runtime.
+
+    Raises UnsupportedOperatorError naming an operator without a converter and its node, ConversionError where the graph
+    differs from ONNX Runtime, ModelError where the model can't be read or run.
+
+    >>> graph = to_torch("model.onnx")  # doctest: +SKIP
+    >>> graph(torch.zeros(1, 3, 224, 224)).shape  # doctest: +SKIP
+    torch.Size([1, 1000])
     """
-    network, path = _source(model)
+    network, path = _resolve_source(model)
     bridge.refuse_unknown(network.proto, path)
     graph = network.graph
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
-    made = _batchable(network, shapes, path) if _fixed_at_one(shapes, graph) else None
-    if made is None:
-        feeds = _feeds(graph, shapes) if inputs is None else iter([_named(graph, inputs, path)])
-        made = _checked(network, normalise(network, shapes), path, feeds)
-    return _unshared(made, network) if isinstance(model, Model) else made
+    built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
+    if built is None:
+        feeds = _generate_feeds(graph, shapes) if inputs is None else iter([_name_inputs(graph, inputs, path)])
+        built = _build_checked(network, normalise(network, shapes), path, feeds)
+    return _copy_shared_weights(built, network) if isinstance(model, Model) else built
 
 
-def _unshared(graph: torch.fx.GraphModule, network: Network) -> torch.fx.GraphModule:
-    """The graph with copies of those weights that it shares with a model: whoever asked for it may train it."""
+def _copy_shared_weights(graph: torch.fx.GraphModule, network: Network) -> torch.fx.GraphModule:
+    """Replace weights that the graph shares with a model by copies, since the caller may train the graph."""
     held = {values.ctypes.data for values in network.weights.values()}
     for module in graph.modules():
         for name, tensor in module.named_buffers(recurse=False):
@@ -61,19 +70,21 @@ def _unshared(graph: torch.fx.GraphModule, network: Network) -> torch.fx.GraphMo
     return graph
 
 
-def _named(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, Any]:
+def _name_inputs(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, Any]:
     names = [value.name for value in graph.inputs]
     if len(names) != len(inputs):
-        raise ModelError(f"{path} takes {len(names)} input(s) ({', '.join(names)}), and {len(inputs)} were given.")
+        raise ModelError(
+            f"{path} takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given. Give one array per input."
+        )
     return dict(zip(names, inputs, strict=True))
 
 
-def _source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
+def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
     if isinstance(model, Model):
         return model.network, model.path
     if isinstance(model, onnx.ModelProto):
         inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
-        return light(inlined), model.graph.name or "the model"
+        return separate_weights(inlined), model.graph.name or "the model"
     return read_model(model)[0], str(model)
 
 
@@ -83,68 +94,68 @@ def _refuse_strings(graph: Graph, path: str) -> None:
         while kind.HasField("optional_type") or kind.HasField("sequence_type"):
             kind = (kind.optional_type if kind.HasField("optional_type") else kind.sequence_type).elem_type
         if kind.tensor_type.elem_type in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED):
-            raise ModelError(f"{path}: its input {value.name!r} is of strings or of no known type. Leave the model out.")
+            raise ModelError(f"{path}: its input {value.name!r} holds strings or is of unknown type. Leave the model out.")
 
 
-def _fixed_at_one(shapes: dict[str, Shape], graph: Graph) -> bool:
+def _has_batch_of_one(shapes: dict[str, Shape], graph: Graph) -> bool:
     return len(graph.inputs) == 1 and [shape[:1] for shape in shapes.values()] == [(1,)]
 
 
-def _batchable(network: Network, shapes: dict[str, Shape], path: str) -> torch.fx.GraphModule | None:
-    """The graph with its batch opened, if two images at once give what ONNX Runtime gives one by one."""
+def _build_batchable(network: Network, shapes: dict[str, Shape], path: str) -> torch.fx.GraphModule | None:
+    """The graph with its batch axis opened, if a batch of two gives what ONNX Runtime gives one by one; None otherwise."""
     (name,) = shapes
     if None in shapes[name]:
         return None
-    made = fuse(build(normalise(network, shapes, batched=name), path))
-    single = [feed for feed, _ in zip(_feeds(network.graph, shapes), range(2), strict=False)]
+    graph = canonicalise(build(normalise(network, shapes, batched=name), path))
+    single = [feed for feed, _ in zip(_generate_feeds(network.graph, shapes), range(2), strict=False)]
     try:
-        rows = [_expected(network, feed, path) for feed in single]
+        rows = [_run_reference(network, feed, path) for feed in single]
         expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
         both = torch.from_numpy(np.concatenate([feed[name] for feed in single]))
-        found = [output.numpy() for output in _run(made, [both])]
+        found = [output.numpy() for output in _run(graph, [both])]
         if difference(found, expected) <= tolerance(network.proto):
-            return made
-    except Exception:  # not batchable, or not at all: the plain way finds out which
+            return graph
+    except Exception:  # not batchable, or not convertible at all, which the conversion for a batch of one will show
         pass
-    del made
-    gc.collect()  # a graph and its module hold each other, and the merged weights with them
+    del graph
+    gc.collect()  # a graph and its module reference each other, which keeps the folded weights alive
     return None
 
 
-def _feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Random inputs, for each trial size of the open axes; one trial after another where all axes are fixed."""
+def _generate_feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Generate random inputs by name, one set for each trial size of the open axes."""
     for seed, (first, other) in enumerate(_TRIALS):
         rng = np.random.default_rng(seed)
-        yield {v.name: _random(rng, v.type, shapes.get(v.name, ()), first, other) for v in graph.inputs}
+        yield {v.name: _draw_value(rng, v.type, shapes.get(v.name, ()), first, other) for v in graph.inputs}
 
 
-def _closed(shape: Shape, first: int, other: int) -> tuple[int, ...]:
+def _close_shape(shape: Shape, first: int, other: int) -> tuple[int, ...]:
     return tuple(n if n is not None else first if axis == 0 else other for axis, n in enumerate(shape))
 
 
-def _random(rng: np.random.Generator, kind: onnx.TypeProto, shape: Shape, first: int, other: int) -> Any:
-    """A random value of a declared type: a sequence has three elements, an optional value is there."""
+def _draw_value(rng: np.random.Generator, kind: onnx.TypeProto, shape: Shape, first: int, other: int) -> Any:
+    """Draw a random value of a declared type: a sequence has three elements, an optional value is present."""
     if kind.HasField("optional_type"):
-        return _random(rng, kind.optional_type.elem_type, (), first, other)
+        return _draw_value(rng, kind.optional_type.elem_type, (), first, other)
     if kind.HasField("sequence_type"):
-        return [_random(rng, kind.sequence_type.elem_type, (), first, other) for _ in range(3)]
+        return [_draw_value(rng, kind.sequence_type.elem_type, (), first, other) for _ in range(3)]
     sizes = shape or tuple(dims(onnx.ValueInfoProto(type=kind)) or ())
-    return _random_tensor(rng, kind.tensor_type.elem_type, _closed(sizes, first, other))
+    return _draw_tensor(rng, kind.tensor_type.elem_type, _close_shape(sizes, first, other))
 
 
-def _random_tensor(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
+def _draw_tensor(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
     if dtype.kind in "iub":
         return rng.integers(0, 2, shape).astype(dtype)
     return rng.standard_normal(shape).astype(dtype)
 
 
-def _expected(network: Network, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:
+def _run_reference(network: Network, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:
     try:
         return runtime.evaluate(network, feed)
     except Exception as error:
         raise ModelError(
-            f"{path} can't be run by ONNX Runtime on this input ({error}). Give to_torch examples of its inputs."
+            f"{path} can't be run by ONNX Runtime on this input ({error}). Give to_torch example inputs."
         ) from error
 
 
@@ -154,68 +165,70 @@ def _run(graph: torch.fx.GraphModule, inputs: list[Any]) -> list[Any]:
     return list(found) if isinstance(found, tuple) else [found]
 
 
-def arrays(values: list[Any]) -> list[NDArray[Any]]:
-    """Outputs as arrays: a sequence as its length and its elements, an optional value that is missing as -1."""
+def to_arrays(values: list[Any]) -> list[NDArray[Any]]:
+    """Convert outputs to arrays: a sequence to its length and its elements, a missing optional value to -1."""
     found: list[NDArray[Any]] = []
     for value in values:
         if value is None:
             found.append(np.asarray(-1))
         elif isinstance(value, list):
-            found += [np.asarray(len(value)), *arrays(value)]
+            found += [np.asarray(len(value)), *to_arrays(value)]
         else:
             found.append(value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value))
     return found
 
 
-def _checked(network: Network, normal: Network, path: str, feeds: Iterator[dict[str, NDArray[Any]]]) -> torch.fx.GraphModule:
+def _build_checked(
+    network: Network, normal: Network, path: str, feeds: Iterator[dict[str, NDArray[Any]]]
+) -> torch.fx.GraphModule:
     """Build the graph and compare it on the first trial input that ONNX Runtime accepts."""
-    made = fuse(build(normal, path))
+    graph = canonicalise(build(normal, path))
     refused: ModelError | None = None
     for feed in feeds:
         try:
-            expected = _expected(network, feed, path)
+            expected = _run_reference(network, feed, path)
         except ModelError as error:
             refused = error
             continue
-        _compare(network, made, feed, expected, path)
-        return made
-    raise refused or ModelError(f"{path} can't be checked.")
+        _compare(network, graph, feed, expected, path)
+        return graph
+    raise refused or ModelError(f"{path} can't be verified. Give to_torch example inputs.")
 
 
 def _compare(
-    network: Network, made: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[Any], path: str
+    network: Network, graph: torch.fx.GraphModule, feed: dict[str, NDArray[Any]], expected: list[Any], path: str
 ) -> None:
     try:
-        found = arrays(_run(made, [as_input(value) for value in feed.values()]))
+        found = to_arrays(_run(graph, [as_input(value) for value in feed.values()]))
     except Exception as error:
         raise ConversionError(f"{path}: the converted graph fails ({type(error).__name__}: {error}).") from error
     allowed = tolerance(network.proto)
-    gap = difference(found, arrays(expected))
+    gap = difference(found, to_arrays(expected))
     if gap <= allowed:
         return
     normal = normalise(network, {name: np.shape(value) for name, value in feed.items()})
     if gap > COARSE or not every_node_agrees(network, normal, feed, allowed):
-        where = first_departure(network, normal, feed, allowed) if gap < float("inf") else None
+        where = find_first_difference(network, normal, feed, allowed) if gap < float("inf") else None
         first = f", first at {where}" if where else ""
-        raise ConversionError(f"{path}: the converted graph departs from ONNX Runtime (relative difference {gap:.2g}{first}).")
+        raise ConversionError(f"{path}: the converted graph differs from ONNX Runtime (relative difference {gap:.2g}{first}).")
 
 
 def as_tensor(value: NDArray[Any]) -> torch.Tensor:
-    """An input as converted graphs take it: floating point, and what Torch has no type for, in single precision.
+    """Convert an input array to a tensor: float32 for floating point and for types that Torch lacks.
 
-    Raises ModelError where a number in double precision is beyond that.
+    Raises ModelError for float64 values beyond the range of single precision.
     """
     if value.dtype.kind not in "fV":
         return torch.from_numpy(value)
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # raised below
         single = np.asarray(value, dtype=np.float32)
     if value.dtype == np.float64 and not np.array_equal(np.isinf(single), np.isinf(value)):
-        raise ModelError("numbers beyond single precision can't be computed with.")
+        raise ModelError("values beyond the range of single precision are not supported.")
     return torch.from_numpy(single)
 
 
 def as_input(value: Any) -> Any:
-    """An input of any kind: a tensor, a list of them for a sequence, or None."""
+    """Convert an input of any kind: an array to a tensor, a sequence to a list of tensors, a missing optional value to None."""
     if isinstance(value, list):
         return [as_input(item) for item in value]
     return None if value is None else as_tensor(np.asarray(value))

@@ -1,4 +1,4 @@
-"""Models into a space: explained as the space says, reduced to fingerprints, and entered one by one."""
+"""Models into a space: explained by its protocol, reduced to fingerprints, and entered one by one."""
 
 from __future__ import annotations
 
@@ -6,124 +6,131 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from onnxspace.attribution.cache_key import recipe
 from onnxspace.attribution.explainer import check
 from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.methods import Compute, Device
+from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol
-from onnxspace.spaces.add_fingerprints import Report
-from onnxspace.spaces.catalogue import catalogue
+from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
+from onnxspace.scores.selection import ScoreSelection
+from onnxspace.spaces.add_fingerprints import AdditionReport
+from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.create import baseline_of
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, find_existing, insert_model, now
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, find_existing, insert_model
 from onnxspace.spaces.layout import PROBES
-from onnxspace.spaces.schema import CatalogueEntry, identity
-from onnxspace.spaces.workdirs import taken_up
+from onnxspace.spaces.schema import CatalogueEntry, identity_of
+from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.compare import compute_on, connect_workers
 from onnxspace.workflows.fingerprint import prints_of
-from onnxspace.workflows.open import Opened
-from onnxspace.workflows.run import Progress, Run, compute_of, hired
+from onnxspace.workflows.open import PreparedModel
+from onnxspace.workflows.representations import Destination, representations_for
+from onnxspace.workflows.run import Run, Turn
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 
 
-@dataclass(kw_only=True)
-class Adding(Run):
-    """Models on their way into the space `home`."""
+@dataclass
+class SpaceSink:
+    """The space `home`; `recipe` stands for all that determines maps besides the model."""
 
     home: Path
     protocol: Protocol
-    recipe: str
-    report: Report = field(default_factory=Report)
+    report: AdditionReport
+    recipe: str = ""
 
-    def _explain(self, path: Path, name: str, encoder: str | None) -> None:
-        self._advance(0, name)
-        found = self._opened(path, name, encoder)
-        draft = draft_of(found)
+    def holds(self, path: Path) -> bool:
+        return False
+
+    def enter_file(self, path: Path, name: str) -> None:
+        raise NotImplementedError  # fingerprints enter a space by thousands, see `add_fingerprints`
+
+    def is_missing(self, model: PreparedModel) -> bool:
+        return self._find_existing(draft_of(model)) is None
+
+    def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
+        draft = draft_of(model)
         there = self._find_existing(draft)
-        entry, new = self._insert(found, draft) if there is None else (there, False)
-        self.report.entered(path, entry, new)
+        entry, new = self._insert(turn, model, draft, run) if there is None else (there, False)
+        self.report.record_entered(turn[0], entry, new)
+
+    def fail(self, path: Path, error: Exception, sentence: str) -> None:
+        self.report.record_failure(path, error, sentence)
 
     def _find_existing(self, draft: CatalogueEntry) -> CatalogueEntry | None:
-        with catalogue(self.home) as book:
+        with open_catalogue(self.home) as book:
             return find_existing(book, draft, keep_maps=self.protocol.keep_maps)
 
-    def _is_missing(self, found: Opened) -> bool:
-        return self._find_existing(draft_of(found)) is None
-
-    def _fail(self, path: Path, error: Exception, words: str) -> None:
-        self.report.failure(path, error, words)
-
-    def _insert(self, found: Opened, draft: CatalogueEntry) -> tuple[CatalogueEntry, bool]:
+    def _insert(self, turn: Turn, model: PreparedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
         """Explain and enter a model, from where an earlier process has left it if all that determines its maps is as it was."""
-        with taken_up(self.home, draft.identity[:32], self.recipe) as (self.folder, self.kept):
+        with resume_workbench(self.home, draft.identity[:32], self.recipe) as (folder, kept):
             try:
-                return self._finish(found, draft)
+                return self._explain(turn, model, draft, run, Destination(folder, self.recipe, kept))
             except BaseException:
-                self.report.kept = self._waiting(draft.name)
+                self.report.kept = self._describe_kept(draft.name, folder) if kept else ""
                 raise
 
-    def _waiting(self, name: str) -> str:
+    def _describe_kept(self, name: str, folder: Path) -> str:
         """What waits for the next process, in words."""
-        journal = self.folder / f"{self.recipe}{JOURNAL}"
-        count = sum(shard.rows for shard in Journal(journal, len(self.probes)).shards) if self.kept else 0
+        journal = Journal(folder / f"{self.recipe}{JOURNAL}", self.protocol.images)
+        count = sum(shard.rows for shard in journal.shards)
         return f"{count} map{'' if count == 1 else 's'} of {name}" if count else ""
 
-    def _finish(self, found: Opened, draft: CatalogueEntry) -> tuple[CatalogueEntry, bool]:
-        said = len(self.warnings)
+    def _explain(
+        self, turn: Turn, model: PreparedModel, draft: CatalogueEntry, run: Run, to: Destination
+    ) -> tuple[CatalogueEntry, bool]:
+        before = len(run.warnings)
         try:
-            maps = self.maps_of(found, self.recipe)
+            maps = run.write(turn, model, to)["maps"]
         except OutputError as error:
             reason = os.strerror(error.errno or 0)
             raise OutputError(
                 error.errno, f"{self.home} can't take the maps of {draft.name} ({reason}). Free some space, and add it again."
             ) from error
-        prints = self.folder / f"{self.recipe}.prints.npy"
+        prints = to.folder / f"{self.recipe}.prints.npy"
         write_array(prints, prints_of(maps, self.protocol))
-        draft = replace(draft, warnings=tuple(self.warnings[said:]))
+        draft = replace(draft, warnings=tuple(run.warnings[before:]))
         return insert_model(self.home, draft, prints, maps if self.protocol.keep_maps else None)
 
 
 def add_models(
-    home: Path, protocol: Protocol, probes: Probes, paths: Sequence[Path], encoders: Sequence[str], config: Config,
-    device: Compute | Device, batch_size: int | None, progress: Progress | None, report: Report, cluster: str | None = None,
-) -> None:  # fmt: skip
-    """Explain models, here or on a cluster, and enter each as soon as it is done."""
-    options = protocol.options_with(None if protocol.baseline is None else baseline_of(home, protocol))
-    check([protocol.method], options, probes, {})
-    with hired(cluster) as crew, ExitStack() as stack:
-        elsewhere = None if crew is None else crew.processors(compute_of(device))
-        said = recipe(protocol.method, options, probes, device, batch_size, elsewhere)
-        run = Adding(
-            probes, protocol.method, options, device, batch_size, config, home, True, len(paths) * len(probes), progress,
-            home=home, protocol=protocol, recipe=said, report=report, warnings=report.warnings,
-        )  # fmt: skip
-        if crew is not None:
-            run.folder, _ = stack.enter_context(taken_up(home, 2 * said, ""))  # workers' pieces, of all models
-            run.send_to(crew, home / PROBES if (home / PROBES).is_file() else None)
-        run.explain_all(paths, encoders)
+    sink: SpaceSink, probes: Probes, paths: Sequence[Path], encoders: Sequence[str], config: Config, execution: Execution
+) -> None:
+    """Explain models, here or on a cluster, and enter each as soon as it is done.
+
+    Models that fail are in the sink's report. Raises ConfigError, OutputError, ClusterError.
+    """
+    protocol = sink.protocol
+    options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
+    setup = Setup(probes, protocol.method, options)
+    check([setup.method], options, probes, {})
+    with connect_workers(execution.cluster) as workers, ExitStack() as stack:
+        elsewhere = None if workers is None else workers.processors(execution.compute)
+        sink.recipe = recipe(setup, execution, elsewhere)
+        dispatcher, counter = None, Counter(len(paths) * len(probes), execution.progress)
+        if workers is not None:
+            from onnxspace.workflows.cluster.dispatch import dispatcher_for
+
+            folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.recipe, ""))  # chunks of all models
+            images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
+            dispatcher = dispatcher_for(workers, folder, setup, execution, images)
+            dispatcher.advance = counter.advance
+        kinds = representations_for(ScoreSelection(), setup, execution, compute_on(dispatcher, setup, config))
+        Run(config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
 
 
-def draft_of(found: Opened) -> CatalogueEntry:
-    """What the catalogue says of a model but for its files."""
-    model, record = found.model, found.record
-    feed = json.dumps({"input": model.image.name, **asdict(model.preprocess)}, sort_keys=True)
+def draft_of(model: PreparedModel) -> CatalogueEntry:
+    """The catalogue's entry of a model but for its files."""
+    opened, record = model.model, model.record
+    feed = json.dumps({"input": opened.image.name, **asdict(opened.preprocess)}, sort_keys=True)
     return CatalogueEntry(
-        record.name, NO_STEM, identity(model.sha256, record.encoder, feed), model.sha256, record.path, record.encoder,
+        record.name, NO_STEM, identity_of(opened.sha256, record.encoder, feed), opened.sha256, record.path, record.encoder,
         record.input, feed, record.opset, record.producer, NO_SUM, assumed=record.assumed,
-        versions={name: _version(name) for name in _LIBRARIES}, added=now(),
+        versions=installed_versions(_LIBRARIES), added=current_time(),
     )  # fmt: skip
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

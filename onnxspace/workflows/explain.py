@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxspace.attribution.devices import chosen
 from onnxspace.attribution.explainer import check
-from onnxspace.attribution.maps import VERIFIED_IMAGES, map_batches
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError, unexpected
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Compute, Device, Method, Options, configured, resolve_settings
+from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import find_encoder
-from onnxspace.model.model import Model, open_model, renamed
+from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.torchgraph.encoder_graph import convert
 
 MAX_IMAGES = 32
 MAX_COLUMNS = 32
 MAX_MAPS = 256
-Progress = Callable[[str, int, int], None]
 
 
 def explain(
@@ -61,15 +63,16 @@ def explain(
     wishes = encoder_words(encoder)
     probes = _probes([Path(path) for path in images])
     check(methods, options, probes, known.rules)
-    told = {method: configured(method, options, known.rules) for method in methods}
-    run = _Run(probes, tuple(methods), told, device, len(models) * len(methods) * len(probes), progress)
+    setups = [Setup(probes, method, configured(method, options, known.rules)) for method in methods]
+    counter = Counter(len(models) * len(setups) * len(probes), progress)
+    run = _Run(setups, Execution.on(device), counter)
     columns: list[Column] = []
     for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
         with _foreseen(path):
-            columns += run.columns(renamed(open_model(path, wish, known.options(path)), name))
+            columns += run.columns(rename_model(open_model(path, wish, known.options(path)), name))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
-    said = {key: v for method in methods for key, v in resolve_settings([method], told[method]).used_by(method).items()}
-    found = Explanation(pictures, probes.images, tuple(columns), said, tuple(run.assumed), tuple(run.warnings))
+    stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
+    found = Explanation(pictures, probes.images, tuple(columns), stated, tuple(run.assumed), tuple(run.warnings))
     if output is not None:
         _draw(found, Path(output))
     return found
@@ -83,8 +86,7 @@ def _foreseen(path: Path) -> Iterator[None]:
     except OnnxspaceError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0][:300]
-        raise ModelError(f"{path} failed unexpectedly ({type(error).__name__}: {reason}).") from error
+        raise ModelError(unexpected(path, error)) from error
 
 
 def _check_counts(images: int, columns: int) -> None:
@@ -116,39 +118,35 @@ def _draw(found: Explanation, output: Path) -> None:
 
 @dataclass
 class _Run:
-    """One explanation in progress."""
+    """One explanation in progress: a setup for each method, of the same images."""
 
-    probes: Probes
-    methods: tuple[Method, ...]
-    options: Mapping[Method, Options | None]
-    device: Compute | Device
-    total: int
-    progress: Progress | None
-    done: int = 0
+    setups: Sequence[Setup]
+    execution: Execution
+    counter: Counter
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def columns(self, model: Model) -> Iterator[Column]:
-        self._advance(model.name, 0)
+        self.counter.advance(0, model.name)
         encoder = find_encoder(model)
-        converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
-        taken = (f"encoder {encoder} ({encoder.why})",) if model.encoder == "auto" else ()
-        if model.assumed or taken:
-            self.assumed.append(f"{model.name}: {'; '.join((*model.assumed, *taken))}")
-        known: defaultdict[str | None, dict[bytes, Tensor]] = defaultdict(dict)
-        for method in self.methods:
-            batches = map_batches(
-                model, converted, self.probes, method, self.device,
-                progress=lambda images: self._advance(model.name, images),
-                options=self.options[method], warn=self.warnings.append, known=known[METHODS[method].rules],
-            )  # fmt: skip
-            maps = np.concatenate(list(batches))
-            zero = int(np.count_nonzero(~maps.any(axis=(1, 2))))
-            if zero:
-                self.warnings.append(f"{model.name}: {zero} of {len(maps)} maps by {method} are zero.")
-            yield Column(model.name, method, METHODS[method].signed, maps)
+        converted = convert(model, self.setups[0].probes.images[:VERIFIED_IMAGES], encoder)
+        assumed = (f"encoder {encoder} ({encoder.why})",) if model.encoder == "auto" else ()
+        if model.assumed or assumed:
+            self.assumed.append(f"{model.name}: {'; '.join((*model.assumed, *assumed))}")
+        gradients: defaultdict[str | None, dict[bytes, Tensor]] = defaultdict(dict)
+        for setup in self.setups:
+            known = gradients[METHODS[setup.method].rules]
+            yield self._column(engines_for(model, converted, setup, self.execution, known), model.name, setup.method)
 
-    def _advance(self, name: str, images: int) -> None:
-        self.done += images
-        if self.progress is not None:
-            self.progress(name, self.done, self.total)
+    def _column(self, engines: Engines, name: str, method: Method) -> Column:
+        maps: list[NDArray[np.float32]] = []
+        errors: list[float] = []
+        for found in engines.maps():
+            maps.append(found.maps)
+            errors += [] if found.errors is None else found.errors.tolist()
+            self.counter.advance(len(found.maps), name)
+        self.warnings += [f"{name}: {remark}" for remark in engines.remarks(errors)]
+        whole = np.concatenate(maps)
+        if zero := int(np.count_nonzero(~whole.any(axis=(1, 2)))):
+            self.warnings.append(f"{name}: {zero} of {len(whole)} maps by {method} are zero.")
+        return Column(name, method, METHODS[method].signed, whole)

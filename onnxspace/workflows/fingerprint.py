@@ -11,36 +11,40 @@ from numpy.typing import NDArray
 
 from onnxspace.attribution.explainer import check
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.methods import Compute, Device, Options
+from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.names import encoders_for, model_names
-from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol
+from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
-from onnxspace.workflows.open import opened
-from onnxspace.workflows.run import Progress, Run
+from onnxspace.workflows.open import PreparedModel, prepare_model
+from onnxspace.workflows.representations import Destination, MapsFile, compute_here
 
 
 def fingerprint(
-    path: Path, protocol: Protocol, options: Options | None, probes: Probes, encoders: Sequence[str], config: Config,
-    device: Compute | Device, batch_size: int | None, progress: Progress | None,
-) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:  # fmt: skip
-    """The fingerprint of one model explained as `protocol` says, what was assumed of the model, and warnings.
+    path: Path, protocol: Protocol, setup: Setup, encoders: Sequence[str], config: Config, execution: Execution
+) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:
+    """The fingerprint of one model, what was assumed of the model, and warnings.
 
-    `options` is what `protocol` says of the method, with a picture's path. Raises ModelError and its kin.
+    `setup` is what `protocol` describes. Raises ModelError and its kin.
     """
-    check([protocol.method], options, probes, {})
+    check([setup.method], setup.options, setup.probes, {})
     name = model_names([path], config)[0]
     with TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
-        run = Run(
-            probes, protocol.method, options, device, batch_size, config, Path(folder), False, len(probes), progress
-        )  # fmt: skip
-        found = opened(path, name, encoders_for([path], [name], encoders)[0], config)
-        prints = prints_of(run.maps_of(found, "model"), protocol)
-    made_print = Fingerprint(
-        name, found.record.sha256, found.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
+        model = prepare_model(path, name, encoders_for([path], [name], encoders)[0], config)
+        maps, warnings = write_maps(model, setup, execution, Destination(Path(folder), "model"))
+        prints = prints_of(maps, protocol)
+    found = Fingerprint(
+        name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
         protocol.sketch, protocol.print_options(), protocol.sketch_version,
     )  # fmt: skip
-    return made_print, found.record.assumed, tuple(run.warnings)
+    return found, model.record.assumed, warnings
+
+
+def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Destination) -> tuple[Path, tuple[str, ...]]:
+    """The file of a model's unit maps, and warnings. Raises ModelError and its kin, OutputError."""
+    name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
+    file = MapsFile(setup, compute_here(setup, execution))
+    path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
+    return path, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
 
 
 def prints_of(maps: Path, protocol: Protocol) -> NDArray[np.float16]:

@@ -22,30 +22,31 @@ from onnxspace.attribution.batches import smaller
 from onnxspace.attribution.devices import arranged, chosen, halved
 from onnxspace.attribution.explainer import Explainer, check
 from onnxspace.attribution.gradients import Passed
-from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for, map_batches
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import METHODS, Compute, Device, Method, Options, configured, resolve_settings
+from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.methods import METHODS, Method, Options, configured
 from onnxspace.inputs.names import model_names
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
-from onnxspace.model.features import fitted, per_image, write_features
+from onnxspace.model.features import pool_to_fit, restore_image_axis, write_features
 from onnxspace.model.model import Model
-from onnxspace.scores.all_pairs import MOST_PAIRED, paired
+from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
 from onnxspace.scores.arrays import unit_rows
 from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.scores.pairs.depara import edges
 from onnxspace.storage.atomic import whole_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
-from onnxspace.workflows.open import Opened, opened
+from onnxspace.workflows.open import PreparedModel, prepare_model
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: The paper reports 1 and 10.
 DEFAULT_WEIGHT = 1.0
 #: Layers that are looked at; of more, so many evenly spaced.
 MOST_LAYERS = 64
-Progress = Callable[[str, int, int], None]
 
 
 def layers(
@@ -77,11 +78,14 @@ def layers(
     chosen(device)
     paths = [Path(source), Path(target)]
     names = model_names(paths[:1], known) * 2 if paths[0] == paths[1] else model_names(paths, known)
-    first, second = (opened(path, name, wish, known) for path, name, wish in zip(paths, names, (None, encoder), strict=True))
-    told = configured(method, options, known.rules)
+    first, second = (
+        prepare_model(path, name, wish, known) for path, name, wish in zip(paths, names, (None, encoder), strict=True)
+    )
+    setup = Setup(probes, method, configured(method, options, known.rules))
+    execution = Execution.on(device, batch_size, progress)
     with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
-        run = _Run(probes, method, told, device, batch_size, Path(folder), progress)
-        return run.table(first, second, weight)
+        run = _Run(setup, execution, Path(folder), weight, Counter(2 * len(probes), progress))
+        return run.table(first, second)
 
 
 def _check(method: Method, weight: float, options: Options | None, probes: Probes, config: Config) -> None:
@@ -129,55 +133,62 @@ def _outputs(trunk: Trunk) -> list[str]:
 
 def trained_below(trunk: Trunk, tensor: str) -> int:
     """How many trained nodes a tensor depends on."""
-    return len(trunk.graph.leading_to([tensor]).intersection(trunk.parametric))
+    return len(trunk.graph.ancestors_of([tensor]).intersection(trunk.parametric))
 
 
 @dataclass
 class _Run:
     """One comparison of layers in progress. Features lie in `folder`."""
 
-    probes: Probes
-    method: Method
-    options: Options | None
-    device: Compute | Device
-    batch_size: int | None
+    setup: Setup
+    execution: Execution
     folder: Path
-    progress: Progress | None
-    done: int = 0
+    weight: float
+    counter: Counter
 
-    def table(self, source: Opened, target: Opened, weight: float) -> LayerTable:
+    @property
+    def probes(self) -> Probes:
+        return self.setup.probes
+
+    def table(self, source: PreparedModel, target: PreparedModel) -> LayerTable:
         trunk = Trunk(source.model)
         found = candidates(trunk, source.encoder)
-        self._advance(0, target.record.name)
+        self.counter.advance(0, target.record.name)
         maps, features = self._aim(target)
         engines, found, dropped = self._engines(source.model, found, source.encoder)
         nodes, shapes = self._source(engines, found, maps)
         scored = [
-            self._layer(trunk, candidate, shape, float(node), weight, features, place)
+            self._layer(trunk, candidate, shape, float(node), features, place)
             for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
         ]
         said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._left_out(found))
         record = replace(source.record, encoder=str(source.encoder))
-        probe = {"name": self.probes.name, "images": len(self.probes), "size": self.probes.size, "sha256": self.probes.sha256}
-        told = resolve_settings([self.method], self.options).used_by(self.method)
         rows = tuple(layer for layer, _ in scored)
         return LayerTable(
-            record, target.record, rows, len(trunk.parametric), weight, self.method, probe, told, found.skipped, tuple(said)
+            record,
+            target.record,
+            rows,
+            len(trunk.parametric),
+            self.weight,
+            self.setup.method,
+            self.setup.probe_facts(),
+            self.setup.stated_options,
+            found.skipped,
+            tuple(said),
         )
 
-    def _aim(self, target: Opened) -> tuple[NDArray[np.float32], Path]:
+    def _aim(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
         """Unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
         converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
-        batches = map_batches(
-            target.model, converted, self.probes, self.method, self.device, self.batch_size, options=self.options,
-            progress=lambda images: self._advance(images, target.record.name),
-        )  # fmt: skip
+        engines = engines_for(target.model, converted, self.setup, self.execution)
         maps, features = self.folder / "maps.npy", self.folder / "target.npy"
         some = False
         with whole_array(maps, (len(self.probes), self.probes.size**2), np.float32) as append:
-            for found in batches:
-                append(unit_rows(found.reshape(len(found), -1).astype(np.float64)).astype(np.float32))
-                some |= bool(found.any())
+            for found in engines.maps():
+                rows = found.maps.reshape(len(found.maps), -1)
+                append(unit_rows(rows.astype(np.float64)).astype(np.float32))
+                some |= bool(rows.any())
+                self.counter.advance(len(rows), target.record.name)
         if not some:
             raise AttributionError(
                 f"{target.model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
@@ -190,7 +201,7 @@ class _Run:
         try:
             return self._cut(model, found), found, ()
         except ModelError as error:
-            below = model.graph.leading_to(own.tensors)
+            below = model.graph.ancestors_of(own.tensors)
             layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
             if len(layers) == len(found.layers):
                 raise
@@ -200,7 +211,7 @@ class _Run:
     def _cut(self, model: Model, found: LayerChoice) -> Engines:
         encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
         converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
-        return engines_for(model, converted, self.probes, self.method, self.device, self.batch_size, self.options)
+        return engines_for(model, converted, self.setup, self.execution)
 
     def _source(
         self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
@@ -222,7 +233,7 @@ class _Run:
                 for place, one in enumerate(seen):
                     total[place] += _cosines(one.maps, there).sum()
                     files[place](one.features)
-                self._advance(len(there), "layers")
+                self.counter.advance(len(there), "layers")
         return np.clip(total / len(self.probes), -1, 1), shapes
 
     def _batches(self, engines: Engines) -> Iterator[tuple[int, list[Seen]]]:
@@ -241,16 +252,16 @@ class _Run:
             start += len(images)
 
     def _layer(
-        self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, weight: float, target: Path, place: int
+        self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
     ) -> tuple[Layer, str]:
         """One row, and why it has no edges."""
-        both = [paired(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._file(place), target)]
+        both = [sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._file(place), target)]
         edge, why = None, ""
         try:
             edge = edges(both[0], both[1], centre=False)
         except OnnxspaceError as error:
             why = f"{candidate.tensor}: {error}"
-        score = None if edge is None else node + weight * edge
+        score = None if edge is None else node + self.weight * edge
         below = trained_below(trunk, candidate.tensor)
         return Layer(candidate.tensor, shape, below, candidate.below, node, edge, score), why
 
@@ -262,11 +273,6 @@ class _Run:
             yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
         if len(self.probes) > MOST_PAIRED:
             yield f"S_E compares all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images."
-
-    def _advance(self, images: int, name: str) -> None:
-        self.done += images
-        if self.progress is not None:
-            self.progress(name, self.done, 2 * len(self.probes))
 
 
 @dataclass(frozen=True)
@@ -289,7 +295,7 @@ def look(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Seen]:
             gradient = _gradient(output, point, last=place == len(outputs) - 1)
             made = _map(engine, gradient, point.detach() - baseline)
             values = output.detach().float().cpu().numpy()
-            rows = fitted(per_image(values, len(images))).reshape(len(images), -1)
+            rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
             yield Seen(engine.placed(Passed(made)).maps, rows, tuple(values.shape[1:]))
 
 

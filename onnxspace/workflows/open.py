@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxspace.exporters.cache import onnx_file, said_of
+from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.inputs.config import Config
 from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
-from onnxspace.model.model import Model, open_model, renamed
+from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.similarity.records import ModelRecord
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Opened:
+class PreparedModel:
     """A model that is ready to be explained; `remarks` are what its users should know."""
 
     model: Model
@@ -26,10 +26,10 @@ class Opened:
     remarks: tuple[str, ...]
 
 
-def opened(path: Path, name: str, encoder: str | None, config: Config) -> Opened:
+def prepare_model(path: Path, name: str, encoder: str | None, config: Config) -> PreparedModel:
     """Open a model and find where to cut it. Raises ModelError and its kin."""
     file = onnx_file(path, encoder, config)
-    model = renamed(open_model(file, encoder if file == path else None, said_of(path, file, config)), name)
+    model = rename_model(open_model(file, encoder if file == path else None, stated_options(path, file, config)), name)
     trunk = Trunk(model)
     found = find_encoder(model, trunk)
     assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
@@ -37,4 +37,4 @@ def opened(path: Path, name: str, encoder: str | None, config: Config) -> Opened
     below = trunk.share_below(list(found.tensors))
     few = model.encoder == "auto" and below < ENOUGH_BELOW
     remark = f"{name}: only {below:.0%} of the network lies below its encoder {found}; --encoder names another."
-    return Opened(model, found, record, (remark,) if few else ())
+    return PreparedModel(model, found, record, (remark,) if few else ())

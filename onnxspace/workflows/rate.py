@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,20 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, unexpected
 from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoder_words, encoders_for, model_names
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.model.encoder import Encoder
-from onnxspace.model.features import Pool, class_output, features_key, write_features
+from onnxspace.model.features import Pool, features_key, find_class_output, write_features
 from onnxspace.scores.prepared import Prepared
-from onnxspace.scores.ratings import Chosen, Ratings
-from onnxspace.scores.registry import SCORES, ScoreSpec, spec
+from onnxspace.scores.ratings import EnsembleChoice, Ratings
+from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
 from onnxspace.similarity.records import Failure, ModelRecord
-from onnxspace.workflows.open import Opened, opened
+from onnxspace.workflows.open import PreparedModel, prepare_model
 
 #: What is computed where nobody says what: quick, and of different kinds.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
@@ -33,7 +34,6 @@ DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
     "regression": ("logme", "linear_probe"),
 }
 _MOST_BYTES = 2**32  # of one model's features in double precision
-Progress = Callable[[str, int, int], None]
 
 
 def rate(
@@ -77,7 +77,7 @@ def rate(
 
 def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
     """Raises ConfigError for scores that take no labels or not these, before any work is done."""
-    found = {name: spec(name) for name in dict.fromkeys(by)}
+    found = {name: find_spec(name) for name in dict.fromkeys(by)}
     for name, one in found.items():
         if one.needs == "pair":
             raise ConfigError(f"{name} compares two models without labels: onnxspace score --by {name} does that.")
@@ -135,7 +135,7 @@ class _Run:
     def rate(self, path: Path, name: str, wish: str | None) -> None:
         start = self.done
         try:
-            found = opened(path, name, wish, self.config)
+            found = prepare_model(path, name, wish, self.config)
             file = self._features(found, found.encoder, self.pool)
             row = dict(self._values(found, file, name))
         except OutputError:
@@ -143,8 +143,7 @@ class _Run:
         except OnnxspaceError as error:
             self.failed.append(Failure(str(path), str(error)))
         except Exception as error:  # a defect in a library below must not lose the other models' work
-            reason = (str(error).splitlines() or [""])[0][:300]
-            self.failed.append(Failure(str(path), f"{path} failed unexpectedly ({type(error).__name__}: {reason})."))
+            self.failed.append(Failure(str(path), unexpected(path, error)))
         else:
             self.records.append(found.record)
             self.rows.append(row)
@@ -152,7 +151,7 @@ class _Run:
             self.warnings += found.remarks
         self._advance(name, start + len(self.photos) - self.done)
 
-    def _features(self, found: Opened, encoder: Encoder, pool: Pool) -> Path:
+    def _features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
         """The file of the features at an encoder, computed where it is not there yet."""
         file = self.folder / f"{features_key(found.model, encoder.tensors, pool, self.sha256)}.npy"
         if not file.exists():
@@ -161,7 +160,7 @@ class _Run:
             )
         return file
 
-    def _values(self, found: Opened, file: Path, name: str) -> Iterator[tuple[str, float]]:
+    def _values(self, found: PreparedModel, file: Path, name: str) -> Iterator[tuple[str, float]]:
         ready = self._prepared(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
         for score, one in self.scores.items():
             try:
@@ -185,9 +184,9 @@ class _Run:
             )
         return Prepared(values, self.photos.labels, self.photos.kind)
 
-    def _source(self, found: Opened, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
+    def _source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
         """What the model's own classifier says of each image: probabilities, or the class it takes."""
-        output = class_output(found.model)
+        output = find_class_output(found.model)
         if output is None:
             raise ModelError(f"{found.record.name} has no output with a number per class, so it has no source classes.")
         numbers: NDArray[np.float64] = np.load(self._features(found, output, "none"), mmap_mode="r", allow_pickle=False).astype(
@@ -219,11 +218,11 @@ class _Run:
         ranks = dict(zip(self.elsewhere.sources, mean_ranks(self.elsewhere.values).tolist(), strict=True))
         return tuple(ranks.get(record.name, ranks.get(Path(record.path).name, np.nan)) for record in self.records)
 
-    def _together(self) -> Chosen | None:
+    def _together(self) -> EnsembleChoice | None:
         if not self.ensemble or not self.records:
             return None
         from onnxspace.scores import sfda_ensemble
 
         features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
         found = sfda_ensemble(features, self.photos.labels, self.ensemble)
-        return Chosen(tuple(self.records[i].name for i in found.members), found.scores)
+        return EnsembleChoice(tuple(self.records[i].name for i in found.members), found.scores)

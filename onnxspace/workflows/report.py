@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
+from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.methods import METHODS, in_words
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import GENERATED
@@ -22,16 +23,14 @@ from onnxspace.report.page import render
 from onnxspace.report.page_data import PageData, Sheet
 from onnxspace.report.read_result import read_result
 from onnxspace.report.result_folder import SUMMARY
-from onnxspace.report.thumbnails import Gallery, gallery
+from onnxspace.report.thumbnails import Gallery, make_gallery
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
-from onnxspace.spaces.layout import checked_maps
+from onnxspace.spaces.layout import check_maps
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.atomic import whole_file
 from onnxspace.workflows.space import Space
 
-#: Called with what is being done, and how many of how many steps are behind.
-Progress = Callable[[str, int, int], None]
 IMAGES = 6
 MOST_MODELS = 1000
 _STEPS = 4
@@ -126,7 +125,7 @@ def _space(space: Space) -> _FolderContents:
         pictures: NDArray[np.uint8] | None = space.probes().images
     except SpaceError:
         pictures = None
-    maps = tuple(None if entry.maps is None else checked_maps(space.path, entry, space.protocol) for entry in entries)
+    maps = tuple(None if entry.maps is None else check_maps(space.path, entry, space.protocol) for entry in entries)
     warned = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
     columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
@@ -222,7 +221,7 @@ def _no_prints(place: int) -> NDArray[np.float16]:
 
 
 def _gallery(found: _FolderContents, images: int) -> Gallery | None:
-    return gallery(found.maps, found.pictures, images, signed=METHODS[found.affinity.method].signed)  # type: ignore[index]
+    return make_gallery(found.maps, found.pictures, images, signed=METHODS[found.affinity.method].signed)  # type: ignore[index]
 
 
 def _evaluation(truth: Table, found: Affinity) -> Evaluation:

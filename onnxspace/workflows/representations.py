@@ -1,191 +1,149 @@
-"""What scores take of models besides their maps, made once and shared by all scores, and the scores themselves."""
+"""What is computed of a model for the scores: maps, features, gradient fields, outputs, each as one file of all probe images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Protocol
 
 import numpy as np
 
-from onnxspace.attribution.gradient_fields import SIZE, fields_key, write_fields
-from onnxspace.errors import OnnxspaceError, OutputError
-from onnxspace.inputs.methods import Compute, Device, resolve_settings
-from onnxspace.inputs.probes import Probes
+from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
+from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
+from onnxspace.errors import AttributionError
+from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import answers_of, features_key, write_features
+from onnxspace.model.features import features_key, find_float_outputs, write_features
 from onnxspace.model.model import Model
 from onnxspace.model.runtime import shapes_of
-from onnxspace.scores import registry
-from onnxspace.scores.all_pairs import (
-    MOST_PAIRED,
-    MOST_PREDICTED,
-    PAIRED,
-    Arrays,
-    Matrix,
-    Scored,
-    balance,
-    edges_matrix,
-    predictivities,
-    score_matrix,
-)
-from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, DEPARA, PREDICTIVITY, ScoreSelection
-from onnxspace.similarity.affinity import Affinity, listed
-from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, MapsOrFingerprint
-from onnxspace.similarity.per_image import PerImageShares
-from onnxspace.storage.resume import FEATURES
+from onnxspace.scores.registry import Kind
+from onnxspace.scores.selection import ScoreSelection
+from onnxspace.storage.journal import Journal
+from onnxspace.storage.map_file import MapWriter, to_unit_maps
+from onnxspace.storage.resume import FEATURES, JOURNAL
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.workflows.open import PreparedModel
+
+#: What a user goes without where a model has no outputs that could be predicted.
+_NO_OUTPUTS = "sources for it can't be ranked by what predicts its outputs"
+#: Appends the maps of a model that a writer does not hold yet, and returns warnings about them.
+ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
 
 
-@dataclass
-class Besides:
-    """Files of features and gradient fields in `folder`, where they are `kept` if the run is interrupted; by the model's key."""
+@dataclass(frozen=True)
+class Destination:
+    """Where a model's files go: `key` stands for the model in `folder`, whose unfinished files are `kept` or not."""
 
-    wanted: ScoreSelection
-    probes: Probes
     folder: Path
-    kept: bool
-    device: Compute | Device
-    batch_size: int | None
-    warn: Callable[[str], None]
-    certain: bool | Sequence[str] = False
-    made: dict[str, Arrays] = field(default_factory=dict)
-    known: dict[int, PerImageShares] = field(default_factory=dict)
+    key: str
+    kept: bool = False
+
+
+class Representation(Protocol):
+    """One kind of file of a model.
+
+    `loss` says what a user goes without where the file can't be had; None: the model then fails as a whole.
+    """
 
     @property
-    def maps(self) -> bool:
-        """Whether some score takes maps."""
-        return self.wanted.needs("maps")
+    def loss(self) -> str | None: ...
 
-    @property
-    def kinds(self) -> int:
-        """How many kinds of arrays are made of each model."""
-        return sum(self.wanted.needs(kind) for kind in get_args(registry.Kind))
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+        """Write the file, or take the one that is there; returns its path and warnings. Raises ModelError and its kin, OutputError."""
+        ...
 
-    def add(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> None:
-        """Make what the scores take of a model. Raises ModelError and its kin, OutputError."""
-        features = outputs = None
-        if self.wanted.needs("features"):
-            lost = f"{model.name}: nothing can be predicted from it"
-            features = self._tried(lambda: self._features(model, encoder, advance), lost, soft=self.wanted.usual)
-        fields = self._fields(key, model, encoder, advance) if self.wanted.needs("fields") else None
-        if self.wanted.needs("outputs"):
-            lost = f"{model.name}: nothing can be told of what to start from for it"
-            outputs = self._tried(lambda: self._features(model, answers_of(model), advance), lost, soft=True)
-        maps = self.folder / f"{key}.npy" if self.maps else None
-        self.made[key] = Arrays(
-            maps, features, fields, outputs, resolve_settings(["integrated-gradients"], self.wanted.fields).steps
-        )
 
-    def _tried(self, make: Callable[[], Path], lost: str, soft: bool) -> Path | None:
-        """A file that is made; None where that fails and is `soft`, with a warning that says what is `lost`."""
-        try:
-            return make()
-        except OutputError:
-            raise
-        except OnnxspaceError as error:
-            if not soft:
-                raise
-            self.warn(f"{lost} ({str(error).rstrip('.')}).")
-            return None
+@dataclass(frozen=True)
+class MapsFile:
+    """Unit maps, float16 [images, size · size]."""
 
-    def _features(self, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
-        file = self.folder / f"{features_key(model, encoder.tensors, 'fit', self.probes.sha256)}{FEATURES}"
-        if _holds(file, len(self.probes)):
-            advance(len(self.probes))
+    setup: Setup
+    compute: ComputeMaps
+    loss: None = None
+
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+        path, images = to.folder / f"{to.key}.npy", len(self.setup.probes)
+        journal = Journal(path.with_suffix(JOURNAL), images) if to.kept else None
+        with MapWriter(path, images, self.setup.probes.size**2, journal) as writer:
+            advance(writer.rows)
+            remarks = writer.remarks
+            if remarks is None:
+                remarks = self.compute(model, writer, advance)
+            if writer.zeros == images:
+                raise AttributionError(
+                    f"{model.model.path}: every map is zero, so its encoder ignores the image. Name another --encoder."
+                )
+            if writer.remarks is None:
+                writer.finish(remarks)
+        zeros = (f"{writer.zeros} of {images} maps are zero; their cosines count as 0.",) if writer.zeros else ()
+        return path, (*remarks, *zeros)
+
+
+def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
+    """Computes maps in this process, in batches of the size of those that are there already."""
+
+    def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> tuple[str, ...]:
+        converted = convert(model.model, setup.probes.images[:VERIFIED_IMAGES], model.encoder)
+        sized = replace(execution, batch_size=writer.batch or execution.batch_size)
+        engines, errors = engines_for(model.model, converted, setup, sized), list(writer.errors)
+        for found in engines.maps(writer.rows):
+            errors += [] if found.errors is None else found.errors.tolist()
+            writer.append(to_unit_maps(found.maps)[0], errors[writer.rows : writer.rows + len(found.maps)])
+            advance(len(found.maps))
+        return engines.remarks(errors)
+
+    return compute
+
+
+@dataclass(frozen=True)
+class FeaturesFile:
+    """What a network computes at some tensors, float32 [images, …]: by `locate` at its encoder, or at its outputs."""
+
+    setup: Setup
+    locate: Callable[[PreparedModel], Encoder]
+    loss: str | None = None
+
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+        encoder, probes = self.locate(model), self.setup.probes
+        file = to.folder / f"{features_key(model.model, encoder.tensors, 'fit', probes.sha256)}{FEATURES}"
+        if _holds(file, len(probes)):
+            advance(len(probes))
         else:
-            write_features(model, encoder, self.probes.images, file, "fit", advance)
-        values, kept = _values(model, encoder), int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
-        if values > kept:
-            self.warn(f"{model.name}: its {values:,} features per image are averaged over windows, to {kept:,}.")
-        return file
+            write_features(model.model, encoder, probes.images, file, "fit", advance)
+        values = _values(model.model, encoder)
+        kept = int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
+        averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
+        return file, (averaged,) if values > kept else ()
 
-    def _fields(self, key: str, model: Model, encoder: Encoder, advance: Callable[[int], None]) -> Path:
-        file = self.folder / f"{fields_key(key, self.wanted.fields, self.probes)}.npy"
-        remarks = write_fields(
-            model,
-            encoder,
-            self.probes,
-            file,
-            self.wanted.fields,
-            self.device,
-            self.batch_size,
-            kept=self.kept,
-            progress=advance,
-        )
-        for remark in remarks:
-            self.warn(f"{model.name}: {remark}")
-        return file
 
-    def scored(self, found: Affinity, shown: Sequence[MapsOrFingerprint]) -> Affinity:
-        """The same with all scores; its matrix is the first one's, and fingerprints have attribution only.
+@dataclass(frozen=True)
+class FieldsFile:
+    """Unit gradient fields, float16 [images, steps · 128 · 128]; `setup` is one of integrated gradients."""
 
-        What ranks where nobody asked is left out where a pair of models has no value.
-        """
-        models = [self.made.get(one.stem, Arrays()) if isinstance(one, Path) else Arrays() for one in shown]
-        details = {name: dict(part) for name, part in self._details().items()}
-        matrices, why = {}, {}
-        for name in self.wanted.scores:
-            one = self._scored(name, found, models, details)
-            matrices[name] = one.matrix
-            if one.why:
-                why[name] = one.why
-        first = self.wanted.scores[0]
-        said = [*self._remarks(), *(f"{name}: {sentence}" for name, sentences in why.items() for sentence in sentences)]
-        if self.wanted.usual and self._lacking(matrices):
-            if len(found.names) > 1:
-                said.append(f"Sources are ranked by affinity, since not all models have {self.wanted.ranks}.")
-            return replace(found, warnings=(*found.warnings, *said))
-        return replace(
-            found, matrix=matrices[first], by=first, ranked_by=self.wanted.ranks, scores=matrices, details=details, unscored=why,
-            errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *said),
-        )  # fmt: skip
+    setup: Setup
+    execution: Execution
+    loss: None = None
 
-    def _lacking(self, matrices: Mapping[str, Matrix]) -> bool:
-        return self.wanted.ranks is not None and bool(np.isnan(matrices[self.wanted.ranks]).any())
+    def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
+        file = to.folder / f"{fields_key(to.key, self.setup)}.npy"
+        remarks = write_fields(model.model, model.encoder, self.setup, file, self.execution, kept=to.kept, advance=advance)
+        return file, remarks
 
-    def _scored(self, name: str, found: Affinity, models: Sequence[Arrays], details: dict[str, dict[str, Any]]) -> Scored:
-        if name == ATTRIBUTION:
-            return Scored(found.matrix, ())
-        if name == PREDICTIVITY:
-            sides = [(one.load("outputs"), one.load("features")) for one in models]
-            return predictivities(sides, found.names, self.known, self._doubted(found.names))
-        if name != DEPARA:
-            return score_matrix(name, registry.spec(name), models, found.names)
-        edges = edges_matrix(models, found.names)
-        weight = self._weight(found.matrix, edges.matrix)
-        details[DEPARA] = {"lambda": weight, "nodes": listed(found.matrix), "edges": listed(edges.matrix)}
-        return Scored(found.matrix + weight * edges.matrix, edges.why)
 
-    def _doubted(self, names: Sequence[str]) -> set[int]:
-        """The targets of which is kept, image by image, what their values are made of: all, where there are not too many."""
-        asked = names if self.certain is True or len(names) <= MAX_CERTAIN_MODELS else self.certain or ()
-        return {i for i, name in enumerate(names) if name in asked}
-
-    def _weight(self, nodes: Matrix, edges: Matrix) -> float:
-        if self.wanted.weight != "auto":
-            return self.wanted.weight
-        found = balance(nodes, edges)
-        if found is None:
-            self.warn(f"depara: λ can't be told from so few models, or equal ones; it is {DEFAULT_WEIGHT}.")
-        return DEFAULT_WEIGHT if found is None else found
-
-    def _details(self) -> Mapping[str, Mapping[str, Any]]:
-        if not self.wanted.needs("fields"):
-            return {}
-        told = resolve_settings(["integrated-gradients"], self.wanted.fields)
-        return {"modelgif": {"steps": told.steps, "baseline": str(told.baseline), "size": SIZE}}
-
-    def _remarks(self) -> tuple[str, ...]:
-        """What was left out."""
-        images = len(self.probes)
-        some = [name for name in self.wanted.scores if name in PAIRED]
-        said = []
-        if some and images > MOST_PAIRED:
-            said.append(f"{' and '.join(some)}: all pairs of {MOST_PAIRED:,} of the {images:,} images are compared.")
-        if PREDICTIVITY in self.wanted.scores and images > MOST_PREDICTED:
-            said.append(f"{PREDICTIVITY}: outputs are predicted for {MOST_PREDICTED} of the {images:,} images.")
-        return tuple(said)
+def representations_for(
+    selection: ScoreSelection, setup: Setup, execution: Execution, compute: ComputeMaps | None = None
+) -> Mapping[Kind, Representation]:
+    """What the selected scores take of each model, in the order in which it is computed; maps by `compute` (None: here)."""
+    lost_source = "nothing can be predicted from it" if selection.usual else None
+    every: dict[Kind, Representation] = {
+        "maps": MapsFile(setup, compute or compute_here(setup, execution)),
+        "features": FeaturesFile(setup, lambda model: model.encoder, lost_source),
+        "fields": FieldsFile(Setup(setup.probes, METHOD, selection.fields), execution),
+        "outputs": FeaturesFile(setup, lambda model: find_float_outputs(model.model), _NO_OUTPUTS),
+    }
+    return {kind: one for kind, one in every.items() if selection.needs(kind)}
 
 
 def _holds(file: Path, images: int) -> bool:

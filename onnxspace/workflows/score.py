@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options
-from onnxspace.inputs.names import model_names, target_name
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
+from onnxspace.inputs.names import encoder_words, model_names, target_name
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import result_folder, write_results
-from onnxspace.scores.selection import ATTRIBUTION, FEWEST, MOST_RANKED, PREDICTIVITY, Weight, refuse_prints, select_scores
+from onnxspace.scores.registry import find_spec
+from onnxspace.scores.selection import (
+    ATTRIBUTION,
+    FEWEST,
+    MOST_RANKED,
+    Weight,
+    refuse_fingerprints,
+    select_scores,
+)
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Prints, ProtocolRequest, agree, alike, read_prints, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.gram import DEFAULT_MEMORY
 from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
 from onnxspace.similarity.records import Failure
 
 if TYPE_CHECKING:
     from onnxspace.similarity.records import ModelRecord
 
-#: Called with what is being done, and how many of how many map computations are behind.
-Progress = Callable[[str, int, int], None]
 _TOO_MANY = (
     f"Sources are ranked by affinity, since predictivity of all pairs of more than {MOST_RANKED} models takes long;"
     " --by predictivity computes it."
@@ -68,28 +74,29 @@ def score(
     many = len(paths) > MOST_RANKED
     maps_only = not by and weight is None and (bool(prints) or _few(probes) or many)
     want, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
-    if certainty and want.ranked not in (ATTRIBUTION, PREDICTIVITY):
+    if certainty and not find_spec(want.ranked).resampled:
         raise ConfigError(
             f"The certainty of a ranking by {want.ranked} is not known. Name another score first, or leave it out."
         )
     targets = certainty if isinstance(certainty, bool) else _names(certainty, paths, known)
     wish = ProtocolRequest(probes, method, options, known.rules)
     if paths and all(path in prints for path in paths):
-        refuse_prints(want)
+        refuse_fingerprints(want)
         return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
     if cluster is not None:
         from onnxspace.workflows.cluster.client import check
 
         check(cluster)
-    agreed = agree(prints, wish)
+    agreement = agree(prints, wish)
     if many and not by:
-        agreed = replace(agreed, remarks=(*agreed.remarks, _TOO_MANY))
-    from onnxspace.workflows.run import score_models
+        agreement = replace(agreement, remarks=(*agreement.remarks, _TOO_MANY))
+    from onnxspace.workflows.compare import score_models
 
+    selection = replace(want, certain=targets if isinstance(targets, bool) else tuple(targets))
+    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster)
     return score_models(
-        paths, agreed, encoder=encoder, config=known, device=device, batch_size=batch_size, output=output, certainty=targets,
-        cluster=cluster, memory=memory, wanted=want, progress=progress,
-    )  # fmt: skip
+        paths, agreement, encoder_words(encoder), known, execution, selection, None if output is None else Path(output)
+    )
 
 
 def _few(probes: Probes | None) -> bool:
@@ -131,7 +138,7 @@ def _matrix(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tupl
     if not shown:
         return Affinity((), matrix, DEFAULT_METHOD, {}, tuple(failed)), shown
     like = shown[0]
-    probe = {"name": like.probe_name, "images": like.images, "size": like.probe_size, "sha256": like.probe_sha256}
+    probe = like.protocol.probe_facts()
     return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), shown
 
 

@@ -11,28 +11,27 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.methods import DEFAULT_METHOD, Compute, Device, Method, Options, configured, resolve_settings
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import encoder_words
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, protocol_of
+from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
-from onnxspace.similarity.gram import DEFAULT_MEMORY, affinity_rows
+from onnxspace.similarity.gram import affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
 from onnxspace.spaces import maintenance as check
-from onnxspace.spaces.add_fingerprints import Added, Report, add_prints, is_print, read_print
-from onnxspace.spaces.catalogue import catalogue
-from onnxspace.spaces.compare import Row, Rows, affinities, affinity_row, certainties
+from onnxspace.spaces.add_fingerprints import AdditionReport, Additions, add_fingerprints, is_print, read_comparable_fingerprint
+from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.compare import AffinityRow, Rows, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour, Query, find_duplicates, neighbours
-from onnxspace.spaces.packed import build
+from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
+from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
 
-Progress = Callable[[str, int, int], None]
-Share = Callable[[float], None]
 #: A fingerprint, what was assumed of its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
 
@@ -74,12 +73,12 @@ class Space:
     @classmethod
     def open(cls, path: str | Path) -> Space:
         """The space at `path`. Raises SpaceError for what is no space, damaged, or of a newer format."""
-        with catalogue(Path(path)) as book:
+        with open_catalogue(Path(path)) as book:
             return cls(Path(path), book.protocol())
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """What the catalogue says of each model, in the order in which they were added."""
-        with catalogue(self.path) as book:
+        with open_catalogue(self.path) as book:
             if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} is another space than when it was opened. Open it again.")
             return tuple(book.entries())
@@ -102,7 +101,7 @@ class Space:
         self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
-    ) -> Added:  # fmt: skip
+    ) -> Additions:  # fmt: skip
         """Explain models (`.onnx`) or take fingerprints (`.fp`) in; each is in the space as soon as it is done.
 
         Fingerprints are entered some thousands at a time. A model that was stopped in its middle goes on at the batch where
@@ -115,17 +114,16 @@ class Space:
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         wishes, known = _settled(encoder, config)
-        check.clear(self.path)
-        found = Report()
+        check.clear_interrupted(self.path)
+        found = AdditionReport()
         try:
-            add_prints(self.path, self.protocol, [path for path in paths if is_print(path)], found, progress)
+            add_fingerprints(self.path, self.protocol, [path for path in paths if is_print(path)], found, progress)
             if networks := [path for path in paths if not is_print(path)]:
-                from onnxspace.workflows.add_to_space import add_models
+                from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
-                images = self.probes(probes)
-                add_models(
-                    self.path, self.protocol, images, networks, wishes, known, device, batch_size, progress, found, cluster
-                )
+                execution = Execution.on(device, batch_size, progress, cluster=cluster)
+                sink = SpaceSink(self.path, self.protocol, found)
+                add_models(sink, self.probes(probes), networks, wishes, known, execution)
         except BaseException as error:
             found.note(error, self.path)
             raise
@@ -138,7 +136,7 @@ class Space:
         check.remove(self.path, self._entry(name))
 
     def _entry(self, name: str) -> CatalogueEntry:
-        with catalogue(self.path) as book:
+        with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
         entries = self.entries()
@@ -163,9 +161,9 @@ class Space:
         if cluster is None:
             matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _rows_on(device))
         else:
-            from onnxspace.workflows.cluster.client import opened
+            from onnxspace.workflows.cluster.client import connect
 
-            with opened(cluster) as crew:
+            with connect(cluster) as crew:
                 matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, crew.affinity_rows)
         records = tuple(entry.record() for entry in entries)
         return Affinity(
@@ -184,14 +182,14 @@ class Space:
         """
         return self.row(target, memory, progress).ranking
 
-    def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Row:
+    def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
         """As `rank`, with the standard error of each affinity."""
         own, entries = self._entry(target), self.entries()
         index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
         if index is None:
             raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
         values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
-        return Row(own.name, tuple(entry.name for entry in entries), *values)
+        return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """How sure the ranking of the sources for `target` is, from drawing the probe images again; always the same numbers.
@@ -218,24 +216,27 @@ class Space:
         and for files ModelError and its kin.
         """
         if isinstance(model, Fingerprint) or (is_print(Path(model)) and not self._has(str(model))):
-            prints, own = read_print(self.path, self.protocol, model).prints, None
+            prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
         elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
-            prints, own = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)[0].prints, None
+            prints, own = (
+                self._explained(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))[0].prints,
+                None,
+            )
         else:
             own = self._entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
         query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
-        return neighbours(self.path, self.protocol, query, warn)
+        return find_neighbours(self.path, self.protocol, query, warn)
 
     def index(self, progress: Share | None = None) -> int:
         """Make the approximate index of all fingerprints, or add those that came since; gives the number of models.
 
         `nearest` and `duplicates` use it where models are many. Needs usearch. Raises ConfigError, SpaceError, OutputError.
         """
-        return build(self.path, self.protocol, progress)
+        return build_index(self.path, self.protocol, progress)
 
     def _has(self, name: str) -> bool:
-        with catalogue(self.path) as book:
+        with open_catalogue(self.path) as book:
             return book.find("name", name) is not None
 
     def fingerprint(
@@ -247,19 +248,20 @@ class Space:
 
         Gives the fingerprint, what was assumed of the model, and warnings. Raises ModelError and its kin, OutputError.
         """
-        found = self._explained(Path(model), encoder, config, device, batch_size, probes, progress)
+        found = self._explained(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))
         write_fingerprint(Path(output), found[0])
         return found
 
     def _explained(
-        self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, device: Compute | Device,
-        batch_size: int | None, probes: Probes | None, progress: Progress | None,
+        self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, probes: Probes | None,
+        execution: Execution,
     ) -> Explained:  # fmt: skip
         from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         wishes, known = _settled(encoder, config)
-        return fingerprint(model, self.protocol, options, self.probes(probes), wishes, known, device, batch_size, progress)
+        setup = Setup(self.probes(probes), self.protocol.method, options)
+        return fingerprint(model, self.protocol, setup, wishes, known, execution)
 
     def duplicates(
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -308,9 +310,9 @@ def fingerprint_file(
 
     wishes, known = _settled(encoder, config)
     resolve_settings([method], options)
-    options = configured(method, options, known.rules)
-    protocol = protocol_of(probes, method, options)
-    found = fingerprint(Path(model), protocol, options, probes, wishes, known, device, batch_size, progress)
+    setup = Setup(probes, method, configured(method, options, known.rules))
+    execution = Execution.on(device, batch_size, progress)
+    found = fingerprint(Path(model), setup.protocol(), setup, wishes, known, execution)
     write_fingerprint(Path(output), found[0])
     return found
 
@@ -322,7 +324,7 @@ def _rows_on(device: Device) -> Rows | None:
     from onnxspace.attribution.devices import chosen, devices
     from onnxspace.similarity.gpu_worker import tile_worker_for
 
-    return partial(affinity_rows, desk=tile_worker_for(devices(chosen(device))[0]))
+    return partial(affinity_rows, worker=tile_worker_for(devices(chosen(device))[0]))
 
 
 def _settled(

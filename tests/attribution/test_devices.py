@@ -17,7 +17,8 @@ from onnxspace.attribution.devices import arranged, chosen, devices
 from onnxspace.attribution.gradients import Batch, Passed
 from onnxspace.attribution.lrp import apply_rules
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import Compute, Method
+from onnxspace.inputs.execution import Compute
+from onnxspace.inputs.methods import Method
 from onnxspace.model.model import open_model
 from onnxspace.torchgraph.encoder_graph import to_torch
 from tests.helpers.nets import Net, classifier, save, worst_cosine

@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.attribution.gradient_fields import SIZE, Line, at, fields_key, peaks, write_fields
+from onnxspace.attribution.gradient_fields import METHOD, SIZE, Line, at, fields_key, peaks, write_fields
 from onnxspace.errors import AttributionError
+from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import open_model
 from tests.helpers.nets import Net, save
 
 STEPS = 5
 PROBES = ox.Probes.generate(3, SIZE)
+
+
+def fields_of(options: Options | None) -> Setup:
+    """The probe images, with options of gradient fields."""
+    return Setup(PROBES, METHOD, options)
 
 
 def network(kind: str) -> tuple[Net, str]:
@@ -69,7 +76,7 @@ def twin(model: ox.Model, kind: str, images: NDArray[np.uint8], baseline: float)
 def test_fields_are_those_of_the_formula(tmp_path: Path, kind: str, baseline: str, value: float) -> None:
     model, encoder = opened(tmp_path, kind)
     options = Options(baseline=baseline, steps=STEPS)
-    assert write_fields(model, encoder, PROBES, tmp_path / "f.npy", options) == ()
+    assert write_fields(model, encoder, fields_of(options), tmp_path / "f.npy", Execution()) == ()
     found = np.load(tmp_path / "f.npy").astype(np.float64).reshape(len(PROBES), STEPS, -1)
     expected = twin(model, kind, PROBES.images, value).reshape(len(PROBES), STEPS, -1)
     expected /= np.linalg.norm(expected, axis=2, keepdims=True)
@@ -80,14 +87,14 @@ def test_fields_are_those_of_the_formula(tmp_path: Path, kind: str, baseline: st
 def test_room_changes_nothing(tmp_path: Path) -> None:
     model, encoder = opened(tmp_path, "map")
     for room in (1, 3):
-        write_fields(model, encoder, PROBES, tmp_path / f"{room}.npy", Options(steps=STEPS), batch_size=room)
+        write_fields(model, encoder, fields_of(Options(steps=STEPS)), tmp_path / f"{room}.npy", Execution(batch_size=room))
     one, three = (np.load(tmp_path / f"{room}.npy").astype(np.float32) for room in (1, 3))
     np.testing.assert_allclose(one, three, atol=1e-4)
 
 
 def test_memory_that_runs_out_halves_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, encoder = opened(tmp_path, "vector")
-    write_fields(model, encoder, PROBES, tmp_path / "whole.npy", Options(steps=STEPS))
+    write_fields(model, encoder, fields_of(Options(steps=STEPS)), tmp_path / "whole.npy", Execution())
     gradient, sizes = Line._gradient, []
 
     def scarce(self: Line, points: torch.Tensor, places: list[torch.Tensor]) -> torch.Tensor:
@@ -97,7 +104,7 @@ def test_memory_that_runs_out_halves_the_room(tmp_path: Path, monkeypatch: pytes
         return gradient(self, points, places)
 
     monkeypatch.setattr(Line, "_gradient", scarce)
-    write_fields(model, encoder, PROBES, tmp_path / "less.npy", Options(steps=STEPS), batch_size=4)
+    write_fields(model, encoder, fields_of(Options(steps=STEPS)), tmp_path / "less.npy", Execution(batch_size=4))
     assert sizes[:4] == [4, 2, 2, 1]
     np.testing.assert_allclose(np.load(tmp_path / "less.npy"), np.load(tmp_path / "whole.npy"), atol=1e-3)
 
@@ -114,7 +121,7 @@ def test_tokens_have_their_channels_last() -> None:
 def test_what_was_written_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, encoder = opened(tmp_path, "map")
     options = Options(steps=STEPS)
-    write_fields(model, encoder, PROBES, tmp_path / "whole.npy", options)
+    write_fields(model, encoder, fields_of(options), tmp_path / "whole.npy", Execution())
     seen: list[int] = []
 
     def stop(images: int) -> None:
@@ -123,7 +130,7 @@ def test_what_was_written_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_fields(model, encoder, PROBES, tmp_path / "kept.npy", options, kept=True, progress=stop)
+        write_fields(model, encoder, fields_of(options), tmp_path / "kept.npy", Execution(), kept=True, advance=stop)
     fields, calls = Line.fields, []
 
     def counted(self: Line, image: NDArray[np.uint8]) -> Any:
@@ -132,7 +139,7 @@ def test_what_was_written_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Line, "fields", counted)
     for _ in range(2):
-        write_fields(model, encoder, PROBES, tmp_path / "kept.npy", options, kept=True)
+        write_fields(model, encoder, fields_of(options), tmp_path / "kept.npy", Execution(), kept=True)
     assert calls == [1]
     assert (tmp_path / "kept.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
@@ -144,7 +151,7 @@ def test_an_encoder_that_ignores_the_image_is_refused(tmp_path: Path) -> None:
     )
     path = save(net.model([net.dense(net.add("Flatten", x), 2 * 196, 2)]), tmp_path / "a.onnx")
     with pytest.raises(AttributionError, match="every gradient field is zero"):
-        write_fields(open_model(path), Encoder((x,), ""), PROBES, tmp_path / "f.npy", Options(steps=2))
+        write_fields(open_model(path), Encoder((x,), ""), fields_of(Options(steps=2)), tmp_path / "f.npy", Execution())
     assert not (tmp_path / "f.npy").exists()
 
 
@@ -154,5 +161,5 @@ def test_the_key_tells_options_apart(tmp_path: Path) -> None:
     for color in (0, 255):
         Image.new("RGB", (SIZE, SIZE), (color, 0, 0)).save(tmp_path / f"{color}.png")
     told = [None, Options(steps=7), Options(baseline="black"), *(Options(baseline=tmp_path / f"{c}.png") for c in (0, 255))]
-    assert len({fields_key("a", options, PROBES) for options in told} | {fields_key("b", None, PROBES)}) == 6
-    assert fields_key("a", None, PROBES) == fields_key("a", Options(steps=50, baseline="zero"), PROBES)
+    assert len({fields_key("a", fields_of(options)) for options in told} | {fields_key("b", fields_of(None))}) == 6
+    assert fields_key("a", fields_of(None)) == fields_key("a", fields_of(Options(steps=50, baseline="zero")))

@@ -26,7 +26,7 @@ def tasks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModelError(str(error)) from error
 
     for module in ("run", "calibrate"):
-        monkeypatch.setattr(f"onnxspace.checking.{module}.in_child", direct)
+        monkeypatch.setattr(f"onnxspace.checking.{module}.run_in_child", direct)
 
 
 @pytest.fixture

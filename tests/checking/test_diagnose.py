@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from onnxspace.checking.plan import CheckPlan, single
+from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import check
 from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tuned, verdict
 from tests.helpers.nets import save
@@ -70,7 +70,7 @@ def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> No
     assert found.outcome == "different"
     assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
     assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
-    plan = CheckPlan(single(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
+    plan = CheckPlan(artifacts_against(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
     assert check(plan)[0].outcome == "same"
 
 

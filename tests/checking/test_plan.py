@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onnxspace.checking.plan import CheckPlan, find_plan, plan_from
+from onnxspace.checking.plan import CheckPlan, find_plan, parse_plan
 from onnxspace.checking.run import check, update
 from onnxspace.errors import ConfigError
 from tests.helpers.checks import network
@@ -68,7 +68,7 @@ def test_pyproject_says_it_too(place: Path) -> None:
 )
 def test_a_plan_that_makes_no_sense_is_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        plan_from(table, Path("onnxspace.toml"))
+        parse_plan(table, Path("onnxspace.toml"))
 
 
 def test_without_a_plan_the_way_out_is_told(place: Path) -> None:

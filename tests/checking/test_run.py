@@ -13,10 +13,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking.child.forms import make
-from onnxspace.checking.plan import CheckPlan, single
+from onnxspace.checking.child.forms import write_form
+from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import check, update
-from onnxspace.checking.verdict import code_of, limits_for
+from onnxspace.checking.verdict import exit_code_of, limits_for
 from onnxspace.errors import ConfigError
 from onnxspace.model.encoder import find_encoder
 from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tuned, verdict
@@ -41,15 +41,15 @@ def test_a_second_export_is_the_same(place: Path) -> None:
 
 @pytest.mark.parametrize("form", ["opset", "optimised", "half"])
 def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None:
-    make(form, ox.open_model("old.onnx"), ox.Probes.generate(4, 32).images, place / "new.onnx")
+    write_form(form, ox.open_model("old.onnx"), ox.Probes.generate(4, 32).images, place / "new.onnx")
     assert verdict("new.onnx").outcome == "same"
 
 
 def test_a_quantised_network_in_half_precision_is_the_same(place: Path) -> None:
-    """Scales of DequantizeLinear stay in single precision, as its versions before opset 19 demand."""
+    """Scales of DequantizeLinear stay in artifacts_against precision, as its versions before opset 19 demand."""
     images = ox.Probes.generate(8, 32).images
-    make("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
-    make("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
+    write_form("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
+    write_form("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
     assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(float)"
     assert verdict("new.onnx", "int8.onnx").outcome == "same"
 
@@ -62,7 +62,7 @@ def test_a_network_that_takes_bytes_has_an_int8_form(place: Path) -> None:
     model.graph.node.insert(0, helper.make_node("Mul", ["float", "step"], ["scaled"]))
     model.graph.node.insert(0, helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT))
     save(model, place / "old.onnx")
-    make("int8", ox.open_model("old.onnx"), ox.Probes.generate(8, 32).images, place / "new.onnx")
+    write_form("int8", ox.open_model("old.onnx"), ox.Probes.generate(8, 32).images, place / "new.onnx")
     assert onnxruntime.InferenceSession("new.onnx").get_inputs()[0].type == "tensor(uint8)"
     assert verdict("new.onnx").measures["encoder_cosine"] > 0.99
 
@@ -154,7 +154,7 @@ def test_a_fault_behind_what_hardly_varies_is_caught(place: Path) -> None:
     save(with_bias(network()), place / "old.onnx")
     last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
     save(with_bias(changed(network(), lambda name, v: v[::-1] if name == last else v)), place / "new.onnx")
-    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
     for against in ("old.onnx", "net.fp"):
         found = verdict("new.onnx", against)
         assert found.measures["output_cosine"] > 0.995
@@ -195,14 +195,14 @@ def test_limits_decide(place: Path) -> None:
 
 def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
     """All that is known of the old model is a fingerprint and its notes."""
-    plan = CheckPlan(single(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(artifacts_against(["old.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     (place / "base").mkdir()
     assert update(plan)[0].outcome == "same"
     assert sum(path.stat().st_size for path in (place / "base").iterdir()) < 16_000
     save(changed(network(), swapped), place / "new.onnx")
     save(changed(network(), shuffled), place / "worse.onnx")
     same, swap, worse = check(
-        CheckPlan(single(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
+        CheckPlan(artifacts_against(["old.onnx", "new.onnx", "worse.onnx"], "base/net.fp", {}, False, None), images=IMAGES)
     )
     assert same.outcome == "same", same.findings
     assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
@@ -215,7 +215,7 @@ def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
 
 
 def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
-    plan = CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
+    plan = CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES)
     update(plan)
     notes = place / "net.json"
     told = json.loads(notes.read_text())
@@ -225,7 +225,7 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
     assert set(found.measures) == {"affinity", "affinity_p5", "affinity_worst"}
     assert "has no notes beside it" in found.warnings[0]
     save(network(7, 20), place / "new.onnx")
-    other = check(CheckPlan(single(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
+    other = check(CheckPlan(artifacts_against(["new.onnx"], "net.fp", {}, False, None), images=IMAGES))[0]
     assert (other.outcome, other.changes, other.reasons) == ("different", (), ())
     told["facts"]["sha256"] = "0" * 64
     notes.write_text(json.dumps(told))
@@ -236,30 +236,34 @@ def test_a_baseline_without_notes_or_with_others(place: Path) -> None:
 
 
 def test_a_baseline_of_other_images_is_trouble_with_a_way_out(place: Path) -> None:
-    update(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
-    found = check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
+    update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    found = check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES + 1))[0]
     assert found.outcome == "trouble"
     assert "--images 6" in str(found.error)
-    assert check(CheckPlan(single(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"  # its own are drawn again
+    assert (
+        check(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None)))[0].outcome == "same"
+    )  # its own are drawn again
 
 
 def test_a_model_of_a_space_is_a_baseline(place: Path) -> None:
     space = ox.Space.create("zoo.space", ox.Probes.generate(IMAGES, 32))
     space.add("old.onnx")
-    found = check(CheckPlan(single(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
+    found = check(CheckPlan(artifacts_against(["old.onnx"], "zoo.space:old", {}, False, None)))[0]
     assert (found.outcome, found.changes) == ("same", ())
     assert "size" not in found.measures
-    missing = check(CheckPlan(single(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
+    missing = check(CheckPlan(artifacts_against(["old.onnx"], "zoo.space:other", {}, False, None)))[0]
     assert missing.outcome == "trouble"
     assert "no model called 'other'" in str(missing.error)
 
 
 def test_what_can_not_be_compared_does_not_stop_the_rest(place: Path) -> None:
     (place / "broken.onnx").write_bytes(b"nothing")
-    found = check(CheckPlan(single(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES))
+    found = check(
+        CheckPlan(artifacts_against(["broken.onnx", "old.onnx", "missing.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    )
     assert [one.outcome for one in found] == ["trouble", "same", "trouble"]
-    assert code_of(found) == 2
-    assert code_of(found[1:2]) == 0
+    assert exit_code_of(found) == 2
+    assert exit_code_of(found[1:2]) == 0
 
 
 def test_an_operator_of_another_library_above_the_encoder_is_left_out(place: Path) -> None:

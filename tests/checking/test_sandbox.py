@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxspace.checking.sandbox import Limits, in_child, limits_from
+from onnxspace.checking.sandbox import Limits, parse_limits, run_in_child
 from onnxspace.errors import ConfigError, ModelError
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
@@ -171,7 +171,7 @@ def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pyt
         script.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(script))
         with pytest.raises(ModelError, match=words):
-            in_child("observe", {}, tmp_path, Limits(), "x.onnx")
+            run_in_child("observe", {}, tmp_path, Limits(), "x.onnx")
 
 
 @pytest.mark.process
@@ -181,7 +181,7 @@ def test_whatever_a_child_has_started_ends_with_it(tmp_path: Path, monkeypatch: 
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(ModelError, match="was stopped after 1 seconds"):
-        in_child("observe", {}, tmp_path, Limits(wall=1), "x.onnx")
+        run_in_child("observe", {}, tmp_path, Limits(wall=1), "x.onnx")
     state = Path(f"/proc/{(tmp_path / 'other').read_text().strip()}/stat")
     for _ in range(1000):  # it was killed, but may not have had the processor since
         if not state.exists() or state.read_text().split()[2] == "Z":
@@ -191,11 +191,11 @@ def test_whatever_a_child_has_started_ends_with_it(tmp_path: Path, monkeypatch: 
 
 
 def test_limits_are_read() -> None:
-    assert limits_from("memory=4G,cpu=600,wall=300") == Limits(4 * 2**30, 600, 300)
-    assert limits_from("wall=5") == Limits(wall=5)
+    assert parse_limits("memory=4G,cpu=600,wall=300") == Limits(4 * 2**30, 600, 300)
+    assert parse_limits("wall=5") == Limits(wall=5)
     for wrong in ("memory=4", "memory=1M", "cpu=0", "time=3", "wall=x", ""):
         with pytest.raises(ConfigError, match="--limits"):
-            limits_from(wrong)
+            parse_limits(wrong)
 
 
 @pytest.mark.process

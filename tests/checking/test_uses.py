@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking.child.forms import make
+from onnxspace.checking.child.forms import write_form
 from tests.helpers.commands import Run
 from tests.helpers.paths import REPOSITORY
 
@@ -47,7 +47,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(REPOSITORY / f"models/{source}.onnx", f"{name}.onnx")
     images = ox.Probes.generate(16).images
     for form in ("half", "int8", "optimised"):
-        make(form, ox.open_model("model.onnx"), images, tmp_path / f"model-{form}.onnx")
+        write_form(form, ox.open_model("model.onnx"), images, tmp_path / f"model-{form}.onnx")
     onnx.save(tuned(onnx.load("model.onnx")), "tuned.onnx")
     return tmp_path
 

@@ -18,7 +18,7 @@ import torch
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError, OutputError
 from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, cache, export, exporters, find, input_shape
-from onnxspace.exporters.sidecar import FIRST_LINE, content
+from onnxspace.exporters.sidecar import FIRST_LINE, sidecar_text
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from onnxspace.model import runtime
 from tests.helpers import torchnets
@@ -135,7 +135,7 @@ def test_a_sidecar_of_the_user_stays_and_one_of_ours_does_not(tmp_path: Path, wa
 def test_a_sidecar_reads_as_it_was_written(tmp_path: Path) -> None:
     said = ModelOptions('a"b\\\n\x7f', None, "in", (3, 4), "NHWC", "BGR", "pad", 1 / 255, (0.1, 2.0, 3.0), (1.5,))
     facts = Facts("F\nname = 1", "r", 17, {"v": "1"}, "00", "enc'\t", 0.0, said)
-    (tmp_path / "net.onnxspace.toml").write_text(content("/some/where/net.x", facts), "utf-8")
+    (tmp_path / "net.onnxspace.toml").write_text(sidecar_text("/some/where/net.x", facts), "utf-8")
     assert load_sidecar(tmp_path / "net.onnx") == ModelOptions(**{**vars(said), "encoder": "enc'\t"})
     assert "/some/where" not in (tmp_path / "net.onnxspace.toml").read_text("utf-8")
 

@@ -122,30 +122,30 @@ def test_names_may_differ(run: Run) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no table"),
-        (b"\xff\xfe\x00", "not text in UTF-8"),
+        (b"", "is not a table"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
         (b"a,b\n1\n", "1 cells in line 2 and 2 in the first"),
-        (b",a,b\nA,1,x\x1b[31m\n", "is no number"),
+        (b",a,b\nA,1,x\x1b[31m\n", "is not a number"),
         (b",a,b\nA,1,inf\n", "infinite"),
         (b",a,a\nA,1,2\n", "more than one source called a"),
         (b",a,b\nA,1,2\nA,1,2\n", "more than one target called A"),
         (b",a,\nA,1,2\n", "without one"),
-        (b"target,source,x,y\nA,a,1,2\n", "no one column of values"),
+        (b"target,source,x,y\nA,a,1,2\n", "exactly one column of values"),
         (b"target,source,value\nA,a,1\nA,a,2\n", "two values for target A"),
-        (b"{", "no JSON file"),
-        (b"[1]", "no JSON object"),
-        (b"{}", "holds no table"),
-        (b'{"A": 1}', "holds no table"),
+        (b"{", "not a JSON file"),
+        (b"[1]", "not hold a JSON object"),
+        (b"{}", "does not hold a table"),
+        (b'{"A": 1}', "does not hold a table"),
         (b'{"A": {}}', "no names"),
-        (b'{"A": {"a": "1"}}', "where a number or null belongs"),
-        (b'{"A": {"a": true}}', "where a number or null belongs"),
+        (b'{"A": {"a": "1"}}', "in place of a number or null"),
+        (b'{"A": {"a": true}}', "in place of a number or null"),
         (b'{"A": {"a": 1' + b"0" * 400 + b"}}", "infinite"),
         (b'{"names": ["a"], "matrix": [[1, 2]]}', "not 1"),
         (b'{"names": [1], "matrix": [[1]]}', "a name for each row"),
         (b'{"affinity": [1], "models": [{"name": "a"}]}', "a name for each row"),
-        (b"[" * 100_000, "no JSON file"),
+        (b"[" * 100_000, "not a JSON file"),
         (b",a\nA,\x00\n", "p.csv"),
-        (b'"' + b"x" * 200_000 + b'",a\nA,1\n', "no CSV file"),
+        (b'"' + b"x" * 200_000 + b'",a\nA,1\n', "not a CSV file"),
     ],
 )  # fmt: skip
 def test_broken_tables_are_refused_in_one_sentence(run: Run, content: bytes, words: str) -> None:
@@ -167,14 +167,14 @@ def test_two_names_do_not_become_one(run: Run) -> None:
 
 def test_files_that_are_none(run: Run) -> None:
     refused(run("--oracle", "gone.csv", "--predicted", "p.csv"), "gone.csv can't be read")
-    refused(run("--oracle", ".", "--predicted", "p.csv"), "is no file")
+    refused(run("--oracle", ".", "--predicted", "p.csv"), "is not a file")
     refused(run("--oracle", "a\0b", "--predicted", "p.csv"), "can't be read")
     code, out, err = run("--oracle", "oracle.csv")
     assert (code, out) == (2, "")
     assert "give a --predicted table" in err
     refused(run("--oracle", "oracle.csv", "--predicted", "p.csv", "--relevant", "9"), "Give a smaller --relevant")
     Path("one.csv").write_text(",a,b\nA,1,2\n")
-    refused(run("--oracle", "one.csv", "--known", "one.csv", "--relevant", "1"), "no dataset but A")
+    refused(run("--oracle", "one.csv", "--known", "one.csv", "--relevant", "1"), "no dataset other than A")
 
 
 def test_large_files_are_not_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_a_folder_holds_all_and_replaces_an_earlier_one(run: Run) -> None:
         {"A": 0.45, "B": 0.5, "C": 0.15}
     )
     Path("out/mine.txt").write_text("keep")
-    refused(run(*given), "out is there already")
+    refused(run(*given), "out already exists")
     assert Path("out/mine.txt").exists()
     assert not [p for p in Path().iterdir() if p.name.endswith(".partial")]
 
@@ -248,9 +248,9 @@ def test_a_folder_holds_all_and_replaces_an_earlier_one(run: Run) -> None:
 def test_outputs_that_are_something_else(run: Run) -> None:
     refused(run(*BASE, "--output", "p.csv"), "p.csv is one of the tables")
     Path("taken").write_text("x")
-    refused(run(*BASE, "--output", "taken"), "taken is there already")
+    refused(run(*BASE, "--output", "taken"), "taken already exists")
     Path("dir.png").mkdir()
-    refused(run(*BASE, "--output", "dir.png"), "dir.png is there already")
+    refused(run(*BASE, "--output", "dir.png"), "dir.png already exists")
     Path("p.png").symlink_to("p.csv")
     refused(run(*BASE, "--output", "p.png"), "is one of the tables")
     assert Path("p.csv").read_text() == PREDICTED

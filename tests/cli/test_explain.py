@@ -18,7 +18,7 @@ from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.report import gallery
 from onnxspace.report.explanation import Column, Explanation
-from onnxspace.storage.printable import printable, shortened
+from onnxspace.storage.printable import make_printable, shorten
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
 
@@ -111,10 +111,10 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("broken.onnx", "cat.jpg", "-o", "out.png"), ("broken.onnx",)),
         (("a.onnx", "broken.jpg", "-o", "out.png"), ("broken.jpg is not an image",)),
         (("a.onnx", ".", "-o", "out.png"), (". is not a regular file",)),
-        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is no name for a picture", ".png")),
+        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG picture", ".png")),
         (("a.onnx", "dog.png", "-o", "dog.png"), ("dog.png is one of the images",)),
         (("a.onnx", "cat.jpg", "-o", "cat.jpg/out.png"), ("can't be",)),
-        (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something else than a file",)),
+        (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something other than a file",)),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--steps", "5"), ("--steps means nothing to elrp",)),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--baseline", "grey"), ("'grey' is none of zero, mean",)),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--method", "guess"), ("guess",)),
@@ -246,10 +246,10 @@ def test_colours_are_centred_at_zero_and_end_at_the_percentile() -> None:
 
 
 def test_names_are_shortened_in_the_middle() -> None:
-    assert shortened("resnet50") == "resnet50"
-    assert shortened("a" * 20 + "b" * 20, 11) == "aaaa…bbbbbb"
-    assert len(shortened("x" * 100)) == 28
-    assert printable("x\n\x1b[31m\u202ey") == "x ?[31m?y"
+    assert shorten("resnet50") == "resnet50"
+    assert shorten("a" * 20 + "b" * 20, 11) == "aaaa…bbbbbb"
+    assert len(shorten("x" * 100)) == 28
+    assert make_printable("x\n\x1b[31m\u202ey") == "x ?[31m?y"
 
 
 def test_methods_of_the_same_rules_share_one_backward_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

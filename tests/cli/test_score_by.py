@@ -21,8 +21,8 @@ from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ConfigError
 from onnxspace.model.model import open_model
 from onnxspace.scores import registry
-from onnxspace.scores.all_pairs import balance
-from onnxspace.scores.selection import names
+from onnxspace.scores.all_pairs import balancing_weight
+from onnxspace.scores.selection import pair_score_names
 from onnxspace.workflows import representations
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, save
@@ -152,7 +152,7 @@ def test_two_models_have_no_ratio_of_spreads(run: Run) -> None:
     found = scored(run, "--by", "depara", "--lambda", "auto", models=MODELS[:2])
     assert found["details"]["depara"]["lambda"] == 0.25
     assert any("can't be told" in warning for warning in found["warnings"])
-    assert balance(np.ones((3, 3)), np.eye(3)) is None
+    assert balancing_weight(np.ones((3, 3)), np.eye(3)) is None
 
 
 def test_the_python_call_is_the_commands(run: Run) -> None:
@@ -306,8 +306,8 @@ ADDED = registry.ScoreSpec("ratio of sizes", "nobody", "pair", width_ratio, "[0,
 
 def test_scores_of_other_packages_may_tell_source_from_target(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("ratio", "tests.cli.test_score_by:ADDED", registry.GROUP)
-    monkeypatch.setattr(registry, "_others", lambda: {"ratio": point})
-    assert names()[-1] == "ratio"
+    monkeypatch.setattr(registry, "_plugins", lambda: {"ratio": point})
+    assert pair_score_names()[-1] == "ratio"
     result = ox.score(MODELS, ox.Probes.generate(COUNT), by="ratio")
     assert result.matrix[0, 1] == pytest.approx(1 / result.matrix[1, 0])
     assert result.matrix[0, 1] == pytest.approx(width_ratio(features("a.onnx"), features("b.onnx")), rel=1e-4)

@@ -16,7 +16,7 @@ from onnxspace.errors import ModelError
 from onnxspace.evaluation import Table
 from onnxspace.report.read_result import read_result
 from onnxspace.scores import predictivity
-from onnxspace.scores.pairs.predictivity import Answers, Source
+from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 from onnxspace.workflows import representations
 from tests.cli.test_score_by import COUNT, IMAGES, MODELS, features, scored
 from tests.helpers.commands import Run
@@ -58,7 +58,7 @@ def test_the_certainty_of_a_share_is_that_of_its_images_drawn_again(run: Run, pl
     outputs = features("c.onnx", onnx.load("c.onnx").graph.output[0].name)
     draws = np.random.default_rng(0).integers(0, COUNT, size=(1000, COUNT))
     for source in sources:
-        missed, there = Source(features(source)).parts([Answers.of(outputs)])[0]
+        missed, there = SourceFeatures(features(source)).sums_of_squares([TargetOutputs.of(outputs)])[0]
         drawn = [1 - missed[draw].sum() / there[draw].sum() for draw in draws]
         row = next(one for one in found if one["source"] == source[:-5])
         assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-3)

@@ -18,7 +18,7 @@ from onnxspace import scores
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.photos import Photos
 from onnxspace.model import features
-from onnxspace.model.features import class_output
+from onnxspace.model.features import find_class_output
 from onnxspace.workflows.rate import rate
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
@@ -200,8 +200,8 @@ def test_an_ensemble_needs_classes(place: Path) -> None:
 
 
 def test_what_holds_a_number_per_class(place: Path) -> None:
-    assert class_output(ox.open_model("a.onnx")) is not None
-    assert class_output(ox.open_model("dense.onnx")) is None
+    assert find_class_output(ox.open_model("a.onnx")) is not None
+    assert find_class_output(ox.open_model("dense.onnx")) is None
 
 
 def test_a_folder_that_can_not_be_made(place: Path) -> None:

@@ -145,8 +145,8 @@ def test_applications_say_how_their_images_are_to_be_prepared(
     """As each network's own `preprocess_input` does it."""
     from importlib import import_module
 
-    from onnxspace_converters.applications import mode_of, preprocessing_of
     from onnxspace_converters.compare import preprocess_of
+    from onnxspace_converters.keras_applications import mode_of, preprocessing_of
 
     model = getattr(keras.keras.applications, name)(weights=None, input_shape=(32, 32, 3), include_top=False)
     found = preprocessing_of(mode_of(model), (32, 32, 3))
@@ -208,7 +208,7 @@ def test_tflite_needs_no_tensorflow(keras: Any, tmp_path: Path) -> None:
         "    def find_spec(self, name, path, target=None):\n"
         "        if name.split('.')[0] in ('tensorflow', 'keras'): raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, No())\n"
-        "import onnxspace_converters.standin as standin\n"
+        "import onnxspace_converters.tensorflow_stub as standin\n"
         "standin.find_spec = lambda name: None\n"
         "from pathlib import Path\nfrom onnxspace.exporters import Request, run\n"
         f"print(run({str(path)!r}, Path({str(tmp_path / 'out.onnx')!r}), Request()).difference)\n"
@@ -260,10 +260,10 @@ def test_networks_of_equinox_give_its_outputs_and_maps(name: str, flax: Any, tmp
 def test_weights_of_flax_come_from_safetensors(flax: Any, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
-    from onnxspace_converters.jaxnets import names
+    from onnxspace_converters.jax_networks import named_arrays
 
     network = flax.plain(seed=9)
-    kept = {name.removesuffix(".value"): np.asarray(value) for name, value in names(flax.nnx.state(network)).items()}
+    kept = {name.removesuffix(".value"): np.asarray(value) for name, value in named_arrays(flax.nnx.state(network)).items()}
     save_file(kept, tmp_path / "own.safetensors")
     facts = run(
         "tests.helpers.flaxnets:plain", tmp_path / "out.onnx", Request(input=SHAPE, weights=str(tmp_path / "own.safetensors"))
@@ -278,11 +278,11 @@ SKLEARN = ["network", "logistic", "ridge", "two_classes", "decisions", "regressi
 
 @pytest.mark.parametrize("name", SKLEARN)
 def test_pipelines_of_scikit_learn_give_its_outputs(name: str, tmp_path: Path) -> None:
-    from onnxspace_converters.from_sklearn import _outputs, parts
+    from onnxspace_converters.from_sklearn import _run_pipeline, pipeline_steps
 
     made, target = getattr(sklearnnets, name)(), tmp_path / "out.onnx"
     run(f"tests.helpers.sklearnnets:{name}", target, Request(input=sklearnnets.SHAPE))
-    agree(target, lambda x: _outputs(made, list(parts(made)), x), sklearnnets.SHAPE)
+    agree(target, lambda x: _run_pipeline(made, list(pipeline_steps(made)), x), sklearnnets.SHAPE)
     assert {node.domain for node in onnx.load(target).graph.node} <= {"", "ai.onnx"}
 
 

@@ -15,11 +15,11 @@ from onnxspace.errors import ModelError, ModelNotFoundError
 from onnxspace.exporters import Request, Source, discovery
 from onnxspace_converters.from_jax import JAX
 from onnxspace_converters.from_keras import KERAS
-from onnxspace_converters.from_sklearn import SKLEARN, refuse_jumps, unpickled
+from onnxspace_converters.from_sklearn import SKLEARN, refuse_without_gradient, unpickle
 from onnxspace_converters.from_tensorflow import TENSORFLOW
 from onnxspace_converters.from_tflite import TFLITE
-from onnxspace_converters.kerasfiles import look
-from onnxspace_converters.litefiles import content
+from onnxspace_converters.keras_files import check_layers
+from onnxspace_converters.tflite_files import read_content
 
 ALL = {"keras": KERAS, "tensorflow": TENSORFLOW, "tflite": TFLITE, "jax": JAX, "sklearn": SKLEARN}
 
@@ -94,14 +94,16 @@ def no_json(path: Path) -> Path:
 )
 def test_files_of_keras_are_looked_into_before_they_are_loaded(make: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
-        look(make(tmp_path / "net.keras"), allow_code=False)
+        check_layers(make(tmp_path / "net.keras"), allow_code=False)
 
 
 def test_keras_own_layers_and_functions_pass(tmp_path: Path) -> None:
     relu = {"module": "builtins", "class_name": "function", "config": "relu", "registered_name": "function"}
     start = layer("GlorotUniform", {"seed": None}, "keras.initializers")
-    look(archive(tmp_path / "net.keras", layer("Dense", {"activation": relu, "kernel_initializer": start})), allow_code=False)
-    look(archive(tmp_path / "code.keras", layer("Lambda")), allow_code=True)
+    check_layers(
+        archive(tmp_path / "net.keras", layer("Dense", {"activation": relu, "kernel_initializer": start})), allow_code=False
+    )
+    check_layers(archive(tmp_path / "code.keras", layer("Lambda")), allow_code=True)
 
 
 def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
@@ -111,16 +113,16 @@ def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
         with pytest.raises(
             ModelError, match=r"is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle"
         ):
-            unpickled(path, request)
-    assert unpickled(path, Request(allow_pickle=str(path))) == {"weights": 3}
+            unpickle(path, request)
+    assert unpickle(path, Request(allow_pickle=str(path))) == {"weights": 3}
 
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"no flatbuffer at all")
     with pytest.raises(ModelError, match=r"net\.tflite is no TFLite file. Convert or copy it again"):
-        content(tmp_path / "net.tflite")
+        read_content(tmp_path / "net.tflite")
     with pytest.raises(ModelNotFoundError, match="no such file"):
-        content(tmp_path / "none.tflite")
+        read_content(tmp_path / "none.tflite")
 
 
 def test_steps_that_jump_are_refused_by_name() -> None:
@@ -132,7 +134,7 @@ def test_steps_that_jump_are_refused_by_name() -> None:
         (KNeighborsClassifier(), "KNeighborsClassifier"),
     ):
         with pytest.raises(ModelError, match=rf"{name}, which is not known to have a gradient"):
-            refuse_jumps(step, "net")
+            refuse_without_gradient(step, "net")
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Request, Source, run
 from onnxspace.inputs.config import ModelOptions
-from onnxspace_converters import writing
+from onnxspace_converters import write_model
 from onnxspace_converters.deliver import deliver
-from onnxspace_converters.from_jax import loaded as of_jax
-from onnxspace_converters.from_sklearn import unpickled
-from onnxspace_converters.litefiles import content
-from onnxspace_converters.loaded import Loaded, Route
-from onnxspace_converters.sklearngraph import standard
-from onnxspace_converters.torchroutes import network
+from onnxspace_converters.from_jax import load_network as of_jax
+from onnxspace_converters.from_sklearn import unpickle
+from onnxspace_converters.loaded_network import LoadedNetwork, Route
+from onnxspace_converters.sklearn_graph import to_standard_operators
+from onnxspace_converters.tflite_files import read_content
+from onnxspace_converters.torch_routes import adapt_module
 from tests.converters.test_torch import Evil
 from tests.helpers import torchnets
 from tests.helpers.nets import classifier
@@ -109,8 +109,8 @@ def test_a_layer_that_the_exporter_merged_is_named(tmp_path: Path) -> None:
         run("tests.helpers.torchnets:plain", tmp_path / "out.onnx", Request(input=SHAPE, encoder="conv", opset=13))
 
 
-def by_hand(model: onnx.ModelProto) -> Loaded:
-    return Loaded(
+def by_hand(model: onnx.ModelProto) -> LoadedNetwork:
+    return LoadedNetwork(
         "By hand", ["numpy"], SHAPE, lambda x: [x], [Route("by hand", lambda _opset, _dynamic: model, range(17, 18), 17)]
     )
 
@@ -151,9 +151,9 @@ def test_an_exported_graph_with_what_onnx_does_not_know(
 
 
 def test_a_file_of_more_than_one_message_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "MAX_BYTES", 2000)
+    monkeypatch.setattr(write_model, "MAX_BYTES", 2000)
     with pytest.raises(ModelError, match=r"net is larger than one ONNX file can be \(2 GiB\)\. .*external_data=True"):
-        deliver(network(torchnets.plain(), SHAPE, ModelOptions()), "net", tmp_path / "out.onnx", Request())
+        deliver(adapt_module(torchnets.plain(), SHAPE, ModelOptions()), "net", tmp_path / "out.onnx", Request())
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -165,7 +165,7 @@ def test_a_written_file_is_the_message(tmp_path: Path) -> None:
     wanted.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(70_000, dtype=np.float32), "long"))
     spent = onnx.ModelProto()
     spent.CopyFrom(wanted)
-    writing.write(spent, tmp_path / "net.onnx", "net")
+    write_model.write_model(spent, tmp_path / "net.onnx", "net")
     assert onnx.load(tmp_path / "net.onnx") == wanted
 
 
@@ -185,14 +185,14 @@ def test_operators_of_scikit_learn_without_a_standard_form(node: onnx.NodeProto,
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 1]) for name in ("x", "y"))
     model = helper.make_model(helper.make_graph([node], "net", [x], [y]), opset_imports=[helper.make_opsetid("", 17)])
     with pytest.raises(ModelError, match=words):
-        standard(model, labelled=False)
+        to_standard_operators(model, labelled=False)
 
 
 def test_a_trusted_pickle_of_scikit_learn_may_be_damaged(tmp_path: Path) -> None:
     path = tmp_path / "net.joblib"
     path.write_bytes(pickle.dumps({"weights": 3})[:-3])
     with pytest.raises(ModelError, match=r"can't be unpickled .*Save it with the scikit-learn that is installed here"):
-        unpickled(path, Request(allow_pickle=str(path)))
+        unpickle(path, Request(allow_pickle=str(path)))
 
 
 def folder(tmp_path: Path, config: str, **files: str) -> Path:
@@ -228,10 +228,10 @@ def test_a_folder_of_pickled_weights_alone(tmp_path: Path) -> None:
 
 
 def test_sizes_beyond_a_files_form_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace_converters.litefiles._MAX", 3)
+    monkeypatch.setattr("onnxspace_converters.tflite_files._MAX", 3)
     (tmp_path / "net.tflite").write_bytes(b"____TFL3")
     with pytest.raises(ModelError, match=r"is larger than a TFLite file can be \(2 GiB\)\. Convert or copy it again"):
-        content(tmp_path / "net.tflite")
+        read_content(tmp_path / "net.tflite")
 
 
 @pytest.mark.parametrize("size", [8, 12, 1056])
@@ -249,6 +249,8 @@ def test_images_of_a_size_that_no_picture_is_generated_in(size: int, tmp_path: P
         [helper.make_node("ReduceMax", ["x"], ["y"], axes=[2, 3], keepdims=0)], "largest", [image], [found]
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    loaded = Loaded("By hand", ["numpy"], (3, size, size), forward, [Route("by hand", lambda _o, _d: model, range(17, 18), 17)])
+    loaded = LoadedNetwork(
+        "By hand", ["numpy"], (3, size, size), forward, [Route("by hand", lambda _o, _d: model, range(17, 18), 17)]
+    )
     facts = deliver(loaded, "net", tmp_path / "out.onnx", Request())
     assert (facts.difference, facts.remarks) == (0, ())

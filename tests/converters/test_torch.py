@@ -114,9 +114,9 @@ def test_attention_of_pytorch_is_exported(make: Callable[[Path, nn.Module], tupl
 
 def test_where_no_batch_can_be_open_one_image_is_taken(tmp_path: Path) -> None:
     from onnxspace_converters.deliver import deliver
-    from onnxspace_converters.torchroutes import network
+    from onnxspace_converters.torch_routes import adapt_module
 
-    loaded = network(torchnets.OneByOne().eval(), SHAPE, ox.config.ModelOptions())
+    loaded = adapt_module(torchnets.OneByOne().eval(), SHAPE, ox.config.ModelOptions())
     single = type(loaded)(**{**vars(loaded), "batch": 1})
     facts = deliver(single, "one", tmp_path / "one.onnx", Request())
     assert facts.route == "dynamo, fixed batch"
@@ -159,7 +159,7 @@ def test_nothing_of_the_machine_is_in_the_file(tmp_path: Path) -> None:
 
 def test_a_file_that_computes_otherwise_is_refused_with_its_layer(tmp_path: Path) -> None:
     from onnxspace_converters.deliver import deliver
-    from onnxspace_converters.torchroutes import network, script
+    from onnxspace_converters.torch_routes import adapt_module, script_route
 
     class Doubling(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -168,8 +168,8 @@ def test_a_file_that_computes_otherwise_is_refused_with_its_layer(tmp_path: Path
 
     made = torchnets.plain()
     made.act = Doubling()  # the fifth layer is exported as nothing at all
-    loaded = network(made, SHAPE, ox.config.ModelOptions())
-    only = type(loaded)(**{**vars(loaded), "routes": [script(made, SHAPE)]})
+    loaded = adapt_module(made, SHAPE, ox.config.ModelOptions())
+    only = type(loaded)(**{**vars(loaded), "routes": [script_route(made, SHAPE)]})
     with pytest.raises(
         ox.errors.ConversionError, match=r"torchscript: its outputs differ .* first at layer act; torchscript, fixed"
     ):

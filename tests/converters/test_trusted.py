@@ -202,11 +202,12 @@ def flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
 def more_flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
     from safetensors.numpy import save_file
 
-    from onnxspace_converters.jaxnets import names
+    from onnxspace_converters.jax_networks import named_arrays
     from tests.helpers import flaxnets
 
     kept = {
-        name.removesuffix(".value"): np.asarray(value) for name, value in names(flaxnets.nnx.state(flaxnets.plain())).items()
+        name.removesuffix(".value"): np.asarray(value)
+        for name, value in named_arrays(flaxnets.nnx.state(flaxnets.plain())).items()
     }
     save_file({**kept, "tail.bias": np.zeros(1, np.float32)}, folder / "w.safetensors")
     return "tests.helpers.flaxnets:plain", Request(input=(16, 16, 3), weights=str(folder / "w.safetensors"))

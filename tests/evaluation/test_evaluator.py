@@ -16,9 +16,9 @@ from scipy import stats
 
 from onnxspace.errors import ConfigError, TableError
 from onnxspace.evaluation import Evaluation, Table, bootstrap, evaluate
-from onnxspace.evaluation.correlation import kendall_tau, regret, relative, spearman, weighted_tau
+from onnxspace.evaluation.correlation import kendall_tau, regret, relative_truth, spearman, weighted_tau
 from onnxspace.evaluation.evaluator import tree_of
-from onnxspace.evaluation.precision import best_hits, extended, hits, precision, random_hits, recall, relevance
+from onnxspace.evaluation.precision import best_hits, extend_hits, hits, precision, random_hits, recall, relevance
 from onnxspace.evaluation.priority import mean_correlations, priorities
 from onnxspace.evaluation.static_baseline import NAME, mean_ranks, static_baseline
 from onnxspace.similarity.affinity import Affinity
@@ -135,16 +135,16 @@ def test_cost_is_the_mean_over_all_ways_to_break_ties(both: tuple[list[int], lis
         gained = [[max(shares[i] for i in o[:k]) for k in range(1, len(o) + 1)] for o in orders(predicted)]
         lost = best - np.mean(chosen, axis=0)
         np.testing.assert_allclose(regret(np.array(values), np.array(predicted, float)), lost, atol=1e-12)
-        np.testing.assert_allclose(relative(np.array(values), np.array(predicted, float)), np.mean(gained, axis=0))
+        np.testing.assert_allclose(relative_truth(np.array(values), np.array(predicted, float)), np.mean(gained, axis=0))
 
 
 def test_rel_of_a_small_case() -> None:
     truth, predicted = np.array([80.0, 90.0, 60.0]), np.array([2.0, 1.0, 3.0])
-    np.testing.assert_allclose(relative(truth, predicted), [60 / 90, 80 / 90, 1])
+    np.testing.assert_allclose(relative_truth(truth, predicted), [60 / 90, 80 / 90, 1])
     np.testing.assert_allclose(regret(truth, predicted), [30, 10, 0])
-    np.testing.assert_allclose(relative(-truth, predicted), [1, 1, 1])  # the third has the lowest loss
-    assert np.isnan(relative(truth - 70, predicted)).all()
-    assert np.isnan(relative(np.zeros(3), predicted)).all()
+    np.testing.assert_allclose(relative_truth(-truth, predicted), [1, 1, 1])  # the third has the lowest loss
+    assert np.isnan(relative_truth(truth - 70, predicted)).all()
+    assert np.isnan(relative_truth(np.zeros(3), predicted)).all()
 
 
 def slow_weighted_tau(x: Sequence[float], y: Sequence[float]) -> float:
@@ -217,7 +217,7 @@ def test_the_static_baseline_never_looks_at_the_target() -> None:
     np.testing.assert_array_equal(static_baseline(known, "A").values, static_baseline(changed, "A").values)
     np.testing.assert_array_equal(static_baseline(known, "A").values, [[-1.0, -2.5, -2.5]])
     np.testing.assert_array_equal(static_baseline(known, "Z").values, [-mean_ranks(known.values)])
-    with pytest.raises(TableError, match="no dataset but A"):
+    with pytest.raises(TableError, match="no dataset other than A"):
         static_baseline(table([[1, 2]]), "A")
 
 
@@ -386,4 +386,4 @@ def test_the_object_is_json_and_repeats() -> None:
 
 
 def test_extended_curves_stay_where_they_end() -> None:
-    np.testing.assert_array_equal(extended(np.array([1.0, 2.0]), 4), [1, 2, 2, 2])
+    np.testing.assert_array_equal(extend_hits(np.array([1.0, 2.0]), 4), [1, 2, 2, 2])

@@ -25,7 +25,7 @@ from onnx.backend.test.loader import load_model_tests
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.torchgraph.encoder_graph import to_torch
-from onnxspace.torchgraph.whole_model import arrays, as_input
+from onnxspace.torchgraph.whole_model import as_input, to_arrays
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 KNOWN = Path(__file__).with_name("backend_known.tsv")
@@ -95,8 +95,8 @@ def _judged(case: Case) -> tuple[Outcome, str]:
                 found = graph(*[as_input(_plain(value)) for value in inputs])
         except Exception as error:
             return "refused", f"{type(error).__name__}: {error}"
-        listed = arrays(list(found) if isinstance(found, tuple) else [found])
-        expected = arrays([_plain(value) for value in outputs])
+        listed = to_arrays(list(found) if isinstance(found, tuple) else [found])
+        expected = to_arrays([_plain(value) for value in outputs])
         if len(listed) != len(expected):
             return "wrong", f"{len(listed)} values, not {len(expected)}"
         for ours, theirs in zip(listed, expected, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from onnxspace.checking.plan import CheckPlan, single
+from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import check
 from onnxspace.checking.verdict import Verdict
 from tests.helpers.nets import Net
@@ -44,7 +44,7 @@ def changed(model: onnx.ModelProto, change: Callable[[str, np.ndarray[Any, Any]]
 def verdict(path: str, against: str = "old.onnx", **options: Any) -> Verdict:
     """Of one artifact on a few images."""
     limits, distinct = options.pop("limits", {}), options.pop("distinct", False)
-    return check(CheckPlan(single([path], against, limits, distinct, None), images=IMAGES), **options)[0]
+    return check(CheckPlan(artifacts_against([path], against, limits, distinct, None), images=IMAGES), **options)[0]
 
 
 def shuffled(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -21,7 +21,7 @@ from onnxspace.report.result_folder import write_results
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.gram import affinity_matrix
 from onnxspace.similarity.records import Failure, ModelRecord
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 from onnxspace.workflows.report import write_report
 
 HOSTILE = (
@@ -41,7 +41,7 @@ def maps(count: int, images: int, size: int) -> list[NDArray[np.float16]]:
     """Unit maps [images, size²] of models in families of three."""
     random = np.random.default_rng(5)
     shared = random.standard_normal((1 + count // 3, images, size**2), dtype=np.float32)
-    return [unit(shared[i // 3] + random.standard_normal((images, size**2), dtype=np.float32))[0] for i in range(count)]
+    return [to_unit_maps(shared[i // 3] + random.standard_normal((images, size**2), dtype=np.float32))[0] for i in range(count)]
 
 
 def result(

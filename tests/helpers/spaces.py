@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model, put_sheet
-from onnxspace.spaces.schema import CatalogueEntry, identity
-from onnxspace.spaces.workdirs import workbench
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model, insert_sheet
+from onnxspace.spaces.schema import CatalogueEntry, identity_of
+from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import write_array
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 from onnxspace.workflows.space import Space
 
 IMAGES, SIZE = 3, 6
@@ -32,21 +32,21 @@ def space(place: Path, *, keep_maps: bool = True) -> Space:
 def maps(number: int) -> NDArray[np.float16]:
     """Unit maps of model `number`, which all have something in common."""
     shared, own = np.random.default_rng(99), np.random.default_rng(number)
-    return unit(shared.standard_normal((IMAGES, SIZE**2)) + own.standard_normal((IMAGES, SIZE**2)))[0]
+    return to_unit_maps(shared.standard_normal((IMAGES, SIZE**2)) + own.standard_normal((IMAGES, SIZE**2)))[0]
 
 
 def draft(number: int, *, feed: str = "as it is") -> CatalogueEntry:
     sha = f"{number:064x}"
     facts = json.dumps(feed) if feed else ""
     return CatalogueEntry(
-        f"model-{number}", NO_STEM, identity(sha, "t", facts), sha, f"zoo/{number}.onnx", "t", "x", facts, 17, "test", NO_SUM
+        f"model-{number}", NO_STEM, identity_of(sha, "t", facts), sha, f"zoo/{number}.onnx", "t", "x", facts, 17, "test", NO_SUM
     )
 
 
 def insert(home: Path, number: int, *, whole: bool = True) -> tuple[CatalogueEntry, bool]:
     """Enter model `number`, with its maps or as a fingerprint only."""
     found = maps(number)
-    with workbench(home) as bench:
+    with open_workbench(home) as bench:
         write_array(bench / "maps.npy", found)
         write_array(bench / "prints.npy", project(found).astype("<f2"))
         one = draft(number) if whole else draft(number, feed="")
@@ -56,7 +56,7 @@ def insert(home: Path, number: int, *, whole: bool = True) -> tuple[CatalogueEnt
 def insert_many(home: Path, numbers: list[int]) -> list[tuple[CatalogueEntry, bool]]:
     """Enter models as fingerprints, in one sheet."""
     prints = [project(maps(number)).astype("<f2") for number in numbers]
-    return put_sheet(home, [draft(number, feed="") for number in numbers], prints)
+    return insert_sheet(home, [draft(number, feed="") for number in numbers], prints)
 
 
 def double_loop(numbers: list[int]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import onnxspace as ox
 from onnxspace.errors import AttributionError, OutputError
 from onnxspace.model.encoder import Encoder
-from onnxspace.model.features import BATCH, Pool, features_key, fitted, write_features
+from onnxspace.model.features import BATCH, Pool, features_key, pool_to_fit, write_features
 from onnxspace.model.model import open_model
 from tests.helpers.nets import Net, classifier, save
 
@@ -65,16 +65,16 @@ def test_windows_are_the_smallest_that_fit(shape: tuple[int, ...], most: int) ->
     factor = next(
         (f for f in range(1, max(shape[2:])) if shape[1] * -(-shape[2] // f) * -(-shape[3] // f) <= most), max(shape[2:])
     )
-    np.testing.assert_allclose(fitted(values, most), windows(values, factor), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(pool_to_fit(values, most), windows(values, factor), rtol=1e-4, atol=1e-5)
 
 
 def test_tokens_are_averaged_along_their_axis_and_plain_features_never() -> None:
     tokens = np.arange(2 * 5 * 3, dtype=np.float32).reshape(2, 5, 3)
     np.testing.assert_allclose(
-        fitted(tokens, 9), np.stack([tokens[:, :2].mean(1), tokens[:, 2:4].mean(1), tokens[:, 4]], axis=1)
+        pool_to_fit(tokens, 9), np.stack([tokens[:, :2].mean(1), tokens[:, 2:4].mean(1), tokens[:, 4]], axis=1)
     )
     plain = np.ones((2, 100), np.float32)
-    assert fitted(plain, 10) is plain
+    assert pool_to_fit(plain, 10) is plain
 
 
 def test_several_tensors_stand_one_after_another(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import onnxspace as ox
 from onnxspace.errors import ModelError
 from onnxspace.model import runtime
 from onnxspace.model.model import open_model
-from onnxspace.model.network import SMALL, Network, light, whole
+from onnxspace.model.network import SMALL, Network, embed_weights, separate_weights
 from onnxspace.torchgraph.encoder_graph import convert, to_torch
 from tests.helpers.nets import Net, save
 
@@ -44,11 +44,11 @@ def addresses(graph: torch.nn.Module) -> set[int]:
 
 def test_large_tensors_leave_the_message_and_come_back_to_the_bit() -> None:
     model = wide()
-    network = light(model)
+    network = separate_weights(model)
     assert {values.size > SMALL for values in network.weights.values()} == {True}
     assert network.proto.ByteSize() < model.ByteSize() - 4 * SMALL
-    assert whole(network).SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
-    assert light(network) is network
+    assert embed_weights(network).SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+    assert separate_weights(network) is network
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16, np.int8, np.uint8, np.int64, np.bool_])
@@ -65,7 +65,7 @@ def test_the_runtime_computes_the_same_wherever_weights_lie(tmp_path: Path) -> N
     model, images = wide(), np.random.default_rng(1).standard_normal((2, 3, 16, 16)).astype(np.float32)
     expected = runtime.run(model, {"image": images})[0]
     for optimise in (False, True):
-        found = runtime.run(light(model), {"image": images}, optimise=optimise)[0]
+        found = runtime.run(separate_weights(model), {"image": images}, optimise=optimise)[0]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     with torch.no_grad():
         ours = to_torch(outside(tmp_path / "net.onnx", model))(torch.from_numpy(images)).numpy()
@@ -93,7 +93,7 @@ def test_half_precision_weights_beside_the_graph_are_widened(tmp_path: Path) -> 
 def test_more_than_one_message_can_hold_is_refused_where_one_is_needed() -> None:
     huge = np.broadcast_to(np.float32(0), (2**15, 2**15))
     with pytest.raises(ValueError, match="2 GiB"):
-        whole(Network(onnx.ModelProto(), {"w": huge}))
+        embed_weights(Network(onnx.ModelProto(), {"w": huge}))
 
 
 def test_external_data_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +107,10 @@ def test_sizes_that_are_inputs_need_examples() -> None:
     net = Net((2, 6))
     model = net.model([net.add("Reshape", "image", "shape")])
     model.graph.input.append(onnx.helper.make_tensor_value_info("shape", TensorProto.INT64, [1]))
-    with pytest.raises(ModelError, match="Give to_torch examples of its inputs"):
+    with pytest.raises(ModelError, match="Give to_torch example inputs"):
         to_torch(model)
     x, shape = np.arange(12, dtype=np.float32).reshape(2, 6), np.array([12])
     graph = to_torch(model, inputs=[x, shape])
     np.testing.assert_array_equal(graph(torch.from_numpy(x), torch.from_numpy(shape)).numpy(), x.reshape(12))
-    with pytest.raises(ModelError, match=r"takes 2 input\(s\) \(image, shape\), and 1 were given"):
+    with pytest.raises(ModelError, match=r"takes 2 input\(s\) \(image, shape\), but 1 were given"):
         to_torch(model, inputs=[x])

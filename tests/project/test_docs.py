@@ -79,7 +79,7 @@ def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
     import tomllib
 
     from onnxspace.checking.measure import METRICS
-    from onnxspace.checking.plan import plan_from
+    from onnxspace.checking.plan import parse_plan
 
     page = (REPOSITORY / "docs/check.md").read_text("utf-8")
     rows = {row.split("`")[1]: row.split("|")[-2].strip() for row in page.splitlines() if row.startswith("| `")}
@@ -87,7 +87,7 @@ def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:
     limits = {name: "none" if m.limit is None else f"{signs[m.better]} {m.limit:g}" for name, m in METRICS.items()}
     assert rows == limits
     toml = page.split("```toml\n")[1].split("```")[0]
-    plan = plan_from(tomllib.loads(toml)["check"], Path("onnxspace.toml"))
+    plan = parse_plan(tomllib.loads(toml)["check"], Path("onnxspace.toml"))
     assert [one.name for one in plan.artifacts] == ["resnet50", "resnet50-int8", "digits", "student"]
 
 
@@ -139,7 +139,8 @@ def test_the_layers_command_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_choices_in_the_tables_are_those_of_the_library() -> None:
-    from onnxspace.inputs.methods import BASELINES, DEVICES
+    from onnxspace.inputs.execution import DEVICES
+    from onnxspace.inputs.methods import BASELINES
 
     for option, choices in (("method", tuple(METHODS)), ("device", DEVICES)):
         declared = next(p for p in score.params if p.name == option)
@@ -275,6 +276,6 @@ def test_the_sample_is_what_the_program_prints(capsys: pytest.CaptureFixture[str
 
 
 def test_the_table_of_operators_is_the_registrys() -> None:
-    from onnxspace.torchgraph.support import page
+    from onnxspace.torchgraph.support import render_page
 
-    assert (REPOSITORY / "docs/operators.md").read_text("utf-8") == page()
+    assert (REPOSITORY / "docs/operators.md").read_text("utf-8") == render_page()

@@ -15,11 +15,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.cluster.hierarchy import leaves_list
 from scipy.spatial.distance import pdist
 
-from onnxspace.report.data_uri import coloured, grey, limit_of, palette
-from onnxspace.report.embedding import plane
+from onnxspace.report.data_uri import limit_of, palette, to_colours, to_grey
+from onnxspace.report.embedding import embed_in_plane
 from onnxspace.report.result_folder import write_results
-from onnxspace.report.thumbnails import BUDGET, SIDES, evenly, gallery
-from onnxspace.similarity.certainty import certainty
+from onnxspace.report.thumbnails import BUDGET, SIDES, make_gallery, spread_evenly
+from onnxspace.similarity.certainty import estimate_certainty
 from onnxspace.similarity.per_image import read_one_target
 from onnxspace.workflows.report import write_report
 from tests.helpers.pages import HOSTILE, NAMES, Page, decoded, maps, page_of, result
@@ -43,7 +43,7 @@ def test_its_intervals_are_those_of_the_bootstrap(tmp_path: Path) -> None:
     found = result(tmp_path / "out", NAMES)
     data = page_of(tmp_path / "out").data
     files = [tmp_path / "out/maps" / f"{model.sha256[:12]}.npy" for model in found.models]
-    known = certainty(found.rank("model-2"), NAMES, read_one_target(2, files, lambda i: np.load(files[i])))
+    known = estimate_certainty(found.rank("model-2"), NAMES, read_one_target(2, files, lambda i: np.load(files[i])))
     assert data["sure"]["2"]["settled"] == known.settled
     for one in known.sources:
         low, high, ahead = data["sure"]["2"]["rows"][str(NAMES.index(one.source))]
@@ -139,7 +139,7 @@ def test_tiles_are_the_maps_in_grey(tmp_path: Path) -> None:
     values = np.stack([smooth, 0 * smooth]).reshape(2, -1)
     path = tmp_path / "maps.npy"
     np.save(path, (values / np.linalg.norm(values[0])).astype(np.float16))
-    found = gallery([None, path], None, 2, signed=True)
+    found = make_gallery([None, path], None, 2, signed=True)
     assert found is not None
     assert (found.images, found.models, found.side, found.pictures) == ((0, 1), (1,), 64, None)
     scaled = smooth / np.sqrt(np.square(smooth).mean())
@@ -156,7 +156,7 @@ def test_cosines_of_the_gallery_are_those_of_the_maps(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.npy" for i in range(4)]
     for path, one in zip(paths, values, strict=True):
         np.save(path, one)
-    found = gallery(paths, None, 2, signed=True)
+    found = make_gallery(paths, None, 2, signed=True)
     assert found is not None
     for place, image in enumerate(found.images):
         rows = np.stack([one[image].astype(np.float64) for one in values])
@@ -172,7 +172,7 @@ def test_pictures_shrink_until_they_fit_and_models_are_left_out_last(tmp_path: P
         np.save(paths[-1], np.roll(noise, i, axis=1).astype(np.float16))
     sizes = {}
     for budget in (10**6, 60_000, 8_000):
-        found = gallery(paths, None, 2, signed=True, budget=budget)
+        found = make_gallery(paths, None, 2, signed=True, budget=budget)
         assert found is not None
         assert sum(len(tile) for row in found.tiles for tile in row) <= budget
         sizes[budget] = (found.side, len(found.models))
@@ -193,7 +193,7 @@ def test_fifty_models_of_noise_stay_under_eight_megabytes(tmp_path: Path) -> Non
 
 @given(st.integers(1, 200), st.integers(1, 64))
 def test_images_are_spread_evenly(total: int, count: int) -> None:
-    found = evenly(total, count)
+    found = spread_evenly(total, count)
     assert len(found) == len(set(found)) == min(total, count)
     assert found == sorted(found)
     assert all(0 <= image < total for image in found)
@@ -207,7 +207,7 @@ def test_the_plane_is_that_of_the_principal_components(points: Any) -> None:
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     rows = np.where(lengths > 0, points, 1.0)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = plane(rows @ rows.T)
+    found = embed_in_plane(rows @ rows.T)
     left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
     total = np.square(values).sum()
     assert found.share == pytest.approx(np.square(values[:2]).sum() / total if total > 1e-12 else 1.0, abs=1e-6)
@@ -224,9 +224,9 @@ def test_colours_are_those_of_explain() -> None:
     values = np.linspace(-3, 3, 41)
     for signed, name in ((True, "RdBu_r"), (False, "magma")):
         share = (values / 2).clip(-1, 1) / 2 + 0.5 if signed else (values / 2).clip(0, 1)
-        np.testing.assert_allclose(coloured(values, 2.0, signed=signed), 255 * colormaps[name](share)[:, :3], atol=4)
-    assert grey(np.array([-9, -2, 0, 2, 9]), 2.0, signed=True).tolist() == [0, 0, 128, 255, 255]
-    assert grey(np.array([-9, 0, 1, 2]), 2.0, signed=False).tolist() == [0, 0, 128, 255]
+        np.testing.assert_allclose(to_colours(values, 2.0, signed=signed), 255 * colormaps[name](share)[:, :3], atol=4)
+    assert to_grey(np.array([-9, -2, 0, 2, 9]), 2.0, signed=True).tolist() == [0, 0, 128, 255, 255]
+    assert to_grey(np.array([-9, 0, 1, 2]), 2.0, signed=False).tolist() == [0, 0, 128, 255]
     assert limit_of(np.zeros((2, 3))) == 1.0
     assert palette(True, 33).shape == (33, 3)
 

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from onnxspace.scores import registry
-from onnxspace.scores.all_pairs import Arrays, fill, paired, score_matrix
+from onnxspace.scores.all_pairs import Arrays, sample_images, score_pairs
+from onnxspace.scores.matrices import Compared, compute_score_matrix
 
 
 def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
@@ -24,9 +25,9 @@ def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
     for index, one in enumerate(values):
         np.save(tmp_path / f"{index}.npy", one)
     models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    same = score_matrix("svcca", registry.spec("svcca"), models[:2], "ab").matrix
+    same = compute_score_matrix(registry.find_spec("svcca"), Compared("ab", models[:2])).matrix
     assert same[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
-    other = score_matrix("svcca", registry.spec("svcca"), models, "abc").matrix
+    other = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models)).matrix
     assert other[0, 2] == pytest.approx(svcca(values[0].mean(axis=(2, 3)), values[2]))
 
 
@@ -42,7 +43,7 @@ def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, s
     for index, one in enumerate(values):
         np.save(tmp_path / f"{index}.npy", one)
     models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    found = score_matrix("svcca", registry.spec("svcca"), models, "abc")
+    found = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models))
     assert found.matrix[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
     assert np.isnan(found.matrix[:, 2]).all()
     assert any("same for every image" in sentence for sentence in found.why)
@@ -50,8 +51,8 @@ def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, s
 
 def test_of_too_many_images_evenly_spaced_ones_are_paired() -> None:
     values = np.arange(10)[:, None]
-    assert paired(values, 4).ravel().tolist() == [0, 3, 6, 9]
-    assert paired(values, 10) is values
+    assert sample_images(values, 4).ravel().tolist() == [0, 3, 6, 9]
+    assert sample_images(values, 10) is values
 
 
 def test_a_pair_that_fails_is_said_once() -> None:
@@ -60,6 +61,6 @@ def test_a_pair_that_fails_is_said_once() -> None:
             raise ValueError("no")
         return 1.0
 
-    found = fill(score, [[np.ones(1)], [np.ones(1)], [np.ones(1)]], "abc")
+    found = score_pairs(score, [[np.ones(1)], [np.ones(1)], [np.ones(1)]], "abc")
     assert found.why == ("a and b: ValueError: no",)
     np.testing.assert_array_equal(np.isnan(found.matrix), ~np.eye(3, dtype=bool))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 
 from onnxspace import scores
-from onnxspace.scores.labelled.h_score import ledoit_wolf
-from onnxspace.scores.labelled.logme import _along, _fixed_point, evidence
+from onnxspace.scores.labelled.h_score import ledoit_wolf_shrinkage
+from onnxspace.scores.labelled.logme import _find_fixed_point, _project_columns, log_evidence
 from onnxspace.scores.labelled.sfda import shrinkage_of
 
 VALUES = json.loads((Path(__file__).parent / "reference_values.json").read_text("utf-8"))["values"]
@@ -47,7 +47,7 @@ def scored(given: dict[str, NDArray[Any]]) -> dict[str, Any]:
         "logme_correct": scores.logme(f, y),
         "h_score": scores.h_score(f, y, regularised=False),
         "h_score_regularized": scores.h_score(f, y),
-        "ledoit_wolf_alpha": ledoit_wolf(ready),
+        "ledoit_wolf_alpha": ledoit_wolf_shrinkage(ready),
         "transrate_equal_weights_eps1e-4": scores.transrate(f, y),
         "transrate_class_prior_weights_eps1e-4": scores.transrate(f, y, weighted=True),
         "gbc_spherical": scores.gbc(f, y),
@@ -88,9 +88,9 @@ def test_every_reference_value_is_met(name: str) -> None:
 def test_evidence_of_each_class_is_the_references(name: str) -> None:
     given = data(name)
     ready = scores.prepare(given["features"], given["labels"])
-    alpha, beta, _, _ = _fixed_point(*_along(ready), ready.images)
+    alpha, beta, _, _ = _find_fixed_point(*_project_columns(ready), ready.images)
     for column, expected in enumerate(VALUES[name]["logme_per_class"]):
-        got = (evidence(ready)[column], alpha[column], beta[column])
+        got = (log_evidence(ready)[column], alpha[column], beta[column])
         assert got == pytest.approx((expected["evidence"], expected["alpha"], expected["beta"]), rel=1e-9)
 
 

@@ -14,7 +14,7 @@ import pytest
 from onnxspace import scores
 from onnxspace.errors import ConfigError
 from onnxspace.scores import registry
-from onnxspace.scores.registry import SCORES, ScoreSpec, names, page, spec
+from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec, render_page, score_names
 from tests.helpers.paths import REPOSITORY
 
 MINE = ScoreSpec("the mean", "nobody, 2020", "features", lambda features, labels: float(np.mean(features)), "any")
@@ -30,14 +30,14 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         EntryPoint("absent", "tests.no_such_module:SPEC", registry.GROUP),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
-    registry._others.cache_clear()
+    registry._plugins.cache_clear()
     yield
-    registry._others.cache_clear()
+    registry._plugins.cache_clear()
 
 
 @pytest.mark.parametrize("name", list(SCORES))
 def test_each_score_is_what_its_entry_says(name: str) -> None:
-    one = spec(name)
+    one = find_spec(name)
     function = one.load()
     assert function is getattr(scores, name)
     parameters = list(inspect.signature(function).parameters)
@@ -65,7 +65,7 @@ def test_kinds_of_labels_are_those_that_are_taken(name: str) -> None:
 
 
 def test_the_page_of_scores_is_the_registrys() -> None:
-    assert (REPOSITORY / "docs/scores.md").read_text("utf-8") == page()
+    assert (REPOSITORY / "docs/scores.md").read_text("utf-8") == render_page()
 
 
 def test_public_names_load_once_and_are_the_functions() -> None:
@@ -80,16 +80,16 @@ def test_public_names_load_once_and_are_the_functions() -> None:
 @pytest.mark.process
 def test_the_registry_loads_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "sklearn", "torch")
-    code = f"import sys, onnxspace.scores.registry as r; r.names(); r.page();print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, onnxspace.scores.registry as r; r.score_names(); r.render_page();print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.usefixtures("plugins")
 def test_others_add_scores_but_take_no_name_away() -> None:
-    assert names() == (*SCORES, "absent", "broken", "mine")
-    assert spec("mine").load()(np.ones((3, 2)), np.arange(3)) == 1
-    assert spec("sfda") is SCORES["sfda"]
+    assert score_names() == (*SCORES, "absent", "broken", "mine")
+    assert find_spec("mine").load()(np.ones((3, 2)), np.arange(3)) == 1
+    assert find_spec("sfda") is SCORES["sfda"]
 
 
 @pytest.mark.usefixtures("plugins")
@@ -98,4 +98,4 @@ def test_others_add_scores_but_take_no_name_away() -> None:
 )
 def test_what_is_no_score_gets_a_sentence(name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        spec(name)
+        find_spec(name)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.similarity import certainty as module
-from onnxspace.similarity.certainty import Certainty, certainty
+from onnxspace.similarity.certainty import Certainty, estimate_certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 from onnxspace.similarity.per_image import PerImageAffinities, read_one_target
 from onnxspace.similarity.ranking import rank
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 from tests.oracles import spaces
 
 
@@ -40,11 +40,11 @@ def found(cosines: NDArray[np.float64], resamples: int = 300, seed: int = 0) -> 
     """Of the model at position 0."""
     names = [f"m{i}" for i in range(cosines.shape[1])]
     means = np.tile(cosines.astype(np.float32).mean(axis=0, dtype=np.float64), (len(names), 1))
-    return certainty(rank(names, means, "m0"), names, from_cosines(cosines), resamples, seed)
+    return estimate_certainty(rank(names, means, "m0"), names, from_cosines(cosines), resamples, seed)
 
 
 def drawn_images(images: int, resamples: int, seed: int = 0) -> NDArray[np.float64]:
-    return module._weights(images, resamples, np.random.default_rng(seed))
+    return module._draw_weights(images, resamples, np.random.default_rng(seed))
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
@@ -123,7 +123,7 @@ def maps(tmp_path: Path) -> list[Path]:
     rows = [shared + np.random.default_rng(k).standard_normal((IMAGES, PIXELS)) for k in range(4)]
     rows[2][4] = 0
     for number, row in enumerate(rows):
-        np.save(tmp_path / f"{number}.npy", unit(row)[0])
+        np.save(tmp_path / f"{number}.npy", to_unit_maps(row)[0])
     return [tmp_path / f"{number}.npy" for number in range(4)]
 
 
@@ -165,11 +165,13 @@ def test_more_than_the_memory_allows_is_refused(maps: list[Path]) -> None:
 def test_intervals_from_prints_hold_their_standard_error_too(tmp_path: Path) -> None:
     """Every image has one cosine: what varies is the sketch alone, by its standard error (1 − a²)/√(k·N)."""
     rng, images = np.random.default_rng(0), 400
-    first = unit(rng.standard_normal((images, 500)))[0].astype(np.float64)
-    second = unit(rng.standard_normal((images, 500)))[0].astype(np.float64)
+    first = to_unit_maps(rng.standard_normal((images, 500)))[0].astype(np.float64)
+    second = to_unit_maps(rng.standard_normal((images, 500)))[0].astype(np.float64)
     second -= (first * second).sum(axis=1, keepdims=True) * first
-    both = np.stack([project(unit(rows)[0], NUMBERS).astype(np.float16) for rows in (first, 0.6 * first + 0.8 * second)])
+    both = np.stack(
+        [project(to_unit_maps(rows)[0], NUMBERS).astype(np.float16) for rows in (first, 0.6 * first + 0.8 * second)]
+    )
     values, errors = affinities(both, both)
-    sure = certainty(rank(["a", "b"], values, "a"), ["a", "b"], read_one_target(0, [None, None], lambda i: both[i]))
+    sure = estimate_certainty(rank(["a", "b"], values, "a"), ["a", "b"], read_one_target(0, [None, None], lambda i: both[i]))
     width = sure.sources[0].high - sure.sources[0].low
     assert width == pytest.approx(2 * 1.96 * errors[0, 1], rel=0.15)

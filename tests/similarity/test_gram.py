@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from onnxspace.attribution.devices import chosen, devices
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.similarity.gpu_worker import GpuTileWorker, tile_worker_for
-from onnxspace.similarity.gram import affinity_matrix, affinity_rows, grown, image_cosines
+from onnxspace.similarity.gram import affinity_matrix, affinity_rows, append_rows, image_cosines
 from onnxspace.similarity.tile_worker import TileWorker
-from onnxspace.similarity.tiling import batches, plan_for, tiles_of
+from onnxspace.similarity.tiling import image_batches, plan_for, tiles_of
 from onnxspace.storage.float16 import widen
-from onnxspace.storage.map_file import MapWriter, open_maps, unit
+from onnxspace.storage.map_file import MapWriter, open_maps, to_unit_maps
 from tests.oracles import spaces
 
 Maps = NDArray[np.float32]
@@ -31,7 +31,7 @@ def save(folder: Path, all_maps: list[Maps]) -> list[Path]:
     for index, maps in enumerate(all_maps):
         path = folder / f"{index}.npy"
         with MapWriter(path, len(maps), maps[0].size) as writer:
-            writer.append(unit(maps)[0])
+            writer.append(to_unit_maps(maps)[0])
         files.append(path)
     return files
 
@@ -81,7 +81,7 @@ def test_a_zero_map_has_cosine_zero_and_is_counted(tmp_path: Path) -> None:
     maps = random_maps(1, 4, 128)[0]
     holed = maps.copy()
     holed[1] = 0
-    assert unit(holed)[1].tolist() == [False, True, False, False]
+    assert to_unit_maps(holed)[1].tolist() == [False, True, False, False]
     found = affinity_matrix(save(tmp_path, [maps, holed]))
     np.testing.assert_allclose(found, [[1, 0.75], [0.75, 1]], atol=1e-6)
 
@@ -142,7 +142,7 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
         seen[tile.left, tile.right] += 1
     assert (seen[np.triu_indices(left)] if not right else seen).min() == 1
     assert seen.max() == 1
-    assert [i for batch in batches(plan) for i in batch] == list(range(images))
+    assert [i for batch in image_batches(plan) for i in batch] == list(range(images))
     entries, numbers = plan.left * plan.right, plan.models * (2 * plan.read + plan.item * plan.width)
     assert plan.workers * (40 * entries + numbers + 8 * plan.chunk) <= 2**bits
 
@@ -151,10 +151,10 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
 def test_a_gpus_desk_gives_the_same_matrix_and_rows(tmp_path: Path, memory: int) -> None:
     """On the processor that every machine has: what differs on a GPU is where Torch keeps the numbers."""
     files = save(tmp_path, [*random_maps(70, 3, 48)[:69], np.zeros((3, 48, 48), np.float32)])
-    desk = partial(GpuTileWorker, device=torch.device("cpu"))
+    worker = partial(GpuTileWorker, device=torch.device("cpu"))
     plain = affinity_matrix(files, memory)
-    np.testing.assert_allclose(affinity_matrix(files, memory, desk=desk), plain, atol=1e-6)
-    np.testing.assert_allclose(affinity_rows(files[:2], files[2:], memory, desk=desk)[:, -2:], plain[:2, :2], atol=1e-6)
+    np.testing.assert_allclose(affinity_matrix(files, memory, worker=worker), plain, atol=1e-6)
+    np.testing.assert_allclose(affinity_rows(files[:2], files[2:], memory, worker=worker)[:, -2:], plain[:2, :2], atol=1e-6)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_new_rows_are_the_rows_of_the_whole_matrix(tmp_path: Path) -> None:
     whole = affinity_matrix(files)
     rows = affinity_rows(files[5:], files[:5])
     assert rows.shape == (2, 7)
-    np.testing.assert_allclose(grown(affinity_matrix(files[:5]), rows), whole, atol=1e-12)
+    np.testing.assert_allclose(append_rows(affinity_matrix(files[:5]), rows), whole, atol=1e-12)
     np.testing.assert_allclose(affinity_rows(files, []), whole, atol=1e-12)
 
 
@@ -259,13 +259,13 @@ def test_maps_of_another_type_or_cut_off_are_refused(tmp_path: Path) -> None:
 
 def test_maps_of_different_probes_are_refused(tmp_path: Path) -> None:
     files = save(tmp_path, [random_maps(1, 3, 8)[0], random_maps(1, 4, 8)[0]])
-    with pytest.raises(ValueError, match="different probe sets"):
+    with pytest.raises(ValueError, match="different probe images"):
         affinity_matrix(files)
 
 
 def test_a_map_file_is_a_plain_numpy_array_that_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "maps.npy"
-    rows = unit(random_maps(1, 3, 8)[0])[0]
+    rows = to_unit_maps(random_maps(1, 3, 8)[0])[0]
     with MapWriter(path, 3, 64) as writer:
         writer.append(rows[:2])
         assert not path.exists()

@@ -50,14 +50,14 @@ def die_at(step: int, action: Callable[[], object]) -> bool:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        connected = catalogue._connected
+        connected = catalogue._connect
 
         def watched(*arguments: str) -> object:
             connection = connected(*arguments)  # type: ignore[arg-type]
             connection.set_trace_callback(tick)
             return connection
 
-        catalogue._connected = watched  # type: ignore[assignment]
+        catalogue._connect = watched  # type: ignore[assignment]
         sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
         try:
             action()

@@ -16,9 +16,9 @@ from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.spaces import add_fingerprints, compare, packed
 from onnxspace.spaces.catalogue import Catalogue
-from onnxspace.spaces.insert import put_sheet
-from onnxspace.spaces.packed import held
-from onnxspace.storage.map_file import unit
+from onnxspace.spaces.insert import insert_sheet
+from onnxspace.spaces.packed import lock_pack
+from onnxspace.storage.map_file import to_unit_maps
 from tests.helpers import spaces
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, insert_many, maps, space
 
@@ -85,7 +85,7 @@ def test_thousands_of_one_name_are_numbered_quickly(tmp_path: Path, monkeypatch:
         return found(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Catalogue, "find", counted)
-    put_sheet(made.path, drafts, rows)
+    insert_sheet(made.path, drafts, rows)
     assert made.names == ("net", *(f"net#{number}" for number in range(2, 601)))
     assert asked < 600 * 40
 
@@ -192,7 +192,7 @@ def test_a_damaged_or_missing_index_costs_time_only(indexed: Path, monkeypatch: 
 def test_an_index_that_can_not_be_made_says_why(home: Path, tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="no models"):
         space(tmp_path / "empty.space").index()
-    with held(home), pytest.raises(OutputError, match="Another process is at work"):
+    with lock_pack(home), pytest.raises(OutputError, match="Another process is at work"):
         ox.Space.open(home).index()
     assert ox.Space.open(home).verify().leftovers == ()
 
@@ -204,7 +204,7 @@ def near_copies(home: Path, wishes: list[tuple[int, float, bool]]) -> None:
             maps(original).astype(np.float64) + noise * np.random.default_rng(place).standard_normal((IMAGES, SIZE**2)) / SIZE
         )
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(spaces, "maps", lambda number, rows=rows: unit(rows)[0])
+            patch.setattr(spaces, "maps", lambda number, rows=rows: to_unit_maps(rows)[0])
             insert(home, 100 + place, whole=whole)
 
 

@@ -20,7 +20,7 @@ from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import open_model
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.onnx2torch import ALIASES
@@ -125,7 +125,7 @@ def test_half_precision_is_computed_in_single(tmp_path: Path) -> None:
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
     probes = ox.Probes("test", IMAGES)
     maps = [ox.attribute(save(m, tmp_path / f"{i}.onnx"), probes) for i, m in enumerate((single, half))]
-    first, second = (unit(m)[0].astype(np.float64) for m in maps)
+    first, second = (to_unit_maps(m)[0].astype(np.float64) for m in maps)
     assert (first * second).sum(axis=1).min() > 0.999
 
 
@@ -153,7 +153,7 @@ def test_a_wrong_graph_is_refused(tmp_path: Path) -> None:
     values = model.preprocess(IMAGES)
     expected = runtime.run_each(cut(model, right.encoder), values)
     assert difference([expected[0] * 1.01], expected) == pytest.approx(0.01, rel=1e-3)
-    with pytest.raises(ConversionError, match=r"net\.onnx: the converted graph departs from ONNX Runtime"):
+    with pytest.raises(ConversionError, match=r"net\.onnx: the converted graph differs from ONNX Runtime"):
         verify(right.graph, [expected[0] * 1.01], values, 1e-3, "net.onnx")
     with pytest.raises(ConversionError, match="another shape"):
         verify(right.graph, [expected[0][:, :2]], values, 1e-3, "net.onnx")
@@ -200,7 +200,7 @@ def test_a_torchvision_that_does_not_fit_torch_is_survived(tmp_path: Path) -> No
 
 
 def test_the_registry_is_extended_once() -> None:
-    assert bridge._library() is bridge._library()
+    assert bridge._load_registry() is bridge._load_registry()
 
 
 def test_several_encoder_tensors_come_in_order(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ def test_a_wrong_converter_is_named_by_its_first_node(tmp_path: Path, monkeypatc
     x = net.add("Relu", net.conv(x, 4, 4))
     path = save(net.model([net.conv(x, 4, 2)]), tmp_path / "net.onnx")
     monkeypatch.setitem(CONVERTERS, ("", "Selu", 6), lambda _node: Apply(lambda z: factor * torch.nn.functional.selu(z)))
-    with pytest.raises(ConversionError, match=r"departs from ONNX Runtime.*first at Selu \(n2\)"):
+    with pytest.raises(ConversionError, match=r"differs from ONNX Runtime.*first at Selu \(n2\)"):
         ox.to_torch(path)
-    with pytest.raises(ConversionError, match=r"departs from ONNX Runtime.*first at Selu \(n2\)"):
+    with pytest.raises(ConversionError, match=r"differs from ONNX Runtime.*first at Selu \(n2\)"):
         convert(open_model(path), IMAGES)
 
 
@@ -246,7 +246,7 @@ def test_a_coarse_kernel_of_the_runtime_is_no_reason_to_refuse(tmp_path: Path) -
     graph = ox.to_torch(save(model, tmp_path / "net.onnx"))
     with torch.no_grad():
         ours = [graph(torch.from_numpy(image)).numpy()]
-    exact = runtime.reference(model, {"image": image})
+    exact = runtime.run_reference(model, {"image": image})
     assert difference(runtime.run(model, {"image": image}), exact) > TOLERANCE["float32"]
     assert difference(ours, exact) < TOLERANCE["float32"]
 

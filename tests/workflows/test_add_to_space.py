@@ -12,7 +12,7 @@ import pytest
 
 import onnxspace as ox
 from onnxspace.attribution import cache_key
-from onnxspace.spaces.workdirs import taken_up
+from onnxspace.spaces.workdirs import resume_workbench
 from tests.helpers.commands import exit_code as run
 from tests.helpers.nets import classifier, save
 from tests.helpers.stopped_runs import CHILD, content, stop_after
@@ -118,10 +118,10 @@ def test_a_model_that_another_process_is_at_is_computed_beside_it(home: Path, co
     interrupted(2)
     computed.clear()
     key = next(path.name for path in (home / "work").iterdir())
-    with taken_up(home, key, "") as (bench, mine):
+    with resume_workbench(home, key, "") as (bench, mine):
         assert mine
         assert any(bench.glob("*.journal"))
-        with taken_up(home, key, "") as (other, again):
+        with resume_workbench(home, key, "") as (other, again):
             assert not again
             assert other != bench
         assert run(*ADD) == 0

@@ -70,13 +70,13 @@ def assert_one_line(text: str, *words: str) -> None:
         assert word in text
 
 
-APPEND = "onnxspace.workflows.run/MapWriter/append"
+APPEND = "onnxspace.workflows.representations/MapWriter/append"
 STOPS = {
     "Ctrl-C when opening": (signal.SIGINT, "onnxspace.workflows.open/open_model", ("--output", "new/kept"), set()),
     "Ctrl-C in the maps": (signal.SIGINT, APPEND, ("--output", "new/kept"), {"new"}),
     "Ctrl-C in the results": (
         signal.SIGINT,
-        "onnxspace.workflows.run/write_results",
+        "onnxspace.workflows.compare/write_results",
         ("--output", "kept"),
         {".kept.unfinished"},
     ),
@@ -118,7 +118,7 @@ def test_second_run_replaces_the_first(place: Path) -> None:
 def test_failed_run_leaves_the_first(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(*SCORE, "--output", "kept") == 0
     before = Path("kept/score.json").read_bytes()
-    monkeypatch.setattr("onnxspace.workflows.run.write_results", full_after(0))
+    monkeypatch.setattr("onnxspace.workflows.compare.write_results", full_after(0))
     assert run(*SCORE, "--output", "kept") == 2
     assert Path("kept/score.json").read_bytes() == before
     assert left(place) == {"kept", ".kept.unfinished"}
@@ -207,7 +207,7 @@ def test_full_disk_in_the_maps(place: Path, capfd: pytest.CaptureFixture[str], a
 def test_full_disk_in_the_results(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("onnxspace.workflows.run.write_results", full_after(size))
+    monkeypatch.setattr("onnxspace.workflows.compare.write_results", full_after(size))
     assert run(*SCORE, "--output", "kept") == 2
     assert_one_line(capfd.readouterr().err, "kept can't be written", "Free some space", "4 maps are kept in")
     assert left(place) == {".kept.unfinished"}

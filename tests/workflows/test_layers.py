@@ -213,7 +213,7 @@ def test_a_picture_is_not_put_in_place_of_a_folder(run: Run, place: Path) -> Non
     (place / "x.png").mkdir()
     code, _, err = run("layers", "a.onnx", "b.onnx", "-o", "x.png")
     assert code == 2
-    assert "something else than a file is there" in err
+    assert "something other than a file is there" in err
     assert issubclass(OutputError, OSError)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import onnxspace as ox
 from onnxspace.attribution import cache_key
-from onnxspace.storage.resume import workplace
+from onnxspace.storage.resume import open_work_folder
 from tests.helpers.commands import exit_code as run
 from tests.helpers.nets import Net, save
 from tests.helpers.stopped_runs import BATCH, CHILD, IMAGES, SCORE, Content, content, interrupt, stop_after
@@ -85,7 +85,7 @@ MOMENTS = {
     "rows without their line": ("onnxspace.storage.journal/Journal/add", 2, 8),
     "between models": ("onnxspace.storage.journal/Journal/end", 1, 5),
     "finished, not renamed": ("pathlib/Path/replace", 2, 0),
-    "in the results": ("onnxspace.workflows.run/write_results", 1, 0),
+    "in the results": ("onnxspace.workflows.compare/write_results", 1, 0),
 }
 
 
@@ -137,10 +137,10 @@ def test_progress_starts_at_what_is_there(place: Path) -> None:
 def test_a_second_run_waits_its_turn(place: Path, capfd: pytest.CaptureFixture[str], computed: list[int]) -> None:
     interrupt(3, *SCORE)
     before = content(".kept.unfinished")
-    with workplace(Path("kept").absolute(), "0" * 16, 1):
+    with open_work_folder(Path("kept").absolute(), "0" * 16, 1):
         capfd.readouterr()
         assert run(*SCORE) == 2
-        assert capfd.readouterr().err.startswith("onnxspace: Another run is at work in ")
+        assert capfd.readouterr().err.startswith("onnxspace: Another run is using ")
         assert {name: text for name, text in content(".kept.unfinished").items() if name in before} == before
         assert run(*SCORE[:-1], "another") == 0
     assert not Path(".kept.unfinished").exists()
@@ -168,7 +168,7 @@ def test_a_stranger_of_that_name_is_left_alone(place: Path, capfd: pytest.Captur
     STRANGERS[name]()
     before = sorted(path.as_posix() for path in place.rglob("*"))
     assert run(*SCORE) == 2
-    assert "is there already and is something else. Remove it, or name another --output." in capfd.readouterr().err
+    assert "already exists and is something else. Remove it, or name another --output." in capfd.readouterr().err
     assert sorted(path.as_posix() for path in place.rglob("*")) == before
 
 
@@ -202,7 +202,7 @@ def test_what_came_meanwhile_is_left_alone(place: Path, monkeypatch: pytest.Monk
         Path("kept/notes.txt").write_text("mine")
 
     with monkeypatch.context() as patch:
-        patch.setattr("onnxspace.workflows.run.write_results", meanwhile)
+        patch.setattr("onnxspace.workflows.compare.write_results", meanwhile)
         assert run(*SCORE) == 2
     assert content("kept") == {"notes.txt": b"mine"}
     Path("kept").rename("notes")

@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.inputs.methods import Compute, Options
+from onnxspace.inputs.execution import Compute
+from onnxspace.inputs.methods import Options
 from onnxspace.similarity import gram
 from onnxspace.similarity.gpu_worker import GpuTileWorker
-from onnxspace.similarity.tile_worker import Maps
+from onnxspace.similarity.tile_worker import MapFiles
 from onnxspace.similarity.tiling import TilePlan
 from onnxspace.spaces import affinity_cache, compare
 from onnxspace.spaces.insert import insert_model
-from onnxspace.spaces.schema import CatalogueEntry, entry_from, protocol_from, to_json
+from onnxspace.spaces.schema import CatalogueEntry, parse_entry, parse_protocol, to_json
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -130,7 +131,7 @@ def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: 
     made: list[int] = []
 
     class Counted(GpuTileWorker):
-        def __init__(self, plan: TilePlan, left: Maps, right: Maps | None) -> None:
+        def __init__(self, plan: TilePlan, left: MapFiles, right: MapFiles | None) -> None:
             made.append(len(left.paths))
             super().__init__(plan, left, right, torch.device("cpu"))
 
@@ -219,12 +220,12 @@ def test_an_empty_space_and_one_of_one_model(tmp_path: Path) -> None:
 def test_names_are_made_longer_where_they_are_taken(home: Path) -> None:
     from dataclasses import replace
 
-    from onnxspace.spaces.workdirs import workbench
+    from onnxspace.spaces.workdirs import open_workbench
     from onnxspace.storage.atomic import write_array
     from tests.helpers.spaces import draft
 
     def enter(one: CatalogueEntry) -> str:
-        with workbench(home) as bench:
+        with open_workbench(home) as bench:
             write_array(bench / "prints.npy", np.ones((IMAGES, 64), "<f2"))
             return insert_model(home, one, bench / "prints.npy", None)[0].name
 
@@ -325,7 +326,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_facts_of_strangers_are_taken_or_refused_but_never_stumbled_over(home: Path, data: st.DataObject) -> None:
-    for found, back in ((ox.Space.open(home).protocol, protocol_from), (ox.Space.open(home).entries()[0], entry_from)):
+    for found, back in ((ox.Space.open(home).protocol, parse_protocol), (ox.Space.open(home).entries()[0], parse_entry)):
         said = json.loads(to_json(found))  # type: ignore[arg-type]
         said[data.draw(st.sampled_from([*said, "new"]))] = data.draw(JSON)
         with contextlib.suppress(ValueError):

@@ -15,8 +15,8 @@ from onnxspace.attribution.lrp.input_layer import Front, bounds_at, close_front,
 from onnxspace.attribution.lrp.rule_sets import LINEAR, RuleSet, rule_set
 from onnxspace.attribution.lrp.rules import AT_INPUT, OF_WEIGHTS, RULES, Site
 from onnxspace.errors import ConfigError
-from onnxspace.torchgraph.passes.fold_scales import merge
-from onnxspace.torchgraph.view import operator
+from onnxspace.torchgraph.passes.fold_scales import fold_scales
+from onnxspace.torchgraph.view import operator_of
 
 _PRODUCTS = frozenset({"Mul", "MatMul", "Gemm", "FusedMatMul", "TransposeMatMul", "Einsum", "Conv", "ConvTranspose"})
 
@@ -45,7 +45,7 @@ def apply_rules(graph: GraphModule, rules: str | RuleSet, bounds: tuple[Tensor, 
         chosen = replace(chosen, rules={**chosen.rules, "Input": "flat"})
     own = GraphModule(graph, copy.deepcopy(graph.graph))
     if OF_WEIGHTS.intersection(chosen.rules.values()):
-        merge(own)
+        fold_scales(own)
     laid = _Layer(own, chosen)
     laid.lay(bounds)
     own.graph.lint()
@@ -89,7 +89,7 @@ class _Layer:
 
     def _rule(self, node: Node) -> str | None:
         """The name of the rule of a node; None where it has none. Notes what is left without one."""
-        name = operator(node)
+        name = operator_of(node)
         kind = self._kind(node, name)
         rule = self.rules.rules.get(kind)
         if rule is None and kind not in LINEAR:
@@ -113,7 +113,7 @@ class _Layer:
         data = next((i for i, given in enumerate(inputs) if given in self.computed), 0)
         nonnegative = bool(inputs) and inputs[data] in self.nonnegative
         module = self.graph.get_submodule(str(node.target))
-        return Site(operator(node), module, self.rules, data, nonnegative, rectified(self.graph, node))
+        return Site(operator_of(node), module, self.rules, data, nonnegative, rectified(self.graph, node))
 
     def _finish(self, found: Front, bounds: tuple[Tensor, Tensor] | None) -> None:
         if bounds is not None:

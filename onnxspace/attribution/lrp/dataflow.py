@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.torchgraph.view import operator, stored
+from onnxspace.torchgraph.view import constant_value, operator_of
 
 #: Operators whose outputs carry no gradient.
 _CUT = frozenset(
@@ -32,7 +32,7 @@ def computed(graph: GraphModule) -> set[Node]:
     found: set[Node] = set()
     for node in graph.graph.nodes:
         reached = any(given in found for given in node.all_input_nodes)
-        if node.op == "placeholder" or (reached and operator(node) not in _CUT):
+        if node.op == "placeholder" or (reached and operator_of(node) not in _CUT):
             found.add(node)
     return found
 
@@ -55,8 +55,8 @@ def nonnegative(graph: GraphModule) -> set[Node]:
         inputs = node.all_input_nodes
         if node.op == "call_function":  # one of several outputs
             sure = inputs[0] in found
-        elif operator(node) in _JOINING:
-            sure = all(given in found or _is_nonnegative(stored(graph, given)) for given in inputs)
+        elif operator_of(node) in _JOINING:
+            sure = all(given in found or _is_nonnegative(constant_value(graph, given)) for given in inputs)
         else:
             sure = node.op == "call_module" and _makes_nonnegative(graph, node, bool(inputs) and inputs[0] in found)
         if sure:
@@ -69,13 +69,13 @@ def _is_nonnegative(value: torch.Tensor | None) -> bool:
 
 
 def _makes_nonnegative(graph: GraphModule, node: Node, kept: bool) -> bool:
-    name, module = operator(node), graph.get_submodule(str(node.target))
+    name, module = operator_of(node), graph.get_submodule(str(node.target))
     return name in _POSITIVE or (name in _KEEPING and kept) or is_rectifier(module)
 
 
 def rectified(graph: GraphModule, node: Node) -> bool:
     """Whether nothing but ReLU reads a node."""
     return bool(node.users) and all(
-        operator(user) == "Relu" or (user.op == "call_module" and is_rectifier(graph.get_submodule(str(user.target))))
+        operator_of(user) == "Relu" or (user.op == "call_module" and is_rectifier(graph.get_submodule(str(user.target))))
         for user in node.users
     )

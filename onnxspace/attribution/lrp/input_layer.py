@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from onnxspace.attribution.lrp.autograd import redirect_gradient, stand
-from onnxspace.torchgraph.view import operator
+from onnxspace.torchgraph.view import operator_of
 
 _MOVING = frozenset(
     {
@@ -46,7 +46,7 @@ def front(graph: GraphModule, computed: set[Node], is_linear: Callable[[Node], b
 
 
 def _belongs(node: Node, given: int) -> bool:
-    name = operator(node)
+    name = operator_of(node)
     return node.op == "call_function" or name in _MOVING or (name in _RESCALING and given == 1)
 
 
@@ -100,7 +100,7 @@ def bounds_at(graph: GraphModule, found: Front, bounds: tuple[Tensor, Tensor]) -
 def close_front(graph: GraphModule, found: Front) -> None:
     """Make relevance of what leaves the front anywhere but into a first layer, and let it pass rescalings."""
     for node in found.nodes:
-        if operator(node) in _RESCALING:
+        if operator_of(node) in _RESCALING:
             graph.add_submodule(str(node.target), Passing(graph.get_submodule(str(node.target))))
         outside = [user for user in node.users if user not in found.nodes and user not in found.first]
         outside = [user for user in outside if not str(user.target).startswith("Bound_")]

@@ -1,4 +1,4 @@
 """All that runs inside the sandbox of `check`, in a process of its own.
 
-A package apart, so that it is plain which code meets an untrusted file, and that the parent imports none of it.
+It is a package of its own so that it is clear which code handles untrusted files; the parent process imports none of it.
 """

@@ -1,4 +1,4 @@
-"""What runs in the child process: `python -m onnxspace.checking.child.__main__ FOLDER MEMORY CPU`."""
+"""Entry point of the child process: `python -m onnxspace.checking.child.__main__ FOLDER MEMORY CPU`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from onnxspace.checking.sandbox import ANSWER, REQUEST
 
 
-def limit(memory: int, cpu: int) -> None:
-    """Bound the memory that is written to, and processor time, where the system can."""
+def limit_resources(memory: int, cpu: int) -> None:
+    """Limit this process to `memory` bytes of data and `cpu` seconds of processor time, where the system can."""
     try:
         import resource
-    except ImportError:  # Windows: the parent's clock is what remains
+    except ImportError:  # Windows: only the parent's time limit applies
         return
     # Not the address space: Torch and CUDA reserve far more of it than they ever use.
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
@@ -23,7 +23,7 @@ def limit(memory: int, cpu: int) -> None:
 
 
 def main(folder: Path, memory: int, cpu: int) -> None:
-    limit(memory, cpu)
+    limit_resources(memory, cpu)
     from onnxspace.checking.child.tasks import TASKS
     from onnxspace.errors import OnnxspaceError
 

@@ -1,4 +1,4 @@
-"""The same network in other forms: what a team does to an artifact without meaning to change it."""
+"""Write a network in other forms: conversions that are not meant to change what it computes."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
 from onnxspace.model.model import Model
-from onnxspace.model.network import whole
-from onnxspace.model.runtime import input_dtype, quiet_library
+from onnxspace.model.network import embed_weights
+from onnxspace.model.runtime import import_onnxruntime, input_dtype
 
-#: Images from which the ranges of an int8 model are taken.
+#: Number of images that calibrate the ranges of an int8 model.
 _CALIBRATED = 32
 #: Operators whose scales are single precision before opset 19.
 _SINGLE = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
-def make(form: str, model: Model, images: NDArray[np.uint8], target: Path) -> None:
-    """Write `model` in a form of FORMS to `target`. Raises ModelError where it can't be had."""
+def write_form(form: str, model: Model, images: NDArray[np.uint8], target: Path) -> None:
+    """Write `model` to `target` in a form of FORMS; `images` uint8 [images, size, size, 3] calibrate int8. Raises ModelError."""
     try:
         FORMS[form](model, images, target)
-    except Exception as error:  # converters of other libraries fail in ways of their own
+    except Exception as error:  # other libraries' converters raise exceptions of any type
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"{model.path} can't be written as {form} ({reason}).") from error
 
 
-def _opset(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
-    """The next version of the operator set."""
-    onnx.save(onnx.version_converter.convert_version(whole(model.network), model.opset + 1), target)
+def _write_next_opset(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
+    """Write it at the next version of the operator set."""
+    onnx.save(onnx.version_converter.convert_version(embed_weights(model.network), model.opset + 1), target)
 
 
-def _optimised(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
-    """What ONNX Runtime makes of it before it runs it."""
-    library = quiet_library()
+def _write_optimised(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
+    """Write the graph that ONNX Runtime optimises before it runs it."""
+    library = import_onnxruntime()
     options = library.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
-    library.InferenceSession(whole(model.network).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    library.InferenceSession(embed_weights(model.network).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _half(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
-    """Weights and arithmetic in half precision, inputs and outputs as they were."""
+def _write_half(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
+    """Write it with weights and arithmetic in half precision, and inputs and outputs as they were."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     kept = [*DEFAULT_OP_BLOCK_LIST, *_SINGLE]
-    onnx.save(convert_float_to_float16(whole(model.network), keep_io_types=True, op_block_list=kept), target)
+    onnx.save(convert_float_to_float16(embed_weights(model.network), keep_io_types=True, op_block_list=kept), target)
 
 
-def _int8(model: Model, images: NDArray[np.uint8], target: Path) -> None:
-    """Static quantisation by ONNX Runtime, ranges from probe images."""
+def _write_int8(model: Model, images: NDArray[np.uint8], target: Path) -> None:
+    """Quantise it statically with ONNX Runtime, calibrated on probe images."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     source = target.with_suffix(".float.onnx")
-    onnx.save(whole(model.network), source)
+    onnx.save(embed_weights(model.network), source)
     try:
         quantize_static(
-            source, target, _Reader(model, images[:_CALIBRATED]), quant_format=QuantFormat.QDQ,
+            source, target, _CalibrationReader(model, images[:_CALIBRATED]), quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
     finally:
         source.unlink()
 
 
-class _Reader:
-    """Images one by one, as the quantiser asks for them."""
+class _CalibrationReader:
+    """Calibration images one by one, as ONNX Runtime's quantiser asks for them."""
 
     def __init__(self, model: Model, images: NDArray[np.uint8]) -> None:
         kind = input_dtype(model.network)
@@ -85,8 +85,8 @@ class _Reader:
 
 
 FORMS: Mapping[str, Callable[[Model, NDArray[np.uint8], Path], None]] = {
-    "opset": _opset,
-    "optimised": _optimised,
-    "half": _half,
-    "int8": _int8,
+    "opset": _write_next_opset,
+    "optimised": _write_optimised,
+    "half": _write_half,
+    "int8": _write_int8,
 }

@@ -1,79 +1,75 @@
-"""Run an artifact on the probe images, and note what it is and what it gives."""
+"""Observe an artifact: its facts, and its maps and signals on the probe images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.checking.child.signals import signal
-from onnxspace.checking.child.weights import weights
-from onnxspace.checking.observation import FileFacts, Observation, Signal, save
+from onnxspace.checking.child.signals import observe_signal
+from onnxspace.checking.child.weights import read_weights
+from onnxspace.checking.observation import FileFacts, Observation, Signal, save_observation
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.methods import Compute, Device, Method, Options
-from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import SKETCH_NUMBERS
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.protocol import SKETCH_NUMBERS, Setup
 from onnxspace.model.describe import describe
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.similarity.fingerprints.file import project_file
-from onnxspace.workflows.open import Opened, opened
-from onnxspace.workflows.run import Run
-
-Progress = Callable[[str, int, int], None]
+from onnxspace.workflows.fingerprint import write_maps
+from onnxspace.workflows.open import PreparedModel, prepare_model
+from onnxspace.workflows.representations import Destination
 
 
 def observe(
-    path: Path, name: str, encoder: str | None, probes: Probes, method: Method, options: Options | None, config: Config,
-    device: Compute | Device, folder: Path, progress: Progress | None = None,
-) -> Observation:  # fmt: skip
+    path: Path, name: str, encoder: str | None, setup: Setup, config: Config, execution: Execution, folder: Path
+) -> Observation:
     """Explain and run one artifact; what is found is written to `folder`, where `observation.load` finds it.
 
     Raises ModelError and its kin, OutputError.
     """
-    run = Run(probes, method, options, device, None, config, folder, False, len(probes), progress)
-    found = opened(path, name, encoder, config)
-    maps = run.maps_of(found, "maps")
-    made = Observation(
-        _file_facts(found, path, tuple(run.warnings)), project_file(maps, SKETCH_NUMBERS, 0),
-        signal(found.model, found.encoder, probes.images, folder / "rows.npy"), _outputs(found.model, probes.images, folder),
+    images = setup.probes.images
+    found = prepare_model(path, name, encoder, config)
+    maps, warnings = write_maps(found, setup, execution, Destination(folder, "maps"))
+    observation = Observation(
+        _file_facts(found, path, warnings), project_file(maps, SKETCH_NUMBERS, 0),
+        observe_signal(found.model, found.encoder, images, folder / "rows.npy"), _observe_outputs(found.model, images, folder),
     )  # fmt: skip
-    save(made, folder)
-    return made
+    save_observation(observation, folder)
+    return observation
 
 
-def _outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
-    """Every floating-point output that depends on the image and can be had; those that can't are left out."""
-    reached = model.graph.depends_on(model.image.name)
+def _observe_outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
+    """The signal of every floating-point output that depends on the image; outputs that can't be stacked are left out."""
+    reached = model.graph.descendants_of(model.image.name)
     made: dict[str, Signal] = {}
     for name in model.graph.outputs:
         if model.graph.producer.get(name) not in reached:
             continue
         try:
-            made[name] = signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
-        except ModelError:  # boxes whose number depends on the image, sequences: the encoder is compared all the same
+            made[name] = observe_signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
+        except ModelError:  # detection boxes (their number depends on the image) or sequences; the encoder is still compared
             continue
     return made
 
 
-def _file_facts(found: Opened, path: Path, warnings: tuple[str, ...]) -> FileFacts:
-    told = describe(found.model)
+def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> FileFacts:
+    description = describe(found.model)
     return FileFacts(
-        found.record.name, str(path), found.record.sha256, path.stat().st_size, told.producer, found.model.opset,
-        found.record.encoder, told.inputs, told.outputs, told.operators, told.parameters, weights_of(found.model.network),
+        found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
+        found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters, weight_digests(found.model.network),
         found.record.assumed, warnings,
     )  # fmt: skip
 
 
-def weights_of(network: Network) -> tuple[tuple[str, str], ...]:
-    """The stored numbers, more than one, that nodes read, in the nodes' order: a tensor's name, and 12 digits of its hash."""
+def weight_digests(network: Network) -> tuple[tuple[str, str], ...]:
+    """Names and checksums (12 hex digits of SHA-256) of stored numeric tensors of several values, in the order nodes read them."""
     return tuple(
         (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
-        for name, values in weights(network).items()
+        for name, values in read_weights(network).items()
         if values.size > 1 and values.dtype.kind in "fiu"
     )

@@ -1,4 +1,4 @@
-"""The numbers that a network stores, wherever its exporter has put them."""
+"""The weights of a network, in initialisers and in Constant nodes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from onnxspace.model.network import Network, stored
+from onnxspace.model.network import Network, collect_initializers
 
 
-def weights(network: Network) -> dict[str, NDArray[Any]]:
-    """Values of initialisers and of Constant nodes that nodes of the main graph read, in the order in which they do."""
-    held, constants = stored(network), _constants(network)
+def read_weights(network: Network) -> dict[str, NDArray[Any]]:
+    """The values of initialisers and Constant nodes by name, in the order in which nodes of the main graph read them."""
+    held, constants = collect_initializers(network), _constant_tensors(network)
     found: dict[str, NDArray[Any]] = {}
     for name in (name for node in network.graph.nodes for name in node.input):
         if name in held:
@@ -22,7 +22,7 @@ def weights(network: Network) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _constants(network: Network) -> dict[str, TensorProto]:
-    """As Paddle's exporter writes weights, and older ones."""
+def _constant_tensors(network: Network) -> dict[str, TensorProto]:
+    """Tensors of Constant nodes, where Paddle's and older exporters put weights."""
     nodes = (node for node in network.graph.nodes if node.op_type == "Constant" and node.output)
     return {node.output[0]: a.t for node in nodes for a in node.attribute if a.name == "value"}

@@ -1,1 +1,1 @@
-"""One module for each command: parse, one call, print, exit code. Loaded when its command is called."""
+"""One module per command, imported when its command is run: parse arguments, make one call, print, and exit."""

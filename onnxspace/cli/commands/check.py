@@ -1,12 +1,14 @@
-"""`onnxspace check`."""
+"""The command `onnxspace check`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.inputs.methods import DEVICES, METHODS
+from onnxspace.inputs.execution import DEVICES
+from onnxspace.inputs.methods import METHODS
 
 if TYPE_CHECKING:
     from onnxspace.checking.plan import CheckPlan
@@ -14,20 +16,34 @@ if TYPE_CHECKING:
     from onnxspace.checking.verdict import Verdict
 
 
-#: The forms of `onnxspace.checking.child.forms`, which needs more than help does.
+#: The forms of `onnxspace.checking.child.forms`, which is not imported because it loads ONNX.
 FORMS = ("opset", "optimised", "half", "int8")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options of `check` besides those of the plan."""
+
+    limits: tuple[str, ...]
+    distinct: bool
+    forms: tuple[str, ...]
+    formats: tuple[str, ...]
+    bounds: str | None
+    config: str | None
+    pictures: str | None
+    device: Any
 
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL.onnx]...")
-@click.option("--against", metavar="MODEL.onnx|PRINT.fp|ZOO.space:NAME", help="What the models are held against.")
+@click.option("--against", metavar="MODEL.onnx|PRINT.fp|ZOO.space:NAME", help="Baseline to compare the models with.")
 @click.option(
-    "--limit", "limits", multiple=True, metavar="METRIC=NUMBER", help="Least or largest value that passes; repeatable."
+    "--limit", "limits", multiple=True, metavar="METRIC=NUMBER", help="Smallest or largest value that passes; repeatable."
 )
-@click.option("--distinct", is_flag=True, help="The models must not be copies of the other.")
-@click.option("--update", is_flag=True, help="Write the baselines, PRINT.fp and notes beside it, instead of checking.")
+@click.option("--distinct", is_flag=True, help="Require that the models are not copies of the baseline.")
+@click.option("--update", is_flag=True, help="Write the baselines (PRINT.fp and a notes file) instead of checking.")
 @click.option(
-    "--calibrate", is_flag=True, help="Write each model in other forms, measure them, and print limits that they pass."
+    "--calibrate", is_flag=True, help="Write each model in other forms, measure these, and print limits that they pass."
 )
 @click.option(
     "--form",
@@ -42,9 +58,9 @@ FORMS = ("opset", "optimised", "half", "int8")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--limits", "bounds", metavar="memory=8G,cpu=1800,wall=900", help="What one model's process may take.")
-@click.option("--config", metavar="FILE", help="What to check, and how [default: onnxspace.toml or pyproject.toml, if there].")
-@click.option("--pictures", metavar="DIR", help="Draw the images on which models look at different things.")
+@click.option("--limits", "bounds", metavar="memory=8G,cpu=1800,wall=900", help="Limits of each model's process.")
+@click.option("--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there].")
+@click.option("--pictures", metavar="DIR", help="Draw the images whose maps differ most.")
 @click.option(
     "--format",
     "formats",
@@ -55,45 +71,45 @@ FORMS = ("opset", "optimised", "half", "int8")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/check/1): --format json.")
 @click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 def check(
-    models: tuple[str, ...], against: str | None, limits: tuple[str, ...], distinct: bool, update: bool,
-    calibrate: bool, forms: tuple[str, ...], formats: tuple[str, ...], as_json: bool, quiet: bool, bounds: str | None, config: str | None, pictures: str | None, device: Any, **options: Any,
-) -> int:  # fmt: skip
-    """Tell whether models are still what they were.
+    models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
+) -> int:
+    """Check whether models are still what they were.
 
-    Each is run in a process of its own, and held against a baseline: what it looks at, what it gives, what its file says.
-    Without arguments, everything that [check] of onnxspace.toml or pyproject.toml names. Exit code 0: all as expected, 1: some
-    are not, 2: some could not be compared.
+    Each model runs in a process of its own, and its maps, outputs and file are compared with a baseline. Without arguments,
+    everything in the table [check] of onnxspace.toml or pyproject.toml is checked. Exit code 0: all as expected, 1: some are
+    not, 2: some could not be compared.
     """
-    from onnxspace.checking.sandbox import Limits, limits_from
+    from onnxspace.checking.sandbox import Limits, parse_limits
 
-    shown, files = _formats((*formats, "json") if as_json else formats)
-    allowed = Limits() if bounds is None else limits_from(bounds)
+    chosen = _Options(**{name: given.pop(name) for name in _Options.__annotations__})
+    shown, files = _parse_formats((*chosen.formats, "json") if as_json else chosen.formats)
+    allowed = Limits() if chosen.bounds is None else parse_limits(chosen.bounds)
     if calibrate and update:
-        raise click.UsageError("--calibrate and --update are two things: calibrate first.")
-    _check_forms(forms, calibrate)
+        raise click.UsageError("--calibrate and --update exclude each other: calibrate first.")
+    _check_forms(chosen.forms, calibrate)
     against = models[0] if calibrate and models and against is None else against
-    plan, file = _plan(models, against, _numbers(limits), distinct, config, options)
+    plan, file = _make_plan(models, against, chosen, given)
     if calibrate:
-        return _calibrate(plan, forms, allowed, device, file, quiet=quiet, as_json=shown == "json")
+        return _calibrate(plan, chosen.forms, allowed, chosen.device, file, quiet=quiet, as_json=shown == "json")
     from onnxspace.checking.run import check as run
     from onnxspace.checking.run import update as write
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
         if update:
-            found = write(plan, allowed, device=device, config=file, progress=bar)
+            found = write(plan, allowed, device=chosen.device, config=file, progress=bar)
         else:
-            found = run(plan, allowed, device=device, config=file, pictures=pictures, progress=bar)
-    _write(found, files)
-    return _report(found, shown, quiet=quiet, update=update)
+            found = run(plan, allowed, device=chosen.device, config=file, pictures=chosen.pictures, progress=bar)
+    _write_files(found, files)
+    return _print_report(found, shown, quiet=quiet, update=update)
 
 
 def _check_forms(forms: tuple[str, ...], calibrate: bool) -> None:
     if forms and not calibrate:
-        raise click.UsageError("--form goes with --calibrate.")
+        raise click.UsageError("--form needs --calibrate.")
     for name in forms:
         if name not in FORMS:
-            raise click.UsageError(f"--form {name} is none of {', '.join(FORMS)}.")
+            raise click.UsageError(f"--form {name} is unknown; the forms are {', '.join(FORMS)}.")
 
 
 def _calibrate(
@@ -121,21 +137,21 @@ def _calibrate(
     return 2 if any(one.failed for one in found) else 0
 
 
-def _formats(asked: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
-    """The form of standard output, None for text, and files with the form of each."""
+def _parse_formats(asked: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+    """The format of standard output, None for text, and the format of each file."""
     from onnxspace.checking.formats import FORMATS
 
     pairs = [(name, file) for name, _, file in (one.partition("=") for one in asked)]
     for name, _ in pairs:
         if name not in FORMATS:
-            raise click.UsageError(f"--format {name} is none of {', '.join(FORMATS)}.")
+            raise click.UsageError(f"--format {name} is unknown; the formats are {', '.join(FORMATS)}.")
     shown = {name for name, file in pairs if not file}
     if len(shown) > 1:
         raise click.UsageError(f"only one of {' and '.join(sorted(shown))} can go to standard output; name a file: junit=FILE.")
     return next(iter(shown), None), {file: name for name, file in pairs if file}
 
 
-def _write(found: tuple[Verdict, ...], files: dict[str, str]) -> None:
+def _write_files(found: tuple[Verdict, ...], files: dict[str, str]) -> None:
     from pathlib import Path
 
     from onnxspace.checking.formats import FORMATS
@@ -146,37 +162,37 @@ def _write(found: tuple[Verdict, ...], files: dict[str, str]) -> None:
             partial.write_text(FORMATS[name](found), "utf-8", "backslashreplace")
 
 
-def _numbers(limits: tuple[str, ...]) -> dict[str, float | None]:
+def _parse_limits(limits: tuple[str, ...]) -> dict[str, float | None]:
     made: dict[str, float | None] = {}
     for text in limits:
         name, _, value = text.partition("=")
         try:
             made[name.strip()] = None if value.strip() == "none" else float(value)
         except ValueError:
-            raise click.UsageError(f"--limit {text} is no METRIC=NUMBER, such as affinity=0.99.") from None
+            raise click.UsageError(f"--limit {text} is not of the form METRIC=NUMBER, such as affinity=0.99.") from None
     return made
 
 
-def _plan(
-    models: tuple[str, ...], against: str | None, limits: dict[str, float | None], distinct: bool, config: str | None,
-    options: dict[str, Any],
-) -> tuple[CheckPlan, Any]:  # fmt: skip
-    """What is to be checked, and the file that says how models are opened."""
-    from onnxspace.checking.plan import CheckPlan, find_plan, single
+def _make_plan(
+    models: tuple[str, ...], against: str | None, chosen: _Options, options: dict[str, Any]
+) -> tuple[CheckPlan, Any]:
+    """The plan, and the file that configures how models are opened."""
+    from onnxspace.checking.plan import CheckPlan, artifacts_against, find_plan
 
+    limits = _parse_limits(chosen.limits)
     if bool(models) != (against is not None):
-        raise click.UsageError("a model and --against go together; without both, the configuration says what to check.")
+        raise click.UsageError("give both a model and --against, or neither to check what the configuration names.")
     if against is None:
-        if limits or distinct or any(options[name] for name in ("encoder", "probe", "images", "seed", "method")):
-            raise click.UsageError("these options go with a model and --against; write them into the configuration.")
-        return find_plan(config)
+        if limits or chosen.distinct or any(options[name] for name in ("encoder", "probe", "images", "seed", "method")):
+            raise click.UsageError("these options need a model and --against; else write them into the configuration.")
+        return find_plan(chosen.config)
     encoder = options.pop("encoder")
-    return CheckPlan(single(models, against, limits, distinct, encoder), **options), config
+    return CheckPlan(artifacts_against(models, against, limits, chosen.distinct, encoder), **options), chosen.config
 
 
-def _report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:
+def _print_report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:
     from onnxspace.checking.formats import FORMATS
-    from onnxspace.checking.verdict import code_of
+    from onnxspace.checking.verdict import exit_code_of
     from onnxspace.cli.text import check as checktext
 
     for line in checktext.errors(found):
@@ -187,5 +203,5 @@ def _report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, updat
     if shown is not None:
         click.echo(FORMATS[shown](found), nl=False)
     else:
-        click.echo("\n".join(checktext.written(found) if update else checktext.verdicts(found)))
-    return code_of(found)
+        click.echo("\n".join(checktext.written_baselines(found) if update else checktext.verdicts(found)))
+    return exit_code_of(found)

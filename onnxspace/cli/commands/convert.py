@@ -1,4 +1,4 @@
-"""`onnxspace convert`."""
+"""The command `onnxspace convert`."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ import click
 @click.option(
     "--input", "shape", metavar="3x224x224", help="Size of one image, in the framework's order [default: the model's]."
 )
-@click.option("--encoder", metavar="NAME", help="Layer of the framework, or tensor of the file, to compare at.")
+@click.option("--encoder", metavar="NAME", help="Layer of the framework, or tensor of the file, to cut at.")
 @click.option(
     "--opset", type=click.IntRange(1, 99), metavar="N", help="Version of the ONNX operators [default: the exporter's best]."
 )
-@click.option("--weights", metavar="FILE", help="Weights of a network that is built by code: safetensors, or a checkpoint.")
+@click.option("--weights", metavar="FILE", help="Weights for a network that code builds: safetensors, or a checkpoint.")
 @click.option(
-    "--random-weights", type=click.IntRange(0, 2**63 - 1), metavar="SEED", help="Take untrained weights, drawn by this seed."
+    "--random-weights", type=click.IntRange(0, 2**63 - 1), metavar="SEED", help="Use random weights drawn with this seed."
 )
 @click.option("--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="Argument of the factory; repeatable.")
-@click.option("--using", metavar="NAME", help="The exporter to use, where several could.")
-@click.option("--python", metavar="PATH", help="Convert in this Python interpreter, which has another framework installed.")
-@click.option("--allow-pickle", metavar="FILE", help="Unpickle this file, which may run any code that is in it.")
-@click.option("--allow-code", is_flag=True, help="Let the source bring code of its own, such as Keras Lambda layers.")
+@click.option("--using", metavar="NAME", help="Exporter to use, where several accept the source.")
+@click.option("--python", metavar="PATH", help="Convert with this Python interpreter, in which the framework is installed.")
+@click.option("--allow-pickle", metavar="FILE", help="Unpickle this file; that runs any code in it.")
+@click.option("--allow-code", is_flag=True, help="Allow code in the source, such as Keras Lambda layers.")
 @click.option("--quiet", is_flag=True, help="No progress or remarks on stderr; errors still show.")
 def convert(source: str, output: str, quiet: bool, python: str | None, **options: Any) -> None:
-    """Turn a model of another framework into a checked ONNX file.
+    """Convert a model of another framework into a verified ONNX file.
 
     SOURCE is a file or folder of the framework, a callable PACKAGE.MODULE:FACTORY that builds a network, or timm:NAME,
-    torchvision:NAME, hf:ORG/NAME. The file appears when its outputs have been compared with the framework's; what the
-    framework says of its images is written beside it.
+    torchvision:NAME, hf:ORG/NAME. The file is written once its outputs agree with the framework's; the preprocessing that
+    the framework states is written to a sidecar beside it.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.exporters.export import to_onnx
 
-    request = _request(**options)
+    request = _build_request(**options)
     with progress_bar(enabled=not quiet) as bar:
         facts = to_onnx(source, output, request, python=python, progress=bar)
     if not quiet:
-        _say(output, facts)
+        _print_facts(output, facts)
 
 
-def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> Any:
+def _build_request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> Any:
     from onnxspace.exporters.api import Request
     from onnxspace.exporters.discovery import argument, input_shape
 
@@ -52,7 +52,7 @@ def _request(shape: str | None, arguments: tuple[str, ...], **options: Any) -> A
     return Request(input=size, arguments=dict(map(argument, arguments)), **options)
 
 
-def _say(output: str, facts: Any) -> None:
+def _print_facts(output: str, facts: Any) -> None:
     from onnxspace.cli.text.score import one_line
 
     checked = (

@@ -1,11 +1,11 @@
-"""`onnxspace evaluate`."""
+"""The command `onnxspace evaluate`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,33 +16,33 @@ _MOST_DRAWS = 10_000
 
 
 @click.command()
-@click.option("--oracle", required=True, metavar="FILE", help="Table of what is known: targets down, sources across.")
-@click.option("--predicted", multiple=True, metavar="FILE", help="Table of a ranking, such as affinity.csv; repeatable.")
-@click.option("--known", metavar="FILE", help="Results of the models on other datasets: adds the static baseline.")
+@click.option("--oracle", required=True, metavar="FILE", help="Table of the ground truth: targets in rows, sources in columns.")
+@click.option("--predicted", multiple=True, metavar="FILE", help="Table of a ranking to evaluate, such as affinity.csv; repeatable.")
+@click.option("--known", metavar="FILE", help="Results of the models on other datasets, for the static baseline.")
 @click.option("--correlations", metavar="FILE", help="Representation correlations of models, for the priority curve.")
-@click.option("--relevant", type=click.IntRange(1), default=5, show_default=True, help="Best sources of a target that count.")
-@click.option("--alias", metavar="FILE", help="Lines `other name,name`, for tables that name things differently.")
+@click.option("--relevant", type=click.IntRange(1), default=5, show_default=True, help="Number of best sources of a target that count as relevant.")
+@click.option("--alias", metavar="FILE", help="Lines `other name,name`, for tables with other names.")
 @click.option("--lower-is-better", is_flag=True, help="Values of --oracle and --known are losses or ranks.")
-@click.option("--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Of the trees.")
+@click.option("--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Linkage of the trees.")
 @click.option(
-    "--resamples", type=click.IntRange(1, _MOST_DRAWS), default=1000, show_default=True, help="Of the targets, for intervals."
+    "--resamples", type=click.IntRange(1, _MOST_DRAWS), default=1000, show_default=True, help="Resamples of the targets, for intervals."
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the resamples.")
-@click.option("--output", metavar="DIR|FILE.png|FILE.svg", help="Keep numbers and pictures, or draw the curves.")
+@click.option("--output", metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
 @click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
 def evaluate(
-    oracle: str, predicted: tuple[str, ...], known: str | None, correlations: str | None, relevant: int, alias: str | None,
-    lower_is_better: bool, linkage: str, resamples: int, seed: int, output: str | None, as_json: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Hold rankings against what is known.
+    oracle: str, predicted: tuple[str, ...], known: str | None, output: str | None, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Evaluate rankings against the ground truth.
 
-    Precision and recall of the best sources, rank correlations, regret, each with an interval over targets; a target is never
-    its own source. Larger values are better in every table, unless --lower-is-better. With --known, the static baseline stands
-    beside the rankings: models by their mean rank on other datasets.
+    Prints precision and recall of the best sources, rank correlations and regret, each with an interval over targets; a target
+    is never its own source. Larger values are better in every table, unless --lower-is-better. With --known, the static
+    baseline is evaluated too: models ranked by their mean rank on other datasets.
     """
     if not predicted and known is None:
         raise click.UsageError("give a --predicted table, a --known one, or both.")
+    alias, correlations, lower_is_better = (options.pop(name) for name in ("alias", "correlations", "lower_is_better"))
     inputs = [Path(path) for path in (oracle, *predicted, known, correlations, alias) if path is not None]
     if output is not None:
         from onnxspace.evaluation.output import refuse_unfit
@@ -52,12 +52,12 @@ def evaluate(
     from onnxspace.cli.text.score import one_line
     from onnxspace.evaluation import evaluate as run
 
-    names = _aliases(alias)
-    truth, others = _read(oracle, names, lower_is_better), None if known is None else _read(known, names, lower_is_better)
+    names = _read_aliases(alias)
+    truth, others = _read_table(oracle, names, lower_is_better), None if known is None else _read_table(known, names, lower_is_better)
     found = run(
-        truth, [_read(path, names) for path in predicted], others,
-        correlations=None if correlations is None else _read(correlations, names),
-        relevant=relevant, linkage="single" if linkage == "single" else "average", draws=resamples, seed=seed,
+        truth, [_read_table(path, names) for path in predicted], others,
+        correlations=None if correlations is None else _read_table(correlations, names),
+        draws=options.pop("resamples"), **options,
     )  # fmt: skip
     if output is not None:
         from onnxspace.evaluation.output import write_evaluation
@@ -68,13 +68,13 @@ def evaluate(
     click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(report(found)))
 
 
-def _aliases(alias: str | None) -> dict[str, str]:
+def _read_aliases(alias: str | None) -> dict[str, str]:
     from onnxspace.evaluation.reading import read_aliases
 
     return {} if alias is None else read_aliases(Path(alias))
 
 
-def _read(path: str, aliases: Mapping[str, str], lower_is_better: bool = False) -> Table:
+def _read_table(path: str, aliases: Mapping[str, str], lower_is_better: bool = False) -> Table:
     from onnxspace.evaluation import Table
 
     found = Table.read(path).renamed(aliases)

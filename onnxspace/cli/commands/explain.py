@@ -1,4 +1,4 @@
-"""`onnxspace explain`."""
+"""The command `onnxspace explain`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import computing, shared, take_method_options
+from onnxspace.cli.options import shared_options, take_compute, take_method_options
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
-@shared
+@shared_options
 def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
-    """Draw what models look at: each image beside its maps.
+    """Draw the attribution maps of models, each image beside its maps.
 
-    Files that end in .onnx are models, all others images. A row per image, a column per model and method. Each map is
-    divided by its own root mean square, so that models can be compared; all colours end at one value.
+    Files that end in .onnx are models, all others images. The picture has a row per image, and a column per model and method.
+    Each map is divided by its own root mean square, so that models can be compared; all maps share one colour scale.
     """
     models = [file for file in files if file.lower().endswith(".onnx")]
     images = [file for file in files if not file.lower().endswith(".onnx")]
     if not models or not images:
         raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
-    told, compute = take_method_options(options), computing(options)
-    resolve_settings(options["methods"], told)
+    settings, compute = take_method_options(options), take_compute(options)
+    resolve_settings(options["methods"], settings)
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -40,12 +40,12 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         bar("loading", 0, 1)
         from onnxspace.workflows.explain import explain as run
 
-        found = run(models, images, options=told, device=compute, progress=bar, **options)
+        found = run(models, images, options=settings, device=compute, progress=bar, **options)
     if not quiet:
-        _say(found)
+        _print_notes(found)
 
 
-def _say(found: Explanation) -> None:
+def _print_notes(found: Explanation) -> None:
     from onnxspace.cli.text.score import one_line
 
     for line in found.assumed:

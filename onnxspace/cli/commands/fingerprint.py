@@ -1,4 +1,4 @@
-"""`onnxspace fingerprint`."""
+"""The command `onnxspace fingerprint`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import computing, numbers, opening, probes_from, take_method_options
+from onnxspace.cli.options import number_options, opening_options, probes_from, take_compute, take_method_options
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
@@ -15,29 +15,29 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
 @click.option(
-    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method, numbers."
+    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
-@numbers
-@opening
+@number_options
+@opening_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 def fingerprint(
     model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, **options: Any
 ) -> None:
-    """Write a small file that others can compare with their models without having this one.
+    """Write a fingerprint: a small file that others can compare with their models without having this one.
 
-    Two fingerprints can be compared where both were made on the same images by the same method.
+    Two fingerprints can be compared if they were made on the same images by the same method.
     """
-    told, compute = take_method_options(options), computing(options)
+    told, compute = take_method_options(options), take_compute(options)
     method = options.pop("method")
     resolve_settings([method or DEFAULT_METHOD], told)
     from onnxspace.inputs.methods import Options
 
     if place is not None and (images is not None or method is not None or told != Options()):
-        raise click.UsageError("--space says images, method and its numbers: leave --images, --method and the like out.")
+        raise click.UsageError("--space sets images, method and its options: leave out --images, --method and the like.")
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -55,10 +55,10 @@ def fingerprint(
                 **options,
             )  # fmt: skip
     if not quiet:
-        _say(model, output, found)
+        _print_notes(model, output, found)
 
 
-def _say(model: str, output: str, found: Any) -> None:
+def _print_notes(model: str, output: str, found: Any) -> None:
     from onnxspace.cli.text.score import one_line
 
     made, assumed, warnings = found

@@ -1,4 +1,4 @@
-"""`onnxspace inspect`."""
+"""The command `onnxspace inspect`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxspace.model.describe import Description
     from onnxspace.model.encoder import Candidate
     from onnxspace.model.model import Model
-    from onnxspace.torchgraph.support import Support
+    from onnxspace.torchgraph.support import OperatorSupport
 
 
 @click.command()
@@ -24,24 +24,23 @@ if TYPE_CHECKING:
 @click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
 def inspect(model: str, encoder: str | None, config: str | None, support: bool, as_json: bool) -> None:
-    """Show a model's inputs, operators and size, and the tensors at which it could be cut.
+    """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
-    The encoder that is taken is marked with an arrow.
+    An arrow marks the encoder that is used.
     """
     from onnxspace.quiet import silence_libraries
 
     with silence_libraries():
-        found, rows = _described(model, encoder, config, support=support)
+        found, rows = _describe_model(model, encoder, config, support=support)
     if as_json:
         listed = {"support": [asdict(row) for row in rows]} if support else {}
         click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
     else:
-        click.echo("\n".join((*_lines(found), *(_support(rows) if support else ()))))
+        click.echo("\n".join((*_description_lines(found), *(_support_lines(rows) if support else ()))))
 
 
-def _described(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[Support]]:
-    from onnxspace.cli import unexpected
-    from onnxspace.errors import ModelError, OnnxspaceError
+def _describe_model(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[OperatorSupport]]:
+    from onnxspace.errors import ModelError, OnnxspaceError, unexpected
     from onnxspace.inputs.config import find_config
     from onnxspace.model.describe import describe
     from onnxspace.model.model import open_model
@@ -49,20 +48,20 @@ def _described(model: str, encoder: str | None, config: str | None, *, support: 
     options = find_config(config).options(Path(model))
     try:
         opened = open_model(model, encoder, options)
-        return describe(opened), _rows(opened) if support else []
+        return describe(opened), _support_rows(opened) if support else []
     except OnnxspaceError:
         raise
-    except Exception as error:  # a library stumbled over a damaged file
-        raise ModelError(f"{model} {unexpected(error)}. Export it again.") from error
+    except Exception as error:  # a defect in a library, or a damaged file
+        raise ModelError(f"{unexpected(model, error)} Export it again.") from error
 
 
-def _rows(model: Model) -> list[Support]:
-    from onnxspace.torchgraph.support import support
+def _support_rows(model: Model) -> list[OperatorSupport]:
+    from onnxspace.torchgraph.support import list_support
 
-    return support(model)
+    return list_support(model)
 
 
-def _support(rows: list[Support]) -> Iterator[str]:
+def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
     from onnxspace.torchgraph.support import WAYS
 
@@ -72,13 +71,13 @@ def _support(rows: list[Support]) -> Iterator[str]:
         yield f"  {one_line(row.operator):<28} {row.version:>3} {row.count:>6}  {WAYS[row.way]}"
 
 
-def _lines(found: Description) -> Iterator[str]:
+def _description_lines(found: Description) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
 
     yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
     yield from (f"  {label:<11} {one_line(text)}" for label, text in _fact_rows(found))
     yield ""
-    yield from _encoders(found)
+    yield from _encoder_lines(found)
 
 
 def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
@@ -92,14 +91,14 @@ def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
     yield from (("assumed", assumed) for assumed in found.assumed)
 
 
-def _encoders(found: Description) -> Iterator[str]:
+def _encoder_lines(found: Description) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
 
     yield "Encoder candidates, from image to output (share of the network's work below each)"
     taken = found.encoder.tensors
     for candidate in found.candidates:
         arrow = "→" if taken == (candidate.tensor,) else " "
-        yield f"{arrow} {candidate.below:6.1%}  {_size(candidate)}  {one_line(candidate.tensor)}"
+        yield f"{arrow} {candidate.below:6.1%}  {_candidate_size(candidate)}  {one_line(candidate.tensor)}"
     listed = {candidate.tensor for candidate in found.candidates}
     for tensor in taken:
         if tensor not in listed or len(taken) > 1:
@@ -107,7 +106,7 @@ def _encoders(found: Description) -> Iterator[str]:
     yield f"taken: {one_line(str(found.encoder))} ({found.encoder.why})"
 
 
-def _size(candidate: Candidate) -> str:
+def _candidate_size(candidate: Candidate) -> str:
     if candidate.shape is None:
         return f"{'size unknown':>24}"
     shown = "×".join("?" if n is None else str(n) for n in candidate.shape[1:])

@@ -1,4 +1,4 @@
-"""`onnxspace layers`."""
+"""The command `onnxspace layers`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.options import probes_from
-from onnxspace.inputs.methods import DEVICES, METHODS, PRECISIONS, Compute, Options
+from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
+from onnxspace.inputs.methods import METHODS, Options
 
 if TYPE_CHECKING:
     from onnxspace.scores.layer_table import Layer, LayerTable
@@ -40,33 +41,33 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     default=1.0,
     show_default=True,
     metavar="NUMBER",
-    help="Weight of which images are alike, beside what counts in each.",
+    help="Weight of S_E (which images are similar) relative to S_V (what counts in each).",
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Of products.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> None:
-    """Find the layer of SOURCE from which to start for TARGET's task.
+    """Find the layer of SOURCE to start from for TARGET's task.
 
     Every layer of the source is compared with the encoder of the target, on the same unlabelled images: what counts in each
-    image (S_V), and which images are alike (S_E).
+    image (S_V), and which images are similar (S_E).
     """
     if output is not None:
-        _refuse(output, source, target)
+        _refuse_output(output, source, target)
     found = _compute_table(source, target, quiet=quiet, **options)
     if output is not None:
         _draw(found, output)
     if not quiet:
-        _say(found)
-    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table(found)))
+        _print_notes(found)
+    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table_lines(found)))
 
 
-def _refuse(output: str, source: str, target: str) -> None:
+def _refuse_output(output: str, source: str, target: str) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
     from onnxspace.storage.atomic import refuse_unfit
 
@@ -74,9 +75,8 @@ def _refuse(output: str, source: str, target: str) -> None:
 
 
 def _compute_table(
-    source: str, target: str, *, quiet: bool, probe: str | None, images: int | None, seed: int, baseline: str | None,
-    device: Any, precision: Any, **options: Any,
-) -> LayerTable:  # fmt: skip
+    source: str, target: str, *, quiet: bool, baseline: str | None, device: Any, precision: Any, **options: Any
+) -> LayerTable:
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -84,8 +84,8 @@ def _compute_table(
         bar("loading", 0, 1)
         from onnxspace.workflows.layers import layers as run
 
-        given, told = probes_from(probe, images, seed), Options(baseline=baseline)
-        return run(source, target, given, options=told, device=Compute(device, precision), progress=bar, **options)
+        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")))
+        return run(source, target, given, options=Options(baseline=baseline), device=Compute(device, precision), progress=bar, **options)
 
 
 def _draw(found: LayerTable, output: str) -> None:
@@ -96,7 +96,7 @@ def _draw(found: LayerTable, output: str) -> None:
         draw_layers(found, partial)
 
 
-def _say(found: LayerTable) -> None:
+def _print_notes(found: LayerTable) -> None:
     from onnxspace.cli.text.score import one_line
 
     for record in (found.source, found.target):
@@ -106,29 +106,29 @@ def _say(found: LayerTable) -> None:
         click.echo(f"warning: {one_line(warning)}", err=True)
 
 
-def table(found: LayerTable) -> Iterator[str]:
-    """A line per layer, from image to output, an arrow at the best, and what to do with it."""
+def table_lines(found: LayerTable) -> Iterator[str]:
+    """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
     from onnxspace.cli.text.score import one_line
 
     aim = f"{found.target.name} at {found.target.encoder}"
     images = f"{found.probe['images']} images ({found.probe['name']})"
     yield one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {images}")
-    yield f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are alike"
+    yield f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are similar"
     yield ""
     yield "    trained   work     S_V     S_E       S  layer"
     for layer in found.layers:
         arrow = "→" if layer == found.best else " "
         own = " (its encoder)" if layer.tensor == found.source.encoder else ""
         count = f"{layer.trained_below}/{found.trained}"
-        numbers = "  ".join(_number(value) for value in (layer.nodes, layer.edges, layer.score))
-        yield f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  {one_line(layer.tensor)}{_shape(layer)}{own}"
+        numbers = "  ".join(_format_number(value) for value in (layer.nodes, layer.edges, layer.score))
+        yield f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  {one_line(layer.tensor)}{_format_shape(layer)}{own}"
     yield ""
     yield one_line(found.advice)
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "   n/a" if value is None else f"{round(value, 3) + 0.0:6.3f}"
 
 
-def _shape(layer: Layer) -> str:
+def _format_shape(layer: Layer) -> str:
     return f" [{'×'.join(map(str, layer.shape))}]" if layer.shape else ""

@@ -1,4 +1,4 @@
-"""`onnxspace report`."""
+"""The command `onnxspace report`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 @click.option(
     "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."
 )
-@click.option("--oracle", metavar="FILE", help="Table of what is known, as for evaluate: adds precision curves.")
+@click.option("--oracle", metavar="FILE", help="Table of the ground truth, as for evaluate; adds precision curves.")
 @click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")
 @click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 def report(
@@ -20,8 +20,8 @@ def report(
 ) -> None:  # fmt: skip
     """Write a space, or a result of score --output, as one HTML file.
 
-    It opens offline and asks no server for anything: matrix, tree, map of the models, ranked sources, a gallery of maps, and
-    what was run. It shows probe images: a page about your photos holds some of them.
+    The page works offline and requests nothing from any server. It shows the matrix, the tree, a map of the models, ranked
+    sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text.score import one_line

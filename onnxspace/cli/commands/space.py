@@ -1,4 +1,4 @@
-"""`onnxspace space …`: a command per question."""
+"""The group of commands `onnxspace space`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from onnxspace.cli.options import (
-    cluster,
-    computing,
+    cluster_option,
+    known_option,
     known_ranks,
-    known_results,
-    known_table,
-    memory,
-    numbers,
-    opening,
+    memory_option,
+    number_options,
+    opening_options,
     probes_from,
+    read_known_table,
+    take_compute,
     take_method_options,
 )
-from onnxspace.inputs.methods import DEFAULT_METHOD, DEVICES, METHODS
+from onnxspace.inputs.execution import DEVICES
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 
 if TYPE_CHECKING:
     from onnxspace.similarity.certainty import Certainty
-    from onnxspace.spaces.add_fingerprints import Added
-    from onnxspace.spaces.compare import Row
+    from onnxspace.spaces.add_fingerprints import Additions
+    from onnxspace.spaces.compare import AffinityRow
     from onnxspace.workflows.space import Space
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -35,12 +36,12 @@ _place = click.argument("place", metavar="ZOO.space")
 _quiet = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 
 
-def _json(name: str) -> Callable[[_Function], _Function]:
+def _json_option(name: str) -> Callable[[_Function], _Function]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print one JSON object (schema onnxspace/space-{name}/1).")
 
 
 class _InOrder(click.Group):
-    """Commands in the order in which they are used, not of the alphabet."""
+    """A group that lists commands in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -48,7 +49,7 @@ class _InOrder(click.Group):
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 def space() -> None:
-    """Keep models in a folder that grows, and ask which are related."""
+    """Keep models in a folder, and find out which are related."""
 
 
 @space.command()
@@ -59,70 +60,70 @@ def space() -> None:
 @click.option(
     "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
 )
-@numbers
-@click.option("--config", metavar="FILE", help="Entries over the method's rules [default: onnxspace.toml, if there].")
+@number_options
+@click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
 @click.option(
     "--keep-maps/--no-keep-maps", default=True, show_default=True,
     help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
 )  # fmt: skip
 def create(place: str, probe: str | None, images: int | None, seed: int, **options: Any) -> None:
-    """Make a new, empty space.
+    """Create an empty space.
 
-    Images, method and its numbers hold for every model that is added later.
+    Its images, method and options apply to every model that is added later.
     """
     from onnxspace.inputs.methods import resolve_settings
 
-    told = take_method_options(options)
-    resolve_settings([options["method"]], told)
+    settings = take_method_options(options)
+    resolve_settings([options["method"]], settings)
     from pathlib import Path
 
-    from onnxspace.spaces.create import refuse_taken
+    from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
-    refuse_taken(Path(place))
-    Space.create(place, probes_from(probe, images, seed), options=told, **options)
+    refuse_occupied(Path(place))
+    Space.create(place, probes_from(probe, images, seed), options=settings, **options)
 
 
 @space.command()
 @_place
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
-@opening
-@cluster
+@opening_options
+@cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--probe", metavar="DIR", help="The folder of probe photos, where the space does not hold them.")
+@click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed with which they were drawn."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos."
 )
-@_json("add")
+@_json_option("add")
 def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
     """Explain models and add them.
 
-    A model is in the space as soon as it is done; one that is there already is left as it is.
+    Each model is added as soon as it is done; one that the space already contains is left as it is.
     """
-    compute = computing(options)
-    opened = _opened(place)
-    from onnxspace.cli.console import progress_bar, say_what_is_kept
+    compute = take_compute(options)
+    opened = _open(place)
+    from onnxspace.cli.console import progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
 
-    with say_what_is_kept(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
+    with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        found = opened.add(list(models), device=compute, probes=_same_probes(opened, probe, seed), progress=bar, **options)
-    _say(found, quiet=quiet)
+        found = opened.add(list(models), device=compute, probes=_read_probes(opened, probe, seed), progress=bar, **options)
+    _print_added(found, quiet=quiet)
     if as_json:
-        _print("add", {
+        _print_json("add", {
             "added": [vars(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
             "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
         })  # fmt: skip
     return FAILED if found.failed else 0
 
 
-def _same_probes(opened: Space, probe: str | None, seed: int) -> Any:
+def _read_probes(opened: Space, probe: str | None, seed: int) -> Any:
     from onnxspace.inputs.probes import Probes
 
     return None if probe is None else Probes.from_folder(probe, opened.protocol.images, opened.protocol.size, seed=seed)
 
 
-def _say(found: Added, *, quiet: bool) -> None:
+def _print_added(found: Additions, *, quiet: bool) -> None:
     from onnxspace.cli.text.score import one_line
 
     for failure in found.failed:
@@ -131,7 +132,7 @@ def _say(found: Added, *, quiet: bool) -> None:
         for warning in found.warnings:
             click.echo(f"warning: {one_line(warning)}", err=True)
         for path, name in found.there:
-            click.echo(f"{one_line(path)} is there already, as {one_line(name)}", err=True)
+            click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
         for model in found.models:
             assumed = f"; assumed: {one_line('; '.join(model.assumed))}" if model.assumed else ""
             click.echo(f"added {one_line(model.name)}{assumed}", err=True)
@@ -141,22 +142,22 @@ def _say(found: Added, *, quiet: bool) -> None:
 @_place
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def remove(place: str, names: tuple[str, ...]) -> None:
-    """Take models out."""
-    opened = _opened(place)
+    """Remove models."""
+    opened = _open(place)
     for name in names:
         opened.remove(name)
 
 
 @space.command(name="list")
 @_place
-@_json("list")
+@_json_option("list")
 def list_(place: str, as_json: bool) -> None:
-    """Show what the space is made of, and its models."""
+    """Show the images and method of the space, and its models."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = _opened(place)
+    opened = _open(place)
     if as_json:
-        _print("list", spacetext.listed(opened))
+        _print_json("list", spacetext.list_as_json(opened))
     else:
         click.echo("\n".join(spacetext.listing(opened)))
 
@@ -164,25 +165,25 @@ def list_(place: str, as_json: bool) -> None:
 @space.command()
 @_place
 @_quiet
-@memory
-@cluster
-@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Where products are made.")
+@memory_option
+@cluster_option
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
 @click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
-@_json("affinity")
+@_json_option("affinity")
 def affinity(
     place: str, memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the affinity of every pair.
 
-    Only pairs that were never computed are computed.
+    Affinities are cached in the space; only new pairs are computed.
     """
     from onnxspace.cli.text import space as spacetext
 
-    found = _affinity(place, memory, cluster, device, quiet=quiet)
+    found = _compute_affinity(place, memory, cluster, device, quiet=quiet)
     if output is not None:
-        spacetext.write(found, output)
+        spacetext.write_matrix(found, output)
     if as_json:
-        _print("affinity", spacetext.affinity(found))
+        _print_json("affinity", spacetext.affinity_as_json(found))
     elif output is None:
         click.echo("\n".join(spacetext.matrix(found)))
 
@@ -190,37 +191,37 @@ def affinity(
 @space.command()
 @_place
 @click.argument("target", required=False, metavar="[NAME]")
-@click.option("--certainty", is_flag=True, help="Say how sure the rankings are, by drawing the images again.")
-@known_results
+@click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
+@known_option
 @_quiet
-@memory
-@_json("rank")
+@memory_option
+@_json_option("rank")
 def rank(
     place: str, target: str | None, certainty: bool, known: str | None, memory: int, quiet: bool, as_json: bool
 ) -> None:  # fmt: skip
-    """Rank the others as sources for a model, or for each.
+    """Rank the other models as sources for a model, or for each model.
 
-    For one model only its own comparisons are computed, where they never were.
+    For one model, only its own affinities are computed, if they are not cached.
     """
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text import space as spacetext
 
-    elsewhere, opened = known_table(known), _opened(place)
+    elsewhere, opened = read_known_table(known), _open(place)
     if target is None:
-        rows = spacetext.rows(_affinity(place, memory, quiet=quiet))
+        rows = spacetext.rows(_compute_affinity(place, memory, quiet=quiet))
     else:
-        with _sharing(quiet=quiet) as share:
+        with _share_bar(quiet=quiet) as share:
             rows = [opened.row(target, memory, share)]
-    sure = _certainty(opened, rows, memory, quiet=quiet) if certainty else {}
+    sure = _compute_certainty(opened, rows, memory, quiet=quiet) if certainty else {}
     ranks = known_ranks(elsewhere, [row.target for row in rows], rows[0].names if rows else ())
     if as_json:
         added = {"certainty": {name: one.to_dict() for name, one in sure.items()}} if certainty else {}
-        _print("rank", {**spacetext.ranked(opened, rows), **added, **({"known": ranks} if ranks else {})})
+        _print_json("rank", {**spacetext.rankings_as_json(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
-        click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.elsewhere(ranks) if ranks else ()))))
+        click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
 
 
-def _certainty(opened: Space, rows: Sequence[Row], memory: int, *, quiet: bool) -> dict[str, Certainty]:
+def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, *, quiet: bool) -> dict[str, Certainty]:
     from onnxspace.cli.console import progress_bar
 
     found = {}
@@ -234,18 +235,18 @@ def _certainty(opened: Space, rows: Sequence[Row], memory: int, *, quiet: bool) 
 @space.command()
 @_place
 @_quiet
-@memory
-@_json("tree")
+@memory_option
+@_json_option("tree")
 def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
     """Print the similarity tree (average linkage on 1 − affinity)."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = _opened(place)
+    opened = _open(place)
     names = opened.names
-    with _sharing(quiet=quiet) as share:
+    with _share_bar(quiet=quiet) as share:
         joined = opened.tree(memory=memory, progress=share)
     if as_json:
-        _print("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
+        _print_json("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
     else:
         click.echo("\n".join(spacetext.tree(names, joined)))
 
@@ -253,25 +254,25 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
 @space.command()
 @_place
 @click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
-@click.option("-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many.")
-@opening
+@click.option("-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models.")
+@opening_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--exact", is_flag=True, help="Compare all fingerprints, even where there is an index.")
-@_json("nearest")
+@click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
+@_json_option("nearest")
 def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Show the models nearest to one, by fingerprint.
 
-    An .onnx file is explained, but not added. Where models are many, an index is used if there is one.
+    An .onnx file is explained, but not added. In a large space, the index is used if there is one.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
     from onnxspace.quiet import silence_libraries
 
-    compute = computing(options)
+    compute = take_compute(options)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = _opened(place).nearest(model, count, device=compute, progress=bar, warn=_warning(quiet=quiet), **options)
+        found = _open(place).nearest(model, count, device=compute, progress=bar, warn=_print_warnings(quiet=quiet), **options)
     if as_json:
-        _print("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
+        _print_json("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
     else:
         click.echo("\n".join(spacetext.neighbours(model, found)))
 
@@ -279,23 +280,24 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 @space.command()
 @_place
 @click.option(
-    "--least", type=click.FloatRange(-1, 1), default=0.98, show_default=True, metavar="A", help="Affinity from which on."
+    "--least", type=click.FloatRange(-1, 1), default=0.98, show_default=True, metavar="A", help="Smallest affinity of duplicates."
 )
 @_quiet
-@memory
-@_json("duplicates")
+@memory_option
+@_json_option("duplicates")
 def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
-    """Show groups of models that may be one network.
+    """Show groups of models that may be the same network.
 
-    Exported twice, quantised, or fine-tuned a little. Fingerprints propose pairs, maps decide.
+    Such models were exported twice, quantised, or fine-tuned a little. Candidate pairs are found by fingerprints and confirmed
+    by maps.
     """
     from onnxspace.cli.text import space as spacetext
 
-    opened = _opened(place)
-    with _sharing(quiet=quiet) as share:
-        found = opened.duplicate_groups(least, memory, share, _warning(quiet=quiet))
+    opened = _open(place)
+    with _share_bar(quiet=quiet) as share:
+        found = opened.duplicate_groups(least, memory, share, _print_warnings(quiet=quiet))
     if as_json:
-        _print("duplicates", {"least": least, **spacetext.duplicated(found)})
+        _print_json("duplicates", {"least": least, **spacetext.duplicates_as_json(found)})
     else:
         click.echo("\n".join(spacetext.duplicates(found)))
 
@@ -303,17 +305,17 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
 @space.command()
 @_place
 @_quiet
-@_json("index")
+@_json_option("index")
 def index(place: str, quiet: bool, as_json: bool) -> None:
-    """Index the fingerprints, for `nearest` among many models.
+    """Index the fingerprints, for `nearest` in a large space.
 
-    Again later: models that came since are added. Needs usearch (the extra `search`).
+    Run it again to add models that came later. Needs usearch (the extra `search`).
     """
-    opened = _opened(place)
-    with _sharing(quiet=quiet, what="indexing") as share:
+    opened = _open(place)
+    with _share_bar(quiet=quiet, what="indexing") as share:
         count = opened.index(share)
     if as_json:
-        _print("index", {"models": count})
+        _print_json("index", {"models": count})
     else:
         click.echo(f"{count} model{'' if count == 1 else 's'} indexed")
 
@@ -321,20 +323,20 @@ def index(place: str, quiet: bool, as_json: bool) -> None:
 @space.command()
 @_place
 @_quiet
-@_json("verify")
+@_json_option("verify")
 def verify(place: str, quiet: bool, as_json: bool) -> int:
-    """Read every file again, and name what differs.
+    """Verify every file of the space, and report what differs.
 
-    Exit code 1 where anything is missing, truncated, changed, or not of this space.
+    Exit code 1 if anything is missing, truncated, changed, or does not belong to this space.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
 
-    opened = _opened(place)
+    opened = _open(place)
     with progress_bar(enabled=not quiet) as bar:
         found = opened.verify(bar)
     if as_json:
-        _print("verify", spacetext.verified(found))
+        _print_json("verify", spacetext.verification_as_json(found))
     else:
         click.echo("\n".join(spacetext.verification(found)))
     return 0 if found.clean else DIFFERENT
@@ -343,36 +345,36 @@ def verify(place: str, quiet: bool, as_json: bool) -> int:
 @space.command()
 @_place
 def compact(place: str) -> None:
-    """Drop what nothing refers to."""
-    count, size = _opened(place).compact()
-    click.echo(f"removed {count} file{'' if count == 1 else 's'}; {max(size, 0):,} bytes won")
+    """Remove files that are no longer used."""
+    count, size = _open(place).compact()
+    click.echo(f"removed {count} file{'' if count == 1 else 's'}; {max(size, 0):,} bytes freed")
 
 
-def _opened(place: str) -> Space:
+def _open(place: str) -> Space:
     from onnxspace.workflows.space import Space
 
     return Space.open(place)
 
 
-def _affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
-    with _sharing(quiet=quiet) as share:
-        return _opened(place).affinity(memory, share, cluster, device)
+def _compute_affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
+    with _share_bar(quiet=quiet) as share:
+        return _open(place).affinity(memory, share, cluster, device)
 
 
 @contextmanager
-def _sharing(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
-    """A bar for the share that is done."""
+def _share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
+    """A progress callback that takes the share that is done."""
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
         yield lambda share: bar(what, round(1000 * share), 1000)
 
 
-def _warning(*, quiet: bool) -> Callable[[str], None]:
+def _print_warnings(*, quiet: bool) -> Callable[[str], None]:
     from onnxspace.cli.text.score import one_line
 
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
-def _print(name: str, facts: dict[str, Any]) -> None:
+def _print_json(name: str, facts: dict[str, Any]) -> None:
     click.echo(json.dumps({"schema": f"onnxspace/space-{name}/1", **facts}, allow_nan=False))

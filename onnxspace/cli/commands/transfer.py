@@ -1,4 +1,4 @@
-"""`onnxspace transfer`."""
+"""The command `onnxspace transfer`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 KINDS = ("classes", "multilabel", "regression")
 
 
-def labelled() -> list[str]:
-    """The scores that take labels."""
-    return [name for name in registry.names() if name not in registry.SCORES or registry.SCORES[name].needs != "pair"]
+def labelled_scores() -> list[str]:
+    """Names of the scores that need labels."""
+    return [name for name in registry.score_names() if name not in registry.SCORES or registry.SCORES[name].needs != "pair"]
 
 
 @click.command()
@@ -25,36 +25,35 @@ def labelled() -> list[str]:
 @click.option(
     "--data", required=True, metavar="DIR|CSV", help="Labelled photos: DIR/CLASS/*.jpg, or a CSV of paths and labels."
 )
-@click.option("--by", multiple=True, type=click.Choice(labelled()), metavar="SCORE", help="Score to compute; repeatable.")
-@click.option("--task", type=click.Choice(KINDS), help="What the labels of a CSV are [default: told from them].")
-@click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="At most so many images [default: all].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed with which they are drawn.")
+@click.option("--by", multiple=True, type=click.Choice(labelled_scores()), metavar="SCORE", help="Score to compute; repeatable.")
+@click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
+@click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
 @click.option(
     "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
-    help="Convolutional features: their mean over positions, or all.",
+    help="Pool convolutional features over positions, or keep all values.",
 )  # fmt: skip
 @click.option(
-    "--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Choose at most N models that do well together."
+    "--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Also choose an ensemble of at most N models."
 )
 @click.option(
     "--known",
     metavar="FILE",
-    help="Table of the models' results on other datasets: their mean rank there is shown beside the scores.",
+    help="Table of the models' results on other datasets; their mean rank there is shown beside the scores.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--features", metavar="DIR", help="Keep features in this folder, and use those that are there.")
+@click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @click.option("--output", metavar="FILE.csv", help="Write the table to a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/1).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def transfer(
-    models: tuple[str, ...], data: str, by: tuple[str, ...], task: Any, images: int | None, seed: int, output: str | None,
-    as_json: bool, quiet: bool, **options: Any,
-) -> int:  # fmt: skip
-    """Rate models by how well their features suit labelled photos.
+    models: tuple[str, ...], by: tuple[str, ...], output: str | None, as_json: bool, quiet: bool, **options: Any
+) -> int:
+    """Rate models by how well their features fit labelled photos.
 
     Nothing is trained: every score is computed from the features at each model's encoder and the labels. Larger is better;
-    values of different scores don't compare.
+    values of different scores can't be compared.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
@@ -64,14 +63,15 @@ def transfer(
         from onnxspace.inputs.photos import Photos
         from onnxspace.workflows.rate import rate
 
-        found = rate(models, Photos.open(data, task, images, seed), by, progress=bar, **options)
+        photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")))
+        found = rate(models, photos, by, progress=bar, **options)
     if output is not None:
-        _write(found, output)
-    _report(found, as_json=as_json, quiet=quiet)
+        _write_csv(found, output)
+    _print_ratings(found, as_json=as_json, quiet=quiet)
     return 2 if found.failed else 0
 
 
-def _write(found: Ratings, output: str) -> None:
+def _write_csv(found: Ratings, output: str) -> None:
     from pathlib import Path
 
     from onnxspace.storage.atomic import whole_file
@@ -80,14 +80,14 @@ def _write(found: Ratings, output: str) -> None:
         partial.write_text(found.to_csv(), "utf-8", "backslashreplace")
 
 
-def _report(found: Ratings, *, as_json: bool, quiet: bool) -> None:
+def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> None:
     from onnxspace.cli.text import ratings as ratingtext
     from onnxspace.cli.text import score as text
 
     for failure in found.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
     if not quiet:
-        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found), *ratingtext.elsewhere(found)):
+        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
             click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))

@@ -1,11 +1,11 @@
-"""Verdicts as plain text."""
+"""The text that `onnxspace check` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.checking.formats import counted
+from onnxspace.checking.formats import count_outcomes
 from onnxspace.cli.text.score import one_line
 
 if TYPE_CHECKING:
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
-    """A block per artifact that was compared, and how it went in all."""
+    """Lines for each artifact that was compared, and a summary."""
     for verdict in found:
         if verdict.outcome != "trouble":
             yield from _block(verdict)
             yield ""
-    yield counted(found)
+    yield count_outcomes(found)
 
 
 def _block(verdict: Verdict) -> Iterator[str]:
@@ -37,9 +37,9 @@ def _block(verdict: Verdict) -> Iterator[str]:
         for line in lines:
             yield f"    {title}: {one_line(line)}"
     if verdict.layer is not None:
-        yield f"    departs first at {one_line(verdict.layer)}"
+        yield f"    first different layer: {one_line(verdict.layer)}"
     for _, name, cosine in verdict.images:
-        yield f"    looks elsewhere in {one_line(name)}: cosine {cosine:.3f}"
+        yield f"    maps differ on {one_line(name)}: cosine {cosine:.3f}"
     if verdict.picture is not None:
         yield f"    picture: {one_line(verdict.picture)}"
 
@@ -48,8 +48,8 @@ def _bound(verdict: Verdict, name: str) -> str:
     return next(one for one in verdict.findings if one.metric == name).words.rpartition(", ")[2]
 
 
-def written(found: Sequence[Verdict]) -> Iterator[str]:
-    """Which baselines were written."""
+def written_baselines(found: Sequence[Verdict]) -> Iterator[str]:
+    """A line per baseline that was written."""
     for verdict in found:
         if verdict.outcome == "same":
             yield f"wrote {one_line(verdict.against)}"
@@ -68,7 +68,7 @@ def warnings(found: Sequence[Verdict]) -> Iterator[str]:
 
 
 def calibrations(found: Sequence[Calibration]) -> Iterator[str]:
-    """What was measured of each form."""
+    """The metrics of each form, a line each."""
     for one in found:
         for form, values in one.forms.items():
             yield f"{one_line(one.name)} as {form}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items())

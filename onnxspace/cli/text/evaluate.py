@@ -1,4 +1,4 @@
-"""What `onnxspace evaluate` prints for people."""
+"""The text that `onnxspace evaluate` prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = 10
 
 
 def report(found: Evaluation) -> Iterator[str]:
-    """Precision and recall beside the random and the oracle's, correlations with intervals, cost, priorities, and trees."""
+    """Lines of the report: precision and recall beside a random ranking's and the oracle's, correlations, regret, priorities, trees."""
     fewest, most = min(map(len, found.candidates)), max(map(len, found.candidates))
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
     yield f"Oracle: {one_line(found.oracle)}, {len(found.targets)} targets with {many} candidates, the best {found.relevant} relevant"
@@ -48,7 +48,7 @@ def _curves(letter: str, rows: Sequence[tuple[str, NDArray[np.float64]]], most: 
 
 def _correlations(found: Evaluation) -> Iterator[str]:
     wide = max(len(one_line(one.name)) for one in found.scored)
-    yield " " * wide + "".join(f" {said:<22}" for said in _NAMED.values()).rstrip()
+    yield " " * wide + "".join(f" {label:<22}" for label in _NAMED.values()).rstrip()
     for one in found.scored:
         yield (f"{one_line(one.name):<{wide}}" + "".join(f" {_with_interval(one.measures[n]):<22}" for n in _NAMED)).rstrip()
     yield f"means over targets, with {100 * found.level:g} % intervals from {found.draws} resamples of the targets"
@@ -63,10 +63,10 @@ def _number(value: float) -> str:
 
 
 def _costs(found: Evaluation) -> Iterator[str]:
-    """What it costs to take the best of the first 1, 3, 5 sources: nothing is said where the oracle is a mere order."""
+    """Rel@K and regret@K of the best of the first 1, 3, 5 sources; they need an oracle of values rather than of ranks."""
     ks = [k for k in (1, 3, 5) if k <= max(map(len, found.candidates))]
     if not any(math.isfinite(one.measures["regret"].mean[0]) for one in found.scored):
-        yield "Rel@K and regret@K need an oracle of values; this one is an order."
+        yield "Rel@K and regret@K need an oracle of values; this one has ranks only."
         return
     wide = max(len(one_line(one.name)) for one in found.scored)
     heads = [f"{what}@{k}" for what in ("Rel", "regret") for k in ks]
@@ -81,23 +81,23 @@ def _short(value: float) -> str:
 
 
 def _priorities(found: Evaluation) -> Iterator[str]:
-    """Mean ranks as a column per ranking, and the correlations where there are any."""
+    """Mean ranks of sources, a column per ranking, and the correlations where there are any."""
     columns = {name: dict(zip(one.sources, one.priorities, strict=True)) for name, one in found.priorities.items()}
     first = found.priorities["oracle"]
     alike = dict(zip(first.sources, first.correlations, strict=True))
-    said = any(math.isfinite(value) for value in alike.values())
+    correlated = any(math.isfinite(value) for value in alike.values())
     wide = max(len(one_line(source)) for source in first.sources)
-    heads = [one_line(name) for name in columns] + (["correlation"] if said else [])
+    heads = [one_line(name) for name in columns] + (["correlation"] if correlated else [])
     yield ""
     yield "Priority: the mean rank of a source over targets"
     yield " " * wide + "  " + "  ".join(f"{head:>6}" for head in heads)
     for source in first.sources:
-        cells = [f"{ranks[source]:.1f}" for ranks in columns.values()] + ([_number(alike[source])] if said else [])
+        cells = [f"{ranks[source]:.1f}" for ranks in columns.values()] + ([_number(alike[source])] if correlated else [])
         yield f"{one_line(source):<{wide}}  " + "  ".join(f"{c:>{max(6, len(h))}}" for c, h in zip(cells, heads, strict=True))
 
 
 def _against_static(found: Evaluation) -> Iterator[str]:
-    """Who does better than knowing nothing of the target, by how much, and whether that holds under resampling."""
+    """Margins of the rankings over the static baseline, and whether they are significant under resampling."""
     margins = found.margins()
     if margins:
         yield ""

@@ -1,4 +1,4 @@
-"""Ratings as plain text."""
+"""The text that `onnxspace transfer` prints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each",
 
 
 def table(found: Ratings) -> Iterator[str]:
-    """Models by their place in the first score; every value with its place by that score."""
-    yield f"Scores on {_data(found)}; larger is better, place in brackets"
+    """Lines of the table: models ordered by the first score, each value with its rank by that score."""
+    yield f"Scores on {_data(found)}; larger is better, ranks in brackets"
     yield ""
     first = found.scores[0]
     places = {score: found.places(score) for score in found.scores}
@@ -30,14 +30,14 @@ def table(found: Ratings) -> Iterator[str]:
     for row, i in enumerate(order):
         yield f"{one_line(found.names[i]):<{wide}}" + "".join(f"  {cells[row]:>{widths[s]}}" for s, cells in columns.items())
     if found.ensemble is not None:
-        yield from _together(found)
+        yield from _ensemble_lines(found)
 
 
-def elsewhere(found: Ratings) -> Iterator[str]:
-    """What the table of other datasets is worth, or that there is none."""
+def static_baseline_note(found: Ratings) -> Iterator[str]:
+    """A hint at the static baseline, where no table of results on other datasets was given."""
     if found.known is None:
         yield (
-            "No score knows how the models did elsewhere: on a common benchmark their mean rank on other datasets predicts better"
+            "These scores don't use results on other datasets: on a common benchmark, the models' mean rank there predicts better"
             " than any score here (docs/reproduction.md). --known shows it."
         )
 
@@ -53,7 +53,7 @@ def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str
     return f"{value:.4g} ({places[name]})" if name in places else "-"
 
 
-def _together(found: Ratings) -> Iterator[str]:
+def _ensemble_lines(found: Ratings) -> Iterator[str]:
     assert found.ensemble is not None
     steps = zip(found.ensemble.models, found.ensemble.scores, strict=True)
     yield ""
@@ -61,14 +61,14 @@ def _together(found: Ratings) -> Iterator[str]:
 
 
 def assumptions(found: Ratings) -> Iterator[str]:
-    """What was assumed of each model, a line each."""
+    """The assumptions on each model, a line each."""
     for model in found.models:
         if model.assumed:
             yield f"assumed for {one_line(model.name)}: {one_line('; '.join(model.assumed))}"
 
 
 def remarks(found: Ratings) -> Iterator[str]:
-    """Warnings, and why a score is missing, a line each."""
+    """Warnings, and why a value is missing, a line each."""
     for warning in found.warnings:
         yield f"warning: {one_line(warning)}"
     for (score, model), error in found.why.items():

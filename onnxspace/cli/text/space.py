@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from onnxspace.similarity.affinity import Affinity
     from onnxspace.similarity.certainty import Certainty
-    from onnxspace.spaces.compare import Row
+    from onnxspace.spaces.compare import AffinityRow
     from onnxspace.spaces.maintenance import Verification
     from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour
     from onnxspace.workflows.space import Space
 
 
-def listed(space: Space) -> dict[str, Any]:
+def list_as_json(space: Space) -> dict[str, Any]:
     protocol = space.protocol
     return {
         "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
@@ -43,7 +43,7 @@ def listing(space: Space) -> Iterator[str]:
     yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
 
 
-def affinity(found: Affinity) -> dict[str, Any]:
+def affinity_as_json(found: Affinity) -> dict[str, Any]:
     return {
         "method": found.method, "options": dict(found.options), "probe": dict(found.probe),
         "models": [asdict(model) for model in found.models], "affinity": found.matrix.tolist(),
@@ -51,8 +51,8 @@ def affinity(found: Affinity) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def ranked(space: Space, rows: Sequence[Row]) -> dict[str, Any]:
-    def sources(row: Row) -> list[dict[str, Any]]:
+def rankings_as_json(space: Space, rows: Sequence[AffinityRow]) -> dict[str, Any]:
+    def sources(row: AffinityRow) -> list[dict[str, Any]]:
         return [{"source": s, "affinity": a, "error": e} for s, a, e in row.sources]
 
     protocol = space.protocol
@@ -68,18 +68,18 @@ def _errors(found: Affinity) -> NDArray[np.float64]:
     return np.zeros_like(found.matrix) if found.errors is None else found.errors
 
 
-def rows(found: Affinity) -> list[Row]:
-    """Every row of a matrix."""
+def rows(found: Affinity) -> list[AffinityRow]:
+    """The rows of a matrix, a ranking each."""
     import numpy as np
 
-    from onnxspace.spaces.compare import Row
+    from onnxspace.spaces.compare import AffinityRow
 
     errors = [np.zeros(len(found.names))] * len(found.names) if found.errors is None else found.errors
-    return [Row(*facts) for facts in zip(found.names, [found.names] * len(found.names), found.matrix, errors, strict=True)]
+    return [AffinityRow(*facts) for facts in zip(found.names, [found.names] * len(found.names), found.matrix, errors, strict=True)]
 
 
 def matrix(found: Affinity) -> Iterator[str]:
-    """The matrix as `score` prints it, and how far it can be trusted where it is estimated."""
+    """The matrix as `score` prints it, and a note on the standard error of estimates."""
     from onnxspace.cli.text import score as text
 
     if not found.names:
@@ -92,7 +92,7 @@ def matrix(found: Affinity) -> Iterator[str]:
         yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; `space rank` shows each."
 
 
-def rankings(rows: Sequence[Row], sure: Mapping[str, Certainty] | None = None) -> Iterator[str]:
+def rankings(rows: Sequence[AffinityRow], sure: Mapping[str, Certainty] | None = None) -> Iterator[str]:
     """For every target its sources in order, with the standard error of what is estimated, and how sure that is, if known."""
     from onnxspace.cli.text import score as text
 
@@ -105,24 +105,24 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
     wide = max((len(one_line(n.name)) for n in found), default=0)
     yield f"Nearest to {one_line(target)}, by fingerprint"
     for place, neighbour in enumerate(found, 1):
-        yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_number(neighbour.affinity, neighbour.error)}"
+        yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_format_number(neighbour.affinity, neighbour.error)}"
 
 
 def duplicates(found: DuplicateGroups) -> Iterator[str]:
-    """Each group with its pairs, most alike first."""
+    """Each group with its pairs, the most similar first."""
     names = [one_line(name) for name in found.names]
     for group in found.groups:
         yield f"{len(group.members)} that may be one network"
         wide = max(len(names[i]) for i in group.members)
         for pair in group.pairs:
-            number = _number(pair.affinity, pair.standard_error)
+            number = _format_number(pair.affinity, pair.standard_error)
             yield f"  {names[pair.first]:<{wide}}  {names[pair.second]:<{wide}} {number}"
         yield ""
     if not found.groups:
         yield "none"
 
 
-def duplicated(found: DuplicateGroups) -> dict[str, Any]:
+def duplicates_as_json(found: DuplicateGroups) -> dict[str, Any]:
     facts = ("first", "second", "affinity", "error")
     return {
         "pairs": [dict(zip(facts, pair, strict=True)) for pair in found.pairs],
@@ -130,13 +130,16 @@ def duplicated(found: DuplicateGroups) -> dict[str, Any]:
     }
 
 
-def _number(value: float, error: float) -> str:
-    said = f"{round(value, 3) + 0.0:6.3f}"
-    return f"{said} ± {error:.3f}" if error else said
+def _format_number(value: float, error: float) -> str:
+    text = f"{round(value, 3) + 0.0:6.3f}"
+    return f"{text} ± {error:.3f}" if error else text
 
 
 def tree(names: Sequence[str], joined: NDArray[np.float64]) -> Iterator[str]:
-    """The tree from its root, a line per joint and per model; joints with the mean affinity at which they join."""
+    """The tree from its root, a line per joint and per model; a joint shows the mean affinity at which its branches join.
+
+    `joined` float64 [models − 1, 4] is the linkage as SciPy gives it, with distances 1 − affinity.
+    """
     count = len(names)
     todo: list[tuple[int, str, str]] = [(count + len(joined) - 1, "", "")]
     while todo:
@@ -149,7 +152,7 @@ def tree(names: Sequence[str], joined: NDArray[np.float64]) -> Iterator[str]:
         todo += [(right, f"{rest}└─", f"{rest}  "), (left, f"{rest}├─", f"{rest}│ ")]
 
 
-def verified(found: Verification) -> dict[str, Any]:
+def verification_as_json(found: Verification) -> dict[str, Any]:
     return {
         "clean": found.clean, "models": found.models, "problems": [asdict(problem) for problem in found.problems],
         "leftovers": list(found.leftovers),
@@ -165,13 +168,13 @@ def verification(found: Verification) -> Iterator[str]:
     yield f"{found.models} model{'' if found.models == 1 else 's'}; {'all as written' if found.clean else f'{count} differ'}"
 
 
-def write(found: Affinity, output: str) -> None:
-    """The matrix as .csv, or as a picture. Raises OutputError."""
+def write_matrix(found: Affinity, output: str) -> None:
+    """Write the matrix to `output` as .csv, or draw it as .png. Raises ConfigError for other names, OutputError."""
     from onnxspace.errors import ConfigError
-    from onnxspace.storage.atomic import written
+    from onnxspace.storage.atomic import convert_write_errors
 
     path = Path(output)
-    with written(path):
+    with convert_write_errors(path):
         if path.suffix.lower() == ".csv":
             path.write_text(found.to_csv(), "utf-8", "backslashreplace")
         elif path.suffix.lower() == ".png" and len(found.names) > 1:
@@ -179,4 +182,4 @@ def write(found: Affinity, output: str) -> None:
 
             draw_affinity(found, path)
         else:
-            raise ConfigError(f"--output {output} ends in neither .csv nor .png, or there is one model only. Name another.")
+            raise ConfigError(f"--output {output} must end in .csv, or in .png for two models or more. Name another file.")

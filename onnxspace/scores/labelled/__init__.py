@@ -1,1 +1,1 @@
-"""Scores of one model from its features, probabilities or predictions, and labels."""
+"""Scores of one model from labels and its features, probabilities or predictions."""

@@ -12,9 +12,13 @@ from onnxspace.scores.prepared import Prepared, class_means, prepare
 
 
 def lfc(features: ArrayLike | Prepared, labels: ArrayLike | None = None) -> float:
-    """Correlation over all pairs of images of ⟨f_i, f_j⟩ with ±1 for the same class or another; −1 to 1, larger is better.
+    """Return the correlation, over all pairs of images, of ⟨f_i, f_j⟩ with 1 for equal classes and −1 for different ones.
 
-    `features` [images, dimensions], not centred; `labels` [images] of classes. No matrix of pairs is made.
+    −1 to 1, larger is better. `features` [images, dimensions], not centred; `labels` [images] of classes. No matrix of pairs
+    is computed. Raises ConfigError as `prepare`.
+
+    >>> round(lfc([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"]), 3)
+    0.825
     """
     ready = prepare(features, labels, "classes")
     sums = class_means(ready.x, ready.index) * ready.labels.counts[:, None]

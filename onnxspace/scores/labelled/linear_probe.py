@@ -1,6 +1,6 @@
-"""A linear probe in closed form: ridge regression on the features, judged on each image as if it had been left out.
+"""A linear probe in closed form: ridge regression on the features, with leave-one-out evaluation.
 
-The left-out prediction of a linear smoother needs no refitting: y_n − (y_n − ŷ_n) / (1 − h_n) (Allen 1974, PRESS).
+The leave-one-out prediction of a linear smoother needs no refitting: y_n − (y_n − ŷ_n) / (1 − h_n) (Allen 1974, PRESS).
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ RIDGES = tuple(10.0**power for power in range(-6, 4))
 
 
 def linear_probe(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> float:
-    """Leave-one-out accuracy for classes, 0 to 1, or mean R² of the label columns, at most 1; larger is better.
+    """Return leave-one-out accuracy for classes, 0 to 1, or mean R² of the label columns, at most 1; larger is better.
 
-    `features` [images, dimensions]; `labels` as for `logme`. The probe has an intercept and the ridge, out of ten from 1e-6 to
-    1e3 times the mean eigenvalue, whose left-out squared error is least. R² compares with the mean of the *other* images, so
-    a probe that learnt nothing scores about 0.
+    `features` [images, dimensions]; `labels` and `kind` as for `logme`. The probe has an intercept; its ridge is the one of
+    ten, from 1e-6 to 1e3 times the mean eigenvalue, with the least leave-one-out squared error. R² is relative to the mean of
+    the *other* images, so a probe that learned nothing scores about 0. Raises ConfigError as `prepare`.
+
+    >>> linear_probe([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"])
+    1.0
     """
     ready = prepare(features, labels, kind)
     columns = ready.labels.columns
-    left_out = _left_out(ready, columns)
+    left_out = _predict_left_out(ready, columns)
     if ready.labels.kind == "classes":
         return float((left_out.argmax(axis=1) == ready.index).mean())
     plain = (columns - columns.mean(axis=0)) * (ready.images / (ready.images - 1))
@@ -33,8 +36,8 @@ def linear_probe(features: ArrayLike | Prepared, labels: ArrayLike | None = None
     return float(1 - errors.mean())
 
 
-def _left_out(ready: Prepared, columns: Array) -> Array:
-    """The prediction of each image by the best probe that has not seen it: float64 [images, columns]."""
+def _predict_left_out(ready: Prepared, columns: Array) -> Array:
+    """Leave-one-out predictions of the best probe: float64 [images, columns]."""
     values = ready.spectrum.values
     rank = np.count_nonzero(values)
     values, rows = values[:rank], ready.components[:, :rank]

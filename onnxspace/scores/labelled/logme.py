@@ -1,7 +1,7 @@
-"""LogME: the logarithm of the evidence that a Bayesian linear model gives for the labels, per image.
+"""LogME: the log evidence of the labels under a Bayesian linear model of the features, per image.
 
-You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (ICML 2021). The determinant counts the
-directions beyond the rank of the features, ½ (D − k) ln α, which much-copied code leaves out.
+You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning" (ICML 2021). The determinant includes the
+directions beyond the rank of the features, ½ (D − k) ln α, which widely copied code omits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onnxspace.scores.arrays import Array, inverse
+from onnxspace.scores.arrays import Array, reciprocal_or_zero
 from onnxspace.scores.labels import Kind
 from onnxspace.scores.prepared import Prepared, prepare
 
@@ -19,32 +19,35 @@ _EPSILON = 1e-5
 
 
 def logme(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> float:
-    """The mean over label columns of the log evidence per image: any real number, larger is better.
+    """Return the mean over label columns of the log evidence per image: any real number, larger is better.
 
     `features` [images, dimensions]; `labels` [images] of classes (one column each), [images, labels] of 0 and 1, or real
-    targets [images] or [images, targets]; `kind` settles which where `auto` would guess wrong. Columns that never vary are
-    left out.
+    targets [images] or [images, targets]; `kind` ("classes", "multilabel", "regression") overrides the automatic choice.
+    Columns that do not vary are left out. Raises ConfigError as `prepare`.
+
+    >>> round(logme([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"]), 3)
+    -0.817
     """
-    return float(evidence(prepare(features, labels, kind)).mean())
+    return float(log_evidence(prepare(features, labels, kind)).mean())
 
 
-def evidence(ready: Prepared) -> Array:
-    """Log evidence per image of each label column: float64 [columns]."""
-    return _evidence(*_along(ready), *ready.features.shape)
+def log_evidence(ready: Prepared) -> Array:
+    """Return the log evidence per image of each label column: float64 [columns]."""
+    return _log_evidence(*_project_columns(ready), *ready.features.shape)
 
 
-def _along(ready: Prepared) -> tuple[Array, Array, Array]:
-    """σ [k]; squares of the columns along the left singular vectors [k, columns], and what is left of them [columns]."""
+def _project_columns(ready: Prepared) -> tuple[Array, Array, Array]:
+    """Eigenvalues σ [k]; squared projections of columns on the left singular vectors [k, columns]; squared residuals [columns]."""
     columns, spectrum = ready.labels.columns, ready.raw_spectrum
-    along = np.square(spectrum.vectors.T @ (ready.x.T @ columns)) * inverse(spectrum.values)[:, None]
+    along = np.square(spectrum.vectors.T @ (ready.x.T @ columns)) * reciprocal_or_zero(spectrum.values)[:, None]
     rest = np.square(columns).sum(axis=0) - along.sum(axis=0)
     if np.count_nonzero(spectrum.values) == ready.images:
         rest[:] = 0.0
     return spectrum.values, along, np.maximum(rest, 0.0)
 
 
-def _evidence(sigma: Array, along: Array, rest: Array, images: int, width: int) -> Array:
-    alpha, beta, weights, misfit = _fixed_point(sigma, along, rest, images)
+def _log_evidence(sigma: Array, along: Array, rest: Array, images: int, width: int) -> Array:
+    alpha, beta, weights, misfit = _find_fixed_point(sigma, along, rest, images)
     inside = np.log(alpha + beta * sigma[:, None]).sum(axis=0) + (width - len(sigma)) * np.log(alpha)
     found: Array = width / 2 * np.log(alpha) + images / 2 * np.log(beta) - inside / 2 - beta / 2 * misfit - alpha / 2 * weights
     found /= images
@@ -52,14 +55,14 @@ def _evidence(sigma: Array, along: Array, rest: Array, images: int, width: int) 
     return found
 
 
-def _fixed_point(sigma: Array, along: Array, rest: Array, images: int) -> tuple[Array, Array, Array, Array]:
-    """α, β, |m|² and the squared residual of each column where α/β stands still, or after the last round."""
+def _find_fixed_point(sigma: Array, along: Array, rest: Array, images: int) -> tuple[Array, Array, Array, Array]:
+    """α, β, |m|² and the squared residual of each column once α/β has converged, or after the last round."""
     alpha, beta, weights, misfit = np.ones((4, along.shape[1]))
     moving = np.ones(along.shape[1], bool)
     for _ in range(_ROUNDS):
         ratio = alpha[moving] / beta[moving]
         both, parts = sigma[:, None] + ratio, along[:, moving]
-        share = ratio / both  # N − γ as a sum of these loses nothing where t is small
+        share = ratio / both  # N − γ as a sum of these avoids cancellation where the ratio is small
         weights[moving] = (parts * (sigma[:, None] / both) / both).sum(axis=0)
         misfit[moving] = (parts * np.square(share)).sum(axis=0) + rest[moving]
         alpha[moving] = (sigma[:, None] / both).sum(axis=0) / (weights[moving] + _EPSILON)

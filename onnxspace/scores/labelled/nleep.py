@@ -1,4 +1,4 @@
-"""NLEEP: LEEP with the components of a Gaussian mixture in the place of source classes, so that any features will do.
+"""NLEEP: LEEP with the components of a Gaussian mixture instead of source classes, for features of any model.
 
 Li et al., "Ranking Neural Checkpoints" (CVPR 2021).
 """
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array
-from onnxspace.scores.labelled.leep import expected
+from onnxspace.scores.labelled.leep import leep_of_classes
 from onnxspace.scores.prepared import Prepared, prepare
 
 _ROUNDS = 100
@@ -25,27 +25,27 @@ def nleep(
     per_class: int = 5,
     seed: int = 0,
 ) -> float:
-    """LEEP of the mixture's responsibilities, at most 0, larger is better.
+    """Return LEEP of the mixture's responsibilities, at most 0, larger is better.
 
-    `features` [images, dimensions], `labels` [images] of classes. Features are cut to the principal components that hold more
-    than the share `variance` (0 to 1) of it. The mixture has `per_class` components for each class, with diagonal covariances
-    (full ones would have more numbers than there are images), fitted by scikit-learn from `seed` in at most 100 rounds. Its
-    value depends on the seed and on the order of the images in the second digit or so: a rank correlate, not a measurement.
-    Raises ConfigError where components outnumber images.
+    `features` [images, dimensions], `labels` [images] of classes. Features are reduced to the principal components that explain
+    more than the share `variance`, in (0, 1]. The mixture has `per_class` components (at least 1) for each class, with diagonal
+    covariances (full ones would have more parameters than there are images), fitted by scikit-learn from `seed` in at most 100
+    rounds. The value varies with the seed and the order of the images by a few percent, so it only serves to rank models.
+    Raises ConfigError for options out of range, and where there are more components than images.
     """
     ready = prepare(features, labels, "classes")
     count = per_class * int(ready.index[-1] + 1)
     if not 0 < variance <= 1 or per_class < 1:
-        raise ConfigError(f"NLEEP takes a share of variance in (0, 1] and components from 1, not {variance} and {per_class}.")
+        raise ConfigError(f"NLEEP needs a share of variance in (0, 1] and components from 1, not {variance} and {per_class}.")
     if count > ready.images:
         raise ConfigError(
-            f"NLEEP fits {count} components, {per_class} for each class, to {ready.images} images; give it more images or"
-            " fewer components per class."
+            f"NLEEP fits {count} components, {per_class} for each class, to {ready.images} images; use more images or fewer"
+            " components per class."
         )
-    return expected(_responsibilities(_cut(ready, variance), count, seed), ready.index)
+    return leep_of_classes(_responsibilities(_reduce_dimensions(ready, variance), count, seed), ready.index)
 
 
-def _cut(ready: Prepared, variance: float) -> Array:
+def _reduce_dimensions(ready: Prepared, variance: float) -> Array:
     shares = np.cumsum(ready.spectrum.values) / ready.spectrum.values.sum()
     kept = int(np.searchsorted(shares, variance, side="right")) + 1
     return ready.components[:, : min(kept, np.count_nonzero(ready.spectrum.values))]
@@ -56,7 +56,7 @@ def _responsibilities(rows: Array, count: int, seed: int) -> Array:
     from sklearn.mixture import GaussianMixture
 
     largest = float(rows[:, 0].var())
-    # scikit-learn's floor of 1e-6 where variances are about 1, but never above a millionth of them nor below rounding.
+    # scikit-learn's floor of 1e-6 where variances are about 1, but at most a millionth of them and never below rounding.
     floor = max(1e-6 * min(largest, 1.0), 1e-10 * largest)
     mixture = GaussianMixture(count, covariance_type="diag", reg_covar=floor, max_iter=_ROUNDS, random_state=seed)
     with warnings.catch_warnings():

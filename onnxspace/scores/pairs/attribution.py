@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import blocks, pair, unit_rows
+from onnxspace.scores.arrays import as_table_pair, split_rows, unit_rows
 
 
 def attribution(maps_a: ArrayLike, maps_b: ArrayLike) -> float:
@@ -20,7 +20,7 @@ def attribution(maps_a: ArrayLike, maps_b: ArrayLike) -> float:
 
     A map of zeros has no direction: its cosine is 0. Raises ConfigError for maps of other sizes or images.
     """
-    return mean_cosine(*pair(maps_a, maps_b, "maps"), "maps")
+    return mean_cosine(*as_table_pair(maps_a, maps_b, "maps"), "maps")
 
 
 def mean_cosine(a: NDArray[Any], b: NDArray[Any], name: str) -> float:
@@ -28,7 +28,7 @@ def mean_cosine(a: NDArray[Any], b: NDArray[Any], name: str) -> float:
     if a.shape[1] != b.shape[1]:
         raise ConfigError(f"The two models' {name} have {a.shape[1]} and {b.shape[1]} numbers per image; use one size.")
     total = 0.0
-    for rows in blocks(*a.shape):
+    for rows in split_rows(*a.shape):
         units = (unit_rows(part[rows].astype(np.float64)) for part in (a, b))
         total += float(np.einsum("nd,nd->", *units))
     return float(np.clip(total / len(a), -1.0, 1.0))

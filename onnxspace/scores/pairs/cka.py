@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import pair
+from onnxspace.scores.arrays import as_table_pair
 from onnxspace.scores.hsic import Hsic, correlation, kernel_hsic, linear_hsic
-from onnxspace.scores.kernels import Rows, gaussian
+from onnxspace.scores.kernels import FeatureRows, gaussian_kernel
 
 Kernel = Literal["linear", "rbf"]
 
@@ -35,7 +35,7 @@ def cka(
     order, leaving out fewer than 4 at the end. Neither an images × images matrix nor a wide copy of the features is made. Raises
     ConfigError for features that are the same for every image.
     """
-    a, b = pair(features_a, features_b)
+    a, b = as_table_pair(features_a, features_b)
     _check(len(a), kernel, unbiased, width, batch)
     step = batch or len(a)
     parts = [slice(start, start + step) for start in range(0, len(a), step) if len(a) - start >= (4 if unbiased else 2)]
@@ -44,8 +44,8 @@ def cka(
 
 def _hsic(a: NDArray[Any], b: NDArray[Any], kernel: Kernel, unbiased: bool, width: float) -> Hsic:
     if kernel == "linear":
-        return linear_hsic(Rows(a), Rows(b), unbiased)
-    return kernel_hsic(gaussian(Rows(a), width), gaussian(Rows(b), width), len(a), unbiased)
+        return linear_hsic(FeatureRows(a), FeatureRows(b), unbiased)
+    return kernel_hsic(gaussian_kernel(FeatureRows(a), width), gaussian_kernel(FeatureRows(b), width), len(a), unbiased)
 
 
 def _check(images: int, kernel: Kernel, unbiased: bool, width: float, batch: int | None) -> None:

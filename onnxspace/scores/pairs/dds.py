@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import pair
+from onnxspace.scores.arrays import as_table_pair
 from onnxspace.scores.hsic import Kernel, correlation, kernel_hsic
-from onnxspace.scores.kernels import Rows, gaussian, laplacian
+from onnxspace.scores.kernels import FeatureRows, gaussian_kernel, laplacian_kernel
 
 Similarity = Literal["cosine", "linear", "laplacian", "gaussian"]
 Normalisation = Literal["zscore", "centre", "none"]
@@ -36,15 +36,15 @@ def dds(
             f"Duality diagrams take a kernel of {', '.join(get_args(Similarity))} and a normalisation of"
             f" {', '.join(get_args(Normalisation))}, not {kernel!r} and {normalise!r}."
         )
-    a, b = pair(features_a, features_b)
+    a, b = as_table_pair(features_a, features_b)
     if len(a) < 3:
         raise ConfigError(f"Duality diagrams need 3 images, not {len(a)}.")
-    first, second = (_kernel(values, kernel, normalise) for values in (a, b))
+    first, second = (_make_kernel(values, kernel, normalise) for values in (a, b))
     return correlation([kernel_hsic(first, second, len(a), unbiased=False)])
 
 
-def _kernel(values: NDArray[Any], kernel: Similarity, normalise: Normalisation) -> Kernel:
-    rows = Rows(values, centre=normalise != "none", scale=normalise == "zscore", unit=kernel == "cosine")
+def _make_kernel(values: NDArray[Any], kernel: Similarity, normalise: Normalisation) -> Kernel:
+    rows = FeatureRows(values, centre=normalise != "none", scale=normalise == "zscore", unit=kernel == "cosine")
     if kernel == "gaussian":
-        return gaussian(rows, _WIDTH)
-    return laplacian(rows, _WIDTH) if kernel == "laplacian" else rows.products
+        return gaussian_kernel(rows, _WIDTH)
+    return laplacian_kernel(rows, _WIDTH) if kernel == "laplacian" else rows.products

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, column_mean, pair, unit_rows
+from onnxspace.scores.arrays import Array, as_table_pair, column_mean, unit_rows
 from onnxspace.scores.pairs.attribution import attribution
 from onnxspace.scores.rdm import pair_products, spearman
 
@@ -42,9 +42,9 @@ def edges(features_a: ArrayLike, features_b: ArrayLike, centre: bool = True) -> 
     Features [images, dimensions], later axes flattened. `centre` takes each dimension's mean over the images away, as for the choice
     of a model; for the choice of a layer the paper does not.
     """
-    cosines = [pair_products(_units(np.asarray(values, np.float64), centre)) for values in pair(features_a, features_b)]
+    cosines = [pair_products(_unit_features(np.asarray(values, np.float64), centre)) for values in as_table_pair(features_a, features_b)]
     return spearman(cosines[0], cosines[1])
 
 
-def _units(values: Array, centre: bool) -> Array:
+def _unit_features(values: Array, centre: bool) -> Array:
     return unit_rows(values - column_mean(values) if centre else values)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import pair
+from onnxspace.scores.arrays import as_table_pair
 from onnxspace.scores.pairs.attribution import mean_cosine
 
 
@@ -23,7 +23,7 @@ def modelgif(fields_a: ArrayLike, fields_b: ArrayLike) -> float:
     if shapes[0] != shapes[1] or len(shapes[0]) < 3 or 0 in shapes[0]:
         raise ConfigError(f"Gradient fields have one shape, [images, points, …], not {list(shapes[0])} and {list(shapes[1])}.")
     rows = [np.asanyarray(fields).reshape(-1, int(np.prod(shapes[0][2:]))) for fields in (fields_a, fields_b)]
-    return mean_cosine(*pair(rows[0], rows[1], "gradient fields"), "gradient fields")
+    return mean_cosine(*as_table_pair(rows[0], rows[1], "gradient fields"), "gradient fields")
 
 
 def field_distance(fields_a: ArrayLike, fields_b: ArrayLike) -> float:

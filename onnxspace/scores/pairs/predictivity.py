@@ -17,13 +17,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, table
-from onnxspace.scores.grids import SIDE, as_picture, is_picture, leading, neighbourhoods, patches, pooled
+from onnxspace.scores.arrays import Array, as_table
+from onnxspace.scores.grids import (
+    SIDE,
+    as_feature_grid,
+    average_pool,
+    extract_patches,
+    has_grid,
+    project_on_principal_axes,
+    unfold_neighbourhoods,
+)
 
 #: Ridges, as shares of the mean eigenvalue of the features' products; the best one counts.
 RIDGES = (1e-4, 1e-2, 1.0)
 #: Directions that are kept: of a position's outputs, and of the features' channels.
-ANSWERS, CHANNELS = 64, 128
+OUTPUTS, CHANNELS = 64, 128
 FEWEST = 4
 _COLUMNS = 512
 Single = NDArray[np.float32]
@@ -40,11 +48,11 @@ def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
     positions predict each position by weights of its own.
     Raises ConfigError for other shapes, too few images, and outputs that are the same for every image.
     """
-    return Source(features).predicts([Answers.of(outputs)])[0]
+    return SourceFeatures(features).explained_shares([TargetOutputs.of(outputs)])[0]
 
 
 @dataclass(frozen=True)
-class Answers:
+class TargetOutputs:
     """What is to be predicted: float64 rows [images · positions, columns], centred; one position where outputs have none."""
 
     rows: Array
@@ -55,58 +63,58 @@ class Answers:
         return len(self.rows) > self.images
 
     @classmethod
-    def of(cls, outputs: ArrayLike) -> Answers:
+    def of(cls, outputs: ArrayLike) -> TargetOutputs:
         """Of a network's outputs [images, …]. Raises ConfigError."""
-        values = _checked(outputs, "outputs")
-        rows = leading(patches(values), ANSWERS) if is_picture(values.shape) else leading(table(values).astype(np.float64))
+        values = _check_images(outputs, "outputs")
+        rows = project_on_principal_axes(extract_patches(values), OUTPUTS) if has_grid(values.shape) else project_on_principal_axes(as_table(values).astype(np.float64))
         if not np.any(rows):
             raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
-        return cls(_standard(rows), len(values))
+        return cls(_standardise(rows), len(values))
 
 
-class Source:
+class SourceFeatures:
     """A source's features, ready to predict any target's outputs."""
 
     def __init__(self, features: ArrayLike) -> None:
-        values = _checked(features, "features")
-        self.images, self.values, self.picture = len(values), values, as_picture(values)
+        values = _check_images(features, "features")
+        self.images, self.values, self.picture = len(values), values, as_feature_grid(values)
 
     @cached_property
-    def near(self) -> Array | None:
+    def neighbourhood_rows(self) -> Array | None:
         """A row per image and position, of its neighbours' features; None where there are no positions."""
-        return None if self.picture is None else neighbourhoods(_reduced(_standard(pooled(self.picture, (SIDE, SIDE)))))
+        return None if self.picture is None else unfold_neighbourhoods(_reduce_channels(_standardise(average_pool(self.picture, (SIDE, SIDE)))))
 
     @cached_property
-    def whole(self) -> Array:
+    def image_rows(self) -> Array:
         """A row per image."""
         if self.picture is None:
-            return leading(table(_standard(self.values)), CHANNELS * 9)
-        return table(_standard(pooled(self.picture, (2, 2))))
+            return project_on_principal_axes(as_table(_standardise(self.values)), CHANNELS * 9)
+        return as_table(_standardise(average_pool(self.picture, (2, 2))))
 
-    def predicts(self, wanted: Sequence[Answers]) -> list[float]:
+    def explained_shares(self, wanted: Sequence[TargetOutputs]) -> list[float]:
         """R² for each. Raises ConfigError where something is of other images."""
-        return [one.share for one in self.parts(wanted)]
+        return [one.share for one in self.sums_of_squares(wanted)]
 
-    def parts(self, wanted: Sequence[Answers]) -> list[Parts]:
+    def sums_of_squares(self, wanted: Sequence[TargetOutputs]) -> list[SumsOfSquares]:
         """What R² is made of, image by image, for each. Raises ConfigError where something is of other images."""
         if any(one.images != self.images for one in wanted):
             raise ConfigError(
                 "The target's outputs and the source's features are of different images; make both from the same."
             )
-        found: dict[int, Parts] = {}
+        found: dict[int, SumsOfSquares] = {}
         for dense in (True, False):
             places = [place for place, one in enumerate(wanted) if one.dense is dense]
             if places:
-                found |= zip(places, self._parts([wanted[place].rows for place in places], dense), strict=True)
+                found |= zip(places, self._sums_of_squares([wanted[place].rows for place in places], dense), strict=True)
         return [found[place] for place in range(len(wanted))]
 
-    def _parts(self, answers: Sequence[Array], dense: bool) -> list[Parts]:
-        if dense and self.near is not None:
-            return parts(self.near, answers, self.images)
-        return parts(self.whole, [rows.reshape(self.images, -1) for rows in answers], self.images)
+    def _sums_of_squares(self, answers: Sequence[Array], dense: bool) -> list[SumsOfSquares]:
+        if dense and self.neighbourhood_rows is not None:
+            return regress_halves(self.neighbourhood_rows, answers, self.images)
+        return regress_halves(self.image_rows, [rows.reshape(self.images, -1) for rows in answers], self.images)
 
 
-class Parts(NamedTuple):
+class SumsOfSquares(NamedTuple):
     """Sums of squares of each image, float64 [images]: what the best of the ridges missed, and what there was to be predicted."""
 
     missed: Array
@@ -118,17 +126,17 @@ class Parts(NamedTuple):
         return 1 - float(self.missed.sum()) / max(float(self.there.sum()), np.finfo(np.float64).tiny)
 
 
-def parts(features: Array, answers: Sequence[Array], images: int) -> list[Parts]:
+def regress_halves(features: Array, answers: Sequence[Array], images: int) -> list[SumsOfSquares]:
     """Ridge regression of one half of the images for the other, both ways, for each of the answers.
 
     Rows are in the order of the images, equally many for each. Centred are the rows of each half by those of the other.
     """
     first = np.arange(images) < images // 2
-    halves = [_Ridge(features, train) for train in (first, ~first)]
-    return [one for some in _together(answers) for one in _parts(halves, some)]
+    halves = [_RidgeRegression(features, train) for train in (first, ~first)]
+    return [one for some in _group_columns(answers) for one in _regress_group(halves, some)]
 
 
-def _together(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
+def _group_columns(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
     """A few answers at a time: one product of many columns is quicker than many of few."""
     first, columns = 0, 0
     for place, rows in enumerate(answers):
@@ -138,7 +146,7 @@ def _together(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
             first, columns = place + 1, 0
 
 
-def _parts(halves: Sequence[_Ridge], answers: Sequence[Array]) -> list[Parts]:
+def _regress_group(halves: Sequence[_RidgeRegression], answers: Sequence[Array]) -> list[SumsOfSquares]:
     rows = np.concatenate(answers, axis=1).astype(np.float32)
     starts = np.cumsum([0, *(one.shape[1] for one in answers[:-1])])
     images = len(halves[0].train)
@@ -146,26 +154,26 @@ def _parts(halves: Sequence[_Ridge], answers: Sequence[Array]) -> list[Parts]:
     for half in halves:
         centred = rows - rows[half.known].mean(axis=0)
         truth, asked = centred[~half.known], ~half.train
-        there[:, asked] = _by_image(truth, int(asked.sum()), starts)
+        there[:, asked] = _sum_squares_by_image(truth, int(asked.sum()), starts)
         for place, told in enumerate(half.predictions(centred[half.known])):
-            missed[:, place, asked] = _by_image(truth - told, int(asked.sum()), starts)
+            missed[:, place, asked] = _sum_squares_by_image(truth - told, int(asked.sum()), starts)
     best = missed.sum(axis=2).argmin(axis=1)
-    return [Parts(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
+    return [SumsOfSquares(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
 
 
-def explained(features: Array, answers: Sequence[Array], images: int) -> list[float]:
+def explained_shares(features: Array, answers: Sequence[Array], images: int) -> list[float]:
     """R² over all columns of each of the answers; see `parts`."""
-    return [one.share for one in parts(features, answers, images)]
+    return [one.share for one in regress_halves(features, answers, images)]
 
 
-def _by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
+def _sum_squares_by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
     """Sums of squares over the rows of each image and the columns from each start on: float64 [starts, images]."""
     squares = np.square(rows).reshape(images, -1, rows.shape[1]).sum(axis=1, dtype=np.float64)
     sums: Array = np.add.reduceat(squares, starts, axis=1).T
     return sums
 
 
-class _Ridge:
+class _RidgeRegression:
     """Ridge regression from some images, `train`, for the others.
 
     By the eigenvectors of the features' products, or of the rows' where these are fewer, in double precision; what is done for
@@ -192,7 +200,7 @@ class _Ridge:
             yield self.turned @ (inverse[:, None] * along).astype(np.float32)
 
 
-def _standard(values: NDArray[Any]) -> Array:
+def _standardise(values: NDArray[Any]) -> Array:
     """Each channel less its mean, and all over their root mean square: float64, which single precision can hold.
 
     What lies beyond the border is 0, so a channel's mean would make a difference there.
@@ -205,9 +213,9 @@ def _standard(values: NDArray[Any]) -> Array:
     return standard
 
 
-def _checked(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def _check_images(values: ArrayLike, name: str) -> NDArray[np.float64]:
     found = np.asanyarray(values)
-    table(found, name)
+    as_table(found, name)
     if len(found) < FEWEST:
         raise ConfigError(
             f"Predictivity needs {FEWEST} images, not {len(found)}: a half to learn from, a half to be judged by."
@@ -215,9 +223,9 @@ def _checked(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return found
 
 
-def _reduced(placed: Array) -> Array:
+def _reduce_channels(placed: Array) -> Array:
     """The leading directions of the channels of [images, channels, 8, 8]."""
     if placed.shape[1] <= CHANNELS:
         return placed
-    rows = leading(np.moveaxis(placed, 1, -1).reshape(-1, placed.shape[1]), CHANNELS)
+    rows = project_on_principal_axes(np.moveaxis(placed, 1, -1).reshape(-1, placed.shape[1]), CHANNELS)
     return np.ascontiguousarray(np.moveaxis(rows.reshape(len(placed), SIDE, SIDE, -1), -1, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, column_mean, pair, unit_rows
+from onnxspace.scores.arrays import Array, as_table_pair, column_mean, unit_rows
 from onnxspace.scores.rdm import pair_products, spearman
 
 
@@ -19,13 +19,13 @@ def rsa(features_a: ArrayLike, features_b: ArrayLike) -> float:
     Features [images, dimensions] of 3 to 20,000 images, later axes flattened, two dimensions or more, whose numbers may differ.
     Each dimension is centred over the images first. An image whose features are all equal then correlates 0 with all others.
     """
-    tables = pair(features_a, features_b)
+    tables = as_table_pair(features_a, features_b)
     if min(values.shape[1] for values in tables) < 2:
         raise ConfigError("RSA correlates images over their dimensions, so features need two dimensions or more.")
-    products = [pair_products(_images(np.asarray(values, np.float64))) for values in tables]
+    products = [pair_products(_standardise_images(np.asarray(values, np.float64))) for values in tables]
     return spearman(products[0], products[1])
 
 
-def _images(values: Array) -> Array:
+def _standardise_images(values: Array) -> Array:
     rows = values - column_mean(values)
     return unit_rows(rows - rows.mean(axis=1, keepdims=True))

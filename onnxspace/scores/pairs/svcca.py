@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import Array, pair
+from onnxspace.scores.arrays import Array, as_table_pair
 
 
 def svcca(features_a: ArrayLike, features_b: ArrayLike, variance: float = 0.99, directions: int | None = None) -> float:
@@ -23,8 +23,8 @@ def svcca(features_a: ArrayLike, features_b: ArrayLike, variance: float = 0.99, 
     """
     if not 0 < variance <= 1 or (directions is not None and directions < 1):
         raise ConfigError(f"SVCCA keeps a share of variance in (0, 1], or directions from 1, not {variance} and {directions}.")
-    tables = pair(_positions(features_a), _positions(features_b))
-    bases = [_basis(np.asarray(values, np.float64), variance, directions) for values in tables]
+    tables = as_table_pair(_flatten_positions(features_a), _flatten_positions(features_b))
+    bases = [_orthonormal_basis(np.asarray(values, np.float64), variance, directions) for values in tables]
     count = len(tables[0])
     if max(basis.shape[1] for basis in bases) >= count - 1:
         raise ConfigError(
@@ -34,12 +34,12 @@ def svcca(features_a: ArrayLike, features_b: ArrayLike, variance: float = 0.99, 
     return float(np.clip(correlations, 0.0, 1.0).mean())
 
 
-def _positions(features: ArrayLike) -> NDArray[Any]:
+def _flatten_positions(features: ArrayLike) -> NDArray[Any]:
     found = np.asanyarray(features)
     return np.moveaxis(found, 1, -1).reshape(-1, found.shape[1]) if found.ndim == 4 else found
 
 
-def _basis(values: Array, variance: float, directions: int | None) -> Array:
+def _orthonormal_basis(values: Array, variance: float, directions: int | None) -> Array:
     """Orthonormal columns, float64 [images, kept]: left singular vectors of the centred features."""
     left, sizes, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     if sizes[0] <= np.finfo(np.float64).eps * max(values.shape) * np.abs(values).max():

@@ -1,4 +1,4 @@
-"""Small files by which models are compared without having them, and search among many.
+"""Fingerprints: small files that stand for a model in comparisons, and search among many of them.
 
-The sketch is here and not in `spaces`, since a fingerprint is also compared where there is no space.
+They are separate from `spaces` because fingerprints are also compared without a space.
 """

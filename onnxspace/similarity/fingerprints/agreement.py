@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import starmap
 from pathlib import Path
-from typing import Any
 
 from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
-from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, in_words, resolve_settings
+from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, resolve_settings
 from onnxspace.inputs.names import is_print
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
-from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, protocol_of
+from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, Setup, way_of
 from onnxspace.inputs.rule_names import problem
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
@@ -42,9 +41,7 @@ class ProtocolRequest:
 class Agreement:
     """How all models are explained, what the `.fp` files hold, and what a reader should know of the choice."""
 
-    probes: Probes
-    method: Method
-    options: Options | None
+    setup: Setup
     prints: Prints = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
@@ -90,7 +87,7 @@ def agree(prints: Prints, wish: ProtocolRequest) -> Agreement:
     """
     readable = [one for one in prints.values() if isinstance(one, Fingerprint)]
     found = next((met for one in readable if (met := _met(one, wish)) is not None), None) or _default(wish)
-    protocol = protocol_of(found.probes, found.method, found.options)
+    protocol = found.setup.protocol()
     fitting = {path: one if isinstance(one, OnnxspaceError) else _fitting(one, protocol) for path, one in prints.items()}
     return replace(found, prints=alike(fitting))
 
@@ -98,7 +95,7 @@ def agree(prints: Prints, wish: ProtocolRequest) -> Agreement:
 def _default(wish: ProtocolRequest) -> Agreement:
     method = wish.method or DEFAULT_METHOD
     probes = Probes.generate() if wish.probes is None else wish.probes
-    return Agreement(probes, method, configured(method, wish.options, wish.rules))
+    return Agreement(Setup(probes, method, configured(method, wish.options, wish.rules)))
 
 
 def _met(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
@@ -110,10 +107,10 @@ def _met(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
     if probes is None:
         return None
     method = told[0] or DEFAULT_METHOD
-    options = configured(method, told[1], wish.rules)
-    if isinstance(_fitting(one, protocol_of(probes, method, options)), OnnxspaceError):
+    setup = Setup(probes, method, configured(method, told[1], wish.rules))
+    if isinstance(_fitting(one, setup.protocol()), OnnxspaceError):
         return None
-    return Agreement(probes, method, options, remarks=_remarks(one, wish))
+    return Agreement(setup, remarks=_remarks(one, wish))
 
 
 def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
@@ -146,43 +143,15 @@ def _remarks(one: Fingerprint, wish: ProtocolRequest) -> tuple[str, ...]:
     """What was taken from a fingerprint although the defaults say otherwise."""
     free = wish.method is None and wish.options in (None, Options())
     other = one.method != DEFAULT_METHOD or bool(one.options)
-    way = [f"by {_way(one.method, one.options)}"] if free and other else []
+    way = [f"by {way_of(one.method, one.options)}"] if free and other else []
     drawn = wish.probes is None and (one.probe_name, one.images) != _USUAL
     taken = [*way, f"on {one.images} images ({one.probe_name})"] if drawn else way
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()
 
 
 def _fitting(one: Fingerprint, protocol: Protocol) -> Fingerprint | OnnxspaceError:
-    """The fingerprint, or what is wrong with comparing it to models that are explained as `protocol` says."""
-    ways = (one.method, one.options) == (protocol.method, protocol.print_options())
-    images = (one.probe_sha256, one.images) == (protocol.sha256, protocol.images)
-    if ways and images:
+    """The fingerprint, or the error of comparing it to models that are explained by `protocol`."""
+    if (difference := protocol.difference(one.protocol)) is None:
         return one
-    way = _way(one.method, one.options) + ("" if ways else f" (here: {_way(protocol.method, protocol.print_options())})")
-    here = "" if images else f" (here: {protocol.images} of {protocol.probe})"
-    shown = f"{one.images} images of {one.probe_name[:_LONGEST]}{here}"
-    advice = " ".join([*([] if ways else _method_flags(one, protocol)), *([] if images else _image_flags(one, protocol))])
-    kind = ConfigError if images else ProbeError
-    return kind(f"{one.name} was made by {way} on {shown}, so it can't be compared; give {advice}, or make it again.")
-
-
-def _way(method: str, options: Mapping[str, Any]) -> str:
-    return (f"{method} with {in_words(options)}" if options else method)[:_LONGEST]
-
-
-def _method_flags(one: Fingerprint, protocol: Protocol) -> list[str]:
-    """How to ask for the method of a fingerprint."""
-    flags = [f"--method {one.method[:_LONGEST]}"]
-    for name, value in one.options.items():
-        picture = name == "baseline" and value not in BASELINES
-        flags.append("--baseline with its picture" if picture else f"--{name} {value}"[:_LONGEST])
-    surplus = [f"no --{name}" for name in protocol.options if name not in one.options]
-    return [*flags, *surplus]
-
-
-def _image_flags(one: Fingerprint, protocol: Protocol) -> list[str]:
-    """How to ask for the images of a fingerprint."""
-    drawn = GENERATED.fullmatch(one.probe_name)
-    if drawn is None or (one.probe_name, one.images) == (protocol.probe, protocol.images):
-        return [f"--images {one.images} --probe with its pictures"]
-    return [f"--images {one.images}", *([f"--seed {drawn[1]}"] if int(drawn[1]) else [])]
+    kind = ConfigError if protocol.has_images_of(one.protocol) else ProbeError
+    return kind(f"{one.name} was made {difference}, or make it again.")

@@ -1,9 +1,9 @@
-"""An approximate index of fingerprints: a graph of small vectors (HNSW, Malkov and Yashunin 2018, by usearch) in one file.
+"""An approximate nearest-neighbour index of fingerprints: an HNSW graph (Malkov and Yashunin 2018, by usearch) in one file.
 
-Each row of the matrix is sketched once more to some 128 numbers of one byte; the graph proposes rows, and their full rows decide.
-A file is, in this order: 8 bytes that name the format, version and header length (little-endian, 4 bytes each), the header (JSON),
-and the graph as usearch writes it. It is checked against the sums in its header and against the matrix, and made anew from
-the matrix at any time.
+Each row of the matrix is sketched again to 128 one-byte numbers; the graph proposes candidates, which are reranked by their full
+rows. A file is, in this order: 8 bytes that name the format, version and header length (little-endian, 4 bytes each), the header
+(JSON), and the graph as usearch writes it. It is checked against the checksums in its header and against the matrix, from which
+it can be rebuilt at any time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, SpaceError
-from onnxspace.similarity.fingerprints.count_sketch import signs
-from onnxspace.similarity.fingerprints.file import place
+from onnxspace.similarity.fingerprints.count_sketch import sketch_matrix
+from onnxspace.similarity.fingerprints.file import replace_file
 from onnxspace.similarity.fingerprints.search import Found, check_shapes, rerank
 from onnxspace.storage.float16 import widen
 
@@ -30,17 +30,17 @@ NUMBERS = 128
 _MAGIC = b"\x89oxidx\r\n"
 _FIXED = struct.Struct("<8sII")
 _MOST_HEADER, _BLOCK, _SAMPLED = 2**12, 2**22, 1000
-#: Neighbours of a point of the graph, and points looked at for an addition and for a search.
+#: Neighbours of a node of the graph, and nodes visited when adding a row and when searching.
 _DEGREE, _EFFORT_ADD, _EFFORT = 16, 128, 256
 
 
 class Index:
-    """The index at `path` of the rows of `matrix`, float16 [models, D]; made by `build`, `grow` or `open`."""
+    """The index at `path` of the rows of `matrix`, float16 [models, D]; created by `build`, `grow` or `open`."""
 
     def __init__(self, path: Path, matrix: NDArray[np.float16], graph: Any, seed: int, kept: Any = None) -> None:
         self.path, self.matrix = path, matrix
         self._graph, self._kept, self._seed = graph, kept, seed
-        self._signs = signs(matrix.shape[1], graph.ndim, seed)
+        self._signs = sketch_matrix(matrix.shape[1], graph.ndim, seed)
 
     @classmethod
     def build(
@@ -51,51 +51,54 @@ class Index:
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Index:
-        """Index all rows and write the file, complete or not at all. Raises ConfigError without usearch, OutputError.
+        """Index all rows of `matrix`, float16 [models, D], and write the file `path` atomically.
 
-        Threads add rows in an order that differs from run to run, and so may the few neighbours that the graph misses.
+        `numbers` is the size of the small sketch, drawn from `seed`; `progress` receives the share that is done, 0 to 1.
+        Threads add rows in an order that varies between runs, so the few neighbours that the graph misses may vary too.
+        Raises ConfigError where usearch is not installed, and OutputError where the file can't be written.
         """
-        index = cls(path, matrix, _graph(numbers), seed)
+        index = cls(path, matrix, _make_graph(numbers), seed)
         index._add(0, progress)
         return index
 
     def grow(self, path: Path, matrix: NDArray[np.float16], progress: Callable[[float], None] | None = None) -> Index:
-        """The index of a matrix that begins with the rows of this one, written to `path`; otherwise as `build`."""
-        graph = _graph(self._graph.ndim)
+        """Extend this index to `matrix`, which begins with its rows, and write the result to `path`; otherwise as `build`."""
+        graph = _make_graph(self._graph.ndim)
         graph.load(self._graph.save() if self._kept is None else bytes(self._kept))
         index = Index(path, matrix, graph, self._seed)
         index._add(len(self.matrix), progress)
         return index
 
     def _add(self, count: int, progress: Callable[[float], None] | None) -> None:
-        """Put all rows but the first `count` into the graph, and write the file."""
+        """Add all rows but the first `count` to the graph, and write the file."""
         matrix = self.matrix
         step = max(1, _BLOCK // matrix.shape[1])
         for first in range(count, len(matrix), step):
-            small = self._small(matrix[first : first + step])
+            small = self._sketch_rows(matrix[first : first + step])
             self._graph.add(np.arange(first, first + len(small), dtype=np.uint64), small)
             if progress is not None:
                 progress(min(1.0, (first + step) / len(matrix)))
         facts = {"models": len(matrix), "size": matrix.shape[1], "numbers": self._graph.ndim, "seed": self._seed}
-        _write(self.path, facts | {"rows": _sum_of(matrix)}, self._graph)
+        _write(self.path, facts | {"rows": _checksum_of(matrix)}, self._graph)
 
     @classmethod
     def open(cls, path: Path, matrix: NDArray[np.float16]) -> Index:
-        """Open the index of this matrix, or of its first rows; the graph is mapped, not read.
+        """Open the index of `matrix`, float16 [models, D], or of its first rows; the graph is memory-mapped.
 
-        Raises SpaceError for a file that is missing, damaged, of a newer version, or of other rows; ConfigError without usearch.
+        Raises SpaceError for a file that is missing, damaged, of another version, or built from other rows, and ConfigError where
+        usearch is not installed.
         """
         try:
             with path.open("rb") as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise SpaceError(f"The index {path} can't be read ({error}); build it again.") from error
-        facts, start = _checked(path, content)
+        facts, start = _read_header(path, content)
         count = len(matrix)
         matrix = matrix[: facts["models"]] if facts["models"] >= 0 else matrix[:0]
-        if (facts["models"], facts["size"], facts["rows"]) != (len(matrix), matrix.shape[1], _sum_of(matrix)) or not count:
-            raise SpaceError(f"The index {path} was made of other fingerprints; build it again.")
-        graph = _graph(facts["numbers"])
+        if (facts["models"], facts["size"], facts["rows"]) != (len(matrix), matrix.shape[1], _checksum_of(matrix)) or not count:
+            raise SpaceError(f"The index {path} was built from other fingerprints; build it again.")
+        graph = _make_graph(facts["numbers"])
         view = memoryview(content)[start:]
         try:
             graph.view(view)
@@ -106,24 +109,24 @@ class Index:
         return cls(path, matrix, graph, facts["seed"], view)
 
     def nearest(self, query: NDArray[np.floating], n: int = 10, candidates: int = _EFFORT) -> Found:
-        """As `search.nearest`, but only among the `candidates` rows (at least n) that the graph proposes."""
+        """Search as `search.find_nearest`, but only among the `candidates` rows (at least `n`) that the graph proposes."""
         check_shapes(query, self.matrix)
         proposed = self.propose(np.asarray(query)[None], max(n, candidates))[0]
         return rerank(query, self.matrix, proposed, n)
 
     def propose(self, rows: NDArray[np.floating], count: int = 32) -> NDArray[np.intp]:
-        """The rows of the matrix that the graph holds nearest to each of [m, D]: intp [m, count] or fewer.
+        """Return the rows of the matrix that the graph finds nearest to each of `rows`, float [m, D]: intp [m, up to `count`].
 
-        Where it reaches fewer from one of them, the first is repeated.
+        Where it finds fewer for one of them, its first is repeated.
         """
         self._graph.expansion_search = max(_EFFORT, count)
-        found = self._graph.search(self._small(rows), min(count, len(self.matrix)))
+        found = self._graph.search(self._sketch_rows(rows), min(count, len(self.matrix)))
         keys = np.atleast_2d(found.keys)
-        counts: Any = getattr(found, "counts", keys.shape[1])  # of many rows; keys beyond them mean nothing
+        counts: Any = getattr(found, "counts", keys.shape[1])  # per query; keys beyond it are undefined
         short = np.arange(keys.shape[1]) >= np.reshape(counts, (-1, 1))
         return np.where(short, keys[:, :1], keys).astype(np.intp)
 
-    def _small(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    def _sketch_rows(self, rows: NDArray[np.floating]) -> NDArray[np.float32]:
         wide = np.empty(rows.shape, np.float32)
         if rows.dtype == np.float16:
             widen(np.ascontiguousarray(rows), wide)
@@ -133,19 +136,19 @@ class Index:
         return small
 
 
-def _graph(numbers: int) -> Any:
+def _make_graph(numbers: int) -> Any:
     try:
         from usearch.index import Index as Graph
     except ImportError as error:
-        raise ConfigError("Approximate search needs usearch: pip install 'onnxspace[search]'; or search exactly.") from error
+        raise ConfigError("Approximate search needs usearch: pip install 'onnxspace[search]', or use exact search.") from error
     return Graph(
         ndim=numbers, metric="cos", dtype="i8", connectivity=_DEGREE, expansion_add=_EFFORT_ADD, expansion_search=_EFFORT,
         enable_key_lookups=False,
     )  # fmt: skip
 
 
-def _sum_of(matrix: NDArray[np.float16]) -> str:
-    """SHA-256 of the shape and up to 1,000 rows spread over the matrix: another matrix is noticed, a changed row may not be."""
+def _checksum_of(matrix: NDArray[np.float16]) -> str:
+    """SHA-256 of the shape and up to 1,000 rows spread over the matrix: detects another matrix, but not every changed row."""
     picked = np.unique(np.linspace(0, len(matrix) - 1, min(len(matrix), _SAMPLED)).astype(np.intp))
     return hashlib.sha256(repr(matrix.shape).encode() + matrix[picked].astype("<f2").tobytes()).hexdigest()
 
@@ -154,15 +157,15 @@ def _write(path: Path, facts: dict[str, Any], graph: Any) -> None:
     content = graph.save()
     header = json.dumps(facts | {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}, sort_keys=True).encode()
     try:
-        place(path, _FIXED.pack(_MAGIC, FORMAT, len(header)) + header, content)
+        replace_file(path, _FIXED.pack(_MAGIC, FORMAT, len(header)) + header, content)
     except OSError as error:
         raise OutputError(error.errno, f"{path} can't be written ({error.strerror}); free some space.") from error
 
 
-def _checked(path: Path, content: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The header and where the graph begins, of a file whose sum is right."""
+def _read_header(path: Path, content: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """The header, and the offset of the graph, of a file whose checksum is right."""
     if len(content) < _FIXED.size or content[:8] != _MAGIC:
-        raise SpaceError(f"{path} is no index of fingerprints; build one.")
+        raise SpaceError(f"{path} is not an index of fingerprints; build one with `onnxspace space index`.")
     _, version, length = _FIXED.unpack_from(content)
     if version != FORMAT:
         raise SpaceError(

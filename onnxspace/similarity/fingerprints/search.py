@@ -1,7 +1,7 @@
-"""Which stored fingerprints are nearest: exact by one pass over all, approximate by an index and a second look.
+"""Nearest-neighbour search among fingerprints: exact by one pass over all, or approximate by an index with reranking.
 
-A matrix has a row per model, float16 [models, D] as `countsketch.flatten` gives, D = images · numbers, and may be mapped from
-a file. The inner product of two rows estimates an affinity a with standard error (1 − a²) / √D.
+A matrix has a row per model, float16 [models, D] as returned by `count_sketch.flatten`, D = images · numbers, and may be mapped
+from a file. The inner product of two rows estimates an affinity a with standard error (1 − a²) / √D.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.tiling import cores
+from onnxspace.similarity.tiling import count_cores
 from onnxspace.storage.float16 import CHUNK, widen
 
 _BLOCK = 2**17  # numbers that are widened at once for a product of many rows with one
-_BLOCKS = 128  # of these for a thread at a time
+_BLOCKS = 128  # blocks per task of a thread
 _LIFT, _KEPT = np.float32(2.0**112), np.int32(-0x70000001)
-_SIDE = 1024  # rows of a block of `duplicates`
+_SIDE = 1024  # rows of a block of `find_duplicate_rows`
 
 Found = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 
-def nearest(query: NDArray[np.floating], matrix: NDArray[np.float16], n: int = 10) -> Found:
-    """The `n` rows of the matrix with the largest inner product with `query`, float [D]: intp [n] and float64 [n].
+def find_nearest(query: NDArray[np.floating], matrix: NDArray[np.float16], n: int = 10) -> Found:
+    """Find the `n` rows of `matrix`, float16 [models, D], with the largest inner product with `query`, float [D].
 
-    Exact: one pass over the matrix, in a few MiB per core. Best first, ties by position; fewer where the matrix has fewer.
-    Raises ConfigError where lengths differ.
+    Returns their positions, intp [n], and affinities, float64 [n] in [−1, 1], best first, ties by position; fewer where the
+    matrix has fewer rows. Exact: one pass over the matrix, with a few MiB per core. Raises ConfigError where lengths differ.
     """
     check_shapes(query, matrix)
     column = np.asarray(query, dtype=np.float32) * _LIFT
@@ -45,35 +45,38 @@ def nearest(query: NDArray[np.floating], matrix: NDArray[np.float16], n: int = 1
         for first in range(start, min(start + _BLOCKS * step, len(matrix)), step):
             rows = matrix[first : first + step]
             wide = own.wide[: len(rows)]
-            _spread(rows, wide)
+            _widen_scaled(rows, wide)
             np.matmul(wide, column, out=found[first : first + step])
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count_cores()) as pool:
         deque(pool.map(work, range(0, len(matrix), _BLOCKS * step)), maxlen=0)
-    return best(np.arange(len(matrix)), found, n)
+    return select_best(np.arange(len(matrix)), found, n)
 
 
-def _spread(half: NDArray[np.float16], out: NDArray[np.float32]) -> None:
-    """float16 times 2⁻¹¹², exactly: sign, exponent and mantissa put where float32 has them, in three quick passes.
+def _widen_scaled(half: NDArray[np.float16], out: NDArray[np.float32]) -> None:
+    """Convert float16 to float32 scaled by 2⁻¹¹², exactly, by moving sign, exponent and mantissa in three quick passes.
 
-    Subnormal numbers stay subnormal, which makes products slow: maps are full of them, rows of sketches are not.
+    Subnormal numbers stay subnormal, which makes products slow: they are common in maps but not in rows of sketches.
     """
     bits = out.view(np.int32)
     np.copyto(bits, half.view(np.int16))
     np.left_shift(bits, 13, out=bits)
-    np.bitwise_and(bits, _KEPT, out=bits)  # the sign was spread over the bits above the exponent
+    np.bitwise_and(bits, _KEPT, out=bits)  # clears the copies of the sign bit above the exponent
 
 
 def rerank(query: NDArray[np.floating], matrix: NDArray[np.float16], candidates: NDArray[np.intp], n: int) -> Found:
-    """The best `n` of some rows, as `nearest` finds them among all."""
+    """Find the best `n` of the rows `candidates`, intp [any number], of `matrix`; otherwise as `find_nearest`."""
     rows = np.unique(candidates)
     wide = np.empty((len(rows), matrix.shape[1]), np.float32)
     widen(np.ascontiguousarray(matrix[rows]), wide)
-    return best(rows, wide @ np.asarray(query, dtype=np.float32), n)
+    return select_best(rows, wide @ np.asarray(query, dtype=np.float32), n)
 
 
-def best(rows: NDArray[np.intp], affinities: NDArray[np.float32], n: int) -> Found:
-    """The `n` largest, best first, ties by position, within [−1, 1]."""
+def select_best(rows: NDArray[np.intp], affinities: NDArray[np.float32], n: int) -> Found:
+    """Select the `n` of `rows`, intp [count], with the largest `affinities`, float32 [count]: positions and values.
+
+    Best first, ties by position; values are clipped to [−1, 1].
+    """
     count = max(0, min(n, len(rows)))
     if 0 < count < len(rows):
         least = np.partition(affinities, len(rows) - count)[len(rows) - count]
@@ -96,7 +99,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that are tied together by pairs of affinity at or above the threshold; rows ascend, the best pair comes first."""
+    """Rows connected by pairs with affinities at or above a threshold: `members` ascend, the most similar of `pairs` comes first."""
 
     members: tuple[int, ...]
     pairs: tuple[Pair, ...]
@@ -106,37 +109,40 @@ class Group:
         return self.pairs[-1]
 
 
-def duplicates(
+def find_duplicate_rows(
     matrix: NDArray[np.float16],
     threshold: float,
     propose: Callable[[NDArray[np.float16]], NDArray[np.intp]] | None = None,
 ) -> list[Group]:
-    """Groups of rows, each tied to another of its group by an affinity ≥ `threshold`; the largest group first.
+    """Find groups of rows of `matrix`, float16 [models, D], connected by affinities ≥ `threshold`, the largest group first.
 
-    Compares all pairs, models² · D multiplications; where `propose` is given (such as `Index.propose`), only each row with the
-    rows it proposes, so that a pair may be missed. Raises ConfigError for a threshold outside (0, 1].
+    Compares all pairs, models² · D multiplications. Where `propose` is given (such as `Index.propose`), each row is only
+    compared with the rows it proposes, so that a pair may be missed. Raises ConfigError for a threshold outside (0, 1].
     """
-    return grouped(pairs_above(matrix, threshold, propose))
+    return group_pairs(find_pairs_above(matrix, threshold, propose))
 
 
-def pairs_above(
+def find_pairs_above(
     matrix: NDArray[np.float16],
     threshold: float,
     propose: Callable[[NDArray[np.float16]], NDArray[np.intp]] | None = None,
     proposed: int | None = None,
 ) -> list[Pair]:
-    """The pairs of `duplicates`. Where `proposed` is given, only the first so many rows are compared with proposals alone."""
+    """Find the pairs of `find_duplicate_rows`. Where `proposed` is given, only the first `proposed` rows rely on `propose`.
+
+    Raises ConfigError for a threshold outside (0, 1].
+    """
     if not 0 < threshold <= 1:
-        raise ConfigError(f"A threshold for duplicates lies above 0 and is at most 1, not {threshold}.")
-    least = threshold - 2e-3 / np.sqrt(matrix.shape[1])  # rounding to float16 leaves equal rows so much below 1
+        raise ConfigError(f"The threshold for duplicates must be above 0 and at most 1, not {threshold}.")
+    least = threshold - 2e-3 / np.sqrt(matrix.shape[1])  # rounding to float16 puts equal rows this much below 1
     count = 0 if propose is None else len(matrix) if proposed is None else proposed
-    found = [] if propose is None else [pair for part in _proposed(matrix[:count], least, propose) for pair in part]
-    return found + [pair for part in _pairs(matrix, least, count) for pair in part]
+    found = [] if propose is None else [pair for part in _compare_proposals(matrix[:count], least, propose) for pair in part]
+    return found + [pair for part in _compare_blocks(matrix, least, count) for pair in part]
 
 
-def grouped(pairs: Sequence[Pair]) -> list[Group]:
-    """Rows that pairs tie together; the largest group first."""
-    from scipy.sparse import coo_array  # as slow to load as all the rest
+def group_pairs(pairs: Sequence[Pair]) -> list[Group]:
+    """Group rows into connected components of `pairs`, the largest group first."""
+    from scipy.sparse import coo_array  # slow to import
     from scipy.sparse.csgraph import connected_components
 
     ends = np.array([(p.first, p.second) for p in pairs], np.intp).reshape(-1, 2)
@@ -153,43 +159,44 @@ def grouped(pairs: Sequence[Pair]) -> list[Group]:
 
 
 def check_shapes(query: NDArray[np.floating], matrix: NDArray[np.float16]) -> None:
+    """Raise ConfigError unless `query` is [D] and `matrix` [models, D]."""
     if query.ndim != 1 or matrix.ndim != 2 or query.shape[0] != matrix.shape[1]:
         raise ConfigError(
-            f"A fingerprint of shape {list(query.shape)} can't be sought among rows of shape {list(matrix.shape)}."
+            f"A fingerprint of shape {list(query.shape)} can't be compared with rows of shape {list(matrix.shape)}."
         )
 
 
-def _pairs(matrix: NDArray[np.float16], least: float, start: int = 0) -> Iterator[list[Pair]]:
-    """Pairs of all rows with those from `start` on, block by block on and above the diagonal."""
+def _compare_blocks(matrix: NDArray[np.float16], least: float, start: int = 0) -> Iterator[list[Pair]]:
+    """Pairs of all rows with those from `start` on, by blocks on and above the diagonal."""
     lefts = range(start, len(matrix), _SIDE)
     for top in (*range(0, start, _SIDE), *lefts) if lefts else ():
-        rows = _wide(matrix[top : min(top + _SIDE, start) if top < start else top + _SIDE])
+        rows = _widen_rows(matrix[top : min(top + _SIDE, start) if top < start else top + _SIDE])
         for left in lefts[max(0, top - start) // _SIDE :]:
-            product = rows @ (rows if left == top else _wide(matrix[left : left + _SIDE])).T
+            product = rows @ (rows if left == top else _widen_rows(matrix[left : left + _SIDE])).T
             i, j = np.nonzero(product >= least)
-            yield _pairs_from(i + top, j + left, product[i, j], matrix.shape[1])
+            yield _make_pairs(i + top, j + left, product[i, j], matrix.shape[1])
 
 
-def _proposed(
+def _compare_proposals(
     matrix: NDArray[np.float16], least: float, propose: Callable[[NDArray[np.float16]], NDArray[np.intp]]
 ) -> Iterator[list[Pair]]:
     for top in range(0, len(matrix), _SIDE):
         part = matrix[top : top + _SIDE]
-        for row, (wide, others) in enumerate(zip(_wide(part), propose(part), strict=True), top):
+        for row, (wide, others) in enumerate(zip(_widen_rows(part), propose(part), strict=True), top):
             later = np.unique(others[others > row])
-            products = _wide(matrix[later]) @ wide
+            products = _widen_rows(matrix[later]) @ wide
             kept = products >= least
-            yield _pairs_from(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])
+            yield _make_pairs(np.full(int(kept.sum()), row), later[kept], products[kept], matrix.shape[1])
 
 
-def _pairs_from(first: NDArray[np.intp], second: NDArray[np.intp], products: NDArray[np.float32], size: int) -> list[Pair]:
+def _make_pairs(first: NDArray[np.intp], second: NDArray[np.intp], products: NDArray[np.float32], size: int) -> list[Pair]:
     affinity = np.clip(products.astype(np.float64), -1.0, 1.0)
     errors = (1 - affinity**2) / np.sqrt(size)
     found = zip(first.tolist(), second.tolist(), affinity.tolist(), errors.tolist(), strict=True)
     return [Pair(i, j, a, e) for i, j, a, e in found if i < j]
 
 
-def _wide(rows: NDArray[np.float16]) -> NDArray[np.float32]:
+def _widen_rows(rows: NDArray[np.float16]) -> NDArray[np.float32]:
     wide = np.empty(rows.shape, np.float32)
     widen(np.ascontiguousarray(rows), wide, np.empty(CHUNK, np.intp))
     return wide

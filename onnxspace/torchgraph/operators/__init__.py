@@ -1,4 +1,4 @@
-"""Our own converters, one family of operators per file; importing this package registers them all."""
+"""Our own converters, one module per family of operators; importing this package registers them all."""
 
 from onnxspace.torchgraph.operators import (
     attention,

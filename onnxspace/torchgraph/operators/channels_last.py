@@ -1,7 +1,7 @@
-"""Operators of ONNX Runtime whose channels come last: convolution, maximum pooling, group normalisation.
+"""Operators of ONNX Runtime with channels last: convolution, maximum pooling, group normalisation.
 
-Each is described in ContribOperators.md of ONNX Runtime, the weights of NhwcConv by the optimiser that writes it
-(`fusion_nhwc_conv.py`). Only NhwcMaxPool has a kernel for the processor.
+They are described in ContribOperators.md of ONNX Runtime; the layout of NhwcConv's weights is defined by the optimiser that
+writes it (`fusion_nhwc_conv.py`). Only NhwcMaxPool has a kernel for CPUs.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.convolution import Conv
-from onnxspace.torchgraph.operators.pooling import MaxPool, window
+from onnxspace.torchgraph.operators.pooling import MaxPool, read_window
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
-_RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
+_RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
 
 
 class ChannelsFirst(nn.Module):
-    """A module that wants channels in second place, for an input and an output that have them in the last."""
+    """Applies a module with channels on the second axis to an input and output with channels last."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, x: Tensor, *rest: Tensor | None) -> Tensor:
-        made: Tensor = self.inner(x.movedim(-1, 1), *rest)
-        return made.movedim(1, -1)
+        result: Tensor = self.inner(x.movedim(-1, 1), *rest)
+        return result.movedim(1, -1)
 
 
 class NhwcConv(nn.Module):
-    """Convolution whose weights have their input channels last too."""
+    """Convolution with channels last, in the weights as well."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
         self.inner = ChannelsFirst(Conv(node))
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        made: Tensor = self.inner(x, weight.movedim(-1, 1), bias)
-        return made
+        result: Tensor = self.inner(x, weight.movedim(-1, 1), bias)
+        return result
 
 
 @converter("NhwcConv", *_RUNTIME, domain=_MICROSOFT)
@@ -51,11 +51,11 @@ def nhwc_conv(node: Node) -> TorchOperator:
 @converter("NhwcMaxPool", *_RUNTIME, domain=_MICROSOFT)
 def nhwc_max_pool(node: Node) -> TorchOperator:
     """NhwcMaxPool of 8-bit integers."""
-    return ChannelsFirst(MaxPool(window(node), places=False, column_major=False))
+    return ChannelsFirst(MaxPool(read_window(node), places=False, column_major=False))
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation with a scale and an offset per channel, and what follows it."""
+    """Group normalisation with a scale and an offset per channel, and an optional SiLU."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
@@ -64,14 +64,14 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         first = x.movedim(-1, 1) if self.last else x
-        made = torch.group_norm(first, self.groups, scale, offset, self.eps)
-        made = F.silu(made) if self.swish else made
-        return made.movedim(1, -1) if self.last else made
+        result = torch.group_norm(first, self.groups, scale, offset, self.eps)
+        result = F.silu(result) if self.swish else result
+        return result.movedim(1, -1) if self.last else result
 
 
 @converter("GroupNorm", *_RUNTIME, domain=_MICROSOFT)
 def group_norm(node: Node) -> TorchOperator:
-    """GroupNorm, and SiLU behind it where `activation` is one."""
+    """GroupNorm, followed by SiLU if `activation` is 1."""
     return GroupNorm(node)
 
 
@@ -87,13 +87,13 @@ class SkipGroupNorm(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         total = x + (skip[:, None, None] if skip.dim() == 2 else skip)
         total = total if bias is None else total + bias
-        made: Tensor = self.norm(total, scale, offset)
-        return made if self.outputs == 1 else (made, total)
+        result: Tensor = self.norm(total, scale, offset)
+        return result if self.outputs == 1 else (result, total)
 
 
 @converter("SkipGroupNorm", *_RUNTIME, domain=_MICROSOFT)
 def skip_group_norm(node: Node) -> TorchOperator:
-    """SkipGroupNorm; what is added may be of one value per channel, with or without axes for the places."""
+    """SkipGroupNorm; the added tensor may have one value per channel, with or without spatial axes."""
     if not node.get("channels_last", 1):
         raise NotImplementedError("SkipGroupNorm with channels first")
     return SkipGroupNorm(node)

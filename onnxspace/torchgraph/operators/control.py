@@ -1,4 +1,4 @@
-"""If, Loop, Scan and SequenceMap, whose bodies are modules of their own, and the sequences and optional values they use."""
+"""If, Loop, Scan and SequenceMap, whose bodies become modules, and operators on sequences and optional values."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers, torch_type
 
 _VERSIONS = (11, 13, 16, 19, 21, 23, 24, 25)
 
 
-def _results(made: Any) -> list[Any]:
-    """The outputs of a body, of which a single one comes bare."""
-    return list(made) if isinstance(made, tuple) else [made]
+def _to_list(result: Any) -> list[Any]:
+    """The outputs of a body as a list; a single output is returned without a tuple."""
+    return list(result) if isinstance(result, tuple) else [result]
 
 
-def _bare(values: list[Any]) -> Any:
+def _unwrap(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _parted(inputs: tuple[Any, ...], count: int) -> tuple[list[Any], list[Any]]:
-    """The node's own inputs, and what its bodies take from outside."""
+def _split_inputs(inputs: tuple[Any, ...], count: int) -> tuple[list[Any], list[Any]]:
+    """Split a module's inputs into those of the node, and tensors that its bodies capture from outside."""
     return list(inputs[:count]), list(inputs[count:])
 
 
@@ -44,8 +44,8 @@ def if_(node: Node) -> TorchOperator:
     return If(node.body("then_branch"), node.body("else_branch"))
 
 
-class Empty:
-    """What a scan output is when its body never ran: no elements of the declared type and shape, open sizes zero."""
+class EmptyOutput:
+    """The value of a scan output whose body never ran: empty, of the declared type and shape, with open axes of size zero."""
 
     def __init__(self, declared: onnx.ValueInfoProto) -> None:
         kind = declared.type.tensor_type
@@ -57,14 +57,14 @@ class Empty:
 
 
 class Loop(nn.Module):
-    """Runs its body while a condition holds, at most so many times; carries values, stacks the rest."""
+    """Runs its body while a condition holds, up to a number of times; carries states and stacks the other outputs."""
 
-    def __init__(self, body: nn.Module, count: int, carried: int, ranks: tuple[int, int], empty: list[Empty]) -> None:
+    def __init__(self, body: nn.Module, count: int, carried: int, ranks: tuple[int, int], empty: list[EmptyOutput]) -> None:
         super().__init__()
         self.body, self.count, self.carried, self.ranks, self.empty = body, count, carried, ranks, empty
 
     def forward(self, *inputs: Any) -> Any:
-        (trips, condition, *state), outside = _parted(inputs, self.count)
+        (trips, condition, *state), outside = _split_inputs(inputs, self.count)
         limit = None if trips is None else int(trips.reshape(-1)[0])
         device = next((t.device for t in inputs if isinstance(t, Tensor)), torch.device("cpu"))
         going = True if condition is None else bool(condition.reshape(-1)[0])
@@ -72,37 +72,37 @@ class Loop(nn.Module):
         while going and (limit is None or len(rows) < limit):
             step = torch.full([1] * self.ranks[0], len(rows), dtype=torch.int64, device=device)
             flag = torch.full([1] * self.ranks[1], True, device=device)
-            held, *made = _results(self.body(step, flag, *state, *outside))
-            going, state = bool(held.reshape(-1)[0]), made[: self.carried]
-            rows.append(made[self.carried :])
+            held, *result = _to_list(self.body(step, flag, *state, *outside))
+            going, state = bool(held.reshape(-1)[0]), result[: self.carried]
+            rows.append(result[self.carried :])
         stacked = [torch.stack(column) for column in zip(*rows, strict=True)] if rows else [e(device) for e in self.empty]
-        return _bare([*state, *stacked])
+        return _unwrap([*state, *stacked])
 
 
 @converter("Loop", 1, *_VERSIONS)
 def loop(node: Node) -> TorchOperator:
     """Loop."""
-    body = _graph(node, "body")
+    body = _body_graph(node, "body")
     count = len(node.proto.input)
     carried = count - 2
     ranks = [len(value.type.tensor_type.shape.dim) for value in body.input[:2]]
-    empty = [Empty(value) for value in body.output[1 + carried :]]
+    empty = [EmptyOutput(value) for value in body.output[1 + carried :]]
     return Loop(node.body("body"), count, carried, (ranks[0], ranks[1]), empty)
 
 
-def _graph(node: Node, name: str) -> onnx.GraphProto:
+def _body_graph(node: Node, name: str) -> onnx.GraphProto:
     graph: onnx.GraphProto = node.get(name)
     return graph
 
 
 class Scan(nn.Module):
-    """Runs its body over slices of its inputs; carries states, stacks the rest."""
+    """Runs its body over slices of its inputs; carries states and stacks the other outputs."""
 
     def __init__(self, body: nn.Module, count: int, node: Node, offset: int = 0) -> None:
         super().__init__()
         scans = int(node.get("num_scan_inputs"))
         self.body, self.count, self.states = body, count, count - scans - offset
-        self.empty = [Empty(value) for value in _graph(node, "body").output[self.states :]]
+        self.empty = [EmptyOutput(value) for value in _body_graph(node, "body").output[self.states :]]
         outputs = len(self.empty)
         self.axes: list[int] = node.get("scan_input_axes") or [0] * scans
         self.output_axes: list[int] = node.get("scan_output_axes") or [0] * outputs
@@ -110,23 +110,23 @@ class Scan(nn.Module):
         self.backward_out: list[int] = node.get("scan_output_directions") or [0] * outputs
 
     def forward(self, *inputs: Any) -> Any:
-        own, outside = _parted(inputs, self.count)
-        return _bare(self.run(own[: self.states], own[self.states :], outside))
+        own, outside = _split_inputs(inputs, self.count)
+        return _unwrap(self.run(own[: self.states], own[self.states :], outside))
 
     def run(self, state: list[Any], scanned: list[Tensor], outside: list[Any]) -> list[Tensor]:
-        """States after the last step, and stacked outputs."""
+        """Run the body over `scanned`; returns the states after the last step, and the stacked outputs."""
         slices = [
             reversed(x.unbind(axis)) if backward else x.unbind(axis)
             for x, axis, backward in zip(scanned, self.axes, self.backward_in, strict=True)
         ]
         rows: list[list[Any]] = []
         for row in zip(*slices, strict=True):
-            made = _results(self.body(*state, *row, *outside))
-            state = made[: self.states]
-            rows.append(made[self.states :])
-        return [*state, *self._stacked(rows, scanned[0].device)]
+            result = _to_list(self.body(*state, *row, *outside))
+            state = result[: self.states]
+            rows.append(result[self.states :])
+        return [*state, *self._stack(rows, scanned[0].device)]
 
-    def _stacked(self, rows: list[list[Any]], device: torch.device) -> list[Tensor]:
+    def _stack(self, rows: list[list[Any]], device: torch.device) -> list[Tensor]:
         if not rows:
             return [empty(device) for empty in self.empty]
         return [
@@ -142,25 +142,25 @@ def scan(node: Node) -> TorchOperator:
 
 
 class BatchedScan(Scan):
-    """Scan of the first version: a leading batch axis everywhere, and a length of its own for each entry."""
+    """Scan of the first version: with a leading batch axis, and a length for each batch entry."""
 
     def forward(self, *inputs: Any) -> Any:
-        (lengths, *own), outside = _parted(inputs, self.count)
+        (lengths, *own), outside = _split_inputs(inputs, self.count)
         states, scanned = own[: self.states], own[self.states :]
         longest = scanned[0].shape[1]
         rows = []
         for entry in range(len(scanned[0])):
             length = longest if lengths is None else int(lengths[entry])
-            made = self.run([s[entry] for s in states], [self._window(x[entry], length) for x in scanned], outside)
-            rows.append(made[: self.states] + [_padded(x, longest) for x in made[self.states :]])
-        return _bare([torch.stack(column) for column in zip(*rows, strict=True)])
+            result = self.run([s[entry] for s in states], [self._truncate(x[entry], length) for x in scanned], outside)
+            rows.append(result[: self.states] + [_pad_steps(x, longest) for x in result[self.states :]])
+        return _unwrap([torch.stack(column) for column in zip(*rows, strict=True)])
 
     @staticmethod
-    def _window(x: Tensor, length: int) -> Tensor:
+    def _truncate(x: Tensor, length: int) -> Tensor:
         return x[:length]
 
 
-def _padded(x: Tensor, length: int) -> Tensor:
+def _pad_steps(x: Tensor, length: int) -> Tensor:
     return torch.cat([x, x.new_zeros(length - len(x), *x.shape[1:])]) if len(x) < length else x
 
 
@@ -171,17 +171,17 @@ def batched_scan(node: Node) -> TorchOperator:
 
 
 class SequenceMap(nn.Module):
-    """Runs its body on every element; further inputs are sequences too, or tensors that stay the same."""
+    """Runs its body on every element; further inputs are sequences, or tensors that are the same for all elements."""
 
     def __init__(self, body: nn.Module, count: int, outputs: int) -> None:
         super().__init__()
         self.body, self.count, self.outputs = body, count, outputs
 
     def forward(self, *inputs: Any) -> Any:
-        own, outside = _parted(inputs, self.count)
+        own, outside = _split_inputs(inputs, self.count)
         steps = [[x[i] if isinstance(x, list) else x for x in own] for i in range(len(own[0]))]
-        rows = [_results(self.body(*step, *outside)) for step in steps]
-        return _bare([[row[i] for row in rows] for i in range(self.outputs)])
+        rows = [_to_list(self.body(*step, *outside)) for step in steps]
+        return _unwrap([[row[i] for row in rows] for i in range(self.outputs)])
 
 
 @converter("SequenceMap", 17)
@@ -190,7 +190,7 @@ def sequence_map(node: Node) -> TorchOperator:
     return SequenceMap(node.body("body"), len(node.proto.input), node.outputs)
 
 
-# Sequences are Python lists of tensors, optional values the value itself or None.
+# A sequence is a Python list of tensors; an optional value is the value itself or None.
 
 
 @converter("SequenceEmpty", 11)
@@ -208,7 +208,7 @@ def sequence_construct(_node: Node) -> TorchOperator:
 @converter("SequenceAt", 11)
 def sequence_at(_node: Node) -> TorchOperator:
     """SequenceAt."""
-    return Apply(lambda sequence, position: sequence[integers(position)[0]])
+    return Apply(lambda sequence, position: sequence[to_integers(position)[0]])
 
 
 @converter("SequenceLength", 11)
@@ -222,7 +222,7 @@ def sequence_insert(_node: Node) -> TorchOperator:
     """SequenceInsert, at the end where no position is given."""
 
     def insert(sequence: list[Tensor], tensor: Tensor, position: Tensor | None = None) -> list[Tensor]:
-        at = len(sequence) if position is None else integers(position)[0]
+        at = len(sequence) if position is None else to_integers(position)[0]
         return [*sequence[:at], tensor, *sequence[at:]]
 
     return Apply(insert)
@@ -230,10 +230,10 @@ def sequence_insert(_node: Node) -> TorchOperator:
 
 @converter("SequenceErase", 11)
 def sequence_erase(_node: Node) -> TorchOperator:
-    """SequenceErase, of the last where no position is given."""
+    """SequenceErase, of the last element where no position is given."""
 
     def erase(sequence: list[Tensor], position: Tensor | None = None) -> list[Tensor]:
-        at = (-1 if position is None else integers(position)[0]) % len(sequence)
+        at = (-1 if position is None else to_integers(position)[0]) % len(sequence)
         return sequence[:at] + sequence[at + 1 :]
 
     return Apply(erase)
@@ -241,20 +241,20 @@ def sequence_erase(_node: Node) -> TorchOperator:
 
 @converter("ConcatFromSequence", 11)
 def concat_from_sequence(node: Node) -> TorchOperator:
-    """ConcatFromSequence, along an axis that is there or a new one."""
+    """ConcatFromSequence, along an existing or a new axis."""
     axis, join = node.get("axis"), torch.stack if node.get("new_axis", 0) else torch.cat
     return Apply(lambda sequence: join(sequence, axis))
 
 
 @converter("SplitToSequence", 11, 24)
 def split_to_sequence(node: Node) -> TorchOperator:
-    """SplitToSequence: one by one, by a length, or by a list of lengths."""
+    """SplitToSequence: into single slices, parts of one length, or parts of given lengths."""
     axis, keep = node.get("axis", 0), bool(node.get("keepdims", 1))
 
     def split(x: Tensor, sizes: Tensor | None = None) -> list[Tensor]:
         if sizes is None:
             return list(torch.split(x, 1, axis) if keep else x.unbind(axis))
-        return list(torch.split(x, integers(sizes) if sizes.dim() else int(sizes), axis))
+        return list(torch.split(x, to_integers(sizes) if sizes.dim() else int(sizes), axis))
 
     return Apply(split)
 
@@ -275,9 +275,9 @@ def optional_has_element(_node: Node) -> TorchOperator:
 def optional_get_element(_node: Node) -> TorchOperator:
     """OptionalGetElement."""
 
-    def value(held: Any) -> Any:
-        if held is None:
+    def unwrap(value: Any) -> Any:
+        if value is None:
             raise ValueError("an optional value is missing")
-        return held
+        return value
 
-    return Apply(value)
+    return Apply(unwrap)

@@ -1,4 +1,4 @@
-"""Convolutions whose weights may be computed: plain, transposed, deformable, causal; and Col2Im."""
+"""Convolutions whose weights may be computed: plain, transposed, deformable and causal; and Col2Im."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.pooling import Window, pad_spatial, window
+from onnxspace.torchgraph.operators.pooling import Window, pad_spatial, read_window
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _FORWARD: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
 _TRANSPOSED: list[Callable[..., Any]] = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d]
 
 
-def _windows(node: Node, weight: Tensor) -> Window:
-    return window(node, tuple(weight.shape[2:]))
+def _windows_of(node: Node, weight: Tensor) -> Window:
+    return read_window(node, tuple(weight.shape[2:]))
 
 
 class Conv(nn.Module):
-    """Convolution with the weights and the bias that it is called with."""
+    """Convolution with weights and bias as inputs."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
         self.node, self.groups = node, int(node.get("group", 1))
 
     def windows(self, weight: Tensor) -> Window:
-        """Where the windows lie: steps, padding, dilation."""
-        return _windows(self.node, weight)
+        """The windows for these weights: size, strides, padding, dilation."""
+        return _windows_of(self.node, weight)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         windows = self.windows(weight)
         before, behind = ([max(0, n) for n in side] for side in windows.padding(x.shape[2:]))
         inner = before if before == behind else [0] * windows.rank
         padded = x if before == behind else pad_spatial(x, before, behind)
-        made: Tensor = _FORWARD[windows.rank - 1](padded, weight, bias, windows.strides, inner, windows.dilations, self.groups)
-        return made
+        result: Tensor = _FORWARD[windows.rank - 1](
+            padded, weight, bias, windows.strides, inner, windows.dilations, self.groups
+        )
+        return result
 
 
 @converter("Conv", 1, 11, 22)
@@ -48,7 +50,7 @@ def conv(node: Node) -> TorchOperator:
 
 
 class ConvTranspose(nn.Module):
-    """The transpose of a convolution, cut or extended with zeros to its output's size."""
+    """Transposed convolution, cropped or extended with zeros to its output's size."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
@@ -57,16 +59,16 @@ class ConvTranspose(nn.Module):
         self.extra: list[int] | None = node.get("output_padding")
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        windows = _windows(self.node, weight)
+        windows = _windows_of(self.node, weight)
         full: Tensor = _TRANSPOSED[windows.rank - 1](
             x, weight, stride=windows.strides, groups=self.groups, dilation=windows.dilations
         )
-        before, behind = self._cut(windows, x.shape[2:], full.shape[2:])
+        before, behind = self._crop_amounts(windows, x.shape[2:], full.shape[2:])
         cut = pad_spatial(full, [-n for n in before], [-n for n in behind])
         return cut if bias is None else cut + bias.reshape(-1, *[1] * windows.rank)
 
-    def _cut(self, windows: Window, sizes: Sequence[int], full: Sequence[int]) -> tuple[list[int], list[int]]:
-        """How much goes before and behind each axis; negative where zeros are added."""
+    def _crop_amounts(self, windows: Window, sizes: Sequence[int], full: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Numbers of elements that are cropped before and after each axis; negative where zeros are added."""
         extra = self.extra or [0] * windows.rank
         if self.shape:
             wanted = self.shape[-windows.rank :]
@@ -88,7 +90,7 @@ def conv_transpose(node: Node) -> TorchOperator:
 
 
 class DeformConv(nn.Module):
-    """Convolution of an image that is sampled, for each tap and position, beside its place by an offset, bilinearly."""
+    """Deformable convolution: for each tap and position the image is sampled bilinearly, shifted by an offset."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class DeformConv(nn.Module):
     def forward(
         self, x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        windows, (n, channels) = _windows(self.node, weight), x.shape[:2]
+        windows, (n, channels) = _windows_of(self.node, weight), x.shape[:2]
         height, width = offset.shape[2:]
         taps = math.prod(windows.kernel)
         moves = offset.reshape(n * self.parts, taps, 2, height, width)
@@ -106,12 +108,12 @@ class DeformConv(nn.Module):
             sampled = sampled * mask.reshape(n * self.parts, 1, taps, height, width)
         columns = sampled.reshape(n, self.groups, channels // self.groups * taps, height * width)
         kernels = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
-        made = (kernels @ columns).reshape(n, -1, height, width)
-        return made if bias is None else made + bias.reshape(-1, 1, 1)
+        result = (kernels @ columns).reshape(n, -1, height, width)
+        return result if bias is None else result + bias.reshape(-1, 1, 1)
 
     @staticmethod
     def _sample(x: Tensor, moves: Tensor, windows: Window) -> Tensor:
-        """`x` at every tap of every window, with zeros around it."""
+        """Sample `x`, padded with zeros, at every tap of every window."""
         places = []
         for axis in (0, 1):
             starts = torch.arange(moves.shape[3 + axis], device=x.device) * windows.strides[axis] - windows.pads[axis]
@@ -120,8 +122,8 @@ class DeformConv(nn.Module):
             regular = tap[:, None, None] + (starts[:, None] if axis == 0 else starts)
             places.append((2 * (moves[:, :, axis] + regular) + 1) / x.shape[2 + axis] - 1)
         grid = torch.stack(places[::-1], -1).flatten(1, 2)
-        made = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return made.reshape(*made.shape[:2], moves.shape[1], *moves.shape[3:])
+        result = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return result.reshape(*result.shape[:2], moves.shape[1], *moves.shape[3:])
 
 
 @converter("DeformConv", 19, 22)
@@ -133,7 +135,7 @@ def deform_conv(node: Node) -> TorchOperator:
 
 
 class CausalConv(nn.Module):
-    """Depthwise convolution that looks back only, and the positions that its next call has to see."""
+    """Causal depthwise convolution; also returns the last positions, which are the state for the next call."""
 
     def __init__(self, swish: bool) -> None:
         super().__init__()
@@ -144,8 +146,8 @@ class CausalConv(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         back = weight.shape[2] - 1
         seen = F.pad(x, (back, 0)) if past is None else torch.cat([past, x], 2)
-        made = F.conv1d(seen, weight, bias, groups=x.shape[1])
-        return F.silu(made) if self.swish else made, seen[:, :, seen.shape[2] - back :]
+        result = F.conv1d(seen, weight, bias, groups=x.shape[1])
+        return F.silu(result) if self.swish else result, seen[:, :, seen.shape[2] - back :]
 
 
 @converter("CausalConvWithState", 27)
@@ -158,7 +160,7 @@ def causal_conv(node: Node) -> TorchOperator:
 
 
 class Col2Im(nn.Module):
-    """Blocks summed up into the image that they are windows of."""
+    """Sums blocks into the image whose windows they are."""
 
     def __init__(self, node: Node) -> None:
         super().__init__()
@@ -179,7 +181,7 @@ class Col2Im(nn.Module):
 
     @staticmethod
     def _places(windows: Window, padded: list[int], counts: list[int]) -> Tensor:
-        """Where in the flattened padded plane each tap of each block belongs."""
+        """Index in the flattened padded plane of each tap of each block."""
         rank = windows.rank
         places = torch.zeros([1] * 2 * rank, dtype=torch.int64)
         for axis in range(rank):

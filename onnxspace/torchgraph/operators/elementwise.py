@@ -1,4 +1,4 @@
-"""Functions of one tensor: activations, bounds, and what onnx2torch lacks of the others."""
+"""Functions of one tensor: activations, clipping, and others that onnx2torch lacks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.arithmetic import UNSIGNED, narrow, ordered, unordered, wide
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, taking
+from onnxspace.torchgraph.operators.arithmetic import UNSIGNED, from_ordered, narrow, to_ordered, widen
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, limit_inputs
 
 
 def _sign(x: Tensor) -> Tensor:
-    """Torch gives NaN the sign zero; the standard lets it pass."""
+    """Sign; of NaN it is NaN as in the ONNX standard, not zero as in Torch."""
     if x.dtype in UNSIGNED:
-        return narrow((wide(x) != 0).to(torch.int64), x.dtype)
+        return narrow((widen(x) != 0).to(torch.int64), x.dtype)
     return torch.where(torch.isnan(x), x, torch.sign(x)) if x.is_floating_point() else torch.sign(x)
 
 
@@ -28,10 +28,10 @@ _SIMPLE: dict[str, Callable[[Tensor], Tensor]] = {
     "Atanh": torch.atanh,
     "Cosh": torch.cosh,
     "Sinh": torch.sinh,
-    "Neg": lambda x: narrow(-wide(x), x.dtype),
+    "Neg": lambda x: narrow(-widen(x), x.dtype),
     "Abs": lambda x: x if x.dtype in UNSIGNED else torch.abs(x),
     "Sign": _sign,
-    "BitwiseNot": lambda x: narrow(~wide(x), x.dtype),
+    "BitwiseNot": lambda x: narrow(~widen(x), x.dtype),
     "IsNaN": torch.isnan,
     "Ceil": torch.ceil,
     "Floor": torch.floor,
@@ -68,13 +68,13 @@ def simple(node: Node) -> TorchOperator:
 
 
 def _relu_like(positive: float, negative: float, alpha: float) -> Callable[[Tensor], Tensor]:
-    """`positive · x` above zero, `negative · (exp(x / alpha) − 1)` below."""
+    """The function that is `positive · x` above zero and `negative · (exp(x / alpha) − 1)` below."""
 
-    def applied(x: Tensor) -> Tensor:
+    def apply(x: Tensor) -> Tensor:
         below = negative * torch.expm1(torch.clamp(x, max=0) / alpha)  # clamped: an infinity would make the gradient NaN
         return torch.where(x > 0, positive * x, below)
 
-    return applied
+    return apply
 
 
 @converter("Elu", 1, 6, 22)
@@ -85,7 +85,7 @@ def elu(node: Node) -> TorchOperator:
 
 @converter("Selu", 1, 6, 22)
 def selu(node: Node) -> TorchOperator:
-    """Selu with any coefficients; version 1 has rounded ones of its own."""
+    """Selu with any coefficients; the defaults of version 1 are rounded."""
     alpha, gamma = (1.6732, 1.0507) if node.version == 1 else (1.67326319217681884765625, 1.05070102214813232421875)
     alpha, gamma = node.get("alpha", alpha), node.get("gamma", gamma)
     return Apply(_relu_like(gamma, gamma * alpha, 1.0))
@@ -120,15 +120,15 @@ def thresholded_relu(node: Node) -> TorchOperator:
 
 @converter("Shrink", 9)
 def shrink(node: Node) -> TorchOperator:
-    """Towards zero by `bias` outside of `[−lambd, lambd]`, zero inside; computed in single precision for integers."""
+    """Shift towards zero by `bias` outside `[−lambd, lambd]`, and zero inside; integers are computed in double precision."""
     bias, border = node.get("bias", 0.0), node.get("lambd", 0.5)
 
-    def applied(x: Tensor) -> Tensor:
-        z = x if x.is_floating_point() else wide(x).double()
-        made = torch.where(z < -border, z + bias, torch.where(z > border, z - bias, 0))
-        return made if x.is_floating_point() else narrow(made.to(torch.int64), x.dtype)
+    def apply(x: Tensor) -> Tensor:
+        z = x if x.is_floating_point() else widen(x).double()
+        result = torch.where(z < -border, z + bias, torch.where(z > border, z - bias, 0))
+        return result if x.is_floating_point() else narrow(result.to(torch.int64), x.dtype)
 
-    return Apply(applied)
+    return Apply(apply)
 
 
 @converter("Swish", 24)
@@ -150,24 +150,24 @@ def prelu(node: Node) -> TorchOperator:
     """`slope · x` below zero; before version 7, one slope for every channel or for all."""
     per_channel = node.version < 7
 
-    def applied(x: Tensor, slope: Tensor) -> Tensor:
+    def apply(x: Tensor, slope: Tensor) -> Tensor:
         if per_channel and slope.numel() > 1:
             slope = slope.reshape(-1, *[1] * (x.dim() - 2))
-        z = wide(x)
-        return narrow(torch.where(z > 0, z, wide(slope) * z), x.dtype)
+        z = widen(x)
+        return narrow(torch.where(z > 0, z, widen(slope) * z), x.dtype)
 
-    return Apply(applied)
+    return Apply(apply)
 
 
 @converter("IsInf", 10, 20)
 def is_inf(node: Node) -> TorchOperator:
-    """Whether a value is one of the infinities asked for."""
+    """Whether a value is one of the requested infinities."""
     asked = [math.copysign(math.inf, s) for s, name in ((1, "positive"), (-1, "negative")) if node.get(f"detect_{name}", 1)]
     return Apply(lambda x: reduce(torch.logical_or, [x == value for value in asked], torch.zeros_like(x, dtype=torch.bool)))
 
 
 class Clip(nn.Module):
-    """`min(max(x, low), high)`; either bound may be missing, fixed or a tensor."""
+    """`min(max(x, low), high)`; either bound may be absent, constant or a tensor."""
 
     def __init__(self, low: float | None = None, high: float | None = None) -> None:
         super().__init__()
@@ -175,14 +175,14 @@ class Clip(nn.Module):
 
     def forward(self, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
         pairs = ((self.low, low), (self.high, high))
-        bounds: list[Any] = [fixed if given is None else ordered(given.reshape(())) for fixed, given in pairs]
+        bounds: list[Any] = [fixed if given is None else to_ordered(given.reshape(())) for fixed, given in pairs]
         if all(bound is None for bound in bounds):
             return x
-        return unordered(torch.clamp(ordered(x), *bounds), x.dtype)
+        return from_ordered(torch.clamp(to_ordered(x), *bounds), x.dtype)
 
 
-def _fixed(low: float | None, high: float | None) -> TorchOperator:
-    """Clipping at zero is ReLU, whose gradient at zero is zero."""
+def _make_clip(low: float | None, high: float | None) -> TorchOperator:
+    """A module for constant bounds: clipping at zero becomes ReLU, whose gradient at zero is zero."""
     if low == 0 and high in (None, 6):
         return nn.ReLU() if high is None else nn.ReLU6()
     return Clip(low, high)
@@ -191,12 +191,12 @@ def _fixed(low: float | None, high: float | None) -> TorchOperator:
 @converter("Clip", 1, 6)
 def clip_attributes(node: Node) -> TorchOperator:
     """Clip with bounds as attributes."""
-    return _fixed(node.get("min"), node.get("max"))
+    return _make_clip(node.get("min"), node.get("max"))
 
 
 @converter("Clip", 11, 12, 13)
 def clip(node: Node) -> TorchOperator:
-    """Clip with bounds as inputs, stored or computed."""
+    """Clip with bounds as inputs, constant or computed."""
     try:
         bounds = [node.constant(1), node.constant(2)]
     except NotImplementedError:
@@ -205,13 +205,13 @@ def clip(node: Node) -> TorchOperator:
     if "uint64" in kinds:
         return Clip()
     low, high = (None if bound is None else bound.reshape(()).item() for bound in bounds)
-    made = Clip(low, high) if any("int" in kind for kind in kinds) else _fixed(low, high)
-    return taking(made, 1)  # a function of one tensor, as rules for activations want it
+    result = Clip(low, high) if any("int" in kind for kind in kinds) else _make_clip(low, high)
+    return limit_inputs(result, 1)  # a function of one tensor, as rules for activations require
 
 
 @converter("Gelu", 20)
 def gelu(node: Node) -> TorchOperator:
-    """Gelu in either form."""
+    """Gelu, exact or with its tanh approximation."""
     return nn.GELU(approximate=node.get("approximate", "none"))
 
 

@@ -1,6 +1,6 @@
-"""Operators of the standard's first years that never got a schema, but that ONNX Runtime still runs.
+"""Early experimental operators without a schema in the ONNX standard, which ONNX Runtime still runs.
 
-Without a schema there is no version to date them from, so each is registered for every opset.
+Without a schema there is no schema version, so each is registered for every opset.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 _EVERY = range(1, 29)
 
 
-class Scaled(nn.Module):
-    """`x · scale + bias`, a bias per channel."""
+class ScaleBias(nn.Module):
+    """`x · scale + bias`, with one scale and a bias per channel."""
 
     def __init__(self, scale: float, bias: list[float]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Scaled(nn.Module):
 @converter("ImageScaler", *_EVERY)
 def image_scaler(node: Node) -> TorchOperator:
     """ImageScaler."""
-    return Scaled(node.get("scale", 1.0), node.get("bias", [0.0]))
+    return ScaleBias(node.get("scale", 1.0), node.get("bias", [0.0]))
 
 
 @converter("Affine", *_EVERY)
@@ -40,7 +40,7 @@ def affine(node: Node) -> TorchOperator:
 
 @converter("Crop", *_EVERY)
 def crop(node: Node) -> TorchOperator:
-    """A border (left, top, right, bottom) cut off, or a size from the upper left border on."""
+    """Crop: removes a border (left, top, right, bottom), or keeps a size from the upper left border on."""
     left, top, right, bottom = node.get("border")
     scale = node.get("scale")
     if scale:

@@ -1,6 +1,6 @@
-"""What ONNX Runtime's optimiser merges: a linear operator with its activation, sums with what follows them.
+"""Operators that ONNX Runtime's optimiser fuses: linear operators with activations, and sums with what follows them.
 
-Each is described in ContribOperators.md of ONNX Runtime.
+They are described in ContribOperators.md of ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.losses import plain_gemm
+from onnxspace.torchgraph.operators.losses import make_gemm
 from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
-_RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
+_RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
 
 
-#: Names of ONNX Runtime's `activation` attribute, with what `activation_params` stand for.
+#: Values of the attribute `activation`; the modules take `activation_params` as arguments.
 _ACTIVATIONS: Mapping[str, Callable[..., nn.Module]] = {
     "Relu": nn.ReLU,
     "Tanh": nn.Tanh,
@@ -31,8 +31,8 @@ _ACTIVATIONS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def _activation(node: Node) -> nn.Module:
-    """The activation that a fused node ends with."""
+def _make_activation(node: Node) -> nn.Module:
+    """The activation of a fused node; the identity where there is none."""
     name = node.get("activation", "")
     if not name:
         return nn.Identity()
@@ -43,7 +43,7 @@ def _activation(node: Node) -> nn.Module:
     return _ACTIVATIONS[name](*(values if values is not None else [value for value in named if value is not None]))
 
 
-class Fused(nn.Module):
+class LinearActivation(nn.Module):
     """A linear operator followed by its activation."""
 
     def __init__(self, linear: nn.Module, activation: nn.Module) -> None:
@@ -51,12 +51,12 @@ class Fused(nn.Module):
         self.linear, self.activation = linear, activation
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
-        made: Tensor = self.activation(self.linear(*inputs))
-        return made
+        result: Tensor = self.activation(self.linear(*inputs))
+        return result
 
 
 class Conv(nn.Module):
-    """Convolution, with a tensor added to it where ONNX Runtime fuses a residual sum."""
+    """Convolution with an optional residual sum."""
 
     def __init__(self, settings: Mapping[str, Any], before: list[int], after: list[int]) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ class Conv(nn.Module):
         before, after = self.before or [0] * rank, self.after or [0] * rank
         sides = [side for pair in zip(reversed(before), reversed(after), strict=True) for side in pair]
         function = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
-        made = function(F.pad(x, sides) if any(sides) else x, weight, bias, **self.settings)
-        return made if added is None else made + added
+        result = function(F.pad(x, sides) if any(sides) else x, weight, bias, **self.settings)
+        return result if added is None else result + added
 
 
 @converter("FusedConv", *_RUNTIME, domain=_MICROSOFT)
@@ -80,27 +80,27 @@ def fused_conv(node: Node) -> TorchOperator:
     names = (("strides", "stride"), ("dilations", "dilation"), ("group", "groups"))
     settings = {ours: node.get(theirs) for theirs, ours in names if node.get(theirs) is not None}
     half = len(pads) // 2
-    return Fused(Conv(settings, pads[:half], pads[half:]), _activation(node))
+    return LinearActivation(Conv(settings, pads[:half], pads[half:]), _make_activation(node))
 
 
 @converter("FusedGemm", *_RUNTIME, domain=_MICROSOFT)
 def fused_gemm(node: Node) -> TorchOperator:
     """FusedGemm: Gemm and an activation."""
-    return Fused(plain_gemm(node), _activation(node))
+    return LinearActivation(make_gemm(node), _make_activation(node))
 
 
 class ScaledProduct(nn.Module):
-    """`alpha · A · B`; a factor is transposed in its last two axes, or by batch axes moved behind its rows."""
+    """`alpha · A · B`; a factor may have its last two axes transposed, or its leading axis moved before the last."""
 
     def __init__(self, alpha: float, left: tuple[bool, bool], right: tuple[bool, bool]) -> None:
         super().__init__()
         self.alpha, self.left, self.right = alpha, left, right
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        return self.alpha * torch.matmul(_turned(a, *self.left), _turned(b, *self.right))
+        return self.alpha * torch.matmul(_transpose_factor(a, *self.left), _transpose_factor(b, *self.right))
 
 
-def _turned(x: Tensor, batch: bool, last: bool) -> Tensor:
+def _transpose_factor(x: Tensor, batch: bool, last: bool) -> Tensor:
     if x.dim() < 2:
         return x
     moved = x.movedim(0, -2) if batch else x
@@ -117,19 +117,19 @@ def fused_matmul(node: Node) -> TorchOperator:
 
 @converter("Gelu", *_RUNTIME, domain=_MICROSOFT)
 def gelu(_node: Node) -> TorchOperator:
-    """Gelu of ONNX Runtime: the exact form."""
+    """Gelu of ONNX Runtime, which is exact."""
     return nn.GELU()
 
 
-def _biased(function: Callable[[Tensor], Tensor], x: Tensor, bias: Tensor | None = None) -> Tensor:
+def _apply_biased(function: Callable[[Tensor], Tensor], x: Tensor, bias: Tensor | None = None) -> Tensor:
     return function(x if bias is None else x + bias)
 
 
 @converter("BiasGelu", *_RUNTIME, domain=_MICROSOFT)
 @converter("FastGelu", *_RUNTIME, domain=_MICROSOFT)
 def bias_gelu(node: Node) -> TorchOperator:
-    """BiasGelu, and FastGelu, which is the tanh form."""
-    return Apply(partial(_biased, nn.GELU("tanh" if node.operator == "FastGelu" else "none")))
+    """BiasGelu, and FastGelu, which is its tanh approximation."""
+    return Apply(partial(_apply_biased, nn.GELU("tanh" if node.operator == "FastGelu" else "none")))
 
 
 @converter("QuickGelu", *_RUNTIME, domain=_MICROSOFT)
@@ -139,18 +139,18 @@ def quick_gelu(node: Node) -> TorchOperator:
     return Apply(lambda x: x * torch.sigmoid(alpha * x))
 
 
-def _sum(x: Tensor, bias: Tensor, added: Tensor | None = None) -> Tensor:
+def _add_residual(x: Tensor, bias: Tensor, added: Tensor | None = None) -> Tensor:
     return x + bias if added is None else x + bias + added
 
 
 @converter("BiasAdd", *_RUNTIME, domain=_MICROSOFT)
 def bias_add(_node: Node) -> TorchOperator:
     """BiasAdd: `x + bias + residual`."""
-    return Apply(_sum)
+    return Apply(_add_residual)
 
 
 class BiasDropout(nn.Module):
-    """`x + bias + residual`, of which nothing is dropped, and the mask that says so."""
+    """`x + bias + residual` without dropout, and a mask of ones."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
@@ -160,13 +160,13 @@ class BiasDropout(nn.Module):
         self, x: Tensor, bias: Tensor, residual: Tensor | None = None,
         _ratio: Tensor | None = None, _training: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:  # fmt: skip
-        made = _sum(x, bias, residual)
-        return made if self.outputs == 1 else (made, torch.ones_like(x, dtype=torch.bool))
+        result = _add_residual(x, bias, residual)
+        return result if self.outputs == 1 else (result, torch.ones_like(x, dtype=torch.bool))
 
 
 @converter("BiasDropout", *_RUNTIME, domain=_MICROSOFT)
 def bias_dropout(node: Node) -> TorchOperator:
-    """BiasDropout out of training: `dropout(x + bias) + residual`."""
+    """BiasDropout in inference mode: `dropout(x + bias) + residual`."""
     training = node.constant(4)
     if training is not None and training.any():
         raise NotImplementedError("BiasDropout in training mode")
@@ -180,7 +180,7 @@ def _split_gelu(x: Tensor, bias: Tensor) -> Tensor:
 
 @converter("BiasSplitGelu", *_RUNTIME, domain=_MICROSOFT)
 def bias_split_gelu(_node: Node) -> TorchOperator:
-    """BiasSplitGelu: of `x + bias`, the first half of the channels times the exact Gelu of the second."""
+    """BiasSplitGelu: the first half of the channels of `x + bias` times the exact Gelu of the second."""
     return Apply(_split_gelu)
 
 
@@ -191,5 +191,5 @@ def _bias_softmax(x: Tensor, bias: Tensor, axis: int) -> Tensor:
 
 @converter("BiasSoftmax", *_RUNTIME, domain=_MICROSOFT)
 def bias_softmax(node: Node) -> TorchOperator:
-    """BiasSoftmax: one softmax over all axes from `axis` on; shapes say how the bias broadcasts, the attribute repeats it."""
+    """BiasSoftmax: one softmax over all axes from `axis` on; the bias broadcasts by its shape."""
     return Apply(partial(_bias_softmax, axis=node.get("axis", 1)))

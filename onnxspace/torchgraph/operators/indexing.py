@@ -1,4 +1,4 @@
-"""Picking, placing, ordering and selecting elements by their positions."""
+"""Operators that gather, scatter, sort and select elements by position."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers
 
 _LACKING = {torch.uint16, torch.uint32, torch.uint64}
 _REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
 def _in_int64(function: Callable[..., Tensor], *also: torch.dtype) -> Callable[..., Tensor]:
-    """The function with unsigned tensors, for which Torch lacks it, passed through int64."""
+    """Extend a function to unsigned integers, which Torch lacks, and to the types `also`, by computing in int64."""
 
     @functools.wraps(function)
     def wrapped(*tensors: Any) -> Tensor:
@@ -29,8 +29,8 @@ def _in_int64(function: Callable[..., Tensor], *also: torch.dtype) -> Callable[.
     return wrapped
 
 
-def _position(index: Tensor, size: int) -> Tensor:
-    """Indices with negative ones counted from the end."""
+def _normalise_index(index: Tensor, size: int) -> Tensor:
+    """Replace negative indices, which count from the end of an axis of length `size`."""
     index = index.long()
     return torch.where(index < 0, index + size, index)
 
@@ -42,7 +42,7 @@ def gather(node: Node) -> TorchOperator:
 
     def pick(x: Tensor, index: Tensor) -> Tensor:
         at = axis % x.dim()
-        rows = x.index_select(at, _position(index, x.shape[at]).reshape(-1))
+        rows = x.index_select(at, _normalise_index(index, x.shape[at]).reshape(-1))
         return rows.reshape(x.shape[:at] + index.shape + x.shape[at + 1 :])
 
     return Apply(_in_int64(pick))
@@ -52,19 +52,19 @@ def gather(node: Node) -> TorchOperator:
 def gather_elements(node: Node) -> TorchOperator:
     """GatherElements."""
     axis = node.get("axis", 0)
-    return Apply(_in_int64(lambda x, index: torch.gather(x, axis, _position(index, x.shape[axis]))))
+    return Apply(_in_int64(lambda x, index: torch.gather(x, axis, _normalise_index(index, x.shape[axis]))))
 
 
 @converter("GatherND", 11, 12, 13)
 def gather_nd(node: Node) -> TorchOperator:
-    """GatherND: slices at coordinates, within each of the leading batch axes."""
+    """GatherND: slices at coordinates, for each entry of the leading batch axes."""
     batch = node.get("batch_dims", 0)
 
     def pick(x: Tensor, index: Tensor) -> Tensor:
         depth, count = index.shape[-1], math.prod(x.shape[:batch])
         inner = x.reshape(count, *x.shape[batch:])
         where = index.reshape(count, -1 if index.numel() else 0, depth)
-        columns = [_position(where[..., k], x.shape[batch + k]) for k in range(depth)]
+        columns = [_normalise_index(where[..., k], x.shape[batch + k]) for k in range(depth)]
         found = inner[(torch.arange(count, device=x.device)[:, None], *columns)]
         return found.reshape(index.shape[:-1] + x.shape[batch + depth :])
 
@@ -72,14 +72,14 @@ def gather_nd(node: Node) -> TorchOperator:
 
 
 def _scatter(x: Tensor, axis: int, index: Tensor, updates: Tensor, reduction: str) -> Tensor:
-    """Updates put into a copy of `x`, or combined with what is there."""
+    """Write updates into a copy of `x`, or combine them with its values."""
     updates = updates.to(x.dtype)
     if reduction == "none":
         return torch.scatter(x, axis, index, updates)
     return torch.scatter_reduce(x, axis, index, updates, _REDUCTIONS[reduction], include_self=True)
 
 
-def _reduction(node: Node) -> str:
+def _read_reduction(node: Node) -> str:
     reduction = str(node.get("reduction", "none"))
     if reduction != "none" and reduction not in _REDUCTIONS:
         raise NotImplementedError(f"reduction {reduction}")
@@ -90,38 +90,38 @@ def _reduction(node: Node) -> str:
 @converter("ScatterElements", 11, 13, 16, 18)
 def scatter_elements(node: Node) -> TorchOperator:
     """ScatterElements, with or without a reduction."""
-    axis, reduction = node.get("axis", 0), _reduction(node)
+    axis, reduction = node.get("axis", 0), _read_reduction(node)
 
-    def put(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
-        return _scatter(x, axis, _position(index, x.shape[axis]), updates, reduction)
+    def scatter(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+        return _scatter(x, axis, _normalise_index(index, x.shape[axis]), updates, reduction)
 
-    return Apply(_in_int64(put, *([torch.bool] if reduction != "none" else [])))
+    return Apply(_in_int64(scatter, *([torch.bool] if reduction != "none" else [])))
 
 
 @converter("ScatterND", 11, 13, 16, 18)
 def scatter_nd(node: Node) -> TorchOperator:
     """ScatterND, with or without a reduction."""
-    reduction = _reduction(node)
+    reduction = _read_reduction(node)
 
-    def put(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
+    def scatter(x: Tensor, index: Tensor, updates: Tensor) -> Tensor:
         depth = index.shape[-1]
         row = torch.zeros(index.shape[:-1], dtype=torch.int64, device=x.device)
         for k in range(depth):
-            row = row * x.shape[k] + _position(index[..., k], x.shape[k])
+            row = row * x.shape[k] + _normalise_index(index[..., k], x.shape[k])
         width = math.prod(x.shape[depth:])
         flat = x.reshape(math.prod(x.shape[:depth]), width)
         rows = row.reshape(-1, 1).expand(-1, width)
         return _scatter(flat, 0, rows, updates.reshape(rows.shape), reduction).reshape(x.shape)
 
-    return Apply(_in_int64(put, *([torch.bool] if reduction != "none" else [])))
+    return Apply(_in_int64(scatter, *([torch.bool] if reduction != "none" else [])))
 
 
 @converter("TensorScatter", 24)
 def tensor_scatter(node: Node) -> TorchOperator:
-    """TensorScatter: updates written from a position of each batch entry's own, going round if circular."""
+    """TensorScatter: writes updates from a start position per batch entry, wrapping around if circular."""
     axis, circular = node.get("axis", -2), node.get("mode", "linear") == "circular"
 
-    def put(cache: Tensor, update: Tensor, start: Tensor | None = None) -> Tensor:
+    def scatter(cache: Tensor, update: Tensor, start: Tensor | None = None) -> Tensor:
         at, size = axis % cache.dim(), cache.shape[axis]
         first = torch.zeros(len(cache), dtype=torch.int64, device=cache.device) if start is None else start.long()
         steps = first[:, None] + torch.arange(update.shape[at], device=cache.device)
@@ -130,12 +130,12 @@ def tensor_scatter(node: Node) -> TorchOperator:
         index = (steps % size if circular else steps).reshape(shape).expand(update.shape)
         return torch.scatter(cache, at, index, update.to(cache.dtype))
 
-    return Apply(_in_int64(put))
+    return Apply(_in_int64(scatter))
 
 
 @converter("ReverseSequence", 10, 28)
 def reverse_sequence(node: Node) -> TorchOperator:
-    """ReverseSequence: the first so many steps of each batch entry in reverse."""
+    """ReverseSequence: reverses the first steps of each batch entry, as many as its length."""
     time, batch = node.get("time_axis", 0), node.get("batch_axis", 1)
 
     def reverse(x: Tensor, lengths: Tensor) -> Tensor:
@@ -151,14 +151,14 @@ def reverse_sequence(node: Node) -> TorchOperator:
 
 @converter("OneHot", 9, 11, 28)
 def one_hot(node: Node) -> TorchOperator:
-    """OneHot; an index out of range has no hot place."""
+    """OneHot; an index out of range gives no hot element."""
     axis = node.get("axis", -1)
 
     def encode(index: Tensor, depth: Tensor, values: Tensor) -> Tensor:
-        count, rank = integers(depth)[0], index.dim() + 1
+        count, rank = to_integers(depth)[0], index.dim() + 1
         at = axis % rank
         places = torch.arange(count, device=index.device).reshape([count if i == at else 1 for i in range(rank)])
-        hot = _position(index, count).unsqueeze(at) == places
+        hot = _normalise_index(index, count).unsqueeze(at) == places
         return torch.where(hot, values[1], values[0])
 
     return Apply(encode)
@@ -166,7 +166,7 @@ def one_hot(node: Node) -> TorchOperator:
 
 @converter("Compress", 9, 11, 28)
 def compress(node: Node) -> TorchOperator:
-    """Compress: the slices where the condition holds; without an axis, of the flat tensor."""
+    """Compress: the slices where the condition is true; without an axis, the elements of the flattened tensor."""
     axis = node.get("axis")
 
     def keep(x: Tensor, condition: Tensor) -> Tensor:
@@ -189,14 +189,14 @@ def non_zero(_node: Node) -> TorchOperator:
 
 
 class TopK(nn.Module):
-    """The k largest or smallest elements with their positions, equal ones by position."""
+    """The k largest or smallest elements with their positions; equal ones are ordered by position."""
 
     def __init__(self, axis: int, largest: bool, k: int | None) -> None:
         super().__init__()
         self.axis, self.largest, self.k = axis, largest, k
 
     def forward(self, x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        count = integers(k)[0] if k is not None else self.k or 0
+        count = to_integers(k)[0] if k is not None else self.k or 0
         if count > x.shape[self.axis]:
             raise ValueError(f"{count} of {x.shape[self.axis]} elements")
         kind = torch.int64 if x.dtype in _LACKING else x.dtype
@@ -207,12 +207,12 @@ class TopK(nn.Module):
 @converter("TopK", 1, 10, 11, 24)
 def top_k(node: Node) -> TorchOperator:
     """TopK of every version."""
-    made = TopK(node.get("axis", -1), bool(node.get("largest", 1)), node.get("k"))
-    return made if node.outputs > 1 else First(made)
+    result = TopK(node.get("axis", -1), bool(node.get("largest", 1)), node.get("k"))
+    return result if node.outputs > 1 else FirstOutput(result)
 
 
-class First(nn.Module):
-    """The first of a module's outputs."""
+class FirstOutput(nn.Module):
+    """Returns the first of a module's outputs."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class First(nn.Module):
 
 
 class Unique(nn.Module):
-    """Distinct elements or slices, where each first is, which one each is, and how often it occurs."""
+    """Distinct elements or slices, with first positions, inverse indices, and counts."""
 
     def __init__(self, axis: int | None, ordered: bool) -> None:
         super().__init__()
@@ -243,12 +243,12 @@ class Unique(nn.Module):
 @converter("Unique", 11, 28)
 def unique(node: Node) -> TorchOperator:
     """Unique, sorted or in order of appearance."""
-    made = Unique(node.get("axis"), bool(node.get("sorted", 1)))
-    return made if node.outputs > 1 else First(made)
+    result = Unique(node.get("axis"), bool(node.get("sorted", 1)))
+    return result if node.outputs > 1 else FirstOutput(result)
 
 
 class NonMaxSuppression(nn.Module):
-    """Greedy selection of boxes by score, per image and class: rows of image, class and box."""
+    """Greedy selection of boxes by score, per image and class; returns rows (image, class, box)."""
 
     def __init__(self, centred: bool) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class NonMaxSuppression(nn.Module):
         overlap: Tensor | None = None,
         least: Tensor | None = None,
     ) -> Tensor:
-        count = integers(most)[0] if most is not None else 0
+        count = to_integers(most)[0] if most is not None else 0
         limit = float(overlap) if overlap is not None else 0.0
         floor = float(least) if least is not None else -math.inf
         rows = [
@@ -270,12 +270,12 @@ class NonMaxSuppression(nn.Module):
             for image in range(len(boxes))
             for clash in [self._overlaps(boxes[image]) > limit]
             for kind in range(scores.shape[1])
-            for box in _greedy(clash, scores[image, kind], floor, count)
+            for box in _select_greedily(clash, scores[image, kind], floor, count)
         ]
         return torch.tensor(rows, dtype=torch.int64, device=boxes.device).reshape(-1, 3)
 
     def _overlaps(self, boxes: Tensor) -> Tensor:
-        """Intersection over union of every pair; none with a box that has no area."""
+        """Intersection over union of every pair of boxes; −1 for boxes without area."""
         if self.centred:
             low, high = boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2
         else:
@@ -287,7 +287,7 @@ class NonMaxSuppression(nn.Module):
         return torch.where(valid, shared / union, -torch.ones_like(shared))
 
 
-def _greedy(clash: Tensor, scores: Tensor, floor: float, count: int) -> list[int]:
+def _select_greedily(clash: Tensor, scores: Tensor, floor: float, count: int) -> list[int]:
     chosen: list[int] = []
     free = scores > floor
     for box in torch.argsort(scores, descending=True, stable=True).tolist():
@@ -301,5 +301,5 @@ def _greedy(clash: Tensor, scores: Tensor, floor: float, count: int) -> list[int
 
 @converter("NonMaxSuppression", 10, 11)
 def non_max_suppression(node: Node) -> TorchOperator:
-    """NonMaxSuppression; corners may come in any order."""
+    """NonMaxSuppression; corners may be in any order."""
     return NonMaxSuppression(bool(node.get("center_point_box", 0)))

@@ -12,7 +12,7 @@ from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 def negative_log_likelihood(
     log_prob: Tensor, target: Tensor, weight: Tensor | None, reduction: str, ignored: int | None
 ) -> Tensor:
-    """`−weight[target] · log_prob[target]`, zero where the target is `ignored`; the mean is over the weights."""
+    """`−weight[target] · log_prob[target]`, zero where the target is `ignored`; "mean" divides by the sum of the weights."""
     target = target.long()
     out = torch.zeros_like(target, dtype=torch.bool) if ignored is None else target == ignored
     target = torch.where(out, torch.zeros_like(target), target)
@@ -26,7 +26,7 @@ def negative_log_likelihood(
 
 
 class Loss(nn.Module):
-    """A loss of scores, or of logarithms of probabilities, for class labels."""
+    """A classification loss of scores, or of logarithms of probabilities."""
 
     def __init__(self, node: Node, scores: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Loss(nn.Module):
 
 @converter("SoftmaxCrossEntropyLoss", 12, 13)
 def softmax_cross_entropy_loss(node: Node) -> TorchOperator:
-    """SoftmaxCrossEntropyLoss with the logarithms of the probabilities."""
+    """SoftmaxCrossEntropyLoss, with the logarithms of the probabilities as second output."""
     return Loss(node, scores=True)
 
 
@@ -54,7 +54,7 @@ def negative_log_likelihood_loss(node: Node) -> TorchOperator:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Matrix product; of integers in 64 bits, which Torch has for every type."""
+    """Matrix product; integers are computed in int64."""
     return torch.matmul(a, b) if a.is_floating_point() else torch.matmul(a.long(), b.long()).to(a.dtype)
 
 
@@ -65,7 +65,7 @@ def matmul(_node: Node) -> TorchOperator:
 
 
 class Gemm(nn.Module):
-    """`alpha · A · B + beta · C`, either factor transposed, C broadcast."""
+    """`alpha · A · B + beta · C`; either factor may be transposed, C is broadcast."""
 
     def __init__(self, alpha: float, beta: float, left: bool, right: bool) -> None:
         super().__init__()
@@ -74,22 +74,22 @@ class Gemm(nn.Module):
     def forward(self, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
         first, second = a.mT if self.left else a, b.mT if self.right else b
         if not a.is_floating_point():
-            made = self.alpha * torch.matmul(first.long(), second.long()) + (0 if c is None else self.beta * c.long())
-            return made.to(a.dtype)
+            result = self.alpha * torch.matmul(first.long(), second.long()) + (0 if c is None else self.beta * c.long())
+            return result.to(a.dtype)
         if c is None:
             return self.alpha * torch.matmul(first, second) if self.alpha != 1 else torch.matmul(first, second)
         return torch.addmm(c, first, second, beta=self.beta, alpha=self.alpha)
 
 
-def plain_gemm(node: Node) -> Gemm:
-    """The product that a node's attributes describe."""
+def make_gemm(node: Node) -> Gemm:
+    """The module for the attributes of a Gemm node."""
     return Gemm(node.get("alpha", 1.0), node.get("beta", 1.0), bool(node.get("transA", 0)), bool(node.get("transB", 0)))
 
 
 @converter("Gemm", 1, 6, 7, 9, 11, 13)
 def gemm(node: Node) -> TorchOperator:
-    """Gemm; before version 7, C broadcasts only where an attribute says so."""
-    return plain_gemm(node)
+    """Gemm; before version 7, C is broadcast only if an attribute is set."""
+    return make_gemm(node)
 
 
 @converter("Det", 11, 22)
@@ -99,7 +99,7 @@ def det(_node: Node) -> TorchOperator:
 
 
 class Dropout(nn.Module):
-    """The identity, and a mask of its shape that is the same throughout."""
+    """Dropout in inference mode: the identity, and a mask with one value throughout."""
 
     def __init__(self, outputs: int, kept: bool, boolean: bool) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Dropout(nn.Module):
 
 @converter("Dropout", 1, 6, 7, 10, 12, 13, 22)
 def dropout(node: Node) -> TorchOperator:
-    """Dropout out of training, where it is the identity; before version 12, ONNX Runtime's mask keeps nothing."""
+    """Dropout in inference mode, where it is the identity; ONNX Runtime's mask is all false before version 12."""
     training = node.constant(2) if node.version >= 12 else None
     if (node.version < 7 and not node.get("is_test", 0)) or (training is not None and training.any()):
         raise NotImplementedError("Dropout in training mode")

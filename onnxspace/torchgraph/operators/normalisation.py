@@ -1,4 +1,4 @@
-"""Normalisation: layer, RMS, group, instance, batch, Lp, mean-variance and local response; ONNX Runtime's fused forms."""
+"""Normalisation: layer, RMS, group, instance, batch, Lp, mean-variance, local response, and ONNX Runtime's fused forms."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
-_RUNTIME = (0, 1)  # 0 where a model does not import the domain, which ONNX Runtime allows
-#: The standard's domain has no schema of ONNX Runtime's own operators: they are known by the opset itself.
+_RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
+#: ONNX Runtime's own operators have no schema in the standard domain, so the opset is their version.
 _ANY_OPSET = range(1, 40)
 
 
 Axes = tuple[int, ...]
 
 
-def _axes(x: Tensor, axis: int | Axes) -> Axes:
-    """The axes from `axis` on, or those that it lists, counted from the front."""
+def _resolve_axes(x: Tensor, axis: int | Axes) -> Axes:
+    """The axes from `axis` on, or those that it lists, as non-negative numbers."""
     return tuple(range(axis % x.dim(), x.dim())) if isinstance(axis, int) else tuple(sorted(a % x.dim() for a in axis))
 
 
-def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+def _scale_and_shift(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
     scaled = x if scale is None else x * scale
     return scaled if bias is None else scaled + bias
 
@@ -33,24 +33,25 @@ def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
 def layer_norm(
     x: Tensor, scale: Tensor | None, bias: Tensor | None, axis: int | Axes, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Zero mean and unit variance over the axes from `axis` on, then scale and bias; also the mean and 1/deviation."""
-    axes = _axes(x, axis)
+    """Layer normalisation over the axes from `axis` on, or over those listed: the result, the mean, and 1/deviation."""
+    axes = _resolve_axes(x, axis)
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     inverse = torch.rsqrt((centred * centred).mean(axes, keepdim=True) + eps)
-    return _affine(centred * inverse, scale, bias), mean, inverse
+    return _scale_and_shift(centred * inverse, scale, bias), mean, inverse
 
 
 def rms_norm(x: Tensor, scale: Tensor | None, axis: int | Axes, eps: float) -> tuple[Tensor, Tensor]:
-    """Unit mean square over the axes from `axis` on, then scale; also 1/root."""
-    inverse = torch.rsqrt((x * x).mean(_axes(x, axis), keepdim=True) + eps)
-    return _affine(x * inverse, scale, None), inverse
+    """RMS normalisation over the axes from `axis` on, or over those listed: the result, and 1/root mean square."""
+    inverse = torch.rsqrt((x * x).mean(_resolve_axes(x, axis), keepdim=True) + eps)
+    return _scale_and_shift(x * inverse, scale, None), inverse
 
 
 class LayerNorm(nn.Module):
     """Layer normalisation with one to three outputs.
 
-    Over the axes from `axis` on, or over those listed; scale and bias broadcast to them, or against x where they are listed.
+    Over the axes from `axis` on, to which scale and bias are broadcast, or over listed axes, where these are broadcast
+    against x.
     """
 
     def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
@@ -58,13 +59,13 @@ class LayerNorm(nn.Module):
         self.axis, self.eps, self.outputs = axis, eps, outputs
 
     def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        axes = _axes(x, self.axis)
+        axes = _resolve_axes(x, self.axis)
         shape = x.shape[axes[0] :]
         fits = len(axes) == len(shape) and all(value is None or value.shape == shape for value in (scale, bias))
         if self.outputs == 1 and fits:
             return F.layer_norm(x, shape, scale, bias, self.eps)
-        made = layer_norm(x, scale, bias, axes, self.eps)
-        return made[0] if self.outputs == 1 else made
+        result = layer_norm(x, scale, bias, axes, self.eps)
+        return result[0] if self.outputs == 1 else result
 
 
 @converter("LayerNormalization", 17)
@@ -75,15 +76,15 @@ def layer_normalization(node: Node) -> TorchOperator:
 
 
 class RMSNorm(nn.Module):
-    """RMS normalisation with one or two outputs, over axes as `LayerNorm` has them."""
+    """RMS normalisation with one or two outputs, over the axes that `LayerNorm` takes."""
 
     def __init__(self, axis: int | Axes, eps: float, outputs: int) -> None:
         super().__init__()
         self.axis, self.eps, self.outputs = axis, eps, outputs
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
-        made = rms_norm(x, scale, self.axis, self.eps)
-        return made[0] if self.outputs == 1 else made
+        result = rms_norm(x, scale, self.axis, self.eps)
+        return result[0] if self.outputs == 1 else result
 
 
 @converter("RMSNormalization", 23)
@@ -95,7 +96,7 @@ def rms_normalization(node: Node) -> TorchOperator:
 
 
 class SkipNorm(nn.Module):
-    """Sum of two tensors and a bias, normalised; the sum is the fourth output."""
+    """Normalisation of the sum of two tensors and a bias; the sum is the fourth output."""
 
     def __init__(self, eps: float, outputs: int, centred: bool) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class SkipNorm(nn.Module):
 
 
 class SkipRMSNorm(SkipNorm):
-    """The same without mean and offset: its fourth input is the bias of the sum."""
+    """RMS normalisation of such a sum; its fourth input is the bias of the sum."""
 
     def forward(self, x: Tensor, skip: Tensor, scale: Tensor, bias: Tensor | None = None) -> object:  # type: ignore[override]
         return super().forward(x, skip, scale, None, bias)
@@ -130,7 +131,7 @@ def skip_rms_normalization(node: Node) -> TorchOperator:
 
 
 class EmbedNorm(nn.Module):
-    """Word, position and segment embeddings summed and normalised."""
+    """Normalised sum of word, position and segment embeddings."""
 
     def __init__(self, eps: float, outputs: int) -> None:
         super().__init__()
@@ -154,14 +155,14 @@ class EmbedNorm(nn.Module):
 
 @converter("EmbedLayerNormalization", *_RUNTIME, domain=_MICROSOFT)
 def embed_layer_normalization(node: Node) -> TorchOperator:
-    """EmbedLayerNormalization; its mask comes out as the number of ones."""
+    """EmbedLayerNormalization; its second output is the number of ones in the mask."""
     return EmbedNorm(node.get("epsilon", 1e-12), node.outputs)
 
 
 class GroupNorm(nn.Module):
-    """Zero mean and unit variance over each group of channels, then scale and bias.
+    """Group normalisation.
 
-    These are per channel, per group where `repeated`, or of several axes, which then broadcast against x.
+    Scale and bias are per channel, per group if `repeated`, or have several axes and are broadcast against x.
     """
 
     def __init__(self, groups: int, eps: float, repeated: bool) -> None:
@@ -170,7 +171,7 @@ class GroupNorm(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         if any(value is not None and value.dim() > 1 for value in (scale, bias)):
-            return _affine(torch.group_norm(x, self.groups, eps=self.eps), scale, bias)
+            return _scale_and_shift(torch.group_norm(x, self.groups, eps=self.eps), scale, bias)
         if self.repeated:
             size = x.shape[1] // self.groups
             scale, bias = (None if value is None else value.repeat_interleave(size) for value in (scale, bias))
@@ -179,12 +180,12 @@ class GroupNorm(nn.Module):
 
 @converter("GroupNormalization", 18, 21)
 def group_normalization(node: Node) -> TorchOperator:
-    """GroupNormalization; scale and bias are per group in version 18, per channel since."""
+    """GroupNormalization; scale and bias are per group in version 18, and per channel since version 21."""
     return GroupNorm(node.get("num_groups"), node.get("epsilon", 1e-5), node.version < 21)
 
 
 class InstanceNorm(nn.Module):
-    """Group normalisation in which every channel is a group, one of a single pixel included."""
+    """Instance normalisation: group normalisation with one channel per group, which also accepts a single pixel."""
 
     def __init__(self, eps: float) -> None:
         super().__init__()
@@ -201,7 +202,7 @@ def instance_normalization(node: Node) -> TorchOperator:
 
 
 class BatchNorm(nn.Module):
-    """`(x − mean) / √(variance + ε) · scale + bias` by channel, or by activation where not `spatial`."""
+    """`(x − mean) / √(variance + ε) · scale + bias`, per channel, or per activation if not `spatial`."""
 
     def __init__(self, eps: float, spatial: bool, stored: bool) -> None:
         super().__init__()
@@ -210,7 +211,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         if self.spatial and self.stored:
             return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=self.eps)
-        # Torch's own passes no gradient to the statistics.
+        # Torch's batch_norm passes no gradient to the statistics.
         shape = (-1, *[1] * (x.dim() - 2)) if self.spatial else mean.shape
         scale, bias, mean, variance = (value.reshape(shape) for value in (scale, bias, mean, variance))
         return (x - mean) * torch.rsqrt(variance + self.eps) * scale + bias
@@ -218,7 +219,7 @@ class BatchNorm(nn.Module):
 
 @converter("BatchNormalization", 1, 6, 7, 9, 14, 15)
 def batch_normalization(node: Node) -> TorchOperator:
-    """BatchNormalization with given statistics, stored or computed."""
+    """BatchNormalization in inference mode, with constant or computed statistics."""
     tests = node.get("is_test", 0) if node.version < 7 else not node.get("training_mode", 0)
     if not tests or any(node.proto.output[1:]):
         raise NotImplementedError("batch normalisation in training mode")
@@ -226,8 +227,8 @@ def batch_normalization(node: Node) -> TorchOperator:
     return BatchNorm(node.get("epsilon", 1e-5), bool(node.get("spatial", 1)), stored)
 
 
-def _lp_normalized(x: Tensor, axis: int, p: int) -> Tensor:
-    """`x` over its norm; zero where the norm is."""
+def _normalise_lp(x: Tensor, axis: int, p: int) -> Tensor:
+    """`x` divided by its p-norm along `axis`; zero where the norm is."""
     norm = torch.linalg.vector_norm(x, p, dim=axis, keepdim=True)
     return x / torch.where(norm == 0, torch.ones_like(norm), norm)
 
@@ -235,10 +236,10 @@ def _lp_normalized(x: Tensor, axis: int, p: int) -> Tensor:
 @converter("LpNormalization", 1, 22)
 def lp_normalization(node: Node) -> TorchOperator:
     """LpNormalization along one axis."""
-    return Apply(partial(_lp_normalized, axis=node.get("axis", -1), p=node.get("p", 2)))
+    return Apply(partial(_normalise_lp, axis=node.get("axis", -1), p=node.get("p", 2)))
 
 
-def _standardized(x: Tensor, axes: list[int]) -> Tensor:
+def _standardise(x: Tensor, axes: list[int]) -> Tensor:
     """Zero mean and unit variance over `axes`; zero where all values are equal."""
     centred = x - x.mean(axes, keepdim=True)
     variance = (centred * centred).mean(axes, keepdim=True)
@@ -249,7 +250,7 @@ def _standardized(x: Tensor, axes: list[int]) -> Tensor:
 @converter("MeanVarianceNormalization", 9, 13)
 def mean_variance_normalization(node: Node) -> TorchOperator:
     """MeanVarianceNormalization."""
-    return Apply(partial(_standardized, axes=list(node.get("axes", [0, 2, 3]))))
+    return Apply(partial(_standardise, axes=list(node.get("axes", [0, 2, 3]))))
 
 
 def _local_response(x: Tensor, size: int, alpha: float, beta: float, bias: float) -> Tensor:
@@ -264,7 +265,7 @@ def _local_response(x: Tensor, size: int, alpha: float, beta: float, bias: float
 
 @converter("LRN", 1, 13)
 def lrn(node: Node) -> TorchOperator:
-    """LRN; of an even size, the window reaches further up than down."""
+    """LRN; a window of even size extends further to higher channels than to lower ones."""
     values = {name: node.get(name, default) for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))}
     function: Callable[[Tensor], Tensor] = partial(_local_response, size=node.get("size"), **values)
     return Apply(function)

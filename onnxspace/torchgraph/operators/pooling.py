@@ -1,4 +1,4 @@
-"""Pooling over windows in one to three dimensions: every padding, ceil mode, dilation, and the positions of maxima."""
+"""Pooling over windows in one to three dimensions, with all modes of padding, ceil mode, dilation, and indices of maxima."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONVOLUTION: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]
 
 @dataclass(frozen=True)
 class Window:
-    """The windows of a node: one entry per spatial axis; `pads` are those written down, begins first."""
+    """The windows of a node, with one entry per spatial axis; `pads` is the attribute, beginnings first."""
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -35,11 +35,11 @@ class Window:
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """Length of a window along each axis, holes of the dilation included."""
+        """Extent of a window along each axis, including the gaps of the dilation."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
     def padding(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Padding before and behind each axis; negative where strides longer than windows leave out the borders."""
+        """Padding before and after each axis; negative where strides longer than windows leave out borders."""
         if self.auto_pad.startswith("SAME"):
             ends = zip(sizes, self.strides, self.reach, strict=True)
             total = [(-(-n // s) - 1) * s + r - n for n, s, r in ends]
@@ -50,7 +50,7 @@ class Window:
         return list(self.pads[: self.rank]), list(self.pads[self.rank :])
 
     def outputs(self, sizes: Sequence[int]) -> list[int]:
-        """Number of windows along each axis; one that would start behind the data and its first padding is left out."""
+        """Number of windows along each axis; one that would start after the data and its leading padding is left out."""
         found = []
         for n, before, behind, s, r in zip(sizes, *self.padding(sizes), self.strides, self.reach, strict=True):
             count = (n + before + behind - r) // s + 1
@@ -61,7 +61,7 @@ class Window:
         return found
 
     def frame(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Padding before and behind each axis with which plain windows, without ceil mode, come out right."""
+        """Padding before and after each axis that gives the same windows without ceil mode."""
         before, behind = self.padding(sizes)
         if self.ceil:
             ends = zip(self.outputs(sizes), self.strides, self.reach, sizes, before, strict=True)
@@ -69,8 +69,11 @@ class Window:
         return before, behind
 
 
-def window(node: Node, kernel: Sequence[int] | None = None) -> Window:
-    """The windows of a pooling node, or of a convolution whose weights have the size `kernel`."""
+def read_window(node: Node, kernel: Sequence[int] | None = None) -> Window:
+    """Read the windows of a pooling node, or of a convolution whose weights have the spatial size `kernel`.
+
+    Raises NotImplementedError for negative padding, and for other than one to three dimensions.
+    """
     size = tuple(node.get("kernel_shape") or kernel or ())
     if not 1 <= len(size) <= 3:
         raise NotImplementedError(f"windows in {len(size)} dimensions")
@@ -83,7 +86,7 @@ def window(node: Node, kernel: Sequence[int] | None = None) -> Window:
 
 
 def pad_spatial(x: Tensor, before: Sequence[int], behind: Sequence[int], value: float = 0.0) -> Tensor:
-    """Pad the last axes; negative padding crops."""
+    """Pad the last axes with `value`, by `before` and `behind` elements; negative padding crops."""
     if not any(before) and not any(behind):
         return x
     pairs = [n for pair in zip(reversed(before), reversed(behind), strict=True) for n in pair]
@@ -91,7 +94,7 @@ def pad_spatial(x: Tensor, before: Sequence[int], behind: Sequence[int], value: 
 
 
 def window_sums(x: Tensor, windows: Window) -> Tensor:
-    """The sum of each window, zero padded."""
+    """The sum of each window of `x` [images, channels, …], padded with zeros."""
     padded = pad_spatial(x, *windows.frame(x.shape[2:]))
     if max(windows.dilations) == 1:
         mean: Tensor = _AVERAGE[windows.rank - 1](padded, windows.kernel, windows.strides)
@@ -103,7 +106,7 @@ def window_sums(x: Tensor, windows: Window) -> Tensor:
 
 
 def window_counts(x: Tensor, windows: Window, with_pads: bool) -> Tensor:
-    """How many elements each window has within the data, or within the data and its padding."""
+    """Number of elements of each window within the data, or within the data and its padding if `with_pads`."""
     sizes = x.shape[2:]
     counts = torch.ones((), dtype=x.dtype, device=x.device)
     for axis, (n, before, behind, count) in enumerate(zip(sizes, *windows.padding(sizes), windows.outputs(sizes), strict=True)):
@@ -116,7 +119,7 @@ def window_counts(x: Tensor, windows: Window, with_pads: bool) -> Tensor:
 
 
 class AveragePool(nn.Module):
-    """The mean of each window over its elements, those of the padding counted or not."""
+    """The mean of each window, with padding counted or not."""
 
     def __init__(self, windows: Window, with_pads: bool) -> None:
         super().__init__()
@@ -132,7 +135,7 @@ class AveragePool(nn.Module):
 @converter("AveragePool", 1, 7, 10, 11, 19, 22)
 def average_pool(node: Node) -> TorchOperator:
     """AveragePool."""
-    return AveragePool(window(node), bool(node.get("count_include_pad", 0)))
+    return AveragePool(read_window(node), bool(node.get("count_include_pad", 0)))
 
 
 class LpPool(nn.Module):
@@ -151,18 +154,18 @@ class LpPool(nn.Module):
 @converter("LpPool", 1, 2, 11, 18, 22)
 def lp_pool(node: Node) -> TorchOperator:
     """LpPool."""
-    return LpPool(window(node), float(node.get("p", 2)))
+    return LpPool(read_window(node), float(node.get("p", 2)))
 
 
 @converter("GlobalLpPool", 1, 2, 22)
 def global_lp_pool(node: Node) -> TorchOperator:
-    """The p-norm over all spatial positions, which stay as axes of size one."""
+    """The p-norm over all spatial positions, whose axes are kept with size one."""
     p = float(node.get("p", 2))
     return Apply(lambda x: torch.linalg.vector_norm(x, p, dim=tuple(range(2, x.dim())), keepdim=True))
 
 
 class MaxPool(nn.Module):
-    """The maximum of each window and, if asked, its place in the flattened input."""
+    """The maximum of each window and, if `places`, its index in the flattened input."""
 
     def __init__(self, windows: Window, places: bool, column_major: bool) -> None:
         super().__init__()
@@ -171,22 +174,22 @@ class MaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         data = x if x.is_floating_point() else x.float()
         before, behind = self.windows.frame(x.shape[2:])
-        inner = before if self._native(before, behind) else [0] * len(before)
+        inner = before if self._can_pad_natively(before, behind) else [0] * len(before)
         padded = data if any(inner) else pad_spatial(data, before, behind, -math.inf)
-        made = _MAX[self.windows.rank - 1](
+        result = _MAX[self.windows.rank - 1](
             padded, self.windows.kernel, self.windows.strides, inner, self.windows.dilations, return_indices=self.places
         )
         if not self.places:
-            return made.to(x.dtype)  # type: ignore[no-any-return]
-        return made[0].to(x.dtype), self._flat(made[1], x.shape, padded.shape[2:], before)
+            return result.to(x.dtype)  # type: ignore[no-any-return]
+        return result[0].to(x.dtype), self._flatten_places(result[1], x.shape, padded.shape[2:], before)
 
-    def _native(self, before: list[int], behind: list[int]) -> bool:
-        """Whether Torch can pad by itself, which saves a copy."""
+    def _can_pad_natively(self, before: list[int], behind: list[int]) -> bool:
+        """Whether Torch can do the padding, which saves a copy."""
         fits = all(0 <= 2 * n <= k for n, k in zip(before, self.windows.kernel, strict=True))
         return before == behind and fits and not self.places and not self.windows.ceil
 
-    def _flat(self, places: Tensor, shape: Sequence[int], padded: Sequence[int], before: list[int]) -> Tensor:
-        """Places within a padded plane as places within the whole input."""
+    def _flatten_places(self, places: Tensor, shape: Sequence[int], padded: Sequence[int], before: list[int]) -> Tensor:
+        """Convert indices within a padded plane to indices within the whole input."""
         coordinates = torch.unravel_index(places, tuple(padded))
         moved = [c - b for c, b in zip(coordinates, before, strict=True)]
         sizes = list(shape[2:])
@@ -199,12 +202,12 @@ class MaxPool(nn.Module):
 
 @converter("MaxPool", 1, 8, 10, 11, 12, 22)
 def max_pool(node: Node) -> TorchOperator:
-    """MaxPool, with places of the maxima."""
-    return MaxPool(window(node), node.outputs > 1, bool(node.get("storage_order", 0)))
+    """MaxPool, with the indices of the maxima as second output."""
+    return MaxPool(read_window(node), node.outputs > 1, bool(node.get("storage_order", 0)))
 
 
 class MaxUnpool(nn.Module):
-    """Values put back to the places that MaxPool gave, zeros elsewhere."""
+    """Writes values to the indices that MaxPool returned, with zeros elsewhere."""
 
     def __init__(self, windows: Window) -> None:
         super().__init__()
@@ -225,16 +228,16 @@ class MaxUnpool(nn.Module):
 @converter("MaxUnpool", 9, 11, 22)
 def max_unpool(node: Node) -> TorchOperator:
     """MaxUnpool."""
-    return MaxUnpool(window(node))
+    return MaxUnpool(read_window(node))
 
 
 @converter("GlobalAveragePool", 1, 22)
 def global_average_pool(_node: Node) -> TorchOperator:
-    """Mean over all spatial positions, which stay as axes of size one."""
+    """Mean over all spatial positions, whose axes are kept with size one."""
     return Apply(lambda x: torch.mean(x, dim=tuple(range(2, x.dim())), keepdim=True))
 
 
 @converter("GlobalMaxPool", 1, 22)
 def global_max_pool(_node: Node) -> TorchOperator:
-    """Maximum over all spatial positions, which stay as axes of size one."""
+    """Maximum over all spatial positions, whose axes are kept with size one."""
     return Apply(lambda x: torch.amax(x, dim=tuple(range(2, x.dim())), keepdim=True))

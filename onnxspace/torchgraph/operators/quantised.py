@@ -1,7 +1,7 @@
 """QuantizeLinear and DequantizeLinear with straight-through gradients, so that an int8 artifact can be explained.
 
-Forward they compute what the standard says, in floating point. Backward, rounding counts as the identity and saturation
-as the clipping that it is: exporters express ReLU by it.
+Forward they compute what the ONNX standard specifies, in floating point. Backward, rounding counts as the identity and
+saturation as clipping, because exporters express ReLU by it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _T = onnx.TensorProto
 _RANGES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.int16: (-32768, 32767), torch.uint16: (0, 65535)}
-#: Types that Torch has no integers for, by their ONNX numbers, and the ranges that they saturate at.
+#: Integer types that Torch lacks, by their ONNX numbers, and their ranges.
 _NARROW = {_T.UINT4: (0, 15), _T.INT4: (-8, 7)} | {
     getattr(_T, name): limits for name, limits in (("UINT2", (0, 3)), ("INT2", (-2, 1))) if hasattr(_T, name)
 }
@@ -33,8 +33,8 @@ _FLOAT4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 Round = Callable[[Tensor], Tensor]
 
 
-def along(axis: int, values: Tensor, x: Tensor, block: int = 0) -> Tensor:
-    """Per-tensor values as they are, per-axis and per-block values shaped to broadcast over `x`."""
+def broadcast_along(axis: int, values: Tensor, x: Tensor, block: int = 0) -> Tensor:
+    """Reshape per-axis or per-block `values` to broadcast over `x`; a per-tensor value becomes a scalar."""
     if values.numel() == 1:
         return values.reshape(())
     if block:
@@ -44,24 +44,24 @@ def along(axis: int, values: Tensor, x: Tensor, block: int = 0) -> Tensor:
     return values.reshape(shape)
 
 
-def straight(exact: Tensor, rounded: Tensor, low: float, high: float) -> Tensor:
-    """`rounded` between limits, with the gradient of `exact`."""
+def straight_through(exact: Tensor, rounded: Tensor, low: float, high: float) -> Tensor:
+    """`rounded`, clamped to `low` and `high`, with the gradient of the clamped `exact` (straight-through estimator)."""
     return torch.clamp(exact + (rounded - exact).detach(), low, high)
 
 
-def quantised(exact: Tensor, zero: Tensor | None, shift: Tensor | float) -> Tensor:
-    """`exact`, in units of the scale, rounded and moved by `shift` into the range of the zero point's type."""
+def quantise_to_type(exact: Tensor, zero: Tensor | None, shift: Tensor | float) -> Tensor:
+    """Round `exact`, in units of the scale, add `shift`, and clamp to the range of the type of the zero point `zero`."""
     low, high = _RANGES[torch.uint8 if zero is None else zero.dtype]
-    return straight(exact + shift, torch.round(exact) + shift, low, high)
+    return straight_through(exact + shift, torch.round(exact) + shift, low, high)
 
 
-def float8(kind: torch.dtype) -> Round:
-    """Rounding to an 8-bit float."""
+def float8_rounding(kind: torch.dtype) -> Round:
+    """A function that rounds to the 8-bit floating-point type `kind`."""
     return lambda x: x.to(kind).to(x.dtype)
 
 
-def float4(x: Tensor) -> Tensor:
-    """Rounding to the nearest of the 4-bit floats, ties to the one with an even last bit."""
+def round_to_float4(x: Tensor) -> Tensor:
+    """Round to the nearest 4-bit float, ties to the one with an even last bit."""
     levels = torch.tensor(_FLOAT4, device=x.device, dtype=x.dtype)
     gaps = (x.abs()[..., None] - levels).abs()
     even = torch.arange(8, device=x.device) % 2 == 0
@@ -71,9 +71,9 @@ def float4(x: Tensor) -> Tensor:
 
 
 class Quantize(nn.Module):
-    """`clamp(round(x / scale) + zero, low, high)`, kept as floating point; rounds half to even.
+    """`clamp(round(x / scale) + zero, low, high)` as floating point; rounds half to even.
 
-    The type is that of the zero point, unless its `limits` and its rounding are given.
+    The range is that of the zero point's type, unless `limits` and `rounding` are given.
     """
 
     def __init__(
@@ -84,12 +84,14 @@ class Quantize(nn.Module):
 
     def forward(self, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
         low, high = self.limits or _RANGES[torch.uint8 if zero is None else zero.dtype]
-        shift = torch.zeros((), device=x.device) if zero is None else along(self.axis, zero, x, self.block).to(x.dtype)
-        exact = x / along(self.axis, scale, x, self.block)
+        shift = (
+            torch.zeros((), device=x.device) if zero is None else broadcast_along(self.axis, zero, x, self.block).to(x.dtype)
+        )
+        exact = x / broadcast_along(self.axis, scale, x, self.block)
         if self.rounding is torch.round:
-            return straight(exact + shift, torch.round(exact) + shift, low, high)
+            return straight_through(exact + shift, torch.round(exact) + shift, low, high)
         within = torch.clamp(exact, low, high)  # a float saturates before it is rounded, and has no zero point
-        return straight(within, self.rounding(within), low, high)
+        return straight_through(within, self.rounding(within), low, high)
 
 
 class Dequantize(nn.Module):
@@ -100,8 +102,8 @@ class Dequantize(nn.Module):
         self.axis, self.block = axis, block
 
     def forward(self, x: Tensor, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-        factor = along(self.axis, scale, x, self.block)
-        shift = 0 if zero is None else along(self.axis, zero, x, self.block).to(factor.dtype)
+        factor = broadcast_along(self.axis, scale, x, self.block)
+        shift = 0 if zero is None else broadcast_along(self.axis, zero, x, self.block).to(factor.dtype)
         return (x.to(factor.dtype) - shift) * factor
 
 
@@ -119,18 +121,18 @@ def quantize(node: Node) -> TorchOperator:
     if kind in _NARROW:
         return Quantize(axis, block, _NARROW[kind])
     if kind == _T.FLOAT4E2M1:
-        return Quantize(axis, block, (-6.0, 6.0), float4)
+        return Quantize(axis, block, (-6.0, 6.0), round_to_float4)
     if kind not in _FLOAT8 or not node.get("saturate", 1):
         raise NotImplementedError("quantisation to this type")
     dtype, limit = _FLOAT8[kind]
-    return Quantize(axis, block, (-limit, limit), float8(dtype))
+    return Quantize(axis, block, (-limit, limit), float8_rounding(dtype))
 
 
 @converter("DequantizeLinear", *_VERSIONS)
 @converter("DequantizeLinear", 0, 1, domain="com.microsoft")
 def dequantize(node: Node) -> TorchOperator:
     """DequantizeLinear, per tensor, per axis or in blocks."""
-    made = Dequantize(node.get("axis", 1), node.get("block_size", 0))
+    result = Dequantize(node.get("axis", 1), node.get("block_size", 0))
     if node.element_type(0) in _FLOAT8 or node.element_type(0) == _T.FLOAT4E2M1:
-        return Apply(lambda x, scale, _zero=None: made(x, scale))  # the zero point of a float is zero
-    return made
+        return Apply(lambda x, scale, _zero=None: result(x, scale))  # the zero point of a float is zero
+    return result

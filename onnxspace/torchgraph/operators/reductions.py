@@ -1,4 +1,4 @@
-"""Reductions over axes that are attributes, stored or computed; positions of extremes; running sums and products."""
+"""Reductions over constant or computed axes, ArgMax and ArgMin, and cumulative sums and products."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.arithmetic import divide_integers, narrow, ordered, unordered, wide
+from onnxspace.torchgraph.operators.arithmetic import divide_integers, from_ordered, narrow, to_ordered, widen
 from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 Axes = tuple[int, ...]
 _Reduction = Callable[[Tensor, Axes, bool], Tensor]
 
 
-def _count(x: Tensor, axes: Axes) -> int:
+def _element_count(x: Tensor, axes: Axes) -> int:
     return torch.Size([x.shape[axis] for axis in axes]).numel()
 
 
@@ -25,23 +25,23 @@ def _sum(x: Tensor, axes: Axes, keep: bool) -> Tensor:
 def _mean(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     if x.is_floating_point():
         return torch.mean(x, dim=axes, keepdim=keep) if axes else x
-    return divide_integers(_sum(x, axes, keep), torch.tensor(_count(x, axes), device=x.device))
+    return divide_integers(_sum(x, axes, keep), torch.tensor(_element_count(x, axes), device=x.device))
 
 
 def _prod(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    """One axis at a time, as Torch can, from the last one to the first: the others keep their place."""
+    """Product over one axis at a time, as Torch supports, from the last to the first, so that axis numbers stay valid."""
     for axis in sorted(axes, reverse=True):
         x = torch.prod(x, dim=axis, keepdim=keep)
     return x
 
 
 def _norm(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    """Euclidean norm. Where everything is zero its gradient is zero; that of a square root would be NaN."""
+    """Euclidean norm, whose gradient at zero is zero; that of a square root would be NaN."""
     return torch.linalg.vector_norm(x, dim=axes, keepdim=keep) if axes else torch.abs(x)
 
 
 def _log_sum_exp(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    if _count(x, axes) == 0:
+    if _element_count(x, axes) == 0:
         return torch.log(_sum(x, axes, keep))
     return torch.logsumexp(x, dim=axes, keepdim=keep) if axes else x
 
@@ -60,41 +60,41 @@ _ROUNDED: dict[str, _Reduction] = {
 }
 
 
-def _exact(function: _Reduction) -> _Reduction:
-    """Integers of any type, computed in 64 bits."""
+def _compute_in_int64(function: _Reduction) -> _Reduction:
+    """Extend a reduction to all integer types by computing in int64."""
 
-    def applied(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    def apply(x: Tensor, axes: Axes, keep: bool) -> Tensor:
         if x.is_floating_point():
             return function(x, axes, keep)
-        return narrow(function(wide(x).to(torch.int64), axes, keep), x.dtype)
+        return narrow(function(widen(x).to(torch.int64), axes, keep), x.dtype)
 
-    return applied
+    return apply
 
 
-def _rounded(function: _Reduction) -> _Reduction:
-    """Integers of any type, computed in double precision and cut to their type."""
+def _compute_in_double(function: _Reduction) -> _Reduction:
+    """Extend a reduction to all integer types by computing in double precision and truncating."""
 
-    def applied(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    def apply(x: Tensor, axes: Axes, keep: bool) -> Tensor:
         if x.is_floating_point():
             return function(x, axes, keep)
         return narrow(function(x.double(), axes, keep).to(torch.int64), x.dtype)
 
-    return applied
+    return apply
 
 
 def _extreme(largest: bool) -> _Reduction:
-    """The largest or smallest value; over nothing, the type's lowest or highest."""
+    """Maximum or minimum; of no elements, the lowest or highest value of the type."""
 
-    def applied(x: Tensor, axes: Axes, keep: bool) -> Tensor:
+    def apply(x: Tensor, axes: Axes, keep: bool) -> Tensor:
         if not axes:
             return x
-        if _count(x, axes) == 0:
+        if _element_count(x, axes) == 0:
             shape = [1 if i in axes else n for i, n in enumerate(x.shape) if keep or i not in axes]
             return torch.full(shape, _limit(x.dtype, largest), dtype=x.dtype, device=x.device)
-        made = ordered(x)
-        return unordered(torch.amax(made, axes, keep) if largest else torch.amin(made, axes, keep), x.dtype)
+        result = to_ordered(x)
+        return from_ordered(torch.amax(result, axes, keep) if largest else torch.amin(result, axes, keep), x.dtype)
 
-    return applied
+    return apply
 
 
 def _limit(dtype: torch.dtype, lowest: bool) -> float:
@@ -105,14 +105,14 @@ def _limit(dtype: torch.dtype, lowest: bool) -> float:
     return torch.iinfo(dtype).min if lowest else torch.iinfo(dtype).max
 
 
-def _function(operator: str) -> _Reduction:
+def _reduction_of(operator: str) -> _Reduction:
     if operator in ("ReduceMax", "ReduceMin"):
         return _extreme(operator == "ReduceMax")
-    return _exact(_EXACT[operator]) if operator in _EXACT else _rounded(_ROUNDED[operator])
+    return _compute_in_int64(_EXACT[operator]) if operator in _EXACT else _compute_in_double(_ROUNDED[operator])
 
 
 class Reduce(nn.Module):
-    """Reduction over axes that are fixed, or given with the tensor. Over all of them where there are none, unless `noop`."""
+    """Reduction over constant axes, or axes given as an input; over all axes where there are none, unless `noop`."""
 
     def __init__(self, function: _Reduction, axes: list[int] | None, keep: bool, noop: bool) -> None:
         super().__init__()
@@ -142,47 +142,47 @@ def reduction(node: Node) -> TorchOperator:
     except NotImplementedError:
         axes = None
     keep, noop = bool(node.get("keepdims", 1)), bool(node.get("noop_with_empty_axes", 0))
-    return Reduce(_function(node.operator), axes, keep, noop)
+    return Reduce(_reduction_of(node.operator), axes, keep, noop)
 
 
 class Arg(nn.Module):
-    """Position of the largest or smallest value along an axis: the first one, or the last one of equals."""
+    """Index of the largest or smallest value along an axis; of equal values, the first or the last."""
 
     def __init__(self, largest: bool, axis: int, keep: bool, last: bool) -> None:
         super().__init__()
         self.largest, self.axis, self.keep, self.last = largest, axis, keep, last
 
     def forward(self, x: Tensor) -> Tensor:
-        made = ordered(x)
-        made = torch.flip(made, [self.axis]) if self.last else made
-        found = (torch.argmax if self.largest else torch.argmin)(made, dim=self.axis, keepdim=self.keep)
+        result = to_ordered(x)
+        result = torch.flip(result, [self.axis]) if self.last else result
+        found = (torch.argmax if self.largest else torch.argmin)(result, dim=self.axis, keepdim=self.keep)
         return x.shape[self.axis] - 1 - found if self.last else found
 
 
 @converter("ArgMax", 1, 11, 12, 13)
 @converter("ArgMin", 1, 11, 12, 13)
 def arg(node: Node) -> TorchOperator:
-    """Position of the largest or smallest value."""
+    """Index of the largest or smallest value."""
     keep, last = bool(node.get("keepdims", 1)), bool(node.get("select_last_index", 0))
     return Arg(node.operator == "ArgMax", node.get("axis", 0), keep, last)
 
 
 @converter("Hardmax", 1, 11, 13)
 def hardmax(node: Node) -> TorchOperator:
-    """One at the first largest value along an axis, zero elsewhere; before version 13, along all axes from there on."""
+    """One at the first maximum along an axis, zero elsewhere; before version 13, over all axes from there on."""
     axis, flat = node.get("axis", -1 if node.version >= 13 else 1), node.version < 13
 
-    def applied(x: Tensor) -> Tensor:
-        rows = x.reshape(_count(x, tuple(range(axis % max(x.dim(), 1)))), -1) if flat else x
+    def apply(x: Tensor) -> Tensor:
+        rows = x.reshape(_element_count(x, tuple(range(axis % max(x.dim(), 1)))), -1) if flat else x
         dim = 1 if flat else axis
-        made = torch.zeros_like(rows).scatter(dim, torch.argmax(rows, dim=dim, keepdim=True), 1.0)
-        return made.reshape(x.shape)
+        result = torch.zeros_like(rows).scatter(dim, torch.argmax(rows, dim=dim, keepdim=True), 1.0)
+        return result.reshape(x.shape)
 
-    return Apply(applied)
+    return Apply(apply)
 
 
-class Cumulative(nn.Module):
-    """Running sum or product along an axis that is given with the tensor."""
+class CumulativeReduction(nn.Module):
+    """Cumulative sum or product along an axis given as an input."""
 
     def __init__(self, product: bool, exclusive: bool, reverse: bool) -> None:
         super().__init__()
@@ -190,19 +190,19 @@ class Cumulative(nn.Module):
 
     def forward(self, x: Tensor, axis: Tensor) -> Tensor:
         dim = int(axis)
-        made = wide(torch.flip(x, [dim]) if self.reverse else x)
+        result = widen(torch.flip(x, [dim]) if self.reverse else x)
         if self.exclusive:
-            first = torch.full_like(made.narrow(dim, 0, min(1, made.shape[dim])), float(self.product))
-            made = torch.cat([first, made.narrow(dim, 0, max(made.shape[dim] - 1, 0))], dim=dim)
-        made = (torch.cumprod if self.product else torch.cumsum)(made, dim=dim)
-        return narrow(torch.flip(made, [dim]) if self.reverse else made, x.dtype)
+            first = torch.full_like(result.narrow(dim, 0, min(1, result.shape[dim])), float(self.product))
+            result = torch.cat([first, result.narrow(dim, 0, max(result.shape[dim] - 1, 0))], dim=dim)
+        result = (torch.cumprod if self.product else torch.cumsum)(result, dim=dim)
+        return narrow(torch.flip(result, [dim]) if self.reverse else result, x.dtype)
 
 
 @converter("CumSum", 11, 14)
 @converter("CumProd", 26)
 def cumulative(node: Node) -> TorchOperator:
-    """Running sum or product, from either end, with or without the element itself."""
-    return Cumulative(node.operator == "CumProd", bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
+    """Cumulative sum or product, from either end, with or without the element itself."""
+    return CumulativeReduction(node.operator == "CumProd", bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
 
 
 class Trilu(nn.Module):
@@ -214,10 +214,10 @@ class Trilu(nn.Module):
 
     def forward(self, x: Tensor, k: Tensor | None = None) -> Tensor:
         shift = 0 if k is None else int(k)
-        return narrow((torch.triu if self.upper else torch.tril)(wide(x), shift), x.dtype)
+        return narrow((torch.triu if self.upper else torch.tril)(widen(x), shift), x.dtype)
 
 
 @converter("Trilu", 14)
 def trilu(node: Node) -> TorchOperator:
-    """Triangle of a matrix, or of each matrix of a stack."""
+    """Triangle of a matrix, or of each matrix of a batch."""
     return Trilu(bool(node.get("upper", 1)))

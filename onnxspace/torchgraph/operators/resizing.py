@@ -1,4 +1,4 @@
-"""Resize and Upsample: along each axis, every output is a weighted sum of a few inputs."""
+"""Resize and Upsample: along each axis, every output element is a weighted sum of a few input elements."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _COORDINATES = {
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
     "tf_half_pixel_for_nn",
 }  # fmt: skip
-_TIE = 1e-6  # places as near as this to the middle of two elements count as in the middle
+_TIE = 1e-6  # positions this close to the middle between two elements count as ties
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How places and weights are computed; `nearest` may be "simple", the rule of the oldest versions."""
+    """How source positions and weights are computed; `nearest` may also be "simple", the rule of the oldest versions."""
 
     mode: str
     coordinates: str = "asymmetric"
@@ -35,7 +35,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis that changes: its length, the length it gets, the factor between them, and the region's ends."""
+    """One axis that is resized: its length, its new length, the factor, and the ends of the cropped region (0 to 1)."""
 
     length: int
     wanted: int
@@ -44,8 +44,8 @@ class Axis:
     end: float = 1.0
 
 
-def _places(axis: Axis, coordinates: str) -> Tensor:
-    """Where each output element lies on the input's axis; single precision, as in ONNX Runtime, for ties to fall alike."""
+def _source_positions(axis: Axis, coordinates: str) -> Tensor:
+    """Position of each output element on the input's axis, in single precision as in ONNX Runtime, so that ties agree."""
     one = np.float32
     i, scale, last = np.arange(axis.wanted, dtype=one), one(axis.scale), one(axis.length - 1)
     start, end, half = one(axis.start), one(axis.end), one(0.5)
@@ -82,7 +82,7 @@ def _nearest(places: Tensor, rule: str, scale: float) -> Tensor:
 
 
 def _kernel(distance: Tensor, settings: Settings) -> Tensor:
-    """The weight of an input element by its distance: a triangle, or Keys's cubic."""
+    """The weight of an input element by its distance: a triangle, or the cubic kernel of Keys (1981)."""
     d = distance.abs()
     if settings.mode == "linear":
         return (1 - d).clamp(min=0)
@@ -92,9 +92,12 @@ def _kernel(distance: Tensor, settings: Settings) -> Tensor:
     return torch.where(d <= 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
 
 
-def taps(axis: Axis, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """For each output element: indices of input elements, their weights, and whether it lies outside the input."""
-    places = _places(axis, settings.coordinates)
+def find_taps(axis: Axis, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """Find, for each output element, the indices and weights of its input elements, and whether it lies outside the input.
+
+    Returns indices and weights [output length, taps], and a boolean tensor [output length].
+    """
+    places = _source_positions(axis, settings.coordinates)
     cropped = settings.coordinates == "tf_crop_and_resize"
     outside = ((places < 0) | (places > axis.length - 1)) & cropped
     if settings.mode == "nearest":
@@ -113,25 +116,25 @@ def taps(axis: Axis, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def resize_axis(x: Tensor, dim: int, axis: Axis, settings: Settings) -> Tensor:
-    """`x` with one axis resampled."""
-    index, weights, outside = taps(axis, settings)
+    """Resize the axis `dim` of `x`, as `axis` and `settings` describe."""
+    index, weights, outside = find_taps(axis, settings)
     beyond = bool(outside.any())
     index, weights, outside = index.to(x.device), weights.to(x.device, x.dtype), outside.to(x.device)
     shape = [-1] + [1] * (x.dim() - 1 - dim % x.dim())
     parts = [x.index_select(dim, index[:, k]) for k in range(index.shape[1])]
     if len(parts) == 1:
-        made = parts[0]
+        result = parts[0]
     elif len(parts) == 2:
-        made = torch.lerp(parts[0], parts[1], weights[:, 1].reshape(shape))
+        result = torch.lerp(parts[0], parts[1], weights[:, 1].reshape(shape))
     else:
-        made = functools.reduce(torch.add, [part * weights[:, k].reshape(shape) for k, part in enumerate(parts)])
-    return torch.where(outside.reshape(shape), settings.outside, made) if beyond else made
+        result = functools.reduce(torch.add, [part * weights[:, k].reshape(shape) for k, part in enumerate(parts)])
+    return torch.where(outside.reshape(shape), settings.outside, result) if beyond else result
 
 
 class Resize(nn.Module):
-    """An input resampled along the axes whose length changes.
+    """Resizes the axes whose length changes.
 
-    The first of three or more axes, the images, never changes: `sizes` written for a batch of one hold for any batch.
+    The first of three or more axes holds images and never changes, so that `sizes` for a batch of one apply to any batch.
     """
 
     def __init__(self, settings: Settings, axes: list[int] | None, policy: str, stored: Sequence[list[float] | None]) -> None:
@@ -151,10 +154,10 @@ class Resize(nn.Module):
         return data.to(x.dtype)
 
     def _plan(self, shape: Sequence[int], roi: list[float], scales: list[float], sizes: list[float]) -> list[tuple[int, Axis]]:
-        """The axes that change."""
+        """The axes that are resized, with their numbers."""
         dims = list(range(len(shape))) if self.axes is None else [a % len(shape) for a in self.axes]
         lengths = [shape[d] for d in dims]
-        wanted, factors = self._lengths(lengths, scales, sizes)
+        wanted, factors = self._target_lengths(lengths, scales, sizes)
         cropped = self.settings.coordinates == "tf_crop_and_resize"
         region = roi if cropped and roi else [0.0] * len(dims) + [1.0] * len(dims)
         ends = zip(region[: len(dims)], region[len(dims) :], strict=True)
@@ -165,28 +168,28 @@ class Resize(nn.Module):
                 found.append((d, Axis(n, m, factor, start, end)))
         return found
 
-    def _lengths(self, lengths: list[int], scales: list[float], sizes: list[float]) -> tuple[list[int], list[float]]:
-        """The length that each axis gets, and its factor."""
+    def _target_lengths(self, lengths: list[int], scales: list[float], sizes: list[float]) -> tuple[list[int], list[float]]:
+        """The new length of each axis, and its factor."""
         if not sizes:
-            return [math.floor(_single(f * n)) for f, n in zip(scales, lengths, strict=True)], scales
-        factors = [_single(m / n) for m, n in zip(sizes, lengths, strict=True)]
+            return [math.floor(_round_to_single(f * n)) for f, n in zip(scales, lengths, strict=True)], scales
+        factors = [_round_to_single(m / n) for m, n in zip(sizes, lengths, strict=True)]
         if self.policy == "stretch":
             return [int(m) for m in sizes], factors
         factor = min(factors) if self.policy == "not_larger" else max(factors)
-        return [math.floor(_single(factor * n) + 0.5) for n in lengths], [factor] * len(lengths)
+        return [math.floor(_round_to_single(factor * n) + 0.5) for n in lengths], [factor] * len(lengths)
 
 
-def _single(value: float) -> float:
+def _round_to_single(value: float) -> float:
     """A number rounded to single precision."""
     return float(torch.tensor(value, dtype=torch.float32))
 
 
-def _stored(node: Node, index: int) -> list[float] | None:
+def _stored_floats(node: Node, index: int) -> list[float] | None:
     value = node.constant_of(node.proto.input[index]) if node.has(index) else None
     return None if value is None else [float(n) for n in value.reshape(-1)]
 
 
-def _mode(node: Node) -> str:
+def _read_mode(node: Node) -> str:
     mode = {"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest"))
     if mode not in ("nearest", "linear", "cubic"):
         raise NotImplementedError(f"mode {mode}")
@@ -200,7 +203,7 @@ def resize(node: Node) -> TorchOperator:
     if coordinates not in _COORDINATES:
         raise NotImplementedError(f"coordinates {coordinates}")
     settings = Settings(
-        _mode(node),
+        _read_mode(node),
         coordinates,
         node.get("nearest_mode", "round_prefer_floor"),
         float(node.get("cubic_coeff_a", -0.75)),
@@ -209,29 +212,29 @@ def resize(node: Node) -> TorchOperator:
         bool(node.get("antialias", 0)),
     )
     policy = node.get("keep_aspect_ratio_policy", "stretch")
-    return Resize(settings, node.get("axes"), policy, [_stored(node, i) for i in (1, 2, 3)])
+    return Resize(settings, node.get("axes"), policy, [_stored_floats(node, i) for i in (1, 2, 3)])
 
 
 class Upsample(nn.Module):
-    """Resize as it was at first: by factors alone, from the lower left corner."""
+    """Resize in its oldest form: by factors only, with asymmetric coordinates."""
 
     def __init__(self, mode: str, scales: list[float] | None) -> None:
         super().__init__()
         self.resize = Resize(Settings(mode), None, "stretch", ([], scales, []))
 
     def forward(self, x: Tensor, scales: Tensor | None = None) -> Tensor:
-        made: Tensor = self.resize(x, None, scales)
-        return made
+        result: Tensor = self.resize(x, None, scales)
+        return result
 
 
 @converter("Resize", 10)
 @converter("Upsample", 9, 10)
 def upsample(node: Node) -> TorchOperator:
-    """Upsample, and the Resize of the same kind, with factors as an input."""
-    return Upsample(_mode(node), _stored(node, 1))
+    """Upsample, and the equivalent Resize of version 10, with factors as an input."""
+    return Upsample(_read_mode(node), _stored_floats(node, 1))
 
 
 @converter("Upsample", 7)
 def upsample_by_attribute(node: Node) -> TorchOperator:
     """Upsample with factors as an attribute."""
-    return Upsample(_mode(node), [float(n) for n in node.get("scales")])
+    return Upsample(_read_mode(node), [float(n) for n in node.get("scales")])

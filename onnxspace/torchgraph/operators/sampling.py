@@ -1,4 +1,4 @@
-"""Sampling of images at computed places: GridSample, AffineGrid, RoiAlign and MaxRoiPool."""
+"""Sampling of images at computed positions: GridSample, AffineGrid, RoiAlign and MaxRoiPool."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.spatial import integers, stored_ints
+from onnxspace.torchgraph.operators.spatial import resolve_integers, stored_ints
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MODES = {"linear": "bilinear", "bilinear": "bilinear", "nearest": "nearest", "cubic": "bicubic", "bicubic": "bicubic"}
 
 
 class GridSample(nn.Module):
-    """An image or a volume at the places of a grid."""
+    """Samples an image or a volume at the positions of a grid."""
 
     def __init__(self, mode: str, padding: str, aligned: bool) -> None:
         super().__init__()
@@ -33,14 +33,14 @@ def grid_sample(node: Node) -> TorchOperator:
 
 
 class AffineGrid(nn.Module):
-    """The grid of places that an affine map takes a regular grid to."""
+    """The image of a regular grid under an affine map."""
 
     def __init__(self, size: list[int] | None, aligned: bool) -> None:
         super().__init__()
         self.size, self.aligned = size, aligned
 
     def forward(self, theta: Tensor, size: Tensor | None = None) -> Tensor:
-        sizes = integers(self.size, size) or []
+        sizes = resolve_integers(self.size, size) or []
         return F.affine_grid(theta, [theta.shape[0], *sizes[1:]], self.aligned)
 
 
@@ -51,7 +51,7 @@ def affine_grid(node: Node) -> TorchOperator:
 
 
 class RoiAlign(nn.Module):
-    """Regions resampled bilinearly to a fixed size: the mean, or the maximum, of the samples in each bin."""
+    """Regions pooled to a fixed size: the mean or the maximum of bilinear samples in each bin."""
 
     def __init__(self, node: Node, shift: float) -> None:
         super().__init__()
@@ -60,10 +60,10 @@ class RoiAlign(nn.Module):
         self.largest, self.shift = node.get("mode", "avg") == "max", shift
 
     def forward(self, x: Tensor, rois: Tensor, images: Tensor) -> Tensor:
-        made = [self._region(x[int(i)], roi) for i, roi in zip(images.tolist(), rois, strict=True)]
-        return torch.stack(made) if made else x.new_zeros(0, x.shape[1], *self.sizes)
+        result = [self._pool_region(x[int(i)], roi) for i, roi in zip(images.tolist(), rois, strict=True)]
+        return torch.stack(result) if result else x.new_zeros(0, x.shape[1], *self.sizes)
 
-    def _region(self, x: Tensor, roi: Tensor) -> Tensor:
+    def _pool_region(self, x: Tensor, roi: Tensor) -> Tensor:
         left, top, right, bottom = (roi * self.scale - self.shift).unbind()
         rows, above, high = self._samples(top, bottom - top, self.sizes[0], x.shape[1])
         columns, beside, wide = self._samples(left, right - left, self.sizes[1], x.shape[2])
@@ -73,7 +73,7 @@ class RoiAlign(nn.Module):
         return bins.amax((2, 4)) if self.largest else bins.sum((2, 4)) / (high * wide)
 
     def _samples(self, start: Tensor, length: Tensor, count: int, n: int) -> tuple[Tensor, Tensor, int]:
-        """Two neighbours of every sample along an axis with their weights, and the number of samples in each bin."""
+        """Indices and weights of the two neighbours of every sample along an axis, and the number of samples per bin."""
         if self.shift == 0:
             length = length.clamp(min=1.0)
         size = length / count
@@ -101,23 +101,23 @@ def roi_align_shifted(node: Node) -> TorchOperator:
 
 
 class MaxRoiPool(nn.Module):
-    """The maximum of each bin of regions with rounded corners; zero in empty bins."""
+    """The maximum of each bin of a region, whose corners are rounded to whole pixels; zero in empty bins."""
 
     def __init__(self, shape: tuple[int, int], scale: float) -> None:
         super().__init__()
         self.shape, self.scale = shape, scale
 
     def forward(self, x: Tensor, rois: Tensor) -> Tensor:
-        made = [self._region(x[int(roi[0])], roi[1:]) for roi in rois.tolist()]
-        return torch.stack(made) if made else x.new_zeros(0, x.shape[1], *self.shape)
+        result = [self._pool_region(x[int(roi[0])], roi[1:]) for roi in rois.tolist()]
+        return torch.stack(result) if result else x.new_zeros(0, x.shape[1], *self.shape)
 
-    def _region(self, x: Tensor, corners: list[float]) -> Tensor:
+    def _pool_region(self, x: Tensor, corners: list[float]) -> Tensor:
         left, top, right, bottom = (math.floor(abs(c * self.scale) + 0.5) * (1 if c > 0 else -1) for c in corners)
-        rows = self._bins(x, 1, top, bottom, self.shape[0])
-        return self._bins(rows, 2, left, right, self.shape[1])
+        rows = self._pool_bins(x, 1, top, bottom, self.shape[0])
+        return self._pool_bins(rows, 2, left, right, self.shape[1])
 
     @staticmethod
-    def _bins(x: Tensor, axis: int, first: int, last: int, count: int) -> Tensor:
+    def _pool_bins(x: Tensor, axis: int, first: int, last: int, count: int) -> Tensor:
         n, size = x.shape[axis], max(last - first + 1, 1) / count
         bins = []
         for i in range(count):

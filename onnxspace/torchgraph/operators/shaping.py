@@ -1,4 +1,4 @@
-"""Shapes: reading, changing, joining and splitting tensors, and tensors made from a shape alone."""
+"""Operators on shapes: reshaping, joining, splitting and slicing tensors, and tensors created from a shape."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.build import to_tensor
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, integers, torch_type
+from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter, to_integers, torch_type
 
-_WIDE = (19, 21, 23, 24, 25)  # versions in which only the element types grew
+_WIDE = (19, 21, 23, 24, 25)  # versions that only added element types
 
 
 class Reshape(nn.Module):
-    """The target at run time: -1 takes what is left, 0 copies the size at its place unless `allowzero`."""
+    """Reshape at run time: −1 is inferred, 0 copies the size of the same axis unless `allowzero`."""
 
     def __init__(self, shape: list[int] | None, allowzero: bool) -> None:
         super().__init__()
         self.shape, self.allowzero = shape, allowzero
 
     def forward(self, x: Tensor, shape: Tensor | None = None) -> Tensor:
-        target = integers(shape) if shape is not None else list(self.shape or [])
+        target = to_integers(shape) if shape is not None else list(self.shape or [])
         if not self.allowzero:
             target = [x.shape[axis] if size == 0 else size for axis, size in enumerate(target)]
         return x.reshape(target)
@@ -31,7 +31,7 @@ class Reshape(nn.Module):
 
 @converter("Reshape", 1, 5, 13, 14, *_WIDE)
 def reshape(node: Node) -> TorchOperator:
-    """Reshape, to a stored or a computed shape."""
+    """Reshape, to a constant or a computed shape."""
     return Reshape(node.get("shape"), bool(node.get("allowzero", 0)))
 
 
@@ -49,20 +49,20 @@ def flatten(node: Node) -> TorchOperator:
 
 @converter("Transpose", 1, 13, 21, 23, 24, 25)
 def transpose(node: Node) -> TorchOperator:
-    """Transpose; without `perm`, in reverse order."""
+    """Transpose; without `perm`, it reverses the axes."""
     perm = node.get("perm")
     return Apply(lambda x: x.permute(perm if perm is not None else tuple(reversed(range(x.dim())))))
 
 
 class Squeeze(nn.Module):
-    """Drop the given axes of size one; every such axis where none are given."""
+    """Removes the given axes of size one; all such axes where none are given."""
 
     def __init__(self, axes: list[int] | None) -> None:
         super().__init__()
         self.axes = axes
 
     def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
-        chosen = integers(axes) if axes is not None else self.axes
+        chosen = to_integers(axes) if axes is not None else self.axes
         if chosen is None:
             return x.squeeze()
         if any(x.shape[axis] != 1 for axis in chosen):
@@ -71,14 +71,14 @@ class Squeeze(nn.Module):
 
 
 class Unsqueeze(nn.Module):
-    """New axes of size one, counted in the result."""
+    """Inserts axes of size one, numbered as in the result."""
 
     def __init__(self, axes: list[int] | None) -> None:
         super().__init__()
         self.axes = axes
 
     def forward(self, x: Tensor, axes: Tensor | None = None) -> Tensor:
-        chosen = integers(axes) if axes is not None else self.axes or []
+        chosen = to_integers(axes) if axes is not None else self.axes or []
         rank = x.dim() + len(chosen)
         for axis in sorted(axis % rank for axis in chosen):
             x = x.unsqueeze(axis)
@@ -103,17 +103,17 @@ def concat(node: Node) -> TorchOperator:
 
 
 class Split(nn.Module):
-    """Split into parts of the given sizes, or `count` equal ones, the last smaller where it does not divide."""
+    """Splits into parts of the given sizes, or into `count` equal ones, of which the last may be smaller."""
 
     def __init__(self, count: int, axis: int, sizes: list[int] | None, wanted: int) -> None:
         super().__init__()
         self.count, self.axis, self.sizes, self.wanted = count, axis, sizes, wanted
 
     def forward(self, x: Tensor, sizes: Tensor | None = None) -> Any:
-        parts = torch.split(x, integers(sizes) if sizes is not None else self.sizes or self._equal(x), self.axis)
+        parts = torch.split(x, to_integers(sizes) if sizes is not None else self.sizes or self._equal_sizes(x), self.axis)
         return parts[0] if self.wanted == 1 else tuple(parts[: self.wanted])
 
-    def _equal(self, x: Tensor) -> list[int]:
+    def _equal_sizes(self, x: Tensor) -> list[int]:
         whole = x.shape[self.axis]
         part = -(-whole // self.count)
         return [part] * (self.count - 1) + [whole - part * (self.count - 1)]
@@ -121,7 +121,7 @@ class Split(nn.Module):
 
 @converter("Split", 1, 2, 11, 13, 18)
 def split(node: Node) -> TorchOperator:
-    """Split, with sizes as an attribute, an input, or equal."""
+    """Split, with sizes as an attribute or an input, or into equal parts."""
     return Split(node.get("num_outputs", node.outputs), node.get("axis", 0), node.get("split"), node.outputs)
 
 
@@ -135,16 +135,16 @@ def _broadcast(first: tuple[int, ...], second: list[int]) -> list[int]:
 @converter("Expand", 8, 13)
 def expand(_node: Node) -> TorchOperator:
     """Expand: broadcasting in both directions."""
-    return Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), integers(shape))))
+    return Apply(lambda x, shape: x.expand(_broadcast(tuple(x.shape), to_integers(shape))))
 
 
 @converter("Tile", 1)
 def tile_axis(_node: Node) -> TorchOperator:
-    """Tile of the first version: one axis."""
+    """Tile of the first version, along one axis."""
 
     def tile(x: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
         repeats = [1] * x.dim()
-        repeats[integers(axis)[0]] = integers(tiles)[0]
+        repeats[to_integers(axis)[0]] = to_integers(tiles)[0]
         return x.repeat(repeats)
 
     return Apply(tile)
@@ -153,11 +153,11 @@ def tile_axis(_node: Node) -> TorchOperator:
 @converter("Tile", 6, 13)
 def tile(_node: Node) -> TorchOperator:
     """Tile."""
-    return Apply(lambda x, repeats: x.repeat(integers(repeats)))
+    return Apply(lambda x, repeats: x.repeat(to_integers(repeats)))
 
 
-def _sliced(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """One axis; backwards, the first position is clamped into the tensor and the end may lie before it."""
+def _slice_axis(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
+    """Slice one axis; with a negative step, the start is clamped to the tensor and the end may lie before it."""
     size = x.shape[axis]
     start, end = start + size if start < 0 else start, end + size if end < 0 else end
     if step >= 0:
@@ -185,12 +185,12 @@ class Slice(nn.Module):
         axes: Tensor | None = None,
         steps: Tensor | None = None,
     ) -> Tensor:
-        first = integers(starts) if starts is not None else self.starts
-        last = integers(ends) if ends is not None else self.ends
-        chosen = integers(axes) if axes is not None else self.axes or list(range(len(first)))
-        strides = integers(steps) if steps is not None else [1] * len(first)
+        first = to_integers(starts) if starts is not None else self.starts
+        last = to_integers(ends) if ends is not None else self.ends
+        chosen = to_integers(axes) if axes is not None else self.axes or list(range(len(first)))
+        strides = to_integers(steps) if steps is not None else [1] * len(first)
         for axis, start, end, step in zip(chosen, first, last, strides, strict=True):
-            x = _sliced(x, axis, start, end, step)
+            x = _slice_axis(x, axis, start, end, step)
         return x
 
 
@@ -202,7 +202,7 @@ def slice_(node: Node) -> TorchOperator:
 
 @converter("Shape", 1, 13, 15, *_WIDE)
 def shape(node: Node) -> TorchOperator:
-    """Shape, or a part of it."""
+    """Shape, or a range of its axes."""
     start, end = node.get("start", 0), node.get("end")
     return Apply(lambda x: torch.tensor(x.shape[start:end], dtype=torch.int64, device=x.device))
 
@@ -234,7 +234,7 @@ class Constant(nn.Module):
 
 @converter("Constant", 1, 9, 11, 12, 13, *_WIDE)
 def constant(node: Node) -> TorchOperator:
-    """Constant in every form that is not a string."""
+    """Constant in all forms except strings."""
     for name, dtype in (
         ("value_float", np.float32),
         ("value_floats", np.float32),
@@ -244,14 +244,14 @@ def constant(node: Node) -> TorchOperator:
         if name in node.attributes:
             return Constant(to_tensor(np.asarray(node.get(name), dtype=dtype)))
     if "sparse_value" in node.attributes:
-        return Constant(_dense(node.get("sparse_value")))
+        return Constant(_to_dense(node.get("sparse_value")))
     if "value" not in node.attributes:
         raise NotImplementedError("strings")
     return Constant(to_tensor(node.get("value")))
 
 
-def _dense(sparse: Any) -> Tensor:
-    """A sparse tensor, its positions given as numbers or as coordinates, in full."""
+def _to_dense(sparse: Any) -> Tensor:
+    """Convert a sparse tensor, with linear indices or coordinates, to a dense one."""
     from onnx import numpy_helper
 
     values, where = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
@@ -264,7 +264,7 @@ def _dense(sparse: Any) -> Tensor:
 def constant_of_shape(node: Node) -> TorchOperator:
     """ConstantOfShape."""
     value = to_tensor(np.asarray(node.get("value", np.zeros(1, np.float32)))).reshape(())
-    return Apply(lambda shape: torch.full(integers(shape), value.item(), dtype=value.dtype, device=shape.device))
+    return Apply(lambda shape: torch.full(to_integers(shape), value.item(), dtype=value.dtype, device=shape.device))
 
 
 @converter("EyeLike", 9, 22)
@@ -282,7 +282,7 @@ def eye_like(node: Node) -> TorchOperator:
 
 @converter("Range", 11, 27)
 def range_(_node: Node) -> TorchOperator:
-    """Range: `start + i · delta`, as long as it lies before the limit."""
+    """Range: `start + i · delta` up to, but not including, the limit."""
 
     def values(start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
         bounds: list[Any] = [t.detach().reshape(()).item() for t in (start, limit, delta)]

@@ -1,4 +1,4 @@
-"""Padding, cropping, and rearranging of blocks."""
+"""Padding, cropping and rearrangement of blocks."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 
 def stored_ints(node: Node, index: int) -> list[int] | None:
-    """Integers of an input that is stored; None where it is computed or left out."""
+    """Read the integers of a constant input; None where it is computed or omitted."""
     value = node.constant_of(node.proto.input[index]) if node.has(index) else None
     return None if value is None else [int(n) for n in value.reshape(-1)]
 
 
-def integers(stored: list[int] | None, computed: Tensor | None) -> list[int] | None:
-    """Integers that are stored, or else those of a tensor."""
+def resolve_integers(stored: list[int] | None, computed: Tensor | None) -> list[int] | None:
+    """Return constant integers, or else those of a computed tensor; None where there are neither."""
     if stored is not None or computed is None:
         return stored
     return [int(n) for n in computed.reshape(-1).tolist()]
@@ -32,8 +32,8 @@ def _crop(x: Tensor, before: Sequence[int], behind: Sequence[int]) -> Tensor:
     return x
 
 
-def _sources(places: Tensor, n: int, mode: str) -> Tensor:
-    """The element that each place within or outside `0 … n − 1` repeats."""
+def _source_positions(places: Tensor, n: int, mode: str) -> Tensor:
+    """Index of the element of 0 … n − 1 that is repeated at each position."""
     if mode == "edge" or n == 1:
         return places.clamp(0, n - 1)
     if mode == "wrap":
@@ -43,14 +43,14 @@ def _sources(places: Tensor, n: int, mode: str) -> Tensor:
 
 
 class Pad(nn.Module):
-    """Padding before and behind axes; negative padding crops, before anything is repeated."""
+    """Padding before and after axes; negative padding crops first."""
 
     def __init__(self, mode: str, pads: list[int] | None, axes: list[int] | None, value: float | None) -> None:
         super().__init__()
         self.mode, self.pads, self.axes, self.value = mode, pads, axes, value
 
     def forward(self, x: Tensor, pads: Tensor | None = None, value: Tensor | None = None, axes: Tensor | None = None) -> Tensor:
-        amounts, chosen = integers(self.pads, pads) or [], integers(self.axes, axes)
+        amounts, chosen = resolve_integers(self.pads, pads) or [], resolve_integers(self.axes, axes)
         before, behind = [0] * x.dim(), [0] * x.dim()
         where = list(range(x.dim())) if chosen is None else chosen
         for i, axis in enumerate(where):
@@ -73,11 +73,11 @@ class Pad(nn.Module):
         for axis, (b, e) in enumerate(zip(before, behind, strict=True)):
             if b or e:
                 n = x.shape[axis]
-                x = x.index_select(axis, _sources(torch.arange(-b, n + e, device=x.device), n, self.mode))
+                x = x.index_select(axis, _source_positions(torch.arange(-b, n + e, device=x.device), n, self.mode))
         return x
 
 
-def _mode(node: Node) -> str:
+def _read_mode(node: Node) -> str:
     mode = str(node.get("mode", "constant"))
     if mode not in ("constant", "edge", "reflect", "wrap"):
         raise NotImplementedError(f"mode {mode}")
@@ -87,28 +87,30 @@ def _mode(node: Node) -> str:
 @converter("Pad", 1, 2)
 def pad_by_attributes(node: Node) -> TorchOperator:
     """Pad with amounts and value as attributes."""
-    return Pad(_mode(node), [int(n) for n in node.get("pads") or node.get("paddings")], None, float(node.get("value", 0.0)))
+    return Pad(
+        _read_mode(node), [int(n) for n in node.get("pads") or node.get("paddings")], None, float(node.get("value", 0.0))
+    )
 
 
 @converter("Pad", 11, 13, 18, 19, 21, 23, 24, 25)
 def pad(node: Node) -> TorchOperator:
-    """Pad with amounts, value and axes as inputs, stored or computed."""
+    """Pad with amounts, value and axes as inputs, constant or computed."""
     value: float | None = 0
     if node.has(2):
         stored = node.constant_of(node.proto.input[2])
         value = None if stored is None else stored.reshape(-1)[0].item() if stored.size else 0
-    return Pad(_mode(node), stored_ints(node, 1), stored_ints(node, 3), value)
+    return Pad(_read_mode(node), stored_ints(node, 1), stored_ints(node, 3), value)
 
 
 class CenterCropPad(nn.Module):
-    """Axes cropped or padded with zeros around their middle."""
+    """Crops axes, or pads them with zeros, around their centre."""
 
     def __init__(self, shape: list[int] | None, axes: list[int] | None) -> None:
         super().__init__()
         self.shape, self.axes = shape, axes
 
     def forward(self, x: Tensor, shape: Tensor | None = None) -> Tensor:
-        wanted = integers(self.shape, shape) or []
+        wanted = resolve_integers(self.shape, shape) or []
         for axis, size in zip(self.axes or range(x.dim()), wanted, strict=True):
             n = x.shape[axis]
             if size <= n:
@@ -125,8 +127,8 @@ def center_crop_pad(node: Node) -> TorchOperator:
     return CenterCropPad(stored_ints(node, 1), node.get("axes"))
 
 
-class Blocks(nn.Module):
-    """Square blocks of the plane moved to channels, or back; `depth_first` is the mode CRD."""
+class BlockRearrangement(nn.Module):
+    """Moves square blocks of the plane to channels, or back; `depth_first` is the mode CRD."""
 
     def __init__(self, size: int, depth_first: bool, to_depth: bool) -> None:
         super().__init__()
@@ -149,5 +151,5 @@ class Blocks(nn.Module):
 @converter("SpaceToDepth", 1, 13, 28)
 @converter("DepthToSpace", 1, 11, 13, 28)
 def blocks(node: Node) -> TorchOperator:
-    """SpaceToDepth and DepthToSpace in either order."""
-    return Blocks(int(node.get("blocksize")), node.get("mode", "DCR") == "CRD", node.operator == "SpaceToDepth")
+    """SpaceToDepth and DepthToSpace in the modes DCR and CRD."""
+    return BlockRearrangement(int(node.get("blocksize")), node.get("mode", "DCR") == "CRD", node.operator == "SpaceToDepth")

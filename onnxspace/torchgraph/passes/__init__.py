@@ -1,1 +1,1 @@
-"""What exporters write in their own ways, brought to one form: one file for each family, one pass each."""
+"""Passes that bring a converted graph to one canonical form, whatever exporter wrote it: one module per family."""

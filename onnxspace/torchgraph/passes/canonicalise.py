@@ -1,9 +1,9 @@
-"""One graph for one function, whatever exporter wrote it: rules look at operators by name, and a map must not depend on it.
+"""Canonicalisation: one form for one function, so that a map does not depend on the exporter.
 
-What came in pieces is put back together where a rule for the whole differs from the rules for its pieces (normalisation,
-softmax, activations). What came as one operator but holds several is written out (attention, and what ONNX Runtime's
-optimiser merges), so that the rules for its pieces apply. Every step keeps the function, and is harmless where it finds
-nothing: the graph is compared with ONNX Runtime as a whole.
+LRP rules are selected by operator. Operators that were exported in parts are fused where the rule for the whole differs from
+the rules for its parts (normalisation, softmax, activations). Operators that combine several are expanded (attention, and
+what ONNX Runtime's optimiser fuses), so that the rules for the parts apply. Every pass preserves the function; the graph as
+a whole is compared with ONNX Runtime afterwards.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from __future__ import annotations
 from torch.fx import GraphModule
 
 from onnxspace.torchgraph.passes.activations import fuse_activations
-from onnxspace.torchgraph.passes.expand import write_out
-from onnxspace.torchgraph.passes.fold_scales import merge
+from onnxspace.torchgraph.passes.expand import expand_operators
+from onnxspace.torchgraph.passes.fold_scales import fold_scales
 from onnxspace.torchgraph.passes.group_norm import fuse_group_normalisation
 from onnxspace.torchgraph.passes.norms_softmax import fuse_statistics
 
 
-def fuse(graph: GraphModule) -> GraphModule:
-    """Bring `graph` to that form, in place. New submodules are named `<Operator>_<place>`, as converted ones are."""
-    write_out(graph)
-    for step in (fuse_statistics, fuse_group_normalisation, fuse_activations, merge):
+def canonicalise(graph: GraphModule) -> GraphModule:
+    """Bring `graph` to its canonical form, in place, and return it. New submodules are named `<Operator>_<k>`."""
+    expand_operators(graph)
+    for step in (fuse_statistics, fuse_group_normalisation, fuse_activations, fold_scales):
         step(graph)
-    graph.graph.eliminate_dead_code()  # shapes that only the pieces needed
+    graph.graph.eliminate_dead_code()  # shape computations that only the fused parts used
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph

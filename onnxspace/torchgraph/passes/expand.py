@@ -1,8 +1,8 @@
-"""Operators that hold several, written out as the submodules they stand for: one rule for each piece serves all forms.
+"""Expansion of combined operators into their parts, so that one rule for each part covers all forms.
 
-Attention goes this way, and is not put together from MatMul, Softmax, MatMul: most files hold the pieces, which have rules
-of their own; there are many ways to scale and mask them, and a form that was not recognised would get another map. What
-ONNX Runtime's optimiser merges (a sum before a normalisation, a bias or an activation) is separated again.
+Attention is expanded rather than fused from MatMul, Softmax and MatMul: most files contain the parts, which have rules of
+their own; there are many ways to scale and mask them, and an unrecognised form would get a different map. What ONNX
+Runtime's optimiser fuses (a sum before a normalisation, a bias, an activation) is separated again.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from onnxspace.torchgraph.operators.attention import (
     Attention,
     AttentionInputs,
     FusedAttention,
-    Join,
+    JoinHeads,
     MultiHeadAttention,
     PackedAttention,
 )
-from onnxspace.torchgraph.operators.fused import Conv, Fused
+from onnxspace.torchgraph.operators.fused import Conv, LinearActivation
 from onnxspace.torchgraph.operators.normalisation import LayerNorm, RMSNorm, SkipNorm
 from onnxspace.torchgraph.registry import Apply
-from onnxspace.torchgraph.view import alike, module_of, operator
+from onnxspace.torchgraph.view import module_of, operator_of, submodule_name
 
 _Outputs = dict[int, Node]
 
 
 @dataclass
 class Writer:
-    """Adds submodules in the place of one node."""
+    """Adds the submodules that replace one node."""
 
     graph: GraphModule
     node: Node
     count: int = 0
 
     def add(self, name: str, module: nn.Module, *args: Any, **kwargs: Any) -> Node:
-        """A call of a new submodule, named after the operator `name`."""
-        target = alike(name, self.node, chr(ord("a") + self.count))
+        """Add a call of the new submodule `module`, named after the operator `name`, with these arguments; returns the call."""
+        target = submodule_name(name, self.node, chr(ord("a") + self.count))
         self.count += 1
         self.graph.add_submodule(target, module)
         return self.graph.graph.call_module(target, args, kwargs)
 
     def sum(self, *terms: object) -> Node:
-        """The sum of those given."""
+        """Add the sum of those `terms` that are nodes; returns its node."""
         total, *rest = (term for term in terms if isinstance(term, Node))
         for term in rest:
             total = self.add("Add", Apply(torch.add), total, term)
@@ -58,43 +58,43 @@ class Writer:
 
     @property
     def given(self) -> dict[str, Node]:
-        """What the node is called with, by the names of its module's parameters."""
+        """The node's arguments, by the names of its module's parameters."""
         bound = inspect.signature(module_of(self.graph, self.node).forward).bind(*self.node.args, **self.node.kwargs)
         return {name: value for name, value in bound.arguments.items() if value is not None}
 
 
-def write_out(graph: GraphModule) -> None:
-    """Replace every such operator of `graph` whose pieces compute all that is used of it."""
+def expand_operators(graph: GraphModule) -> None:
+    """Replace every combined operator of `graph` whose parts compute all of its outputs that are used, in place."""
     for node in list(graph.graph.nodes):
-        recipe = _recipe(graph, node)
-        used = _used(node) if recipe is not None else {}
-        if recipe is not None and set(used.values()) <= _computed(graph, node):
+        recipe = _find_recipe(graph, node)
+        used = _used_outputs(node) if recipe is not None else {}
+        if recipe is not None and set(used.values()) <= _computed_outputs(graph, node):
             with graph.graph.inserting_before(node):
                 _replace(graph, node, used, recipe(Writer(graph, node)))
 
 
-def _used(node: Node) -> dict[Node, int]:
-    """The nodes that stand for outputs of a node, with their numbers: what picks them, or the node itself."""
+def _used_outputs(node: Node) -> dict[Node, int]:
+    """The nodes that stand for outputs of a node, with the outputs' indices: `pick` calls, or the node itself."""
     picks = {user: user.args[1] for user in node.users if user.target is pick}
     return {user: index for user, index in picks.items() if isinstance(index, int)} or {node: 0}
 
 
-def _computed(graph: GraphModule, node: Node) -> set[int]:
-    """The outputs that the pieces compute: the first, and the sum behind a normalisation."""
+def _computed_outputs(graph: GraphModule, node: Node) -> set[int]:
+    """Indices of the outputs that the parts compute: the first, and the sum before a normalisation."""
     return {0, 3} if isinstance(module_of(graph, node), SkipNorm) else {0}
 
 
-def _replace(graph: GraphModule, node: Node, used: dict[Node, int], made: _Outputs) -> None:
+def _replace(graph: GraphModule, node: Node, used: dict[Node, int], result: _Outputs) -> None:
     for user, index in used.items():
-        user.replace_all_uses_with(made[index])
+        user.replace_all_uses_with(result[index])
         if user is not node:
             graph.graph.erase_node(user)
     graph.graph.erase_node(node)
 
 
-def _recipe(graph: GraphModule, node: Node) -> Callable[[Writer], _Outputs] | None:
-    """How to write out a node, by its operator or the class of its module."""
-    name = operator(node)
+def _find_recipe(graph: GraphModule, node: Node) -> Callable[[Writer], _Outputs] | None:
+    """The function that expands a node, by its operator or the class of its module; None where there is none."""
+    name = operator_of(node)
     if not name:
         return None
     module = module_of(graph, node)
@@ -103,57 +103,57 @@ def _recipe(graph: GraphModule, node: Node) -> Callable[[Writer], _Outputs] | No
 
 
 def _attention(writer: Writer) -> _Outputs:
-    """Attention of the standard: scaled product, soft cap, mask, softmax, product, heads joined."""
+    """Attention of the ONNX standard: scaled product, soft cap, mask, softmax, product, joined heads."""
     module = module_of(writer.graph, writer.node)
     assert isinstance(module, Attention)
     given = writer.given
-    pieces = writer.add("AttentionInputs", AttentionInputs(module), *writer.node.args, **writer.node.kwargs)
+    factors = writer.add("AttentionInputs", AttentionInputs(module), *writer.node.args, **writer.node.kwargs)
     biased = bool(module.window) or "mask" in given or "lengths" in given
-    cap = Apply(module.capped) if module.softcap else None
-    return _attended(writer, pieces, biased, AllowedSoftmax() if biased else nn.Softmax(-1), cap)
+    cap = Apply(module.cap_scores) if module.softcap else None
+    return _write_attention(writer, factors, biased, AllowedSoftmax() if biased else nn.Softmax(-1), cap)
 
 
 def _packed_attention(writer: Writer) -> _Outputs:
-    """Attention of ONNX Runtime, behind its projection."""
+    """Attention of ONNX Runtime, which includes its projection."""
     module, given = module_of(writer.graph, writer.node), writer.given
     assert isinstance(module, PackedAttention)
     product = writer.add("MatMul", Apply(torch.matmul), given["x"], given["weight"])
     projected = writer.sum(product, given.get("bias"))
     rest = (given.get(name) for name in ("mask", "past", "added"))
-    pieces = writer.add("AttentionInputs", AttentionInputs(module), projected, *rest)
-    return _attended(writer, pieces, _is_biased(module, given), nn.Softmax(-1))
+    factors = writer.add("AttentionInputs", AttentionInputs(module), projected, *rest)
+    return _write_attention(writer, factors, _is_biased(module, given), nn.Softmax(-1))
 
 
 def _multi_head_attention(writer: Writer) -> _Outputs:
     module = module_of(writer.graph, writer.node)
     assert isinstance(module, MultiHeadAttention)
-    pieces = writer.add("AttentionInputs", AttentionInputs(module), *writer.node.args, **writer.node.kwargs)
-    return _attended(writer, pieces, _is_biased(module, writer.given), nn.Softmax(-1))
+    factors = writer.add("AttentionInputs", AttentionInputs(module), *writer.node.args, **writer.node.kwargs)
+    return _write_attention(writer, factors, _is_biased(module, writer.given), nn.Softmax(-1))
 
 
 def _is_biased(module: FusedAttention, given: dict[str, Node]) -> bool:
     return module.causal or "mask" in given or "added" in given
 
 
-def _attended(writer: Writer, pieces: Node, biased: bool, softmax: nn.Module, cap: nn.Module | None = None) -> _Outputs:
-    queries, keys, values, bias, packed = (writer.graph.graph.call_function(pick, (pieces, i)) for i in range(5))
+def _write_attention(writer: Writer, factors: Node, biased: bool, softmax: nn.Module, cap: nn.Module | None = None) -> _Outputs:
+    queries, keys, values, bias, packed = (writer.graph.graph.call_function(pick, (factors, i)) for i in range(5))
     scores = writer.add("MatMul", Apply(torch.matmul), queries, keys)
     scores = scores if cap is None else writer.add("Activation", cap, scores)
     scores = writer.sum(scores, bias if biased else None)
-    made = writer.add("MatMul", Apply(torch.matmul), writer.add("Softmax", softmax, scores), values)
-    return {0: writer.add("Reshape", Join(), made, packed)}
+    result = writer.add("MatMul", Apply(torch.matmul), writer.add("Softmax", softmax, scores), values)
+    return {0: writer.add("Reshape", JoinHeads(), result, packed)}
 
 
 def _skip_norm(writer: Writer) -> _Outputs:
-    """A sum, and its normalisation."""
+    """A sum and its normalisation."""
     module, given = module_of(writer.graph, writer.node), writer.given
     assert isinstance(module, SkipNorm)
     total = writer.sum(given["x"], given["skip"], given.get("bias"))
     if module.centred:
-        made = writer.add("LayerNormalization", LayerNorm(-1, module.eps, 1), total, given["scale"], given.get("beta"))
+        result = writer.add("LayerNormalization", LayerNorm(-1, module.eps, 1), total, given["scale"], given.get("beta"))
     else:
-        made = writer.add("RMSNormalization", RMSNorm(-1, module.eps, 1), total, given["scale"])
-    return {0: made, 3: total}
+        result = writer.add("RMSNormalization", RMSNorm(-1, module.eps, 1), total, given["scale"])
+    return {0: result, 3: total}
 
 
 _NAMES: dict[type[nn.Module], str] = {
@@ -163,35 +163,35 @@ _NAMES: dict[type[nn.Module], str] = {
 
 
 def _linear_and_activation(writer: Writer) -> _Outputs:
-    """A convolution with a residual sum, or a matrix product, and an activation."""
+    """A convolution with a residual sum, or a matrix product, and its activation."""
     module, args = module_of(writer.graph, writer.node), writer.node.args
-    assert isinstance(module, Fused)
+    assert isinstance(module, LinearActivation)
     name = "Conv" if isinstance(module.linear, Conv) else "Gemm"
-    made = writer.sum(writer.add(name, module.linear, *args[:3]), *args[3:])
+    result = writer.sum(writer.add(name, module.linear, *args[:3]), *args[3:])
     activation = _NAMES.get(type(module.activation))
-    return {0: made if activation is None else writer.add(activation, module.activation, made)}
+    return {0: result if activation is None else writer.add(activation, module.activation, result)}
 
 
 def _gelu(writer: Writer) -> _Outputs:
-    """A sum and Gelu: BiasGelu, and FastGelu, which is the tanh form."""
+    """BiasGelu, and FastGelu, which is its tanh approximation: a sum and Gelu."""
     total = writer.sum(*writer.node.args)
-    return {0: writer.add("Gelu", nn.GELU("tanh" if operator(writer.node) == "FastGelu" else "none"), total)}
+    return {0: writer.add("Gelu", nn.GELU("tanh" if operator_of(writer.node) == "FastGelu" else "none"), total)}
 
 
 def _swiglu(writer: Writer) -> _Outputs:
-    """Swish of one tensor, which is what the operator makes of it and one, times another."""
+    """Swish of one tensor times another; Swish is the operator with a second factor of one."""
     gate, value = writer.node.args
     module = module_of(writer.graph, writer.node)
 
     def swish(x: Tensor) -> Tensor:
-        made: Tensor = module(x, torch.ones_like(x))
-        return made
+        result: Tensor = module(x, torch.ones_like(x))
+        return result
 
     return {0: writer.add("Mul", Apply(torch.mul), writer.add("Swish", Apply(swish), gate), value)}
 
 
-def _renamed(name: str) -> Callable[[Writer], _Outputs]:
-    """The same module under the standard's name."""
+def _rename_to(name: str) -> Callable[[Writer], _Outputs]:
+    """The same module under the name of the standard's operator."""
 
     def recipe(writer: Writer) -> _Outputs:
         return {0: writer.add(name, module_of(writer.graph, writer.node), *writer.node.args, **writer.node.kwargs)}
@@ -201,13 +201,13 @@ def _renamed(name: str) -> Callable[[Writer], _Outputs]:
 
 _BY_NAME = {
     "BiasGelu": _gelu, "FastGelu": _gelu, "SwiGLU": _swiglu,
-    "FusedMatMul": _renamed("MatMul"), "TransposeMatMul": _renamed("MatMul"),
-    "SimplifiedLayerNormalization": _renamed("RMSNormalization"),
+    "FusedMatMul": _rename_to("MatMul"), "TransposeMatMul": _rename_to("MatMul"),
+    "SimplifiedLayerNormalization": _rename_to("RMSNormalization"),
 }  # fmt: skip
 _BY_CLASS: dict[type[nn.Module], Callable[[Writer], _Outputs]] = {
     Attention: _attention,
     PackedAttention: _packed_attention,
     MultiHeadAttention: _multi_head_attention,
     SkipNorm: _skip_norm,
-    Fused: _linear_and_activation,
+    LinearActivation: _linear_and_activation,
 }

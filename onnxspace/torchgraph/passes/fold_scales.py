@@ -1,8 +1,8 @@
-"""Per-channel scales and shifts after a linear operator, merged into its weights and bias.
+"""Folding of per-channel scales and shifts after a linear operator into its weights and bias.
 
-It saves a pass over memory for each, and makes maps independent of the exporter: rules that look at signs (γ, z⁺, αβ) share
-relevance out among the weights and the bias of a layer, and batch normalisation, a bias written as Add and a scale written
-as Mul belong to it. A batch normalisation that follows no linear operator is left as it is: its gradient is its ε-rule.
+It saves a pass over memory for each, and makes maps independent of the exporter: rules that depend on signs (γ, z⁺, αβ)
+distribute relevance over the weights and the bias of a layer, to which batch normalisation, a bias written as Add and a
+scale written as Mul belong. A batch normalisation that follows no linear operator stays: its gradient is its ε-rule.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.torchgraph.view import operator, stored
+from onnxspace.torchgraph.view import constant_value, operator_of
 
 _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _HOLDERS = frozenset({"weights", "merged"})
 _STEPS = frozenset({"BatchNormalization", "Add", "Sub", "Mul", "Div"})
 
 
-class Biased(nn.Module):
-    """A product of two matrices plus a bias, in one pass where the second is a stored matrix."""
+class BiasedProduct(nn.Module):
+    """A matrix product plus a bias, computed in one pass where the second factor is a matrix and the bias a vector."""
 
     def __init__(self, function: nn.Module) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class Biased(nn.Module):
     def forward(self, a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         if bias is not None and b.dim() == 2 and bias.dim() == 1:
             return F.linear(a, b.t(), bias)
-        made: Tensor = self.function(a, b)
-        return made if bias is None else made + bias
+        result: Tensor = self.function(a, b)
+        return result if bias is None else result + bias
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear node with stored weights.
+    """A linear node with constant weights.
 
-    `axis` is where its weights have the output channels, `trailing` the number of axes behind these in its output, and
-    `position` that of the weights among its arguments.
+    `axis` is the axis of its weights that holds the output channels, `trailing` the number of axes after the channels in its
+    output, and `position` the index of the weights among its arguments.
     """
 
     node: Node
@@ -52,14 +52,14 @@ class Layer:
     position: int = 1
 
 
-def merge(graph: GraphModule) -> None:
-    """Merge all such steps of `graph`, in place; weights that change are new tensors, the others stay shared."""
+def fold_scales(graph: GraphModule) -> None:
+    """Fold all such steps of `graph`, in place; changed weights are new tensors, the others stay shared with the model."""
     for node in list(graph.graph.nodes):
-        layer = _layer(graph, node) if operator(node) in _LINEAR else None
+        layer = _read_layer(graph, node) if operator_of(node) in _LINEAR else None
         scale: Tensor | None = None
         shift: Tensor | None = None
         steps: list[Node] = []
-        while layer is not None and (step := _step(graph, steps[-1] if steps else node, layer)) is not None:
+        while layer is not None and (step := _find_next_step(graph, steps[-1] if steps else node, layer)) is not None:
             by, plus = step[1:]
             scale = by if scale is None else scale * by
             shift = plus if shift is None else shift * by + plus
@@ -68,12 +68,12 @@ def merge(graph: GraphModule) -> None:
             _rewrite(graph, layer, scale, shift, steps)
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
-    _forget_unused(graph)
+    _delete_unused_constants(graph)
     graph.recompile()
 
 
-def _forget_unused(graph: GraphModule) -> None:
-    """Let go of stored values that no node reads any more."""
+def _delete_unused_constants(graph: GraphModule) -> None:
+    """Delete constants that no node reads any more."""
     used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     for name, _ in list(graph.named_buffers()):
         owner, _, last = name.rpartition(".")
@@ -81,11 +81,11 @@ def _forget_unused(graph: GraphModule) -> None:
             delattr(graph.get_submodule(owner), last)
 
 
-def _layer(graph: GraphModule, node: Node) -> Layer | None:
+def _read_layer(graph: GraphModule, node: Node) -> Layer | None:
     if node.kwargs or len(node.args) < 2 or not all(isinstance(given, Node) for given in node.args[:3]):
         return None
-    first, weight, *rest = (stored(graph, given) for given in node.args[:3] if isinstance(given, Node))
-    name, module = operator(node), graph.get_submodule(str(node.target))
+    first, weight, *rest = (constant_value(graph, given) for given in node.args[:3] if isinstance(given, Node))
+    name, module = operator_of(node), graph.get_submodule(str(node.target))
     if name == "MatMul" and first is not None and first.dim() == 2 and weight is None:
         return Layer(node, module, first, None, 0, 1, 0)
     if weight is None or (rest and rest[0] is None) or weight.dim() < 2:
@@ -106,25 +106,25 @@ def _channel_axis(name: str, module: nn.Module, weight: Tensor) -> int | None:
     return weight.dim() - 1
 
 
-def _step(graph: GraphModule, before: Node, layer: Layer) -> tuple[Node, Tensor, Tensor] | None:
-    """The next step after `before`, with its scale and shift per channel; None where there is none."""
+def _find_next_step(graph: GraphModule, before: Node, layer: Layer) -> tuple[Node, Tensor, Tensor] | None:
+    """The scale or shift that follows `before`: its node, scale and shift per channel; None where there is none."""
     if len(before.users) != 1:
         return None
     (node,) = before.users
-    name = operator(node)
+    name = operator_of(node)
     if name not in _STEPS or node.kwargs:
         return None
-    values = [stored(graph, given) if isinstance(given, Node) else None for given in node.args]
+    values = [constant_value(graph, given) if isinstance(given, Node) else None for given in node.args]
     if name == "BatchNormalization":
-        return _normalisation(node, graph.get_submodule(str(node.target)), before, values)
+        return _step_of_batch_norm(node, graph.get_submodule(str(node.target)), before, values)
     if len(values) != 2 or sum(value is None for value in values) != 1 or before not in node.args:
         return None
     first = node.args[0] is before
-    constant = _per_channel(values[1] if first else values[0], layer.trailing, layer.weight.shape[layer.axis])
-    return None if constant is None else _arithmetic(node, name, constant, first)
+    constant = _to_channel_vector(values[1] if first else values[0], layer.trailing, layer.weight.shape[layer.axis])
+    return None if constant is None else _step_of_arithmetic(node, name, constant, first)
 
 
-def _normalisation(
+def _step_of_batch_norm(
     node: Node, module: nn.Module, before: Node, values: list[Tensor | None]
 ) -> tuple[Node, Tensor, Tensor] | None:
     scale, bias, mean, variance = [*values[1:], None, None, None, None][:4]
@@ -136,8 +136,8 @@ def _normalisation(
     return node, by, bias - mean * by
 
 
-def _per_channel(value: Tensor | None, trailing: int, channels: int) -> Tensor | None:
-    """A constant that broadcasts along channels alone, as a vector."""
+def _to_channel_vector(value: Tensor | None, trailing: int, channels: int) -> Tensor | None:
+    """A constant that varies along channels only, as a vector [channels]; None for any other."""
     if value is None or not value.is_floating_point():
         return None
     if value.numel() == 1 and value.dim() <= trailing + 1:
@@ -147,7 +147,7 @@ def _per_channel(value: Tensor | None, trailing: int, channels: int) -> Tensor |
     return value.reshape(channels) if fits else None
 
 
-def _arithmetic(node: Node, name: str, value: Tensor, first: bool) -> tuple[Node, Tensor, Tensor] | None:
+def _step_of_arithmetic(node: Node, name: str, value: Tensor, first: bool) -> tuple[Node, Tensor, Tensor] | None:
     one, zero = torch.ones_like(value), torch.zeros_like(value)
     if name == "Add":
         return node, one, value
@@ -159,17 +159,17 @@ def _arithmetic(node: Node, name: str, value: Tensor, first: bool) -> tuple[Node
 
 
 def _rewrite(graph: GraphModule, layer: Layer, scale: Tensor, shift: Tensor, steps: list[Node]) -> None:
-    """One node with new weights in place of a layer and its steps."""
+    """Replace a layer and its steps by one node with new weights."""
     shape = [1] * layer.weight.dim()
     shape[layer.axis] = -1
     bias = shift if layer.bias is None else layer.bias * scale + shift
     bias = bias if layer.position else bias.reshape(-1, 1)
-    if operator(layer.node) == "MatMul":
-        graph.add_submodule(str(layer.node.target), Biased(layer.module))
+    if operator_of(layer.node) == "MatMul":
+        graph.add_submodule(str(layer.node.target), BiasedProduct(layer.module))
     with graph.graph.inserting_before(layer.node):
-        inputs = [layer.node.args[layer.position], _attribute(graph, f"{layer.node.target}_bias", bias)]
+        inputs = [layer.node.args[layer.position], _add_attribute(graph, f"{layer.node.target}_bias", bias)]
         if bool((scale != 1).any()):
-            inputs[0] = _attribute(graph, f"{layer.node.target}_weight", layer.weight * scale.reshape(shape))
+            inputs[0] = _add_attribute(graph, f"{layer.node.target}_weight", layer.weight * scale.reshape(shape))
     data = layer.node.args[1 - layer.position]
     layer.node.args = (data, *inputs) if layer.position else (inputs[0], data, inputs[1])
     steps[-1].replace_all_uses_with(layer.node)
@@ -177,7 +177,7 @@ def _rewrite(graph: GraphModule, layer: Layer, scale: Tensor, shift: Tensor, ste
         graph.graph.erase_node(step)
 
 
-def _attribute(graph: GraphModule, name: str, value: Tensor) -> Node:
+def _add_attribute(graph: GraphModule, name: str, value: Tensor) -> Node:
     if not hasattr(graph, "merged"):
         graph.add_module("merged", nn.Module())
     graph.get_submodule("merged").register_buffer(name, value.contiguous())

@@ -1,4 +1,4 @@
-"""Activations known by name, recognised by their values: one fast operator in place of a formula."""
+"""Activations that have an ONNX operator, recognised by their values and replaced by one fast Torch operator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from onnxspace.torchgraph.registry import Apply
 
-#: ONNX operator → activations that Torch computes in one pass.
+#: ONNX operator → equivalent Torch activations.
 KNOWN: dict[str, tuple[nn.Module, ...]] = {
     "Gelu": (nn.GELU(), nn.GELU("tanh")),
     "Swish": (nn.SiLU(),),
@@ -18,23 +18,23 @@ KNOWN: dict[str, tuple[nn.Module, ...]] = {
     "Mish": (nn.Mish(),),
     "QuickGelu": (Apply(lambda z: z * torch.sigmoid(1.702 * z)),),
 }
-_TOLERANCE = 1e-5  # of the value, or absolute below 1: formulas in single precision differ by less, activations by more
+_TOLERANCE = 1e-5  # relative, absolute below 1: rounding of formulas is smaller, differences of activations are larger
 
 
 @cache
-def _points() -> Tensor:
-    """Where activations are compared: densely around zero, where they differ, and far away, where formulas overflow."""
+def _sample_points() -> Tensor:
+    """Points at which activations are compared: dense around zero, where they differ, and far out, where formulas overflow."""
     near = torch.linspace(-12, 12, 4097)
     return torch.cat([near, torch.tensor([-1e4, -100.0, -40.0, 40.0, 100.0, 1e4])])
 
 
-def recognised(function: nn.Module) -> tuple[str, nn.Module] | None:
-    """The name and the module of a known activation that a function of one tensor equals; None where it is another."""
-    z = _points()
+def recognise(function: nn.Module) -> tuple[str, nn.Module] | None:
+    """The name and the module of the known activation that `function`, of one tensor, is equal to; None where there is none."""
+    z = _sample_points()
     with torch.no_grad():
         try:
             found = function(z)
-        except Exception:  # it broadcasts with a constant of some shape: not a function of one number
+        except Exception:  # it depends on a constant of some shape, so it is not a function of one number
             return None
         if not isinstance(found, Tensor) or found.shape != z.shape:
             return None

@@ -1,7 +1,7 @@
-"""What a tensor is in terms of one other tensor x: the little algebra in which normalisation and softmax are written.
+"""The algebra of normalisation and softmax: terms that express a tensor by one other tensor x.
 
-Each operator has a rule that says what its output is when its inputs are known terms, or None. So a formula is recognised
-by what it means, in whatever order an exporter wrote it: variance as the mean of squares around the mean or as the
+Each operator has a rule that gives the term of its output from the terms of its inputs, or None. So a formula is recognised
+by its meaning, in whatever order an exporter wrote it: variance as the mean of squares around the mean or as the
 difference of two means, division or multiplication by a reciprocal, scale and bias before or after the difference.
 """
 
@@ -18,18 +18,19 @@ Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
-    """A constant."""
+class ConstantTerm:
+    """A constant: the node that holds it, and its value."""
 
     node: Node
     value: Tensor
 
     def equals(self, number: float) -> bool:
+        """Whether the constant is this one number."""
         return self.value.numel() == 1 and math.isclose(float(self.value), number, rel_tol=1e-6)
 
 
 @dataclass(frozen=True)
-class Spread:
+class SpreadTerm:
     """`scale · (mean of the squares over axes, of x around its mean or around zero, + eps) ^ power`."""
 
     axes: Axes
@@ -40,37 +41,38 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Line:
-    """`(x_times · x + mean_times · mean of x over axes) · inverse + bias`, where inverse is a spread of power −½."""
+class LinearTerm:
+    """`(x_times · x + mean_times · mean of x over axes) · inverse + bias`, where `inverse` is a spread of power −½."""
 
     x_times: int = 1
     mean_times: int = 0
     axes: Axes | None = None
-    inverse: Spread | None = None
+    inverse: SpreadTerm | None = None
     bias: Node | None = None
 
     @property
     def is_plain(self) -> bool:
+        """Whether the term has neither an inverse nor a bias."""
         return self.inverse is None and self.bias is None
 
 
 @dataclass(frozen=True)
-class Square:
-    """The square of a line."""
+class SquareTerm:
+    """The square of a linear term."""
 
-    of: Line
+    of: LinearTerm
 
 
 @dataclass(frozen=True)
-class Highest:
-    """The largest x over axes."""
+class MaximumTerm:
+    """The maximum of x over axes."""
 
     axes: Axes
 
 
 @dataclass(frozen=True)
-class Exponent:
-    """x, less its largest value over `lowered`; its exponential where `raised`; the sum over `summed` of that."""
+class ExponentialTerm:
+    """x minus its maximum over `lowered`; its exponential if `raised`; the sum over `summed`; the reciprocal if `inverted`."""
 
     lowered: Axes | None = None
     raised: bool = False
@@ -79,165 +81,171 @@ class Exponent:
 
 
 @dataclass(frozen=True)
-class Share:
+class SoftmaxTerm:
     """Softmax of x over axes."""
 
     axes: Axes
 
 
-Term = Stored | Spread | Line | Square | Highest | Exponent | Share
-X = Line()
-_RAISED = Exponent(raised=True)
+Term = ConstantTerm | SpreadTerm | LinearTerm | SquareTerm | MaximumTerm | ExponentialTerm | SoftmaxTerm
+X = LinearTerm()
+_RAISED = ExponentialTerm(raised=True)
 
 
 def add(a: Term, b: Term) -> Term | None:
     match a, b:
-        case Line(), Line():
+        case LinearTerm(), LinearTerm():
             return _sum(a, b)
-        case Line(inverse=Spread(), bias=None), Stored():
+        case LinearTerm(inverse=SpreadTerm(), bias=None), ConstantTerm():
             return replace(a, bias=b.node)
-        case Spread(eps=0.0, power=1.0, scale=None), Stored() if b.value.numel() == 1 and float(b.value) >= 0:
+        case SpreadTerm(eps=0.0, power=1.0, scale=None), ConstantTerm() if b.value.numel() == 1 and float(b.value) >= 0:
             return replace(a, eps=float(b.value))
-        case Stored(), Line() | Spread():
+        case ConstantTerm(), LinearTerm() | SpreadTerm():
             return add(b, a)
     return None
 
 
 def subtract(a: Term, b: Term) -> Term | None:
     match a, b:
-        case Line(), Line(bias=None):
-            return _sum(a, _negated(b))
-        case Stored(), Line(inverse=Spread(), bias=None):
-            return replace(_negated(b), bias=a.node)
-        case Spread(centred=False, eps=0.0, power=1.0), Square(Line(x_times=0, axes=axes)) if axes == a.axes:
+        case LinearTerm(), LinearTerm(bias=None):
+            return _sum(a, _negate(b))
+        case ConstantTerm(), LinearTerm(inverse=SpreadTerm(), bias=None):
+            return replace(_negate(b), bias=a.node)
+        case SpreadTerm(centred=False, eps=0.0, power=1.0), SquareTerm(LinearTerm(x_times=0, axes=axes)) if axes == a.axes:
             return replace(a, centred=True)
-        case Line(), Highest() if a == X:
-            return Exponent(lowered=b.axes)
+        case LinearTerm(), MaximumTerm() if a == X:
+            return ExponentialTerm(lowered=b.axes)
     return None
 
 
-def _negated(line: Line) -> Line:
+def _negate(line: LinearTerm) -> LinearTerm:
     return replace(line, x_times=-line.x_times, mean_times=-line.mean_times)
 
 
-def _sum(a: Line, b: Line) -> Line | None:
-    """The sum of two lines over the same inverse and axes."""
+def _sum(a: LinearTerm, b: LinearTerm) -> LinearTerm | None:
+    """The sum of two linear terms with the same inverse and axes."""
     if a.inverse != b.inverse or None not in (a.bias, b.bias) or (a.axes != b.axes and None not in (a.axes, b.axes)):
         return None
-    return Line(a.x_times + b.x_times, a.mean_times + b.mean_times, a.axes or b.axes, a.inverse, a.bias or b.bias)
+    return LinearTerm(a.x_times + b.x_times, a.mean_times + b.mean_times, a.axes or b.axes, a.inverse, a.bias or b.bias)
 
 
 def multiply(a: Term, b: Term) -> Term | None:
     match a, b:
-        case Line(), Line() if a == b and a.is_plain:
-            return Square(a)
-        case Line(), Spread(power=-0.5) if a.is_plain:
+        case LinearTerm(), LinearTerm() if a == b and a.is_plain:
+            return SquareTerm(a)
+        case LinearTerm(), SpreadTerm(power=-0.5) if a.is_plain:
             return replace(a, inverse=b)
-        case Spread(power=-0.5, scale=None), Stored() if _is_along(b.value, a.axes):
+        case SpreadTerm(power=-0.5, scale=None), ConstantTerm() if _is_along(b.value, a.axes):
             return replace(a, scale=b.node)
-        case Line(inverse=Spread(scale=None) as inverse, bias=None), Stored() if _is_along(b.value, inverse.axes):
+        case LinearTerm(inverse=SpreadTerm(scale=None) as inverse, bias=None), ConstantTerm() if _is_along(
+            b.value, inverse.axes
+        ):
             return replace(a, inverse=replace(inverse, scale=b.node))
-        case Exponent(raised=True, summed=None), Exponent(inverted=True):
+        case ExponentialTerm(raised=True, summed=None), ExponentialTerm(inverted=True):
             return divide(a, replace(b, inverted=False))
-        case (Stored() | Spread(), Line()) | (Stored(), Spread()) | (Exponent(inverted=True), Exponent(inverted=False)):
+        case (
+            (ConstantTerm() | SpreadTerm(), LinearTerm())
+            | (ConstantTerm(), SpreadTerm())
+            | (ExponentialTerm(inverted=True), ExponentialTerm(inverted=False))
+        ):
             return multiply(b, a)
     return None
 
 
 def divide(a: Term, b: Term) -> Term | None:
     match a, b:
-        case Line(), Spread(scale=None):
+        case LinearTerm(), SpreadTerm(scale=None):
             return multiply(a, replace(b, power=-b.power))
-        case Stored(), (Spread() | Exponent()) if a.equals(1):
+        case ConstantTerm(), (SpreadTerm() | ExponentialTerm()) if a.equals(1):
             return reciprocal(b)
-        case Exponent(raised=True, summed=None), Exponent(summed=tuple() as axes, inverted=False) if (
+        case ExponentialTerm(raised=True, summed=None), ExponentialTerm(summed=tuple() as axes, inverted=False) if (
             a.lowered == b.lowered and a.lowered in (None, axes)
         ):
-            return Share(axes)
+            return SoftmaxTerm(axes)
     return None
 
 
 def power(a: Term, b: Term) -> Term | None:
     match a, b:
-        case Line(), Stored() if a.is_plain and b.equals(2):
-            return Square(a)
-        case Spread(scale=None), Stored() if b.value.numel() == 1:
+        case LinearTerm(), ConstantTerm() if a.is_plain and b.equals(2):
+            return SquareTerm(a)
+        case SpreadTerm(scale=None), ConstantTerm() if b.value.numel() == 1:
             return replace(a, power=a.power * float(b.value))
     return None
 
 
 def reciprocal(a: Term) -> Term | None:
     match a:
-        case Spread(scale=None):
+        case SpreadTerm(scale=None):
             return replace(a, power=-a.power)
-        case Exponent(summed=tuple(), inverted=False):
+        case ExponentialTerm(summed=tuple(), inverted=False):
             return replace(a, inverted=True)
     return None
 
 
 def root(a: Term) -> Term | None:
-    return replace(a, power=a.power / 2) if isinstance(a, Spread) and a.scale is None else None
+    return replace(a, power=a.power / 2) if isinstance(a, SpreadTerm) and a.scale is None else None
 
 
 def negative(a: Term) -> Term | None:
-    return _negated(a) if isinstance(a, Line) and a.bias is None else None
+    return _negate(a) if isinstance(a, LinearTerm) and a.bias is None else None
 
 
 def exponential(a: Term) -> Term | None:
     match a:
-        case Line() if a == X:
+        case LinearTerm() if a == X:
             return _RAISED
-        case Exponent(raised=False):
+        case ExponentialTerm(raised=False):
             return replace(a, raised=True)
     return None
 
 
-def at_least(a: Term, b: Term) -> Term | None:
-    """A variance kept from falling below zero by rounding."""
+def bound_below(a: Term, b: Term) -> Term | None:
+    """The maximum of a variance and zero, which guards it against rounding."""
     match a, b:
-        case Spread(eps=0.0, power=1.0), Stored() if b.equals(0):
+        case SpreadTerm(eps=0.0, power=1.0), ConstantTerm() if b.equals(0):
             return a
-        case Stored(), Spread():
-            return at_least(b, a)
+        case ConstantTerm(), SpreadTerm():
+            return bound_below(b, a)
     return None
 
 
-def rectified(a: Term) -> Term | None:
-    return a if isinstance(a, Spread) and (a.eps, a.power) == (0.0, 1.0) else None
+def rectify(a: Term) -> Term | None:
+    return a if isinstance(a, SpreadTerm) and (a.eps, a.power) == (0.0, 1.0) else None
 
 
 def mean(a: Term, axes: Axes) -> Term | None:
     match a:
-        case Line() if a == X:
-            return Line(0, 1, axes)
-        case Square(Line(1 | -1, 0)):
-            return Spread(axes, centred=False)
-        case Square(Line(1, -1, around) | Line(-1, 1, around)) if around == axes:
-            return Spread(axes, centred=True)
+        case LinearTerm() if a == X:
+            return LinearTerm(0, 1, axes)
+        case SquareTerm(LinearTerm(1 | -1, 0)):
+            return SpreadTerm(axes, centred=False)
+        case SquareTerm(LinearTerm(1, -1, around) | LinearTerm(-1, 1, around)) if around == axes:
+            return SpreadTerm(axes, centred=True)
     return None
 
 
-def highest(a: Term, axes: Axes) -> Term | None:
-    return Highest(axes) if a == X else None
+def maximum(a: Term, axes: Axes) -> Term | None:
+    return MaximumTerm(axes) if a == X else None
 
 
 def total(a: Term, axes: Axes) -> Term | None:
-    return replace(a, summed=axes) if isinstance(a, Exponent) and a.raised and a.summed is None else None
+    return replace(a, summed=axes) if isinstance(a, ExponentialTerm) and a.raised and a.summed is None else None
 
 
 def _is_along(value: Tensor, axes: Axes) -> bool:
-    """Whether a constant varies along `axes` alone, for some rank of x where they are counted from the front."""
+    """Whether a constant varies along `axes` alone; where they count from the front, for some rank of x."""
     varies = [place - value.dim() for place, size in enumerate(value.shape) if size != 1]
     if not varies or all(axis < 0 for axis in axes):
         return bool(varies) and all(place in axes for place in varies)
     return min(axes) >= 0 and any(all(rank + place in axes for place in varies) for rank in range(value.dim(), 9))
 
 
-#: Operators of one and of two tensors, and reductions.
+#: Rules by ONNX operator: of one tensor, of two tensors, and reductions.
 UNARY: dict[str, Callable[[Term], Term | None]] = {
-    "Sqrt": root, "Reciprocal": reciprocal, "Neg": negative, "Exp": exponential, "Relu": rectified,
+    "Sqrt": root, "Reciprocal": reciprocal, "Neg": negative, "Exp": exponential, "Relu": rectify,
 }  # fmt: skip
 BINARY: dict[str, Callable[[Term, Term], Term | None]] = {
-    "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Pow": power, "Max": at_least,
+    "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Pow": power, "Max": bound_below,
 }  # fmt: skip
-REDUCTIONS: dict[str, Callable[[Term, Axes], Term | None]] = {"ReduceMean": mean, "ReduceMax": highest, "ReduceSum": total}
+REDUCTIONS: dict[str, Callable[[Term, Axes], Term | None]] = {"ReduceMean": mean, "ReduceMax": maximum, "ReduceSum": total}

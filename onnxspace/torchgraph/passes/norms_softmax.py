@@ -1,6 +1,6 @@
-"""Layer and RMS normalisation and softmax that came in pieces, put back together.
+"""Fusion of layer normalisation, RMS normalisation and softmax that were exported as several operators.
 
-A rule holds the statistics of a normalisation fixed, and its pieces don't say which of them are statistics.
+LRP treats the statistics of a normalisation as constants, and they can't be identified from the parts alone.
 """
 
 from __future__ import annotations
@@ -13,57 +13,77 @@ from torch.fx import GraphModule, Node
 
 from onnxspace.torchgraph.operators.normalisation import LayerNorm, RMSNorm
 from onnxspace.torchgraph.operators.reductions import Reduce
-from onnxspace.torchgraph.passes.norm_algebra import BINARY, REDUCTIONS, UNARY, Axes, Line, Share, Spread, Stored, Term, X
-from onnxspace.torchgraph.view import alike, between, functions_of, is_closed, module_of, operator, replace_region, stored
+from onnxspace.torchgraph.passes.norm_algebra import (
+    BINARY,
+    REDUCTIONS,
+    UNARY,
+    Axes,
+    ConstantTerm,
+    LinearTerm,
+    SoftmaxTerm,
+    SpreadTerm,
+    Term,
+    X,
+)
+from onnxspace.torchgraph.view import (
+    constant_value,
+    functions_of,
+    is_closed,
+    module_of,
+    operator_of,
+    region_ending_at,
+    replace_region,
+    submodule_name,
+)
 
 _PASSING = frozenset({"Identity", "Cast", "Dropout"})
-#: What a formula of these begins with.
+#: Operators that such a formula begins with.
 _FIRST = frozenset({"ReduceMean", "ReduceMax", "Exp", "Pow", "Mul"})
 
 
 def fuse_statistics(graph: GraphModule) -> None:
-    """Replace every such formula by one submodule: LayerNormalization, RMSNormalization (x, scale, bias), Softmax (x)."""
+    """Replace every such formula in `graph`, in place: LayerNormalization, RMSNormalization (x, scale, bias), Softmax (x)."""
     for start in list(graph.graph.nodes):
-        while any(operator(user) in _FIRST for user in start.users) and _fused_behind(graph, start):
+        while any(operator_of(user) in _FIRST for user in start.users) and _fuse_longest(graph, start):
             pass
 
 
-def _fused_behind(graph: GraphModule, start: Node) -> bool:
-    """Whether a formula of `start` was found: the longest closed one."""
+def _fuse_longest(graph: GraphModule, start: Node) -> bool:
+    """Replace the longest closed formula of `start`; False where there is none."""
     terms = terms_of(graph, start)
     for end, term in reversed(terms.items()):
-        made = _written(term)
-        if made is not None and is_closed(region := between(end, terms), end):
-            name, module, arguments = made
-            replace_region(graph, region, alike(name, end), module, start, *arguments)
+        formula = _module_for(term)
+        if formula is not None and is_closed(region := region_ending_at(end, terms), end):
+            name, module, arguments = formula
+            replace_region(graph, region, submodule_name(name, end), module, start, *arguments)
             return True
     return False
 
 
 def terms_of(graph: GraphModule, start: Node) -> dict[Node, Term]:
-    """Every node behind `start` that is a known term of it, in graph order."""
+    """The term of every node that can be expressed by `start`, in graph order."""
     terms: dict[Node, Term] = {start: X}
 
-    def derived(node: Node) -> bool:
-        term = _term(graph, node, terms)
+    def accepts(node: Node) -> bool:
+        term = _term_of(graph, node, terms)
         if term is not None:
             terms[node] = term
         return term is not None
 
-    functions_of(start, derived)
+    functions_of(start, accepts)
     del terms[start]
     return terms
 
 
-def _term(graph: GraphModule, node: Node, terms: dict[Node, Term]) -> Term | None:
-    name = operator(node)
+def _term_of(graph: GraphModule, node: Node, terms: dict[Node, Term]) -> Term | None:
+    name = operator_of(node)
     if node.kwargs or not name:
         return None
     given = list(_operands(graph, node, terms))
     match given:
-        case [a, *_] if name in REDUCTIONS and a is not None and (axes := _axes(graph, node)):
+        case [a, *_] if name in REDUCTIONS and a is not None and (axes := _reduction_axes(graph, node)):
             return REDUCTIONS[name](a, axes)
-        case [a, *_] if name in _PASSING and a is not None and _passes(graph, node):
+        case [a, *_] if name in _PASSING and a is not None and _is_passing(graph, node):
             return a
         case [a] if name in UNARY and a is not None:
             return UNARY[name](a)
@@ -74,42 +94,46 @@ def _term(graph: GraphModule, node: Node, terms: dict[Node, Term]) -> Term | Non
 
 def _operands(graph: GraphModule, node: Node, terms: dict[Node, Term]) -> Iterator[Term | None]:
     for given in node.args:
-        value = stored(graph, given)
+        value = constant_value(graph, given)
         known = terms.get(given) if isinstance(given, Node) else None
-        yield Stored(given, value) if value is not None and isinstance(given, Node) else known
+        yield ConstantTerm(given, value) if value is not None and isinstance(given, Node) else known
 
 
-def _axes(graph: GraphModule, node: Node) -> Axes | None:
-    """The axes of a reduction that keeps them, where they are fixed."""
+def _reduction_axes(graph: GraphModule, node: Node) -> Axes | None:
+    """The axes of a reduction with constant axes that keeps them as size one; None for any other."""
     module = module_of(graph, node)
     return tuple(sorted(module.axes)) if isinstance(module, Reduce) and module.keep and module.axes else None
 
 
-def _passes(graph: GraphModule, node: Node) -> bool:
-    """Whether a module leaves a single-precision number as it is."""
+def _is_passing(graph: GraphModule, node: Node) -> bool:
+    """Whether a module returns float32 values unchanged."""
     value = torch.tensor([0.3])
-    made = module_of(graph, node)(value)
-    return isinstance(made, Tensor) and made.dtype == value.dtype and torch.equal(made, value)
+    result = module_of(graph, node)(value)
+    return isinstance(result, Tensor) and result.dtype == value.dtype and torch.equal(result, value)
 
 
-def _written(term: Term) -> tuple[str, nn.Module, list[Node | None]] | None:
-    """Operator, module and further arguments for a term that is a whole formula."""
+def _module_for(term: Term) -> tuple[str, nn.Module, list[Node | None]] | None:
+    """Operator, module and further arguments of a term that is a complete formula; None for any other term."""
     match term:
-        case Share(axes) if len(axes) == 1:
+        case SoftmaxTerm(axes) if len(axes) == 1:
             return "Softmax", nn.Softmax(axes[0]), []
-        case Line(1, -1, axes, Spread(centred=True) as spread, bias) if axes == spread.axes:
-            return "LayerNormalization", LayerNorm(_place(axes), spread.eps, 1), _without_end([spread.scale, bias])
-        case Line(1, 0, _, Spread(centred=False) as spread, None):
-            return "RMSNormalization", RMSNorm(_place(spread.axes), spread.eps, 1), _without_end([spread.scale])
+        case LinearTerm(1, -1, axes, SpreadTerm(centred=True) as spread, bias) if axes == spread.axes:
+            return (
+                "LayerNormalization",
+                LayerNorm(_axis_argument(axes), spread.eps, 1),
+                _strip_trailing_none([spread.scale, bias]),
+            )
+        case LinearTerm(1, 0, _, SpreadTerm(centred=False) as spread, None):
+            return "RMSNormalization", RMSNorm(_axis_argument(spread.axes), spread.eps, 1), _strip_trailing_none([spread.scale])
     return None
 
 
-def _place(axes: Axes) -> int | Axes:
-    """The first of trailing axes, as the operators name them, or the axes themselves."""
+def _axis_argument(axes: Axes) -> int | Axes:
+    """The first axis if the axes are the trailing ones, as ONNX operators specify them, or else the axes."""
     return axes[0] if axes == tuple(range(-len(axes), 0)) else axes
 
 
-def _without_end(arguments: list[Node | None]) -> list[Node | None]:
+def _strip_trailing_none(arguments: list[Node | None]) -> list[Node | None]:
     while arguments and arguments[-1] is None:
         arguments.pop()
     return arguments

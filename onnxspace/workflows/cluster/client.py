@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from onnxspace.errors import AttributionError, ClusterError, ConfigError
-from onnxspace.inputs.methods import Compute
+from onnxspace.inputs.execution import Compute
 from onnxspace.workflows.cluster.reply import Refused, refusal
 
 #: Seconds without any worker after which a run gives up; what was computed is kept as after any interruption.
@@ -156,7 +156,7 @@ def check(spec: str) -> None:
 
 
 @contextmanager
-def opened(spec: str) -> Iterator[Cluster]:
+def connect(spec: str) -> Iterator[Cluster]:
     """The workers that `spec` names: `local:N` starts N processes and ends them, `tcp://…` finds a scheduler.
 
     Raises ConfigError for anything else, and where Dask is missing; ClusterError where nobody answers.

@@ -15,8 +15,9 @@ from onnxspace.attribution.cache_key import versions
 from onnxspace.attribution.maps import remarks_on
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.methods import BASELINES, Compute, Method, Options, resolve_settings
-from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.methods import BASELINES, Options
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.storage.atomic import place, write_array
@@ -128,9 +129,7 @@ class Dispatcher:
                 yield begin, end
             begin = end
 
-    def collect(
-        self, subject: ModelTask, shown: str, method: Method, options: Options | None, writer: MapWriter
-    ) -> tuple[str, ...]:
+    def collect(self, subject: ModelTask, shown: str, setup: Setup, writer: MapWriter) -> tuple[str, ...]:
         """Append a model's missing maps to `writer`, in order; gives what is to be said of them. Raises what its workers did."""
         model = self._models.get(subject.key) or self._model(subject, shown, writer.batch or None)
         self._begun.add(subject.key)
@@ -142,8 +141,7 @@ class Dispatcher:
             fallback = piece.fallback
         self._end(model)
         drop_chunks(self.folder, subject.key)
-        said = remarks_on(subject.name, method, resolve_settings([method], options).units, fallback, errors)
-        return tuple(remark.removeprefix(f"{subject.name}: ") for remark in said)
+        return tuple(remarks_on(setup, fallback, errors))
 
     def _next_piece(self, model: _Model, rows: int) -> Chunk:
         """The piece that holds the image `rows`, as soon as it is there."""
@@ -217,11 +215,10 @@ def _holding(model: _Model, row: int) -> Chunk | None:
 
 
 def dispatcher_for(
-    cluster: Cluster, folder: Path, probes: Probes, method: Method, options: Options | None, compute: Compute,
-    batch_size: int | None, images: Path | None = None,
+    cluster: Cluster, folder: Path, setup: Setup, execution: Execution, images: Path | None = None
 ) -> Dispatcher:  # fmt: skip
     """Prepare a run: the probe images lie in `images` (None: they are written to `folder` once, for all workers to map)."""
-    folder = Path(_anywhere(folder))
+    folder, probes = Path(_anywhere(folder)), setup.probes
     if images is None:
         images = folder / f"probes-{probes.sha256[:16]}.npy"
         if not images.exists():
@@ -229,7 +226,8 @@ def dispatcher_for(
             write_array(beside, probes.images)
             place(beside, images)
     command = RunSpec(
-        str(folder), _anywhere(images), probes.name, probes.sha256, method, _absolute(options), compute, batch_size,
+        str(folder), _anywhere(images), probes.name, probes.sha256, setup.method, _absolute(setup.options),
+        execution.compute, execution.batch_size,
         cluster.threads, tuple(versions().items()),
     )  # fmt: skip
     return Dispatcher(cluster, command, len(probes), probes.size**2)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ClusterError
-from onnxspace.similarity.gram import DEFAULT_MEMORY, Progress, affinity_rows
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
+from onnxspace.similarity.gram import affinity_rows
 from onnxspace.workflows.cluster.reply import answering
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def blocks(new: int, old: int) -> Iterator[Block]:
 
 def rows_on(
     cluster: Cluster, new_files: Sequence[Path], old_files: Sequence[Path], memory: int = DEFAULT_MEMORY,
-    progress: Progress | None = None,
+    progress: Share | None = None,
 ) -> Matrix:  # fmt: skip
     """As `onnxspace.similarity.gram.affinity_rows`, by the workers of a cluster. Raises ClusterError, ProbeError."""
     new, old = len(new_files), len(old_files)

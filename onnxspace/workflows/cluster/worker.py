@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ClusterError, ModelError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.methods import Compute, Method, Options
+from onnxspace.inputs.execution import Compute, Execution
+from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.workflows.cluster.chunk import Chunk, path_of, write_chunk
 from onnxspace.workflows.cluster.reply import answering
@@ -81,7 +83,7 @@ def explain(command: RunSpec, subject: ModelTask, share: ImageRange) -> Chunk:
         piece = Chunk(share.first, last - share.first, engines.size, (), dict(engines.fallback))
         if piece.rows == 0 or path_of(Path(command.folder), subject.key, piece).exists():
             return piece
-        rows, errors = _computed(engines, probes.images[:last], share.first)
+        rows, errors = _computed(engines, share.first, last)
         piece = Chunk(piece.first, piece.rows, piece.size, errors, piece.fallback)
         write_chunk(Path(command.folder), subject.key, piece, rows)
         return piece
@@ -146,25 +148,26 @@ def _engines(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
 
 def _compute_maps(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
     from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
-    from onnxspace.model.model import open_model, renamed
+    from onnxspace.model.model import open_model, rename_model
     from onnxspace.torchgraph.encoder_graph import convert
 
-    model = renamed(open_model(subject.path, None, subject.said), subject.name)
+    model = rename_model(open_model(subject.path, None, subject.said), subject.name)
     if model.sha256 != subject.sha256:
         raise ModelError(
             f"{subject.path} is another file on {socket.gethostname()} than where the run was started. "
             "Put models in a folder that all machines share, and don't change them meanwhile."
         )
     converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
-    return engines_for(model, converted, probes, command.method, command.compute, command.batch_size, command.options)
+    setup, execution = Setup(probes, command.method, command.options), Execution(command.compute, command.batch_size)
+    return engines_for(model, converted, setup, execution)
 
 
-def _computed(engines: Any, images: NDArray[np.uint8], first: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
-    from onnxspace.storage.map_file import unit
+def _computed(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
+    from onnxspace.storage.map_file import to_unit_maps
 
     rows: list[NDArray[np.float16]] = []
     errors: list[float] = []
-    for found in engines.maps(images, first):
-        rows.append(unit(found.maps)[0])
+    for found in engines.maps(first, end):
+        rows.append(to_unit_maps(found.maps)[0])
         errors += [] if found.errors is None else found.errors.tolist()
     return np.concatenate(rows), tuple(errors)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 from onnxspace import scores
-from onnxspace.scores.labelled.h_score import ledoit_wolf
+from onnxspace.scores.labelled.h_score import ledoit_wolf_shrinkage
 from onnxspace.scores.labelled.linear_probe import RIDGES
-from onnxspace.scores.labelled.logme import _along, _fixed_point, evidence
-from onnxspace.scores.labelled.sfda import _solved, shrinkage_of
+from onnxspace.scores.labelled.logme import _find_fixed_point, _project_columns, log_evidence
+from onnxspace.scores.labelled.sfda import _solve_ridge, shrinkage_of
 from tests.oracles import transfer as slow
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ def test_a_scatter_that_rounding_made_indefinite_is_solved() -> None:
     scatter = (turn * np.r_[1e9, np.zeros(39)]) @ turn.T
     scatter = (scatter + scatter.T) / 2
     right = rng.standard_normal((40, 2))
-    found = _solved(scatter.copy(), 1e-9, right)
+    found = _solve_ridge(scatter.copy(), 1e-9, right)
     assert np.isfinite(found).all()
     first = turn[:, :1]
     away = right - first @ (first.T @ right)
@@ -81,8 +81,8 @@ def test_logme_is_the_density_of_the_labels(shape: tuple[int, int, int], rank: i
     """With the directions beyond the rank counted: the determinant is taken of the labels' covariance [images, images]."""
     features, labels = data(*shape, rank=rank)
     ready = scores.prepare(features, labels)
-    alpha, beta, _, _ = _fixed_point(*_along(ready), ready.images)
-    for c, found in enumerate(evidence(ready)):
+    alpha, beta, _, _ = _find_fixed_point(*_project_columns(ready), ready.images)
+    for c, found in enumerate(log_evidence(ready)):
         expected = slow.logme_column(features, (labels == c).astype(float))
         assert (found, alpha[c], beta[c]) == pytest.approx(expected, rel=1e-8)
 
@@ -114,7 +114,7 @@ def test_h_score_and_its_shrinkage(shape: tuple[int, int, int]) -> None:
     features, labels = data(*shape)
     ready = scores.prepare(features, labels)
     shrinkage = LedoitWolf().fit(features).shrinkage_
-    assert ledoit_wolf(ready) == pytest.approx(shrinkage, rel=1e-9, abs=1e-12)
+    assert ledoit_wolf_shrinkage(ready) == pytest.approx(shrinkage, rel=1e-9, abs=1e-12)
     if shape[1] > 1:
         assert scores.h_score(ready) == pytest.approx(slow.h_score(features, labels, shrinkage), rel=1e-9)
     if shape[0] > shape[1]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError
 from onnxspace.scores import predictivity
 from onnxspace.scores.all_pairs import predictivities
-from onnxspace.scores.grids import as_picture, patches, pooled
+from onnxspace.scores.grids import as_feature_grid, average_pool, extract_patches
 
 Array = NDArray[np.float64]
 RIDGES = (1e-4, 1e-2, 1.0)
@@ -128,14 +128,14 @@ def test_either_order_of_axes_and_tokens_are_the_same_positions() -> None:
 
 def test_grids_are_means_over_windows_and_repeated_where_they_are_small() -> None:
     values = random(2, 3, 20, 12)
-    found = pooled(values, (8, 8))
+    found = average_pool(values, (8, 8))
     assert found[1, 2, 3, 5] == pytest.approx(values[1, 2, 7:10, 7:9].mean())
-    small = pooled(random(2, 30, 2, 4), (8, 8))
+    small = average_pool(random(2, 30, 2, 4), (8, 8))
     assert small.shape == (2, 30, 8, 8)
     assert np.array_equal(small[:, :, 0], small[:, :, 3])
-    assert patches(random(2, 3, 50, 19)).shape == (128, 3 * 6 * 2)
-    assert as_picture(random(2, 300)) is None
-    assert as_picture(random(2, 300, 1, 1)) is None
+    assert extract_patches(random(2, 3, 50, 19)).shape == (128, 3 * 6 * 2)
+    assert as_feature_grid(random(2, 300)) is None
+    assert as_feature_grid(random(2, 300, 1, 1)) is None
 
 
 def test_many_channels_are_reduced_to_what_varies_most() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError, OutputError, ProbeError
-from onnxspace.similarity.fingerprints.count_sketch import affinities, flatten, signs
+from onnxspace.similarity.fingerprints.count_sketch import affinities, flatten, sketch_matrix
 from onnxspace.similarity.fingerprints.file import (
     Fingerprint,
     print_affinity,
@@ -25,14 +25,14 @@ from onnxspace.similarity.fingerprints.file import (
     read_fingerprint,
     write_fingerprint,
 )
-from onnxspace.storage.map_file import unit
+from onnxspace.storage.map_file import to_unit_maps
 from tests.oracles import spaces
 
 
 def rows(images: int, pixels: int, seed: int = 0, shared: float = 0.0) -> NDArray[np.float16]:
     """Unit maps; two calls with different seeds have affinity about `shared`."""
     common, own = (np.random.default_rng(s).standard_normal((images, pixels)) for s in (99, seed))
-    return unit(np.sqrt(shared) * common + np.sqrt(1 - shared) * own)[0]
+    return to_unit_maps(np.sqrt(shared) * common + np.sqrt(1 - shared) * own)[0]
 
 
 def made(draw: int = 0, images: int = 5, shared: float = 0.5, **changes: Any) -> Fingerprint:
@@ -147,7 +147,7 @@ def test_numbers_out_of_range_are_refused(numbers: int) -> None:
 
 
 def test_signs_have_one_entry_per_row() -> None:
-    found = signs(1000, 64)
+    found = sketch_matrix(1000, 64)
     assert (np.abs(found).sum(axis=1) == 1).all()
     assert abs(found.sum()) < 200
 

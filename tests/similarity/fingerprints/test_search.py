@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.similarity.fingerprints import search
 from onnxspace.similarity.fingerprints.hnsw import Index
-from onnxspace.similarity.fingerprints.search import duplicates, nearest
+from onnxspace.similarity.fingerprints.search import find_duplicate_rows, find_nearest
 
 Rows = NDArray[np.float16]
 
@@ -37,7 +37,7 @@ def test_exact_search_is_sorting(models: int, size: int, n: int, seed: int) -> N
     query = matrix[seed % models].astype(np.float64)
     products = matrix.astype(np.float64) @ query
     expected = sorted(range(models), key=lambda i: (-products[i], i))[:n]
-    found, affinity = nearest(query, matrix, n)
+    found, affinity = find_nearest(query, matrix, n)
     assert found.tolist() == expected
     np.testing.assert_allclose(affinity, np.clip(products[expected], -1, 1), atol=1e-6)
 
@@ -45,9 +45,9 @@ def test_exact_search_is_sorting(models: int, size: int, n: int, seed: int) -> N
 def test_exact_search_in_stretches_of_a_mapped_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = clustered(20, 10)
     np.save(tmp_path / "rows.npy", matrix)
-    whole = nearest(matrix[7], matrix, 12)
+    whole = find_nearest(matrix[7], matrix, 12)
     monkeypatch.setattr(search, "_BLOCK", 1000)
-    found = nearest(matrix[7], np.load(tmp_path / "rows.npy", mmap_mode="r"), 12)
+    found = find_nearest(matrix[7], np.load(tmp_path / "rows.npy", mmap_mode="r"), 12)
     np.testing.assert_array_equal(found[0], whole[0])
     np.testing.assert_allclose(found[1], whole[1], atol=1e-6)
     assert set(found[0][:10].tolist()) == set(range(10))
@@ -56,25 +56,25 @@ def test_exact_search_in_stretches_of_a_mapped_file(tmp_path: Path, monkeypatch:
 def test_subnormal_numbers_count_in_full() -> None:
     matrix = (clustered(4, 4).astype(np.float64) * 1e-5).astype(np.float16)
     query = clustered(4, 4)[3].astype(np.float32)
-    found, affinity = nearest(query, matrix, 16)
+    found, affinity = find_nearest(query, matrix, 16)
     expected = matrix.astype(np.float64) @ query
     np.testing.assert_allclose(affinity, expected[found], rtol=1e-5, atol=1e-12)
     half = np.arange(2**16, dtype=np.uint16).view(np.float16)[None]
     half, out = half[np.isfinite(half)][None], np.empty((1, 63488), np.float32)
-    search._spread(half, out)
+    search._widen_scaled(half, out)
     np.testing.assert_array_equal(out * np.float32(2.0**112), half.astype(np.float32))
 
 
 def test_other_lengths_are_refused() -> None:
-    with pytest.raises(ConfigError, match="can't be sought"):
-        nearest(np.zeros(3), np.zeros((2, 4), np.float16))
+    with pytest.raises(ConfigError, match="can't be compared"):
+        find_nearest(np.zeros(3), np.zeros((2, 4), np.float16))
 
 
 @pytest.mark.parametrize("block", [7, 1024])
 def test_duplicates_are_the_pairs_above_the_threshold(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(search, "_SIDE", block)
     matrix = np.vstack([clustered(3, 4, near=0.97), clustered(20, 1, seed=5)])[::-1].copy()
-    groups = duplicates(matrix, 0.9)
+    groups = find_duplicate_rows(matrix, 0.9)
     assert [len(group.members) for group in groups] == [4, 4, 4]
     products = matrix.astype(float) @ matrix.astype(float).T
     for group in groups:
@@ -87,18 +87,18 @@ def test_duplicates_are_the_pairs_above_the_threshold(monkeypatch: pytest.Monkey
 
 def test_equal_rows_are_duplicates_at_threshold_one_and_chains_are_one_group() -> None:
     matrix = clustered(5, 1)
-    found = duplicates(np.vstack([matrix, matrix[1:3]]), 1.0)
+    found = find_duplicate_rows(np.vstack([matrix, matrix[1:3]]), 1.0)
     assert [group.members for group in found] == [(1, 5), (2, 6)]
     angles = np.deg2rad([0, 20, 40, 90])
     chain = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float16)
-    assert [group.members for group in duplicates(chain, 0.9)] == [(0, 1, 2)]
-    assert duplicates(chain, 0.99) == []
+    assert [group.members for group in find_duplicate_rows(chain, 0.9)] == [(0, 1, 2)]
+    assert find_duplicate_rows(chain, 0.99) == []
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
 def test_senseless_thresholds_are_refused(threshold: float) -> None:
     with pytest.raises(ConfigError, match="threshold"):
-        duplicates(clustered(2, 2), threshold)
+        find_duplicate_rows(clustered(2, 2), threshold)
 
 
 def test_the_index_finds_what_exact_search_finds(tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_the_index_finds_what_exact_search_finds(tmp_path: Path) -> None:
     Index.build(tmp_path / "a.idx", matrix, progress=shares.append)
     assert shares[-1] == 1
     index = Index.open(tmp_path / "a.idx", matrix)
-    hits = [len(set(index.nearest(q, 10)[0]) & set(nearest(q, matrix, 10)[0])) for q in clustered(60, 31)[30::31]]
+    hits = [len(set(index.nearest(q, 10)[0]) & set(find_nearest(q, matrix, 10)[0])) for q in clustered(60, 31)[30::31]]
     assert np.mean(hits) >= 9.5
     found, affinity = index.nearest(matrix[5], 3)
     assert found[0] == 5
-    np.testing.assert_allclose(affinity, nearest(matrix[5], matrix, 3)[1], atol=1e-6)
+    np.testing.assert_allclose(affinity, find_nearest(matrix[5], matrix, 3)[1], atol=1e-6)
     every = index.nearest(matrix[5], 5000)[0]
     assert 0.98 * len(matrix) < len(set(every.tolist())) == len(every) <= len(matrix)
 
@@ -120,7 +120,9 @@ def test_the_index_proposes_duplicates(tmp_path: Path) -> None:
     pytest.importorskip("usearch")
     matrix = np.vstack([clustered(40, 3, near=0.97), clustered(200, 1, seed=5)])
     index = Index.build(tmp_path / "a.idx", matrix)
-    assert [g.members for g in duplicates(matrix, 0.9, index.propose)] == [g.members for g in duplicates(matrix, 0.9)]
+    assert [g.members for g in find_duplicate_rows(matrix, 0.9, index.propose)] == [
+        g.members for g in find_duplicate_rows(matrix, 0.9)
+    ]
 
 
 def changed(path: Path, **facts: Any) -> bytes:

@@ -12,7 +12,7 @@ import torch
 
 import onnxspace as ox
 from onnxspace.torchgraph.passes.known_activations import KNOWN
-from onnxspace.torchgraph.view import operator_of
+from onnxspace.torchgraph.view import operator_from_name
 from tests.helpers.nets import Net, save, worst_cosine
 from tests.helpers.noise import probes
 from tests.helpers.written_out import Write, gelu_erf, gelu_tanh, scalar, silu
@@ -91,7 +91,7 @@ def test_maps_are_those_of_the_whole_activation(tmp_path: Path, write: Write, fu
 def test_fusion_does_not_change_what_is_computed(tmp_path: Path, write: Write, function: Callable[..., torch.Tensor]) -> None:
     net = Net(("N", 3, 6, 6))
     graph = ox.to_torch(save(net.model([write(net, net.conv("image", 3, 4))]), tmp_path / "net.onnx"))
-    made = [operator_of(name) for name, _ in graph.named_children() if name not in ("weights", "merged")]
+    made = [operator_from_name(name) for name, _ in graph.named_children() if name not in ("weights", "merged")]
     assert made[0] == "Conv"
     assert len(made) == 2
     assert made[1] in ("Activation", *KNOWN)
@@ -110,4 +110,4 @@ def test_gates_by_another_tensor_and_shared_pieces_stay_apart(tmp_path: Path) ->
     gate = net.add("Sigmoid", z)
     shared = net.add("Add", net.add("Mul", z, gate), net.add("GlobalAveragePool", gate))
     graph = ox.to_torch(save(net.model([net.add("Add", gated, shared)]), tmp_path / "net.onnx"))
-    assert not [name for name, _ in graph.named_children() if operator_of(name) in ("Activation", *KNOWN)]
+    assert not [name for name, _ in graph.named_children() if operator_from_name(name) in ("Activation", *KNOWN)]

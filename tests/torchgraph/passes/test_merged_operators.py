@@ -11,7 +11,7 @@ import torch
 
 import onnxspace as ox
 from onnxspace.attribution.lrp import apply_rules
-from onnxspace.torchgraph.support import support
+from onnxspace.torchgraph.support import list_support
 from tests.helpers.nets import Net, save, worst_cosine
 from tests.helpers.written_out import (
     AFFINE,
@@ -171,7 +171,7 @@ def test_support_tells_the_fused_from_the_written_out(tmp_path: Path) -> None:
     net = Net(("N", 3, 8, 8))
     made = multi_head_attention(net, layer_norm_divided(net, tokens(net)))
     path = save(net.model([net.add("MatMul", made, net.random(WIDTH, 2))]), tmp_path / "net.onnx")
-    found = {(row.operator, row.way): row.count for row in support(ox.open_model(path))}
+    found = {(row.operator, row.way): row.count for row in list_support(ox.open_model(path))}
     assert {name: count for (name, way), count in found.items() if way == "fused"} == {
         "ReduceMean": 2, "Sub": 1, "Pow": 1, "Add": 5, "Sqrt": 1, "Div": 1, "Mul": 1
     }  # fmt: skip

@@ -97,7 +97,7 @@ def test_workers_leave_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -
     """Dask writes OMP_NUM_THREADS into its own environment: what is computed afterwards would have other bits."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = dict(os.environ)
-    with engine.opened("local:1"):
+    with engine.connect("local:1"):
         pass
     assert dict(os.environ) == before
 
@@ -268,7 +268,7 @@ def test_affinities_by_blocks(tmp_path: Path, address: str, monkeypatch: pytest.
     for path, row in zip(files, rows, strict=True):
         np.save(path, row)
     shares: list[float] = []
-    with engine.opened(address) as crew:
+    with engine.connect(address) as crew:
         whole = crew.affinity_rows(files, [], 2**30, shares.append)
         again = crew.affinity_rows(files, [], 2**30, None)
         grown = crew.affinity_rows(files[9:], files[:9], 2**30, None)

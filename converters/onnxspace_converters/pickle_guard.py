@@ -1,0 +1,36 @@
+"""No pickle is loaded while a file is read: whatever library reads it, and however deep inside."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from onnxspace.errors import ModelError
+
+_state = threading.local()
+_hooked: list[bool] = []
+
+
+class PickleError(ModelError):
+    """A file that would have been unpickled."""
+
+
+@contextmanager
+def forbid_pickle() -> Iterator[None]:
+    """Raise PickleError where pickled code would be looked up. Reading weights by Torch's own restricted reader goes on."""
+    if not _hooked:  # a hook stays as long as the process
+        sys.addaudithook(_audit)
+        _hooked.append(True)
+    before = getattr(_state, "guarded", False)
+    _state.guarded = True
+    try:
+        yield
+    finally:
+        _state.guarded = before
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "pickle.find_class" and getattr(_state, "guarded", False):
+        raise PickleError(f"it holds pickled code ({'.'.join(map(str, arguments))})")

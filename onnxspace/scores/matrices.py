@@ -1,0 +1,99 @@
+"""The matrix of a score over all pairs of models: functions that `ScoreSpec.matrix` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.scores.all_pairs import (
+    Arrays,
+    Matrix,
+    ScoreMatrix,
+    _svcca_matrix,
+    _unify_grids,
+    balancing_weight,
+    edges_matrix,
+    predictivities,
+    sample_images,
+    score_pairs,
+)
+from onnxspace.scores.registry import ScoreSpec
+from onnxspace.scores.selection import DEFAULT_WEIGHT, DEPARA, Weight
+from onnxspace.similarity.affinity import to_json_matrix
+
+
+def _ignore(_warning: str) -> None:
+    """Drop a warning."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """The models of a comparison: their arrays, and `affinity` float64 [models, models] of their maps.
+
+    `weight` is DEPARA's λ. Values of the targets in `resampled` (places of models) are kept image by image; `warn` is called
+    with warnings.
+    """
+
+    names: Sequence[str]
+    models: Sequence[Arrays]
+    affinity: Matrix = field(default_factory=lambda: np.zeros((0, 0)))
+    weight: Weight = DEFAULT_WEIGHT
+    resampled: Collection[int] = ()
+    warn: Callable[[str], None] = _ignore
+
+
+def compute_score_matrix(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """A score of all pairs, rows targets and columns sources; a pair that has none does not stop the others."""
+    module, name = spec.matrix.split(":")
+    found: ScoreMatrix = getattr(import_module(module), name)(spec, compared)
+    return found
+
+
+def score_every_pair(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """The score's function for every pair."""
+    sides = [[_load(model, kind, spec) for kind in spec.arrays] for model in compared.models]
+    return score_pairs(spec.load(), sides, compared.names, symmetric=spec.symmetric, directed=spec.directed)
+
+
+def score_maps(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """The affinities of maps, which are computed already, for fingerprints too."""
+    return ScoreMatrix(compared.affinity, ())
+
+
+def score_svcca(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """SVCCA, with each model's singular vectors computed once."""
+    sides = [[_load(model, kind, spec) for kind in spec.arrays] for model in compared.models]
+    return _svcca_matrix(spec.load(), [side[0] for side in _unify_grids(sides)], compared.names)
+
+
+def score_predictivity(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """Predictivity, with each target and each source prepared once."""
+    sides = [(model.load("outputs"), model.load("features")) for model in compared.models]
+    return predictivities(sides, compared.names, compared.resampled)
+
+
+def score_depara(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+    """S = S_V + λ S_E, with the affinity of maps as S_V (Song et al., CVPR 2020, section 3.3)."""
+    edges = edges_matrix(compared.models, compared.names)
+    weight = _weight(compared, edges.matrix)
+    details = {"lambda": weight, "nodes": to_json_matrix(compared.affinity), "edges": to_json_matrix(edges.matrix)}
+    return ScoreMatrix(compared.affinity + weight * edges.matrix, edges.why, details)
+
+
+def _load(model: Arrays, kind: Any, spec: ScoreSpec) -> NDArray[Any] | None:
+    values = model.load(kind)
+    return values if values is None or spec.max_images is None else sample_images(values, spec.max_images)
+
+
+def _weight(compared: Compared, edges: Matrix) -> float:
+    if compared.weight != "auto":
+        return compared.weight
+    found = balancing_weight(compared.affinity, edges)
+    if found is None:
+        compared.warn(f"{DEPARA}: λ can't be estimated from so few models, or equal ones; it is {DEFAULT_WEIGHT}.")
+    return DEFAULT_WEIGHT if found is None else found
