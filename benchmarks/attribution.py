@@ -68,8 +68,8 @@ def exported(name: str, folder: Path) -> tuple[Features, Path]:
 def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     """One batch of maps, and the same graph's forward pass alone, images preprocessed already."""
     import onnxspace
-    from onnxspace.attribution.devices import chosen, devices
-    from onnxspace.attribution.explainer import explainer
+    from onnxspace.attribution.devices import list_devices, resolve_compute
+    from onnxspace.attribution.explainer import make_explainer
     from onnxspace.inputs.methods import resolve_settings
     from onnxspace.model.encoder import Encoder
     from onnxspace.torchgraph.encoder_graph import convert
@@ -77,9 +77,9 @@ def ours(path: Path, method: str, device: str) -> tuple[Run, Run]:
     model = onnxspace.open_model(path)
     probes = onnxspace.Probes.generate(BATCH)
     converted = convert(model, probes.images[:2], Encoder(("features",), ""))
-    engine = explainer(model, converted, method, devices(chosen(device))[0], probes, resolve_settings([method], None))
-    batch = engine.batch(probes.images)
-    return lambda: engine.passed(batch), lambda: engine.network.forward(batch.values)
+    engine = make_explainer(model, converted, method, list_devices(resolve_compute(device))[0], probes, resolve_settings([method], None))
+    batch = engine.prepare_batch(probes.images)
+    return lambda: engine.compute_maps(batch), lambda: engine.network.forward(batch.values)
 
 
 def peers(net: Features, path: Path, x: torch.Tensor) -> dict[str, Run]:

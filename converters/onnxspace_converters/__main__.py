@@ -1,6 +1,6 @@
-"""The process that converts: an order as one line of JSON on stdin, events as lines of JSON on what stdout was.
+"""The process that converts: it reads an order as one line of JSON on stdin, and writes events as lines of JSON to stdout.
 
-It ends with the process that started it. What libraries print goes to stderr.
+It ends with the process that started it. What libraries print to stdout goes to stderr.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 
 def _redirect_stdout() -> TextIO:
-    """Where events go; whatever else prints to stdout lands on stderr."""
+    """A stream for events to the original stdout; anything else printed to stdout goes to stderr."""
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return events
@@ -27,7 +27,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Carry out one order. The exit code is 0 where its facts were sent, else 2."""
+    """Carry out one order. The exit code is 0 if the conversion's facts were sent, else 2."""
     events = _redirect_stdout()
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -35,7 +35,7 @@ def main() -> int:
     def send(**event: Any) -> None:
         print(json.dumps(event), file=events, flush=True)
 
-    from onnxspace.errors import OnnxspaceError
+    from onnxspace.errors import OnnxspaceError, unexpected
     from onnxspace.exporters import Request, run
 
     request = Request.from_dict(order["request"], lambda *step: send(progress=step))
@@ -47,10 +47,7 @@ def main() -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": .")
-        send(
-            error="ModelError", message=f"{order['source']}: the conversion failed unexpectedly ({words}). Please report this."
-        )
+        send(error="ModelError", message=f"{unexpected(order['source'], error)} Please report this.")
         return 2
     send(facts=facts.to_dict())
     return 0
@@ -59,4 +56,4 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    os._exit(code)  # frameworks take seconds to put their things away, and some crash at it
+    os._exit(code)  # frameworks take seconds to shut down, and some crash

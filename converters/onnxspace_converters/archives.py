@@ -1,4 +1,4 @@
-"""Archives of other people, looked at before anything loads them."""
+"""Check untrusted zip archives before anything loads them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ _AGAIN = "Save or copy it again."
 
 
 def list_members(path: Path, kind: str) -> list[str]:
-    """Names of what a zip archive holds. Raises ModelError for one that is damaged or unfolds to far more than it is."""
+    """The names of a zip archive's members. `kind` names its framework in errors.
+
+    Raises ModelError for an archive that is damaged, or that expands to far more than its own size.
+    """
     require_file(path, "")
     if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path} is no archive of {kind}, or a truncated one. {_AGAIN}")
+        raise ModelError(f"{path} is not an archive of {kind}, or is truncated. {_AGAIN}")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > 4 * path.stat().st_size + _SPARE:
-                raise ModelError(f"{path} would unfold to {size:,} bytes. {_AGAIN}")
+                raise ModelError(f"{path} would expand to {size:,} bytes. {_AGAIN}")
             if (damaged := archive.testzip()) is not None:
-                raise ModelError(f"{path} is damaged: {damaged!r} does not have its checksum. {_AGAIN}")
+                raise ModelError(f"{path} is damaged: the checksum of {damaged!r} is wrong. {_AGAIN}")
             return archive.namelist()
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"{path} is a damaged archive ({describe_error(error)}). {_AGAIN}") from error

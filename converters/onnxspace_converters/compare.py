@@ -1,4 +1,4 @@
-"""The exported file against the framework: on random and on probe images, at two batch sizes, layer by layer where they part."""
+"""Verify an exported file against the framework, on random and on probe images; find the first layer that differs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from onnxspace.model import runtime
 from onnxspace.model.network import separate_weights
 from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
-#: A larger difference is nobody's rounding: the standard's own implementation need not be asked.
+#: A larger difference can't be rounding, so that ONNX's reference implementation is not run.
 COARSE = 1e-2
 _PROBES = 2
-_SIDES = range(16, 1025)  # what can be generated
-_LOCATED = 1e-4  # a layer is found again where it agrees to this; deep layers differ by more than the outputs do
+_SIDES = range(16, 1025)  # sizes of images that can be generated
+_LOCATED = 1e-4  # tolerance for finding a layer; deep layers differ by more than the outputs
 
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Images of one batch, and what the framework gives for them."""
+    """A batch of images, and the framework's outputs for it."""
 
     images: Array
     outputs: Sequence[Array]
 
 
 def compute_references(loaded: LoadedNetwork) -> list[ReferenceBatch]:
-    """Batches to compare on: three random images together, and probe images one by one."""
+    """Run the framework on the batches to compare on: three random images together, and probe images one by one."""
     rng = np.random.default_rng(0)
     shape = (loaded.batch or 3, *loaded.shape)
     batches = [_draw_batch(rng, shape, loaded.dtype), *probe_batches(loaded)]
@@ -51,11 +51,11 @@ def _draw_batch(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def probe_batches(loaded: LoadedNetwork) -> Iterator[Array]:
-    """Generated pictures, as the network takes them; none where it takes no pictures of one or three channels."""
+    """Generated probe images as the network's input; none where it does not take images of one or three channels."""
     made = preprocess_of(loaded.shape, loaded.said)
     if made is None:
         return
-    side = min(max(made.height, made.width, _SIDES[0]), _SIDES[-1])  # pictures of another size are brought to the network's
+    side = min(max(made.height, made.width, _SIDES[0]), _SIDES[-1])  # images of another size are resized
     images = Probes.generate(_PROBES, side).images
     values = made(images) if loaded.dtype.kind == "f" else made.pixels(images)
     ordered = values if loaded.dtype.kind == "f" or made.layout == "NHWC" else values.transpose(0, 3, 1, 2)
@@ -64,7 +64,7 @@ def probe_batches(loaded: LoadedNetwork) -> Iterator[Array]:
 
 
 def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | None:
-    """How pictures become the input of a network that takes images of `shape`."""
+    """The preprocessing of a network with the options `said` for images of `shape`; None where these are not images."""
     layout: Layout = said.layout or ("NHWC" if len(shape) == 3 and shape[0] not in (1, 3) else "NCHW")
     if len(shape) != 3 or (channels := shape[0 if layout == "NCHW" else 2]) not in (1, 3):
         return None
@@ -75,7 +75,7 @@ def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | No
 
 
 def relative_difference(found: Array, wanted: Array) -> float:
-    """Largest absolute difference over the largest value; infinite where shapes or what is not finite differ."""
+    """The largest absolute difference over the largest value of `wanted`; infinite where shapes or non-finite values differ."""
     if found.shape != wanted.shape:
         return float("inf")
     ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
@@ -87,16 +87,17 @@ def relative_difference(found: Array, wanted: Array) -> float:
 
 
 def largest_difference(found: Sequence[Array], wanted: Sequence[Array]) -> float:
-    """The largest of all outputs' differences."""
+    """The largest relative difference of all outputs; infinite where their numbers differ."""
     if len(found) != len(wanted):
         return float("inf")
     return max((relative_difference(np.asarray(ours), theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
 
 
 def verify(model: onnx.ModelProto, loaded: LoadedNetwork, asked: Sequence[ReferenceBatch], *, dynamic: bool) -> float:
-    """The largest difference between the file and the framework. Raises ConversionError where that is no rounding.
+    """The largest relative difference between the file's outputs and the framework's, `asked`.
 
-    A file of fixed batch is asked image by image.
+    With `dynamic`, the file takes any batch; else it is run image by image. Raises ConversionError where the difference is
+    larger than the tolerance of `loaded`.
     """
     runner = runtime.Runner(separate_weights(model))
     found = 0.0
@@ -106,7 +107,7 @@ def verify(model: onnx.ModelProto, loaded: LoadedNetwork, asked: Sequence[Refere
             gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
         if not gap <= loaded.tolerance:
             raise ConversionError(
-                f"its outputs differ from the network's own by {_describe_gap(gap)}{_locate_difference(model, loaded, question)}"
+                f"its outputs differ from the framework's by {_describe_gap(gap)}{_locate_difference(model, loaded, question)}"
             )
         found = max(found, gap)
     return found
@@ -119,33 +120,33 @@ def _split_batches(asked: Sequence[ReferenceBatch]) -> Iterator[ReferenceBatch]:
 
 
 def _describe_gap(gap: float) -> str:
-    return "shape or infinities" if np.isinf(gap) else f"{gap:.1g} of the largest value"
+    return "shape or non-finite values" if np.isinf(gap) else f"{gap:.1g} of the largest value"
 
 
 def _agrees_with_reference(model: onnx.ModelProto, name: str, question: ReferenceBatch, tolerance: float) -> bool:
-    """Whether the standard's own implementation gives what the framework gives."""
-    with suppress(Exception):  # it may lack an operator: then ONNX Runtime's word stands
+    """Whether ONNX's reference implementation gives the framework's outputs."""
+    with suppress(Exception):  # it may lack an operator; then ONNX Runtime's result counts
         return largest_difference(runtime.run_reference(model, {name: question.images}), question.outputs) <= tolerance
     return False
 
 
 def _locate_difference(model: onnx.ModelProto, loaded: LoadedNetwork, question: ReferenceBatch) -> str:
-    """The first layer whose output is nowhere in the file, in words; empty where the framework shows no layers."""
+    """Words for the first layer whose output is not in the file; empty where the framework does not provide layers."""
     if loaded.layers is None:
         return ""
-    with suppress(Exception):  # a help for the reader, which must not hide the error itself
+    with suppress(Exception):  # this is only a hint, and must not hide the error itself
         single = question.images[:1] if loaded.batch is None else question.images
         tensors = GraphTensors(model, single)
         last, lost = "", ""
         for name, value in loaded.layers(single):
-            there = tensors.find(value) is not None
-            last, lost = (name, "") if there else (last, lost or name)
+            present = tensors.find(value) is not None
+            last, lost = (name, "") if present else (last, lost or name)
         return f", first at layer {lost}" if lost else ""
     return ""
 
 
 class GraphTensors:
-    """Every tensor that a file computes for one batch, to find a framework's layers among them by their values."""
+    """All tensors that a file computes for one batch, to find a framework's layers by their values."""
 
     def __init__(self, model: onnx.ModelProto, images: Array) -> None:
         network = separate_weights(model)
@@ -154,7 +155,7 @@ class GraphTensors:
         self.values = dict(zip(names, runner({runner.input: images}), strict=True))
 
     def find(self, value: Array) -> str | None:
-        """The last tensor that holds `value`, in whatever order of axes."""
+        """The last tensor with the values of `value` in any order of axes; None where there is none."""
         fitting = [name for name, other in self.values.items() if _has_same_values(np.asarray(other), value)]
         return fitting[-1] if fitting else None
 
@@ -166,7 +167,7 @@ def _has_same_values(found: Array, wanted: Array) -> bool:
 
 
 def _transpose_to(found: NDArray[Any], shape: tuple[int, ...]) -> Iterator[Array]:
-    """The array with its axes after the first in every order that has this shape."""
+    """The array with its axes after the first in every order that gives `shape`."""
     if found.ndim > 4:
         yield found
         return

@@ -1,4 +1,4 @@
-"""An ONNX file that is there already: checked, brought into one file, and told what its folder knows of its images."""
+"""Copy an ONNX file of a model folder into one verified file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from onnxspace_converters.write_model import write_model
 
 
 def copy_model(path: Path, source: str, destination: Path, request: Request, said: ModelOptions) -> Facts:
-    """Copy a model with its external data into one file. Raises ModelError for one that can't be read, or is too large."""
+    """Copy the model `path` with its external data to the file `destination`.
+
+    `source` is what the user named, `said` the options that its folder states. Raises ModelError for a model that can't be
+    read, or is too large for one file.
+    """
     request.progress("reading the model", 0, 1)
     network, digest = read_model(path)
     model = onnx.ModelProto()

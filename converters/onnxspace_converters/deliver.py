@@ -1,4 +1,4 @@
-"""From a loaded network to a file: the first way that exports and agrees with the framework wins."""
+"""Export a loaded network: the first route whose file agrees with the framework is used."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from onnxspace_converters.write_model import write_model
 
 
 def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Request) -> Facts:
-    """Export, tidy, verify and write a network; gives what is to be known of the file.
+    """Export, tidy, verify and write a network to `destination`; return the file's facts.
 
-    Ways with an open batch come before those with a fixed one, each in the order of `loaded.routes`. Raises ConversionError
-    that names what every way failed at, ModelError where there is none for the opset that is asked for.
+    `source` is what the user named. Routes are tried in the order of `loaded.routes`, with an open batch before a fixed one.
+    Raises ConversionError with the reason why each route failed, ModelError where none has the requested opset.
     """
     started = time.perf_counter()
     steps = 2 * len(loaded.routes) + 2
@@ -35,14 +35,14 @@ def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Requ
         request.progress(f"exporting by {route.name}", 1 + number, steps)
         try:
             began = time.perf_counter()
-            with silence_libraries():  # what matters is whether its file is right
+            with silence_libraries():  # its file is verified anyway
                 exported = route.export(opset, dynamic)
             exporting = time.perf_counter() - began
             model = tidy(exported, loaded, dynamic=dynamic)
             began = time.perf_counter()
             gap = verify(model, loaded, asked, dynamic=dynamic)
             verifying += time.perf_counter() - began
-        except Exception as error:  # exporters fail in ways of their own; the next may do
+        except Exception as error:  # exporters may raise anything; the next one may work
             failed.append(f"{_route_name(route, dynamic)}: {describe_error(error)}")
             continue
         request.progress("writing", steps - 1, steps)
@@ -52,22 +52,24 @@ def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Requ
         write_model(model, destination, source)
         seconds = {"export": exporting, "convert": time.perf_counter() - started - verifying}
         return Facts(**{**vars(facts), "seconds": seconds})
-    raise ConversionError(f"{source}: no way to export it works: {'; '.join(dict.fromkeys(failed))}.")
+    raise ConversionError(f"{source} can't be exported: {'; '.join(dict.fromkeys(failed))}.")
 
 
 def _run_framework(loaded: LoadedNetwork, source: str) -> list[ReferenceBatch]:
     try:
         return compute_references(loaded)
-    except Exception as error:  # the framework's own words for an input that does not fit
+    except Exception as error:  # the framework's own error for an input that does not fit
         size = "×".join(map(str, loaded.shape))
-        raise ModelError(f"{source} can't take images of {size} ({describe_error(error)}). Give its size as --input.") from error
+        raise ModelError(
+            f"{source} can't take images of {size} ({describe_error(error)}). Give its size as --input."
+        ) from error
 
 
 def _attempts(loaded: LoadedNetwork, request: Request, source: str) -> Iterator[tuple[Route, int, bool]]:
     fitting = [route for route in loaded.routes if request.opset is None or request.opset in route.opsets]
     if not fitting:
         known = sorted({opset for route in loaded.routes for opset in route.opsets})
-        raise ModelError(f"{source} can't be exported at opset {request.opset}. Ask for {known[0]} to {known[-1]}.")
+        raise ModelError(f"{source} can't be exported at opset {request.opset}. Give --opset from {known[0]} to {known[-1]}.")
     for dynamic in (False,) if loaded.batch is not None else (True, False):
         for route in fitting:
             yield route, request.opset or route.best, dynamic
@@ -78,7 +80,10 @@ def _route_name(route: Route, dynamic: bool) -> str:
 
 
 def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, asked: ReferenceBatch, wanted: str, source: str) -> str:
-    """The file's tensor that holds what the framework's layer `wanted` gives; a tensor's or node's own name stays."""
+    """The file's tensor for the framework's layer `wanted`, found by its values on `asked`; a tensor or node of the file stays.
+
+    Raises ModelError where there is no such layer, or its values are not in the file.
+    """
     names = {name for node in iter_nodes(model.graph) for name in (node.name, *node.output)}
     layers = [] if loaded.layers is None else list(loaded.layers(asked.images))
     values = [value for name, value in layers if name == wanted]
@@ -94,17 +99,19 @@ def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, asked: Referen
 
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of what is installed."""
+    """The versions of onnxspace and of the distributions `packages` that are installed."""
     found = {}
     for package in ("onnxspace", *packages):
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # it came otherwise than by pip
+        except PackageNotFoundError:  # not installed by pip
             continue
     return found
 
 
-def _conversion_facts(loaded: LoadedNetwork, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None) -> Facts:
+def _conversion_facts(
+    loaded: LoadedNetwork, model: onnx.ModelProto, route: str, encoder: str | None, gap: float | None
+) -> Facts:
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     return Facts(
         loaded.framework, route, opset, versions_of(loaded.packages), loaded.sha256, encoder, gap, loaded.said,
@@ -113,16 +120,16 @@ def _conversion_facts(loaded: LoadedNetwork, model: onnx.ModelProto, route: str,
 
 
 def comparison_remarks(loaded: LoadedNetwork) -> list[str]:
-    """What keeps a network from being compared with others."""
-    return [] if preprocess_of(loaded.shape, loaded.said) else ["it takes no images of one or three channels"]
+    """Remarks on why a network can't be compared with others."""
+    return [] if preprocess_of(loaded.shape, loaded.said) else ["it does not take images of one or three channels"]
 
 
 def annotate(model: onnx.ModelProto, facts: Facts, source: str) -> None:
-    """Write where a file is from into its metadata. Folders stay out of it: they are nobody's business."""
-    said = {"source": source if ":" in source else Path(source).name, "framework": facts.framework, "route": facts.route}
-    said |= {"source_sha256": facts.source_sha256 or "", "encoder": facts.encoder or ""}
-    said |= {f"version.{name}": number for name, number in facts.versions.items()}
-    said |= {f"input.{name}": str(value) for name, value in vars(facts.said).items() if value is not None}
-    for name, value in said.items():
+    """Write the origin of a file into its metadata, without folder names, which may be private."""
+    origin = {"source": source if ":" in source else Path(source).name, "framework": facts.framework, "route": facts.route}
+    origin |= {"source_sha256": facts.source_sha256 or "", "encoder": facts.encoder or ""}
+    origin |= {f"version.{name}": number for name, number in facts.versions.items()}
+    origin |= {f"input.{name}": str(value) for name, value in vars(facts.said).items() if value is not None}
+    for name, value in origin.items():
         if value:
             model.metadata_props.add(key=f"onnxspace.{name}", value=value)

@@ -1,4 +1,4 @@
-"""Other people's errors in one sentence, and other people's files by their hash."""
+"""Files that users name: whether they exist, their checksum, and what a library's error on them says."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PATHS = re.compile(r"(/[\w.@+-]+){3,}/([\w.@+-]+)")
 
 
 def describe_error(error: BaseException) -> str:
-    """What an error says in one line: an own error's words, any other's kind and first lines."""
+    """An error on one line: the message of an OnnxspaceError, type and shortened message of any other."""
     while not isinstance(error, OnnxspaceError) and error.__cause__ is not None:
-        error = error.__cause__  # exporters wrap what matters in advice for their own users
+        error = error.__cause__  # exporters wrap the cause in advice to their own users
     words = " ".join(_COLOURS.sub("", str(error)).split())
     if isinstance(error, OnnxspaceError):
         return words.rstrip(".")
@@ -26,7 +26,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def require_file(path: str | Path, option: str) -> Path:
-    """The path of a file that is there. Raises ModelNotFoundError naming the option that gave it."""
+    """The path of an existing file. Raises ModelNotFoundError, which names the `option` that gave it, if any."""
     found = Path(path)
     if not found.is_file():
         raise ModelNotFoundError(f"{path}: no such file. Check the path given{f' to {option}' if option else ''}.")
@@ -34,7 +34,7 @@ def require_file(path: str | Path, option: str) -> Path:
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """SHA-256 of files, of a folder's in the order of their names. Raises ModelError for one that can't be read."""
+    """The SHA-256 of files, and of folders' files in the order of their names. Raises ModelError for one that can't be read."""
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.is_file()]
     digest = hashlib.sha256()
     for file in files:

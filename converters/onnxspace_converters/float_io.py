@@ -1,4 +1,4 @@
-"""A quantised network that takes and gives real numbers: the steps at its ends become part of it."""
+"""Give a quantised network floating-point inputs and outputs: quantisation becomes part of the graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_float_input(model: onnx.ModelProto, step: Quantisation) -> None:
-    """Quantise a real image in front of a network that takes whole numbers."""
+    """Add a quantisation of the image, if the network takes integers."""
     if not step.quantised:
         return
     value = model.graph.input[0]
@@ -23,26 +23,30 @@ def add_float_input(model: onnx.ModelProto, step: Quantisation) -> None:
     rename_tensors(model, {value.name: stored})
     value.name = "real_image"
     value.type.tensor_type.elem_type = TensorProto.FLOAT
-    model.graph.node.insert(0, helper.make_node("QuantizeLinear", ["real_image", *_store_parameters(model, step, "input")], [stored]))
+    model.graph.node.insert(
+        0, helper.make_node("QuantizeLinear", ["real_image", *_store_parameters(model, step, "input")], [stored])
+    )
 
 
 def add_float_output(model: onnx.ModelProto, value: Any, detail: dict[str, Any]) -> None:
-    """Give real numbers where an output is of whole ones."""
+    """Add a dequantisation of the output `value`, if it is quantised."""
     from onnxspace_converters.tflite_files import quantisation_of
 
     found = quantisation_of(detail)
     if not found.quantised:
         return
     real = f"{value.name}_real"
-    model.graph.node.append(helper.make_node("DequantizeLinear", [value.name, *_store_parameters(model, found, value.name)], [real]))
+    model.graph.node.append(
+        helper.make_node("DequantizeLinear", [value.name, *_store_parameters(model, found, value.name)], [real])
+    )
     value.name = real
     value.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
 def remove_int16_steps(model: onnx.ModelProto) -> None:
-    """Keep numbers real where they are stored in 16 bits, within the bounds of those; these opsets have no operators for them.
+    """Replace 16-bit quantisation, which these opsets lack, by floating-point values within its bounds.
 
-    What such a step rounds away is 2⁻¹⁶ of the range.
+    The rounding that is left out is 2⁻¹⁶ of the range.
     """
     graph = model.graph
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -60,7 +64,7 @@ def remove_int16_steps(model: onnx.ModelProto) -> None:
 
 
 def _stored_dtype(node: onnx.NodeProto, stored: dict[str, Any]) -> Any:
-    """The type of the whole numbers that a node makes or reads."""
+    """The integer type that a node quantises to or dequantises from; None for other nodes."""
     steps = node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2
     return stored[node.input[2]].dtype if steps and node.input[2] in stored else None
 
@@ -71,7 +75,7 @@ def _replace_operator(node: onnx.NodeProto, op_type: str, inputs: list[str]) -> 
 
 
 def _dequantise(node: onnx.NodeProto, stored: dict[str, Any]) -> Any:
-    """The real values of stored whole ones, whose scale may differ along one axis."""
+    """Dequantise stored values, whose scale may differ along one axis."""
     values, scale, zero = (stored[name] for name in node.input)
     axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
     shape = [-1 if k == axis % max(values.ndim, 1) else 1 for k in range(values.ndim)] if scale.size > 1 else []

@@ -1,4 +1,4 @@
-"""Hugging Face: a local folder that holds ONNX, or safetensors of a vision model with its config; `hf:ORG/NAME` from the hub."""
+"""Hugging Face: a local folder with ONNX files, or with a vision model's config and safetensors; `hf:ORG/NAME` from the hub."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSTALL = "pip install 'onnxspace[huggingface]'"
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is `hf:ORG/NAME`, or a folder with a config and weights in a form that runs no code."""
+    """Whether this is `hf:ORG/NAME`, or a folder with ONNX files, or with a config and weights."""
     if source.scheme == "hf":
         return True
     folder = source.path
@@ -34,7 +34,7 @@ def accepts(source: Source) -> bool:
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert the model of a folder. Raises ModelError and its kin."""
+    """Convert the model of a folder. Raises ModelError and its subclasses."""
     folder = _download(source) if source.scheme == "hf" else source.path
     files = sorted([*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")])
     if files:
@@ -48,11 +48,11 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def _choose_file(files: list[Path], folder: Path) -> Path:
-    """`model.onnx`, else the only file there is."""
+    """`model.onnx`, else the only file. Raises ModelError where there are several."""
     named = [file for file in files if file.name == "model.onnx"]
     if len(files) > 1 and not named:
         names = ", ".join(file.relative_to(folder).as_posix() for file in files)
-        raise ModelError(f"{folder} holds several ONNX files ({names}). Give one of them.")
+        raise ModelError(f"{folder} contains several ONNX files ({names}). Give one of them.")
     return (named or files)[0]
 
 
@@ -65,19 +65,19 @@ def _download(source: Source) -> Path:
 
     try:
         return Path(snapshot_download(source.name, allow_patterns=list(_FILES)))
-    except Exception as error:  # network, name, licence: the hub's own families of errors
+    except Exception as error:  # network, name, licence: the hub has several families of errors
         raise ModelError(
-            f"{source.text} can't be fetched from the hub ({describe_error(error)[:200]}). Check the name and the network, or give a folder."
+            f"{source.text} can't be downloaded from the hub ({describe_error(error)[:200]}). Check the name and the network, or give a folder."
         ) from error
 
 
 def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwork:
-    """The vision model of a folder, built by transformers from its config, with its safetensors."""
+    """Load the vision model of a folder, built by transformers from its config and safetensors. Raises ModelError."""
     config = read_json(folder / "config.json")
     _refuse_unsafe(folder, config, request)
     from onnxspace.torchgraph.onnx2torch import import_torchvision
 
-    with suppress(ImportError):  # not all of its models need it, but it takes a broken one for a whole one
+    with suppress(ImportError):  # optional; but transformers fails on a broken torchvision
         import_torchvision()
     try:
         import transformers
@@ -89,11 +89,11 @@ def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwor
     shape = request.input or _image_shape(config, folder, source)
     module = _build_module(transformers, config, folder, source, request)
     files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    said = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(read_preprocessing(folder))
+    options = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(read_preprocessing(folder))
     return adapt_module(
         _PixelNetwork.wrap(module),
         shape,
-        said,
+        options,
         packages=("transformers",),
         sha256=hash_files(files),
         framework="PyTorch (transformers)",
@@ -102,16 +102,18 @@ def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwor
 
 def _refuse_unsafe(folder: Path, config: Mapping[str, Any], request: Request) -> None:
     if config.get("auto_map") and not request.allow_code:
-        raise ModelError(f"{folder} brings code of its own ({_join_values(config['auto_map'])}). If you trust it, add --allow-code.")
+        raise ModelError(f"{folder} contains code ({_join_values(config['auto_map'])}). If you trust it, add --allow-code.")
     if not any(folder.glob("*.safetensors")) and request.random_weights is None:
-        raise ModelError(f"{folder} holds no weights as .safetensors. Fetch them; pickled ones (.bin) are not read.")
+        raise ModelError(f"{folder} has no weights as .safetensors. Download them; pickled ones (.bin) are not read.")
 
 
 def _join_values(value: object) -> str:
     return ", ".join(map(str, value.values())) if isinstance(value, Mapping) else str(value)
 
 
-def _build_module(transformers: Any, config: Mapping[str, Any], folder: Path, source: Source, request: Request) -> torch.nn.Module:
+def _build_module(
+    transformers: Any, config: Mapping[str, Any], folder: Path, source: Source, request: Request
+) -> torch.nn.Module:
     from onnxspace_converters.files import describe_error
 
     name = next(iter(config.get("architectures") or []), "AutoModel")
@@ -125,8 +127,10 @@ def _build_module(transformers: Any, config: Mapping[str, Any], folder: Path, so
         module: torch.nn.Module = (kind or transformers.AutoModel).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, trust_remote_code=trusted, attn_implementation="eager"
         )
-    except Exception as error:  # config, weights and versions that do not fit one another
-        raise ModelError(f"{source.text} can't be loaded by transformers ({describe_error(error)}). Fetch the folder again.") from error
+    except Exception as error:  # config, weights and versions may not match
+        raise ModelError(
+            f"{source.text} can't be loaded by transformers ({describe_error(error)}). Download the folder again."
+        ) from error
     return module
 
 
@@ -140,7 +144,7 @@ def _build_random(transformers: Any, kind: Any, folder: Path, seed: int) -> torc
 
 
 class _PixelNetwork:
-    """A model of transformers as a network from pixels to its main output."""
+    """A transformers model as a network from pixels to its main output."""
 
     @staticmethod
     def wrap(module: torch.nn.Module) -> torch.nn.Module:
@@ -166,33 +170,33 @@ def _image_shape(config: Mapping[str, Any], folder: Path, source: Source) -> tup
     size = tuple(side) if isinstance(side, list) and len(side) == 2 else (side, side) if isinstance(side, int) else None
     size = size or read_preprocessing(folder).size
     if size is None or not all(isinstance(n, int) and 1 <= n <= 8192 for n in size):
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 3x224x224.")
     channels = (vision or {}).get("num_channels", 3)
     return (channels if isinstance(channels, int) else 3, *size)
 
 
 def read_preprocessing(folder: Path) -> ModelOptions:
-    """What `preprocessor_config.json` says of images, in our words; nothing where there is none."""
+    """The options that `preprocessor_config.json` of a folder states; empty where there is no such file."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         return ModelOptions()
-    said = read_json(path)
-    size = _image_size(said.get("crop_size") if said.get("do_center_crop") else said.get("size"))
-    scale = float(said.get("rescale_factor", 1 / 255)) if said.get("do_rescale", True) else 1.0
-    plain = not said.get("do_normalize", True)
-    mean, std = ((0.0,), (1.0,)) if plain else (_numbers(said, "image_mean", 0.0), _numbers(said, "image_std", 1.0))
+    values = read_json(path)
+    size = _image_size(values.get("crop_size") if values.get("do_center_crop") else values.get("size"))
+    scale = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
+    plain = not values.get("do_normalize", True)
+    mean, std = ((0.0,), (1.0,)) if plain else (_numbers(values, "image_mean", 0.0), _numbers(values, "image_std", 1.0))
     return ModelOptions(
-        size=size, layout="NCHW", color="BGR" if said.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean, std=std,
-        resize="crop" if said.get("do_center_crop") else "squash",
+        size=size, layout="NCHW", color="BGR" if values.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean, std=std,
+        resize="crop" if values.get("do_center_crop") else "squash",
     )  # fmt: skip
 
 
-def _image_size(said: object) -> tuple[int, int] | None:
+def _image_size(values: object) -> tuple[int, int] | None:
     """Height and width in any of the forms they are written in."""
-    if isinstance(said, Mapping):
-        pair = said.get("height", said.get("shortest_edge")), said.get("width", said.get("shortest_edge"))
+    if isinstance(values, Mapping):
+        pair = values.get("height", values.get("shortest_edge")), values.get("width", values.get("shortest_edge"))
     else:
-        pair = said, said
+        pair = values, values
     high, wide = pair
     return (
         (high, wide)
@@ -201,26 +205,26 @@ def _image_size(said: object) -> tuple[int, int] | None:
     )
 
 
-def _numbers(said: Mapping[str, Any], name: str, usual: float) -> tuple[float, ...]:
-    found = said.get(name)
+def _numbers(config: Mapping[str, Any], name: str, usual: float) -> tuple[float, ...]:
+    found = config.get(name)
     values = tuple(float(value) for value in found) if isinstance(found, list) else ()
     return values if len(values) in (1, 3) else (usual,)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a small file. Raises ModelError."""
+    """Read a JSON object from a small file. Raises ModelError."""
     try:
         if path.stat().st_size > _JSON_BYTES:
-            raise ModelError(f"{path} is too large for a configuration. Fetch it again.")
+            raise ModelError(f"{path} is too large for a configuration. Download it again.")
         found = json.loads(path.read_bytes())
-    except ModelError:  # it is a ValueError too
+    except ModelError:  # a ModelError is a ValueError too
         raise
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is not there. Fetch the whole folder.") from error
+        raise ModelError(f"{path} is missing. Download the whole folder.") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no JSON file. Fetch it again.") from error
+        raise ModelError(f"{path} is not a JSON file. Download it again.") from error
     if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object. Fetch it again.")
+        raise ModelError(f"{path} does not contain a JSON object. Download it again.")
     return found
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def accepts(_source: Source) -> bool:
-    """No file: JAX keeps functions in no form that could be converted. Its objects come from callables."""
+    """False: JAX has no file format for networks; its objects come from callables."""
     return False
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a network of JAX. Raises ModelError and its kin."""
+    """Convert a JAX network. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -32,9 +32,9 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network that a callable gave."""
+    """Adapt the network that a callable returned. Raises ModelError."""
     if source.made is None:
-        raise ModelError(f"{source.text} is no network of JAX. Give a callable as PACKAGE.MODULE:FACTORY.")
+        raise ModelError(f"{source.text} is not a JAX network. Give a callable as PACKAGE.MODULE:FACTORY.")
     shape = _image_shape(source, request)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     import jax
@@ -47,7 +47,7 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     weights = None if request.weights is None else _read_weights(Path(request.weights))
     found = adapt_network(source.made, shape, weights, request.random_weights, source.text)
     run = jax.jit(lambda x: output_arrays(found.call(x)))
-    kept = ("it keeps the weights that its code gave it",) if weights is None and request.random_weights is None else ()
+    kept = ("its weights are those that its code set",) if weights is None and request.random_weights is None else ()
     return LoadedNetwork(
         found.framework, (found.package, "jax", "jax2onnx", "onnx"), shape, lambda x: [np.asarray(each) for each in run(x)],
         [_route("jax2onnx", run, shape, traced=False), _route("traced, jax2onnx", run, shape, traced=True)], _image_options(shape),
@@ -56,25 +56,25 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
 
 def _image_shape(source: Source, request: Request) -> tuple[int, ...]:
-    """The shape of an image, as the user says: Flax puts the channels last, Equinox first."""
+    """The shape of an image by the user's options; Flax has channels last, Equinox first."""
     said, roots = request.said, {kind.__module__.partition(".")[0] for kind in type(source.made).__mro__}
     if request.input is not None:
         return request.input
     if said.size is None:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 224x224x3.")
     channels = 1 if said.color == "GREY" else 3
     first = (said.layout or ("NCHW" if "equinox" in roots else "NHWC")) == "NCHW"
     return (channels, *said.size) if first else (*said.size, channels)
 
 
 def _image_options(shape: tuple[int, ...]) -> ModelOptions:
-    """The layout; JAX says nothing of pixels."""
+    """Size and layout; JAX does not state how pixels are scaled."""
     height, width = shape[1:] if shape[0] in (1, 3) and shape[2] not in (1, 3) else shape[:2]
     return ModelOptions(size=(height, width), layout="NCHW" if (height, width) == shape[1:] else "NHWC")
 
 
 def _read_weights(path: Path) -> Mapping[str, Array]:
-    """The arrays of a safetensors file, under their dotted names."""
+    """Read the arrays of a safetensors file by their dotted names."""
     from safetensors.numpy import load_file
 
     from onnxspace_converters.files import describe_error, require_file
@@ -85,13 +85,13 @@ def _read_weights(path: Path) -> Mapping[str, Array]:
         raise
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as safetensors ({describe_error(error)}). Save the arrays so, by their dotted names."
+            f"{path} can't be read as safetensors ({describe_error(error)}). Save the arrays as safetensors, by their dotted names."
         ) from error
     return found
 
 
 def _route(name: str, call: Callable[[Any], Any], shape: tuple[int, ...], *, traced: bool) -> Route:
-    """jax2onnx, which knows layers by patching them; traced before, it sees plain operators, and fails at fewer networks."""
+    """The route by jax2onnx. It recognises layers by patching them; `traced` to plain operators, it supports more networks."""
     from onnxspace_converters.loaded_network import Route
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
@@ -100,7 +100,7 @@ def _route(name: str, call: Callable[[Any], Any], shape: tuple[int, ...], *, tra
 
         from onnxspace_converters.jax_graph import reduce_pool_axes
 
-        jax.clear_caches()  # what was traced before the layers were patched would be taken again
+        jax.clear_caches()  # traces from before the layers were patched would be reused
         size = ("B" if dynamic else 1, *shape)
         function = _trace_to_operators(call, size) if traced else (lambda x: call.__wrapped__(x))  # type: ignore[attr-defined]
         with _skip_antialiasing():
@@ -111,7 +111,7 @@ def _route(name: str, call: Callable[[Any], Any], shape: tuple[int, ...], *, tra
 
 
 def _trace_to_operators(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Callable[[Any], Any]:
-    """A function as the operators that it consists of, for a batch of any size where that is a name."""
+    """Trace a function to its operators, for a batch of any size where `size` has a name for it."""
     import jax
     import jax.numpy as jnp
     from jax import export
@@ -124,7 +124,7 @@ def _trace_to_operators(call: Callable[[Any], Any], size: tuple[Any, ...]) -> Ca
 
 @contextmanager
 def _skip_antialiasing() -> Iterator[None]:
-    """jax2onnx refuses to smooth where an image is resized, though that changes nothing where it grows."""
+    """Resize without antialiasing where images grow, which changes nothing, since jax2onnx does not support antialiasing."""
     import jax
 
     before = jax.image.resize

@@ -21,12 +21,12 @@ _SUFFIXES = frozenset({".keras", ".h5", ".hdf5"})
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is a file by whose name Keras's are known."""
+    """Whether this is a file with a suffix of Keras."""
     return source.path.suffix.lower() in _SUFFIXES and not source.is_callable
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a network of Keras. Raises ModelError and its kin."""
+    """Convert a Keras network. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -34,7 +34,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network that a source names."""
+    """Load the network of a source. Raises ModelError."""
     from onnxspace_converters.files import hash_files
 
     files = [] if source.made is not None else [source.path]
@@ -42,12 +42,14 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     if request.weights is not None:
         files.append(_load_weights(model, Path(request.weights), source))
     kept = not files and request.random_weights is None
-    remarks = ("it keeps the weights that its code gave it",) if kept else ()
+    remarks = ("its weights are those that its code set",) if kept else ()
     return network_from_model(model, source, request, hash_files(files) if files else None, remarks)
 
 
-def network_from_model(model: Any, source: Source, request: Request, digest: str | None, remarks: tuple[str, ...]) -> LoadedNetwork:
-    """A model of Keras, ready to run and to be exported. Raises ModelError where nobody says how large its images are."""
+def network_from_model(
+    model: Any, source: Source, request: Request, digest: str | None, remarks: tuple[str, ...]
+) -> LoadedNetwork:
+    """A Keras model, ready to run and to be exported. Raises ModelError where the size of its images is unknown."""
     import keras
 
     from onnxspace_converters.keras_applications import mode_of, preprocessing_of
@@ -56,7 +58,7 @@ def network_from_model(model: Any, source: Source, request: Request, digest: str
     mode = mode_of(model)
     if keras.backend.backend() != "tensorflow":
         raise ModelError(
-            f"{source.text} runs on {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, and convert it again."
+            f"{source.text} uses the backend {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow, and convert it again."
         )
     from onnxspace_converters.loaded_network import LoadedNetwork
     from onnxspace_converters.tensorflow_routes import PACKAGES, frozen_graph_route
@@ -84,13 +86,13 @@ def _read_model(source: Source, request: Request) -> Any:
     try:
         with nullcontext() if request.allow_code else forbid_pickle():
             return keras.saving.load_model(source.path, compile=False, safe_mode=not request.allow_code)
-    except TypeError as error:  # what Keras raises for classes that it does not know, in two hundred lines
+    except TypeError as error:  # Keras raises it for unknown classes, with a very long message
         raise ModelError(
             f"{source.text} has a layer that Keras does not know ({describe_error(error)}). {unknown_layer_advice(source.path)}"
         ) from error
     except Exception as error:
         raise ModelError(
-            f"{source.text} can't be read as a network of Keras ({describe_error(error)}). Save or copy it again."
+            f"{source.text} can't be read as a Keras network ({describe_error(error)}). Save or copy it again."
         ) from error
 
 
@@ -103,24 +105,26 @@ def _load_weights(model: Any, path: Path, source: Source) -> Path:
         with forbid_pickle():
             model.load_weights(path)
     except Exception as error:
-        raise ModelError(f"{path} does not fit {source.text} ({describe_error(error)}). Give the weights of this network.") from error
+        raise ModelError(
+            f"{path} does not fit {source.text} ({describe_error(error)}). Give the weights of this network."
+        ) from error
     return path
 
 
 def _image_shape(model: Any, source: Source, request: Request) -> tuple[int, ...]:
     inputs = getattr(model, "inputs", None)
     if inputs is not None and len(inputs) != 1:
-        raise ModelError(f"{source.text} has {len(inputs)} inputs, where one image is wanted. Make a network of one of them.")
+        raise ModelError(f"{source.text} has {len(inputs)} inputs, but must have one image. Build a network with one of them.")
     own = tuple(inputs[0].shape[1:]) if inputs else ()
     if request.input is not None:
         return request.input
     if len(own) != 3 or None in own:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 224x224x3.")
     return own
 
 
 def _forward_function(model: Any, shape: tuple[int, ...]) -> Callable[[Array], list[Array]]:
-    """The network as a function of arrays, traced when it is called first: what does not fit is said then."""
+    """The network as a function of arrays; it is traced at the first call, which raises errors of shape."""
     from onnxspace_converters.tensorflow_routes import as_array_function
 
     traced = cache(lambda: as_array_function(_trace(model, shape, None)))
@@ -128,7 +132,7 @@ def _forward_function(model: Any, shape: tuple[int, ...]) -> Callable[[Array], l
 
 
 def _trace(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
-    """A concrete function of the network in inference mode, whose outputs have names of their own."""
+    """Trace a concrete function of the network in inference mode, with one named tensor per output."""
     import tensorflow as tf
 
     def call(image: Any) -> Any:
@@ -138,14 +142,14 @@ def _trace(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
 
 
 def _trace_for_export(model: Any, shape: tuple[int, ...], batch: int | None) -> Any:
-    """The same for an exporter, which it does not run."""
+    """Trace the network for an exporter, which does not run it."""
     with _disable_xla():
         return _trace(model, shape, batch)
 
 
 @contextmanager
 def _disable_xla() -> Iterator[None]:
-    """Keras compiles grouped convolutions by XLA, because TensorFlow can't run them on a CPU; no exporter looks into that call."""
+    """Turn off XLA, with which Keras compiles grouped convolutions (TensorFlow lacks them on CPUs); exporters can't convert it."""
     import tensorflow as tf
 
     before = tf.function
@@ -161,14 +165,14 @@ def _disable_xla() -> Iterator[None]:
 
 
 def _layer_function(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]] | None:
-    """A function that gives each layer's output; None for a network that is code, whose layers are not connected."""
+    """A function that yields each layer's output; None for a subclassed model, whose layers are not connected."""
     import numpy as np
 
     layers = [layer for layer in getattr(model, "layers", ()) if hasattr(layer, "output")]
     if not getattr(model, "inputs", None) or not layers:
         return None
 
-    def found(images: Array) -> Iterator[tuple[str, Array]]:
+    def run_layers(images: Array) -> Iterator[tuple[str, Array]]:
         import keras
 
         single = [layer for layer in layers if isinstance(layer.output, keras.KerasTensor)]
@@ -176,7 +180,7 @@ def _layer_function(model: Any) -> Callable[[Array], Iterator[tuple[str, Array]]
         for layer, value in zip(single, values if isinstance(values, list) else [values], strict=True):
             yield layer.name, np.asarray(value)
 
-    return found
+    return run_layers
 
 
 def _output_names(model: Any) -> tuple[str, ...]:
@@ -185,7 +189,7 @@ def _output_names(model: Any) -> tuple[str, ...]:
 
 
 def _keras_route(model: Any, shape: tuple[int, ...]) -> Route:
-    """Keras's own exporter, which writes a file."""
+    """The route by Keras's own exporter, which writes a file."""
     from tempfile import TemporaryDirectory
 
     from onnxspace_converters.loaded_network import Route
@@ -205,7 +209,7 @@ def _keras_route(model: Any, shape: tuple[int, ...]) -> Route:
 
 
 def _tflite_route(model: Any, shape: tuple[int, ...]) -> Route:
-    """The way through TFLite, for what leaves calls in the frozen graph."""
+    """The route through TFLite, for networks that leave calls in the frozen graph."""
     from onnxspace_converters.loaded_network import Route
     from onnxspace_converters.tensorflow_routes import BEST, OPSETS
 

@@ -1,4 +1,4 @@
-"""scikit-learn: pipelines that have a gradient, from callables, and from pickles if they are allowed."""
+"""scikit-learn: pipelines that have a gradient, from callables, and from pickles if these are allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
 _SUFFIXES = frozenset({".pkl", ".pickle", ".joblib"})
-#: Steps whose output follows their input without jumps. Trees, neighbours and counts have a gradient of zero, or none.
+#: Steps whose output is continuous in their input. Trees, neighbours and counts have a gradient of zero, or none.
 _SMOOTH = frozenset({
     "ARDRegression", "BayesianRidge", "ElasticNet", "ElasticNetCV", "FactorAnalysis", "FastICA", "HuberRegressor", "IncrementalPCA",
     "Lasso", "LassoCV", "LinearDiscriminantAnalysis", "LinearRegression", "LinearSVC", "LinearSVR", "LogisticRegression",
@@ -29,12 +29,12 @@ _NOTHING = (None, "passthrough")
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is a file as scikit-learn's are named."""
+    """Whether this is a file with a suffix of scikit-learn's pickles."""
     return source.path.suffix.lower() in _SUFFIXES and not source.is_callable
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a pipeline of scikit-learn. Raises ModelError and its kin."""
+    """Convert a scikit-learn pipeline. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -42,7 +42,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The pipeline, as a network of images: their values in the order of the input are its features."""
+    """Load a pipeline as a network of images, whose flattened values are its features. Raises ModelError."""
     from onnxspace_converters.files import hash_files
     from onnxspace_converters.loaded_network import LoadedNetwork, Route
 
@@ -60,14 +60,14 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
 
 def unpickle(path: Path, request: Request) -> Any:
-    """What a pickle holds. Raises ModelError unless the user named this very file as one that may run code."""
+    """Unpickle a file. Raises ModelError unless the user allowed this very file to run code."""
     from onnxspace_converters.files import describe_error, require_file
     from onnxspace_converters.from_torch import is_trusted
 
     require_file(path, "")
     if not is_trusted(request, path):
         raise ModelError(
-            f"{path} is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle {path}, or give the "
+            f"{path} is a pickle, and reading it runs any code in it. If you trust it, add --allow-pickle {path}, or give the "
             "pipeline as PACKAGE.MODULE:FACTORY."
         )
     import joblib
@@ -81,7 +81,7 @@ def unpickle(path: Path, request: Request) -> Any:
 
 
 def pipeline_steps(model: Any) -> Iterator[Any]:
-    """The steps of a pipeline, and of those within it."""
+    """The steps of a pipeline, and of pipelines within it."""
     if hasattr(model, "steps"):
         for _, step in model.steps:
             if step not in _NOTHING:
@@ -91,20 +91,20 @@ def pipeline_steps(model: Any) -> Iterator[Any]:
 
 
 def refuse_without_gradient(step: Any, source: str) -> None:
-    """Raise ModelError for a step whose gradient tells nothing."""
+    """Raise ModelError for a step that is not known to have a useful gradient."""
     kind = type(step)
     if kind.__name__ not in _SMOOTH or kind.__module__.partition(".")[0] != "sklearn":
         root = ".".join(part for part in kind.__module__.split(".") if not part.startswith("_"))
         raise ModelError(
-            f"{source} has a {root}.{kind.__name__}, which is not known to have a gradient, and without one there is no map. "
-            "Take a network or a linear model in its place."
+            f"{source} has a {root}.{kind.__name__}, which is not known to have a gradient, and maps need one. "
+            "Use a network or a linear model instead."
         )
 
 
 def flat_map_remark(steps: list[Any]) -> tuple[str, ...]:
-    """A remark on linear classifiers whose maps are rounding: penalties and least squares let the classes' weights add up to 0.
+    """A remark on linear classifiers whose classes' weights sum to 0 (as with penalties and least squares): maps are then rounding.
 
-    One that has components before it is explained there.
+    None is needed where a step with components precedes the classifier, since that is explained instead.
     """
     import numpy as np
 
@@ -113,19 +113,19 @@ def flat_map_remark(steps: list[Any]) -> tuple[str, ...]:
         return ()
     if np.linalg.norm(np.sum(weights, axis=0)) > 1e-3 * np.linalg.norm(weights):
         return ()
-    return ("the scores of its classes add up to the same for every image, and maps of them to nothing: put a PCA before it",)
+    return ("the scores of its classes have the same sum for every image, so that its maps are zero: put a PCA before it",)
 
 
 def _image_shape(first: Any, source: Source, request: Request) -> tuple[int, ...]:
     if request.input is None:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 28x28x1.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 28x28x1.")
     count = getattr(first, "n_features_in_", None)
     if count is None:
         raise ModelError(f"{source.text} has not been fitted. Fit it to images first.")
     if math.prod(request.input) != count:
         size = "×".join(map(str, request.input))
         raise ModelError(
-            f"{source.text} takes {count} values, and an image of {size} has {math.prod(request.input)}. Correct --input."
+            f"{source.text} takes {count} values, but an image of {size} has {math.prod(request.input)}. Correct --input."
         )
     return request.input
 
@@ -137,9 +137,9 @@ def _image_options(shape: tuple[int, ...]) -> ModelOptions:
 
 
 def _run_pipeline(model: Any, steps: list[Any], images: Array) -> Array:
-    """Decisions on classes, else probabilities, which sum to 1 and so hide what moves them, else what it predicts.
+    """The outputs float32 [images, outputs]: decision values, else probabilities, else predictions, else transformed values.
 
-    float32 [images, outputs].
+    Decision values come first because probabilities sum to 1, which hides changes.
     """
     import numpy as np
 
@@ -149,7 +149,7 @@ def _run_pipeline(model: Any, steps: list[Any], images: Array) -> Array:
         if hasattr(last, name):
             found = np.asarray(getattr(model, name)(values))
             return found.reshape(len(images), -1).astype(np.float32)
-    raise ModelError("its last step gives nothing")
+    raise ModelError("its last step has no output")
 
 
 def _step_outputs(steps: list[Any], images: Array) -> Iterator[tuple[str, Array]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
 
 _SAVED = "saved_model.pb"
-#: Operators that run Python, or read and write files, when a graph runs.
+#: Operators that run Python code, or read or write files.
 _CODE = frozenset({
     "EagerPyFunc", "LoadDataset", "MatchingFiles", "PyFunc", "PyFuncStateless", "ReadFile", "SaveDataset", "SaveDatasetV2",
     "WholeFileReader", "WholeFileReaderV2", "WriteFile",
@@ -23,13 +23,13 @@ _MAX = 2**31 - 1
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is a folder of a SavedModel, or a `.pb` file."""
+    """Whether this is a SavedModel folder, or a `.pb` file."""
     path = source.path
     return not source.is_callable and (path.suffix.lower() == ".pb" or (path / _SAVED).is_file())
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a graph of TensorFlow. Raises ModelError and its kin."""
+    """Convert a TensorFlow graph. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -37,7 +37,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network that a source names."""
+    """Load the network of a source. Raises ModelError."""
     from onnxspace_converters.files import hash_files
     from onnxspace_converters.keras_applications import preprocessing_of
     from onnxspace_converters.loaded_network import LoadedNetwork
@@ -67,7 +67,7 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
 
 def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
-    """The function of a SavedModel that serves, with its variables as constants: they go with what was loaded."""
+    """The serving function of a SavedModel, frozen, since its variables would be freed with the loaded object."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     from onnxspace_converters.files import describe_error
@@ -85,7 +85,7 @@ def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
     except Exception as error:
         raise ModelError(f"{folder} can't be read as a SavedModel ({describe_error(error)}). Save or copy it again.") from error
     if not network.signatures:
-        raise ModelError(f"{folder} has no signature to call. Save it with one, such as by model.export(FOLDER).")
+        raise ModelError(f"{folder} has no signature to call. Save it with one, for example with model.export(FOLDER).")
     names = list(network.signatures)
     return freeze(network.signatures[_SIGNATURE if _SIGNATURE in names else names[0]])
 
@@ -101,7 +101,7 @@ def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
         graph.ParseFromString(_read_bytes(path))
     except Exception as error:
         raise ModelError(
-            f"{path} is no graph of TensorFlow, or a damaged one ({describe_error(error)}). Freeze or copy it again."
+            f"{path} is not a TensorFlow graph, or is damaged ({describe_error(error)}). Freeze or copy it again."
         ) from error
     _refuse_code(_operators(graph), path, request)
     images = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
@@ -111,7 +111,7 @@ def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
     ]
     if len(images) != 1 or not last:
         raise ModelError(
-            f"{path} has {len(images)} inputs and {len(last)} outputs, where one image is wanted. Freeze it again."
+            f"{path} has {len(images)} inputs and {len(last)} outputs, but must have one image as input. Freeze it again."
         )
     variables = [node.name for node in graph.node if node.op in ("VariableV2", "VarHandleOp", "Variable")]
     if variables:
@@ -120,7 +120,7 @@ def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
         return import_graph(graph, images, last, tf)
     except Exception as error:
         raise ModelError(
-            f"{path} can't be read as a graph of TensorFlow ({describe_error(error)}). Freeze or copy it again."
+            f"{path} can't be read as a TensorFlow graph ({describe_error(error)}). Freeze or copy it again."
         ) from error
 
 
@@ -138,13 +138,13 @@ def _operators(graph: Any) -> Iterable[str]:
 def _refuse_code(operators: Iterable[str], path: Path, request: Request) -> None:
     found = sorted(_CODE.intersection(operators))
     if found and not request.allow_code:
-        raise ModelError(f"{path} runs code or touches files ({', '.join(found)}). If you trust it, add --allow-code.")
+        raise ModelError(f"{path} runs code or accesses files ({', '.join(found)}). If you trust it, add --allow-code.")
 
 
 def _image_input(function: Any, source: Source, tf: Any) -> Any:
     images = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
     if len(images) != 1 or images[0].shape.rank != 4:
-        raise ModelError(f"{source.text} takes other inputs than one batch of images. Save it again, with one.")
+        raise ModelError(f"{source.text} must have one batch of images as its only input. Save it again so.")
     return images[0]
 
 
@@ -153,7 +153,7 @@ def _image_shape(image: Any, source: Source, request: Request) -> tuple[int, ...
     if request.input is not None:
         return request.input
     if None in own:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 224x224x3.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 224x224x3.")
     return own
 
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
     from onnxspace_converters.tflite_files import TFLiteNetwork
 
-#: Whole numbers are rounded at other places by LiteRT's kernels and by ONNX's: steps between layers may differ by one.
+#: Tolerance of quantised networks: LiteRT's kernels and ONNX round integers at other places, so that layers differ by a step.
 _STEPS = 0.03
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is a file by whose name TFLite's are known."""
+    """Whether this is a file with a suffix of TFLite."""
     return source.path.suffix.lower() in (".tflite", ".lite") and not source.is_callable
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a TFLite file. Raises ModelError and its kin."""
+    """Convert a TFLite file. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -33,7 +33,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network of a file, with real numbers at its ends."""
+    """Load the network of a file, with floating-point inputs and outputs. Raises ModelError, ConfigError."""
     import numpy as np
 
     from onnxspace_converters.files import hash_files
@@ -52,7 +52,7 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
 
 def is_quantised(network: TFLiteNetwork) -> bool:
-    """Whether any tensor between its layers is stored in whole numbers."""
+    """Whether any tensor between its layers is quantised."""
     import numpy as np
 
     details = network.interpreter.get_tensor_details()
@@ -71,11 +71,11 @@ def _fixed_batch(network: TFLiteNetwork) -> int | None:
 def _check_shape(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
     if asked is not None and asked != shape:
         has, wants = ("×".join(map(str, size)) for size in (shape, asked))
-        raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave --input out.")
+        raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave out --input.")
 
 
 def _export_network(network: TFLiteNetwork, opset: int) -> onnx.ModelProto:
-    """The file's network, its outputs in the order of the interpreter."""
+    """Export the file's network, its outputs in the order of the interpreter."""
     from onnxspace_converters.float_io import add_float_input, add_float_output, remove_int16_steps
     from onnxspace_converters.tflite_route import convert_tflite
 
@@ -89,10 +89,10 @@ def _export_network(network: TFLiteNetwork, opset: int) -> onnx.ModelProto:
 
 
 def _order_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    there = {value.name: value for value in model.graph.output}
-    if len(there) == len(names) and set(there) == set(names):
+    values = {value.name: value for value in model.graph.output}
+    if len(values) == len(names) and set(values) == set(names):
         del model.graph.output[:]
-        model.graph.output.extend(there[name] for name in names)
+        model.graph.output.extend(values[name] for name in names)
 
 
 TFLITE = Exporter(

@@ -1,4 +1,4 @@
-"""Networks of timm by name: `timm:resnet18`, with weights that are here, in a file, or drawn at random."""
+"""timm networks by name, as `timm:resnet18`, with weights that are cached locally, from a file, or random."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def accepts(source: Source) -> bool:
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a network of timm. Raises ModelError for a name it does not know, or weights that are not here."""
+    """Convert a timm network. Raises ModelError for an unknown name, or weights that are not cached locally."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -27,8 +27,8 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network of that name."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library loads: weights that are here are taken, none fetched
+    """Load the network of that name. Raises ModelError."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported: use cached weights, download none
     import torch
 
     from onnxspace.torchgraph.onnx2torch import import_torchvision
@@ -36,7 +36,7 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     import_torchvision()
     import timm
 
-    from onnxspace_converters.from_torch import network_from_module
+    from onnxspace_converters.from_torch import Origin, network_from_module
 
     if not timm.is_model(source.name):
         near = ", ".join(timm.list_models(f"*{source.name.partition('.')[0][:6]}*")[:5])
@@ -53,19 +53,20 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
         if not own:
             raise
         raise ModelError(missing_weights_message(source)) from error
-    return network_from_module(module, source, request, packages=("timm",), framework="PyTorch (timm)", remarks=random_weights_remark(request))
+    origin = Origin("PyTorch (timm)", ("timm",), remarks=random_weights_remark(request))
+    return network_from_module(module, source, request, origin)
 
 
 def missing_weights_message(source: Source) -> str:
-    """What to say of a network whose trained weights are not here."""
+    """The error message for a network whose trained weights are not cached locally."""
     return (
         f"The trained weights of {source.text} are not on this machine. Download them once with {source.scheme}, give a file "
-        "as --weights, or take untrained ones by --random-weights SEED."
+        "as --weights, or use random ones with --random-weights SEED."
     )
 
 
 def random_weights_remark(request: Request) -> tuple[str, ...]:
-    """The remark that belongs to random weights."""
+    """The remark on random weights, if they are random."""
     drawn = request.random_weights is not None and request.weights is None
     return (f"its weights are random (seed {request.random_weights})",) if drawn else ()
 

@@ -1,8 +1,9 @@
-"""PyTorch: callables that build a network, exported programs (.pt2), TorchScript files (.pt), and pickles if they are allowed."""
+"""PyTorch: callables that build a network, exported programs (.pt2), TorchScript files (.pt), and pickles if allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,15 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import Array, LoadedNetwork
 
 _SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ts", ".torchscript", ".ckpt", ".bin"})
-_FILES_ONLY = "is said by the file"
 
 
 def accepts(source: Source) -> bool:
-    """Whether this is a file by whose name PyTorch's are known."""
+    """Whether this is a file with a suffix of PyTorch."""
     return source.path.suffix.lower() in _SUFFIXES and not source.is_callable and not source.path.is_dir()
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a network of PyTorch. Raises ModelError and its kin."""
+    """Convert a PyTorch network. Raises ModelError and its subclasses."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -33,7 +33,7 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network that a source names."""
+    """Load the network of a source. Raises ModelError, ConfigError."""
     if source.made is not None:
         return _network_from_callable(source, request)
     from onnxspace_converters.torch_files import kind_of, read_pickle, read_program, read_script
@@ -43,11 +43,11 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
         return _network_from_program(read_program(source.path, trusted=trusted), source, request)
     if kind == "script":
         return _network_from_script(read_script(source.path), source, request)
-    return network_from_module(read_pickle(source.path, trusted=trusted), source, request, files=(source.path,))
+    return network_from_module(read_pickle(source.path, trusted=trusted), source, request, Origin(files=(source.path,)))
 
 
 def is_trusted(request: Request, path: Path) -> bool:
-    """Whether the user named this very file as one that may be unpickled."""
+    """Whether the user allowed this very file to be unpickled."""
     if request.allow_pickle is None:
         return False
     allowed = Path(request.allow_pickle)
@@ -59,36 +59,53 @@ def _network_from_callable(source: Source, request: Request) -> LoadedNetwork:
 
     if not isinstance(source.made, torch.nn.Module):
         kind = type(source.made)
-        raise ModelError(f"{source.text} gives a {kind.__module__}.{kind.__qualname__}, no torch.nn.Module.")
-    remarks = () if request.weights or request.random_weights is not None else ("it keeps the weights that its code gave it",)
-    return network_from_module(source.made, source, request, remarks=remarks)
+        raise ModelError(f"{source.text} returns a {kind.__module__}.{kind.__qualname__}, not a torch.nn.Module.")
+    remarks = () if request.weights or request.random_weights is not None else ("its weights are those that its code set",)
+    return network_from_module(source.made, source, request, Origin(remarks=remarks))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a module came from: the options `said` and image `shape` that are stated there, `packages`, `remarks`, `files`."""
+
+    framework: str = "PyTorch"
+    packages: tuple[str, ...] = ()
+    said: ModelOptions | None = None
+    shape: tuple[int, ...] | None = None
+    files: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def network_from_module(
-    module: torch.nn.Module, source: Source, request: Request, *, said: ModelOptions | None = None,
-    shape: tuple[int, ...] | None = None, packages: tuple[str, ...] = (), remarks: tuple[str, ...] = (),
-    files: tuple[Path, ...] = (), framework: str = "PyTorch",
-) -> LoadedNetwork:  # fmt: skip
-    """A module with the weights that were asked for. Raises ModelError where nobody says how large its images are."""
+    module: torch.nn.Module, source: Source, request: Request, origin: Origin | None = None
+) -> LoadedNetwork:
+    """Adapt a module, after loading the weights of the request, if any.
+
+    `origin` says where the module came from. Raises ModelError where the weights don't fit or the size of images is unknown.
+    """
     from onnxspace_converters.files import hash_files
     from onnxspace_converters.torch_files import load_weights, read_weights
     from onnxspace_converters.torch_routes import adapt_module, read_model_options
 
+    origin = origin or Origin()
+    files = origin.files
     if request.weights is not None:
         path = Path(request.weights)
         load_weights(module, read_weights(path, trusted=is_trusted(request, path)), path, source.text)
         files = (*files, path)
     own, known = read_model_options(module)
-    size = request.input or shape or own
+    size = request.input or origin.shape or own
     if size is None:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
-    options = _set_size(said or known, size)
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 3x224x224.")
+    options = _set_size(origin.said or known, size)
     digest = hash_files(files) if files else None
-    return adapt_module(module, size, options, packages=packages, sha256=digest, remarks=remarks, framework=framework)
+    return adapt_module(
+        module, size, options, packages=origin.packages, sha256=digest, remarks=origin.remarks, framework=origin.framework
+    )
 
 
 def _set_size(said: ModelOptions, shape: tuple[int, ...]) -> ModelOptions:
-    """The same for images of another size, which a user asked for."""
+    """The options for images of the size that the user gave."""
     return ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(said) if said.size is not None else said
 
 
@@ -109,7 +126,7 @@ def _network_from_program(program: torch.export.ExportedProgram, source: Source,
 def _check_shape(source: Source, asked: tuple[int, ...] | None, shape: tuple[int, ...]) -> None:
     if asked is not None and asked != shape:
         has, wants = ("×".join(map(str, size)) for size in (shape, asked))
-        raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave --input out.")
+        raise ConfigError(f"{source.text} takes images of {has}, not of {wants}. Leave out --input.")
 
 
 def _program_input(program: torch.export.ExportedProgram, source: Source) -> tuple[int | None, tuple[int, ...]]:
@@ -121,17 +138,17 @@ def _program_input(program: torch.export.ExportedProgram, source: Source) -> tup
     values = [nodes[name].meta.get("val") for name in signature.user_inputs if name in nodes]
     images = [value for value in values if isinstance(value, torch.Tensor)]
     if len(images) != 1 or images[0].dim() != 4 or len(values) != 1:
-        raise ModelError(f"{source.text} takes other inputs than one batch of images. Export it again, with one.")
+        raise ModelError(f"{source.text} must have one batch of images as its only input. Export it again so.")
     batch, *shape = images[0].shape
     if any(not isinstance(size, int) for size in shape):
-        raise ModelError(f"{source.text} leaves the size of its images open. Export it again, with a fixed one.")
+        raise ModelError(f"{source.text} has images of open size. Export it again with a fixed one.")
     if isinstance(batch, int) and batch != 1:
         raise ModelError(f"{source.text} takes batches of {batch} only. Export it again with one image, or with an open batch.")
     return (1 if isinstance(batch, int) else None), tuple(shape)
 
 
 def _trace_layers(module: Any, images: Array) -> Iterator[tuple[str, Array]]:
-    """What an exported graph computes, step by step, under the names of the modules it was captured from."""
+    """What an exported graph computes, step by step, under the names of its original modules."""
     import torch
 
     from onnxspace_converters.torch_routes import collect_arrays
@@ -157,7 +174,7 @@ def _network_from_script(module: torch.jit.ScriptModule, source: Source, request
     from onnxspace_converters.torch_routes import PACKAGES, retraced_route, run_module, script_route
 
     if request.input is None:
-        raise ModelError(f"{source.text} does not say how large its images are. Give it as --input, such as --input 3x224x224.")
+        raise ModelError(f"{source.text} does not state the size of its images. Give it as --input, such as --input 3x224x224.")
     shape = request.input
     return LoadedNetwork(
         "TorchScript", PACKAGES, shape, lambda x: run_module(module, x), [script_route(module, shape), retraced_route(module, shape)],

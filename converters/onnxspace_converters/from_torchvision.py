@@ -1,4 +1,4 @@
-"""Networks of torchvision by name: `torchvision:resnet50`, with weights that are here, in a file, or drawn at random."""
+"""torchvision networks by name, as `torchvision:resnet50`, with weights that are cached locally, from a file, or random."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def accepts(source: Source) -> bool:
 
 
 def export(source: Source, destination: Path, request: Request) -> Facts:
-    """Convert a network of torchvision. Raises ModelError for a name it does not know, or weights that are not here."""
+    """Convert a torchvision network. Raises ModelError for an unknown name, or weights that are not cached locally."""
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
@@ -30,11 +30,11 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
 
 
 def load_network(source: Source, request: Request) -> LoadedNetwork:
-    """The network of that name."""
+    """Load the network of that name. Raises ModelError."""
     import torch
 
     from onnxspace.torchgraph.onnx2torch import import_torchvision
-    from onnxspace_converters.from_torch import network_from_module
+    from onnxspace_converters.from_torch import Origin, network_from_module
 
     import_torchvision()
     from torchvision import models
@@ -50,15 +50,13 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     remarks, files = random_weights_remark(request), tuple[Path, ...]()
     if request.weights is None and request.random_weights is None:
         files = (_load_trained_weights(module, best, source),)
-    said, shape = _image_options(best)
-    return network_from_module(
-        module, source, request, said=said, shape=shape, packages=("torchvision",), remarks=remarks, files=files,
-        framework="PyTorch (torchvision)",
-    )  # fmt: skip
+    options, shape = _image_options(best)
+    origin = Origin("PyTorch (torchvision)", ("torchvision",), options, shape, files, remarks)
+    return network_from_module(module, source, request, origin)
 
 
 def _load_trained_weights(module: torch.nn.Module, best: Any, source: Source) -> Path:
-    """Load the weights that torchvision keeps in Torch's folder of downloads; gives their file."""
+    """Load the weights from Torch's folder of downloads, and return their file."""
     import torch
 
     from onnxspace_converters.torch_files import load_weights, read_weights
@@ -71,17 +69,17 @@ def _load_trained_weights(module: torch.nn.Module, best: Any, source: Source) ->
 
 
 def _image_options(best: Any) -> tuple[ModelOptions | None, tuple[int, ...] | None]:
-    """Preprocessing and size of images, as the best trained weights of this architecture have them."""
+    """Preprocessing and shape of images, as for the best trained weights of this architecture."""
     made = None if best is None else best.transforms()
     crop = getattr(made, "crop_size", None)
     if made is None or not crop or not getattr(made, "mean", None):
         return None, None
     side = int(crop[0])
-    said = ModelOptions(
+    options = ModelOptions(
         size=(side, side), layout="NCHW", color="RGB", scale=1 / 255, mean=tuple(map(float, made.mean)),
         std=tuple(map(float, made.std)), resize="crop",
     )  # fmt: skip
-    return said, (3, side, side)
+    return options, (3, side, side)
 
 
 TORCHVISION = Exporter(

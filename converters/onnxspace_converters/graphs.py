@@ -1,4 +1,4 @@
-"""Small surgery that several exporters' graphs need."""
+"""Edits of ONNX graphs that several exporters need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx
 
 
 def drop_unread(graph: onnx.GraphProto) -> None:
-    """Leave out nodes and stored values that lead to no output."""
+    """Remove nodes and stored values that no output depends on."""
     wanted = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -21,6 +21,6 @@ def drop_unread(graph: onnx.GraphProto) -> None:
 
 
 def _nested_nodes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """A node and all in its bodies."""
+    """A node and all nodes of its subgraphs."""
     bodies = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
     return [node, *(each for graph in bodies for inner in graph.node for each in _nested_nodes(inner))]

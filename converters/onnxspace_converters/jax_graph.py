@@ -1,4 +1,4 @@
-"""jax2onnx's graphs as ONNX Runtime takes them: a pool over four axes, two of them of one step, is a pool over two."""
+"""Edit jax2onnx's graphs for ONNX Runtime: pools over four axes, two of which are not pooled, become pools over two."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxspace_converters.graphs import drop_unread
 
 
 def reduce_pool_axes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Put two-dimensional pools in the places of four-dimensional ones, wherever batch and channels are not pooled."""
+    """Replace four-dimensional pools by two-dimensional ones, wherever batch and channels are not pooled."""
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     stored = {tensor.name: tensor for tensor in graph.initializer}
@@ -34,7 +34,7 @@ def reduce_pool_axes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _pool_window(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> list[int]:
-    """The window of a pool; a convolution whose weights are all 1 is one that sums."""
+    """The window of a pool, or of a convolution with weights of 1, which is a sum pool; empty for other nodes."""
     if node.op_type == "MaxPool":
         return _ints(node, "kernel_shape")
     weight = stored.get(node.input[1]) if node.op_type == "Conv" and len(node.input) == 2 else None
@@ -46,7 +46,7 @@ def _pool_window(node: onnx.NodeProto, stored: dict[str, onnx.TensorProto]) -> l
 def _match_unsqueezed(
     node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], readers: dict[str, list[onnx.NodeProto]]
 ) -> tuple[str, onnx.NodeProto] | None:
-    """The tensor before two new axes, and what takes the axes away again behind the pool."""
+    """The tensor before the two Unsqueeze in front of a pool, and the Squeeze behind it; None where the pattern differs."""
     second = makers.get(node.input[0])
     first = makers.get(second.input[0]) if second is not None else None
     after = readers.get(node.output[0], [])
@@ -80,7 +80,7 @@ def _make_pool(
 
 
 def _pool_nodes(graph: onnx.GraphProto, name: str, op_type: str, window: dict[str, Any]) -> list[onnx.NodeProto]:
-    """The largest value of each window, or the sum, which is the mean times the window's area."""
+    """Nodes for the maximum of each window, or for the sum, which is the mean times the window's area."""
     if op_type == "MaxPool":
         return [helper.make_node("MaxPool", [f"{name}_in"], [f"{name}_out"], **window)]
     area = np.asarray(np.prod(window["kernel_shape"]), np.float32)

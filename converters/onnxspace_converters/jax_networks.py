@@ -1,4 +1,4 @@
-"""Networks of Flax (nnx, linen) and Equinox as functions of a batch, with their layers and weights by name."""
+"""Adapt networks of Flax (nnx, linen) and Equinox to functions of a batch, with their layers and weights by name."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 from onnxspace.errors import ModelError
 from onnxspace_converters.loaded_network import Array
 
-#: How networks are told that they are not being trained.
+#: Keyword arguments that put networks into inference mode.
 _AT_REST = {"train": False, "training": False, "deterministic": True, "use_running_average": True, "inference": True}
 
 
 @dataclass(frozen=True)
 class JaxNetwork:
-    """`call` takes a batch and gives whatever the network gives; `layers` as in Loaded, for a batch."""
+    """A JAX network: `call` runs it on a batch; `layers` is as in LoadedNetwork; `package` is its distribution."""
 
     framework: str
     package: str
@@ -30,8 +30,13 @@ class JaxNetwork:
     layers: Callable[[Array], Iterator[tuple[str, Array]]] | None
 
 
-def adapt_network(made: Any, shape: tuple[int, ...], weights: Mapping[str, Array] | None, seed: int | None, source: str) -> JaxNetwork:
-    """The adapter of a network of any of them. Raises ModelError for one without weights, and for weights that do not fit."""
+def adapt_network(
+    made: Any, shape: tuple[int, ...], weights: Mapping[str, Array] | None, seed: int | None, source: str
+) -> JaxNetwork:
+    """Adapt the network `made` for images of `shape`, after setting `weights` by name, or random ones with `seed`, if any.
+
+    `source` names it in errors. Raises ModelError for a network without weights, and for weights that do not fit.
+    """
     roots = {kind.__module__.partition(".")[0] for kind in type(made).__mro__}
     if "equinox" in roots:
         return _adapt_equinox(_replace_weights(made, weights, source), shape)
@@ -43,20 +48,22 @@ def adapt_network(made: Any, shape: tuple[int, ...], weights: Mapping[str, Array
 
 
 def output_arrays(found: Any) -> list[Any]:
-    """Every array that a network gives."""
+    """All arrays in a network's output."""
     return [leaf for leaf in jax.tree.leaves(found) if hasattr(leaf, "shape")]
 
 
 def _inference_options(call: Any) -> dict[str, bool]:
-    """The arguments that say it: those that the network has."""
+    """The arguments for inference mode that `call` takes."""
     try:
-        there = inspect.signature(call).parameters
+        parameters = inspect.signature(call).parameters
     except (TypeError, ValueError):
         return {}
-    return {name: value for name, value in _AT_REST.items() if name in there}
+    return {name: value for name, value in _AT_REST.items() if name in parameters}
 
 
-def _adapt_linen(module: Any, shape: tuple[int, ...], weights: Mapping[str, Array] | None, seed: int | None, source: str) -> JaxNetwork:
+def _adapt_linen(
+    module: Any, shape: tuple[int, ...], weights: Mapping[str, Array] | None, seed: int | None, source: str
+) -> JaxNetwork:
     options = _inference_options(type(module).__call__)
     example = jnp.zeros((1, *shape))
     if weights is not None or seed is not None:
@@ -65,7 +72,7 @@ def _adapt_linen(module: Any, shape: tuple[int, ...], weights: Mapping[str, Arra
         module = bare.bind(_replace_weights(drawn, weights, source))
     if module.scope is None:
         raise ModelError(
-            f"{source} gives a network without weights. Return it as module.bind(variables), or give --weights FILE or "
+            f"{source} returns a network without weights. Return it as module.bind(variables), or give --weights FILE or "
             "--random-weights SEED."
         )
     bare, variables = module.unbind()
@@ -84,7 +91,7 @@ def _adapt_nnx(module: Any, weights: Mapping[str, Array] | None, source: str) ->
     from flax import nnx
 
     if not isinstance(module, nnx.Module):
-        raise ModelError(f"{source} gives a {type(module).__module__}.{type(module).__qualname__}, which is no network.")
+        raise ModelError(f"{source} returns a {type(module).__module__}.{type(module).__qualname__}, which is not a network.")
     module.eval()
     if weights is not None:
         nnx.update(module, _replace_weights(nnx.state(module), weights, source))
@@ -121,16 +128,16 @@ def _adapt_equinox(module: Any, shape: tuple[int, ...]) -> JaxNetwork:
 
 
 def _takes_single_image(module: Any, shape: tuple[int, ...], options: Mapping[str, bool]) -> bool:
-    """Whether it takes a single image, as Equinox's own layers do, and not a batch."""
+    """Whether it takes a single image, as Equinox's own layers do, rather than a batch."""
     try:
         jax.eval_shape(lambda x: module(x, **options), jax.ShapeDtypeStruct(shape, jnp.float32))
-    except Exception:  # its layers say in words of their own that they want four axes
+    except Exception:  # layers may raise anything for an input of three axes
         return False
     return True
 
 
 def _module_paths(module: Any, equinox: Any) -> Iterator[tuple[int, str]]:
-    """Every module within one, by its identity, with its path."""
+    """The identity and path of every module within one."""
     waiting = [("", module)]
     while waiting:
         path, found = waiting.pop()
@@ -151,7 +158,7 @@ def _list_modules(module: Any, equinox: Any) -> list[Any]:
 
 
 def _record_calls(run: Callable[[], Any], parts: Mapping[int, str], kinds: set[type]) -> Iterator[tuple[str, Array]]:
-    """What modules give while a network runs, as they finish."""
+    """The outputs of modules while a network runs, in the order in which they finish."""
     seen: list[tuple[str, Array]] = []
     with _patch_calls(kinds, parts, seen):
         run()
@@ -160,7 +167,7 @@ def _record_calls(run: Callable[[], Any], parts: Mapping[int, str], kinds: set[t
 
 @contextmanager
 def _patch_calls(kinds: set[type], parts: Mapping[int, str], seen: list[tuple[str, Array]]) -> Iterator[None]:
-    """Each class's call notes what it gives: Python looks it up at the class, so that is where it must be."""
+    """Make each class's `__call__` record its output; Python looks that up in the class, so it is patched there."""
     owners = {owner for kind in kinds for owner in kind.__mro__[:-1] if "__call__" in owner.__dict__}
     before = {owner: owner.__dict__["__call__"] for owner in owners}
 
@@ -184,7 +191,7 @@ def _patch_calls(kinds: set[type], parts: Mapping[int, str], seen: list[tuple[st
 
 
 def named_arrays(tree: Any) -> dict[str, Any]:
-    """The arrays of a network under dotted names, such as `params.Dense_0.kernel`."""
+    """The arrays of a network by dotted names, such as `params.Dense_0.kernel`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {".".join(map(_key_name, path)): leaf for path, leaf in leaves if hasattr(leaf, "shape")}
 
@@ -194,7 +201,7 @@ def _key_name(step: Any) -> str:
 
 
 def _replace_weights(tree: Any, weights: Mapping[str, Array] | None, source: str) -> Any:
-    """The same tree with the arrays of a file in the places of their names."""
+    """The tree with the arrays of a file in place of its own of the same names."""
     if weights is None:
         return tree
     own = {
@@ -205,7 +212,7 @@ def _replace_weights(tree: Any, weights: Mapping[str, Array] | None, source: str
     wrong = [name for name, leaf in own.items() if name not in weights or weights[name].shape != leaf.shape]
     more = sorted(set(weights) - set(own))
     if wrong or more:
-        what = f"it lacks, or has in another shape, {wrong[0]}" if wrong else f"the network has no {more[0]}"
+        what = f"{wrong[0]} is missing or has another shape" if wrong else f"the network has no {more[0]}"
         raise ModelError(f"The weights do not fit {source}: {what}. Its names are: {', '.join(own)[:500]}.")
 
     def place(path: Any, leaf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How the networks of `keras.applications` want their images, known by the names that Keras gives them and their layers."""
+"""The preprocessing of `keras.applications`, whose networks are recognised by the names of network and layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from onnxspace.inputs.config import ModelOptions
 
 Mode = Literal["caffe", "tf", "torch", "pixels"]
-#: A network's name, one of its layers (so that a namesake is none), and the mode of its `preprocess_input`.
+#: A pattern of the network's name, one of its layers (to rule out namesakes), and the mode of its `preprocess_input`.
 _FAMILIES: tuple[tuple[str, str, Mode], ...] = (
     (r"resnet(50|101|152)", "conv2_block1_1_conv", "caffe"),
     (r"vgg(16|19)", "block1_conv1", "caffe"),
@@ -33,10 +33,10 @@ _MODES: dict[Mode, ModelOptions] = {
 
 
 def mode_of(model: Any) -> Mode | None:
-    """How a network of Keras wants its pixels; None where nothing tells.
+    """The preprocessing mode of a Keras network; None where it is unknown.
 
-    One that rescales its images itself takes them as they are; one that begins with a network of `keras.applications` takes
-    what that takes.
+    A network that rescales its images itself takes plain pixels; one that begins with a network of `keras.applications` has the
+    mode of that.
     """
     name, layers = str(getattr(model, "name", "")), list(getattr(model, "layers", ()))
     before = _leading_layers(layers)
@@ -51,7 +51,7 @@ def mode_of(model: Any) -> Mode | None:
 
 
 def _leading_layers(layers: list[Any]) -> list[Any]:
-    """The first layers, up to one that has weights to train."""
+    """The first layers, up to the first one with trainable weights."""
     first = next(
         (k for k, layer in enumerate(layers) if getattr(layer, "layers", None) or layer.trainable_weights), len(layers)
     )
@@ -64,7 +64,7 @@ def _rescales(layer: Any) -> bool:
 
 
 def preprocessing_of(mode: Mode | None, shape: tuple[int, ...]) -> ModelOptions:
-    """That mode in our words, for images of a size."""
+    """The options of a preprocessing mode, for images of `shape`, the sizes of axes without the batch."""
     channels = shape[-1]
     layout, size = ("NHWC", shape[:2]) if channels in (1, 3) else ("NCHW", shape[1:])
     known = ModelOptions() if mode is None else _MODES[mode]

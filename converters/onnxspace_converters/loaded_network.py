@@ -1,4 +1,4 @@
-"""What a converter knows of a network once its framework has loaded it, and the ways it could be exported."""
+"""A network that its framework has loaded, and the routes by which it can be exported."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from onnxspace.inputs.config import ModelOptions
 
 Array = NDArray[Any]
-#: A function of opset and whether the batch is to be open, that gives the exported model.
+#: A function of the opset, and whether the batch shall be open, that returns the exported model.
 Export = Callable[[int, bool], onnx.ModelProto]
 
 
 @dataclass(frozen=True)
 class Route:
-    """One exporter's way: what it is called, the opsets that are right with it, and the best of them."""
+    """A way to export: its name, its function, the opsets that it supports, and the best of them."""
 
     name: str
     export: Export
@@ -31,11 +31,13 @@ class Route:
 class LoadedNetwork:
     """A network, ready to run and to be exported.
 
-    `shape` is that of one image in the order of its input, without the batch. `forward` takes a batch of images as `dtype`
-    and gives every output in the order of the exported file; where outputs have names, `outputs` holds them. `layers` gives
-    the outputs of the framework's layers for a batch, in the order of execution. `batch` is the only batch that the network
-    takes, None where it takes any. `constants` are values of inputs that an exporter leaves in the file although they are
-    stored. `said` is what the framework knows of its images. `packages` are distributions whose versions are kept.
+    `framework` is its name, `packages` are distributions whose versions are recorded. `shape` is that of one image in the order
+    of the input's axes, without the batch. `forward` takes a batch of images as `dtype` and returns all outputs in the order
+    of the exported file; `outputs` are their names, where they have some. `routes` are tried in their order. `said` are the
+    preprocessing options that the framework states. `layers` yields names and outputs of the framework's layers for a batch, in
+    the order of execution. `batch` is the only batch size that the network takes, None where it takes any. `constants` are values
+    of inputs that an exporter leaves in the file although they are stored. `sha256` is the source's checksum, `remarks` are
+    warnings, `tolerance` is the largest relative difference of outputs that passes.
     """
 
     framework: str

@@ -1,4 +1,4 @@
-"""No pickle is loaded while a file is read: whatever library reads it, and however deep inside."""
+"""Forbid unpickling of code while a file is read, whatever library reads it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PickleError(ModelError):
 
 @contextmanager
 def forbid_pickle() -> Iterator[None]:
-    """Raise PickleError where pickled code would be looked up. Reading weights by Torch's own restricted reader goes on."""
-    if not _hooked:  # a hook stays as long as the process
+    """Raise PickleError within the block where pickled code would be loaded; Torch's restricted reader of weights still works."""
+    if not _hooked:  # an audit hook can't be removed
         sys.addaudithook(_audit)
         _hooked.append(True)
     before = getattr(_state, "guarded", False)
@@ -33,4 +33,4 @@ def forbid_pickle() -> Iterator[None]:
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
     if event == "pickle.find_class" and getattr(_state, "guarded", False):
-        raise PickleError(f"it holds pickled code ({'.'.join(map(str, arguments))})")
+        raise PickleError(f"it contains pickled code ({'.'.join(map(str, arguments))})")

@@ -1,4 +1,4 @@
-"""skl2onnx's graphs in the standard operators, for images: its own operators for linear steps say the same in one word."""
+"""Rewrite skl2onnx's graphs in standard operators, with images as input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Graph:
         return name
 
     def steps(self, source: str, target: str, *steps: tuple[str, list[str], dict[str, Any]]) -> _Nodes:
-        """Nodes in a row, each on the output of the one before, then on the inputs given."""
+        """Nodes in sequence: each takes the output of the previous one, then the inputs given."""
         for k, (op_type, inputs, attributes) in enumerate(steps):
             output = target if k == len(steps) - 1 else self.name()
             yield helper.make_node(op_type, [source, *inputs], [output], **attributes)
@@ -40,8 +40,11 @@ class _Graph:
 
 
 def to_standard_operators(model: onnx.ModelProto, *, labelled: bool) -> onnx.ModelProto:
-    """The same model without labels, and without operators of `ai.onnx.ml`. Raises ModelError for one that has no standard form here."""
-    if labelled:  # a label is a jump between scores
+    """Replace operators of `ai.onnx.ml` by standard ones, and drop the label output where the model is `labelled`.
+
+    Raises ModelError for an operator without a standard form here.
+    """
+    if labelled:  # a label has no gradient
         del model.graph.output[0]
     drop_unread(model.graph)
     graph = _Graph(model)
@@ -63,30 +66,30 @@ def _convert_node(graph: _Graph, node: onnx.NodeProto) -> _Nodes:
     yield from _FORMS[node.op_type](graph, node, {item.name: helper.get_attribute_value(item) for item in node.attribute})
 
 
-def _scaler(graph: _Graph, node: onnx.NodeProto, said: dict[str, Any]) -> _Nodes:
-    offset, scale = (graph.store(np.asarray(said[name], np.float32)) for name in ("offset", "scale"))
+def _scaler(graph: _Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Nodes:
+    offset, scale = (graph.store(np.asarray(attributes[name], np.float32)) for name in ("offset", "scale"))
     yield from graph.steps(node.input[0], node.output[0], ("Sub", [offset], {}), ("Mul", [scale], {}))
 
 
-def _regressor(graph: _Graph, node: onnx.NodeProto, said: dict[str, Any]) -> _Nodes:
-    targets = int(said.get("targets", 1))
-    weights = np.asarray(said["coefficients"], np.float32).reshape(targets, -1).T
-    bias = np.asarray(said.get("intercepts") or [0.0] * targets, np.float32)
+def _regressor(graph: _Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Nodes:
+    targets = int(attributes.get("targets", 1))
+    weights = np.asarray(attributes["coefficients"], np.float32).reshape(targets, -1).T
+    bias = np.asarray(attributes.get("intercepts") or [0.0] * targets, np.float32)
     yield from graph.steps(
         node.input[0], node.output[0], ("MatMul", [graph.store(weights)], {}), ("Add", [graph.store(bias)], {})
     )
 
 
-def _classifier(graph: _Graph, node: onnx.NodeProto, said: dict[str, Any]) -> _Nodes:
-    """Scores alone."""
-    bias = np.asarray(said["intercepts"], np.float32)
-    weights = np.asarray(said["coefficients"], np.float32).reshape(len(bias), -1).T
+def _classifier(graph: _Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Nodes:
+    """The scores, without labels."""
+    bias = np.asarray(attributes["intercepts"], np.float32)
+    weights = np.asarray(attributes["coefficients"], np.float32).reshape(len(bias), -1).T
     after: dict[bytes, list[tuple[str, list[str], dict[str, Any]]]] = {
         b"NONE": [],
         b"LOGISTIC": [("Sigmoid", [], {})],
         b"SOFTMAX": [("Softmax", [], {"axis": -1})],
     }
-    kind = said.get("post_transform", b"NONE")
+    kind = attributes.get("post_transform", b"NONE")
     if kind not in after:
         raise ModelError(f"its linear classifier ends in {kind.decode()}, which has no form in standard operators")
     yield from graph.steps(
@@ -94,9 +97,9 @@ def _classifier(graph: _Graph, node: onnx.NodeProto, said: dict[str, Any]) -> _N
     )
 
 
-def _normalizer(graph: _Graph, node: onnx.NodeProto, said: dict[str, Any]) -> _Nodes:
+def _normalizer(graph: _Graph, node: onnx.NodeProto, attributes: dict[str, Any]) -> _Nodes:
     norm = graph.name()
-    kind = said.get("norm", b"MAX")
+    kind = attributes.get("norm", b"MAX")
     reductions = {b"L1": ("ReduceL1", node.input[0]), b"L2": ("ReduceL2", node.input[0]), b"MAX": ("ReduceMax", node.input[0])}
     op_type, source = reductions[kind]
     axes: tuple[list[str], dict[str, Any]] = (
@@ -112,7 +115,7 @@ _FORMS: dict[str, Callable[[_Graph, onnx.NodeProto, dict[str, Any]], _Nodes]] = 
 
 
 def accept_images(model: onnx.ModelProto, shape: tuple[int, ...], *, last: bool) -> onnx.ModelProto:
-    """Let the model take a batch of images of a shape; where `last` is set, give the last score alone."""
+    """Let the model take a batch of images of `shape`; with `last`, return the last score only."""
     graph = model.graph
     (value,) = graph.input
     flat = f"{value.name}_flat"

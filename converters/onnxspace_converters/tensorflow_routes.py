@@ -1,6 +1,6 @@
-"""TensorFlow's graphs: frozen, run, looked into, and given to tf2onnx.
+"""Freeze TensorFlow graphs, run them, and convert them with tf2onnx.
 
-Freezing comes first because tf2onnx's own doors (`from_keras`, the command line) fail on more networks and take longer.
+They are frozen first because tf2onnx's own entry points (`from_keras`, the command line) fail on more networks and are slower.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import Array, Route
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "tf2onnx", "onnx")
-#: What tf2onnx writes; 18 leaves transposes that 17 does without.
+#: Opsets that tf2onnx supports; at 18 it leaves transposes that it removes at 17.
 OPSETS, BEST = range(11, 19), 17
 _OTHER = "_plain"
 _SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
 
 
 def configure_tensorflow() -> None:
-    """Settings that TensorFlow reads when it is loaded: the CPU, one order of summing, no chatter."""
+    """Set the variables that TensorFlow reads when it is imported: CPU only, reproducible sums, no log output."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
 def freeze(function: Any) -> Any:
-    """A concrete function with its variables as constants, and called functions put in their places."""
+    """Freeze a concrete function: its variables become constants, and called functions are inlined."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     return convert_variables_to_constants_v2(function)
 
 
 def unmark_compiled_calls(graph: Any) -> Any:
-    """The same graph definition, with calls that are marked for the XLA compiler made plain ones.
+    """Turn calls marked for the XLA compiler into plain calls, in place, so that they can be inlined.
 
-    Keras marks grouped convolutions so; TensorFlow leaves such calls where they are, and tf2onnx knows none.
+    Keras marks grouped convolutions so; TensorFlow does not inline such calls, and tf2onnx does not support them.
     """
     marks = ("_XlaMustCompile", "_noinline", "_XlaHasReferenceVars")
     for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
@@ -51,12 +51,12 @@ def unmark_compiled_calls(graph: Any) -> Any:
     for function in graph.library.function:
         for mark in marks:
             function.attr.pop(mark, None)
-        function.signature.name += _OTHER  # TensorFlow keeps one function of a name, and has the compiled one
+        function.signature.name += _OTHER  # TensorFlow would reuse the compiled function of this name
     return graph
 
 
 def frozen_graph_route(name: str, traced: Callable[[bool], Any]) -> Route:
-    """The way through a frozen graph. `traced` gives a concrete function with an open batch, or of one image."""
+    """The route through a frozen graph. `traced` returns a concrete function, with an open batch or for one image."""
     from onnxspace_converters.loaded_network import Route
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
@@ -76,7 +76,7 @@ def frozen_graph_route(name: str, traced: Callable[[bool], Any]) -> Route:
 
 
 def freeze_inlined(function: Any) -> Any:
-    """A concrete function, frozen, and without calls of other functions."""
+    """Freeze a concrete function, and inline calls of other functions."""
     import tensorflow as tf
 
     made = freeze(function)
@@ -89,21 +89,21 @@ def freeze_inlined(function: Any) -> Any:
 
 
 def import_graph(graph: Any, inputs: Sequence[str], outputs: Sequence[str], tf: Any) -> Any:
-    """A graph definition as a function of tensors that it names."""
+    """Import a graph definition as a function from tensors `inputs` to `outputs`, given by name."""
     wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
     element = wrapped.graph.as_graph_element
     return wrapped.prune([element(name) for name in inputs], [element(name) for name in outputs])
 
 
 def as_array_function(function: Any) -> Callable[[Array], list[Array]]:
-    """A function of arrays that gives all outputs of a concrete function, in its order."""
+    """Wrap a concrete function as one of arrays, which returns all outputs in order."""
     import tensorflow as tf
 
     return lambda images: [np.asarray(found) for found in tf.nest.flatten(function(tf.constant(images)))]
 
 
 def intermediate_outputs(function: Any) -> Callable[[Array], Iterator[tuple[str, Array]]]:
-    """What a frozen function computes on its way, node by node, in its order."""
+    """A function that yields the outputs of a frozen function's nodes, in order."""
 
     def layers(images: Array) -> Iterator[tuple[str, Array]]:
         import tensorflow as tf

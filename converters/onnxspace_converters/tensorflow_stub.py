@@ -1,7 +1,7 @@
-"""What tf2onnx asks of TensorFlow when it converts a TFLite file, for machines without TensorFlow.
+"""A stub of TensorFlow with what tf2onnx needs to convert TFLite files, for machines without TensorFlow.
 
-It imports TensorFlow everywhere, but needs four things of it here: messages that hold a stored tensor, their values as an
-array, numbers of types, and an interpreter that knows the shapes.
+tf2onnx imports TensorFlow everywhere, but needs only four things here: messages that hold a stored tensor, their values as an
+array, numbers of types, and an interpreter that gives shapes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Dims(list[Any]):
 
 
 class StoredTensor:
-    """A tensor as bytes, with its type and shape."""
+    """A tensor message: bytes, type and shape."""
 
     def __init__(self) -> None:
         self.tensor_content, self.dtype = b"", 0
@@ -39,14 +39,14 @@ class StoredTensor:
 
 
 def to_array(stored: StoredTensor) -> NDArray[Any]:
-    """The values of a stored tensor; a single one may stand for all of them."""
+    """The values of a stored tensor; a single value may stand for all."""
     shape = [dim.size for dim in stored.tensor_shape.dim]
     values = np.frombuffer(stored.tensor_content, _KINDS[stored.dtype])
     return np.full(shape, values[0]) if values.size == 1 else values.reshape(shape).copy()
 
 
 class _StubModule(types.ModuleType):
-    """A module of which nothing else is there."""
+    """A stub module, which raises ImportError for all that it lacks."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__version__":
@@ -62,7 +62,7 @@ def _make_module(name: str, **members: Any) -> types.ModuleType:
 
 
 def install_stub() -> None:
-    """Put the stand-in in the place of a TensorFlow that is not installed; one that is stays."""
+    """Install the stub in `sys.modules`, unless TensorFlow is installed."""
     if "tensorflow" in sys.modules or find_spec("tensorflow") is not None:
         return
     from ai_edge_litert.interpreter import Interpreter

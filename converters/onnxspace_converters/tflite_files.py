@@ -1,4 +1,4 @@
-"""TFLite files, read by LiteRT's interpreter and by a look at their tables: tensors, quantisation, what is said of images."""
+"""Read TFLite files with LiteRT's interpreter: tensors, quantisation, preprocessing."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _AGAIN = "Convert or copy it again."
 
 @dataclass(frozen=True)
 class Quantisation:
-    """A stored number of real value (q − zero) · scale; `scale` 0 where a tensor is not quantised."""
+    """The quantisation of a tensor: a stored number q stands for (q − `zero`) · `scale`; `scale` is 0 for none."""
 
     scale: float
     zero: int
     dtype: Any
 
     def store(self, values: Array) -> Array:
-        """Real values as stored ones, halves to even as in ONNX."""
+        """Quantise real values, rounding halves to even as ONNX does."""
         limits = np.iinfo(self.dtype)
         stored: Array = np.clip(np.rint(values / np.float32(self.scale)) + self.zero, limits.min, limits.max)
         return stored.astype(self.dtype)
 
     def real(self, values: Array) -> Array:
-        """Stored values as real ones."""
+        """Dequantise stored values to float32."""
         return ((values.astype(np.int32) - self.zero) * np.float32(self.scale)).astype(np.float32)
 
     @property
@@ -45,13 +45,13 @@ class Quantisation:
 
 
 def read_content(path: Path) -> bytes:
-    """A TFLite file's bytes. Raises ModelError for what is none."""
+    """Read a TFLite file's bytes. Raises ModelError for any other file."""
     require_file(path, "")
     if path.stat().st_size > _MAX:
         raise ModelError(f"{path} is larger than a TFLite file can be (2 GiB). {_AGAIN}")
     found = path.read_bytes()
     if found[4:8] != _MAGIC:
-        raise ModelError(f"{path} is no TFLite file. {_AGAIN}")
+        raise ModelError(f"{path} is not a TFLite file. {_AGAIN}")
     return found
 
 
@@ -67,9 +67,7 @@ class TFLiteNetwork:
         inputs = self.interpreter.get_input_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
             sizes = ", ".join("×".join(map(str, each["shape"])) for each in inputs)
-            raise ModelError(
-                f"{path} takes {sizes or 'nothing'}, where one batch of images is wanted. Convert it again, with one."
-            )
+            raise ModelError(f"{path} takes {sizes or 'no input'}, but must take one batch of images. Convert it again so.")
         self.input: dict[str, Any] = inputs[0]
         self.step = quantisation_of(self.input)
         self.shape = tuple(int(size) for size in self.input["shape"][1:])
@@ -87,18 +85,18 @@ class TFLiteNetwork:
 
     @property
     def batch(self) -> int | None:
-        """The only batch that it takes, None where it takes any."""
+        """The only batch size that it takes, None where it takes any."""
         if int(self.input.get("shape_signature", self.input["shape"])[0]) != -1:
             return int(self.input["shape"][0])
         try:
             self(np.zeros((2, *self.shape), self.dtype))
-        except (ValueError, RuntimeError):  # it says that its batch is open, and it is not
+        except (ValueError, RuntimeError):  # its batch is declared open, but is not
             return 1
         return None
 
     @property
     def dtype(self) -> Any:
-        """What the exported file takes: real values, or the stored ones where nothing tells what they mean."""
+        """The input's type in the exported file: float32 where it is quantised, else the type in the file."""
         return np.dtype(np.float32 if self.step.quantised else self.input["dtype"])
 
     def __call__(self, images: Array) -> list[Array]:
@@ -114,7 +112,7 @@ class TFLiteNetwork:
         interpreter.invoke()
 
     def layers(self, images: Array) -> Iterator[tuple[str, Array]]:
-        """What each operator gives, in its order."""
+        """The output of each operator, in the order of the file."""
         interpreter = self._interpreter(all_tensors=True)
         self._run(interpreter, images)
         details = {each["index"]: each for each in interpreter.get_tensor_details()}
@@ -135,7 +133,7 @@ def _read_value(interpreter: Any, detail: dict[str, Any]) -> Array:
 
 
 def quantisation_of(detail: dict[str, Any]) -> Quantisation:
-    """How a tensor of whole numbers is quantised."""
+    """The quantisation of the tensor that `detail` of the interpreter describes."""
     scale, zero = detail["quantization"]
     whole = np.issubdtype(detail["dtype"], np.integer)
     return Quantisation(float(scale) if whole else 0.0, int(zero), detail["dtype"])
@@ -151,12 +149,12 @@ def _outputs_of_operators(found: bytes) -> Iterator[int]:
 
 
 def image_options(network: TFLiteNetwork) -> ModelOptions:
-    """What the file's metadata and its quantisation say of the images."""
+    """The preprocessing options that the file's metadata and quantisation state."""
     from onnxspace_converters.tflite_metadata import read_normalization
 
     height, width, channels = network.shape
     own = ModelOptions(size=(height, width), layout="NHWC", color="GREY" if channels == 1 else "RGB")
-    if network.step.quantised:  # a pixel of 0–255 is a stored number, whatever it means
+    if network.step.quantised:  # a pixel of 0–255 is used as a stored number
         low = np.iinfo(network.step.dtype).min
         mean = (network.step.zero - int(low)) * network.step.scale
         return ModelOptions(scale=network.step.scale, mean=(mean,), std=(1.0,)).over(own)

@@ -1,4 +1,4 @@
-"""The metadata that a TFLite file may carry, a FlatBuffers table of its own: how its images are normalised.
+"""Read how images are normalised from the metadata of a TFLite file, a FlatBuffers table of its own.
 
 Fields by their number in TensorFlow's published schema (metadata_schema.fbs).
 """
@@ -14,13 +14,13 @@ _MOST = 16  # entries of any list that are looked at
 
 
 def read_normalization(content: bytes) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation, (pixel − mean) / std with pixels in 0–255, of the first input; None where it says none."""
+    """Mean and standard deviation of the first input, (pixel − mean) / std with pixels in 0–255; None where there is none."""
     import struct
 
     try:
         found = _find_metadata(content)
         return None if found is None else _parse_normalization(found)
-    except (struct.error, IndexError, ValueError, TypeError, OverflowError):  # damaged: then it says nothing
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError):  # damaged metadata counts as none
         return None
 
 

@@ -1,4 +1,4 @@
-"""From TFLite to ONNX by tf2onnx, with the operators that it lacks, for machines with TensorFlow and without."""
+"""Convert TFLite to ONNX with tf2onnx, extended by operators that it lacks, with or without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx
 
 
 def convert_tflite(content: bytes, opset: int) -> onnx.ModelProto:
-    """A TFLite file's network, its quantised tensors between QuantizeLinear and DequantizeLinear."""
+    """Convert a TFLite file's `content`; quantised tensors stand between QuantizeLinear and DequantizeLinear."""
     from onnxspace_converters.tensorflow_stub import install_stub
 
     install_stub()
@@ -29,7 +29,7 @@ def convert_tflite(content: bytes, opset: int) -> onnx.ModelProto:
 
 @cache
 def add_operators() -> None:
-    """Teach tf2onnx the error functions of GELU, which it does not know."""
+    """Register handlers for GELU and Erfc, which tf2onnx lacks."""
     from tf2onnx.handler import tf_op, tfl_op
 
     class Gelu:
@@ -58,7 +58,7 @@ def add_operators() -> None:
 
 
 class _NodeChain:
-    """Nodes made one after another in a graph of tf2onnx."""
+    """Builds nodes one after another in a graph of tf2onnx."""
 
     def __init__(self, graph: Any, kind: int) -> None:
         self.graph, self.kind = graph, kind

@@ -1,4 +1,4 @@
-"""What an exporter leaves behind: stored values that are inputs, odd names, paths of somebody's machine, stale shapes."""
+"""Tidy exported models: stored values that are inputs, odd names, paths of the exporting machine, stale shapes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _STANDARD = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
 def tidy(model: onnx.ModelProto, loaded: LoadedNetwork, *, dynamic: bool) -> onnx.ModelProto:
-    """The same network with one named input of open or single batch, named outputs, and nothing that tells of a machine.
+    """Give a model, in place, one named input of open or fixed batch, named outputs, and no traces of the exporting machine.
 
-    The message itself is changed. Raises ModelError, which names an input without a value or an unknown operator.
+    `loaded` is the network it was exported from; with `dynamic`, the batch is open. Returns the model. Raises ModelError for
+    inputs without a value, and for unknown operators.
     """
     _strip_metadata(model)
     store_constants(model, loaded.constants)
@@ -33,7 +34,7 @@ def tidy(model: onnx.ModelProto, loaded: LoadedNetwork, *, dynamic: bool) -> onn
 
 
 def _strip_metadata(model: onnx.ModelProto) -> None:
-    """Metadata of nodes (file paths, stack traces), documentation, and shapes that may be stale."""
+    """Remove metadata of nodes (file paths, stack traces), documentation, and shapes that may be stale."""
     model.doc_string = ""
     del model.metadata_props[:]
     for graph in (model.graph, *model.functions):
@@ -49,11 +50,11 @@ def _strip_metadata(model: onnx.ModelProto) -> None:
 
 
 def store_constants(model: onnx.ModelProto, constants: Mapping[str, NDArray[Any]]) -> None:
-    """Make inputs whose values are known, or lie in the file already, stored values alone."""
-    there = {tensor.name for tensor in model.graph.initializer}
-    known = {v.name: constants[v.name] for v in model.graph.input if v.name in constants and v.name not in there}
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in known.items())
-    _keep_inputs(model, lambda name: name not in known and name not in there)
+    """Turn inputs with values in `constants`, or stored in the file, into stored values only."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    added = {v.name: constants[v.name] for v in model.graph.input if v.name in constants and v.name not in stored}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in added.items())
+    _keep_inputs(model, lambda name: name not in added and name not in stored)
 
 
 def _drop_unused_inputs(model: onnx.ModelProto) -> None:
@@ -71,22 +72,22 @@ def _require_one_input(model: onnx.ModelProto) -> None:
     names = [value.name for value in model.graph.input]
     if len(names) != 1:
         what = f"inputs {', '.join(names)}" if names else "no input"
-        raise ModelError(f"the exported graph has {what} where one image is wanted")
+        raise ModelError(f"the exported graph has {what}, but must have one image")
 
 
 def _new_names(model: onnx.ModelProto, outputs: Sequence[str]) -> dict[str, str]:
-    """New names of input and outputs: those of the framework, else `output` or `output_0` and so on."""
-    there = [value.name for value in model.graph.output]
-    count = len(there)
+    """New names of input and outputs: the framework's, else `output`, or `output_0` and so on."""
+    current = [value.name for value in model.graph.output]
+    count = len(current)
     wanted = list(outputs) if len(outputs) == count else ["output"] if count == 1 else [f"output_{k}" for k in range(count)]
-    pairs = {model.graph.input[0].name: IMAGE} | dict(zip(there, wanted, strict=True))
+    pairs = {model.graph.input[0].name: IMAGE} | dict(zip(current, wanted, strict=True))
     return {old: new for old, new in pairs.items() if old != new}
 
 
 def rename_tensors(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
-    """Give tensors other names, everywhere; whatever has such a name already is moved out of the way."""
-    taken = {name: f"{name}_inner" for name in names.values() if name not in names}
-    moved = {**taken, **names}
+    """Rename tensors in the whole model; a tensor that already has a new name is renamed too."""
+    displaced = {name: f"{name}_inner" for name in names.values() if name not in names}
+    moved = {**displaced, **names}
     if not moved:
         return
     for node in iter_nodes(model.graph):
@@ -97,7 +98,7 @@ def rename_tensors(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
 
 
 def _set_batch(model: onnx.ModelProto, batch: int | None) -> None:
-    """Say of the first axis of the image what it is; outputs follow where the exporter said that theirs is open."""
+    """Set the batch axis of the image, and of outputs whose batch is open; None for an open batch."""
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         if dims and (value.name == IMAGE or dims[0].dim_param):
@@ -115,12 +116,12 @@ def _refuse_unknown_operators(model: onnx.ModelProto) -> None:
     local = {function.domain for function in model.functions}
     strange = {f"{node.domain}.{node.op_type}" for node in iter_nodes(model.graph) if node.domain not in (*_STANDARD, *local)}
     if strange:
-        raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(strange))})")
+        raise ModelError(f"the exported graph has operators that are not in ONNX ({', '.join(sorted(strange))})")
     unknown = {
         node.op_type for node in iter_nodes(model.graph) if node.domain in ("", "ai.onnx") and not _is_known(node.op_type)
     }
     if unknown:
-        raise ModelError(f"the exported graph has operators that ONNX does not know ({', '.join(sorted(unknown))})")
+        raise ModelError(f"the exported graph has operators that are not in ONNX ({', '.join(sorted(unknown))})")
 
 
 def _is_known(op_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""PyTorch's files, told apart by a look at their archive, and read without running what they hold."""
+"""Tell PyTorch's files apart by their archive, and read them without running code in them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _AGAIN = "Export or copy it again."
 
 
 def kind_of(path: Path) -> Kind:
-    """What a file of PyTorch holds: an exported program, a TorchScript network, or a plain pickle.
+    """The kind of a PyTorch file: an exported program, a TorchScript network, or a plain pickle.
 
-    Raises ModelError for an archive that is damaged or would unfold to more than it holds.
+    Raises ModelError for an archive that is damaged, or would expand to far more than its own size.
     """
     require_file(path, "")
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             start = file.read(2)
-        if start[:1] == b"\x80":  # how every pickle since protocol 2 begins
+        if start[:1] == b"\x80":  # the first byte of every pickle since protocol 2
             return "pickle"
-        raise ModelError(f"{path} is no archive of PyTorch, or a truncated one. {_AGAIN}")
+        raise ModelError(f"{path} is not a PyTorch archive, or is truncated. {_AGAIN}")
     names = _member_names(path)
     inner = {name.partition("/")[2] for name in names} | names
     if any(name.startswith(("models/", "serialized_exported_program")) and name.endswith(".json") for name in inner):
@@ -42,19 +42,19 @@ def kind_of(path: Path) -> Kind:
         return "script"
     if "data.pkl" in inner:
         return "pickle"
-    raise ModelError(f"{path} is an archive, but none of PyTorch. {_AGAIN}")
+    raise ModelError(f"{path} is an archive, but not one of PyTorch. {_AGAIN}")
 
 
 def _member_names(path: Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             if not archive.infolist() or min(entry.header_offset for entry in archive.infolist()) > 0:
-                raise ModelError(f"{path} is a truncated archive. {_AGAIN}")  # what was found is an archive inside it
+                raise ModelError(f"{path} is a truncated archive. {_AGAIN}")  # zipfile found an archive inside it
             size = sum(entry.file_size for entry in archive.infolist())
             if size > 4 * path.stat().st_size + _CONFIG_BYTES:
-                raise ModelError(f"{path} would unfold to {size:,} bytes. {_AGAIN}")
+                raise ModelError(f"{path} would expand to {size:,} bytes. {_AGAIN}")
             if (damaged := archive.testzip()) is not None:
-                raise ModelError(f"{path} is damaged: {damaged!r} does not have its checksum. {_AGAIN}")
+                raise ModelError(f"{path} is damaged: the checksum of {damaged!r} is wrong. {_AGAIN}")
             return set(archive.namelist())
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"{path} is a damaged archive ({describe_error(error)}). {_AGAIN}") from error
@@ -62,7 +62,7 @@ def _member_names(path: Path) -> set[str]:
 
 @contextmanager
 def _restrict_unpickling() -> Iterator[None]:
-    """Torch reads by its restricted reader alone, also where its own code asks for the other."""
+    """Force Torch to use its restricted reader, even where its own code asks for the other."""
     before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
@@ -76,9 +76,9 @@ def _restrict_unpickling() -> Iterator[None]:
 
 
 def read_program(path: Path, *, trusted: bool) -> torch.export.ExportedProgram:
-    """An exported program. Raises ModelError for one that is damaged, or brings pickled objects that nobody allowed."""
+    """Read an exported program. Raises ModelError for a damaged one, and, unless `trusted`, for one with pickled objects."""
     if not trusted and (pickled := _find_pickle(path)):
-        raise ModelError(f"{path} holds pickled objects ({pickled}), which can run any code. {_trust_advice(path)}")
+        raise ModelError(f"{path} contains pickled objects ({pickled}), which can run any code. {_trust_advice(path)}")
     try:
         if trusted:
             return torch.export.load(path)
@@ -86,7 +86,7 @@ def read_program(path: Path, *, trusted: bool) -> torch.export.ExportedProgram:
             return torch.export.load(path)
     except PickleError as error:
         raise ModelError(f"{path}: {describe_error(error)}. {_trust_advice(path)}") from error
-    except Exception as error:  # whatever a damaged archive makes the reader stumble over
+    except Exception as error:  # the reader may raise anything for a damaged archive
         raise ModelError(f"{path} can't be read as an exported program ({describe_error(error)}). {_AGAIN}") from error
 
 
@@ -95,7 +95,7 @@ def _trust_advice(path: Path) -> str:
 
 
 def _find_pickle(path: Path) -> str:
-    """A member of the archive that its reader would unpickle; empty where there is none."""
+    """A member of the archive that Torch would unpickle; empty where there is none."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             base = entry.filename.rpartition("/")[2]
@@ -113,11 +113,11 @@ def _uses_pickle(content: bytes) -> bool:
             bool(item.get("use_pickle")) and not item.get("path_name", "").startswith("tensor_") for item in config.values()
         )
     except (ValueError, AttributeError, RecursionError):
-        return False  # not the reader's form: it refuses that itself
+        return False  # invalid, which Torch's reader refuses itself
 
 
 def read_script(path: Path) -> torch.jit.ScriptModule:
-    """A TorchScript network: its code is a language of tensors, in which nothing else can be said."""
+    """Read a TorchScript network, whose code can only compute tensors. Raises ModelError."""
     try:
         with forbid_pickle():
             module: torch.jit.ScriptModule = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
@@ -129,33 +129,42 @@ def read_script(path: Path) -> torch.jit.ScriptModule:
 
 
 def read_pickle(path: Path, *, trusted: bool) -> torch.nn.Module:
-    """A pickled network, where it is trusted. Raises ModelError which says what to do with any other."""
+    """Read a pickled network, if `trusted`. Raises ModelError otherwise, with what to do instead."""
     if trusted:
         return _unpickle(path)
     try:
         with _restrict_unpickling():
             held = torch.load(path, map_location="meta", weights_only=True)
-    except Exception:  # anything but tensors in plain containers
+    except Exception:  # it contains more than tensors in plain containers
         raise ModelError(
-            f"{path} is a pickled network: to read it is to run what it holds. Save it by torch.export.save as .pt2, give its "
-            f"weights to PACKAGE.MODULE:FACTORY by --weights, or, if you trust it, add --allow-pickle {path}."
+            f"{path} is a pickled network, and reading it runs any code in it. Save it with torch.export.save as .pt2, give its "
+            f"weights to PACKAGE.MODULE:FACTORY with --weights, or, if you trust it, add --allow-pickle {path}."
         ) from None
-    what = f"weights alone ({len(held)} entries)" if isinstance(held, Mapping) else f"a {type(held).__name__}"
-    raise ModelError(f"{path} holds {what}, no network. Name the code that builds it: PACKAGE.MODULE:FACTORY --weights {path}.")
+    what = f"weights only ({len(held)} entries)" if isinstance(held, Mapping) else f"a {type(held).__name__}"
+    raise ModelError(
+        f"{path} contains {what}, and no network. Name the code that builds it: PACKAGE.MODULE:FACTORY --weights {path}."
+    )
 
 
 def _unpickle(path: Path) -> torch.nn.Module:
     try:
         made = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # the file's own code
-        raise ModelError(f"{path} can't be unpickled ({describe_error(error)}). Run this where its classes can be imported.") from error
+    except Exception as error:  # it runs the file's own code
+        raise ModelError(
+            f"{path} can't be unpickled ({describe_error(error)}). Run this where its classes can be imported."
+        ) from error
     if not isinstance(made, torch.nn.Module):
-        raise ModelError(f"{path} holds a {type(made).__name__}, no network. Name the code that builds it, with --weights.")
+        raise ModelError(
+            f"{path} contains a {type(made).__name__}, not a network. Name the code that builds it, with --weights."
+        )
     return made
 
 
 def read_weights(path: Path, *, trusted: bool) -> dict[str, torch.Tensor]:
-    """Tensors by name, from safetensors or from a checkpoint of nothing but tensors. Raises ModelError for any other."""
+    """Read tensors by name from safetensors, or from a checkpoint that contains only tensors, unless it is `trusted`.
+
+    Raises ModelError for any other file.
+    """
     require_file(path, "--weights")
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
@@ -168,7 +177,7 @@ def read_weights(path: Path, *, trusted: bool) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:
         raise ModelError(
-            f"{path} is no checkpoint of nothing but tensors ({describe_error(error)[:160]}). Save its state_dict alone, or as "
+            f"{path} is not a checkpoint of tensors only ({describe_error(error)[:160]}). Save its state_dict alone, or as "
             f"safetensors; if you trust it, add --allow-pickle {path}."
         ) from error
 
@@ -182,27 +191,27 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     try:
         return load_file(path)
-    except Exception as error:  # its reader is written in Rust, with errors of its own
+    except Exception as error:  # the reader has exceptions of its own
         raise ModelError(f"{path} can't be read as safetensors ({describe_error(error)}). Copy it again.") from error
 
 
 def _find_state_dict(held: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in a checkpoint, whatever they are filed under."""
+    """The table of tensors in a checkpoint, at the top or under a usual key."""
     for _ in range(2):
         if isinstance(held, Mapping) and held and all(isinstance(value, torch.Tensor) for value in held.values()):
             return {str(name).removeprefix("module."): value for name, value in held.items()}
         inner = [held[name] for name in _WRAPPED if isinstance(held, Mapping) and isinstance(held.get(name), Mapping)]
         held = inner[0] if inner else held
-    raise ModelError(f"{path} holds no table of tensors. Save the network's state_dict.")
+    raise ModelError(f"{path} does not contain a table of tensors. Save the network's state_dict.")
 
 
 def load_weights(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, source: str) -> None:
-    """Put weights into a network, every one in its place. Raises ModelError naming the first that has none."""
+    """Load `state`, read from `path`, into a network. Raises ModelError naming the first tensor that does not match."""
     own = module.state_dict()
     lacking = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
     strange = [name for name in state if name not in own]
     unlike = [name for name, value in state.items() if name in own and value.shape != own[name].shape]
-    for names, what in ((lacking, "lacks"), (strange, "has, and the network has not,"), (unlike, "has in another shape")):
+    for names, what in ((lacking, "lacks"), (strange, "has, unlike the network,"), (unlike, "has in another shape")):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ModelError(f"{path} does not fit {source}: it {what} {names[0]}{more}. Give the weights of this network.")

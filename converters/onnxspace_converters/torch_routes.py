@@ -1,4 +1,4 @@
-"""PyTorch's own exporters, each set up as it works, and a PyTorch network as the services see it."""
+"""Routes by PyTorch's own exporters, and PyTorch modules as loaded networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from onnxspace_converters.loaded_network import Array, LoadedNetwork, Route
 from onnxspace_converters.tidy import IMAGE
 
 PACKAGES = ("torch", "onnx", "onnxscript")
-#: A batch of one is baked into attention networks although the file says that it is open.
+#: Size of an open batch while tracing: a batch of one would become a constant in attention networks.
 _OPEN_BATCH = 2
 
 
@@ -28,10 +28,10 @@ def adapt_module(
     module: torch.nn.Module, shape: tuple[int, ...], said: ModelOptions, *, packages: Sequence[str] = (),
     sha256: str | None = None, remarks: tuple[str, ...] = (), framework: str = "PyTorch",
 ) -> LoadedNetwork:  # fmt: skip
-    """A module in inference mode, on the CPU, in single precision."""
+    """Adapt a module, in inference mode, on the CPU and in single precision, for images of `shape`."""
     module = module.cpu().eval()
     if any(tensor.dtype in (torch.float16, torch.bfloat16, torch.float64) for tensor in module.parameters()):
-        module, remarks = module.float(), (*remarks, "its weights were brought to single precision")
+        module, remarks = module.float(), (*remarks, "its weights were converted to single precision")
     routes = [dynamo_route(module, shape), script_route(module, shape)]
     return LoadedNetwork(
         framework, (*packages, *PACKAGES), shape, lambda x: run_module(module, x), routes, said,
@@ -40,18 +40,18 @@ def adapt_module(
 
 
 def run_module(module: Any, images: Array) -> list[Array]:
-    """Every tensor that a network gives, in the order of the exporters."""
+    """Run a network on a batch, and return all its output tensors in the order of the exporters."""
     with torch.no_grad():
         return collect_arrays(module(torch.from_numpy(np.ascontiguousarray(images))))
 
 
 def collect_arrays(found: Any) -> list[Array]:
-    """The arrays in whatever a network gives: a tensor, a tuple, a dictionary."""
+    """The arrays in a network's output: a tensor, a tuple, a dictionary."""
     return [leaf.detach().cpu().numpy() for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
 
 
 def module_outputs(module: torch.nn.Module, images: Array) -> Iterator[tuple[str, Array]]:
-    """The outputs of submodules as they are called."""
+    """The names and outputs of submodules for a batch, in the order of their calls."""
     seen: list[tuple[str, Array]] = []
 
     def note(name: str) -> Any:
@@ -67,7 +67,7 @@ def module_outputs(module: torch.nn.Module, images: Array) -> Iterator[tuple[str
 
 
 def dynamo_route(model: Any, shape: tuple[int, ...], name: str = "dynamo", batch: int | None = None) -> Route:
-    """The exporter over `torch.export`; attention is exported by its formula, which every opset can say."""
+    """The route by `torch.export`; attention is exported as plain operators, which every opset has."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         _clear_export_cache()
@@ -82,7 +82,7 @@ def dynamo_route(model: Any, shape: tuple[int, ...], name: str = "dynamo", batch
 
 
 def program_route(program: torch.export.ExportedProgram) -> Route:
-    """The same exporter for a graph that was captured elsewhere: its batch is what it is."""
+    """The route for an exported program, whose batch is fixed as it is."""
 
     def export(opset: int, _dynamic: bool) -> onnx.ModelProto:
         _clear_export_cache()
@@ -94,7 +94,7 @@ def program_route(program: torch.export.ExportedProgram) -> Route:
 
 
 def script_route(model: Any, shape: tuple[int, ...]) -> Route:
-    """The exporter over TorchScript: the only road below opset 18; attention needs 14."""
+    """The route by TorchScript, the only one below opset 18; attention needs opset 14."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         example = torch.randn(_OPEN_BATCH if dynamic else 1, *shape)
@@ -110,7 +110,7 @@ def script_route(model: Any, shape: tuple[int, ...]) -> Route:
 
 
 def retraced_route(model: Any, shape: tuple[int, ...]) -> Route:
-    """A TorchScript network traced again, operator by operator, for the first exporter."""
+    """The route for a TorchScript network that is traced to operators, and exported by `torch.export`."""
 
     def export(opset: int, dynamic: bool) -> onnx.ModelProto:
         from torch.fx.experimental.proxy_tensor import make_fx
@@ -129,7 +129,7 @@ def retraced_route(model: Any, shape: tuple[int, ...]) -> Route:
 
 
 class _PlainOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """TorchScript's operators as the exporter knows them: sizes that are tensors become numbers, convolutions the usual ones."""
+    """Replaces TorchScript's operators by ones that the exporter supports: sizes become numbers, convolutions the usual ones."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
@@ -144,7 +144,7 @@ class _PlainOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _clear_export_cache() -> None:
-    """What an earlier attempt in this process has left in the exporter's cache makes the next one fail."""
+    """Clear the exporter's cache, which an earlier attempt in this process would spoil."""
     with suppress(ImportError, AttributeError):
         from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -152,7 +152,7 @@ def _clear_export_cache() -> None:
 
 
 def read_model_options(module: object) -> tuple[tuple[int, ...] | None, ModelOptions]:
-    """Size of images and preprocessing that a network carries with it, as those of timm do."""
+    """The shape of images and the preprocessing that a module states, as those of timm do; None and empty where unknown."""
     known = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
     if isinstance(known, Mapping) and known.get("input_size"):
         return tuple(known["input_size"]), options_from_timm(known)
@@ -161,7 +161,7 @@ def read_model_options(module: object) -> tuple[tuple[int, ...] | None, ModelOpt
 
 
 def options_from_timm(known: Mapping[str, Any]) -> ModelOptions:
-    """timm's `pretrained_cfg` in our words."""
+    """The options that timm's `pretrained_cfg` states."""
     channels, height, width = known["input_size"]
     numbers = {name: tuple(map(float, known[name])) for name in ("mean", "std") if known.get(name)}
     fitting: dict[str, Any] = {name: value for name, value in numbers.items() if len(value) in (1, channels)}

@@ -1,4 +1,4 @@
-"""A model's message on disk, its stored tensors one after another: serialised as a whole, it would be copied three times."""
+"""Write a model tensor by tensor: serialised as a whole, it would be copied three times in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ _GRAPH, _INITIALIZER, _RAW = b"\x3a", b"\x2a", b"\x4a"
 
 
 def write_model(model: onnx.ModelProto, destination: Path, source: str) -> None:
-    """Write a whole model into one file; the message is spent. Raises ModelError where it is too large for one.
-
-    OutputError where the disk says no.
-    """
+    """Write a model into one file, and consume its message. Raises ModelError where it is too large, OutputError."""
     pieces = list(_serialise(model))
     if sum(map(len, pieces)) > MAX_BYTES:
         raise ModelError(
-            f"{source} is larger than one ONNX file can be (2 GiB). Export it with external data by its framework, such as by "
-            "torch.onnx.export(…, external_data=True): every command reads such files."
+            f"{source} is larger than one ONNX file can be (2 GiB). Export it with external data in its framework, as with "
+            "torch.onnx.export(…, external_data=True); every command reads such files."
         )
     try:
         with destination.open("wb") as file:
@@ -44,15 +41,15 @@ def _serialise(model: onnx.ModelProto) -> Iterator[bytes]:
 
 
 def _serialise_tensor(tensor: onnx.TensorProto) -> tuple[bytes, bytes]:
-    """All but the values, and the values."""
-    raw, there = tensor.raw_data, tensor.HasField("raw_data")
+    """A tensor's header, and its values."""
+    raw, has_raw = tensor.raw_data, tensor.HasField("raw_data")
     tensor.ClearField("raw_data")
-    head = tensor.SerializeToString() + (_RAW + _encode_length(len(raw)) if there else b"")
+    head = tensor.SerializeToString() + (_RAW + _encode_length(len(raw)) if has_raw else b"")
     return _INITIALIZER + _encode_length(len(head) + len(raw)) + head, raw
 
 
 def _encode_length(number: int) -> bytes:
-    """Seven bits to a byte, the lowest first."""
+    """A length as a protobuf varint: seven bits to a byte, the lowest first."""
     found = bytearray()
     while number > 127:
         found.append(number & 127 | 128)

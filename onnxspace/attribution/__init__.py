@@ -1,4 +1,4 @@
 """Maps and gradient fields of one model on probe images.
 
-It ends at arrays: who keeps or compares them is not known here.
+Its results are arrays. Storing and comparing them is left to other packages, so that a new method changes nothing else.
 """

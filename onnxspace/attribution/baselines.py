@@ -28,12 +28,12 @@ def baseline_for(word: str | Path, probes: Probes) -> Callable[[Pixels], Pixels]
     if word == "zero":
         return None
     if word == "blur":
-        return _blurred
-    picture = _picture(word, probes)
+        return _blur
+    picture = _read_picture(word, probes)
     return lambda images: np.broadcast_to(picture, images.shape)
 
 
-def _picture(word: str | Path, probes: Probes) -> Pixels:
+def _read_picture(word: str | Path, probes: Probes) -> Pixels:
     if word == "black":
         return np.zeros(3, np.uint8)
     if word == "mean":
@@ -49,7 +49,7 @@ def _mean_colour(probes: Probes) -> Pixels:
     return np.asarray(np.rint(sums / (len(probes) * probes.size**2)), dtype=np.uint8)
 
 
-def _blurred(images: Pixels) -> Pixels:
+def _blur(images: Pixels) -> Pixels:
     """Gaussian of 8-bit pixels by Pillow, whose integer arithmetic gives the same bytes on every platform."""
     blur = ImageFilter.GaussianBlur(BLUR * images.shape[1])
     return np.stack([np.asarray(Image.fromarray(image).filter(blur), dtype=np.uint8) for image in images])

@@ -34,15 +34,15 @@ class BatchPool:
     def start(self, turn: int, images: NDArray[np.uint8], room: int) -> Job:
         """Start on a batch; the job gives its maps. One processor alone computes when it is asked."""
         engine = self.engines[turn % len(self.engines)]
-        job = partial(_maps, engine, self._preparing.submit(engine.batch, images, room))
+        job = partial(_compute_maps, engine, self._preparing.submit(engine.prepare_batch, images, room))
         return self._computing[turn % len(self.engines)].submit(job).result if self._computing else job
 
 
-def _maps(engine: Explainer, prepared: Future[Batch]) -> Maps:
-    return engine.placed(engine.passed(prepared.result()))
+def _compute_maps(engine: Explainer, prepared: Future[Batch]) -> Maps:
+    return engine.to_probe_pixels(engine.compute_maps(prepared.result()))
 
 
-def in_order(
+def compute_in_order(
     engines: Sequence[Explainer], images: NDArray[np.uint8], size: int, first: int = 0
 ) -> Generator[tuple[int, Maps], None, None]:
     """Maps of `images` [images, size, size, 3] from `first` on, with the number of the first image of each batch.
@@ -63,14 +63,14 @@ def in_order(
             try:
                 found = job()
             except (RuntimeError, MemoryError) as error:
-                size = smaller(error, size, engines[0].network.path)
-                _abandon(waiting)
+                size = halve_batch(error, size, engines[0].network.path)
+                _drop_waiting(waiting)
                 start = begin
                 continue
             yield begin, found
 
 
-def _abandon(waiting: deque[tuple[int, Job]]) -> None:
+def _drop_waiting(waiting: deque[tuple[int, Job]]) -> None:
     """Forget what was started behind a batch that failed; what runs already ends by itself."""
     waiting.clear()
     if torch.cuda.is_available():
@@ -78,7 +78,7 @@ def _abandon(waiting: deque[tuple[int, Job]]) -> None:
         torch.cuda.empty_cache()
 
 
-def smaller(error: BaseException, batch: int, path: str) -> int:
+def halve_batch(error: BaseException, batch: int, path: str) -> int:
     """Half the batch after a failed allocation; any other error, or one image that does not fit, goes on."""
     words = str(error).lower()
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in words:

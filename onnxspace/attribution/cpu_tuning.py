@@ -20,27 +20,27 @@ from onnxspace.torchgraph.registry import Apply
 from onnxspace.torchgraph.view import constant_value, operator_of
 
 #: Operators whose modules need nothing of their own output to be differentiated.
-_FORGETFUL = (Conv,)
+_IGNORE_OUTPUT = (Conv,)
 _FEW = 4  # channels: of an image, not of a hidden layer
 
 
-def tuned(graph: GraphModule) -> GraphModule:
+def tune_graph(graph: GraphModule) -> GraphModule:
     """A copy of `graph`, most weights shared, that gives the same values and gradients faster."""
     own = GraphModule(graph, copy.deepcopy(graph.graph))
     for node in list(own.graph.nodes):
         if operator_of(node) == "Conv":
-            _channels_last(own, node)
-            _strided(own, node)
+            _store_channels_last(own, node)
+            _replace_strided(own, node)
         elif operator_of(node) in ("Relu", "Clip"):
-            _in_place(own, node)
+            _rectify_in_place(own, node)
         elif operator_of(node) == "Softmax":
-            _attention(own, node)
+            _fuse_attention(own, node)
     own.delete_all_unused_submodules()
     own.recompile()
     return own.eval().requires_grad_(False)
 
 
-def _channels_last(graph: GraphModule, node: Node) -> None:
+def _store_channels_last(graph: GraphModule, node: Node) -> None:
     """Store a convolution's weights in channels-last order, which its output and the layers behind it then have too."""
     weight = node.args[1] if len(node.args) > 1 else None
     value = constant_value(graph, weight)
@@ -50,10 +50,10 @@ def _channels_last(graph: GraphModule, node: Node) -> None:
     graph.get_submodule(owner).register_buffer(name, value.contiguous(memory_format=torch.channels_last))
 
 
-def _in_place(graph: GraphModule, node: Node) -> None:
+def _rectify_in_place(graph: GraphModule, node: Node) -> None:
     """Let a rectifier overwrite what only it reads and nobody needs for a gradient."""
     source = node.args[0]
-    if not isinstance(source, Node) or len(source.users) > 1 or not _is_forgetful(graph, source):
+    if not isinstance(source, Node) or len(source.users) > 1 or not _ignores_output(graph, source):
         return
     module = graph.get_submodule(str(node.target))
     if type(module) is nn.ReLU:
@@ -62,13 +62,13 @@ def _in_place(graph: GraphModule, node: Node) -> None:
         graph.add_submodule(str(node.target), RectifiedRatio(module.epsilon, module.high, in_place=True))
 
 
-def _is_forgetful(graph: GraphModule, node: Node) -> bool:
+def _ignores_output(graph: GraphModule, node: Node) -> bool:
     if operator_of(node) == "Add":
         return all(constant_value(graph, given) is None for given in node.args)
-    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), _FORGETFUL)
+    return node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), _IGNORE_OUTPUT)
 
 
-def _attention(graph: GraphModule, node: Node) -> None:
+def _fuse_attention(graph: GraphModule, node: Node) -> None:
     """Compute softmax(Q·Kᵀ)·V in one pass that never holds the whole matrix of scores, where no rule looks inside."""
     users, scores = list(node.users), node.args[0]
     softmax = graph.get_submodule(str(node.target))
@@ -78,7 +78,7 @@ def _attention(graph: GraphModule, node: Node) -> None:
         return
     if not _is_plain_product(graph, scores) or not _is_plain_product(graph, users[0]):
         return
-    graph.add_submodule(str(users[0].target), Attended())
+    graph.add_submodule(str(users[0].target), FusedAttention())
     users[0].args = (*scores.args, users[0].args[1])
     graph.graph.erase_node(node)
     graph.graph.erase_node(scores)
@@ -92,7 +92,7 @@ def _is_plain_product(graph: GraphModule, node: Node) -> bool:
     )
 
 
-class Attended(nn.Module):
+class FusedAttention(nn.Module):
     """softmax(Q·K)·V of [..., queries, width], [..., width, keys], [..., keys, width]; scale and mask are in Q and K."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Attended(nn.Module):
         return made.reshape(*q.shape[:-1], v.shape[-1])
 
 
-def _strided(graph: GraphModule, node: Node) -> None:
+def _replace_strided(graph: GraphModule, node: Node) -> None:
     """Use a faster gradient where a convolution with steps sees an image, or looks at single pixels."""
     module, weight = graph.get_submodule(str(node.target)), constant_value(graph, node.args[1])
     if type(module) is not Conv or weight is None or weight.dim() != 4 or module.groups != 1 or node.kwargs:
@@ -113,10 +113,10 @@ def _strided(graph: GraphModule, node: Node) -> None:
     if height != width or height == 1 or any(n != 1 for n in windows.dilations):
         return
     if max(weight.shape[2:]) == 1 or weight.shape[1] <= _FEW:
-        graph.add_submodule(str(node.target), Strided(module))
+        graph.add_submodule(str(node.target), StridedConv(module))
 
 
-class Strided(nn.Module):
+class StridedConv(nn.Module):
     """A convolution with steps whose gradient is computed as one without: each phase of the image apart."""
 
     def __init__(self, conv: Conv) -> None:
@@ -130,16 +130,16 @@ class Strided(nn.Module):
         if not x.requires_grad or before != behind:
             return self.conv(x, weight, bias)  # type: ignore[no-any-return]
         if max(weight.shape[2:]) == 1 and not any(before):
-            return _OfPixels.apply(x, weight, bias, step)  # type: ignore[no-any-return]
-        return _ByPhases.apply(x, weight, bias, step, before)  # type: ignore[no-any-return]
+            return _PixelConvolution.apply(x, weight, bias, step)  # type: ignore[no-any-return]
+        return _PhaseConvolution.apply(x, weight, bias, step, before)  # type: ignore[no-any-return]
 
 
-class _OfPixels(torch.autograd.Function):
+class _PixelConvolution(torch.autograd.Function):
     """A convolution that looks at one pixel in step²: the others get no gradient, and are not convolved with zeros for it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, step: int) -> Tensor:
-        ctx.step, ctx.size, ctx.order = step, x.shape, _order(x)
+        ctx.step, ctx.size, ctx.order = step, x.shape, _memory_order(x)
         ctx.save_for_backward(weight)
         return F.conv2d(x[:, :, ::step, ::step].contiguous(memory_format=ctx.order), weight, bias)
 
@@ -151,13 +151,13 @@ class _OfPixels(torch.autograd.Function):
         return made, None, None, None
 
 
-def _order(x: Tensor) -> torch.memory_format:
+def _memory_order(x: Tensor) -> torch.memory_format:
     """The order in memory of a tensor of four axes."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
 
 
-class _ByPhases(torch.autograd.Function):
+class _PhaseConvolution(torch.autograd.Function):
     """Pixels whose distance is the step meet the same weights: their gradient is a plain convolution.
 
     With x at `step·i + a` and weights at `step·u + v`, where `step·u + v − a − padding` is a multiple of the step, the gradient
@@ -174,7 +174,7 @@ class _ByPhases(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         weight = ctx.saved_tensors[0].to(gradients[0].dtype)
         step, (top, left), (height, width) = ctx.step, ctx.pads, ctx.size[2:]
-        phases = _phases(weight, step)
+        phases = _split_phases(weight, step)
         reach = phases.shape[2] - 1, phases.shape[3] - 1
         spread = F.pixel_shuffle(F.conv2d(gradients[0], phases, None, 1, reach), step)
         missing = [max(0, n + p - have) for n, p, have in zip((height, width), (top, left), spread.shape[2:], strict=True)]
@@ -182,7 +182,7 @@ class _ByPhases(torch.autograd.Function):
         return spread[:, :, top : top + height, left : left + width], None, None, None, None
 
 
-def _phases(weight: Tensor, step: int) -> Tensor:
+def _split_phases(weight: Tensor, step: int) -> Tensor:
     """Weights [outputs, inputs, h, w] as those of the gradient: [inputs·step², outputs, ⌈h/step⌉, ⌈w/step⌉]."""
     outputs, inputs, height, width = weight.shape
     padded = F.pad(weight, (0, -width % step, 0, -height % step))

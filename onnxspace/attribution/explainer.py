@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxspace.attribution.baselines import Pixels, baseline_for
-from onnxspace.attribution.cpu_tuning import tuned
-from onnxspace.attribution.devices import halved
-from onnxspace.attribution.gradients import WAYS, Batch, Differentiable, Passed
-from onnxspace.attribution.lrp import RuleSet, apply_rules, rule_set
+from onnxspace.attribution.cpu_tuning import tune_graph
+from onnxspace.attribution.devices import autocast_for
+from onnxspace.attribution.gradients import WAYS, Batch, DifferentiableGraph, InputMaps
+from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.execution import Compute
-from onnxspace.inputs.methods import METHODS, Method, Options, Settings, configured, resolve_settings
+from onnxspace.inputs.methods import METHODS, Method, Options, Settings, configure_options, resolve_settings
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -48,7 +48,7 @@ class Explainer:
     `fallback` counts the operators that have no rule of the method and keep their gradient.
     """
 
-    network: Differentiable
+    network: DifferentiableGraph
     compute: Compute
     preprocess: Preprocess
     method: Method
@@ -59,30 +59,30 @@ class Explainer:
     columns: Tensor
     fallback: Mapping[str, int]
 
-    def placed(self, found: Passed) -> Maps:
+    def to_probe_pixels(self, found: InputMaps) -> Maps:
         """Maps on the probe's pixels, the mean over the network's input channels."""
         placed: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
         return Maps(placed, None if found.errors is None else found.errors.cpu().numpy())
 
-    def passed(self, batch: Batch) -> Passed:
+    def compute_maps(self, batch: Batch) -> InputMaps:
         """Maps at the network's own size: all that costs gradients."""
-        with halved(self.compute, self.device):
+        with autocast_for(self.compute, self.device):
             return WAYS[METHODS[self.method].way](self.network, batch, self.settings)
 
-    def batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
+    def prepare_batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
         """Images as the network sees them, on its device; `room` is how many may pass at once."""
-        baseline = None if self.baseline is None else self._seen(self.preprocess(self.baseline(images)))
+        baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(images)))
         seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
-        return Batch(self._seen(self.preprocess(images)), baseline, seeds, partial(self._noise, seeds), room)
+        return Batch(self._to_tensor(self.preprocess(images)), baseline, seeds, partial(self._draw_noise, seeds), room)
 
-    def _noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
-        return self._seen(pixel_noise(self.preprocess, seeds, draw, share))
+    def _draw_noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
+        return self._to_tensor(pixel_noise(self.preprocess, seeds, draw, share))
 
-    def _seen(self, values: NDArray[np.float32]) -> Tensor:
+    def _to_tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
 
 
-def explainer(
+def make_explainer(
     model: Model,
     converted: EncoderGraph,
     setup: Setup,
@@ -98,15 +98,15 @@ def explainer(
     method, probes, settings = setup.method, setup.probes, setup.settings
     graph, relevance, fallback = converted.graph, False, {}
     if (rules := rules_for(method, settings)) is not None:
-        ruled = apply_rules(graph, rules, _bounds(model.preprocess))
+        ruled = apply_rules(graph, rules, _pixel_bounds(model.preprocess))
         graph, relevance, fallback = ruled.graph, ruled.relevance, dict(ruled.fallback)
     if relevance and settings.baseline != "zero":
         raise ConfigError(f"--baseline means nothing to {method}, whose rule for the image needs none. Leave it out.")
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
-    ready = tuned(graph) if device.type == "cpu" else copy.deepcopy(tuned(graph)).to(device)
+    ready = tune_graph(graph) if device.type == "cpu" else copy.deepcopy(tune_graph(graph)).to(device)
     compute = compute or Compute()
     forward = torch.compile(ready) if compute.compiled else ready
-    network = Differentiable(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, gradients)
+    network = DifferentiableGraph(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, gradients)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
 
@@ -114,22 +114,22 @@ def explainer(
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:
     """The rule set of a method with what the settings say of it. Raises ConfigError for entries that don't fit together."""
     name = METHODS[method].rules
-    return None if name is None else rule_set(name, settings.rules)
+    return None if name is None else find_rule_set(name, settings.rules)
 
 
-def check(methods: Sequence[Method], options: Options | None, probes: Probes, rules: Rules) -> None:
+def check_options(methods: Sequence[Method], options: Options | None, probes: Probes, rules: Rules) -> None:
     """Refuse options, rules and baselines that can't be used, before any work is done.
 
     `rules` are a configuration's entries by rule set. Raises ConfigError, and ProbeError for an unreadable baseline.
     """
     resolve_settings(methods, options)
     for method in methods:
-        settings = resolve_settings([method], configured(method, options, rules))
+        settings = resolve_settings([method], configure_options(method, options, rules))
         rules_for(method, settings)
         baseline_for(settings.baseline, probes)
 
 
-def _bounds(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+def _pixel_bounds(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
     """What the darkest and the brightest pixel become, in the shape of one network's input with sides of 1."""
     ends = np.array([0, 255], np.uint8)[:, None, None, None].repeat(preprocess.channels, axis=3)
     both = torch.from_numpy(preprocess.values(ends))

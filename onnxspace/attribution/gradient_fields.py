@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.attribution.batches import smaller
-from onnxspace.attribution.devices import arranged, halved
+from onnxspace.attribution.batches import halve_batch
+from onnxspace.attribution.devices import autocast_for, configure_torch
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
@@ -85,13 +85,13 @@ def _compute_fields(
     """Fields of one image after another from `first` on, float32 [steps, 128, 128], on the first processor."""
     converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
     engines = engines_for(model, converted, setup, execution)
-    line = Line(engines.each[0], setup.settings.steps, engines.size)
-    with arranged(engines.compute):
+    line = PathGradients(engines.explainers[0], setup.settings.steps, engines.size)
+    with configure_torch(engines.compute):
         for index in range(first, len(setup.probes)):
             yield line.fields(setup.probes.images[index : index + 1])
 
 
-class Line:
+class PathGradients:
     """The way from the baseline to an image, and the gradients on it; `room` points pass at once, fewer where memory is short."""
 
     def __init__(self, engine: Explainer, steps: int, room: int) -> None:
@@ -103,14 +103,14 @@ class Line:
 
     def fields(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32 [steps, 128, 128] of one image, uint8 [1, size, size, 3]."""
-        batch = self.engine.batch(image)
+        batch = self.engine.prepare_batch(image)
         start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
         way = batch.values - start
-        with halved(self.engine.compute, self.engine.device):
-            places = [peaks(output) for output in self.engine.network.forward(batch.values)]
+        with autocast_for(self.engine.compute, self.engine.device):
+            places = [find_peaks(output) for output in self.engine.network.forward(batch.values)]
         gradients = torch.cat(list(self._gradients(start, way, places))).float()
         weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
-        along = self.engine.network.reduced(way * (weights * gradients).cumsum(0))
+        along = self.engine.network.mean_over_channels(way * (weights * gradients).cumsum(0))
         placed: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
         return placed
 
@@ -119,10 +119,10 @@ class Line:
         while done < len(self.nodes):
             points = torch.cat([start + node * way for node in self.nodes[done : done + self.room]])
             try:
-                with halved(self.engine.compute, self.engine.device):
+                with autocast_for(self.engine.compute, self.engine.device):
                     found = self._gradient(points, places)
             except (RuntimeError, MemoryError) as error:
-                self.room = smaller(error, self.room, self.engine.network.path)
+                self.room = halve_batch(error, self.room, self.engine.network.path)
                 continue
             done += len(points)
             yield found
@@ -131,7 +131,7 @@ class Line:
         """∇f at every point, of their shape."""
         points = points.detach().requires_grad_(True)
         outputs = outputs_of(self.engine.network.graph, points)
-        explained = torch.stack([at(output, place).sum() for output, place in zip(outputs, places, strict=True)]).sum()
+        explained = torch.stack([values_at(output, place).sum() for output, place in zip(outputs, places, strict=True)]).sum()
         found = torch.autograd.grad(explained, points, allow_unused=True)[0] if explained.requires_grad else None
         if found is None:
             raise AttributionError(
@@ -140,18 +140,18 @@ class Line:
         return found
 
 
-def peaks(output: Tensor) -> Tensor:
+def find_peaks(output: Tensor) -> Tensor:
     """Where each channel of [1, channels, …] or [1, tokens, channels] is largest: positions, [1, channels, 1]."""
-    return _by_channel(output).argmax(dim=2, keepdim=True)
+    return _to_channels(output).argmax(dim=2, keepdim=True)
 
 
-def at(output: Tensor, places: Tensor) -> Tensor:
+def values_at(output: Tensor, places: Tensor) -> Tensor:
     """The values [points, channels] of an output [points, …] at those positions."""
-    values = _by_channel(output)
+    values = _to_channels(output)
     return values.gather(2, places.expand(len(values), -1, -1))[:, :, 0]
 
 
-def _by_channel(output: Tensor) -> Tensor:
+def _to_channels(output: Tensor) -> Tensor:
     """[images, channels, positions]: of three axes the last holds the channels, of others the second; alone, a unit is one."""
     if output.dim() == 3:
         return output.transpose(1, 2)

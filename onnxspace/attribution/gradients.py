@@ -25,7 +25,7 @@ UNITS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Differentiable:
+class DifferentiableGraph:
     """A graph to be differentiated. `relevance` says that its rules give relevance, not something to be multiplied.
 
     `known` holds gradients by digests of where they were taken, for methods with the same rules (None: nothing is kept).
@@ -35,7 +35,7 @@ class Differentiable:
     graph: Callable[[Tensor], Any]
     channel_axis: int
     relevance: bool = False
-    known: dict[bytes, Tensor] | None = None
+    cache: dict[bytes, Tensor] | None = None
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """The encoder's outputs, without a gradient."""
@@ -55,16 +55,16 @@ class Differentiable:
             raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
         return found
 
-    def shared(self, batch: Batch) -> Tensor:
+    def cached_gradient(self, batch: Batch) -> Tensor:
         """The gradient at the batch itself, computed once for all methods that share `known`."""
-        if self.known is None:
+        if self.cache is None:
             return self.gradient(batch.values)
         key = hashlib.sha256(batch.values.cpu().numpy().tobytes()).digest()
-        if key not in self.known:
-            self.known[key] = self.gradient(batch.values)
-        return self.known[key].to(batch.values.device)
+        if key not in self.cache:
+            self.cache[key] = self.gradient(batch.values)
+        return self.cache[key].to(batch.values.device)
 
-    def reduced(self, maps: Tensor) -> Tensor:
+    def mean_over_channels(self, maps: Tensor) -> Tensor:
         """Mean over the input's channels: [images, height, width]."""
         return maps.mean(dim=self.channel_axis)
 
@@ -86,7 +86,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Passed:
+class InputMaps:
     """Maps [images, height, width] at the network's own size; `errors` [images] where they are estimates.
 
     An error is the length of a map's standard errors divided by the length of the map.
@@ -96,17 +96,17 @@ class Passed:
     errors: Tensor | None = None
 
 
-def product(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
+def multiply_by_input(network: DifferentiableGraph, batch: Batch, _settings: Settings) -> InputMaps:
     """`(x − b) · g`, or g itself where the rules give relevance."""
-    return Passed(network.reduced(_multiplied(network, batch, network.shared(batch))))
+    return InputMaps(network.mean_over_channels(_multiply_by_difference(network, batch, network.cached_gradient(batch))))
 
 
-def absolute(network: Differentiable, batch: Batch, _settings: Settings) -> Passed:
+def take_absolute(network: DifferentiableGraph, batch: Batch, _settings: Settings) -> InputMaps:
     """`|dS/dx|`: Simonyan, Vedaldi, Zisserman, "Deep inside convolutional networks", 2014."""
-    return Passed(network.reduced(network.shared(batch).abs()))
+    return InputMaps(network.mean_over_channels(network.cached_gradient(batch).abs()))
 
 
-def line(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
+def integrate_line(network: DifferentiableGraph, batch: Batch, settings: Settings) -> InputMaps:
     """`(x − b) · Σ_j w_j ∇S(b + α_j (x − b))`, α and w the Gauss–Legendre nodes and weights on [0, 1].
 
     Sundararajan, Taly, Yan, "Axiomatic attribution for deep networks", ICML 2017, equation 1. The map's sum tends to
@@ -117,17 +117,17 @@ def line(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
     way = batch.values - start
     points = (start + float(node) * way for node in (nodes + 1) / 2)
     mean = _weighted_sum(network, batch, points, (weights / 2).tolist())
-    return Passed(network.reduced(_multiplied(network, batch, mean)))
+    return InputMaps(network.mean_over_channels(_multiply_by_difference(network, batch, mean)))
 
 
-def noisy(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
+def average_noise(network: DifferentiableGraph, batch: Batch, settings: Settings) -> InputMaps:
     """`|mean_k ∇S(x + n_k)|`: Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017."""
     points = (batch.values + batch.noise(k, settings.noise) for k in range(settings.samples))
     mean = _weighted_sum(network, batch, points, [1 / settings.samples] * settings.samples)
-    return Passed(network.reduced(mean.abs()))
+    return InputMaps(network.mean_over_channels(mean.abs()))
 
 
-def _weighted_sum(network: Differentiable, batch: Batch, points: Iterator[Tensor], weights: Sequence[float]) -> Tensor:
+def _weighted_sum(network: DifferentiableGraph, batch: Batch, points: Iterator[Tensor], weights: Sequence[float]) -> Tensor:
     """Σ_k w_k ∇S(point k), as many points in one pass as there is room for."""
     total = torch.zeros_like(batch.values)
     left = iter(weights)
@@ -137,35 +137,35 @@ def _weighted_sum(network: Differentiable, batch: Batch, points: Iterator[Tensor
     return total
 
 
-def by_unit(network: Differentiable, batch: Batch, settings: Settings) -> Passed:
+def average_units(network: DifferentiableGraph, batch: Batch, settings: Settings) -> InputMaps:
     """The mean over units u of `|du/dx|`, over all of them or over some drawn for each image without replacement.
 
     For n of N units with sample variance s², a pixel's squared standard error is `(1 − n/N) s²/n`.
     """
     point = batch.values.detach().requires_grad_(True)
     units = network.units(point)
-    chosen = _drawn(units.shape[1], settings.units, batch.seeds).to(units.device)
+    chosen = _draw_units(units.shape[1], settings.units, batch.seeds).to(units.device)
     count, share = chosen.shape[1], chosen.shape[1] / units.shape[1]
     total, squares = (point.new_zeros(1, dtype=torch.float64) for _ in range(2))
     for rows in _unit_gradients(network, units, point, chosen):
-        each = torch.stack([network.reduced(row.abs()) for row in rows]).double()
+        each = torch.stack([network.mean_over_channels(row.abs()) for row in rows]).double()
         total, squares = total + each.sum(dim=0), squares + each.square().sum(dim=0)
     mean = total / count
     if share == 1:
-        return Passed(mean.float())
+        return InputMaps(mean.float())
     variance = (squares / count - mean.square()).clamp(min=0) * count / (count - 1)
     error = ((1 - share) * variance / count).sum(dim=(1, 2)).sqrt()
-    return Passed(mean.float(), error / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny))
+    return InputMaps(mean.float(), error / mean.square().sum(dim=(1, 2)).sqrt().clamp(min=torch.finfo(torch.float64).tiny))
 
 
-def _drawn(there: int, wanted: int, seeds: Sequence[int]) -> Tensor:
+def _draw_units(there: int, wanted: int, seeds: Sequence[int]) -> Tensor:
     """Numbers of the units that are looked at: [images, units]."""
     if wanted >= there:
         return torch.arange(there).expand(len(seeds), there)
     return torch.from_numpy(np.stack([np.random.default_rng(seed).permutation(there)[:wanted] for seed in seeds]))
 
 
-def _unit_gradients(network: Differentiable, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
+def _unit_gradients(network: DifferentiableGraph, units: Tensor, point: Tensor, chosen: Tensor) -> Iterator[Tensor]:
     """Gradients of the chosen units, some at a time: [some, images, …]. One after another where they can't be batched."""
     if not units.requires_grad:
         raise AttributionError(f"{network.path}: no gradient reaches the image from the encoder. Name another --encoder.")
@@ -192,17 +192,17 @@ def _vjp(units: Tensor, point: Tensor, seeds: Tensor, *, batched: bool) -> Tenso
     return found[0]
 
 
-def _multiplied(network: Differentiable, batch: Batch, gradient: Tensor) -> Tensor:
+def _multiply_by_difference(network: DifferentiableGraph, batch: Batch, gradient: Tensor) -> Tensor:
     if network.relevance:
         return gradient
     return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
 
 
 #: The registry of ways: what `onnxspace.inputs.methods.Spec.way` names.
-WAYS: Mapping[Way, Callable[[Differentiable, Batch, Settings], Passed]] = {
-    "product": product,
-    "absolute": absolute,
-    "line": line,
-    "noise": noisy,
-    "units": by_unit,
+WAYS: Mapping[Way, Callable[[DifferentiableGraph, Batch, Settings], InputMaps]] = {
+    "product": multiply_by_input,
+    "absolute": take_absolute,
+    "line": integrate_line,
+    "noise": average_noise,
+    "units": average_units,
 }

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.attribution.batches import in_order
-from onnxspace.attribution.devices import arranged, chosen, devices
-from onnxspace.attribution.explainer import Explainer, Maps, check, explainer
+from onnxspace.attribution.batches import compute_in_order
+from onnxspace.attribution.devices import configure_torch, list_devices, resolve_compute
+from onnxspace.attribution.explainer import Explainer, Maps, check_options, make_explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Compute, Device, Execution
@@ -44,7 +44,7 @@ def attribute(
     baseline, the few numbers that some take, and entries over the rules; `device` is a kind of processor, or how to use it.
     Raises ConfigError for impossible options, ModelError and its kin.
     """
-    check([method], options, probes, {})
+    check_options([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
     converted = convert(opened, probes.images[:VERIFIED_IMAGES])
     engines = engines_for(opened, converted, Setup(probes, method, options), Execution.on(device, batch_size))
@@ -57,7 +57,7 @@ class Engines:
 
     model: Model
     setup: Setup
-    each: Sequence[Explainer]
+    explainers: Sequence[Explainer]
     size: int
     compute: Compute
 
@@ -68,7 +68,7 @@ class Engines:
     @property
     def fallback(self) -> Mapping[str, int]:
         """How many operators have no rule of the method, by name."""
-        return self.each[0].fallback
+        return self.explainers[0].fallback
 
     def maps(self, first: int = 0, end: int | None = None) -> Iterator[Maps]:
         """Maps of the probe images from `first` on (to `end`), batch by batch, in order.
@@ -77,7 +77,7 @@ class Engines:
         AttributionError where one image does not fit, or a map is not finite.
         """
         images = self.setup.probes.images[:end]
-        with arranged(self.compute), closing(in_order(self.each, images, self.size, first)) as batches:
+        with configure_torch(self.compute), closing(compute_in_order(self.explainers, images, self.size, first)) as batches:
             for begin, found in batches:
                 _check_finite(found.maps, begin, self.path)
                 yield found
@@ -98,9 +98,9 @@ def engines_for(
 
     `gradients` is filled with gradients, which a call for another method of the same rules and the same model then uses.
     """
-    compute = chosen(execution.compute)
-    each = [explainer(model, converted, setup, place, compute, gradients) for place in devices(compute)]
-    return Engines(model, setup, each, _batch_size(converted, execution.batch_size, each[0]), compute)
+    compute = resolve_compute(execution.compute)
+    each = [make_explainer(model, converted, setup, place, compute, gradients) for place in list_devices(compute)]
+    return Engines(model, setup, each, _choose_batch_size(converted, execution.batch_size, each[0]), compute)
 
 
 def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:
@@ -113,7 +113,7 @@ def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float
         yield f"maps are estimated from {setup.settings.units} units per image; their standard error is {mean:.1%} of their length."
 
 
-def _batch_size(converted: EncoderGraph, asked: int | None, engine: Explainer) -> int:
+def _choose_batch_size(converted: EncoderGraph, asked: int | None, engine: Explainer) -> int:
     if not converted.batchable:
         return 1
     if asked is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxspace.checking.observation import Observation, Signal, facts_dict, facts_without_file, read_facts
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
-from onnxspace.inputs.names import is_print
+from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
@@ -39,7 +39,7 @@ def parse_reference(text: str) -> BaselineReference:
     folder, colon, name = text.rpartition(":")
     if colon and name and Path(folder).is_dir():
         return BaselineReference("space", Path(folder), name)
-    if is_print(Path(text)):
+    if is_fingerprint(Path(text)):
         return BaselineReference("print", Path(text))
     if Path(text).is_dir():
         raise ConfigError(f"{text} is a folder; name a model of a space as {text}:NAME.")
@@ -61,7 +61,7 @@ def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
     with whole_file(path) as partial:
         write_fingerprint(partial, Fingerprint(
             facts.name, facts.sha256, facts.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, found.prints, protocol.sketch,
-            protocol.print_options(), protocol.sketch_version,
+            protocol.fingerprint_options(), protocol.sketch_version,
         ))  # fmt: skip
     notes: dict[str, Any] = {"schema": SCHEMA, "facts": {**facts_dict(facts), "path": Path(facts.path).name}}
     if found.encoder is not None:
@@ -115,7 +115,9 @@ def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Prot
     space = Space.open(place.path)
     entry = next((one for one in space.entries() if one.name == place.name), None)
     if entry is None:
-        raise SpaceError(f"{place.path} has no model named {place.name!r}. Its models are: {', '.join(space.names[:20]) or 'none'}.")
+        raise SpaceError(
+            f"{place.path} has no model named {place.name!r}. Its models are: {', '.join(space.names[:20]) or 'none'}."
+        )
     facts = facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder)
     prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
     maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)

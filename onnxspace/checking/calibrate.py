@@ -9,12 +9,13 @@ from pathlib import Path
 
 from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.run import Setting, child_request, observe_artifact, plan_probes, temporary_folder
+from onnxspace.checking.run import Setting, child_request, observe_artifact, plan_probes
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import find_config
 from onnxspace.inputs.execution import Device
 from onnxspace.similarity.fingerprints.agreement import ProtocolRequest, agree
+from onnxspace.storage.atomic import scratch_folder
 
 #: Default forms; int8 is left out, since a team has to allow quantisation on purpose.
 USUAL = ("opset", "optimised", "half")
@@ -63,7 +64,7 @@ def _calibrate_artifact(
     known = find_config(config)
     agreement = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting, measured, failed = Setting(agreement, limits, device, known.path), {}, {}
-    with temporary_folder() as folder:
+    with scratch_folder() as folder:
         try:
             old = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "old")
         except OutputError:

@@ -39,7 +39,9 @@ def as_junit(found: Sequence[Verdict]) -> str:
         case = Xml.SubElement(suite, "testcase", facts)
         if verdict.outcome != "same":
             kind = "failure" if verdict.outcome == "different" else "error"
-            Xml.SubElement(case, kind, {"message": _clean_xml(headline(verdict)), "type": verdict.outcome}).text = _clean_xml(details(verdict))
+            Xml.SubElement(case, kind, {"message": _clean_xml(headline(verdict)), "type": verdict.outcome}).text = _clean_xml(
+                details(verdict)
+            )
         elif verdict.warnings:
             Xml.SubElement(case, "system-out").text = _clean_xml("\n".join(verdict.warnings))
     Xml.indent(root)
@@ -104,7 +106,9 @@ def as_markdown(found: Sequence[Verdict]) -> str:
     rows += [[_escape_markdown(v.name), _WORDS[v.outcome], *(_cell(v, name) for name in names)] for v in found]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
-        "\n\n".join([f"## onnxspace check: {count_outcomes(found)}", table, *(_section(v) for v in found if v.outcome != "same")])
+        "\n\n".join(
+            [f"## onnxspace check: {count_outcomes(found)}", table, *(_section(v) for v in found if v.outcome != "same")]
+        )
         + "\n"
     )
 
@@ -117,7 +121,13 @@ def _cell(verdict: Verdict, name: str) -> str:
 
 
 def _section(verdict: Verdict) -> str:
-    return "\n".join([f"### {_escape_markdown(verdict.name)}", "", *(f"- {_escape_markdown(line)}" for line in details(verdict).splitlines())])
+    return "\n".join(
+        [
+            f"### {_escape_markdown(verdict.name)}",
+            "",
+            *(f"- {_escape_markdown(line)}" for line in details(verdict).splitlines()),
+        ]
+    )
 
 
 def _escape_markdown(text: str) -> str:

@@ -155,7 +155,10 @@ def _compare_encoders(new: Signal | None, old: Signal | None, missing: dict[str,
     if (found := signal_cosines(new, old)) is None:
         missing["encoder_cosine"] = f"the encoder's output is {_describe_shape(new)}, not {_describe_shape(old)}"
         return {}
-    made = {"encoder_cosine": float(found.mean()), "encoder_relative": float(_relative_differences(new.lengths, old.lengths, found).max())}
+    made = {
+        "encoder_cosine": float(found.mean()),
+        "encoder_relative": float(_relative_differences(new.lengths, old.lengths, found).max()),
+    }
     return made if (largest := _largest_difference(new, old)) is None else {**made, "encoder_max": largest}
 
 
@@ -204,12 +207,16 @@ def _r2(new: Signal, old: Signal, cosines: NDArray[np.float64]) -> float:
     return 1 - float(_squared_differences(new.lengths, old.lengths, cosines).sum()) / max(old.varying + floor, 1e-30)
 
 
-def _squared_differences(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+def _squared_differences(
+    new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """|new − old|² from lengths and the angle between them."""
     return np.asarray(np.maximum(np.square(new) + np.square(old) - 2 * new * old * cosines, 0))
 
 
-def _relative_differences(new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+def _relative_differences(
+    new: NDArray[np.float64], old: NDArray[np.float64], cosines: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """|new − old| / |old|."""
     return np.asarray(np.sqrt(_squared_differences(new, old, cosines)) / np.maximum(old, 1e-30))
 

@@ -72,7 +72,9 @@ class Signal:
         """The signal of values float32 [images, values], each of `shape`."""
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         sketch = project(to_unit_maps(rows)[0], NUMBERS).astype(np.float16)
-        varying = sum(float(np.square(part.astype(np.float64) - part.mean(0, np.float64)).sum()) for part in _column_chunks(rows))
+        varying = sum(
+            float(np.square(part.astype(np.float64) - part.mean(0, np.float64)).sum()) for part in _column_chunks(rows)
+        )
         return cls(shape, sketch, lengths, rows.argmax(axis=1).astype(np.intp), rows, varying)
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.atomic import whole_file
 
 
-def draw_differences(file: Path, probes: Probes, images: Sequence[int], new: Observation, old: Observation, method: Method) -> None:
+def draw_differences(
+    file: Path, probes: Probes, images: Sequence[int], new: Observation, old: Observation, method: Method
+) -> None:
     """Draw a PNG with a row per image: the image, the baseline's map where it has one, and the artifact's map.
 
     `images` are indices into `probes`; `new` and `old` are the observations of the artifact and the baseline by `method`.

@@ -84,7 +84,7 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
     if not isinstance(artifacts, dict) or not artifacts:
         raise ConfigError(f'{where} has no artifacts. Write [check.artifacts.NAME] with model = "model.onnx".')
     folder = home / _require_text(where, "baselines", table.get("baselines", BASELINES))
-    made = tuple(_parse_artifact(where, name, told, home, folder, given) for name, told in artifacts.items())
+    made = tuple(_parse_artifact(where, name, entry, home, folder, given) for name, entry in artifacts.items())
     method = table.get("method")
     if method is not None and method not in METHODS:
         raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
@@ -93,17 +93,17 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
     return CheckPlan(made, method, probe, images, seed or 0, given)
 
 
-def _parse_artifact(where: str, name: str, told: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
+def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
     here = f"{where[:-1]}.artifacts.{name}]"
-    if not isinstance(told, dict) or "model" not in told:
+    if not isinstance(entry, dict) or "model" not in entry:
         raise ConfigError(f'{here} must be a table with model = "model.onnx".')
-    _refuse_unknown(here, told, _ARTIFACT)
-    model = home / _require_text(here, "model", told["model"])
-    base = str(home / _require_text(here, "against", told["against"])) if "against" in told else str(folder / f"{name}.fp")
-    limits = limits_for({**given, **_parse_limits(here, told.get("limits", {}))})
-    encoder = None if "encoder" not in told else _require_text(here, "encoder", told["encoder"])
-    probe = None if "probe" not in told else str(home / _require_text(here, "probe", told["probe"]))
-    return Artifact(name, model, base, limits, _parse_distinct(here, told.get("distinct", False)), encoder, probe)
+    _refuse_unknown(here, entry, _ARTIFACT)
+    model = home / _require_text(here, "model", entry["model"])
+    base = str(home / _require_text(here, "against", entry["against"])) if "against" in entry else str(folder / f"{name}.fp")
+    limits = limits_for({**given, **_parse_limits(here, entry.get("limits", {}))})
+    encoder = None if "encoder" not in entry else _require_text(here, "encoder", entry["encoder"])
+    probe = None if "probe" not in entry else str(home / _require_text(here, "probe", entry["probe"]))
+    return Artifact(name, model, base, limits, _parse_distinct(here, entry.get("distinct", False)), encoder, probe)
 
 
 def artifacts_against(
@@ -150,4 +150,4 @@ def _require_text(where: str, key: str, value: Any) -> str:
 def _require_whole(where: str, key: str, value: Any, least: int = 1) -> int | None:
     if value is not None and not is_whole(value, least, 2**31):
         raise ConfigError(f"{where}: {key} must be a whole number of at least {least}.")
-    return value
+    return None if value is None else int(value)

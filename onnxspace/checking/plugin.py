@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,16 +29,25 @@ def onnxspace_check() -> Check:
     return _check
 
 
-def _check(
-    model: str | Path, against: str | Path, *, limits: Mapping[str, float | None] | None = None, distinct: bool = False,
-    images: int | None = None, probe: str | Path | None = None, encoder: str | None = None, config: str | Path | None = None,
-) -> Verdict:  # fmt: skip
+@dataclass(frozen=True)
+class _Options:
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    distinct: bool = False
+    images: int | None = None
+    probe: str | Path | None = None
+    encoder: str | None = None
+    config: str | Path | None = None
+
+
+def _check(model: str | Path, against: str | Path, **options: Any) -> Verdict:
     from onnxspace.checking.formats import details, headline
     from onnxspace.checking.plan import CheckPlan, artifacts_against
     from onnxspace.checking.run import check
 
-    artifacts = artifacts_against([str(model)], str(against), limits or {}, distinct, encoder)
-    verdict = check(CheckPlan(artifacts, probe=None if probe is None else str(probe), images=images), config=config)[0]
+    given = _Options(**options)
+    artifacts = artifacts_against([str(model)], str(against), given.limits or {}, given.distinct, given.encoder)
+    plan = CheckPlan(artifacts, probe=None if given.probe is None else str(given.probe), images=given.images)
+    verdict = check(plan, config=given.config)[0]
     if verdict.outcome != "same":
         pytest.fail(f"{headline(verdict)}\n{details(verdict)}", pytrace=False)
     return verdict

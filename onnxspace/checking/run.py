@@ -1,11 +1,9 @@
-"""Artifacts, one after the other: observed in a child process, held against their baselines, judged."""
+"""Check artifacts one after the other: observe each in a child process, compare it with its baseline, and judge it."""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +31,15 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.storage.atomic import scratch_folder
 
-#: Images that are named, and drawn, where two models look at different things.
+#: Number of images with the most different maps that a verdict names, and a picture shows.
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How everything is run: images and method, limits of the child processes, the configuration's file."""
+    """How artifacts are observed: images and method, limits and device of the child processes, the configuration's file."""
 
     agreement: Agreement
     limits: Limits
@@ -52,10 +51,11 @@ def check(
     plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
     pictures: str | Path | None = None, progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """Hold every artifact of the plan against its baseline; one that can't be read or compared does not stop the others.
+    """Compare every artifact of `plan` with its baseline; one that can't be read or compared does not stop the others.
 
-    Each model is run in a process of its own under `limits`. With `pictures`, a folder, images on which an artifact and its
-    baseline differ most are drawn there. Raises ConfigError and ProbeError for a plan that can't be carried out.
+    Each model runs in a process of its own under `limits`, on `device`; `config` is the file that configures models. With
+    `pictures`, a folder, the images whose maps differ most are drawn there. `progress` is called with an artifact's name, how
+    many are done, and how many there are. Returns a verdict per artifact. Raises OutputError where a picture can't be written.
     """
     found = []
     for done, artifact in enumerate(plan.artifacts):
@@ -76,7 +76,10 @@ def update(
     plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """Write the baseline of every artifact: `NAME.fp` and its notes. Those that can't be observed are trouble."""
+    """Write the baseline of every artifact of `plan`: `NAME.fp` and its notes file.
+
+    Options are as in `check`. Returns a verdict per artifact, `trouble` for one that can't be observed. Raises OutputError.
+    """
     found = []
     for done, artifact in enumerate(plan.artifacts):
         if progress is not None:
@@ -95,38 +98,33 @@ def update(
 def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None) -> None:
     base = parse_reference(artifact.against)
     if base.kind != "print":
-        raise ConfigError(f'{artifact.name} is held against {base}; --update writes fingerprints: against = "NAME.fp".')
+        raise ConfigError(
+            f'{artifact.name} is compared with {base}, but --update writes fingerprints only; set against = "NAME.fp".'
+        )
     known = find_config(config)
     agreement = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
     setting = Setting(agreement, limits, device, known.path)
-    with temporary_folder() as folder:
+    with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
         write_baseline(base.path, found, agreement.setup.protocol())
 
 
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
-    """The images that an artifact or its plan names; None where neither does. Raises ProbeError."""
+    """The probe images that an artifact or its plan names; None where neither does. Raises ProbeError."""
     if (folder := artifact.probe or plan.probe) is not None:
         return Probes.from_folder(folder, plan.images, seed=plan.seed)
     return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
 
 
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for what child processes write."""
-    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
 def observe_artifact(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
-    """Observe a model in a child process; `folder` holds what it wrote. Raises ModelError."""
+    """Observe the model `path` in a child process, which writes to `folder`; `encoder` is where to cut it. Raises ModelError."""
     folder.mkdir(exist_ok=True)
     run_in_child("observe", child_request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
     return load_observation(folder)
 
 
 def child_request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
-    """What a child needs to know; the images lie in the folder above its own."""
+    """The request of a child process; its images are written to the parent of `folder`."""
     images = folder.parent / "images.npy"
     if not images.exists():
         np.save(images, setting.agreement.setup.probes.images, allow_pickle=False)
@@ -139,7 +137,7 @@ def child_request(path: Path, encoder: str | None, setting: Setting, folder: Pat
 
 @dataclass
 class _ArtifactCheck:
-    """One artifact being checked."""
+    """The check of one artifact."""
 
     artifact: Artifact
     plan: CheckPlan
@@ -153,7 +151,7 @@ class _ArtifactCheck:
         base, known = parse_reference(self.artifact.against), find_config(self.config)
         old, agreement = self._read_baseline(base, known)
         setting = Setting(agreement, self.limits, self.device, known.path)
-        with temporary_folder() as folder:
+        with scratch_folder() as folder:
             if old is None:
                 old = observe_artifact(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
             if base.kind == "model" and _is_same_file(base.path, self.artifact.path):
@@ -170,14 +168,14 @@ class _ArtifactCheck:
             return verdict
 
     def _read_baseline(self, base: BaselineReference, known: Config) -> tuple[Observation | None, Agreement]:
-        """What is known of the baseline before anything runs, and what it is compared on."""
-        wish = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
+        """The baseline's observation, None for a model file, which is yet to be run; and images and method to compare with."""
+        request = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
         if base.kind == "space":
             found, probes, made = read_from_space(base)
-            return found, _agree_with_space(made, probes, wish)
+            return found, _agree_with_space(made, probes, request)
         if base.kind == "model":
-            return None, agree({}, wish)
-        agreement = agree({base.path: try_read_fingerprint(base.path)}, wish)
+            return None, agree({}, request)
+        agreement = agree({base.path: try_read_fingerprint(base.path)}, request)
         one = agreement.prints[base.path]
         if not isinstance(one, Fingerprint):
             raise one
@@ -204,11 +202,11 @@ class _ArtifactCheck:
         setting: Setting,
         folder: Path,
     ) -> Verdict:
-        """With reasons: what was tried fits, or what the files hold."""
+        """Add reasons to a verdict, from input changes, layers, weights and facts of the files."""
         reasons: list[str] = []
-        told = self._ask("variants", {}, setting, folder)
+        changes = self._ask("variants", {}, setting, folder)
         plain = found.values.get("encoder_cosine", found.values["affinity"])
-        if told is not None and (reason := diagnose.find_input_change(told["variants"], old, plain)) is not None:
+        if changes is not None and (reason := diagnose.find_input_change(changes["variants"], old, plain)) is not None:
             reasons.append(reason)
         sides: Mapping[str, Any] | None = None
         if base.kind == "model":
@@ -228,7 +226,7 @@ class _ArtifactCheck:
         )
 
     def _ask(self, task: str, more: Mapping[str, Any], setting: Setting, folder: Path) -> Mapping[str, Any] | None:
-        """An answer that helps to explain; where it can't be had, the verdict does without."""
+        """The answer of a task that helps to explain a difference; None where it fails."""
         place = folder / task
         place.mkdir(exist_ok=True)
         asked = {**child_request(self.artifact.path, self.artifact.encoder, setting, place), **more}
@@ -248,7 +246,7 @@ class _ArtifactCheck:
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file: then nothing is to be run twice."""
+    """Whether two paths lead to one file, which need not be run twice."""
     try:
         return one.samefile(other)
     except OSError:
@@ -257,14 +255,14 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _describe_layer(layer: Mapping[str, Any]) -> str:
     names = layer["new"] if layer["new"] == layer["old"] else f"{layer['new']} ({layer['old']} before)"
-    return f"{names}: {layer['difference']:.1%} off"
+    return f"{names}, by {layer['difference']:.1%}"
 
 
-def _agree_with_space(made: Protocol, probes: Probes, wish: ProtocolRequest) -> Agreement:
-    """Images and method of a space; refused where the plan says others."""
-    if wish.probes is not None and wish.probes.sha256 != probes.sha256:
+def _agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:
+    """The images and method of a space. Raises ProbeError, ConfigError where the plan names others."""
+    if request.probes is not None and request.probes.sha256 != probes.sha256:
         raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
-    if wish.method not in (None, made.method) or made.options:
-        told = f"{made.method} {dict(made.options) or ''}".strip()
-        raise ConfigError(f"The space's maps are made by {told}, which a check can't ask for. Name another baseline.")
+    if request.method not in (None, made.method) or made.options:
+        method = f"{made.method} {dict(made.options) or ''}".strip()
+        raise ConfigError(f"The space's maps are made by {method}, which a check can't use. Name another baseline.")
     return Agreement(Setup(probes, made.method))

@@ -1,4 +1,7 @@
-"""The command line: parse arguments, make one call, print, and exit. Commands are imported when they are run."""
+"""The command line: parse arguments, make one call, print, and exit. Commands are imported when they are run.
+
+The top layer: nothing imports it, and it computes nothing, so that everything it does can be done from Python.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ _COMMANDS = {
     "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features fit labelled photos."),
     "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder, and find out which are related."),
     "check": ("onnxspace.cli.commands.check", "check", "Check whether artifacts are still the models they were."),
-    "fingerprint": ("onnxspace.cli.commands.fingerprint", "fingerprint", "Write a small file that stands for a model in comparisons."),
+    "fingerprint": (
+        "onnxspace.cli.commands.fingerprint",
+        "fingerprint",
+        "Write a small file that stands for a model in comparisons.",
+    ),
     "evaluate": ("onnxspace.cli.commands.evaluate", "evaluate", "Evaluate rankings against the ground truth."),
     "convert": ("onnxspace.cli.commands.convert", "convert", "Convert a model of another framework into a verified ONNX file."),
     "report": ("onnxspace.cli.commands.report", "report", "Write a space or a result as an HTML page."),
@@ -96,7 +103,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
-        _exit_with(f"{unexpected('The command', error)} Please report this with the output of `python -X dev -m onnxspace …`.", TROUBLE)
+        _exit_with(
+            f"{unexpected('The command', error)} Please report this with the output of `python -X dev -m onnxspace …`.", TROUBLE
+        )
     sys.exit(code or 0)
 
 

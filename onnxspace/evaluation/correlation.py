@@ -34,7 +34,7 @@ def kendall_tau(predicted: Numbers, truth: Numbers) -> float:
 
 
 def spearman(predicted: Numbers, truth: Numbers) -> float:
-    """Return Spearman's rank correlation, with mean ranks for ties, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
+    """Return Spearman's rank correlation, mean ranks for ties, in [−1, 1]; arguments and equal values as in `weighted_tau`."""
     from scipy.stats import spearmanr
 
     return _correlate(spearmanr, predicted, truth)
@@ -81,7 +81,7 @@ def _expected_best(best: float, group: Numbers, drawn: int) -> float:
 
 
 def relative_truth(truth: Numbers, predicted: Numbers) -> Numbers:
-    """Return Rel@K, float64 [candidates] in [0, 1]: the best `truth` among the first K by `predicted`, relative to the best of all.
+    """Return Rel@K, float64 [candidates] in [0, 1]: the best `truth` of the first K by `predicted`, relative to the best.
 
     Both arguments are float64 [candidates], larger is better. For losses, which are negated, it is the lowest loss divided by
     that of the choice. NaN where the truth has both signs or its best value is 0, as ratios are then meaningless. The measure

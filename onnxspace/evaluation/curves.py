@@ -52,7 +52,10 @@ def _title(found: Evaluation) -> str:
     fewest, most = min(map(len, found.candidates)), max(map(len, found.candidates))
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
     name = make_printable(Path(found.oracle).name)
-    return f"{name}: {len(found.targets)} targets, {many} candidates each, the best {found.relevant} relevant; bars and bands: {100 * found.level:g} % intervals"
+    return (
+        f"{name}: {len(found.targets)} targets, {many} candidates each, the best {found.relevant} relevant; "
+        f"bars and bands: {100 * found.level:g} % intervals"
+    )
 
 
 def _style(place: int) -> dict[str, Any]:
@@ -137,14 +140,14 @@ def draw_priorities(found: Evaluation, path: Path, kind: str) -> None:
     figure = Figure(figsize=(7.5, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    alike = any(np.isfinite(one.correlations).any() for one in shown.values())
+    correlated = any(np.isfinite(one.correlations).any() for one in shown.values())
     truth = dict(zip(shown["oracle"].sources, shown["oracle"].priorities, strict=True))
     for place, one in enumerate(found.scored):
         mine = shown[one.name]
-        style = _style(place) | ({} if alike else {"linestyle": "none"})
-        points = mine.curve() if alike else ([truth[source] for source in mine.sources], mine.priorities)
+        style = _style(place) | ({} if correlated else {"linestyle": "none"})
+        points = mine.curve() if correlated else ([truth[source] for source in mine.sources], mine.priorities)
         axes.plot(*points, **style)
-    if alike:
+    if correlated:
         axes.plot(*shown["oracle"].curve(), color="0.25", linewidth=1.5, linestyle=(0, (1, 1.5)), marker=".")
         axes.set_xlabel("priority of a source: its mean rank over targets, 1 is first")
         axes.set_ylabel("mean representation correlation with the targets")
@@ -154,11 +157,11 @@ def draw_priorities(found: Evaluation, path: Path, kind: str) -> None:
         axes.set_xlabel("mean rank of a source over targets, in the oracle")
         axes.set_ylabel("mean rank of the same source, as predicted")
     _hide_frame(axes)
-    bare = {} if alike else {"linestyle": "none"}
+    bare = {} if correlated else {"linestyle": "none"}
     handles = [Line2D([], [], **(_style(place) | bare)) for place in range(len(found.scored))]
     handles.append(Line2D([], [], color="0.25", linestyle=(0, (1, 1.5))))
     legend = axes.legend(
-        handles, [*(_label(one.name) for one in found.scored), "oracle" if alike else "equal"], frameon=False, fontsize=9
+        handles, [*(_label(one.name) for one in found.scored), "oracle" if correlated else "equal"], frameon=False, fontsize=9
     )
     for text in legend.get_texts():
         text.set_parse_math(False)

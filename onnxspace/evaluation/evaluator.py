@@ -179,8 +179,8 @@ def _report_constant_rankings(cases: Sequence[_Case], rankings: Sequence[Table])
         count = sum(not has_order(case.predicted[i]) for case in cases)
         if count:
             yield (
-                f"{one.name} predicts the same value for all candidates of {count} target{'' if count == 1 else 's'}, where its "
-                "correlations count as 0."
+                f"{one.name} predicts the same value for all candidates of {count} target{'' if count == 1 else 's'}, where "
+                "its correlations count as 0."
             )
 
 
@@ -198,9 +198,9 @@ def _score_ranking(one: Table, index: int, cases: Sequence[_Case], draws: int, s
 
 
 def _compute_priorities(cases: Sequence[_Case], rankings: Sequence[Table], correlations: Table | None) -> dict[str, Priorities]:
-    alike = mean_correlations(correlations, [case.target for case in cases])
-    found = {one.name: priorities([(c.sources, c.predicted[i]) for c in cases], alike) for i, one in enumerate(rankings)}
-    return {"oracle": priorities([(case.sources, case.truth) for case in cases], alike), **found}
+    means = mean_correlations(correlations, [case.target for case in cases])
+    found = {one.name: priorities([(c.sources, c.predicted[i]) for c in cases], means) for i, one in enumerate(rankings)}
+    return {"oracle": priorities([(case.sources, case.truth) for case in cases], means), **found}
 
 
 def tree_of(table: Table, linkage: Linkage = "average") -> tuple[tuple[str, ...], Numbers] | None:

@@ -47,7 +47,7 @@ def random_hits(relevant: Numbers) -> Numbers:
 
 
 def best_hits(relevant: Numbers) -> Numbers:
-    """Return the hits of the oracle's own order, for K = 1 … candidates: min(K, relevant) without ties; `relevant` as in `hits`."""
+    """Return the hits of the oracle's own order, K = 1 … candidates: min(K, relevant) without ties; `relevant` as in `hits`."""
     return np.cumsum(np.sort(relevant)[::-1])
 
 
@@ -63,6 +63,6 @@ def precision(found: Numbers, targets: int = 1) -> Numbers:
 
 
 def recall(found: Numbers, relevant: float, targets: int = 1) -> Numbers:
-    """Return R@K, float64 [..., K], from hits `found` [..., K] summed over `targets` targets, each with `relevant` candidates."""
+    """Return R@K, float64 [..., K], from hits `found` [..., K] summed over `targets`, each with `relevant` candidates."""
     shares: Numbers = found / (targets * relevant)
     return shares

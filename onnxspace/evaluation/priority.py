@@ -29,7 +29,7 @@ class Priorities:
     correlations: tuple[float, ...]
 
     def curve(self) -> tuple[Numbers, Numbers]:
-        """Return each distinct priority, ascending, and the mean correlation of the models that have it: two float64 [points]."""
+        """Return each distinct priority, ascending, and the mean correlation of its models: two float64 [points]."""
         priorities, correlations = np.array(self.priorities), np.array(self.correlations)
         there = np.isfinite(correlations)
         points, group = np.unique(priorities[there], return_inverse=True)

@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
-from onnxspace.evaluation.table import Table
 
 Rows = list[list[str]]
 _MOST_BYTES, _MOST_CELLS = 64 * 2**20, 16 * 2**20
@@ -25,7 +24,17 @@ _VALUES = ("value", "affinity", "accuracy", "score")
 _FORMS = "A table has names along both sides, or columns target, source and value; see docs/evaluation.md."
 
 
-def read_table(path: Path) -> Table:
+class TableParts(NamedTuple):
+    """The fields of a `Table`, in its order; `values` float64 [targets, sources]."""
+
+    name: str
+    path: str
+    targets: tuple[str, ...]
+    sources: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
+def read_table(path: Path) -> TableParts:
     """Read a table from the untrusted file `path`: JSON if its first character is `{` or `[`, else CSV.
 
     docs/evaluation.md lists the layouts. Raises TableError for a file that can't be read or is in none of them.
@@ -44,7 +53,9 @@ def read_aliases(path: Path) -> dict[str, str]:
     text = _read_text(path)
     pairs: list[Any] = list(_parse_json(path, text).items()) if text.lstrip()[:1] == "{" else list(_read_cells(path, text))
     if not all(len(pair) == 2 and isinstance(pair[1], str) for pair in pairs):
-        raise TableError(f"{path} is not a list of aliases. Write lines such as `other name,name`, or a JSON object of strings.")
+        raise TableError(
+            f"{path} is not a list of aliases. Write lines such as `other name,name`, or a JSON object of strings."
+        )
     return dict(pairs)
 
 
@@ -76,7 +87,7 @@ def _read_text(path: Path) -> str:
         raise TableError(f"{path} is not UTF-8 text. {_FORMS}") from error
 
 
-def _table_from_rows(path: Path, rows: Rows) -> Table:
+def _table_from_rows(path: Path, rows: Rows) -> TableParts:
     if len(rows) < 2 or len(rows[0]) < 2:
         raise TableError(f"{path} is not a table. {_FORMS}")
     head = [cell.lower() for cell in rows[0]]
@@ -92,23 +103,25 @@ def _table_from_rows(path: Path, rows: Rows) -> Table:
     return found.transposed() if _SOURCES_DOWN.fullmatch(rows[0][0]) else found
 
 
-def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> Table:
+def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> TableParts:
     target, source = head.index("target"), head.index("source")
     others = [i for i, name in enumerate(head) if i not in (target, source)]
     named = [i for i in others if head[i] in _VALUES] or [i for i in others if head[i] != "rank"] or others
     if len(named) != 1:
         raise TableError(f"{path} needs exactly one column of values. Name it `value`, beside `target` and `source`.")
-    found = _table_from_triples(path, [(row[target], row[source], _read_number(path, row[named[0]], row[target])) for row in rows])
+    found = _table_from_triples(
+        path, [(row[target], row[source], _read_number(path, row[named[0]], row[target])) for row in rows]
+    )
     return replace(found.negated(), ordinal=True) if head[named[0]] == "rank" else found
 
 
-def _table_from_orders(path: Path, rows: Rows) -> Table:
+def _table_from_orders(path: Path, rows: Rows) -> TableParts:
     """From a line per target with its sources in order: the values are negated ranks."""
     pairs = [(row[0], source, -float(place)) for row in rows for place, source in enumerate(row[1:], 1) if source]
     return replace(_table_from_triples(path, pairs), ordinal=True)
 
 
-def _table_from_triples(path: Path, pairs: Sequence[tuple[str, str, float]]) -> Table:
+def _table_from_triples(path: Path, pairs: Sequence[tuple[str, str, float]]) -> TableParts:
     targets = {name: i for i, name in enumerate(dict.fromkeys(pair[0] for pair in pairs))}
     sources = {name: j for j, name in enumerate(dict.fromkeys(pair[1] for pair in pairs))}
     if len(targets) * len(sources) > _MOST_CELLS:
@@ -131,7 +144,7 @@ def _parse_json(path: Path, text: str) -> dict[str, Any]:
     return found
 
 
-def _table_from_json(path: Path, text: str) -> Table:
+def _table_from_json(path: Path, text: str) -> TableParts:
     """From the JSON output of `score` or `space affinity`; names and a matrix; or an object of objects, one per target.
 
     Of several scores it reads the one that ranks sources.
@@ -179,7 +192,7 @@ def _check_bounds(path: Path, value: float, where: str) -> float:
     raise TableError(f"{path} has an infinite value in the line of {where}. Leave the cell empty where the value is unknown.")
 
 
-def _make_table(path: Path, targets: Sequence[str], sources: Sequence[str], values: NDArray[np.float64]) -> Table:
+def _make_table(path: Path, targets: Sequence[str], sources: Sequence[str], values: NDArray[np.float64]) -> TableParts:
     if not targets or not sources or not all(targets) or not all(sources):
         raise TableError(f"{path} has no names, or a line or a column without one. {_FORMS}")
-    return Table(path.stem, str(path), tuple(targets), tuple(sources), values)
+    return TableParts(path.stem, str(path), tuple(targets), tuple(sources), values)

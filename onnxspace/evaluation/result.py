@@ -1,4 +1,4 @@
-"""The result of an evaluation: the measures of each ranking, as means over targets with intervals, and bounds, priorities, trees."""
+"""The result of an evaluation: measures of each ranking, with intervals over targets, and bounds, priorities and trees."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Bound:
 
 
 def bound_from_hits(hits: Numbers, relevant: Numbers) -> Bound:
-    """Compute a bound from `hits`, float64 [targets, K], and each target's number of `relevant` candidates, float64 [targets]."""
+    """Compute a bound from `hits`, float64 [targets, K], and the targets' numbers of `relevant` candidates, [targets]."""
     return Bound(hits, precision(hits).mean(0), (recall(hits.T, 1.0) / relevant).mean(1))
 
 
@@ -144,7 +144,8 @@ class Evaluation:
         singles = {name: _single_to_dict(one.measures[name]) for name in CORRELATIONS}
         curves = {name: _curve_to_dict(one.measures[name]) for name in CURVES}
         per_target = {
-            target: {"hits": nan_to_null(one.hits[i])} | {name: nan_to_null(one.measures[name].values[i])[0] for name in CORRELATIONS}
+            target: {"hits": nan_to_null(one.hits[i])}
+            | {name: nan_to_null(one.measures[name].values[i])[0] for name in CORRELATIONS}
             for i, target in enumerate(self.targets)
         }
         return {

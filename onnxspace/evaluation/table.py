@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
+from onnxspace.evaluation.reading import read_table
 
 Numbers = NDArray[np.float64]
 _NAMED = 8
@@ -44,9 +45,7 @@ class Table:
     @classmethod
     def read(cls, path: str | Path) -> Table:
         """Read a table from a CSV or JSON file, in any of the layouts that docs/evaluation.md lists. Raises TableError."""
-        from onnxspace.evaluation.reading import read_table
-
-        return read_table(Path(path))
+        return cls(*read_table(Path(path)))
 
     def renamed(self, aliases: Mapping[str, str]) -> Table:
         """Return the table with names replaced by `aliases` on both sides. Raises TableError where two names become one."""

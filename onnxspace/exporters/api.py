@@ -16,8 +16,6 @@ from onnxspace.inputs.execution import Progress as Progress
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
-
-
 def _no_progress(_what: str, _done: int, _total: int) -> None:
     """Report nothing."""
 

@@ -30,7 +30,9 @@ def exporters() -> Mapping[str, Exporter]:
 
 def broken() -> Mapping[str, str]:
     """The reasons why entry points can't be loaded, by name."""
-    return {entry.name: why for entry, made in zip(_entries(), _load_all(), strict=True) if (why := _load_error(made)) is not None}
+    return {
+        entry.name: why for entry, made in zip(_entries(), _load_all(), strict=True) if (why := _load_error(made)) is not None
+    }
 
 
 def _load_error(made: object) -> str | None:
@@ -104,7 +106,9 @@ def find(source: Source, request: Request) -> tuple[Exporter, Source]:
 
 def _exporter_named(name: str, source: Source) -> Exporter:
     if name not in exporters():
-        raise ConfigError(f"{source.text}: there is no exporter {name!r}. The exporters are: {', '.join(exporters()) or 'none'}.")
+        raise ConfigError(
+            f"{source.text}: there is no exporter {name!r}. The exporters are: {', '.join(exporters()) or 'none'}."
+        )
     return exporters()[name]
 
 

@@ -1,4 +1,4 @@
 """What every model is explained with: probe images, methods and their options, configuration.
 
-Apart from models, so that a command line can refuse what makes no sense before Torch or ONNX is loaded.
+Separate from `model`, so that the command line can refuse invalid options before Torch or ONNX is loaded.
 """

@@ -1,4 +1,4 @@
-"""What a user says about models in TOML: `onnxspace.toml` for many, `MODEL.onnxspace.toml` beside one."""
+"""Configuration of models in TOML: `onnxspace.toml` for several models, `MODEL.onnxspace.toml` for the model beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.preprocess import Color, Layout, Resize
-from onnxspace.inputs.rule_names import SETS, problem
+from onnxspace.inputs.rule_names import SETS, find_problem
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
@@ -24,10 +24,11 @@ _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_a
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What may be said of one model; None means: find out.
+    """Options of one model; None means that the value is inferred from the model.
 
-    `size` is (height, width) in pixels; `scale`, `mean` and `std` give `x = (pixel · scale − mean) / std` with pixels in
-    0–255; `encoder` is a tensor or node name; `input` the name of the image input.
+    `name` is the model's name in results; `encoder` a tensor or node name; `input` the name of the image input; `size` (height,
+    width) in pixels, 1–8192; `layout`, `color` and `resize` are as in `Preprocess`; `scale`, `mean` and `std` give
+    `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having one value or one per channel.
     """
 
     name: str | None = None
@@ -42,17 +43,22 @@ class ModelOptions:
     std: tuple[float, ...] | None = None
 
     def over(self, other: ModelOptions) -> ModelOptions:
-        """These options, and the other's where these say nothing."""
-        said = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
-        return replace(other, **said)
+        """Return these options, with the values of `other` where these are None.
+
+        >>> ModelOptions(scale=1.0).over(ModelOptions(scale=2.0, layout="NHWC")).layout
+        'NHWC'
+        """
+        stated = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        return replace(other, **stated)
 
 
 @dataclass(frozen=True)
 class Config:
-    """A configuration file: options per model, by file name, stem or path relative to the file; entries per rule set.
+    """The content of a configuration file.
 
-    `rules` holds, by the name of a rule set, the rule of an operator or the value of a parameter, as `onnxspace.attribution.lrp.rule_set`
-    takes them.
+    `path` is the file (None: no file). `models` holds options by a model's file name, stem, or path relative to the file; `rules`
+    holds, by the name of a rule set, rules by operator and values by parameter, as `onnxspace.attribution.lrp.find_rule_set` takes
+    them.
     """
 
     path: Path | None = None
@@ -60,73 +66,82 @@ class Config:
     rules: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
 
     def options(self, model: Path) -> ModelOptions:
-        """What this file says of `model`, the most exact key first, over what its sidecar says."""
-        keys = [self._relative(model), model.name, model.stem]
-        said = [self.models[key] for key in dict.fromkeys(keys) if key in self.models]
+        """Return the options of the model file `model`: this file's, those of the most specific key first, then its sidecar's.
+
+        Raises ConfigError for an invalid sidecar.
+        """
+        keys = [self._relative_path(model), model.name, model.stem]
+        matching = [self.models[key] for key in dict.fromkeys(keys) if key in self.models]
         merged = load_sidecar(model)
-        for options in reversed(said):
+        for options in reversed(matching):
             merged = options.over(merged)
         return merged
 
-    def _relative(self, model: Path) -> str:
+    def _relative_path(self, model: Path) -> str:
         try:
             return model.resolve().relative_to((self.path or Path()).resolve().parent).as_posix()
-        except (ValueError, OSError, RuntimeError):  # elsewhere, not a path, a loop of links
+        except (ValueError, OSError, RuntimeError):  # in another folder, not a path, or a loop of links
             return model.name
 
 
 def load_config(path: str | Path) -> Config:
-    """Read `onnxspace.toml`: a table `[models.NAME]` per model, `[rules.NAME]` per rule set; `[check]` is read elsewhere.
+    """Read the configuration file `path`: a table `[models.NAME]` per model and `[rules.NAME]` per rule set.
 
-    Raises ConfigError naming the file and the key.
+    The table `[check]` is read by `onnxspace.checking.plan`. Raises ConfigError naming the file and the key.
     """
     path = Path(path)
-    content = _read(path)
+    content = _read_toml(path)
     _refuse_unknown(str(path), content, {"models", "rules", "check"}, "table")
-    models = _tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
-    rules = _tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
+    models = _find_tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
+    rules = _find_tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
     _refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")
     return Config(
         path,
-        {name: _options(f"{path} [models.{name}]", table) for name, table in models.items()},
-        {name: _entries(f"{path} [rules.{name}]", table) for name, table in rules.items()},
+        {name: _parse_options(f"{path} [models.{name}]", table) for name, table in models.items()},
+        {name: _check_rules(f"{path} [rules.{name}]", table) for name, table in rules.items()},
     )
 
 
-def _tables(content: Mapping[str, Any], name: str, message: str) -> dict[str, dict[str, Any]]:
+def _find_tables(content: Mapping[str, Any], name: str, message: str) -> dict[str, dict[str, Any]]:
     tables = content.get(name, {})
     if not isinstance(tables, dict) or not all(isinstance(value, dict) for value in tables.values()):
         raise ConfigError(message)
     return tables
 
 
-def _entries(where: str, table: Mapping[str, Any]) -> dict[str, str | float]:
-    """Rules by operator and parameters of one rule set."""
+def _check_rules(where: str, table: Mapping[str, Any]) -> dict[str, str | float]:
+    """Check the rules by operator and the parameters of one rule set."""
     for key, value in table.items():
-        if (wrong := problem(key, value)) is not None:
+        if (wrong := find_problem(key, value)) is not None:
             raise ConfigError(f"{where}: {wrong}.")
     return dict(table)
 
 
 def find_config(path: str | Path | None) -> Config:
-    """The file that was named, else `onnxspace.toml` of the current folder where there is one, else nothing."""
+    """Load the configuration `path`; where it is None, `onnxspace.toml` of the current folder, or nothing if there is none.
+
+    Raises ConfigError as `load_config`.
+    """
     if path is not None:
         return load_config(path)
     return load_config(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else Config()
 
 
 def load_sidecar(model: Path) -> ModelOptions:
-    """Options from `resnet50.onnxspace.toml` beside `resnet50.onnx`; none where there is no such file."""
+    """Read the options of a model file from the sidecar beside it: `resnet50.onnxspace.toml` for `resnet50.onnx`.
+
+    Returns empty options where there is no such file. Raises ConfigError naming the file and the key.
+    """
     path = model.parent / (model.stem + SIDECAR_SUFFIX)
     try:
-        there = bool(model.name) and path.is_file()
+        exists = bool(model.name) and path.is_file()
     except (OSError, ValueError):  # a name too long to exist, or not a path
-        there = False
-    return _options(str(path), _read(path)) if there else ModelOptions()
+        exists = False
+    return _parse_options(str(path), _read_toml(path)) if exists else ModelOptions()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = _content(path)
+def _read_toml(path: Path) -> dict[str, Any]:
+    content = _read_bytes(path)
     try:
         return tomllib.loads(content.decode("utf-8-sig").replace("\r\n", "\n"))
     except UnicodeDecodeError as error:
@@ -137,7 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML ({error}). Correct it.") from error
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise ConfigError(f"{path} is not a file. Give the path of a TOML file.")
@@ -156,33 +171,33 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind:
             raise ConfigError(f"{where}: unknown {kind} {key!r}. Use one of: {', '.join(sorted(known))}.")
 
 
-def _options(where: str, table: Mapping[str, Any]) -> ModelOptions:
+def _parse_options(where: str, table: Mapping[str, Any]) -> ModelOptions:
     _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)}, "key")
     try:
-        options = ModelOptions(**{key: _value(key, value) for key, value in table.items()})
+        options = ModelOptions(**{key: _parse_value(key, value) for key, value in table.items()})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
     return options
 
 
-def _value(key: str, value: Any) -> Any:
+def _parse_value(key: str, value: Any) -> Any:
     if key in _WORDS:
-        return _word(key, value)
+        return _parse_word(key, value)
     if key == "size":
-        return _size(value)
+        return _parse_size(value)
     if key == "scale":
-        return _nonzero(key, _number(key, value))
+        return _require_nonzero(key, _parse_number(key, value))
     if key in {"mean", "std"}:
-        numbers = tuple(_number(key, item) for item in (value if isinstance(value, list) else [value]))
+        numbers = tuple(_parse_number(key, item) for item in (value if isinstance(value, list) else [value]))
         if len(numbers) not in {1, 3}:
             raise ValueError(f"{key} needs one number, or one per channel")
-        return tuple(_nonzero(key, number) for number in numbers) if key == "std" else numbers
+        return tuple(_require_nonzero(key, number) for number in numbers) if key == "std" else numbers
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} must be a name in quotes")
     return value
 
 
-def _word(key: str, value: Any) -> str:
+def _parse_word(key: str, value: Any) -> str:
     word = str(value)
     for known in _WORDS[key]:
         if word.upper() == known.upper():
@@ -190,19 +205,19 @@ def _word(key: str, value: Any) -> str:
     raise ValueError(f"{key} is {value!r} but must be one of {', '.join(_WORDS[key])}")
 
 
-def _size(value: Any) -> tuple[int, int]:
+def _parse_size(value: Any) -> tuple[int, int]:
     pair = [value, value] if isinstance(value, int) else value
     if not isinstance(pair, list) or len(pair) != 2 or not all(type(n) is int and 1 <= n <= 8192 for n in pair):
         raise ValueError("size must be one number, or [height, width], from 1 to 8192 pixels")
     return pair[0], pair[1]
 
 
-def _number(key: str, value: Any) -> float:
-    """A TOML number, or a fraction in quotes: `"1/255"`."""
+def _parse_number(key: str, value: Any) -> float:
+    """Parse a TOML number, or a fraction in quotes such as `"1/255"`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError(f"{key} {_A_NUMBER}")
     try:
-        number = _divided(value) if isinstance(value, str) else float(value)
+        number = _parse_fraction(value) if isinstance(value, str) else float(value)
     except (ValueError, ArithmeticError) as error:
         raise ValueError(f"{key} {_A_NUMBER}") from error
     if not math.isfinite(number):
@@ -210,14 +225,14 @@ def _number(key: str, value: Any) -> float:
     return number
 
 
-def _divided(fraction: str) -> float:
+def _parse_fraction(fraction: str) -> float:
     parts = _FRACTION.fullmatch(fraction)
     if parts is None:
         raise ValueError(fraction)
     return float(parts[1]) / float(parts[2] or 1)
 
 
-def _nonzero(key: str, number: float) -> float:
+def _require_nonzero(key: str, number: float) -> float:
     if number == 0:
         raise ValueError(f"{key} must not be zero")
     return number

@@ -1,6 +1,6 @@
-"""Where and how the work is done: processor, precision, batches, memory, workers, progress.
+"""How a run is executed: device, precision, batch size, memory, workers, progress.
 
-None of it changes what is computed, but for rounding. Free of NumPy, so that a command line can load it at once.
+None of this changes results, except for rounding. Free of NumPy, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-#: Bytes of maps that are held at once while models are compared.
+#: Bytes of maps held in memory at once while models are compared.
 DEFAULT_MEMORY = 2**30
-#: Called with what is being done, how many steps are done, and how many there are.
+#: Called with the current activity, the number of steps done, and their total.
 Progress = Callable[[str, int, int], None]
-#: Called with the share that is done, from 0 to 1.
+#: Called with the fraction done, from 0 to 1.
 Share = Callable[[float], None]
-#: Called with a number of images that are done.
+#: Called with a number of finished images.
 Advance = Callable[[int], None]
 
 
@@ -27,9 +27,10 @@ Advance = Callable[[int], None]
 class Compute:
     """Where and how maps are computed.
 
-    `device` is a kind of processor; all GPUs of the machine share the images. Products are in single `precision`, in TF32,
-    or in half precision with sums in single. With `deterministic`, a GPU too gives equal bits from run to run, as a CPU
-    always does. `compiled` has Torch compile the graph first, which does not pay on a CPU.
+    `device` is `cpu`, `cuda` (all GPUs of the machine, which share the images) or `auto` (GPUs where there are any). `precision`
+    is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums. With
+    `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
+    with Torch first, which is not worthwhile on a CPU.
     """
 
     device: Device = "auto"
@@ -40,10 +41,11 @@ class Compute:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out.
+    """How a run is executed.
 
-    `batch_size` is the number of images per pass (None: what fits), `memory` the bytes of maps held while comparing,
-    `cluster` the Dask workers that compute (`local:4`, `tcp://host:8786`; None: this process), `progress` the callback.
+    `batch_size` is the number of images per pass (None: chosen by memory), `memory` the bytes of maps held while comparing,
+    `cluster` the Dask workers that compute (`local:4` or a scheduler's address such as `tcp://host:8786`; None: this process),
+    `progress` the callback.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -57,7 +59,7 @@ class Execution:
         cls, device: Compute | Device, batch_size: int | None = None, progress: Progress | None = None, *,
         memory: int = DEFAULT_MEMORY, cluster: str | None = None,
     ) -> Execution:  # fmt: skip
-        """An execution on a device, named or described.
+        """Make an execution from a device's name or a `Compute`, and the fields described above.
 
         >>> Execution.on("cpu", batch_size=8).compute.device
         'cpu'
@@ -67,18 +69,18 @@ class Execution:
 
 
 class Counter:
-    """Steps of a run, reported to its callback: `done` of `total`."""
+    """Counts the steps of a run and reports them to its callback: `done` of `total`."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self.total, self.done = total, 0
         self._progress = progress
 
     def advance(self, steps: int, what: str) -> None:
-        """Report `steps` more of `what`."""
+        """Report `steps` more steps of the activity `what`."""
         self.done += steps
         if self._progress is not None:
             self._progress(what, self.done, self.total)
 
     def reach(self, done: int, what: str) -> None:
-        """Report that at least `done` steps are done: what failed or was there already is passed over."""
+        """Report that at least `done` steps are done, which skips those of models that failed or were present already."""
         self.advance(max(0, done - self.done), what)

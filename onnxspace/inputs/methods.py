@@ -1,6 +1,6 @@
-"""The attribution methods as data: what each does to the gradient, and which options it takes.
+"""The attribution methods as data: how each uses the gradient, and which options it takes.
 
-Free of NumPy and Torch, so that a command line can list methods without loading either.
+Free of NumPy and Torch, so that the command line lists methods without loading either.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ Method = Literal[
 ]  # fmt: skip
 Way = Literal["product", "absolute", "line", "noise", "units"]
 DEFAULT_METHOD: Method = "elrp"
-#: What stands for "nothing to see" without an image file; all but `zero` are pictures.
+#: Baselines other than image files; all but `zero` are images.
 BASELINES = ("zero", "mean", "black", "blur")
 
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method: `rules` names a rule set of `onnxspace.attribution.lrp` for the backward pass (None: the plain gradient).
+    """A method.
 
-    `way` says where gradients are taken and what becomes of them: the `product` of image − baseline and the gradient at
-    the image (or that gradient itself, where the rules make it the relevance), its `absolute` value, the product with the
-    mean along the `line` from the baseline, the absolute value of the mean under `noise`, or the mean of absolute values
-    over the encoder's `units`. `options` are the fields of `Options` that the method uses, besides `rules`.
+    `summary` is a formula or phrase for listings; `rules` names a rule set of `onnxspace.attribution.lrp` for the backward pass
+    (None: the plain gradient). `way` says where gradients are computed and how they make a map: the `product` of image − baseline
+    and the gradient at the image (or that gradient itself, where the rules make it the relevance), its `absolute` value, the
+    product with the mean gradient along the `line` from the baseline, the absolute value of the mean gradient under `noise`, or the
+    mean absolute gradient of the encoder's `units`. `options` are the fields of `Options` that the method uses, besides `rules`.
     """
 
     summary: str
@@ -45,20 +46,20 @@ class MethodSpec:
 
     @property
     def signed(self) -> bool:
-        """Whether a map says for (positive) and against (negative), or only how much."""
+        """Whether maps have a sign (positive: evidence for, negative: evidence against), or a magnitude only."""
         return self.way in ("product", "line")
 
 
-#: The source of each is named where it is computed: `onnxspace.attribution.gradients`, `onnxspace.attribution.lrp`.
+#: All methods by name. Their sources are cited where they are computed: `onnxspace.attribution.gradients` and `.lrp`.
 METHODS: Mapping[Method, MethodSpec] = {
     "elrp": MethodSpec("ε-LRP as a modified gradient, as in the paper", "elrp"),
     "saliency": MethodSpec("|dS/dx|", way="absolute", options=()),
     "gradient-x-input": MethodSpec("(x − b) · dS/dx"),
     "lrp-epsilon": MethodSpec("the ε rule with biases in the denominator", "lrp-epsilon"),
-    "lrp-gamma": MethodSpec("the γ rule, which favours what speaks for", "lrp-gamma"),
-    "lrp-zplus": MethodSpec("the z⁺ rule: only what speaks for", "lrp-zplus"),
-    "lrp-alpha-beta": MethodSpec("the αβ rule: for and against apart", "lrp-alpha-beta"),
-    "lrp-composite": MethodSpec("ε where dense, γ at convolutions, the box rule at the image", "lrp-composite", options=()),
+    "lrp-gamma": MethodSpec("the γ rule, which favours positive contributions", "lrp-gamma"),
+    "lrp-zplus": MethodSpec("the z⁺ rule: positive contributions only", "lrp-zplus"),
+    "lrp-alpha-beta": MethodSpec("the αβ rule: positive and negative contributions weighted separately", "lrp-alpha-beta"),
+    "lrp-composite": MethodSpec("ε at dense layers, γ at convolutions, the box rule at the image", "lrp-composite", options=()),
     "attnlrp": MethodSpec("AttnLRP: the rules for transformers", "attnlrp"),
     "integrated-gradients": MethodSpec("(x − b) · mean gradient from b to x", way="line", options=("baseline", "steps")),
     "smoothgrad": MethodSpec("|mean dS/dx under noise|", way="noise", options=("samples", "noise")),
@@ -68,14 +69,17 @@ METHODS: Mapping[Method, MethodSpec] = {
 
 @dataclass(frozen=True)
 class Options:
-    """The few numbers that methods take; None is the default of `Settings`. One that a method does not use is refused.
+    """Options of methods; None stands for the default in `Settings`. An option that the method does not use raises ConfigError.
 
-    `baseline` is `zero` (of the network's own input), `mean` (the mean colour of the probe set), `black`, `blur` (each
-    image blurred) or the path of an image; `steps` are points on the line of integrated gradients (1–1000); `samples`
-    (1–1000) and `noise` (its standard deviation as a share of the pixel range, above 0 and at most 1) are SmoothGrad's;
-    `units` is how many units are drawn for unit-saliency (from 2), which is exact where there are no more; `rules` are
-    entries laid over the method's own rule set, `{"Sigmoid": "ratio-offset", "epsilon": 1e-3}`, as `[rules.elrp]` of
-    `onnxspace.toml` holds them.
+    `baseline` is `zero` (in the network's input), `mean` (the mean colour of the probe set), `black`, `blur` (each image blurred)
+    or the path of an image; `steps` is the number of points on the line of integrated gradients (1–1000); `samples` (1–1000) and
+    `noise` (standard deviation as a fraction of the pixel range, above 0 and at most 1) are those of SmoothGrad; `units` is the
+    number of units sampled for unit-saliency (at least 2), which is exact where the encoder has no more; `rules` are entries that
+    replace those of the method's rule set, such as `{"Sigmoid": "ratio-offset", "epsilon": 1e-3}`, as in `[rules.elrp]` of
+    `onnxspace.toml`.
+
+    >>> Options(baseline="black", steps=20).steps
+    20
     """
 
     baseline: str | Path | None = None
@@ -88,7 +92,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Settings:
-    """Options with every default filled in."""
+    """The options with every default filled in; see `Options`."""
 
     baseline: str | Path = "zero"
     steps: int = 50
@@ -98,55 +102,68 @@ class Settings:
     rules: Mapping[str, str | float] = field(default_factory=dict)
 
     def used_by(self, method: str) -> dict[str, Any]:
-        """What this method was told besides its name, the paper's own baseline and rules left out; ready for JSON."""
-        told = {name: getattr(self, name) for name in _spec(method).uses}
-        return {name: str(v) if name == "baseline" else v for name, v in told.items() if v not in ("zero", {})}
+        """Return the options that the method `method` uses, without a zero baseline and empty rules; ready for JSON.
+
+        >>> Settings(steps=20).used_by("integrated-gradients")
+        {'steps': 20}
+        """
+        used = {name: getattr(self, name) for name in _find_spec(method).uses}
+        return {name: str(v) if name == "baseline" else v for name, v in used.items() if v not in ("zero", {})}
 
 
-def in_words(told: Mapping[str, Any]) -> str:
-    """What a method was told, for titles and captions: `baseline black, steps 50`."""
-    flat = {key: value for name, told_ in told.items() for key, value in _entries(name, told_)}
+def describe_options(options: Mapping[str, Any]) -> str:
+    """Describe the options of a method in words, for titles and captions.
+
+    >>> describe_options({"baseline": "black", "steps": 50})
+    'baseline black, steps 50'
+    """
+    flat = {key: entry for name, value in options.items() for key, entry in _flatten(name, value)}
     return ", ".join(f"{name} {value}" for name, value in flat.items())
 
 
-def _entries(name: str, value: Any) -> list[tuple[str, Any]]:
+def _flatten(name: str, value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, Mapping) else [(name, value)]
 
 
-def configured(method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]]) -> Options | None:
-    """One method's share of the options, over what a configuration says of its rule set (`rules` by the set's name)."""
+def configure_options(
+    method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]]
+) -> Options | None:
+    """Return the options that `method` uses, with its rules over those of a configuration (`rules`, by the rule set's name)."""
     spec = METHODS[method]
-    said = {name: getattr(options, name) for name in spec.uses if options is not None}
-    entries = {**rules.get(spec.rules or "", {}), **(said.pop("rules", None) or {})}
-    return Options(**said, rules=entries or None)
+    used = {name: getattr(options, name) for name in spec.uses if options is not None}
+    entries = {**rules.get(spec.rules or "", {}), **(used.pop("rules", None) or {})}
+    return Options(**used, rules=entries or None)
 
 
 def resolve_settings(methods: Sequence[str], options: Options | None = None) -> Settings:
-    """Settings for these methods. Raises ConfigError for an unknown method, and an option out of range or that none uses."""
-    known = {name for method in methods for name in _spec(method).uses}
+    """Return the settings for the given methods.
+
+    Raises ConfigError for an unknown method, an option out of range, and an option that none of the methods uses.
+    """
+    known = {name for method in methods for name in _find_spec(method).uses}
     given = {f.name: v for f in fields(Options) if options is not None and (v := getattr(options, f.name)) is not None}
     for name, value in given.items():
         if name not in known:
             users = ", ".join(method for method, spec in METHODS.items() if name in spec.uses)
             flag = name if name == "rules" else f"--{name}"
-            raise ConfigError(f"{flag} means nothing to {' or '.join(methods)}. It is for {users}.")
-        _check(name, value)
+            raise ConfigError(f"{flag} is not an option of {' or '.join(methods)}. It applies to {users}.")
+        _check_value(name, value)
     return Settings(**given)
 
 
-def _spec(method: str) -> MethodSpec:
+def _find_spec(method: str) -> MethodSpec:
     for name, spec in METHODS.items():
         if name == method:
             return spec
-    raise ConfigError(f"method {method!r} is none of {', '.join(METHODS)}.")
+    raise ConfigError(f"method {method!r} is unknown. Use one of: {', '.join(METHODS)}.")
 
 
 _RANGES = {"steps": (1, 1000), "samples": (1, 1000), "units": (2, 10**9)}
 
 
-def _check(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any) -> None:
     if name == "noise" and not (isinstance(value, int | float) and math.isfinite(value) and 0 < value <= 1):
-        raise ConfigError(f"--noise is {value!r} but must be above 0 and at most 1: a share of the pixel range.")
+        raise ConfigError(f"--noise is {value!r} but must be above 0 and at most 1: a fraction of the pixel range.")
     if name in _RANGES:
         low, high = _RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

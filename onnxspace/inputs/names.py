@@ -1,4 +1,4 @@
-"""Names for models: short, unique, and the same whatever else is compared in the same order."""
+"""Names of models in results, and the models that `--encoder` and `--target` refer to."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 
 
-def model_names(paths: Sequence[Path], config: Config) -> list[str]:
-    """The configured name or the file's stem; with its folder where two are equal; numbered where that is not enough.
+def name_models(paths: Sequence[Path], config: Config) -> list[str]:
+    """Return a unique name for each model file: its configured name, or the file's stem.
 
-    A fingerprint that has the name of a network keeps its suffix: `resnet50.fp` beside `resnet50`.
+    Equal names are preceded by their folder, and numbered where they are still equal. A fingerprint with the name of a network
+    keeps its suffix: `resnet50.fp` beside `resnet50`.
     """
-    names = [_configured(path, config) or _text(path.name if _is_no_file(path) else path.stem) for path in paths]
-    networks = {name for path, name in zip(paths, names, strict=True) if not is_print(path)}
-    names = [_text(p.name) if is_print(p) and n in networks else n for p, n in zip(paths, names, strict=True)]
+    names = [
+        _find_configured_name(path, config) or _to_printable(path.name if _is_factory(path) else path.stem) for path in paths
+    ]
+    networks = {name for path, name in zip(paths, names, strict=True) if not is_fingerprint(path)}
+    names = [_to_printable(p.name) if is_fingerprint(p) and n in networks else n for p, n in zip(paths, names, strict=True)]
     twice = {name for name, count in Counter(names).items() if count > 1}
-    names = [f"{_text(p.parent.name)}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)]
+    names = [
+        f"{_to_printable(p.parent.name)}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)
+    ]
     seen: Counter[str] = Counter()
     unique: list[str] = []
     for name in names:
@@ -28,22 +33,22 @@ def model_names(paths: Sequence[Path], config: Config) -> list[str]:
     return unique
 
 
-def _is_no_file(path: Path) -> bool:
-    """Whether this is `package.module:factory` or the like, in which a dot begins no suffix."""
+def _is_factory(path: Path) -> bool:
+    """Whether this is a name such as `package.module:factory`, in which a dot does not start a suffix."""
     return ":" in path.name and path.suffix.lower() not in (".onnx", ".fp")
 
 
-def is_print(path: Path) -> bool:
-    """Whether a file is a fingerprint, by its name."""
+def is_fingerprint(path: Path) -> bool:
+    """Whether the file's suffix is that of a fingerprint, `.fp`."""
     return path.suffix.lower() == ".fp"
 
 
-def _text(name: str) -> str:
-    """A file name's bytes that are no text become `\\udcff` and the like, so that the name can be printed and drawn."""
+def _to_printable(name: str) -> str:
+    """Escape the bytes of a file name that are not text, so that it can be printed and drawn."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _configured(path: Path, config: Config) -> str | None:
+def _find_configured_name(path: Path, config: Config) -> str | None:
     try:
         return config.options(path).name
     except ConfigError:
@@ -51,7 +56,10 @@ def _configured(path: Path, config: Config) -> str | None:
 
 
 def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[str]) -> list[str | None]:
-    """What `--encoder` says of each model: `NAME` for all, `model=NAME` for one; the last word wins."""
+    """Return the encoder that `--encoder` selects for each model (None: none), given the models' paths and names.
+
+    Each value in `wanted` is `NAME` for all models or `model=NAME` for one; later values take precedence.
+    """
     general: str | None = None
     special: dict[int, str] = {}
     for word in wanted:
@@ -64,16 +72,20 @@ def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[s
     return [special.get(i, general) for i in range(len(paths))]
 
 
-def target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -> str:
-    """The name of the model that a user calls `target`, by name or path. Raises ConfigError for one that is not there."""
+def find_target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -> str:
+    """Return the name of the model that `target` refers to by name or path. Raises ConfigError where there is none."""
     for path, name in zip(paths, names, strict=True):
         if target in (name, str(path)):
             return name
-    raise ConfigError(f"--target {target!r} is none of the models; there are {', '.join(names)}.")
+    raise ConfigError(f"--target {target!r} is not one of the models: {', '.join(names)}.")
 
 
-def encoder_words(encoder: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
-    """The Python forms of the same wish as the words above: a name for all, one per model, or the words themselves."""
+def list_encoders(encoder: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
+    """Convert the argument `encoder` of Python functions to values of `--encoder`: a name, names by model, or such values.
+
+    >>> list_encoders({"resnet50": "pool"})
+    ['resnet50=pool']
+    """
     if encoder is None:
         return []
     if isinstance(encoder, Mapping):

@@ -27,7 +27,7 @@ def key_of(*parts: int) -> int:
     return key
 
 
-def mixed(key: int, count: int) -> NDArray[np.uint64]:
+def hash_integers(key: int, count: int) -> NDArray[np.uint64]:
     """The first `count` values of the SplitMix64 sequence that starts at `key`."""
     z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_A)
@@ -37,7 +37,7 @@ def mixed(key: int, count: int) -> NDArray[np.uint64]:
 
 def uniform(key: int, count: int) -> Array:
     """`count` numbers in [0, 1), multiples of 2^-53."""
-    return (mixed(key, count) >> np.uint64(11)).astype(np.float64) / 9007199254740992.0
+    return (hash_integers(key, count) >> np.uint64(11)).astype(np.float64) / 9007199254740992.0
 
 
 def axis(count: int) -> Array:
@@ -46,7 +46,7 @@ def axis(count: int) -> Array:
 
 
 def direction(turns: float) -> tuple[float, float]:
-    """A unit vector at about `turns` of a full turn, by the rational parametrisation."""
+    """A unit vector (x, y) at an angle of about `turns` full turns, by the rational parametrisation."""
     quarter = 4.0 * (turns - math.floor(turns))
     whole = math.floor(quarter)
     t = quarter - whole
@@ -109,6 +109,7 @@ def ramp(x: Array, y: Array, along_x: float, along_y: float) -> Array:
 
 
 def clip(values: Array) -> Array:
+    """The values limited to 0..1, as a new array."""
     clipped = np.maximum(values, 0.0)
     return np.minimum(clipped, 1.0, out=clipped)
 

@@ -1,4 +1,4 @@
-"""Labelled photos: a folder per class, or a CSV of paths and labels."""
+"""Labelled images, from a folder per class or a CSV of paths and labels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, drawn, image_files, read_square
+from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, draw_sample, find_images, read_square
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
 _MOST_BYTES = 2**28
-_ADVICE = "Its first line names the columns: the path of an image, then its label or labels."
+_ADVICE = "Its first line must name the columns: the path of an image, then its label or labels."
 
 
 @dataclass(frozen=True, eq=False)
 class Photos:
-    """Paths and labels, in one order. `labels` is [images], or [images, targets] where there are several columns.
+    """Images with labels.
 
-    A label that is missing is None (words) or NaN (numbers). `kind` says what the labels are.
+    `name` is the folder's or table's, `paths` are the image files, `labels` their labels in the same order: [images], or
+    [images, targets] where there are several. A missing label is None (classes) or NaN (numbers). `kind` is the kind of labels:
+    `classes`, `multilabel` or `regression`.
     """
 
     name: str
@@ -42,37 +44,38 @@ class Photos:
     def open(
         cls, source: str | Path, kind: Kind | None = None, images: int | None = None, seed: int = 0
     ) -> Photos:  # fmt: skip
-        """`source/CLASS/*.jpg`, or a CSV with a header and the columns path, label, … (paths from its own folder on).
+        """Read labelled images from a folder, `source/CLASS/*.jpg`, or a CSV with a header and the columns path, label, ….
 
-        `kind` is told from the labels where it is None: words and whole numbers are classes, several columns of 0 and 1
-        multilabel, other numbers regression. At most `images` of them are taken, drawn by `seed`. Raises ProbeError for
-        what is neither, with a sentence that says how it should be.
+        Paths in a CSV are relative to its folder. Where `kind` is None it is inferred from the labels: words and whole numbers are
+        `classes`, several columns of 0 and 1 `multilabel`, other numbers `regression`. At most `images` images (None: all) are
+        sampled by `seed`. Raises ProbeError for a source that can't be read so.
         """
-        place = Path(source)
-        found = _of_folder(place) if place.is_dir() else _of_table(place, kind)
+        path = Path(source)
+        found = _read_folder(path) if path.is_dir() else _read_table(path, kind)
         if found.kind != (kind or found.kind):
-            raise ProbeError(f"{source}: folders of photos are classes; give a CSV for {kind}.")
-        rows = drawn(range(len(found)), len(found) if images is None else images, seed)
+            raise ProbeError(f"{source}: folders of photos have classes as labels. Give a CSV for {kind}.")
+        rows = draw_sample(range(len(found)), len(found) if images is None else images, seed)
         if len(rows) > MAX_IMAGES:
-            raise ProbeError(f"{source} has {len(rows)} images, more than {MAX_IMAGES}. Take some of them with --images.")
+            raise ProbeError(f"{source} has {len(rows)} images, more than {MAX_IMAGES}. Use fewer with --images.")
         return cls(found.name, tuple(found.paths[i] for i in rows), found.labels[rows], found.kind)
 
     def fingerprint(self, size: int) -> str:
-        """16 hex digits for the files, by name, size and time, in this order and at this size."""
-        stats = [(str(path), found.st_size, found.st_mtime_ns) for path in self.paths for found in [_stat(path)]]
+        """Return 16 hex digits that identify the files by name, size and modification time, in this order and at `size` pixels."""
+        stats = [(str(path), found.st_size, found.st_mtime_ns) for path in self.paths for found in [_read_stat(path)]]
         return hashlib.sha256(repr((size, stats)).encode()).hexdigest()[:16]
 
     def describe(self, sha256: str) -> dict[str, Any]:
-        """What the labelled images are, ready for JSON; `sha256` is that of their pixels."""
-        there = [label for label in self.labels.ravel().tolist() if not (label is None or label != label)]
-        classes = {"classes": len(set(there))} if self.kind == "classes" else {"targets": int(self.labels.size / len(self))}
-        missing = len(self) - int(_labelled(self.labels).sum())
+        """Return facts about the labelled images, ready for JSON; `sha256` is the digest of their pixels."""
+        present = [label for label in self.labels.ravel().tolist() if not (label is None or label != label)]
+        classes = {"classes": len(set(present))} if self.kind == "classes" else {"targets": int(self.labels.size / len(self))}
+        missing = len(self) - int(_find_labelled(self.labels).sum())
         return {"name": self.name, "images": len(self), "kind": self.kind, **classes, "missing": missing, "sha256": sha256}
 
     def decode(self, file: Path, size: int = DEFAULT_SIZE, progress: Callable[[int], None] | None = None) -> NDArray[np.uint8]:
-        """Every photo cut and resized as probe photos are: uint8 [images, size, size, 3], memory-mapped from `file`.
+        """Decode all images to the `.npy` file `file`, cropped and resized as probe images, and memory-map it.
 
-        `progress` gets numbers of images. Raises ProbeError for a photo that can't be read, OutputError.
+        Returns uint8 [images, size, size, 3]. `progress` is called with numbers of finished images. Raises ProbeError for an image
+        that can't be read, OutputError.
         """
         from onnxspace.storage.atomic import whole_array
 
@@ -85,49 +88,50 @@ class Photos:
         return decoded
 
 
-def _stat(path: Path) -> os.stat_result:
+def _read_stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
         raise ProbeError(f"{path} can't be read ({error.strerror}). Check its name in the table.") from error
 
 
-def _labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which images have all their labels."""
-    there = np.array([not (label is None or label != label) for label in labels.ravel()]).reshape(len(labels), -1)
-    return np.asarray(there.all(axis=1))
+def _find_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether each image has all its labels: bool [images]."""
+    present = np.array([not (label is None or label != label) for label in labels.ravel()]).reshape(len(labels), -1)
+    return np.asarray(present.all(axis=1))
 
 
-def _of_folder(folder: Path) -> Photos:
-    files = image_files(folder, "folder")
+def _read_folder(folder: Path) -> Photos:
+    files = find_images(folder, "folder")
     classes = [path.relative_to(folder).parts[0] for path in files]
     loose = [path for path in files if path.parent == folder]
     if loose:
-        raise ProbeError(
-            f"{loose[0]} lies in no class's folder. Labelled photos lie in {folder}/CLASS/, or are named in a CSV."
-        )
+        raise ProbeError(f"{loose[0]} is not in a class folder. Put labelled photos in {folder}/CLASS/, or list them in a CSV.")
     return Photos(
-        _text(folder.resolve().name) or "photos", tuple(files), np.array([_text(c) for c in classes], object), "classes"
+        _to_printable(folder.resolve().name) or "photos",
+        tuple(files),
+        np.array([_to_printable(c) for c in classes], object),
+        "classes",
     )
 
 
-def _of_table(file: Path, kind: Kind | None) -> Photos:
-    rows = list(_rows(file))
+def _read_table(file: Path, kind: Kind | None) -> Photos:
+    rows = list(_read_rows(file))
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise ProbeError(f"{file} is no table of labelled photos. {_ADVICE}")
+        raise ProbeError(f"{file} is not a table of labelled photos. {_ADVICE}")
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise ProbeError(f"{file}: row {number} has {len(row)} cells, the first has {len(rows[0])}. {_ADVICE}")
     cells = [[cell.strip() for cell in row[1:]] for row in rows[1:]]
-    labels, settled = _settled(file, cells, kind)
-    return Photos(_text(file.stem), tuple(file.parent / row[0].strip() for row in rows[1:]), labels, settled)
+    labels, resolved = _parse_labels(file, cells, kind)
+    return Photos(_to_printable(file.stem), tuple(file.parent / row[0].strip() for row in rows[1:]), labels, resolved)
 
 
-def _rows(file: Path) -> Iterator[list[str]]:
+def _read_rows(file: Path) -> Iterator[list[str]]:
     if not file.exists():
-        raise ProbeError(f"{file} does not exist. Give a folder of a folder per class, or a CSV of paths and labels.")
+        raise ProbeError(f"{file} does not exist. Give a folder with a folder per class, or a CSV of paths and labels.")
     if not file.is_file() or file.stat().st_size > _MOST_BYTES:
-        raise ProbeError(f"{file} is no CSV of paths and labels. {_ADVICE}")
+        raise ProbeError(f"{file} is not a CSV of paths and labels. {_ADVICE}")
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             yield from (row for row in csv.reader(text, strict=True) if row)
@@ -135,35 +139,35 @@ def _rows(file: Path) -> Iterator[list[str]]:
         raise ProbeError(f"{file} can't be read as CSV in UTF-8 ({error}). {_ADVICE}") from error
 
 
-def _settled(file: Path, cells: Sequence[Sequence[str]], kind: Kind | None) -> tuple[NDArray[Any], Kind]:
-    numbers = _numbers(cells)
-    settled = kind or _kind_of(numbers, len(cells[0]))
-    if settled == "classes":
+def _parse_labels(file: Path, cells: Sequence[Sequence[str]], kind: Kind | None) -> tuple[NDArray[Any], Kind]:
+    numbers = _parse_numbers(cells)
+    resolved = kind or _infer_kind(numbers, len(cells[0]))
+    if resolved == "classes":
         if len(cells[0]) > 1:
-            raise ProbeError(f"{file} has {len(cells[0])} columns of labels that are words; classes take one. {_ADVICE}")
-        return np.array([row[0] or None for row in cells], object), settled
+            raise ProbeError(f"{file} has {len(cells[0])} columns of class labels, but an image has one class. {_ADVICE}")
+        return np.array([row[0] or None for row in cells], object), resolved
     if numbers is None:
-        raise ProbeError(f"{file} has labels that are no numbers, which {settled} asks for. Leave missing ones empty.")
-    return (numbers[:, 0] if settled == "regression" and numbers.shape[1] == 1 else numbers), settled
+        raise ProbeError(f"{file} has labels that are not numbers, which {resolved} requires. Leave missing ones empty.")
+    return (numbers[:, 0] if resolved == "regression" and numbers.shape[1] == 1 else numbers), resolved
 
 
-def _numbers(cells: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
-    """The cells as numbers, empty ones NaN; None where one is a word."""
+def _parse_numbers(cells: Sequence[Sequence[str]]) -> NDArray[np.float64] | None:
+    """The cells as numbers, empty ones as NaN; None where one is not a number."""
     try:
         return np.array([[float(cell) if cell else math.nan for cell in row] for row in cells])
     except ValueError:
         return None
 
 
-def _kind_of(numbers: NDArray[np.float64] | None, columns: int) -> Kind:
+def _infer_kind(numbers: NDArray[np.float64] | None, columns: int) -> Kind:
     if numbers is None:
         return "classes"
-    there = numbers[~np.isnan(numbers)]
+    present = numbers[~np.isnan(numbers)]
     if columns > 1:
-        return "multilabel" if np.isin(there, (0, 1)).all() else "regression"
-    return "classes" if (there == np.floor(there)).all() else "regression"
+        return "multilabel" if np.isin(present, (0, 1)).all() else "regression"
+    return "classes" if (present == np.floor(present)).all() else "regression"
 
 
-def _text(name: str) -> str:
-    """A name's bytes that are no text become escapes, so that it can be printed."""
+def _to_printable(name: str) -> str:
+    """Escape the bytes of a name that are not text, so that it can be printed."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,8 +1,7 @@
-"""From probe pixels to what one network sees, and its maps back to the common probe size.
+"""Preprocessing: from probe images to a network's input, and from its maps back to the size of the probe images.
 
-The forward way resizes 8-bit pixels with Pillow's bilinear filter (integer arithmetic, so the same network gets the
-same pixels in every layout and on every platform). The way back is one matrix per axis, so that a map can return on
-whatever device it was computed.
+Images are resized as 8-bit pixels with Pillow's bilinear filter, whose integer arithmetic gives a network the same pixels in every
+layout and on every platform. Maps are resized with one matrix per axis, on the device that computed them.
 """
 
 from __future__ import annotations
@@ -26,9 +25,10 @@ RESIZES: tuple[Resize, ...] = ("squash", "crop", "pad")
 class Preprocess:
     """How pixels become a network's input: `x = (pixel · scale − mean) / std`, with pixels in 0–255.
 
-    `resize` says how a square probe image meets `height × width`: `squash` stretches the whole image, `crop` cuts its
-    centre to the network's aspect ratio, `pad` fits it in and fills the rest with black. `mean` and `std` have one
-    value, or one per channel in the network's own channel order. The default range is [−1, 1].
+    `height` and `width` are in pixels; `layout` is the order of the input's axes, `color` that of its channels. `resize` says how a
+    square probe image is fitted to `height × width`: `squash` stretches it, `crop` cuts its centre to the network's aspect ratio,
+    `pad` fits it in and fills the rest with black. `mean` and `std` have one value, or one per channel in the network's channel
+    order. The default range is [−1, 1].
     """
 
     height: int
@@ -42,10 +42,11 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
+        """Number of channels of the network's input."""
         return 1 if self.color == "GREY" else 3
 
     def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize and recolour: uint8 [images, size, size, 3] → uint8 [images, height, width, channels]."""
+        """Resize and convert colours: uint8 [images, size, size, 3] → uint8 [images, height, width, channels]."""
         out = np.zeros((len(images), self.height, self.width, self.channels), np.uint8)
         for target, image in zip(out, images, strict=True):
             self._draw(Image.fromarray(image), target)
@@ -60,49 +61,55 @@ class Preprocess:
         target[top:bottom, left:right] = drawn[..., ::-1] if self.color == "BGR" else drawn
 
     def values(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [images, height, width, channels] → float32 in the network's range and layout."""
+        """Scale pixels, uint8 [images, height, width, channels], to the network's input, float32 in its layout."""
         scaled = (pixels.astype(np.float64) * self.scale - np.asarray(self.mean)) / np.asarray(self.std)
         ordered = scaled.transpose(0, 3, 1, 2) if self.layout == "NCHW" else scaled
         return np.ascontiguousarray(ordered, dtype=np.float32)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [images, size, size, 3] → the network's input, float32 in its layout."""
+        """Convert images, uint8 [images, size, size, 3], to the network's input, float32 in its layout."""
         return self.values(self.pixels(images))
 
     def inverse(self, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Matrices `rows [size, height]` and `columns [size, width]`: `rows @ map @ columnsᵀ` is the map on the probe."""
+        """Return the matrices that resize maps to probe images of side `size` pixels.
+
+        They are `rows` [size, height] and `columns` [size, width], float64: `rows @ map @ columnsᵀ` is the resized map.
+        """
         vertical, horizontal = self._windows(size)
-        return _placed(self.height, size, *vertical), _placed(self.width, size, *horizontal)
+        return _place_resize_matrix(self.height, size, *vertical), _place_resize_matrix(self.width, size, *horizontal)
 
     def _windows(self, size: int) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-        """Per axis: start and end in the network's input, start and end in the probe image of side `size`."""
+        """Per axis, the corresponding intervals: start and end in the network's input, start and end in the probe image."""
         whole = (0, self.height, 0, size), (0, self.width, 0, size)
         if self.resize == "squash" or self.height == self.width:
             return whole
         if self.resize == "crop":
             scale = size / max(self.height, self.width)
-            return (0, self.height, *_centred(self.height * scale, size)), (0, self.width, *_centred(self.width * scale, size))
+            return (0, self.height, *_centre(self.height * scale, size)), (0, self.width, *_centre(self.width * scale, size))
         side = min(self.height, self.width)
-        return (*_centred(side, self.height), 0, size), (*_centred(side, self.width), 0, size)
+        return (*_centre(side, self.height), 0, size), (*_centre(side, self.width), 0, size)
 
 
-def _centred(length: float, whole: int) -> tuple[int, int]:
+def _centre(length: float, whole: int) -> tuple[int, int]:
     inner = max(1, round(length))
     start = (whole - inner) // 2
     return start, start + inner
 
 
-def _placed(inputs: int, size: int, start: int, end: int, probe_start: int, probe_end: int) -> NDArray[np.float64]:
+def _place_resize_matrix(inputs: int, size: int, start: int, end: int, probe_start: int, probe_end: int) -> NDArray[np.float64]:
     matrix = np.zeros((size, inputs))
     matrix[probe_start:probe_end, start:end] = resize_matrix(end - start, probe_end - probe_start)
     return matrix
 
 
 def resize_matrix(source: int, target: int) -> NDArray[np.float64]:
-    """The matrix [target, source] of bilinear resizing along one axis, antialiased when it shrinks.
+    """Return the matrix, float64 [target, source], of bilinear resizing along one axis, antialiased when shrinking.
 
-    The same filter as Pillow's `BILINEAR`: a triangle over the source whose half-width is `max(1, source / target)`
-    pixels, centred on the target pixel and normalised at the borders. Rows sum to one.
+    The filter is that of Pillow's `BILINEAR`: a triangle over the source whose half-width is `max(1, source / target)` pixels,
+    centred on the target pixel and normalised at the borders. Rows sum to one.
+
+    >>> resize_matrix(2, 1).tolist()
+    [[0.5, 0.5]]
     """
     ratio = source / target
     reach = max(1.0, ratio)

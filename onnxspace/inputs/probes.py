@@ -1,4 +1,4 @@
-"""Probe images: one shared set of unlabelled pictures on which every model is explained."""
+"""Probe images: the set of unlabelled images on which every model is explained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"
 class Probes:
     """A named probe set: `images` is uint8 [images, size, size, 3], RGB.
 
-    Two sets are the same where their `sha256` is: it covers shape and every pixel, not the name.
+    `name` is `generated-SEED`, or the folder's name for photos. Two sets are the same where their `sha256` is, which covers the
+    shape and all pixels, but not the name.
     """
 
     name: str
@@ -45,40 +46,45 @@ class Probes:
 
     @cached_property
     def sha256(self) -> str:
+        """SHA-256 of shape and pixels, in 64 hex digits."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         return digest.hexdigest()
 
     @classmethod
     def generate(cls, images: int = DEFAULT_IMAGES, size: int = DEFAULT_SIZE, seed: int = 0) -> Probes:
-        """The embedded set: generated pictures with the statistics of natural ones, the same bytes everywhere.
+        """Generate `images` images of `size` × `size` pixels (16–1024) with the statistics of natural ones.
 
-        Image k of a seed is the same whatever number is asked for. Raises ProbeError for impossible numbers.
+        The bytes are the same on every platform, and image k of a `seed` is the same for any number of images. Raises ProbeError for
+        numbers out of range.
+
+        >>> Probes.generate(2, 32).images.shape
+        (2, 32, 32, 3)
         """
         _check_count(images)
         try:
-            made = np.stack([render(seed, index, size) for index in range(images)])
+            pixels = np.stack([render(seed, index, size) for index in range(images)])
         except ValueError as error:
             raise ProbeError(f"The probe set can't be generated: {error}") from error
-        return cls(f"generated-{seed}", made)
+        return cls(f"generated-{seed}", pixels)
 
     @classmethod
     def from_folder(cls, folder: str | Path, images: int | None = None, size: int = DEFAULT_SIZE, seed: int = 0) -> Probes:
-        """Photos of a folder and its subfolders: centre-cropped to a square, resized with a bilinear filter.
+        """Read the photos of a folder and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
 
-        Takes at most `images` of them (None: 64), drawn by `seed` from the sorted names. Raises ProbeError for a folder
-        without images, an unreadable image, or one of more than 100 million pixels.
+        At most `images` of them (None: 64) are sampled by `seed` from the sorted names. Raises ProbeError for a folder without
+        images, an unreadable image, or one of more than 100 million pixels.
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
         _check_count(count)
-        files = image_files(folder)
-        chosen = [files[i] for i in drawn(range(len(files)), count, seed)]
-        made = np.empty((len(chosen), size, size, 3), np.uint8)
-        for target, path in zip(made, chosen, strict=True):
+        files = find_images(folder)
+        chosen = [files[i] for i in draw_sample(range(len(files)), count, seed)]
+        pixels = np.empty((len(chosen), size, size, 3), np.uint8)
+        for target, path in zip(pixels, chosen, strict=True):
             target[:] = read_square(path, size)
-        name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are no text
-        return cls(name or "photos", made)
+        name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are not text
+        return cls(name or "photos", pixels)
 
 
 def _check_count(images: int) -> None:
@@ -86,8 +92,11 @@ def _check_count(images: int) -> None:
         raise ProbeError(f"{images} probe images can't be used: give a number from 1 to {MAX_IMAGES}.")
 
 
-def image_files(folder: Path, what: str = "probe folder") -> list[Path]:
-    """All images of a folder and its subfolders, sorted by name. Raises ProbeError for a folder without any."""
+def find_images(folder: Path, what: str = "probe folder") -> list[Path]:
+    """Return the image files of a folder and its subfolders, sorted by name, without hidden ones.
+
+    `what` is the folder's role in messages. Raises ProbeError for a folder without images.
+    """
     if not folder.is_dir():
         why = "is a file, not a folder" if folder.exists() else "does not exist"
         raise ProbeError(f"The {what} {folder} {why}. Give a folder of photos.")
@@ -99,17 +108,17 @@ def image_files(folder: Path, what: str = "probe folder") -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder, onerror=_refuse):
+    for place, folders, files in os.walk(folder, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in files if Path(name).suffix.lower() in _SUFFIXES and name[0] != ".")
 
 
-def _refuse(error: OSError) -> None:
+def _refuse_folder(error: OSError) -> None:
     raise ProbeError(f"The probe folder {error.filename} can't be read ({error.strerror}). Check its permissions.") from error
 
 
-def drawn(rows: range, count: int, seed: int) -> list[int]:
-    """At most `count` of the numbers, drawn without replacement by `seed`, in their order."""
+def draw_sample(rows: range, count: int, seed: int) -> list[int]:
+    """Sample at most `count` of the numbers `rows` by `seed`, without replacement; returns them in their order."""
     if len(rows) <= count:
         return list(rows)
     keys = [hashlib.sha256(f"{seed}/{index}".encode()).digest() for index in rows]
@@ -117,21 +126,21 @@ def drawn(rows: range, count: int, seed: int) -> list[int]:
 
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:
-    """One photo as uint8 [size, size, 3]: upright, RGB, centre-cropped, bilinear. Raises ProbeError naming the file."""
+    """Read an image as uint8 [size, size, 3]: upright, RGB, centre-cropped, resized (bilinear). Raises ProbeError naming the file."""
     if path.exists() and not path.is_file():
         raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of the bombs that are refused below
+            warnings.simplefilter("ignore")  # Pillow warns of the large images that are refused below
             with Image.open(path, formats=_FORMATS) as image:
                 _check_pixels(path, image)
-                return _square(ImageOps.exif_transpose(image), size)
+                return _crop_square(ImageOps.exif_transpose(image), size)
     except ProbeError:
         raise
     except Image.DecompressionBombError as error:
         raise ProbeError(f"{path} has more than {MAX_PIXELS} pixels. Remove it, or make it smaller.") from error
-    except Exception as error:  # Pillow's decoders fail with whatever a broken file makes them stumble over
-        raise ProbeError(f"{path} {_short(error)}. Remove it, or save it again.") from error
+    except Exception as error:  # Pillow's decoders raise errors of many types for a damaged file
+        raise ProbeError(f"{path} {_describe_error(error)}. Remove it, or save it again.") from error
 
 
 def _check_pixels(path: Path, image: Image.Image) -> None:
@@ -140,22 +149,22 @@ def _check_pixels(path: Path, image: Image.Image) -> None:
         raise ProbeError(f"{path} has {width}×{height} pixels, more than {MAX_PIXELS} allowed. Remove it, or make it smaller.")
 
 
-def _square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    rgb = _eight_bit(image).convert("RGB")
+def _crop_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    rgb = _to_eight_bit(image).convert("RGB")
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     box = (left, top, left + side, top + side)
     return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey images scaled to 8 bits, where Pillow's own conversion would clip them to white."""
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey images to 8 bits: Pillow's conversion would clip them to white."""
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray((np.asarray(image, dtype=np.int64).clip(0, 65535) // 257).astype(np.uint8))
 
 
-def _short(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "is not an image"
     why = (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".") or type(error).__name__

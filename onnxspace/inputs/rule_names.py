@@ -1,25 +1,25 @@
-"""Names of rules, rule sets and their parameters: what `onnxspace.toml` is checked against without loading torch."""
+"""Names of rules, rule sets and their parameters, so that `onnxspace.toml` is checked without loading Torch."""
 
 from __future__ import annotations
 
 import math
 
-#: Ready rule sets; `onnxspace.attribution.lrp.RULE_SETS` has their tables.
+#: Rule sets; `onnxspace.attribution.lrp.RULE_SETS` has their tables.
 SETS = ("elrp", "lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "lrp-composite", "attnlrp")
-#: Rules an operator can have; `onnxspace.attribution.lrp.RULES` has what they do.
+#: Rules of operators; `onnxspace.attribution.lrp.RULES` implements them.
 NAMES = (
     "gradient", "ratio", "ratio-offset", "epsilon", "gamma", "zplus", "alpha-beta",
     "half", "detach", "flat", "box", "w-square",
 )  # fmt: skip
-#: Numbers that a rule set holds: the stabiliser, and the parameters of γ and αβ.
+#: Parameters of a rule set: the stabiliser, and those of the γ and αβ rules.
 PARAMETERS = ("epsilon", "gamma", "alpha", "beta")
 
 
-def problem(key: str, value: object) -> str | None:
-    """What is wrong with one entry of a rule table, None where nothing is: `key` is an operator or a parameter."""
+def find_problem(key: str, value: object) -> str | None:
+    """Describe what is wrong with one entry of a rule table; None where it is valid. `key` is an operator or a parameter."""
     if key not in PARAMETERS:
         known = value in NAMES if isinstance(value, str) else False
-        return None if known else f"{key} = {value!r} is no rule. Use one of: {', '.join(NAMES)}"
+        return None if known else f"{key} = {value!r} is not a rule. Use one of: {', '.join(NAMES)}"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         return f"{key} must be a number of at least 0"
     if key == "epsilon" and value == 0:

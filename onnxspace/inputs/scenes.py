@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.noise_fields import Array, axis, cells, clip, direction, key_of, noise, octave, ramp, triangle, uniform
 
-_PLAIN = 4.0  # pixels of radius below which neither texture nor shading would show
+_PLAIN = 4.0  # pixels of radius below which neither texture nor shading would be visible
 _DRAWS = 32  # uniform numbers set aside for each shape
 
 
@@ -31,7 +31,7 @@ class _Scene:
     palette: list[Array]  # linear RGB, each [3, 1, 1]
     noise: Array  # [size, size], all octaves, about zero mean and unit deviation
     grain: Array  # [size, size], one fine octave of noise, -1..1
-    cells: Array  # [size, size], pebbles or leaves parted by dark gaps, -1..1
+    cells: Array  # [size, size], pebbles or leaves separated by dark gaps, -1..1
     light: tuple[float, float]  # unit vector towards the light, x and y
     relief: float  # strength of shading, 0..1
     pattern: float  # strength of texture, 0..1
@@ -282,7 +282,7 @@ def _patch(field: Array, window: tuple[slice, slice], draws: list[float]) -> Arr
 
 
 def _weave(shape: _Shape, x: Array, y: Array, noise: Array, checks: bool) -> Array:
-    """Stripes or checks in 0..1 with edges of about a pixel, a little bent by the noise."""
+    """Stripes or checks in 0..1 with edges of about a pixel, bent slightly by the noise."""
     draws = shape.draws
     period = max(3.0, shape.half_length * (0.08 + 0.5 * draws[9] * draws[9]))
     nx, ny = direction(draws[10])

@@ -42,6 +42,7 @@ class Features:
 
     @property
     def values(self) -> NDArray[np.float32]:
+        """The features, memory-mapped and read-only."""
         mapped: NDArray[np.float32] = np.load(self.file, mmap_mode="r", allow_pickle=False)
         return mapped
 

@@ -105,6 +105,7 @@ class Graph:
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
+        """Dense initialisers by name."""
         return {tensor.name: tensor for tensor in self.proto.graph.initializer}
 
     @cached_property
@@ -116,14 +117,17 @@ class Graph:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
         return tuple(v.name for v in self.proto.graph.output)
 
     @cached_property
     def producer(self) -> dict[str, int]:
+        """The node that computes each tensor, by the tensor's name."""
         return {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
 
     @cached_property
     def consumers(self) -> dict[str, list[int]]:
+        """The nodes that read each tensor, by the tensor's name."""
         found: dict[str, list[int]] = {}
         for i, node in enumerate(self.nodes):
             for name in dict.fromkeys(names_read_by(node)):

@@ -75,7 +75,10 @@ def input_dtype(model: onnx.ModelProto | Network) -> np.dtype[Any]:
 
 
 def run(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]], *, optimise: bool = False) -> list[NDArray[Any]]:
-    """Run a model on `feeds`, arrays by input name; returns its outputs in order. Raises ONNX Runtime's own errors."""
+    """Run a model on `feeds`, arrays by input name, optimised or not; returns its outputs in order.
+
+    Raises ONNX Runtime's own errors.
+    """
     return Runner(model, optimise=optimise)(feeds)
 
 

@@ -83,7 +83,10 @@ def count_elements(shape: Shape | None) -> int | None:
 
 
 def multiply_adds(graph: Graph, shapes: Mapping[str, tuple[Shape, int]]) -> dict[int, int]:
-    """Multiply-adds of every parametric node, by its position; 0 where its shapes are unknown."""
+    """Multiply-adds of every parametric node of `graph`, by its position, for the `shapes` that `infer_shapes` returned.
+
+    They are 0 where a shape is unknown.
+    """
     return {i: _multiply_adds_of(graph, i, shapes) for i in range(len(graph.nodes)) if graph.is_parametric(i)}
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from onnxspace.errors import OutputError
 
 _MOST_ROWS = 12  # in a notebook
 
@@ -72,3 +76,24 @@ class Explanation:
             rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
         rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
         return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}"
+
+
+def check_picture_path(target: Path, inputs: Sequence[Path]) -> None:
+    """Check, before any work is done, that `target` can be written as a PNG file without overwriting one of the `inputs`.
+
+    Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
+    """
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as --output.")
+    try:
+        if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
+            raise OutputError(f"{target} is one of the images to be explained. Name another --output.")
+        folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
+        unfit = not folder.is_dir() or (target.exists() and not target.is_file())
+    except (OSError, ValueError) as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
+    if unfit:
+        raise OutputError(f"{target} can't be written because something other than a file is there. Name another --output.")

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from onnxspace.inputs.methods import in_words
+from onnxspace.inputs.methods import describe_options
 from onnxspace.report.data_uri import PERCENTILE
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import make_printable, shorten
@@ -105,7 +105,7 @@ def draw_explanation(found: Explanation, path: Path) -> None:
     for number, kind in enumerate(kinds.values()):
         _draw_bar(figure, page, number, kind)
     left, bottom = page.point(_EDGE + _LABELS, _EDGE)
-    _write(figure, left, bottom, in_words(found.options), page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
+    _write(figure, left, bottom, describe_options(found.options), page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
     figure.savefig(path, format="png", dpi=_DPI)
 
 

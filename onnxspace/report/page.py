@@ -52,23 +52,23 @@ class _TileRow:
 def render(shown: PageData) -> str:
     """Render the page as HTML. Every name in it is escaped, and control characters in names are replaced."""
     style, library, scripts = _asset("page.css"), _asset("plotly-cartesian.min.js"), [_asset("charts.js"), _asset("page.js")]
-    told = page_numbers(shown)
+    content = page_numbers(shown)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return page.from_string(_asset("page.html")).render(
         policy=_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
-        data=to_script_json(told), shown=shown, title=make_printable(shown.title), lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
+        data=to_script_json(content), shown=shown, title=make_printable(shown.title), lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
         notes=[make_printable(note) for note in shown.notes], failed=[make_printable(f.error) for f in shown.affinity.failed],
         about=[(make_printable(name), [make_printable(line) for line in lines]) for name, lines in shown.about],
-        names=told["names"], target=told["target"], by=told["by"], ranked_by=told["rankedBy"], meaning=_meaning(shown.affinity), plane=told["plane"], tree=told["tree"],
+        names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"], meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
         sources=_sources(shown.affinity, shown.target), columns=[make_printable(name) for name in shown.sheet.columns],
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
     )  # fmt: skip
 
 
-def to_script_json(told: Any) -> str:
+def to_script_json(content: Any) -> str:
     """Encode a value as JSON that is safe inside a script element, whatever names it contains."""
-    text = json.dumps(told, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -154,6 +154,10 @@ def _measures(found: Evaluation | None) -> list[tuple[str, str, str]]:
         measure = one.measures[name]
         words = "P@1" if name == "precision" else _NAMED[name]
         rows.append(
-            (words, format_number(float(measure.mean[0])), f"{format_number(float(measure.low[0]))} to {format_number(float(measure.high[0]))}")
+            (
+                words,
+                format_number(float(measure.mean[0])),
+                f"{format_number(float(measure.low[0]))} to {format_number(float(measure.high[0]))}",
+            )
         )
     return rows

@@ -131,7 +131,9 @@ def _certainty(target: str, content: Mapping[str, Any]) -> Certainty:
 
 def _matrix(content: Any, count: int) -> NDArray[np.float64]:
     require(
-        isinstance(content, list) and len(content) == count and all(isinstance(row, list) and len(row) == count for row in content),
+        isinstance(content, list)
+        and len(content) == count
+        and all(isinstance(row, list) and len(row) == count for row in content),
         "affinity",
     )
     found = np.array([[math.nan if cell is None else float(cell) for cell in row] for row in content]).reshape(count, count)

@@ -93,7 +93,9 @@ def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def _encode_tiles(shown: Sequence[NDArray[np.float32]], limit: float, signed: bool, budget: int) -> list[tuple[str, ...]] | None:
+def _encode_tiles(
+    shown: Sequence[NDArray[np.float32]], limit: float, signed: bool, budget: int
+) -> list[tuple[str, ...]] | None:
     """Encode all tiles; None as soon as they are bound to exceed `budget`, all being of similar length."""
     found: list[tuple[str, ...]] = []
     length = 0

@@ -2,6 +2,8 @@
 
 Plain functions of NumPy arrays, larger is better: `sfda(features, labels)`, `cka(features_a, features_b)`. The registry,
 `onnxspace.scores.registry`, lists them with their inputs. Functions are imported at their first use.
+
+They take arrays rather than models, so that features of any origin can be scored.
 """
 
 from __future__ import annotations

@@ -45,10 +45,10 @@ class Arrays:
 
 
 class ScoreMatrix(NamedTuple):
-    """`matrix` float64 [models, models], NaN where there is no score, and `why` in sentences.
+    """`matrix`, float64 [models, models], NaN where there is no score, and `why`, one sentence per reason.
 
-    A model without the files that a score takes, which is a fingerprint, needs no sentence. `details` are parameters and parts
-    of the score, ready for JSON; `shares` hold the values of some targets image by image, where the score keeps them.
+    Models without the files that a score takes, which are fingerprints, are not mentioned. `details` are parameters and parts
+    of the score, ready for JSON; `shares` hold per-image values of some targets, where the score keeps them.
     """
 
     matrix: Matrix
@@ -88,9 +88,10 @@ def score_pairs(
 def predictivities(
     sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], resampled: Collection[int] = ()
 ) -> ScoreMatrix:
-    """`predictivity` of each target's outputs from each source's features; both are prepared once.
+    """Compute `predictivity` of each target's outputs from each source's features, preparing both once.
 
-    The result's `shares` hold the values of the targets in `resampled`, image by image.
+    `sides` holds each model's outputs and features, None for missing ones; `names` the models' names. The `shares` of the
+    result hold per-image sums of squares of the targets in `resampled` (positions).
     """
     from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 
@@ -104,7 +105,11 @@ def predictivities(
             why.append(f"{names[i]}: {error}")
     for j, (_, features) in enumerate(sides):
         try:
-            found = [] if features is None else SourceFeatures(sample_images(features, MOST_PREDICTED)).sums_of_squares(list(asked.values()))
+            found = (
+                []
+                if features is None
+                else SourceFeatures(sample_images(features, MOST_PREDICTED)).sums_of_squares(list(asked.values()))
+            )
         except OnnxspaceError as error:
             why.append(f"{names[j]}: {error}")
             continue
@@ -139,8 +144,8 @@ def _sample_if_given(values: NDArray[Any] | None) -> NDArray[Any] | None:
     return None if values is None else sample_images(values)
 
 
-def _unify_grids(sides: list[list[NDArray[Any] | None]]) -> list[list[NDArray[Any] | None]]:
-    """Features for a score that takes positions as samples: unchanged where all models have the same grid, else averaged over it."""
+def unify_grids(sides: list[list[NDArray[Any] | None]]) -> list[list[NDArray[Any] | None]]:
+    """Features for a score that takes positions as samples: unchanged where all have the same grid, else averaged over it."""
     there = [side[0] for side in sides if side[0] is not None]
     grids = {values.shape[2:] for values in there if values.ndim == 4}
     if len(grids) == 1 and all(values.ndim == 4 for values in there):
@@ -148,7 +153,7 @@ def _unify_grids(sides: list[list[NDArray[Any] | None]]) -> list[list[NDArray[An
     return [[None if side[0] is None else _average_positions(side[0])] for side in sides]
 
 
-def _svcca_matrix(svcca: Function, features: Sequence[NDArray[Any] | None], names: Sequence[str]) -> ScoreMatrix:
+def svcca_matrix(svcca: Function, features: Sequence[NDArray[Any] | None], names: Sequence[str]) -> ScoreMatrix:
     """SVCCA of all pairs; each model's singular vectors are computed once, and `svcca` then keeps all of them."""
     kept = [None if values is None else left_singular_vectors(values) for values in features]
     return score_pairs(lambda a, b: svcca(a, b, variance=1.0), [[one] for one in kept], names)

@@ -28,14 +28,14 @@ def as_table(values: ArrayLike, name: str = "features") -> NDArray[Any]:
     if found.dtype.kind not in "biuf":
         raise ConfigError(f"The {name} are of dtype {found.dtype}, not real numbers; pass an integer or floating array.")
     if found.ndim < 2 or 0 in found.shape:
-        raise ConfigError(
-            f"The {name} have shape {list(found.shape)}; reshape them to [images, dimensions], both at least 1."
-        )
+        raise ConfigError(f"The {name} have shape {list(found.shape)}; reshape them to [images, dimensions], both at least 1.")
     flat, largest = found.reshape(len(found), -1), 0.0
     for rows in split_rows(len(flat), flat.shape[1]):
         part = flat[rows]
         if part.dtype.kind == "f" and not np.isfinite(part).all():
-            raise ConfigError(f"The {name} contain NaN or infinity, first in image {rows.start} or later; leave out such images.")
+            raise ConfigError(
+                f"The {name} contain NaN or infinity, first in image {rows.start} or later; leave out such images."
+            )
         largest = max(largest, float(part.max()), -float(part.min()))
     if largest > _LARGEST or 0 < largest < _SMALLEST:
         raise ConfigError(f"The {name} reach {largest:g}, so their squares overflow or vanish; scale them to about 1.")
@@ -68,7 +68,7 @@ def column_mean(values: NDArray[Any]) -> Array:
 
 
 def column_spread(values: NDArray[Any], mean: Array) -> Array:
-    """Return the (biased) standard deviation of `values` [images, dimensions]: float64 [dimensions], 0 where it is only rounding.
+    """Return the (biased) standard deviation of `values` [images, dimensions]: float64 [dimensions], 0 if only rounding.
 
     `mean` is that of the columns.
     """

@@ -1,4 +1,4 @@
-"""Which layer of a source suits a target best: the result, without what it took to compute it."""
+"""The result of a layer-wise comparison: which layer of a source suits a target best."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from onnxspace.inputs.methods import in_words
+from onnxspace.inputs.methods import describe_options
 from onnxspace.similarity.records import ModelRecord
 
 SCHEMA = "onnxspace/layers/1"
-#: The share of the largest score, 1 + λ, below which the best layer is no reason to start from it.
+#: The share of the maximal score, 1 + λ, below which starting from the best layer is not recommended.
 FAINT = 0.1
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A tensor of the source, and how alike it is to the target's encoder.
+    """A tensor of the source, and its similarity to the target's encoder.
 
-    `trained_below` of the source's trained nodes and the share `share_below` of its multiply-adds (0 to 1) lie below it; `shape`
-    is one image's. `nodes` is the mean cosine of attribution maps (S_V), `edges` the rank correlation of which images are alike
-    (S_E, None where it can't be told), and `score` their sum S_V + λ S_E, None without edges.
+    `trained_below` trained nodes of the source and the share `share_below` of its multiply-adds (0 to 1) lie below it; `shape`
+    is that of one image. `nodes` is the mean cosine of attribution maps (S_V), `edges` the rank correlation of the similarities
+    between images (S_E, None where it is undefined), and `score` the sum S_V + λ S_E, None without edges.
     """
 
     tensor: str
@@ -34,9 +34,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerTable:
-    """Every candidate layer of `source`, from image to output, against the encoder of `target`; `weight` is λ.
+    """The candidate `layers` of `source`, from image to output, compared with the encoder of `target`; `weight` is λ.
 
-    `skipped` counts candidates that were left out because there are too many; `trained` is the number of trained nodes.
+    `trained` is the number of trained nodes; `skipped` counts candidates that were left out because there were too many.
+    `method`, `options` and `probe` describe the maps.
     """
 
     source: ModelRecord
@@ -52,34 +53,34 @@ class LayerTable:
 
     @property
     def best(self) -> Layer | None:
-        """The layer with the largest score; of equals the last, which has more trained. None where no layer has one."""
+        """The layer with the largest score, the last of equals, as it keeps more trained nodes; None where none has a score."""
         scored = [(layer.score, place) for place, layer in enumerate(self.layers) if layer.score is not None]
         return self.layers[max(scored)[1]] if scored else None
 
     @property
     def advice(self) -> str:
-        """What to do with the best layer, in a sentence or two."""
+        """A recommendation for the best layer, in a sentence or two."""
         best = self.best
         if best is None or best.score is None:
             return f"No layer of {self.source.name} can be compared with {self.target.name}."
         if best.score < FAINT * (1 + self.weight):
             return (
-                f"No layer of {self.source.name} is much like {self.target.name}: the best, {best.tensor}, has {best.score:.3f} of at "
-                f"most {1 + self.weight:g}. Try another source."
+                f"No layer of {self.source.name} is similar to {self.target.name}: the best, {best.tensor}, scores "
+                f"{best.score:.3f} of at most {1 + self.weight:g}. Try another source."
             )
         kept = f"{best.trained_below} of {self.trained} trained layers and {best.share_below:.0%} of the work"
         return (
-            f"Cut {self.source.name} at {best.tensor} (--encoder {best.tensor}): keep what lies below it ({kept}), frozen or as a "
-            f"start, and train what comes above it anew for the task of {self.target.name}."
+            f"Cut {self.source.name} at {best.tensor} (--encoder {best.tensor}): keep what lies below it ({kept}), frozen or "
+            f"as a start, and train what comes above it anew for the task of {self.target.name}."
         )
 
     @property
     def method_words(self) -> str:
-        """The method and what it was told."""
-        return f"{self.method} ({in_words(self.options)})" if self.options else self.method
+        """The method and its options, for titles."""
+        return f"{self.method} ({describe_options(self.options)})" if self.options else self.method
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of schema `onnxspace/layers/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/layers/1`, ready for `json.dumps`."""
         return {
             "schema": SCHEMA,
             "source": asdict(self.source),

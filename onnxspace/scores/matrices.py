@@ -14,13 +14,13 @@ from onnxspace.scores.all_pairs import (
     Arrays,
     Matrix,
     ScoreMatrix,
-    _svcca_matrix,
-    _unify_grids,
     balancing_weight,
     edges_matrix,
     predictivities,
     sample_images,
     score_pairs,
+    svcca_matrix,
+    unify_grids,
 )
 from onnxspace.scores.registry import ScoreSpec
 from onnxspace.scores.selection import DEFAULT_WEIGHT, DEPARA, Weight
@@ -68,7 +68,7 @@ def score_maps(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
 def score_svcca(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     """SVCCA, with each model's singular vectors computed once."""
     sides = [[_load(model, kind, spec) for kind in spec.arrays] for model in compared.models]
-    return _svcca_matrix(spec.load(), [side[0] for side in _unify_grids(sides)], compared.names)
+    return svcca_matrix(spec.load(), [side[0] for side in unify_grids(sides)], compared.names)
 
 
 def score_predictivity(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:

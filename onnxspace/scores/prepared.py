@@ -1,6 +1,6 @@
-"""Features and labels, checked once, with what several scores derive from them: means, Gram matrix, spectra.
+"""Features and labels, checked once, with quantities that several scores share: means, Gram matrix, spectra.
 
-A score takes a `Prepared` in the place of features and labels. Everything is computed at its first use and kept.
+Scores accept a `Prepared` in place of features and labels. Everything is computed at its first use and cached.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from onnxspace.scores.labels import Kind, Labels, read_labels
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues σ of a matrix's Gram matrix, largest first, 0 beyond its rank, and their eigenvectors as columns."""
+    """Eigenvalues of a Gram matrix, largest first, 0 beyond its rank, and its eigenvectors as columns."""
 
     values: Array
     vectors: Array
 
 
 class Prepared:
-    """Features of the images that have a label, in the order of their classes (or as given, where there are none).
+    """Features of the images that have a label, sorted by class (in the given order where labels are not classes).
 
-    `features` float64 [images, width] are the numbers themselves. `x` float64 [images, directions] has the same inner
-    products: where dimensions outnumber images, it is turned into as many directions as there are images.
+    `features`, float64 [images, width], are the numbers themselves. `x`, float64 [images, directions], has the same inner
+    products: where dimensions outnumber images, it is rotated into as many directions as there are images. Arguments and
+    errors as in `prepare`.
     """
 
     def __init__(self, features: ArrayLike, labels: ArrayLike, kind: Kind = "auto") -> None:
         numbers = as_table(features)
         self.labels = read_labels(labels, kind)
         if len(numbers) != len(self.labels.kept):
-            raise ConfigError(f"There are features of {len(numbers)} images and labels of {len(self.labels.kept)}.")
+            raise ConfigError(
+                f"There are features of {len(numbers)} images and labels of {len(self.labels.kept)}; pass the same images."
+            )
         rows = np.flatnonzero(self.labels.kept)
-        #: Where each image stood among those with a label.
+        #: The original position of each image among those with a label.
         self.order: Index = np.arange(len(rows))
         if self.labels.kind == "classes":
             self.order = np.argsort(self.labels.index, kind="stable")
@@ -44,11 +47,11 @@ class Prepared:
             rows = rows[self.order]
         self.features: Array = numbers[rows].astype(np.float64)
         if not _varies(self.features):
-            raise ConfigError("The features are the same for every image, so nothing can be told from them.")
+            raise ConfigError("The features are the same for every image, so there is nothing to score.")
 
     @property
     def width(self) -> int:
-        """Dimensions of the features as given."""
+        """Number of dimensions of the given features."""
         return int(self.features.shape[1])
 
     @property
@@ -57,7 +60,7 @@ class Prepared:
 
     @property
     def index(self) -> Index:
-        """The class of each image, intp [images], never falling. Raises ConfigError where labels are no classes."""
+        """The class of each image, intp [images], sorted. Raises ConfigError where labels are not classes."""
         if self.labels.kind != "classes":
             raise ConfigError(f"This score takes one class per image, not {self.labels.kind} labels.")
         return self.labels.index
@@ -66,12 +69,12 @@ class Prepared:
     def x(self) -> Array:
         if self.width <= self.images:
             return self.features
-        # Xᵀ = QR, so X = Rᵀ Qᵀ: Rᵀ has the same inner products, without the loss of a square root of a Gram matrix.
+        # Xᵀ = QR, so X = Rᵀ Qᵀ: Rᵀ has the same inner products, more accurately than the square root of a Gram matrix.
         return np.ascontiguousarray(np.asarray(np.linalg.qr(self.features.T, mode="r")).T)
 
     @cached_property
     def centred(self) -> Array:
-        """`x` less its mean over the images."""
+        """`x` minus its mean over the images."""
         found: Array = self.x - self.x.mean(axis=0)
         return found
 
@@ -82,12 +85,12 @@ class Prepared:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Of `centred`."""
+        """The spectrum of `gram`, that of `centred`."""
         return _compute_spectrum(self.gram, self.images)
 
     @cached_property
     def raw_spectrum(self) -> Spectrum:
-        """Of `x`, not centred."""
+        """The spectrum of `xᵀ x`, not centred."""
         return _compute_spectrum(self.x.T @ self.x, self.images)
 
     @cached_property
@@ -97,29 +100,33 @@ class Prepared:
 
 
 def prepare(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> Prepared:
-    """Features and labels checked, to be passed to several scores in their place: `sfda(prepare(features, labels))`.
+    """Check features and labels once, to pass the result to several scores in their place.
 
-    `features` [images, dimensions] of any real dtype (later axes are flattened), `labels` as `read_labels` takes them;
-    images without a label are left out. Raises ConfigError for features that are not finite or never vary, and for labels
-    that fit no `kind` ("auto", "classes", "multilabel", "regression").
+    `features` [images, dimensions] may have any real dtype (later axes are flattened); `labels` [images] or [images, targets]
+    are of this `kind` ("auto", "classes", "multilabel", "regression"), see `read_labels`. Images without a label are left out.
+    Raises ConfigError for features that are not finite or do not vary, for labels that do not fit the kind, and for different
+    numbers of images.
+
+    >>> prepare([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "dog", None, "cat"]).images
+    3
     """
     if isinstance(features, Prepared):
         if labels is not None:
             raise ConfigError("Prepared features have their labels already; pass no others.")
         return features
     if labels is None:
-        raise ConfigError("This score needs labels besides the features.")
+        raise ConfigError("This score needs labels as well as features.")
     return Prepared(features, labels, kind)
 
 
 def class_means(rows: Array, index: Index) -> Array:
-    """Means of the rows of each class, float64 [classes, columns], for an index that never falls."""
+    """Return the mean of `rows`, float64 [images, columns], of each class: float64 [classes, columns]; `index` is sorted."""
     counts = np.bincount(index)
     return np.add.reduceat(rows, np.cumsum(counts) - counts, axis=0) / counts[:, None]
 
 
 def class_slices(index: Index) -> list[slice]:
-    """The rows of each class, for an index that never falls."""
+    """Return the slice of rows of each class, for a sorted `index`, intp [images]."""
     ends = np.cumsum(np.bincount(index)).tolist()
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 

@@ -1,4 +1,4 @@
-"""How well models suit labelled images, score by score: the result, without what it took to compute it."""
+"""The result of rating models on labelled images: a value per score and model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = "onnxspace/transfer/1"
 
 @dataclass(frozen=True)
 class EnsembleChoice:
-    """Models that do well together, in the order in which they were chosen, and SFDA of the ensemble after each."""
+    """The models of an ensemble, in the order of selection, and SFDA of the ensemble after each."""
 
     models: tuple[str, ...]
     scores: tuple[float, ...]
@@ -25,10 +25,10 @@ class EnsembleChoice:
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """`values[score]` has a number per model, in the order of `models`; larger is better, NaN where it could not be had.
+    """`values[score]` has a number per model, in the order of `models`; larger is better, NaN where it could not be computed.
 
-    `why` says for which reason: by score and model's name. `data` describes the labelled images. `known` holds each model's
-    mean rank on other datasets, where a table of them was given: 1 is the best, NaN for a model that is not in it.
+    `why` holds the reasons, by score and name of the model. `data` describes the labelled images. `known` holds each model's
+    mean rank on other datasets, where a table of known results was given: 1 is best, NaN for a model that it lacks.
     """
 
     models: tuple[ModelRecord, ...]
@@ -49,7 +49,7 @@ class Ratings:
         return tuple(self.values)
 
     def ranking(self, score: str) -> tuple[tuple[str, float], ...]:
-        """Models and their values, best first, ties in the order of `models`; those without a value are left out.
+        """Return models and their values of `score`, best first, ties in the order of `models`, omitting missing values.
 
         Raises ConfigError for a score that was not computed.
         """
@@ -59,11 +59,11 @@ class Ratings:
         return tuple(sorted(pairs, key=lambda pair: -pair[1]))
 
     def places(self, score: str) -> dict[str, int]:
-        """Each model's place by a score, from 1 on."""
+        """Return each model's rank by `score`, from 1. Raises ConfigError for a score that was not computed."""
         return {name: place for place, (name, _) in enumerate(self.ranking(score), 1)}
 
     def to_csv(self) -> str:
-        """A row per model, a column per score; empty where there is no value. Numbers round-trip exactly."""
+        """Format as CSV with a row per model and a column per score, empty for missing values; numbers round-trip exactly."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["model", *self.values, *(["known"] if self.known else [])])
@@ -73,7 +73,7 @@ class Ratings:
         return out.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of schema `onnxspace/transfer/1`, ready for `json.dumps`: null where there is no value."""
+        """Return the object of schema `onnxspace/transfer/1`, ready for `json.dumps`, with null for missing values."""
         return {
             "schema": SCHEMA,
             "data": dict(self.data),

@@ -1,7 +1,7 @@
-"""The transferability scores as data: what each is, what it takes, and where it comes from.
+"""The registry of transferability scores: what each one measures, its inputs, and its source.
 
-Free of NumPy, so that a command line can list them without loading it. Others add theirs as an entry point of the group
-`onnxspace.scores` that names a `Spec`; its name is the score's.
+Free of NumPy, so that the command line can list scores without importing it. Other packages add a score as an entry point of
+the group `onnxspace.scores` that names a `Spec`; the name of the entry point is the score's.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from onnxspace.errors import ConfigError
 GROUP = "onnxspace.scores"
 #: `pair`: arrays of two models, without labels.
 Needs = Literal["features", "probabilities", "source labels", "pair"]
-#: What is made of one model: attribution maps, features at the encoder, gradient fields, and what the network answers.
+#: A representation of one model: attribution maps, features at the encoder, gradient fields, or the network's outputs.
 Kind = Literal["maps", "features", "fields", "outputs"]
 
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """One score. `function` is called as `score(what it needs, labels) -> float`, larger is better.
+    """One score. `function` is called as `score(input, labels) -> float`, larger is better; `needs` is the kind of input.
 
-    It may be named, `package.module:name`, and is then loaded at its first use. `labels` are the kinds that it takes, none for a
-    pair; `arrays` are what it takes of each of the two models, in this order, first all of one kind: `depara(maps_a, maps_b,
-    features_a, features_b)`. A `directed` score takes two kinds, the first of the target and the second of the source:
-    `predictivity(outputs, features)`. `values` is the range of the result. Of a `symmetric` score half of the pairs are computed;
-    of more than `max_images`, so many evenly spaced are compared. The certainty of rankings by a `resampled` one can be
-    estimated. `matrix` names the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`.
+    The function may be given by name, `package.module:name`, and is then imported at its first use. `labels` are the kinds of
+    labels that it accepts, none for a pair. `arrays` are the representations that it takes of each of the two models, grouped
+    by kind: `depara(maps_a, maps_b, features_a, features_b)`. A `directed` score takes two kinds, the first of the target and
+    the second of the source: `predictivity(outputs, features)`. `values` is the range of the result; `summary` and `source`
+    describe the score in tables. Of a `symmetric` score only half of the pairs are computed. Of more than `max_images` images,
+    this many, evenly spaced, are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names
+    the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`.
     """
 
     summary: str
@@ -48,7 +49,7 @@ class ScoreSpec:
     matrix: str = "onnxspace.scores.matrices:score_every_pair"
 
     def load(self) -> Callable[..., float]:
-        """The function itself."""
+        """Return the function, importing it if it is given by name."""
         if not isinstance(self.function, str):
             return self.function
         module, name = self.function.split(":")
@@ -56,7 +57,7 @@ class ScoreSpec:
         return found
 
 
-#: The name that other packages import.
+#: The name under which other packages import `ScoreSpec`.
 Spec = ScoreSpec
 
 
@@ -100,12 +101,12 @@ SCORES: Mapping[str, ScoreSpec] = {
     "lfc": _labelled_spec("lfc", "correlation of pairs of images: features against labels", "Deshpande et al., 2021", "[−1, 1]"),
     "knn": _labelled_spec("knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]"),
     "linear_probe": _labelled_spec(
-        "linear_probe", "leave-one-out accuracy of a ridge probe (R² where labels are no classes)", "Allen, 1974", "[0, 1], R² ≤ 1",
+        "linear_probe", "leave-one-out accuracy of a ridge probe (R² where labels are not classes)", "Allen, 1974", "[0, 1], R² ≤ 1",
         labels=_ALL_KINDS,
     ),
     "attribution": _pair_spec("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps", resampled=True, matrix="score_maps"),
     "depara": _pair_spec(
-        "depara", "attribution maps, and which images are alike", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features",
+        "depara", "attribution maps, and similarities between images", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features",
         max_images=2000, matrix="score_depara",
     ),
     "rsa": _pair_spec("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features", max_images=2000),
@@ -122,17 +123,21 @@ SCORES: Mapping[str, ScoreSpec] = {
 
 @cache
 def _plugins() -> dict[str, EntryPoint]:
-    """Entry points of other packages, by name; those named as a score of this package are not used."""
+    """Entry points of other packages, by name, except those with the name of a score of this package."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in SCORES}
 
 
 def score_names() -> tuple[str, ...]:
-    """All scores: those of this package, then those of others in the order of their names. Loads none."""
+    """Return the names of all scores: those of this package, then those of others in alphabetical order; imports none."""
     return (*SCORES, *sorted(_plugins()))
 
 
 def find_spec(name: str) -> ScoreSpec:
-    """One score by its name. Raises ConfigError for a name that is none, and for an entry point that gives no score."""
+    """Return the score called `name`. Raises ConfigError for an unknown name, and for an entry point that is not a score.
+
+    >>> find_spec("cka").needs
+    'pair'
+    """
     if name in SCORES:
         return SCORES[name]
     if name not in _plugins():
@@ -141,14 +146,14 @@ def find_spec(name: str) -> ScoreSpec:
     try:
         found = point.load()
     except Exception as error:
-        raise ConfigError(f"The score {name!r} of {point.value} could not be loaded: {error}") from error
+        raise ConfigError(f"The score {name!r} of {point.value} can't be loaded: {error}") from error
     if not isinstance(found, ScoreSpec):
-        raise ConfigError(f"The entry point {name!r} names {point.value}, which is no onnxspace.scores.registry.Spec.")
+        raise ConfigError(f"The entry point {name!r} names {point.value}, which is not an onnxspace.scores.registry.Spec.")
     return found
 
 
 def render_table() -> str:
-    """The scores of this package as a Markdown table."""
+    """Render the scores of this package as a Markdown table."""
     head = "| score | takes | labels | values | what it is | source |\n|---|---|---|---|---|---|\n"
     return head + "\n".join(
         f"| `{name}` | {_describe_input(s)} | {', '.join(s.labels) or 'none'} | {s.values} | {s.summary} | {s.source} |"
@@ -163,24 +168,24 @@ def _describe_input(one: ScoreSpec) -> str:
 
 
 def render_page() -> str:
-    """`docs/scores.md`."""
+    """Render the page `docs/scores.md`."""
     return f"""# Scores
 
 Each is a function of `onnxspace.scores` that takes NumPy arrays and returns a number; larger is better. A score with
 labels is called as `sfda(features, labels)`, one of two models as `cka(features_a, features_b)`, and one in a direction as
-`predictivity(outputs_of_the_target, features_of_the_source)`. What else each takes, and which shapes, its docstring says. Values of different scores do not compare, and neither do those of one score on different
-images.
+`predictivity(outputs_of_the_target, features_of_the_source)`. Docstrings describe shapes and further arguments. Values of
+different scores are not comparable, and neither are those of one score on different images.
 
 This page is written by `python -m onnxspace.scores.registry > docs/scores.md`.
 
 {render_table()}
 
-`prepare(features, labels)` checks both once and keeps what several scores derive from them; pass it in their place.
-`sfda_ensemble([features, …], labels)` chooses models that do well together.
+`prepare(features, labels)` checks both once and caches quantities that several scores share; pass it in their place.
+`sfda_ensemble([features, …], labels)` selects models that complement each other.
 
 Missing labels are NaN, None or masked, and their images are left out. Labels that are words, integers or booleans are classes,
-a matrix of 0 and 1 is multilabel, and other numbers are targets of a regression. Features may be of any real dtype, also
-memory-mapped; NaN and infinity are refused. Arithmetic is in float64.
+a matrix of 0 and 1 is multilabel, and other numbers are regression targets. Features may have any real dtype and may be
+memory-mapped; NaN and infinity are rejected. Arithmetic is in float64.
 
 Another package adds a score as an entry point of the group `{GROUP}` that names a `Spec` of
 `onnxspace.scores.registry`.

@@ -1,6 +1,6 @@
-"""Which scores between models are asked for, what each takes, and what it is told.
+"""Selection of scores between models, with their parameters and validation.
 
-Free of NumPy, so that a command line can refuse what makes no sense before anything is loaded.
+Free of NumPy, so that the command line can reject invalid options before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Method, Options, resolve_settings
 from onnxspace.scores import registry
 
-#: λ of DEPARA: a number, or the ratio that gives maps and features an equal say among the models that are compared.
+#: λ of DEPARA: a number, or `auto` for the ratio that gives maps and features equal weight among the compared models.
 Weight = float | Literal["auto"]
-#: As for the paper's photos of rooms. A pair then has the same score whatever else is compared.
+#: As for the paper's photos of rooms. With a fixed value, a pair's score does not depend on the other models.
 DEFAULT_WEIGHT = 0.25
 ATTRIBUTION, DEPARA, MODELGIF, PREDICTIVITY = "attribution", "depara", "modelgif", "predictivity"
-#: Where nobody says what: how alike models are by their maps, and what to start from by what predicts transfer best
-#: (docs/minitaskonomy.md).
+#: The default: similarity by maps, and ranking of sources by the score that predicts transfer best (docs/minitaskonomy.md).
 USUAL = (ATTRIBUTION, PREDICTIVITY)
-#: Images below which nothing is predicted where nobody asked.
+#: The least images for which predictivity is computed by default.
 FEWEST = 8
-#: Models above which it is not computed where nobody asked: every pair is a regression.
+#: The most models for which it is computed by default, as every pair is a regression.
 MOST_RANKED = 100
 _FIELD_OPTIONS = ("steps", "baseline")
 
 
 @dataclass(frozen=True)
 class ScoreSelection:
-    """The `scores` in the order in which they are shown; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
+    """The `scores` in display order; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
 
-    `ranks` is the score by which sources are ranked, the first where it is None. It is `usual` where nobody asked: what ranks
-    is then left out, with a warning, where models have none. `certain` names the targets (True: all) for whose rankings images
-    are resampled.
+    `ranks` is the score by which sources are ranked (None: the first). It is `usual` for the default selection, whose ranking
+    score is left out, with a warning, where it can't be computed. `certain` names the targets (True: all) whose rankings'
+    certainty is estimated by resampling images.
     """
 
     scores: tuple[str, ...] = (ATTRIBUTION,)
@@ -46,7 +45,7 @@ class ScoreSelection:
     certain: bool | tuple[str, ...] = False
 
     def needs(self, array: registry.Kind) -> bool:
-        """Whether some score takes these of each model."""
+        """Return whether some score takes this representation of each model."""
         return any(array in registry.find_spec(name).arrays for name in self.scores)
 
     @property
@@ -56,12 +55,12 @@ class ScoreSelection:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing but attribution is asked for."""
+        """Whether attribution is the only score."""
         return self.scores == (ATTRIBUTION,)
 
 
 def pair_score_names() -> tuple[str, ...]:
-    """All that can be asked for: the scores of pairs, and what other packages add, of which none is loaded."""
+    """Return the names of scores that can be selected: those of pairs, and those of other packages; imports none."""
     own = registry.SCORES
     return tuple(name for name in registry.score_names() if name not in own or own[name].needs == "pair")
 
@@ -69,10 +68,11 @@ def pair_score_names() -> tuple[str, ...]:
 def select_scores(
     by: str | Sequence[str] | None, weight: Weight | None, method: Method, options: Options | None
 ) -> tuple[ScoreSelection, Options | None]:
-    """The scores, checked, and those options that are for maps; without `by`, the usual ones.
+    """Check the scores `by` (a name or several; None or empty: the default ones), and separate the options for maps.
 
-    `options.steps` and `options.baseline` hold for gradient fields too. Raises ConfigError for a name that is no score of two
-    models, for a λ that is none or that nothing uses, and for options that neither the method nor a score uses.
+    `weight` is DEPARA's λ (None: the default). `options.steps` and `options.baseline` also apply to gradient fields. Returns
+    the selection and the options of `method`. Raises ConfigError for a name that is not a score of two models, for a λ that is
+    invalid or unused, and for options that neither the method nor a score uses.
     """
     asked = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
     if not asked:
@@ -81,7 +81,9 @@ def select_scores(
         return ScoreSelection(USUAL, ranks=PREDICTIVITY, usual=True), options
     for name in asked:
         if registry.find_spec(name).needs != "pair":
-            raise ConfigError(f"{name} takes labels: onnxspace transfer --by {name} does that. Here are {', '.join(pair_score_names())}.")
+            raise ConfigError(
+                f"{name} needs labels; use onnxspace transfer --by {name}. Available here: {', '.join(pair_score_names())}."
+            )
     _check_weight(asked, weight)
     found = ScoreSelection(asked, DEFAULT_WEIGHT if weight is None else weight)
     fields = MODELGIF in asked or found.needs("fields")
@@ -93,7 +95,7 @@ def select_scores(
 
 
 def _without_fields(method: Method, options: Options | None) -> Options | None:
-    """Options less those that only gradient fields use."""
+    """The options without those that only gradient fields use."""
     unused = [name for name in _FIELD_OPTIONS if name not in METHODS[method].uses]
     return None if options is None else replace(options, **dict.fromkeys(unused))
 
@@ -102,13 +104,13 @@ def _check_weight(asked: Sequence[str], weight: Weight | None) -> None:
     if weight is None:
         return
     if DEPARA not in asked:
-        raise ConfigError(f"--lambda means nothing to {', '.join(asked)}. It is for {DEPARA}.")
+        raise ConfigError(f"--lambda has no effect on {', '.join(asked)}. It is for {DEPARA}.")
     if weight != "auto" and not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
-        raise ConfigError(f"--lambda is {weight!r} but must be a number from 0, or auto.")
+        raise ConfigError(f"--lambda is {weight!r} but must be a number of at least 0, or auto.")
 
 
 def refuse_fingerprints(wanted: ScoreSelection) -> None:
-    """Raises ConfigError where there are fingerprints only, and something else than their maps is asked for."""
+    """Raise ConfigError where a score other than attribution is `wanted`, which fingerprints do not have."""
     others = [name for name in wanted.scores if name != ATTRIBUTION]
     if others:
-        raise ConfigError(f"Fingerprints hold maps only, so there is no {others[0]} of them; give the models themselves.")
+        raise ConfigError(f"Fingerprints only hold maps, so they have no {others[0]}; give the models themselves.")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.methods import in_words
+from onnxspace.inputs.methods import describe_options
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
 from onnxspace.similarity.records import Failure, ModelRecord
@@ -56,7 +56,7 @@ class Affinity:
     @property
     def method_words(self) -> str:
         """The method and its options, for titles: `integrated-gradients (baseline black, steps 50)`."""
-        return f"{self.method} ({in_words(self.options)})" if self.options else self.method
+        return f"{self.method} ({describe_options(self.options)})" if self.options else self.method
 
     @property
     def title(self) -> str:
@@ -97,7 +97,7 @@ class Affinity:
         return tree(self.matrix / max(1.0, float(self.matrix.max(initial=0.0))), linkage)
 
     def to_csv(self, by: str | None = None) -> str:
-        """Format the matrix of the score `by` (None: the first) as CSV, with names along both sides; numbers round-trip exactly.
+        """Format the matrix of the score `by` (None: the first) as CSV, named along both sides; numbers round-trip exactly.
 
         Raises ConfigError for a score that was not computed.
         """

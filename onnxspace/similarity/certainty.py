@@ -94,7 +94,7 @@ def estimate_certainty(
 
 
 def _split_ranking(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Parts of the ranking and their starts; each part begins with the last source of the one before, so that no pair is split."""
+    """Parts of the ranking and their starts; each begins with the last source of the one before, so that no pair is split."""
     step = max(1, _STRETCH // rows)
     for first in range(0, max(1, len(order) - 1), step):
         yield first, order[first : first + step + 1]

@@ -101,7 +101,9 @@ def image_cosines(
     return np.clip(found, -1.0, 1.0, out=found)
 
 
-def _mean_cosines(left: MapFiles, right: MapFiles | None, memory: int, progress: Share | None, worker: TileWorkerFactory) -> NDArray[np.float64]:
+def _mean_cosines(
+    left: MapFiles, right: MapFiles | None, memory: int, progress: Share | None, worker: TileWorkerFactory
+) -> NDArray[np.float64]:
     """Mean cosines over images, float64 [left, right]; of `left` with itself only the tiles on and above the diagonal."""
     total = np.zeros((len(left.paths), len((right or left).paths)))
     for tile, part in _stream_tiles(left, right, memory, None, progress, worker):
@@ -111,7 +113,12 @@ def _mean_cosines(left: MapFiles, right: MapFiles | None, memory: int, progress:
 
 
 def _stream_tiles(
-    left: MapFiles, right: MapFiles | None, memory: int, sink: Sink | None, progress: Share | None, worker: TileWorkerFactory = TileWorker
+    left: MapFiles,
+    right: MapFiles | None,
+    memory: int,
+    sink: Sink | None,
+    progress: Share | None,
+    worker: TileWorkerFactory = TileWorker,
 ) -> Iterator[tuple[Tile, NDArray[np.float64]]]:
     """Tiles with the sum of cosines over a batch of images, float64 [left, right], in an order independent of threads."""
     plan = plan_for(len(left.paths), None if right is None else len(right.paths), left.images, left.pixels, memory)
@@ -131,7 +138,9 @@ def _stream_tiles(
                 progress(done / len(todo))
 
 
-def _run_in_order(pool: ThreadPoolExecutor, work: Callable[..., Any], todo: Sequence[tuple[Any, ...]], ahead: int) -> Iterator[Any]:
+def _run_in_order(
+    pool: ThreadPoolExecutor, work: Callable[..., Any], todo: Sequence[tuple[Any, ...]], ahead: int
+) -> Iterator[Any]:
     """Results of `work` in the order of `todo`, with at most `ahead` tasks submitted before their results are consumed."""
     begun: deque[Future[Any]] = deque()
     try:

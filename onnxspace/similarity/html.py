@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 _MOST = 60  # models; larger tables are cut off
 
 
-def render_heat_table(title: str, names: Sequence[str], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None = None) -> str:
+def render_heat_table(
+    title: str, names: Sequence[str], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None = None
+) -> str:
     """Render `matrix`, float64 [models, models], as an HTML table with darker cells for larger values, for up to 60 models.
 
     `title` and `names` are escaped. `errors` holds standard errors of the same shape (None: all are 0), shown where not 0.

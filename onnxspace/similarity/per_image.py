@@ -38,14 +38,16 @@ class PerImageAffinities:
         return len(self.products)
 
     def means(self, weighted: Weighted, columns: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Compute affinities of the models `columns`, intp [columns], for `weighted` images: float64 [draws, columns] in [−1, 1].
+        """Compute affinities of models `columns`, intp [columns], for `weighted` images: float64 [draws, columns] in [−1, 1].
 
         Those from fingerprints are quotients of means, as in `onnxspace.similarity.fingerprints.count_sketch.flatten`.
         """
         found = weighted(self.products[:, columns].astype(np.float64))
         printed = self.printed[columns]
         if printed.any():
-            found[:, printed] *= _length_scale(weighted, self.own[:, None]) * _length_scale(weighted, self.squares[:, columns[printed]])
+            found[:, printed] *= _length_scale(weighted, self.own[:, None]) * _length_scale(
+                weighted, self.squares[:, columns[printed]]
+            )
         return np.clip(found, -1.0, 1.0, out=found)
 
 
@@ -92,7 +94,7 @@ def read_one_target(
 def read_per_image(
     targets: Sequence[int], maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY
 ) -> Iterator[PerImageAffinities]:
-    """Read as `read_one_target` for several `targets` in turn; maps are read once for as many as fit in an eighth of `memory`."""
+    """Read as `read_one_target` for several `targets` in turn; maps are read once for all that fit in an eighth of `memory`."""
     files = [path for path in maps if path is not None]
     images = len(open_maps(files[0])) if files else 1
     step = max(1, memory // (32 * images * len(maps)))

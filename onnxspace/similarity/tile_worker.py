@@ -65,7 +65,9 @@ def _read_layout(path: Path) -> tuple[tuple[int, int], int]:
     if not isinstance(maps, np.memmap):
         raise ProbeError(f"{path} is an archive; maps are float16 [images, pixels] in one .npy file.")
     if maps.ndim != 2 or maps.dtype != np.float16 or not maps.flags.c_contiguous:
-        raise ProbeError(f"{path} holds {maps.dtype} of shape {maps.shape}; maps are float16 [images, pixels] in row-major order.")
+        raise ProbeError(
+            f"{path} holds {maps.dtype} of shape {maps.shape}; maps are float16 [images, pixels] in row-major order."
+        )
     return (int(maps.shape[0]), int(maps.shape[1])), int(maps.offset)
 
 

@@ -1,1 +1,4 @@
-"""The space on disk: its catalogue, its files, what is cached, and what checks it. Free of torch and onnx."""
+"""The model space on disk: catalogue, files, caches and verification. Needs neither Torch nor ONNX.
+
+A package of its own, because crash safety rests on the order of all its writes (docs/format.md).
+"""

@@ -1,4 +1,4 @@
-"""Fingerprint files and a space: whether they can be compared, and how one becomes a model without maps."""
+"""Adding fingerprint files to a space: checks that they can be compared, and enters them as models without maps."""
 
 from __future__ import annotations
 
@@ -8,34 +8,44 @@ from pathlib import Path
 
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.execution import Progress
-from onnxspace.inputs.names import is_print as is_print
+from onnxspace.inputs.names import is_fingerprint as is_fingerprint
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 
-_MOST, _BYTES = 4096, 2**25  # fingerprints that are entered together
+_MOST, _BYTES = 4096, 2**25  # limits on the fingerprints that are entered together
 
 
 def read_comparable_fingerprint(folder: Path, protocol: Protocol, given: str | Path | Fingerprint) -> Fingerprint:
-    """A fingerprint, or its file, made as the models of the space were. Raises SpaceError for another, ModelError for a bad file."""
+    """Return the fingerprint `given`, or read it from a file, and check that it can be compared with the models of the space.
+
+    `folder` is the space and `protocol` its protocol. Raises SpaceError for a fingerprint made with another protocol, and
+    ModelError for a damaged file.
+    """
     found = given if isinstance(given, Fingerprint) else read_fingerprint(Path(given))
     for what, theirs, ours in (
         ("images", (found.probe_sha256, found.images), (protocol.sha256, protocol.images)),
-        ("settings of the method", (found.method, found.options), (protocol.method, protocol.print_options())),
+        ("settings of the method", (found.method, found.options), (protocol.method, protocol.fingerprint_options())),
         ("numbers", (found.seed, found.numbers, found.version), (protocol.sketch, protocol.numbers, protocol.sketch_version)),
     ):
         if theirs != ours:
             raise SpaceError(
-                f"{found.name if given is found else given} was made with other {what} than {folder}, so it can't be compared. Make it with "
-                "`onnxspace fingerprint --space`."
+                f"{found.name if given is found else given} was made with other {what} than {folder}, so it can't be compared."
+                " Make it with `onnxspace fingerprint --space`."
             )
     return found
 
 
-def add_fingerprints(folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None) -> None:
-    """Enter `.fp` files, some thousands at a time: the models of a sheet are in the space together or not at all."""
+def add_fingerprints(
+    folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None
+) -> None:
+    """Enter the `.fp` files `paths` into the space `folder`, up to 4096 at a time, and record the results in `found`.
+
+    The models of one batch are entered together or not at all. `progress` receives a file's name, the files done and their
+    number. Raises OutputError where the space can't be written.
+    """
     step = max(1, min(_MOST, _BYTES // (2 * protocol.images * protocol.numbers)))
     for first in range(0, len(paths), step):
         drafts, rows, taken = [], [], []
@@ -65,7 +75,7 @@ def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
 
 @dataclass(frozen=True)
 class Additions:
-    """What `Space.add` did: models that are new, `(path, name)` of those that were there already, and the rest."""
+    """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings."""
 
     models: tuple[ModelRecord, ...]
     there: tuple[tuple[str, str], ...]
@@ -79,7 +89,7 @@ class Additions:
 
 @dataclass
 class AdditionReport:
-    """The same while it happens; `causes` are the errors of those that failed, `kept` says what waits of a stopped one."""
+    """An `Additions` in progress; `causes` are the errors of failed models, `kept` says what is kept of an interrupted one."""
 
     models: list[ModelRecord] = field(default_factory=list)
     there: list[tuple[str, str]] = field(default_factory=list)
@@ -99,7 +109,7 @@ class AdditionReport:
         self.causes.append(error if isinstance(error, OnnxspaceError) else ModelError(words))
 
     def note(self, error: BaseException, place: Path) -> None:
-        """Say on an error that stops everything what is in the space nevertheless."""
+        """Add a note to an error that stops the command: what is in the space nevertheless."""
         if self.models or self.kept:
             count = "1 model" if len(self.models) == 1 else f"{len(self.models)} models"
             there = " and ".join(part for part in (count if self.models else "", self.kept) if part)

@@ -1,9 +1,9 @@
-"""Affinities that were computed before, one checked row per model. Nothing is lost with this file: it is made again.
+"""A cache of affinities: one checksummed row per model. The file can be deleted at any time; it is then computed again.
 
-A row holds a model's pairs with those that came before it into the file, or nothing where only others' rows were asked for.
+A row holds a model's pairs with the models entered before it, or nothing where only the rows of others were requested.
 
-Rows are keyed by what they were computed from (identity and checksums), so that a restored catalogue, or a model that
-was replaced, never meets another's numbers.
+Rows are keyed by what they were computed from (identity and checksums), so that a restored catalogue or a replaced model
+never gets the values of another.
 """
 
 from __future__ import annotations
@@ -26,11 +26,15 @@ Pairs = NDArray[np.float64]
 
 
 def key_of(entry: CatalogueEntry) -> str:
+    """Return the cache key of a model: its identity and the checksums of its files."""
     return f"{entry.identity}.{entry.prints.sha256}.{'' if entry.maps is None else entry.maps.sha256}"
 
 
 def load(path: Path, entries: Sequence[CatalogueEntry], *, errors: bool = True) -> Pairs:
-    """Known affinities and, with `errors`, their standard errors, float64 [2 or 1, entries, entries]; NaN where there is none."""
+    """Load cached affinities of `entries` and, with `errors`, their standard errors: float64 [2 or 1, entries, entries].
+
+    Values that are not cached are NaN. A missing or damaged file counts as empty.
+    """
     found = np.full((1 + errors, len(entries), len(entries)), np.nan)
     for plane, own in zip(found, (1.0, 0.0), strict=False):
         np.fill_diagonal(plane, own)
@@ -40,7 +44,7 @@ def load(path: Path, entries: Sequence[CatalogueEntry], *, errors: bool = True) 
 
 
 def load_row(path: Path, entries: Sequence[CatalogueEntry], index: int) -> Pairs:
-    """What is known of one model and all, float64 [2, entries]."""
+    """Load cached affinities of the model at `index` with all `entries`, and errors: float64 [2, entries], NaN if unknown."""
     found = np.full((2, len(entries)), np.nan)
     found[:, index] = 1.0, 0.0
     for here, there, row in _read_pairs(path, entries):
@@ -52,7 +56,7 @@ def load_row(path: Path, entries: Sequence[CatalogueEntry], index: int) -> Pairs
 
 
 def _read_pairs(path: Path, entries: Sequence[CatalogueEntry]) -> Iterator[tuple[int, NDArray[np.int64], Pairs]]:
-    """A model of those asked for, models that came before it into the file, and its pairs with them, float64 [2, earlier]."""
+    """Position of a requested model, those of models entered before it, and its pairs with them, float64 [2, earlier]."""
     place = {key_of(entry): index for index, entry in enumerate(entries)}
     with suppress(sqlite3.Error, ValueError), _open_cache(path) as connection:
         listed = connection.execute("SELECT number, key FROM row ORDER BY number").fetchall()
@@ -66,13 +70,14 @@ def _read_pairs(path: Path, entries: Sequence[CatalogueEntry]) -> Iterator[tuple
 
 
 def store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pairs]) -> None:
-    """Keep some rows, each float64 [2, entries], or [1, entries] where errors are 0. Where that can't be done, the next reader computes them.
+    """Store `rows`, by position in `entries`: float64 [2, entries] each, or [1, entries] where errors are 0.
 
-    They come to lie behind all others, so that they hold their pairs with every model that is in the file.
+    They are appended after all others, so that they hold their pairs with every model in the file. Errors are ignored: rows
+    that can't be stored are computed again.
     """
     try:
         _store(path, entries, rows)
-    except sqlite3.OperationalError:  # a read-only place, a full disk, another process that takes long
+    except sqlite3.OperationalError:  # a read-only folder, a full disk, or a long lock by another process
         return
     except sqlite3.Error:
         with suppress(OSError, sqlite3.Error):
@@ -97,7 +102,7 @@ def _store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pai
 
 
 def _encode_row(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
-    """The row of number `number`, from pairs with `earlier` models: their number and place, int64 [models, 2]."""
+    """Encode the row `number` from `pairs` with `earlier` models, given by number and position, int64 [models, 2]."""
     row = np.full((2, number), np.nan)
     row[1, earlier[:, 0]] = 0.0
     row[: len(pairs), earlier[:, 0]] = pairs[:, earlier[:, 1]]
@@ -105,7 +110,7 @@ def _encode_row(pairs: Pairs, earlier: NDArray[np.int64], number: int) -> bytes:
 
 
 def prune(path: Path, entries: Sequence[CatalogueEntry]) -> None:
-    """Forget rows of models that are no more."""
+    """Delete the rows of models that are not in `entries`. Errors are ignored."""
     live = {key_of(entry) for entry in entries}
     with suppress(sqlite3.Error, ValueError), _open_cache(path) as connection:
         dead = [(key,) for (key,) in connection.execute("SELECT key FROM row") if key not in live]
@@ -142,7 +147,7 @@ def _open_cache(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connect
 
 
 def _check(connection: sqlite3.Connection, *, create: bool) -> None:
-    """Refuse anything but our own table, as damage."""
+    """Create the table if needed; treat any other table as damage."""
     for attempt in range(2):
         tables = [row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 9")]
         if tables == [_TABLE] and connection.execute("PRAGMA user_version").fetchone()[0] == _FORMAT:

@@ -1,7 +1,7 @@
-"""The catalogue of a space: one SQLite file, whose transactions decide what the space holds.
+"""The catalogue of a space: one SQLite file, whose transactions determine what the space holds.
 
-It is read as from a stranger: exactly the tables of this format are accepted, every row carries its own checksum, and
-lengths are bounded. Plain rollback journal, since a write-ahead log does not work on network folders.
+The file is untrusted: only the tables of this format are accepted, every row has a checksum, and lengths are bounded. It uses
+a rollback journal, because a write-ahead log does not work on network file systems.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ _TABLES = (
 
 
 class Catalogue:
-    """An open catalogue. Opened by `catalogue`; a write belongs in `transaction`."""
+    """An open catalogue, created by `open_catalogue`. Writes belong in a `transaction`.
+
+    All methods raise SpaceError for a damaged file, and OutputError where it can't be read or written.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes of the block, or none; nobody else writes meanwhile."""
+        """Apply all writes of the block, or none; other processes can't write in the meantime."""
         with _sqlite_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -57,99 +60,112 @@ class Catalogue:
             return self._connection.execute(statement, values).fetchall()
 
     def protocol(self) -> Protocol:
+        """Return the protocol of the space."""
         rows = self._query("SELECT facts, sum FROM space LIMIT 2")
         if len(rows) != 1 or rows[0][1] != _checksum(rows[0][0]):
-            raise _damaged(self.path, "what it says of the whole space has changed")
+            raise _damaged(self.path, "the record of the space's protocol has changed")
         try:
             return parse_protocol(rows[0][0])
         except (ValueError, RecursionError) as error:
             raise _damaged(self.path, str(error)) from error
 
     def entries(self) -> list[CatalogueEntry]:
-        """All models in the order in which they were added. Raises SpaceError where a row is not as it was written."""
+        """Return all models in the order in which they were added. Raises SpaceError where a row's checksum is wrong."""
         return [_read_entry(self.path, row) for row in self._list_rows()]
 
     def _list_rows(self) -> list[Any]:
-        rows = self._query("SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1)
+        rows = self._query(
+            "SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1
+        )
         if len(rows) > MAX_MODELS:
             raise _damaged(self.path, f"it lists more than {MAX_MODELS} models")
         return rows
 
     def keys(self) -> set[bytes]:
-        """The identities of all models, 32 bytes each, from SQLite's own index: their rows would take long to read."""
+        """Return the identities of all models, 32 bytes each, from SQLite's index, which is faster than reading their rows."""
         rows = self._query("SELECT identity FROM model LIMIT ?", MAX_MODELS + 1)
         try:
             keys = bytes.fromhex("".join(identity for (identity,) in rows))
         except (TypeError, ValueError) as error:
-            raise _damaged(self.path, "a row is not as it was written") from error
+            raise _damaged(self.path, "a row has an invalid identity") from error
         found = {keys[first : first + 32] for first in range(0, len(keys), 32)}
         if len(rows) > MAX_MODELS or len(keys) != 32 * len(rows):
-            raise _damaged(self.path, "a row is not as it was written")
+            raise _damaged(self.path, "a row has an invalid identity")
         return found
 
     def find_damage(self) -> list[str]:
-        """What is wrong with the file, a sentence each."""
+        """Return a sentence for each kind of damage found in the file; empty where it is intact."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)")]
-        said = [] if found == ["ok"] else [str(_damaged(self.path, text)) for text in found]
+        sentences = [] if found == ["ok"] else [str(_damaged(self.path, text)) for text in found]
         for row in self._list_rows():
             try:
                 _read_entry(self.path, row)
             except SpaceError as error:
-                said.append(str(error))
-        return said
+                sentences.append(str(error))
+        return sentences
 
     def sound_entries(self) -> list[CatalogueEntry]:
-        """The models whose rows are as they were written."""
+        """Return the models whose rows have the right checksum."""
         return [_read_entry(self.path, row) for row in self._list_rows() if row[5] == _checksum(*row[:5])]
 
     def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> CatalogueEntry | None:
-        """The model that has this `name`, `stem` or `identity`; of those of one `content` the first."""
+        """Return the model whose `column` has this `value`, or None; of several with the same `content` the first."""
         rows = self._query(
             f"SELECT name, stem, identity, content, facts, sum FROM model WHERE {column} = ? ORDER BY number LIMIT 1", value
         )
         return _read_entry(self.path, rows[0]) if rows else None
 
     def insert(self, entry: CatalogueEntry) -> None:
+        """Add a model. Raises SpaceError where its name, stem or identity is taken."""
         row = (entry.name, entry.stem, entry.identity, entry.content, to_json(entry))
-        self._query("INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _checksum(*row))
+        self._query(
+            "INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _checksum(*row)
+        )
 
     def move(self, entry: CatalogueEntry, moved: CatalogueEntry) -> None:
-        """Say that a model's files have another stem now."""
+        """Record that the files of the model `entry` have the stem of `moved` now."""
         row = (moved.name, moved.stem, moved.identity, moved.content, to_json(moved))
         self._query("UPDATE model SET stem = ?, facts = ?, sum = ? WHERE stem = ?", row[1], row[4], _checksum(*row), entry.stem)
 
     def delete(self, entry: CatalogueEntry) -> None:
-        """Take a model out, and note that its files may still be there."""
+        """Remove a model, and note that its files may still exist."""
         self.note(file_stem(entry.stem))
         self._query("DELETE FROM model WHERE stem = ?", entry.stem)
 
     def uses(self, stem: str) -> bool:
-        """Whether a model has files of this stem, or a row of such a sheet."""
+        """Return whether a model has files of this stem, or a row of the sheet of this stem."""
         statement = "SELECT 1 FROM model WHERE stem = ? OR (stem > ? AND stem < ?) LIMIT 1"
         return bool(self._query(statement, stem, f"{stem}.", f"{stem}/"))  # "/" comes after "."
 
     def note(self, stem: str) -> None:
-        """Note that files of this stem may be there without a model."""
+        """Note that files of this stem may exist without a model."""
         self._query("INSERT OR IGNORE INTO leftover VALUES (?)", stem)
 
     def is_noted(self, stem: str) -> bool:
+        """Return whether files of this stem are noted as left over."""
         return bool(self._query("SELECT 1 FROM leftover WHERE stem = ?", stem))
 
     def forget(self, stem: str) -> None:
+        """Remove the note on files of this stem."""
         self._query("DELETE FROM leftover WHERE stem = ?", stem)
 
     def leftovers(self) -> list[str]:
+        """Return the stems of files that are noted as left over."""
         rows = self._query("SELECT stem FROM leftover LIMIT ?", MAX_MODELS)
         return [row[0] for row in rows if isinstance(row[0], str) and is_stem(row[0])]
 
     def shrink(self) -> None:
-        """Give free pages back to the disk."""
+        """Release unused pages to the file system."""
         self._query("VACUUM")
 
 
 @contextmanager
 def open_catalogue(folder: Path) -> Iterator[Catalogue]:
-    """The catalogue of the space `folder`. Raises SpaceError for what is no space, damaged, or of a newer format."""
+    """Open the catalogue of the space `folder`.
+
+    Raises SpaceError for a folder that is not a space, is damaged, or has a newer format, and OutputError where the file can't
+    be read or written.
+    """
     path = folder / CATALOGUE
     _refuse_foreign_folder(folder, path)
     with _sqlite_errors(path), closing(_connect(path, "rw")) as connection:
@@ -158,7 +174,7 @@ def open_catalogue(folder: Path) -> Iterator[Catalogue]:
 
 
 def write_catalogue(path: Path, protocol: Protocol) -> None:
-    """A new catalogue without models."""
+    """Create a catalogue without models at `path`. Raises OutputError."""
     with _sqlite_errors(path), closing(_connect(path, "rwc")) as connection:
         facts = to_json(protocol)
         connection.execute("BEGIN IMMEDIATE")
@@ -187,14 +203,14 @@ def _refuse_foreign_folder(folder: Path, path: Path) -> None:
         raise SpaceError(f"{folder} is not a model space: it has no {CATALOGUE}. Make one with `onnxspace space create`.")
     for name in FOLDERS:
         if (folder / name).is_symlink():
-            raise SpaceError(f"{folder / name} is a link, which is not followed. Put the folder itself there.")
+            raise SpaceError(f"{folder / name} is a symbolic link, which is not followed. Put the folder itself there.")
 
 
 def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
     kind = connection.execute("PRAGMA application_id").fetchone()[0]
     number = connection.execute("PRAGMA user_version").fetchone()[0]
     if kind != APPLICATION:
-        raise SpaceError(f"{folder} is not a model space: its {CATALOGUE} is another program's. Name another folder.")
+        raise SpaceError(f"{folder} is not a model space: its {CATALOGUE} belongs to another program. Name another folder.")
     if number > FORMAT:
         raise SpaceError(
             f"{folder} was made by a newer onnxspace (format {number}; this one reads up to {FORMAT}). Upgrade onnxspace."
@@ -206,11 +222,11 @@ def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def _sqlite_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as sentences with the file and the way out."""
+    """Convert SQLite's errors to sentences that name the file and what to do."""
     try:
         yield
     except sqlite3.IntegrityError as error:
-        raise SpaceError(f"{path} holds a model of the same name or content already ({error}). Add it again.") from error
+        raise SpaceError(f"{path} already holds a model of the same name or content ({error}). Add it again.") from error
     except sqlite3.OperationalError as error:
         raise _operational_error(path, error) from error
     except (sqlite3.Error, UnicodeError, OverflowError) as error:
@@ -229,7 +245,7 @@ def _operational_error(path: Path, error: sqlite3.OperationalError) -> Exception
 def _read_entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
     try:
         if row[5] != _checksum(*row[:5]):
-            raise ValueError("it is not as it was written")
+            raise ValueError("its checksum is wrong")
         entry = parse_entry(row[4])
         if (entry.name, entry.stem, entry.identity, entry.content) != tuple(row[:4]):
             raise ValueError("its columns contradict each other")
@@ -239,11 +255,11 @@ def _read_entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
 
 
 def _checksum(*texts: Any) -> str:
-    """SHA-256 of the texts with a zero byte after each; a row with anything but text has none."""
+    """SHA-256 of the texts with a zero byte after each; empty for a row that is not all text."""
     if not all(isinstance(text, str) for text in texts):
         return ""
     return hashlib.sha256(b"".join(text.encode("utf-8", "surrogatepass") + b"\0" for text in texts)).hexdigest()
 
 
 def _damaged(path: Path, why: str) -> SpaceError:
-    return SpaceError(f"{path} is damaged ({why}). Take it from a copy, or add the models to a new space.")
+    return SpaceError(f"{path} is damaged ({why}). Restore it from a copy, or add the models to a new space.")

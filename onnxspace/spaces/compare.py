@@ -1,4 +1,4 @@
-"""Affinities between the models of a space: from maps where both have them, from fingerprints elsewhere."""
+"""Affinities between the models of a space: from maps where both models have them, else from fingerprints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from onnxspace.spaces.layout import CACHE, check_maps, read_prints
 from onnxspace.spaces.schema import CatalogueEntry
 
 Matrix = NDArray[np.float64]
-#: As `affinity_rows`: new files, old files, bytes of memory, and who hears of the share that is done.
+#: As `affinity_rows`: new files, old files, bytes of memory, and a callback for the share that is done.
 Rows = Callable[[Sequence[Path], Sequence[Path], int, Share | None], Matrix]
 
 
@@ -37,14 +37,14 @@ class AffinityRow:
 
     @property
     def sources(self) -> tuple[tuple[str, float, float], ...]:
-        """Every other model, its affinity and the standard error of that, best first, ties by position."""
+        """Every other model, its affinity and its standard error, best first, ties by position."""
         order = np.argsort(-self.affinities, kind="stable").tolist()
         values = ((self.names[i], float(self.affinities[i]), float(self.errors[i])) for i in order)
         return tuple(value for value in values if value[0] != self.target)
 
     @property
     def ranking(self) -> Ranking:
-        """The same without standard errors."""
+        """The sources without standard errors."""
         return Ranking(self.target, tuple((name, value) for name, value, _ in self.sources))
 
 
@@ -52,16 +52,17 @@ def affinities(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], memory: int = DEFAULT_MEMORY, progress: Share | None = None,
     rows: Rows | None = None,
 ) -> tuple[Matrix, Matrix | None]:  # fmt: skip
-    """Affinities and their standard errors (None: all have maps), float64 [entries, entries].
+    """Compute affinities of `entries` and their standard errors (None: all have maps), float64 [entries, entries] each.
 
-    Only rows that are not cached are computed. `memory` bounds the bytes that are read at once; `progress` gets the share
-    that is done; `rows` compares maps elsewhere than in this process. Raises SpaceError for a file that is missing or damaged.
+    Only rows that are not cached are computed. `memory` bounds the bytes that are read at once; `progress` receives the share
+    that is done, 0 to 1; `rows` compares maps outside this process (None: here). Raises SpaceError for a file that is missing
+    or damaged.
     """
     path, whole = folder / CACHE, all(entry.maps is not None for entry in entries)
     pairs = cache.load(path, entries, errors=not whole)
     new = [i for i in range(len(entries)) if np.isnan(pairs[0, i, :i]).any()]
     if whole and 0 < len(new) == len(entries) - 1:
-        del pairs  # room for what takes its place
+        del pairs  # frees memory for the new matrix
         files = [check_maps(folder, entry, protocol) for entry in entries]
         pairs = (affinity_matrix(files, memory, progress) if rows is None else rows(files, [], memory, progress))[None]
         new = list(range(len(entries)))
@@ -77,9 +78,9 @@ def affinity_row(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], index: int, memory: int = DEFAULT_MEMORY,
     progress: Share | None = None, *, keep: bool = True,
 ) -> Matrix:  # fmt: skip
-    """Affinities of one model with all, and their standard errors, float64 [2, entries]; otherwise as `affinities`.
+    """Compute affinities of the model at `index` with all, and errors: float64 [2, entries]; otherwise as `affinities`.
 
-    One row costs a comparison with each model, where the matrix costs one of each pair. Without `keep` it is not cached.
+    A row costs one comparison per model, the matrix one per pair. Without `keep` the row is not cached.
     """
     row = cache.load_row(folder / CACHE, entries, index)
     missing = [int(i) for i in np.flatnonzero(np.isnan(row[0]))]
@@ -139,7 +140,7 @@ def _fill_from_maps(
 def _fill_from_prints(
     pairs: Matrix, folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], new: Sequence[int], memory: int
 ) -> None:
-    """The pairs of which one has no maps, from fingerprints of all, some at a time."""
+    """Fill in the pairs of which one model has no maps, from fingerprints, in parts that fit in `memory`."""
     mapped = np.array([entry.maps is not None for entry in entries])
     for some in _split_by_memory(new, protocol, memory // 2):
         rows = read_prints(folder, [entries[i].stem for i in some], protocol)
@@ -152,7 +153,7 @@ def _fill_from_prints(
 
 
 def _split_by_memory(items: Sequence[int], protocol: Protocol, memory: int) -> Iterator[list[int]]:
-    """Models whose fingerprints, as float16 and float32 and once more, fit in memory together."""
+    """Split models into parts whose fingerprints fit in `memory` bytes, at 12 bytes per number."""
     step = max(1, memory // (12 * protocol.images * protocol.numbers))
     for first in range(0, len(items), step):
         yield list(items[first : first + step])
@@ -165,14 +166,15 @@ def certainties(
     rankings: Sequence[Ranking],
     memory: int = DEFAULT_MEMORY,
 ) -> Iterator[Certainty]:
-    """Of each ranking, from maps where target and source have them, else from fingerprints.
+    """Estimate the certainty of each of `rankings`, from maps where target and source have them, else from fingerprints.
 
-    Raises SpaceError where models came or went.
+    `memory` bounds the bytes that are held at once. Raises SpaceError where the rankings are not of these `entries`, because
+    models were added or removed.
     """
     names = {entry.name: place for place, entry in enumerate(entries)}
     for ranking in rankings:
         if {ranking.target, *(name for name, _ in ranking.sources)} != set(names):
-            raise SpaceError(f"Models were added to or removed from {folder} meanwhile. Ask again.")
+            raise SpaceError(f"Models were added to or removed from {folder} in the meantime. Run the command again.")
     maps = [None if entry.maps is None else check_maps(folder, entry, protocol) for entry in entries]
     known = read_per_image(
         [names[ranking.target] for ranking in rankings],

@@ -1,4 +1,4 @@
-"""A new space: its folder is one as soon as its catalogue has its name, which comes last."""
+"""Creation of a space: the folder becomes a space when its catalogue is renamed into place, as the last step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxspace.errors import ProbeError, SpaceError
-from onnxspace.inputs.methods import Method, Options, configured, resolve_settings
+from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.inputs.protocol import Protocol, Setup, baseline_picture
+from onnxspace.inputs.protocol import Protocol, Setup, read_baseline
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
 from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, open_array
 from onnxspace.storage.atomic import convert_write_errors, place, sync_folder, write_array
@@ -28,9 +28,9 @@ _EARLY = {PROBES, BASELINE, MAPS, PRINTS}
 
 
 def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, picture: NDArray[np.uint8] | None) -> Protocol:
-    """Make the space `folder`, with probe images uint8 [images, size, size, 3] and a baseline uint8 [size, size, 3], if any.
+    """Create the space `folder`, with probe images uint8 [images, size, size, 3] and a baseline uint8 [size, size, 3], if any.
 
-    Gives `protocol` back. Raises SpaceError where something is there already, OutputError where it can't be written.
+    Returns `protocol`. Raises SpaceError where the folder exists and is in use, and OutputError where it can't be written.
     """
     refuse_occupied(folder)
     mine = not folder.exists()
@@ -49,13 +49,13 @@ def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, p
 
 
 def refuse_occupied(folder: Path) -> None:
-    """Raise SpaceError where `folder` is anything but nothing, an empty folder, or a space that was never finished."""
+    """Raise SpaceError unless `folder` is missing, empty, or a space whose creation was interrupted."""
     if (folder / CATALOGUE).exists():
-        raise SpaceError(f"{folder} is a model space already. Add models to it, or name another folder.")
+        raise SpaceError(f"{folder} is already a model space. Add models to it, or name another folder.")
     if not os.path.lexists(folder):
         return
     if not folder.is_dir() or any(p.name not in _EARLY and not p.name.startswith(_NEW) for p in folder.iterdir()):
-        raise SpaceError(f"{folder} is there already and is no model space. Name another folder, or remove it.")
+        raise SpaceError(f"{folder} already exists and is not a model space. Name another folder, or remove it.")
 
 
 def _prepare(folder: Path) -> None:
@@ -85,8 +85,8 @@ def new_space(
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
     resolve_settings([method], options)
     refuse_occupied(folder)
-    protocol = Setup(probes, method, configured(method, options, rules)).protocol(keep_maps)
-    return create(folder, protocol, probes.images if protocol.stored else None, baseline_picture(protocol.options, probes.size))
+    protocol = Setup(probes, method, configure_options(method, options, rules)).protocol(keep_maps)
+    return create(folder, protocol, probes.images if protocol.stored else None, read_baseline(protocol.options, probes.size))
 
 
 def probes_of(folder: Path, protocol: Protocol, given: Probes | None) -> Probes:
@@ -109,21 +109,21 @@ def probes_of(folder: Path, protocol: Protocol, given: Probes | None) -> Probes:
 
 
 def baseline_of(folder: Path, protocol: Protocol) -> Path:
-    """The picture that is the baseline. Raises SpaceError where it is not as it was."""
+    """Return the path of the baseline picture. Raises SpaceError where the file is missing or has changed."""
     path = folder / BASELINE
     try:
         whole = hashlib.sha256(read_square(path, protocol.size).tobytes()).hexdigest() == protocol.baseline
     except ProbeError as error:
-        raise SpaceError(f"{path} is missing or damaged ({error}) Put the picture back, or make another space.") from error
+        raise SpaceError(f"{path} is missing or damaged ({error}) Restore the picture, or make another space.") from error
     if not whole:
-        raise SpaceError(f"{path} is damaged: it is another picture. Put the picture back, or make another space.")
+        raise SpaceError(f"{path} is damaged: it is another picture. Restore the picture, or make another space.")
     return path
 
 
 def _same(folder: Path, protocol: Protocol, probes: Probes, what: str) -> Probes:
     if probes.sha256 != protocol.sha256:
         raise SpaceError(
-            f"{what} {folder} ({protocol.probe}, {protocol.images} of {protocol.size} pixels, SHA-256 {protocol.sha256[:12]}), so maps would not "
-            "be comparable. Give the same images, or make another space."
+            f"{what} {folder} ({protocol.probe}, {protocol.images} of {protocol.size} pixels, SHA-256 "
+            f"{protocol.sha256[:12]}), so maps would not be comparable. Give the same images, or make another space."
         )
     return probes

@@ -1,4 +1,4 @@
-"""How a model enters a space: its files are made ready elsewhere, get their names, and only then is it in the catalogue."""
+"""Insertion of models: files are prepared in a work folder, renamed into place, and then entered in the catalogue."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_s
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array
 
-#: The checksum and the stem of an entry that has none yet.
+#: Placeholders for the checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
 
 
 def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None) -> tuple[CatalogueEntry, bool]:
-    """Enter a model whose whole, synchronised files lie in the space's workbench.
+    """Enter a model whose complete, synchronised files `prints` and `maps` (None: none) are in the space's workbench.
 
-    Gives the model as it is in the space, and whether it is new there. One that is known stays as it is; one that came as a
-    fingerprint gives way to whole maps; a name that is taken is made longer. Before a file gets its name the catalogue notes it, so that no interruption leaves an
-    unknown file behind. Raises OutputError where the disk is full.
+    Returns the model's entry in the space, and whether it is new. A model that is already there is left unchanged, except that
+    one added as a fingerprint is replaced by one with maps; a name that is taken is extended. The catalogue notes each file
+    before it is renamed into place, so that an interruption leaves no unknown file behind. Raises OutputError where the disk
+    is full.
     """
     draft = replace(truncate_texts(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps))
     with open_catalogue(folder) as book:
@@ -52,11 +53,11 @@ def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path |
 
 
 def find_existing(book: Catalogue, draft: CatalogueEntry, *, keep_maps: bool) -> CatalogueEntry | None:
-    """The model of the space that makes this one needless: the same, or where no maps are to be gained, the same content."""
+    """Return the model that makes `draft` redundant: the same one or, if it adds no maps, one of the same content."""
     found = book.find("identity", draft.identity)
     if found is None and (draft.preprocess == "" or not keep_maps):
-        alike = book.find("content", draft.content)
-        return alike if alike is not None and "" in (draft.preprocess, alike.preprocess) else None
+        same = book.find("content", draft.content)
+        return same if same is not None and "" in (draft.preprocess, same.preprocess) else None
     return found
 
 
@@ -69,12 +70,12 @@ def _place_files(folder: Path, stem: str, prints: Path, maps: Path | None) -> No
 
 
 def free_stem(book: Catalogue, identity: str) -> str:
-    """The first digits of the identity, as few as tell it from others."""
+    """Return the first 12, 24 or 64 digits of `identity`, as few as are unique in the catalogue."""
     return next(identity[:n] for n in (12, 24, 64) if not book.uses(identity[:n]))
 
 
 def free_name(book: Catalogue, draft: CatalogueEntry) -> str:
-    """The name, or one that says the encoder (another part of the same file) or the folder (another file), or numbered."""
+    """Return the name of `draft`, made unique by its encoder (same file), by its folder (another file), or by a number."""
     there = book.find("name", draft.name)
     if there is None:
         return draft.name
@@ -87,32 +88,32 @@ def free_name(book: Catalogue, draft: CatalogueEntry) -> str:
 
 
 def _number_name(book: Catalogue, name: str) -> str:
-    """The name with a free number behind it, sought by halves: thousands of models may have one name."""
+    """The name with a free number appended, found by bisection, as thousands of models may share a name."""
 
-    def taken(number: int) -> bool:
+    def is_taken(number: int) -> bool:
         return book.find("name", f"{name}#{number}") is not None
 
     low, high = 1, 2
-    while taken(high):
+    while is_taken(high):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if taken(middle) else (low, middle)
+        low, high = (middle, high) if is_taken(middle) else (low, middle)
     return f"{name}#{high}"
 
 
 def current_time() -> str:
-    """The time in UTC, ISO 8601."""
+    """Return the current time in UTC, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def escape_surrogates(name: str) -> str:
-    """Half characters, as bytes that are no text give them, are written out: SQLite takes none."""
+    """Escape lone surrogates, which stand for bytes that are not valid text and which SQLite does not accept."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def truncate_texts(draft: CatalogueEntry) -> CatalogueEntry:
-    """Within what a catalogue takes."""
+    """Return `draft` with texts truncated to the limits of a catalogue."""
     texts = {name: getattr(draft, name)[:MAX_TEXT] for name in ("path", "encoder", "input", "producer")}
     return replace(
         draft,
@@ -127,9 +128,9 @@ Rows = Sequence[NDArray[np.float16]]
 
 
 def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> list[tuple[CatalogueEntry, bool]]:
-    """Enter models by their fingerprints, float16 [images, numbers] each, all at once or none.
+    """Enter the models `drafts` by their fingerprints `rows`, float16 [images, numbers] each, together or not at all.
 
-    Gives for each the model as it is in the space, and whether it is new there. Raises OutputError where the disk is full.
+    Returns each model's entry in the space, and whether it is new. Raises OutputError where the disk is full.
     """
     drafts = [truncate_texts(draft) for draft in drafts]
     with open_catalogue(folder) as book:
@@ -145,17 +146,17 @@ def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> 
 
 
 def _find_new(book: Catalogue, drafts: Sequence[CatalogueEntry]) -> list[int]:
-    """Which are not in the space; of those with the same content the first."""
+    """Positions of `drafts` that are not in the space; of several with the same content the first."""
     firsts = {draft.content: index for index, draft in reversed(list(enumerate(drafts)))}
     return [index for index in sorted(firsts.values()) if find_existing(book, drafts[index], keep_maps=False) is None]
 
 
 def _find_existing_or_draft(book: Catalogue, draft: CatalogueEntry) -> CatalogueEntry:
-    return find_existing(book, draft, keep_maps=False) or draft  # removed meanwhile by another process
+    return find_existing(book, draft, keep_maps=False) or draft  # in case another process has removed it
 
 
 def _enter_sheet(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
-    """Place the sheet and insert its models; gives those that are new, by number. Steps as in `put`."""
+    """Place the sheet and insert its models; returns new ones, by position. The steps are those of `insert_model`."""
     key = hashlib.sha256("".join(draft.identity for draft in drafts.values()).encode()).hexdigest()
     while True:
         with book.transaction():
@@ -193,7 +194,10 @@ def _checksum(row: NDArray[np.float16]) -> Checksum:
 def find_changed_rows(
     folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]
 ) -> Iterator[tuple[CatalogueEntry, str]]:
-    """Models of the sheet `stem` whose rows are not as they were written. Raises SpaceError where it can't be read at all."""
+    """Iterate over the models of the sheet `stem` whose rows have changed, with the reason.
+
+    Raises SpaceError where the sheet can't be read at all.
+    """
     sheet, path = open_sheet(folder, stem, protocol), prints_path(folder, stem)
     head = header_of(sheet)
     with path.open("rb") as file:
@@ -201,11 +205,11 @@ def find_changed_rows(
     for entry in entries:
         row = (split_stem(entry.stem) or ("", None))[1]
         if not same or row is None or row >= len(sheet) or _checksum(sheet[row]) != entry.prints:
-            yield entry, "is not as it was written: its length" if not same else f"is not as it was written: row {row}"
+            yield entry, "has changed: its length differs" if not same else f"has changed: row {row} differs"
 
 
 def sheets_of(entries: Sequence[CatalogueEntry]) -> dict[str, list[CatalogueEntry]]:
-    """The models of each sheet."""
+    """Group models by the stem of the sheet that holds their fingerprints; models with their own files are left out."""
     sheets: dict[str, list[CatalogueEntry]] = {}
     for entry in entries:
         if entry.stem != file_stem(entry.stem):
@@ -214,7 +218,7 @@ def sheets_of(entries: Sequence[CatalogueEntry]) -> dict[str, list[CatalogueEntr
 
 
 def rewrite_sheets(folder: Path, protocol: Protocol) -> None:
-    """Write sheets with idle rows anew, without them. The old ones are noted as left over."""
+    """Rewrite sheets that have rows of removed models without those rows; the old sheets are noted as left over."""
     with open_catalogue(folder) as book:
         for stem, entries in sheets_of(book.entries()).items():
             if len(entries) < len(open_sheet(folder, stem, protocol)):
@@ -229,7 +233,7 @@ def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, stem: str, entri
             book.note(new)
         with book.transaction():
             if not book.is_noted(new) or book.uses(new) or any(book.find("stem", e.stem) != e for e in entries):
-                return  # another process is at work: the note, and the file, if any, are cleared by the next
+                return  # another process is working on it: the next one clears the note and the file, if any
             _place_sheet(bench / "prints.npy", prints_path(folder, new))
             for row, entry in enumerate(entries):
                 book.move(entry, replace(entry, stem=f"{new}.{row}"))

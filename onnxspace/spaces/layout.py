@@ -1,4 +1,4 @@
-"""The files of a space: written whole, read with their shape checked."""
+"""The files of a space: their paths, and reading with checks of shape and type."""
 
 from __future__ import annotations
 
@@ -22,27 +22,31 @@ CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.in
 
 
 def maps_path(folder: Path, stem: str) -> Path:
+    """Return the path of the unit maps of `stem`."""
     return folder / MAPS / f"{stem}.npy"
 
 
 def prints_path(folder: Path, stem: str) -> Path:
-    """The file of a fingerprint, or the sheet that it is a row of."""
+    """Return the path of the fingerprint of `stem`, or of the sheet that holds it as a row."""
     return folder / PRINTS / f"{file_stem(stem)}.npy"
 
 
 def files_of(folder: Path, entry: CatalogueEntry) -> tuple[Path, ...]:
-    """Every file of a model; a sheet of fingerprints is one of several models."""
+    """Return all files of a model; a sheet of fingerprints belongs to several models."""
     maps = () if entry.maps is None else (maps_path(folder, entry.stem),)
     return (*maps, prints_path(folder, entry.stem))
 
 
 def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArray[np.float16]:
-    """The fingerprints of these stems, float16 [stems, images, numbers]; each file is opened once."""
+    """Read the fingerprints of `stems`, float16 [stems, images, numbers], opening each file once.
+
+    Raises SpaceError for a file that is missing or damaged.
+    """
     found = np.empty((len(stems), protocol.images, protocol.numbers), np.dtype("<f2"))
     places: dict[str, list[tuple[int, int | None]]] = {}
     for place, stem in enumerate(stems):
         if (at := split_stem(stem)) is None:
-            raise SpaceError(f"{folder} names a file that no space has. Run `onnxspace space verify`.")
+            raise SpaceError(f"{folder} refers to a file with an invalid name. Run `onnxspace space verify`.")
         places.setdefault(at[0], []).append((place, at[1]))
     for name, rows in places.items():
         if rows[0][1] is None:
@@ -62,42 +66,42 @@ def _copy_rows(
 
 
 def open_sheet(folder: Path, stem: str, protocol: Protocol) -> NDArray[np.float16]:
-    """A sheet of fingerprints, float16 [any number, images, numbers]."""
+    """Open a sheet of fingerprints, float16 [any number, images, numbers], memory-mapped. Raises SpaceError."""
     return open_array(prints_path(folder, stem), (None, protocol.images, protocol.numbers), np.dtype("<f2"))
 
 
 def check_maps(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Path:
-    """The file of a model's unit maps, float16 [images, pixels]."""
+    """Return the path of a model's unit maps, after checking that they are float16 [images, pixels]. Raises SpaceError."""
     path = maps_path(folder, entry.stem)
     open_array(path, protocol.shape, np.dtype("<f2"))
     return path
 
 
 def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An array mapped read-only, of any length where the first axis is None.
+    """Open an array of this `shape` and `dtype`, memory-mapped read-only; the first axis may be None, for any length.
 
-    Raises SpaceError for a file that is gone, no plain file, or not of that shape.
+    Raises SpaceError for a file that is missing, is not a regular file, or has another shape or type.
     """
     try:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError("not a plain file")
+            raise ValueError("not a regular file")
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise _damaged(path, _reason(error)) from error
-    told = found.shape if isinstance(found, np.ndarray) else ()
+    stored = found.shape if isinstance(found, np.ndarray) else ()
     if shape[0] is None:
-        shape = (*told[:1], *shape[1:])
-    if not isinstance(found, np.ndarray) or told != shape or found.dtype != dtype or not found.flags.c_contiguous:
+        shape = (*stored[:1], *shape[1:])
+    if not isinstance(found, np.ndarray) or stored != shape or found.dtype != dtype or not found.flags.c_contiguous:
         raise _damaged(path, f"not an array of {dtype} {list(shape)}")
     return found
 
 
 def checksum_of(path: Path) -> Checksum:
-    """Length and SHA-256 of a plain file. Raises OSError."""
+    """Return length and SHA-256 of a regular file. Raises OSError."""
     if path.is_symlink() or not path.is_file():
-        raise FileNotFoundError(2, "no plain file", str(path))
+        raise FileNotFoundError(2, "not a regular file", str(path))
     digest, length = hashlib.sha256(), 0
     with path.open("rb") as file:
         while part := file.read(2**20):
@@ -116,7 +120,7 @@ def _damaged(path: Path, why: str) -> SpaceError:
 
 
 def remove_leftovers(folder: Path, book: Catalogue) -> int:
-    """Remove the files that the catalogue notes as left over."""
+    """Remove the files that the catalogue notes as left over, and return their number."""
     if not book.leftovers():
         return 0
     count = 0

@@ -1,4 +1,4 @@
-"""What keeps a space in order: finding what is not as it was written, and dropping what nothing refers to."""
+"""Maintenance of a space: verifying its files, and removing models and unreferenced files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,10 @@ _OWN = {
 
 @dataclass(frozen=True)
 class Problem:
-    """`kind` is catalogue, missing, truncated, damaged or unreferenced; `file` is relative to the space."""
+    """One problem of a space, described by `text`.
+
+    `kind` is catalogue, missing, truncated, damaged or unreferenced; `file` is relative to the space; `model` may be empty.
+    """
 
     kind: str
     file: str
@@ -61,7 +64,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found. `leftovers` are files of interrupted work, known as such, which `compact` removes."""
+    """The result of `verify`. `leftovers` are files of interrupted work, which `compact` removes."""
 
     models: int
     problems: tuple[Problem, ...]
@@ -73,8 +76,11 @@ class Verification:
 
 
 def verify(folder: Path, progress: Progress | None = None) -> Verification:
-    """Read every file of a space again. Raises SpaceError where there is no catalogue to go by."""
-    listed = list(_list_files(folder))  # before the catalogue: what is placed or removed meanwhile is noted there first
+    """Read every file of the space `folder` and compare it with the catalogue.
+
+    `progress` receives a model's name, the models done and their number. Raises SpaceError where the catalogue is unreadable.
+    """
+    listed = list(_list_files(folder))  # before reading the catalogue, which notes files before they are placed or removed
     with open_catalogue(folder) as book:
         protocol, entries, noted = book.protocol(), book.sound_entries(), book.leftovers()
         problems = [Problem("catalogue", CATALOGUE, "", text) for text in book.find_damage()]
@@ -91,13 +97,19 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     strange = [path for path in listed if path not in used | known and path.exists()]
     return Verification(
         len(entries),
-        (*kept, *(Problem("unreferenced", _relative_name(folder, p), "", f"{p} belongs to no model of this space.") for p in strange)),
+        (
+            *kept,
+            *(
+                Problem("unreferenced", _relative_name(folder, p), "", f"{p} belongs to no model of this space.")
+                for p in strange
+            ),
+        ),
         tuple(_relative_name(folder, p) for p in (*sorted(known - used), *find_abandoned(folder)) if p.exists()),
     )
 
 
 def _drop_outdated(folder: Path, problems: list[Problem], entries: Sequence[CatalogueEntry]) -> list[Problem]:
-    """Without those of models that were removed meanwhile, or whose files were given other names."""
+    """The problems, without those of models that have been removed or renamed in the meantime."""
     with open_catalogue(folder) as book:
         now = {entry.name: entry.stem for entry in book.sound_entries()} if any(p.model for p in problems) else {}
     before = {entry.name: entry.stem for entry in entries}
@@ -105,7 +117,7 @@ def _drop_outdated(folder: Path, problems: list[Problem], entries: Sequence[Cata
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
-    """Everything but what has its fixed place."""
+    """All files except those with fixed names."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name not in _OWN:
             yield path
@@ -114,7 +126,7 @@ def _list_files(folder: Path) -> Iterator[Path]:
 
 
 def _check_shared_files(folder: Path, protocol: Protocol) -> Iterator[Problem]:
-    """The probe images, and the picture that is the baseline."""
+    """Check the probe images and the baseline picture."""
     if protocol.stored:
         try:
             probes_of(folder, protocol, None)
@@ -128,7 +140,7 @@ def _check_shared_files(folder: Path, protocol: Protocol) -> Iterator[Problem]:
 
 
 def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
-    """What is wrong with files that are one model's."""
+    """Check the files that belong to one model alone."""
     files = {} if entry.maps is None else {maps_path(folder, entry.stem): entry.maps}
     if is_stem(entry.stem):
         files[prints_path(folder, entry.stem)] = entry.prints
@@ -138,7 +150,7 @@ def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
 
 
 def _check_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
-    """What is wrong with the rows of a sheet: one problem per model."""
+    """Check the rows of a sheet: one problem per model."""
     path = prints_path(folder, stem)
     try:
         for entry, words in find_changed_rows(folder, protocol, stem, entries):
@@ -146,38 +158,40 @@ def _check_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[
     except (SpaceError, OSError) as error:
         kind = "damaged" if path.is_file() and not path.is_symlink() else "missing"
         for entry in entries:
-            yield Problem(kind, _relative_name(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}.")
+            yield Problem(
+                kind, _relative_name(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}."
+            )
 
 
 def _check_file(folder: Path, path: Path, expected: Checksum, model: str) -> Problem | None:
-    def told(kind: str, what: str) -> Problem:
+    def report(kind: str, what: str) -> Problem:
         return Problem(kind, _relative_name(folder, path), model, f"{path} {what}; it belongs to {model}.")
 
     try:
         found = checksum_of(path)
     except FileNotFoundError:
-        return told("missing", "is missing")
+        return report("missing", "is missing")
     except OSError as error:
-        return told("damaged", f"can't be read ({error.strerror or error})")
+        return report("damaged", f"can't be read ({error.strerror or error})")
     if found.length != expected.length:
         kind = "truncated" if found.length < expected.length else "damaged"
-        return told(kind, f"has {found.length} bytes instead of {expected.length}")
-    return None if found.sha256 == expected.sha256 else told("damaged", "is not as it was written: its checksum differs")
+        return report(kind, f"has {found.length} bytes instead of {expected.length}")
+    return None if found.sha256 == expected.sha256 else report("damaged", "has changed: its checksum differs")
 
 
 def clear_interrupted(folder: Path, *, unfinished: bool = False) -> int:
-    """Remove what interrupted work has left, where nobody is at it; gives the number of files and folders.
+    """Remove leftovers of interrupted work that no process is using; returns the number of files and folders.
 
-    Maps that the same command would go on with stay, unless `unfinished` ones are to go too.
+    Maps with which the same command could resume are kept, unless `unfinished` is set.
     """
     with open_catalogue(folder) as book:
         return remove_leftovers(folder, book) + clear_abandoned(folder, unfinished=unfinished)
 
 
 def compact(folder: Path) -> tuple[int, int]:
-    """Remove leftovers, files of this space's own kind that no model refers to, and cached numbers of removed models.
+    """Remove leftovers, unreferenced files with names of this space's format, and cached values of removed models.
 
-    Gives how many files were removed and how many bytes the space became smaller. Strange files stay.
+    Returns the number of files removed and of bytes saved. Files of other formats are kept.
     """
     before = _total_bytes(folder)
     count = clear_interrupted(folder, unfinished=True)
@@ -186,7 +200,7 @@ def compact(folder: Path) -> tuple[int, int]:
     rewrite_sheets(folder, protocol)
     count += clear_interrupted(folder, unfinished=True)
     with open_catalogue(folder) as book:
-        with book.transaction():  # whoever places files waits
+        with book.transaction():  # blocks processes that place files
             used = {path for entry in book.entries() for path in files_of(folder, entry)}
             idle = [p for p in _list_files(folder) if p.parent != folder and _is_ours(p) and p not in used]
             remove_files(*idle)
@@ -210,7 +224,7 @@ def _relative_name(folder: Path, path: Path) -> str:
 
 
 def remove(folder: Path, entry: CatalogueEntry) -> None:
-    """Take a model out: first of the catalogue, then its files."""
+    """Remove the model `entry`: first from the catalogue, then its files."""
     with open_catalogue(folder) as book:
         with book.transaction():
             book.delete(entry)

@@ -1,4 +1,4 @@
-"""Which models of a space are nearest to a fingerprint."""
+"""Nearest models and duplicates in a space, by fingerprints."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from onnxspace.spaces.packed import Pack, index_for, update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 
 Prints = NDArray[np.floating[Any]]
-_AT_ONCE = 4096  # models whose fingerprints are held together
-_MORE = 16  # models that are looked at again: rows are rounded to float16
-_EFFORT = 256  # rows that an index proposes, at least
+_AT_ONCE = 4096  # models whose fingerprints are held in memory together
+_MORE = 16  # additional candidates for reranking, as rows are rounded to float16
+_EFFORT = 256  # the least number of rows that an index proposes
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A model of the space, its affinity as its fingerprint tells it, and the standard error of that."""
+    """A model of the space, its affinity estimated from fingerprints, and the standard `error` of the estimate."""
 
     name: str
     affinity: float
@@ -39,7 +39,11 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Query:
-    """The fingerprint [images, numbers] that is sought, of the model `own` of the space or of another (None)."""
+    """A search for the `count` models nearest to the fingerprint `prints` [images, numbers].
+
+    `own` is the identity of the model of the space that it belongs to, which is left out (None: of another model). An `exact`
+    search does not use the index.
+    """
 
     prints: Prints
     count: int
@@ -50,10 +54,11 @@ class Query:
 def find_neighbours(
     folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None
 ) -> tuple[Neighbour, ...]:
-    """The models nearest to a fingerprint, best first.
+    """Find the models nearest to a fingerprint, best first.
 
-    One pass over the packed fingerprints, or their index where they are many, proposes some more than are asked for; the
-    fingerprints' own files decide. `warn` gets what should be done for the index.
+    One pass over the packed fingerprints, or a search of their index where there are many, proposes a few more candidates than
+    requested; they are reranked by the fingerprint files. `warn` receives advice on the index. Raises SpaceError for a damaged
+    space.
     """
     with open_catalogue(folder) as book:
         models = _propose_models(folder, protocol, book, query, warn)
@@ -68,21 +73,21 @@ def find_neighbours(
 def _propose_models(
     folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None
 ) -> Sequence[CatalogueEntry]:
-    """Models that may be nearest, in the order in which the space lists them as far as they are equal."""
+    """Candidates for the nearest models; equal ones are in the order of the space."""
     living = book.keys()
     pack = update_pack(folder, protocol, book, living)
     if pack is None:
         return [entry for entry in book.entries() if bytes.fromhex(entry.identity) != query.own]
     living.discard(query.own or b"")
-    index, said = (None, "") if query.exact else index_for(folder, pack)
-    if said and warn is not None:
-        warn(said)
+    index, advice = (None, "") if query.exact else index_for(folder, pack)
+    if advice and warn is not None:
+        warn(advice)
     keys = _nearest_keys(pack, index, pack.alive_rows(living), query)
     return [entry for key in keys if (entry := book.find("identity", key.hex())) is not None]
 
 
 def _nearest_keys(pack: Pack, index: Index | None, alive: NDArray[np.bool_], query: Query) -> list[bytes]:
-    """Identities of the rows that are nearest and alive, best first."""
+    """Identities of the nearest rows of models that still exist, best first."""
     row, count = flatten(query.prints[None])[0], query.count + _MORE
     idle = len(alive) - int(alive.sum())
     rows = None if index is None else _search_index(pack, index, alive, row, count)
@@ -94,7 +99,7 @@ def _nearest_keys(pack: Pack, index: Index | None, alive: NDArray[np.bool_], que
 def _search_index(
     pack: Pack, index: Index, alive: NDArray[np.bool_], row: NDArray[np.float32], count: int
 ) -> NDArray[np.intp] | None:
-    """Rows that the index proposes and all that came after it, the best of them; None where too few of them are alive."""
+    """The best of the rows that the index proposes and of all later rows; None where too few of their models still exist."""
     share = max(float(alive[: len(index.matrix)].mean()), 0.1)
     proposed = index.propose(row[None], round(max(_EFFORT, count) / share))[0]
     late = find_nearest(row, pack.matrix[len(index.matrix) :], count + int((~alive[len(index.matrix) :]).sum()))[0]
@@ -105,21 +110,19 @@ def _search_index(
     return rerank(row, pack.matrix, candidates, count)[0]
 
 
-
-
-_ERRORS = 6.0  # standard errors by which fingerprints may be wrong
+_ERRORS = 6.0  # the margin for errors of fingerprints, in standard errors
 
 
 @dataclass(frozen=True)
 class DuplicateGroups:
-    """Groups of models tied together by affinities of `least` or more; rows are places in `names`."""
+    """Groups of models connected by affinities of a threshold or more; their rows are positions in `names`."""
 
     names: tuple[str, ...]
     groups: tuple[Group, ...]
 
     @property
     def pairs(self) -> tuple[tuple[str, str, float, float], ...]:
-        """Name, name, affinity and its standard error, most alike first."""
+        """Both names, affinity and its standard error of each pair, most similar first."""
         every = sorted((pair for group in self.groups for pair in group.pairs), key=lambda p: (-p.affinity, p.first, p.second))
         return tuple((self.names[p.first], self.names[p.second], p.affinity, p.standard_error) for p in every)
 
@@ -133,10 +136,11 @@ def find_duplicates(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], least: float, memory: int, progress: Share | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> DuplicateGroups:  # fmt: skip
-    """Pairs of affinity `least` or more. Without a matrix of all models, where `least` is well above 0.
+    """Find groups of models with affinities of `least` or more; without a matrix of all models where `least` is well above 0.
 
-    Fingerprints propose every pair that could reach it; rows of maps, as in `affinity_row`, decide. With an index (see
-    `index_for`) a pair may be missed, and `warn` says so.
+    Fingerprints propose every pair that could reach it, which is then verified as in `affinity_row`. With an index (see
+    `index_for`) a pair may be missed, of which `warn` informs. `memory` bounds the bytes that are read at once; `progress`
+    receives the share that is done. Raises SpaceError for a file that is missing or damaged.
     """
     low = least - _ERRORS * (1 - least**2) / np.sqrt(protocol.images * protocol.numbers)
     found = _propose_pairs(folder, protocol, entries, low, warn) if low > 0 else None
@@ -150,7 +154,7 @@ def find_duplicates(
 def _pairs_from_matrix(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], least: float, memory: int, progress: Share | None
 ) -> list[Pair]:
-    """From the matrix of all."""
+    """Pairs from the matrix of all models."""
     matrix, errors = affinities(folder, protocol, entries, memory, progress)
     rows, columns = np.nonzero(np.triu(matrix >= least, 1))
     errs = np.zeros(len(rows)) if errors is None else errors[rows, columns]
@@ -161,22 +165,22 @@ def _pairs_from_matrix(
 def _propose_pairs(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], low: float, warn: Callable[[str], None] | None
 ) -> list[Pair] | None:
-    """Pairs of entries whose fingerprints are so much alike; None where there is no pack to be had."""
+    """Pairs of entries whose fingerprints have an affinity of `low` or more; None where the pack is not available."""
     place = {bytes.fromhex(entry.identity): i for i, entry in enumerate(entries)}
     with open_catalogue(folder) as book:
         pack = update_pack(folder, protocol, book, set(place))
     if pack is None:
         return None
-    index, said = index_for(folder, pack)
-    if warn is not None and (said or index is not None):
-        warn(said or "Pairs were sought with the index, which may miss some.")
+    index, advice = index_for(folder, pack)
+    if warn is not None and (advice or index is not None):
+        warn(advice or "Pairs were searched with the index, which may miss some.")
     propose, count = (None, None) if index is None else (index.propose, len(index.matrix))
     pairs = find_pairs_above(pack.matrix, low, propose, count)
     return list(_to_entries(pack, pairs, place))
 
 
 def _to_entries(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Iterator[Pair]:
-    """Rows of the pack as places among the entries, without those of removed models."""
+    """Convert rows of the pack to positions of entries, dropping pairs of removed models."""
     for pair in pairs:
         ends = [place.get(pack.keys[row]) for row in (pair.first, pair.second)]
         if ends[0] is not None and ends[1] is not None:
@@ -191,7 +195,7 @@ def _verify_pairs(
     memory: int,
     progress: Share | None,
 ) -> Iterator[Pair]:
-    """The same pairs with the affinities that the space gives them; the model with most pairs first, so that rows are few."""
+    """The pairs with affinities computed from the space; models with most pairs first, so that few rows are computed."""
     left: dict[int, set[int]] = {}
     for pair in pairs:
         left.setdefault(pair.first, set()).add(pair.second)

@@ -1,8 +1,8 @@
-"""All fingerprints of a space in one file, row by row, so that a search is one pass over it. Nothing is lost with it.
+"""The pack: all fingerprints of a space in one file, row by row, for searches in one pass. It can be deleted at any time.
 
-`cache.keys` holds the identity of each row (32 bytes), `cache.rows` the rows themselves: float16, as `search` takes them. Both
-are only ever added to, rows first. What is found here decides nothing: the fingerprints' own files are read again.
-`cache.index` is an index (`onnxspace.similarity.fingerprints.hnsw`) of the first rows; those that were added since are searched one by one.
+`cache.keys` holds the identity of each row (32 bytes), `cache.rows` the rows: float16, as `search` takes them. Both are
+append-only, rows first. The pack only proposes candidates, for which the fingerprint files are read. `cache.index` is an index
+(`onnxspace.similarity.fingerprints.hnsw`) of the first rows; rows added later are searched exhaustively.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ _KEY, _AT_ONCE = 32, 1024
 
 @dataclass(frozen=True)
 class Pack:
-    """`matrix` float16 [rows, images · numbers]; `keys` has the identity of each row, of removed models too."""
+    """`matrix`, float16 [rows, images · numbers], and `keys`, the identity of each row, including those of removed models."""
 
     matrix: NDArray[np.float16]
     keys: tuple[bytes, ...]
 
     def alive_rows(self, wanted: set[bytes]) -> NDArray[np.bool_]:
-        """Which rows are of these models, bool [rows]."""
+        """Return which rows belong to the models `wanted`: bool [rows]."""
         return np.fromiter((key in wanted for key in self.keys), np.bool_, len(self.keys))
 
 
 def update_pack(folder: Path, protocol: Protocol, book: Catalogue, wanted: set[bytes]) -> Pack | None:
-    """The pack with every one of these models; None where it can't be written, or another process is at it."""
+    """Add missing rows of the models `wanted`, given by identity, and return the pack.
+
+    Returns None where it can't be written, or another process is writing it.
+    """
     found = read_pack(folder, protocol)
     if not wanted.difference(found.keys):
         return found
@@ -62,7 +65,7 @@ def _find_stem(book: Catalogue, key: bytes) -> tuple[str, bytes] | None:
 
 @contextmanager
 def lock_pack(folder: Path) -> Iterator[bool]:
-    """The lock of whoever writes the pack or its index; False where another process has it. Raises OSError."""
+    """Hold the lock for writing the pack or its index; yields False where another process holds it. Raises OSError."""
     number = os.open(folder / KEYS, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
         yield try_lock(number, unknown=False)
@@ -71,7 +74,7 @@ def lock_pack(folder: Path) -> Iterator[bool]:
 
 
 def read_pack(folder: Path, protocol: Protocol) -> Pack:
-    """The pack as it is."""
+    """Read the pack in its current state; empty where it is missing or unreadable."""
     width = protocol.images * protocol.numbers
     with suppress(OSError, ValueError):
         keys = (folder / KEYS).read_bytes() if not (folder / KEYS).is_symlink() else b""
@@ -83,7 +86,7 @@ def read_pack(folder: Path, protocol: Protocol) -> Pack:
 
 
 def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) -> None:
-    """Add rows by stem and identity, under the lock; half of one that an interruption left is written over."""
+    """Append rows by stem and identity, under the lock, overwriting an incomplete row left by an interruption."""
     count, width = len(read_pack(folder, protocol).keys), protocol.images * protocol.numbers
     with _open_at(folder / ROWS, 2 * width * count) as rows, _open_at(folder / KEYS, _KEY * count) as keys:
         for first in range(0, len(new), _AT_ONCE):
@@ -96,7 +99,7 @@ def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) 
 
 
 def _open_at(path: Path, length: int) -> BinaryIO:
-    """A file open for writing after its first `length` bytes."""
+    """Open a file for writing, truncated to `length` bytes."""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
     file.truncate(length)
     file.seek(length)
@@ -104,7 +107,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
 
 
 def prune_pack(folder: Path, living: set[bytes]) -> None:
-    """Drop the pack and its index where they have rows of removed models, or nothing at all."""
+    """Delete the pack and its index where they have rows of models that are not `living`, or are empty."""
     with suppress(OSError):
         keys = b"" if (folder / KEYS).is_symlink() else (folder / KEYS).read_bytes()
         if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
@@ -112,26 +115,27 @@ def prune_pack(folder: Path, living: set[bytes]) -> None:
     remove_files(folder / INDEX, folder / KEYS, folder / ROWS)
 
 
-#: Bytes of rows up to which looking at all of them is as quick as opening an index: 50,000 models of 64 images.
+#: Bytes of rows up to which an exhaustive search is as fast as opening an index: 50,000 models of 64 images.
 LEAST_BYTES = 50_000 * 64 * 64 * 2
 
 
-_STALE = 0.25  # share of rows that came after the index, from which on it is said
+_STALE = 0.25  # the share of rows added after the index, above which rebuilding is advised
 
 
 def build_index(folder: Path, protocol: Protocol, progress: Callable[[float], None] | None = None) -> int:
-    """Index all fingerprints, or add those that came since; gives the number of models.
+    """Index all fingerprints of the space, or add later ones to the index; returns the number of models.
 
-    Raises ConfigError without usearch, OutputError, and SpaceError for a damaged fingerprint.
+    `progress` receives the share that is done, 0 to 1. Raises ConfigError where usearch is not installed, OutputError where the
+    space can't be written, and SpaceError for a space without models or with a damaged fingerprint.
     """
     with open_catalogue(folder) as book:
         living = book.keys()
         pack = update_pack(folder, protocol, book, living)
     if not living:
-        raise SpaceError(f"{folder} has no models, and so nothing to index. Add models.")
+        raise SpaceError(f"{folder} has no models to index. Add models first.")
     with lock_pack(folder) as mine:
         if pack is None or not mine:
-            raise OutputError(f"Another process is at work in {folder}, or nothing can be written there. Try again later.")
+            raise OutputError(f"Another process is using {folder}, or it is not writable. Try again later.")
         pack = read_pack(folder, protocol)
         with open_workbench(folder) as bench:
             _make_index(folder, pack, bench / "index", progress)
@@ -151,16 +155,16 @@ def _make_index(folder: Path, pack: Pack, path: Path, progress: Callable[[float]
 
 
 def index_for(folder: Path, pack: Pack) -> tuple[Index | None, str]:
-    """The index where it is worth its opening, and what there is to say of it: "" or a sentence."""
+    """Return the index, or None where there is none or exhaustive search is fast enough, and advice: "" or a sentence."""
     if pack.matrix.nbytes < LEAST_BYTES:
         return None, ""
     path = folder / INDEX
     if path.is_symlink() or not path.is_file():
-        return None, f"{folder} has no index, so all fingerprints are compared. `onnxspace space index` makes one."
+        return None, f"{folder} has no index, so all fingerprints are compared. `onnxspace space index` builds one."
     try:
         index = Index.open(path, pack.matrix)
     except (SpaceError, ConfigError) as error:
         return None, f"All fingerprints are compared. {error}"
     late = len(pack.matrix) - len(index.matrix)
-    stale = f"{late} models were added since the index was made. `onnxspace space index` takes them in."
+    stale = f"{late} models were added since the index was built. `onnxspace space index` adds them to it."
     return index, stale if late > _STALE * len(pack.matrix) else ""

@@ -1,4 +1,4 @@
-"""What a catalogue says: of the whole space, and of each model. Read as from a stranger, written as plain JSON."""
+"""The records of a catalogue: the protocol of the space, and an entry per model, as untrusted JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Checksum:
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One model. `identity` stands for its content, encoder and preprocessing; its files are named after `stem`.
+    """One model. `identity` is a digest of its content, encoder and preprocessing; its files are named after `stem`.
 
-    A stem with a point and a number, `STEM.7`, is the row of that number of the sheet of fingerprints `prints/STEM.npy`, and
-    `prints` is then the length and checksum of this row alone.
+    A stem with a dot and a number, `STEM.7`, is that row of the sheet of fingerprints `prints/STEM.npy`, and `prints` is then
+    the length and checksum of this row alone.
 
-    `maps` is None where only a fingerprint is kept; `preprocess` is empty where the model came as one.
+    `maps` is None where only a fingerprint is kept; `preprocess` is empty for a model added as a fingerprint.
     """
 
     name: str
@@ -57,24 +57,26 @@ class CatalogueEntry:
 
     @property
     def content(self) -> str:
-        """64 hex digits for content and encoder alone, as a fingerprint knows them."""
+        """64 hex digits that identify content and encoder alone, which is all a fingerprint states."""
         return identity_of(self.sha256, self.encoder, "")
 
     def record(self) -> ModelRecord:
+        """Return the entry as a compared model."""
         return ModelRecord(self.name, self.path, self.sha256, self.encoder, self.input, self.opset, self.producer, self.assumed)
 
 
 def identity_of(sha256: str, encoder: str, preprocess: str) -> str:
-    """64 hex digits for one model as it is explained: content, where it is cut, and how it is fed."""
+    """Return 64 hex digits that identify a model by the checksum of its file, its encoder and its preprocessing."""
     return hashlib.sha256(json.dumps([sha256, encoder, preprocess]).encode()).hexdigest()
 
 
 def to_json(facts: Protocol | CatalogueEntry) -> str:
+    """Serialise a record as JSON with sorted keys."""
     return json.dumps(asdict(facts), sort_keys=True, allow_nan=False)
 
 
 def parse_protocol(text: str) -> Protocol:
-    """Raises ValueError with what is wrong."""
+    """Parse and validate the protocol of a space. Raises ValueError with the reason."""
     protocol = Protocol(**_fields_of(json.loads(text), Protocol))
     require(is_text(protocol.probe, MAX_NAME) and is_text(protocol.version, MAX_NAME), "probe")
     require(is_whole(protocol.images, 1, MAX_IMAGES) and is_whole(protocol.size, 1, MAX_SIZE), "images or size")
@@ -100,11 +102,12 @@ def _check_options(protocol: Protocol) -> None:
 
 
 def parse_entry(text: str) -> CatalogueEntry:
-    """Raises ValueError with what is wrong."""
-    said = _fields_of(json.loads(text), CatalogueEntry)
-    said |= {"maps": None if said.get("maps") is None else _read_checksum(said["maps"]), "prints": _read_checksum(said.get("prints"))}
-    said |= {name: _read_texts(said.get(name, []), name) for name in ("assumed", "warnings")}
-    entry = CatalogueEntry(**said)
+    """Parse and validate the entry of a model. Raises ValueError with the reason."""
+    values = _fields_of(json.loads(text), CatalogueEntry)
+    values["maps"] = None if values.get("maps") is None else _read_checksum(values["maps"])
+    values["prints"] = _read_checksum(values.get("prints"))
+    values |= {name: _read_texts(values.get(name, []), name) for name in ("assumed", "warnings")}
+    entry = CatalogueEntry(**values)
     require(is_text(entry.name, MAX_NAME) and entry.name != "", "name")
     require(isinstance(entry.stem, str) and split_stem(entry.stem) is not None, "stem")
     require(entry.maps is None or is_stem(entry.stem), "stem")
@@ -121,41 +124,46 @@ def parse_entry(text: str) -> CatalogueEntry:
 
 
 def is_stem(text: str) -> bool:
+    """Return whether `text` is the stem of a file: 12 to 64 hexadecimal digits."""
     return _STEM.fullmatch(text) is not None
 
 
 def split_stem(stem: str) -> tuple[str, int | None] | None:
-    """The stem of the file, and the row of a sheet (None: the file is the model's own); None for what is no stem."""
+    """Split `stem` into the stem of its file and the row of a sheet (None: a file of its own); None for an invalid stem.
+
+    >>> split_stem("0123456789ab.7")
+    ('0123456789ab', 7)
+    """
     found = _PLACE.fullmatch(stem)
     return None if found is None else (found[1], None if found[2] is None else int(found[2]))
 
 
 def file_stem(stem: str) -> str:
-    """The stem of the file, which other rows of a sheet share."""
+    """Return the stem of the file of `stem`, which all rows of a sheet share."""
     return stem.partition(".")[0]
 
 
-def _fields_of(said: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict[str, Any]:
-    """The fields of a kind; a later version of this format may have more."""
-    require(isinstance(said, dict), "row")
+def _fields_of(record: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict[str, Any]:
+    """The fields of `kind`, ignoring others, which a later version of this format may have."""
+    require(isinstance(record, dict), "row")
     names = {f.name for f in fields(kind)}
     try:
-        kind(**(found := {name: value for name, value in said.items() if name in names}))
+        kind(**(found := {name: value for name, value in record.items() if name in names}))
     except TypeError as error:
         raise ValueError("a field is missing") from error
     return found
 
 
-def _read_checksum(said: Any) -> Checksum:
-    require(isinstance(said, dict) and is_whole(said.get("length"), 0, 2**50) and is_sha256(said.get("sha256")), "checksum")
-    return Checksum(said["length"], said["sha256"])
+def _read_checksum(value: Any) -> Checksum:
+    require(isinstance(value, dict) and is_whole(value.get("length"), 0, 2**50) and is_sha256(value.get("sha256")), "checksum")
+    return Checksum(value["length"], value["sha256"])
 
 
-def _read_texts(said: Any, what: str) -> tuple[str, ...]:
-    require(isinstance(said, list) and len(said) <= MAX_ITEMS and all(is_text(text, MAX_TEXT) for text in said), what)
-    return tuple(said)
+def _read_texts(value: Any, what: str) -> tuple[str, ...]:
+    require(isinstance(value, list) and len(value) <= MAX_ITEMS and all(is_text(text, MAX_TEXT) for text in value), what)
+    return tuple(value)
 
 
 def truncate(texts: Sequence[str]) -> tuple[str, ...]:
-    """Texts within the bounds of a catalogue."""
+    """Truncate `texts` to the limits of a catalogue."""
     return tuple(text[:MAX_TEXT] for text in texts[:MAX_ITEMS])

@@ -1,7 +1,7 @@
-"""Where models are worked on before they are in the space: folders with a lock that ends with their process.
+"""Work folders, in which models are prepared before they are in the space, with a lock released when their process ends.
 
-Anyone may remove one whose process has ended, except that maps of a model, with the journal that vouches for them, wait for
-the next process that adds this model, or for `compact`.
+Any process may remove a folder whose process has ended, except that the maps of a model and their journal are kept for the
+next process that adds this model, or for `compact`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from onnxspace.storage.atomic import convert_write_errors
 from onnxspace.storage.locks import try_lock
 
 _LOCK, _MAPS = "lock", (".journal", ".piece")
-#: What stops a whole command, and not only a model.
+#: Errors that stop the whole command, rather than one model.
 _Stops = (OutputError, ClusterError)
 
 
 @contextmanager
 def open_workbench(folder: Path) -> Iterator[Path]:
-    """A new folder inside the space, locked as long as the block runs, and removed after it."""
+    """Create a work folder inside the space, locked while the block runs and removed after it. Raises OutputError."""
     while (made := _claim(folder / WORK)) is None:
         pass
     bench, number = made
@@ -36,12 +36,13 @@ def open_workbench(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def resume_workbench(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path, bool]]:
-    """The folder of what is called `key` (32 hex digits), as an earlier process has left it, and True.
+    """Open the work folder of `key` (32 hex digits) with what an earlier process left there: yields the folder and True.
 
-    Files whose names don't have `recipe` in them are dropped.
+    Files whose names do not contain `recipe` are removed.
 
-    Where another process is at it, or on a disk that knows no locks, an empty folder and False. When the block is stopped (by
-    a full disk, or what is no Exception), a folder with a journal stays; otherwise it is removed.
+    Where another process uses the folder, or the file system has no locks, yields an empty folder and False. If the command
+    is stopped (by a full disk, or by an exception such as KeyboardInterrupt), a folder with a journal is kept; otherwise it
+    is removed. Raises OutputError.
     """
     if (made := _reopen(folder / WORK / key)) is None:
         with open_workbench(folder) as bench:
@@ -59,11 +60,11 @@ def resume_workbench(folder: Path, key: str, recipe: str) -> Iterator[tuple[Path
 
 
 def _reopen(bench: Path) -> int | None:
-    """The lock of a folder that may be there already; None where it can't be had."""
+    """Create or reopen a folder and return its lock; None where it can't be locked."""
     while not bench.is_symlink():
         with convert_write_errors(bench):
             bench.parent.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):  # the empty folder was just removed as an abandoned one
+            with suppress(FileNotFoundError):  # another process has just removed the empty folder as abandoned
                 bench.mkdir(exist_ok=True)
                 number = os.open(bench / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
                 if not try_lock(number, unknown=False):
@@ -95,12 +96,12 @@ def _release(bench: Path, number: int, *, stays: bool) -> None:
 
 
 def is_resumable(bench: Path) -> bool:
-    """Whether a folder holds maps that the next process can go on with."""
+    """Return whether a folder holds maps with which the next process can resume."""
     return len(bench.name) == 32 and any(path.suffix in _MAPS for path in bench.iterdir())
 
 
 def _claim(work: Path) -> tuple[Path, int] | None:
-    """A new folder and its open lock; None where somebody took the empty folder for an abandoned one."""
+    """A new folder and its open lock; None where another process removed the empty folder as abandoned."""
     bench = work / secrets.token_hex(8)
     with convert_write_errors(bench):
         try:
@@ -119,14 +120,14 @@ def _claim(work: Path) -> tuple[Path, int] | None:
 
 
 def find_abandoned(folder: Path) -> list[Path]:
-    """The folders of processes that have ended."""
+    """Return the work folders of processes that have ended."""
     with suppress(OSError):
         return [bench for bench in sorted((folder / WORK).iterdir()) if _is_free(bench)]
     return []
 
 
 def clear_abandoned(folder: Path, *, unfinished: bool) -> int:
-    """Remove them, but those that wait only where `unfinished` ones are to go too; gives their number."""
+    """Remove abandoned work folders, resumable ones only if `unfinished` is set; returns their number. Errors are ignored."""
     found = [bench for bench in find_abandoned(folder) if unfinished or not is_resumable(bench)]
     for bench in found:
         _remove(bench)
@@ -134,7 +135,7 @@ def clear_abandoned(folder: Path, *, unfinished: bool) -> int:
 
 
 def _remove(bench: Path) -> None:
-    """The lock goes last: a folder with anything in it has one, and one without may be just being made."""
+    """Remove the lock last: a folder that has content has a lock, and one without a lock may just have been created."""
     with suppress(OSError):
         if (bench / _LOCK).exists():
             for path in bench.iterdir():

@@ -1,10 +1,11 @@
-"""Atomic writes: a result's file is complete or absent."""
+"""Atomic writes: a result's file is complete or absent. Temporary folders."""
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,11 @@ from onnxspace.errors import OnnxspaceError, OutputError
 from onnxspace.storage.journal import write_all
 
 
-def refuse_unfit(target: Path, inputs: Sequence[Path]) -> None:
-    """Check, before any work is done, that `target` can be written as a PNG file without overwriting one of the `inputs`.
-
-    Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
-    """
-    if target.suffix.lower() != ".png":
-        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as --output.")
-    try:
-        if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
-            raise OutputError(f"{target} is one of the images to be explained. Name another --output.")
-        folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
-        unfit = not folder.is_dir() or (target.exists() and not target.is_file())
-    except (OSError, ValueError) as error:
-        if isinstance(error, OutputError):
-            raise
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
-    if unfit:
-        raise OutputError(f"{target} can't be written because something other than a file is there. Name another --output.")
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a new temporary folder, which is removed with its content after the block."""
+    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @contextmanager

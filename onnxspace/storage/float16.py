@@ -20,7 +20,7 @@ CHUNK = 2**16
 
 
 def widen(half: NDArray[np.float16], out: NDArray[Any], index: NDArray[np.intp] | None = None) -> None:
-    """Convert `half`, float16 [rows, columns], exactly into `out`, float32 or float64 of the same shape, NaN and infinity included.
+    """Convert `half`, float16 [rows, columns], exactly into `out`, float32 or float64 of the same shape, including NaN.
 
     `index` is a scratch buffer of any positive size (None: a new one of CHUNK). The GIL is released during the lookup.
     """

@@ -24,10 +24,10 @@ _LOCK, _RESULT, _OLD = "lock", "result", "result.old"
 _COMMAND = re.compile(r"[0-9a-f]{16}")
 JOURNAL = ".journal"
 #: Maps written by a cluster worker, `KEY-FIRST-ROWS.piece`.
-PIECE = ".piece"
+CHUNK = ".piece"
 #: The complete features of a model.
 FEATURES = ".features"
-_PIECE_ROWS = re.compile(rf".*-(\d{{1,6}}){re.escape(PIECE)}")
+_CHUNK_ROWS = re.compile(rf".*-(\d{{1,6}}){re.escape(CHUNK)}")
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ def open_work_folder(place: Path, command: str, most: int) -> Iterator[WorkFolde
     missing = [parent for parent in place.parents if not parent.exists()]
     try:
         with _hold_lock(folder):
-            made = WorkFolders(folder / command, folder / _RESULT, folder / _OLD)
-            _tidy(made, place)
+            work = WorkFolders(folder / command, folder / _RESULT, folder / _OLD)
+            _tidy(work, place)
             try:
-                yield made
+                yield work
             except BaseException as error:
                 with suppress(OSError):
-                    _keep(made, place, most, error)
+                    _keep(work, place, most, error)
                 raise
-            _recover(made, place)
-            _remove(made)
+            _recover(work, place)
+            _remove(work)
     finally:
         with suppress(OSError):  # folders that are not empty stay
             for parent in missing:
@@ -88,7 +88,7 @@ def _recover(work: WorkFolders, place: Path) -> None:
 
 
 def _has_maps(folder: Path) -> bool:
-    return any(path.suffix in (JOURNAL, PIECE, FEATURES) for path in folder.iterdir()) if folder.is_dir() else False
+    return any(path.suffix in (JOURNAL, CHUNK, FEATURES) for path in folder.iterdir()) if folder.is_dir() else False
 
 
 def _keep(work: WorkFolders, place: Path, most: int, error: BaseException) -> None:
@@ -97,7 +97,7 @@ def _keep(work: WorkFolders, place: Path, most: int, error: BaseException) -> No
     if not any(_has_maps(path) for path in work.maps.parent.iterdir()):
         return _remove(work)
     count = sum(shard.rows for path in work.maps.glob(f"*{JOURNAL}") for shard in Journal(path, most).shards)
-    count += sum(int(found[1]) for path in work.maps.iterdir() if (found := _PIECE_ROWS.fullmatch(path.name)))
+    count += sum(int(found[1]) for path in work.maps.iterdir() if (found := _CHUNK_ROWS.fullmatch(path.name)))
     models = sum(path.suffix == FEATURES for path in work.maps.iterdir())
     if count or models:
         error.add_note(

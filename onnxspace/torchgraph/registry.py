@@ -36,6 +36,7 @@ class Node:
 
     @property
     def operator(self) -> str:
+        """Name of the ONNX operator."""
         return self.proto.op_type
 
     @property

@@ -136,7 +136,10 @@ def _run_single_images(graph: torch.fx.GraphModule, images: NDArray[np.float32])
 
 
 def difference(found: list[NDArray[Any]] | None, expected: list[NDArray[Any]]) -> float:
-    """Largest absolute difference relative to the largest expected value of each array; infinite where shapes differ."""
+    """Largest difference of the arrays `found` from those `expected`, relative to the largest expected value of each array.
+
+    It is infinite where `found` is None, where shapes differ, and where infinities or NaN are in different places.
+    """
     if found is None or len(found) != len(expected):
         return float("inf")
     if any(ours.shape != theirs.shape for ours, theirs in zip(found, expected, strict=True)):

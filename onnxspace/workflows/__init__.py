@@ -1,4 +1,5 @@
 """One module for each public verb, and the run that they share.
 
-Here alone computing and comparing meet; commands and Python call the same functions.
+Packages that compute (Torch, ONNX) and packages that compare (NumPy) meet here, so that neither kind imports the other; the
+command line and Python call the same functions.
 """

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from onnxspace.attribution.cache_key import recipe
-from onnxspace.attribution.explainer import check
+from onnxspace.attribution.cache_key import run_key
+from onnxspace.attribution.explainer import check_options
 from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
@@ -27,6 +27,7 @@ from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.cluster.worker import list_processors
 from onnxspace.workflows.compare import compute_on, connect_workers
 from onnxspace.workflows.fingerprint import prints_of
 from onnxspace.workflows.open import PreparedModel
@@ -109,10 +110,10 @@ def add_models(
     protocol = sink.protocol
     options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
     setup = Setup(probes, protocol.method, options)
-    check([setup.method], options, probes, {})
+    check_options([setup.method], options, probes, {})
     with connect_workers(execution.cluster) as workers, ExitStack() as stack:
-        elsewhere = None if workers is None else workers.processors(execution.compute)
-        sink.recipe = recipe(setup, execution, elsewhere)
+        elsewhere = None if workers is None else list_processors(workers, execution.compute)
+        sink.recipe = run_key(setup, execution, elsewhere)
         dispatcher, counter = None, Counter(len(paths) * len(probes), execution.progress)
         if workers is not None:
             from onnxspace.workflows.cluster.dispatch import dispatcher_for

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.attribution.cache_key import model_recipe, recipe
-from onnxspace.attribution.devices import chosen
-from onnxspace.attribution.explainer import check
+from onnxspace.attribution.cache_key import model_key, run_key
+from onnxspace.attribution.devices import resolve_compute
+from onnxspace.attribution.explainer import check_options
 from onnxspace.attribution.gradient_fields import METHOD
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
-from onnxspace.inputs.methods import configured, resolve_settings
+from onnxspace.inputs.methods import configure_options, resolve_settings
 from onnxspace.inputs.protocol import GENERATED, Setup
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.all_pairs import Arrays
@@ -25,8 +25,9 @@ from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.mixed import Matrix, affinities
+from onnxspace.similarity.mixed import Matrix, Rows, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
 from onnxspace.workflows.open import PreparedModel
 from onnxspace.workflows.rank import add_certainty, add_scores
@@ -61,7 +62,7 @@ class ResultSink:
         return True
 
     def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
-        key = model_recipe(model.model, model.encoder.tensors)
+        key = model_key(model.model, model.encoder.tensors)
         if key in self._written:
             run.warnings += model.remarks
         else:
@@ -93,23 +94,23 @@ def score_models(
 ) -> Affinity:
     """As `onnxspace.score`, where images, method and options are agreed and fingerprints are read."""
     if execution.cluster is None:
-        chosen(execution.compute)
+        resolve_compute(execution.compute)
     setup = agreement.setup
-    check([setup.method], setup.options, setup.probes, config.rules)
-    setup = replace(setup, options=configured(setup.method, setup.options, config.rules))
+    check_options([setup.method], setup.options, setup.probes, config.rules)
+    setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
     with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        elsewhere = None if workers is None else workers.processors(execution.compute)
-        command = None if output is None else recipe(setup, execution, elsewhere)
-        work = stack.enter_context(_work_folders(output, command, len(setup.probes)))
+        elsewhere = None if workers is None else _processors(workers, execution)
+        command = None if output is None else run_key(setup, execution, elsewhere)
+        work = stack.enter_context(_open_work_folders(output, command, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
-        dispatcher = None if workers is None else _dispatcher(workers, work.maps, setup, execution)
+        dispatcher = None if workers is None else _make_dispatcher(workers, work.maps, setup, execution)
         kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config))
         counter = Counter(len(paths) * len(setup.probes) * len(kinds), execution.progress)
         run = Run(config, sink, kinds, counter, list(agreement.remarks), dispatcher)
         if dispatcher is not None:
             dispatcher.advance = counter.advance
         run.explain_all(paths, encoders)
-        result, kept = _result(sink, run.warnings, setup, execution, selection, workers)
+        result, kept = _make_result(sink, run.warnings, setup, execution, selection, workers)
         if output is not None and result.models:
             place_maps(work.result / "maps", sink.maps())
             if selection.needs("maps") and GENERATED.fullmatch(setup.probes.name) is None:
@@ -118,7 +119,7 @@ def score_models(
     return result
 
 
-def _result(
+def _make_result(
     sink: ResultSink, warnings: Sequence[str], setup: Setup, execution: Execution, selection: ScoreSelection,
     workers: Cluster | None,
 ) -> tuple[Affinity, Affinity]:  # fmt: skip
@@ -127,7 +128,7 @@ def _result(
     matrix: Matrix = np.full((len(shown), len(shown)), np.nan)
     errors: Matrix | None = None
     if selection.needs("maps"):
-        matrix, errors = affinities(shown, None if workers is None else workers.affinity_rows, execution.memory)
+        matrix, errors = affinities(shown, None if workers is None else _rows_on(workers), execution.memory)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors
     )
@@ -135,6 +136,19 @@ def _result(
     found, shares = add_scores(plain, selection, models, len(setup.probes))
     found = replace(found, warnings=(*warnings, *found.warnings))
     return add_certainty(found, selection, shares, shown, execution)
+
+
+def _rows_on(workers: Cluster) -> Rows:
+    """What compares maps on the workers of a cluster."""
+    from onnxspace.workflows.cluster.gram import affinity_rows_on
+
+    return partial(affinity_rows_on, workers)
+
+
+def _processors(workers: Cluster, execution: Execution) -> list[object]:
+    from onnxspace.workflows.cluster.worker import list_processors
+
+    return list_processors(workers, execution.compute)
 
 
 @contextmanager
@@ -149,7 +163,7 @@ def connect_workers(cluster: str | None) -> Iterator[Cluster | None]:
         yield found
 
 
-def _dispatcher(workers: Cluster, folder: Path, setup: Setup, execution: Execution) -> Dispatcher:
+def _make_dispatcher(workers: Cluster, folder: Path, setup: Setup, execution: Execution) -> Dispatcher:
     from onnxspace.workflows.cluster.dispatch import dispatcher_for
 
     return dispatcher_for(workers, folder, setup, execution)
@@ -163,11 +177,11 @@ def compute_on(dispatcher: Dispatcher | None, setup: Setup, config: Config) -> C
 
 
 @contextmanager
-def _work_folders(output: Path | None, command: str | None, images: int) -> Iterator[WorkFolders]:
+def _open_work_folders(output: Path | None, command: str | None, images: int) -> Iterator[WorkFolders]:
     """The folders for maps and for the result: beside the result, or temporary ones."""
     if output is not None and command is not None:
         with result_folder(output, command, images) as work:
             yield work
         return
-    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
-        yield WorkFolders(Path(name), Path(name), Path(name))
+    with scratch_folder() as folder:
+        yield WorkFolders(folder, folder, folder)

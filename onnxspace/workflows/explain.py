@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.attribution.devices import chosen
-from onnxspace.attribution.explainer import check
+from onnxspace.attribution.devices import resolve_compute
+from onnxspace.attribution.explainer import check_options
 from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError, unexpected
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configured, resolve_settings
-from onnxspace.inputs.names import encoder_words, encoders_for, model_names
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model, rename_model
-from onnxspace.report.explanation import Column, Explanation
+from onnxspace.report.explanation import Column, Explanation, check_picture_path
 from onnxspace.torchgraph.encoder_graph import convert
 
 MAX_IMAGES = 32
@@ -52,23 +52,21 @@ def explain(
     """
     settings = resolve_settings(methods, options)
     _check_counts(len(images), len(models) * len(methods))
-    chosen(device)
+    resolve_compute(device)
     if output is not None:
-        from onnxspace.storage.atomic import refuse_unfit
-
-        refuse_unfit(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
+        check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
     known = config if isinstance(config, Config) else find_config(config)
     paths = [Path(path) for path in models]
-    names = model_names(paths, known)
-    wishes = encoder_words(encoder)
-    probes = _probes([Path(path) for path in images])
-    check(methods, options, probes, known.rules)
-    setups = [Setup(probes, method, configured(method, options, known.rules)) for method in methods]
+    names = name_models(paths, known)
+    wishes = list_encoders(encoder)
+    probes = _read_images([Path(path) for path in images])
+    check_options(methods, options, probes, known.rules)
+    setups = [Setup(probes, method, configure_options(method, options, known.rules)) for method in methods]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
-    run = _Run(setups, Execution.on(device), counter)
+    run = _ExplanationRun(setups, Execution.on(device), counter)
     columns: list[Column] = []
     for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
-        with _foreseen(path):
+        with _convert_defects(path):
             columns += run.columns(rename_model(open_model(path, wish, known.options(path)), name))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
@@ -79,7 +77,7 @@ def explain(
 
 
 @contextmanager
-def _foreseen(path: Path) -> Iterator[None]:
+def _convert_defects(path: Path) -> Iterator[None]:
     """A defect in a library below becomes an error that names the model."""
     try:
         yield
@@ -99,7 +97,7 @@ def _check_counts(images: int, columns: int) -> None:
         )
 
 
-def _probes(paths: Sequence[Path]) -> Probes:
+def _read_images(paths: Sequence[Path]) -> Probes:
     for path in paths:
         if not path.exists():
             raise ProbeError(f"{path}: no such file. Check the path.")
@@ -117,7 +115,7 @@ def _draw(found: Explanation, output: Path) -> None:
 
 
 @dataclass
-class _Run:
+class _ExplanationRun:
     """One explanation in progress: a setup for each method, of the same images."""
 
     setups: Sequence[Setup]
@@ -136,9 +134,9 @@ class _Run:
         gradients: defaultdict[str | None, dict[bytes, Tensor]] = defaultdict(dict)
         for setup in self.setups:
             known = gradients[METHODS[setup.method].rules]
-            yield self._column(engines_for(model, converted, setup, self.execution, known), model.name, setup.method)
+            yield self._make_column(engines_for(model, converted, setup, self.execution, known), model.name, setup.method)
 
-    def _column(self, engines: Engines, name: str, method: Method) -> Column:
+    def _make_column(self, engines: Engines, name: str, method: Method) -> Column:
         maps: list[NDArray[np.float32]] = []
         errors: list[float] = []
         for found in engines.maps():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.attribution.explainer import check
+from onnxspace.attribution.explainer import check_options
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
-from onnxspace.inputs.names import encoders_for, model_names
+from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
+from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.open import PreparedModel, prepare_model
 from onnxspace.workflows.representations import Destination, MapsFile, compute_here
 
@@ -26,15 +26,15 @@ def fingerprint(
 
     `setup` is what `protocol` describes. Raises ModelError and its kin.
     """
-    check([setup.method], setup.options, setup.probes, {})
-    name = model_names([path], config)[0]
-    with TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
+    check_options([setup.method], setup.options, setup.probes, {})
+    name = name_models([path], config)[0]
+    with scratch_folder() as folder:
         model = prepare_model(path, name, encoders_for([path], [name], encoders)[0], config)
-        maps, warnings = write_maps(model, setup, execution, Destination(Path(folder), "model"))
+        maps, warnings = write_maps(model, setup, execution, Destination(folder, "model"))
         prints = prints_of(maps, protocol)
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
-        protocol.sketch, protocol.print_options(), protocol.sketch_version,
+        protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version,
     )  # fmt: skip
     return found, model.record.assumed, warnings
 

@@ -6,7 +6,6 @@ from one backward pass per layer, all of one forward pass, and features that are
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onnxspace.attribution.batches import smaller
-from onnxspace.attribution.devices import arranged, chosen, halved
-from onnxspace.attribution.explainer import Explainer, check
-from onnxspace.attribution.gradients import Passed
+from onnxspace.attribution.batches import halve_batch
+from onnxspace.attribution.devices import autocast_for, configure_torch, resolve_compute
+from onnxspace.attribution.explainer import Explainer, check_options
+from onnxspace.attribution.gradients import InputMaps
 from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
 from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.methods import METHODS, Method, Options, configured
-from onnxspace.inputs.names import model_names
+from onnxspace.inputs.methods import METHODS, Method, Options, configure_options
+from onnxspace.inputs.names import name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
@@ -37,7 +36,7 @@ from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
 from onnxspace.scores.arrays import unit_rows
 from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.scores.pairs.depara import edges
-from onnxspace.storage.atomic import whole_array
+from onnxspace.storage.atomic import scratch_folder, whole_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
 from onnxspace.workflows.open import PreparedModel, prepare_model
@@ -75,21 +74,21 @@ def layers(
     probes = Probes.generate() if probes is None else probes
     known = config if isinstance(config, Config) else find_config(config)
     _check(method, weight, options, probes, known)
-    chosen(device)
+    resolve_compute(device)
     paths = [Path(source), Path(target)]
-    names = model_names(paths[:1], known) * 2 if paths[0] == paths[1] else model_names(paths, known)
+    names = name_models(paths[:1], known) * 2 if paths[0] == paths[1] else name_models(paths, known)
     first, second = (
         prepare_model(path, name, wish, known) for path, name, wish in zip(paths, names, (None, encoder), strict=True)
     )
-    setup = Setup(probes, method, configured(method, options, known.rules))
+    setup = Setup(probes, method, configure_options(method, options, known.rules))
     execution = Execution.on(device, batch_size, progress)
-    with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as folder:
-        run = _Run(setup, execution, Path(folder), weight, Counter(2 * len(probes), progress))
+    with scratch_folder() as folder:
+        run = _LayerComparison(setup, execution, folder, weight, Counter(2 * len(probes), progress))
         return run.table(first, second)
 
 
 def _check(method: Method, weight: float, options: Options | None, probes: Probes, config: Config) -> None:
-    check([method], options, probes, config.rules)
+    check_options([method], options, probes, config.rules)
     if METHODS[method].way not in ("product", "absolute"):
         fit = ", ".join(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
         raise ConfigError(f"--method {method} takes several gradients per image, too many for every layer. Use one of {fit}.")
@@ -107,14 +106,14 @@ class LayerChoice:
     skipped: int
 
 
-def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
+def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
     """The last cut point before each next trained node, or `own` in its place, the own encoder, and the network's output."""
     names = [candidate.tensor for candidate in trunk.candidates()]
     groups: dict[int, str] = {}
-    for name in [*names, *_outputs(trunk), *own.tensors]:
-        groups[trained_below(trunk, name)] = name
+    for name in [*names, *_find_outputs(trunk), *own.tensors]:
+        groups[count_trained_below(trunk, name)] = name
     listed = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
-    order = sorted(listed, key=lambda name: (trained_below(trunk, name), trunk.graph.producer[name]))
+    order = sorted(listed, key=lambda name: (count_trained_below(trunk, name), trunk.graph.producer[name]))
     kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
     kept = [name for name in order if name in kept or name in own.tensors]
     shown = tuple(
@@ -123,7 +122,7 @@ def candidates(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoi
     return LayerChoice(shown, len(order) - len(kept))
 
 
-def _outputs(trunk: Trunk) -> list[str]:
+def _find_outputs(trunk: Trunk) -> list[str]:
     """The network's output, where it has one of a floating-point type that depends on the image."""
     found = [
         name for name in trunk.graph.outputs if name in trunk.tensors and name in trunk.graph.producer and trunk.is_float(name)
@@ -131,13 +130,13 @@ def _outputs(trunk: Trunk) -> list[str]:
     return found if len(trunk.graph.outputs) == 1 else []
 
 
-def trained_below(trunk: Trunk, tensor: str) -> int:
+def count_trained_below(trunk: Trunk, tensor: str) -> int:
     """How many trained nodes a tensor depends on."""
     return len(trunk.graph.ancestors_of([tensor]).intersection(trunk.parametric))
 
 
 @dataclass
-class _Run:
+class _LayerComparison:
     """One comparison of layers in progress. Features lie in `folder`."""
 
     setup: Setup
@@ -152,16 +151,16 @@ class _Run:
 
     def table(self, source: PreparedModel, target: PreparedModel) -> LayerTable:
         trunk = Trunk(source.model)
-        found = candidates(trunk, source.encoder)
+        found = choose_layers(trunk, source.encoder)
         self.counter.advance(0, target.record.name)
-        maps, features = self._aim(target)
-        engines, found, dropped = self._engines(source.model, found, source.encoder)
-        nodes, shapes = self._source(engines, found, maps)
+        maps, features = self._explain_target(target)
+        engines, found, dropped = self._prepare_source(source.model, found, source.encoder)
+        nodes, shapes = self._compare_maps(engines, found, maps)
         scored = [
-            self._layer(trunk, candidate, shape, float(node), features, place)
+            self._score_layer(trunk, candidate, shape, float(node), features, place)
             for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
         ]
-        said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._left_out(found))
+        said = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
         record = replace(source.record, encoder=str(source.encoder))
         rows = tuple(layer for layer, _ in scored)
         return LayerTable(
@@ -177,7 +176,7 @@ class _Run:
             tuple(said),
         )
 
-    def _aim(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
+    def _explain_target(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
         """Unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
         converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
         engines = engines_for(target.model, converted, self.setup, self.execution)
@@ -196,7 +195,7 @@ class _Run:
         write_features(target.model, target.encoder, self.probes.images, features, "fit")
         return np.load(maps, mmap_mode="r", allow_pickle=False), features
 
-    def _engines(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
+    def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
         """The source cut at all its layers; at those up to its encoder, where what lies above can't be converted."""
         try:
             return self._cut(model, found), found, ()
@@ -213,20 +212,20 @@ class _Run:
         converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
         return engines_for(model, converted, self.setup, self.execution)
 
-    def _source(
+    def _compare_maps(
         self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
         """S_V of every layer, float64 [layers], and shapes for one image; features go to a file per layer."""
         total = np.zeros(len(found.layers))
         shapes: list[tuple[int, ...]] = []
-        with ExitStack() as stack, arranged(engines.compute):
+        with ExitStack() as stack, configure_torch(engines.compute):
             files: list[Callable[[NDArray[Any]], None]] = []
-            for start, seen in self._batches(engines):
+            for start, seen in self._explain_batches(engines):
                 if not files:
                     shapes = [one.shape for one in seen]
                     widths = [one.features.shape[1] for one in seen]
                     files = [
-                        stack.enter_context(whole_array(self._file(i), (len(self.probes), width), np.float32))
+                        stack.enter_context(whole_array(self._features_file(i), (len(self.probes), width), np.float32))
                         for i, width in enumerate(widths)
                     ]
                 there = maps[start : start + len(seen[0].maps)].astype(np.float64)
@@ -236,14 +235,14 @@ class _Run:
                 self.counter.advance(len(there), "layers")
         return np.clip(total / len(self.probes), -1, 1), shapes
 
-    def _batches(self, engines: Engines) -> Iterator[tuple[int, list[Seen]]]:
+    def _explain_batches(self, engines: Engines) -> Iterator[tuple[int, list[LayerBatch]]]:
         start, size = 0, engines.size
         while start < len(self.probes):
             images = self.probes.images[start : start + size]
             try:
-                seen = list(look(engines.each[0], images))
+                seen = list(explain_layers(engines.explainers[0], images))
             except (RuntimeError, MemoryError) as error:
-                size = smaller(error, size, engines.path)
+                size = halve_batch(error, size, engines.path)
                 continue
             for one in seen:
                 if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
@@ -251,24 +250,26 @@ class _Run:
             yield start, seen
             start += len(images)
 
-    def _layer(
+    def _score_layer(
         self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
     ) -> tuple[Layer, str]:
         """One row, and why it has no edges."""
-        both = [sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._file(place), target)]
+        both = [
+            sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._features_file(place), target)
+        ]
         edge, why = None, ""
         try:
             edge = edges(both[0], both[1], centre=False)
         except OnnxspaceError as error:
             why = f"{candidate.tensor}: {error}"
         score = None if edge is None else node + self.weight * edge
-        below = trained_below(trunk, candidate.tensor)
+        below = count_trained_below(trunk, candidate.tensor)
         return Layer(candidate.tensor, shape, below, candidate.below, node, edge, score), why
 
-    def _file(self, place: int) -> Path:
+    def _features_file(self, place: int) -> Path:
         return self.folder / f"layer{place}.npy"
 
-    def _left_out(self, found: LayerChoice) -> Iterator[str]:
+    def _describe_omissions(self, found: LayerChoice) -> Iterator[str]:
         if found.skipped:
             yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
         if len(self.probes) > MOST_PAIRED:
@@ -276,7 +277,7 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LayerBatch:
     """What one layer makes of a batch: `maps` float32 [images, size, size], `features` float32 [images, dimensions], its shape."""
 
     maps: NDArray[np.float32]
@@ -284,19 +285,19 @@ class Seen:
     shape: tuple[int, ...]
 
 
-def look(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Seen]:
+def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[LayerBatch]:
     """Every output of the graph in order: one forward pass, and one backward pass each, to the image alone."""
-    batch = engine.batch(images)
-    with halved(engine.compute, engine.device):
+    batch = engine.prepare_batch(images)
+    with autocast_for(engine.compute, engine.device):
         point = batch.values.detach().requires_grad_(True)
         outputs = outputs_of(engine.network.graph, point)
         baseline = 0.0 if batch.baseline is None else batch.baseline
         for place, output in enumerate(outputs):
             gradient = _gradient(output, point, last=place == len(outputs) - 1)
-            made = _map(engine, gradient, point.detach() - baseline)
+            made = _make_map(engine, gradient, point.detach() - baseline)
             values = output.detach().float().cpu().numpy()
             rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
-            yield Seen(engine.placed(Passed(made)).maps, rows, tuple(values.shape[1:]))
+            yield LayerBatch(engine.to_probe_pixels(InputMaps(made)).maps, rows, tuple(values.shape[1:]))
 
 
 def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
@@ -307,11 +308,11 @@ def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
     return torch.zeros_like(point) if found is None else found
 
 
-def _map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
+def _make_map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
     network = engine.network
     if METHODS[engine.method].way == "absolute":
-        return network.reduced(gradient.abs())
-    return network.reduced(gradient if network.relevance else gradient * way)
+        return network.mean_over_channels(gradient.abs())
+    return network.mean_over_channels(gradient if network.relevance else gradient * way)
 
 
 def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,10 +37,10 @@ def add_scores(found: Affinity, selection: ScoreSelection, models: Sequence[Arra
         return found, {}
     warnings: list[str] = []
     compared = Compared(
-        found.names, models, found.matrix, selection.weight, _resampled(found.names, selection.certain), warnings.append
+        found.names, models, found.matrix, selection.weight, _select_resampled(found.names, selection.certain), warnings.append
     )
     matrices = {name: compute_score_matrix(find_spec(name), compared) for name in selection.scores}
-    warnings += _limits(selection, images)
+    warnings += _describe_limits(selection, images)
     warnings += [f"{name}: {sentence}" for name, one in matrices.items() for sentence in one.why]
     shares = {name: one.shares for name, one in matrices.items() if one.shares is not None}
     if selection.usual and _lacks_ranking(selection, {name: one.matrix for name, one in matrices.items()}):
@@ -51,7 +51,7 @@ def add_scores(found: Affinity, selection: ScoreSelection, models: Sequence[Arra
     return replace(
         found, matrix=matrices[first].matrix, by=first, ranked_by=selection.ranks,
         scores={name: one.matrix for name, one in matrices.items()},
-        details={**_field_details(selection), **{name: one.details for name, one in matrices.items() if one.details}},
+        details={**_describe_fields(selection), **{name: one.details for name, one in matrices.items() if one.details}},
         unscored={name: one.why for name, one in matrices.items() if one.why},
         errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *warnings),
     ), shares  # fmt: skip
@@ -71,7 +71,7 @@ def add_certainty(
     )
 
 
-def _resampled(names: Sequence[str], certain: bool | Sequence[str]) -> set[int]:
+def _select_resampled(names: Sequence[str], certain: bool | Sequence[str]) -> set[int]:
     """The targets of which values are kept image by image: all, of not too many models."""
     asked = names if certain is True or len(names) <= MAX_CERTAIN_MODELS else certain or ()
     return {i for i, name in enumerate(names) if name in asked}
@@ -81,14 +81,14 @@ def _lacks_ranking(selection: ScoreSelection, matrices: Mapping[str, Matrix]) ->
     return selection.ranks is not None and bool(np.isnan(matrices[selection.ranks]).any())
 
 
-def _field_details(selection: ScoreSelection) -> dict[str, Mapping[str, Any]]:
+def _describe_fields(selection: ScoreSelection) -> dict[str, Mapping[str, Any]]:
     if not selection.needs("fields"):
         return {}
     settings = resolve_settings([METHOD], selection.fields)
     return {"modelgif": {"steps": settings.steps, "baseline": str(settings.baseline), "size": SIZE}}
 
 
-def _limits(selection: ScoreSelection, images: int) -> list[str]:
+def _describe_limits(selection: ScoreSelection, images: int) -> list[str]:
     """Which images were left out."""
     limited: dict[int, list[str]] = {}
     for name in selection.scores:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Progress
-from onnxspace.inputs.names import encoder_words, encoders_for, model_names
+from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.model.encoder import Encoder
@@ -25,6 +24,7 @@ from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import EnsembleChoice, Ratings
 from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.open import PreparedModel, prepare_model
 
 #: What is computed where nobody says what: quick, and of different kinds.
@@ -61,21 +61,21 @@ def rate(
     data that can't be read, OutputError where files can't be written.
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
-    scores = _scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
+    scores = _select_scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
     told = config if isinstance(config, Config) else find_config(config)
     elsewhere = known if known is None or isinstance(known, Table) else Table.read(known)
-    wishes = encoder_words(encoder)
+    wishes = list_encoders(encoder)
     paths = [Path(path) for path in models]
-    names = model_names(paths, told)
-    with _folder(features) as folder:
-        run = _Run(photos, scores, told, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, elsewhere)
+    names = name_models(paths, told)
+    with _open_folder(features) as folder:
+        run = _RatingRun(photos, scores, told, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, elsewhere)
         run.decode(size)
         for path, name, wish in zip(paths, names, encoders_for(paths, names, wishes), strict=True):
             run.rate(path, name, wish)
         return run.result()
 
 
-def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
+def _select_scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
     """Raises ConfigError for scores that take no labels or not these, before any work is done."""
     found = {name: find_spec(name) for name in dict.fromkeys(by)}
     for name, one in found.items():
@@ -90,10 +90,10 @@ def _scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, Score
 
 
 @contextmanager
-def _folder(kept: str | Path | None) -> Iterator[Path]:
+def _open_folder(kept: str | Path | None) -> Iterator[Path]:
     if kept is None:
-        with tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as name:
-            yield Path(name)
+        with scratch_folder() as folder:
+            yield folder
         return
     try:
         Path(kept).mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _folder(kept: str | Path | None) -> Iterator[Path]:
 
 
 @dataclass
-class _Run:
+class _RatingRun:
     """One rating in progress."""
 
     photos: Photos
@@ -136,8 +136,8 @@ class _Run:
         start = self.done
         try:
             found = prepare_model(path, name, wish, self.config)
-            file = self._features(found, found.encoder, self.pool)
-            row = dict(self._values(found, file, name))
+            file = self._write_features(found, found.encoder, self.pool)
+            row = dict(self._compute_values(found, file, name))
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -151,7 +151,7 @@ class _Run:
             self.warnings += found.remarks
         self._advance(name, start + len(self.photos) - self.done)
 
-    def _features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
+    def _write_features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
         """The file of the features at an encoder, computed where it is not there yet."""
         file = self.folder / f"{features_key(found.model, encoder.tensors, pool, self.sha256)}.npy"
         if not file.exists():
@@ -160,8 +160,8 @@ class _Run:
             )
         return file
 
-    def _values(self, found: PreparedModel, file: Path, name: str) -> Iterator[tuple[str, float]]:
-        ready = self._prepared(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
+    def _compute_values(self, found: PreparedModel, file: Path, name: str) -> Iterator[tuple[str, float]]:
+        ready = self._prepare_features(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
         for score, one in self.scores.items():
             try:
                 if one.needs == "features":
@@ -169,13 +169,13 @@ class _Run:
                         one.load()(ready) if score in SCORES else one.load()(np.load(file, mmap_mode="r"), self.photos.labels)
                     )
                 else:
-                    value = one.load()(self._source(found, one.needs == "source labels"), self.photos.labels)
+                    value = one.load()(self._predict_source(found, one.needs == "source labels"), self.photos.labels)
             except OnnxspaceError as error:
                 self.why[score, name] = str(error)
                 value = np.nan
             yield score, float(value)
 
-    def _prepared(self, file: Path, name: str) -> Prepared:
+    def _prepare_features(self, file: Path, name: str) -> Prepared:
         values = np.load(file, mmap_mode="r", allow_pickle=False)
         if 8 * values.size > _MOST_BYTES:
             raise ConfigError(
@@ -184,14 +184,14 @@ class _Run:
             )
         return Prepared(values, self.photos.labels, self.photos.kind)
 
-    def _source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
+    def _predict_source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
         """What the model's own classifier says of each image: probabilities, or the class it takes."""
         output = find_class_output(found.model)
         if output is None:
             raise ModelError(f"{found.record.name} has no output with a number per class, so it has no source classes.")
-        numbers: NDArray[np.float64] = np.load(self._features(found, output, "none"), mmap_mode="r", allow_pickle=False).astype(
-            np.float64
-        )
+        numbers: NDArray[np.float64] = np.load(
+            self._write_features(found, output, "none"), mmap_mode="r", allow_pickle=False
+        ).astype(np.float64)
         if labels:
             return np.asarray(numbers.argmax(axis=1))
         if numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < 1e-2:
@@ -208,7 +208,7 @@ class _Run:
         values = {score: tuple(row[score] for row in self.rows) for score in self.scores}
         return Ratings(
             tuple(self.records), values, self.photos.describe(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
-            self._together(), self._mean_ranks(),
+            self._choose_ensemble(), self._mean_ranks(),
         )  # fmt: skip
 
     def _mean_ranks(self) -> tuple[float, ...] | None:
@@ -218,7 +218,7 @@ class _Run:
         ranks = dict(zip(self.elsewhere.sources, mean_ranks(self.elsewhere.values).tolist(), strict=True))
         return tuple(ranks.get(record.name, ranks.get(Path(record.path).name, np.nan)) for record in self.records)
 
-    def _together(self) -> EnsembleChoice | None:
+    def _choose_ensemble(self) -> EnsembleChoice | None:
         if not self.ensemble or not self.records:
             return None
         from onnxspace.scores import sfda_ensemble

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.execution import Progress
-from onnxspace.inputs.methods import METHODS, in_words
+from onnxspace.inputs.methods import METHODS, describe_options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.page import render
@@ -61,27 +61,27 @@ def write_report(
     SpaceError and TableError for what can't be read, ConfigError for a target that is not there or too many models, OutputError.
     """
     place, goal = Path(source), Path(output)
-    refuse_unfit(goal, place, oracle)
+    check_page_path(goal, place, oracle)
     truth = None if oracle is None else Table.read(oracle)
     said = progress or (lambda what, done, total: None)
     said("comparing", 0, _STEPS)
-    found = _read(place)
-    name = _target(found.affinity, target)
+    found = _read_source(place)
+    name = _find_target(found.affinity, target)
     said("resampling", 1, _STEPS)
-    found = replace(found, affinity=_assured(place, found, name))
+    found = replace(found, affinity=_add_certainty(place, found, name))
     said("drawing maps", 2, _STEPS)
     shown = PageData(
         title or f"Model space {place.resolve().name}", found.affinity, found.sheet, found.facts, found.notes, found.about, name,
-        _gallery(found, images), None if truth is None else _evaluation(truth, found.affinity),
+        _make_gallery(found, images), None if truth is None else _evaluate_rankings(truth, found.affinity),
     )  # fmt: skip
-    shown = replace(shown, notes=tuple(dict.fromkeys((*shown.notes, *_remarks(shown, found, images)))))
+    shown = replace(shown, notes=tuple(dict.fromkeys((*shown.notes, *_list_omissions(shown, found, images)))))
     said("writing", 3, _STEPS)
     with whole_file(goal) as partial:
         partial.write_text(render(shown), "utf-8", newline="\n")
     return shown.notes
 
 
-def refuse_unfit(goal: Path, source: Path, oracle: str | Path | None) -> None:
+def check_page_path(goal: Path, source: Path, oracle: str | Path | None) -> None:
     """Raise OutputError, before any work is done, where `goal` is no name for a page, or is one of the inputs."""
     if goal.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"{goal} is no name for a page. Name a file that ends in .html as --output.")
@@ -96,11 +96,11 @@ def refuse_unfit(goal: Path, source: Path, oracle: str | Path | None) -> None:
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
-def _read(place: Path) -> _FolderContents:
+def _read_source(place: Path) -> _FolderContents:
     if (place / SUMMARY).exists():
-        return _stored(place)
+        return _read_result_folder(place)
     try:
-        return _space(Space.open(place))
+        return _read_space(Space.open(place))
     except SpaceError as error:
         if place.is_dir() and "is not a model space" in str(error):
             raise SpaceError(
@@ -116,7 +116,7 @@ def _refuse_many(count: int, place: Path) -> None:
         raise ConfigError(f"{place} has {count} models, and a page shows at most {MOST_MODELS}. Ask `onnxspace space nearest`.")
 
 
-def _space(space: Space) -> _FolderContents:
+def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries, found = space.entries(), space.affinity()
     if found.names != tuple(entry.name for entry in entries):
@@ -129,8 +129,12 @@ def _space(space: Space) -> _FolderContents:
     warned = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
     columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
-    facts = (*_summary(found), ("Explained with", _versions(entries)), ("Space made by", f"onnxspace {space.protocol.version}"))
-    return _FolderContents(found, maps, pictures, sheet, facts, tuple(_about(entry) for entry in entries), warned)
+    facts = (
+        *_summarise(found),
+        ("Explained with", _describe_versions(entries)),
+        ("Space made by", f"onnxspace {space.protocol.version}"),
+    )
+    return _FolderContents(found, maps, pictures, sheet, facts, tuple(_describe_model(entry) for entry in entries), warned)
 
 
 def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
@@ -140,26 +144,28 @@ def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _versions(entries: Sequence[CatalogueEntry]) -> str:
+def _describe_versions(entries: Sequence[CatalogueEntry]) -> str:
     kinds = dict.fromkeys(", ".join(f"{name} {number}" for name, number in sorted(entry.versions.items())) for entry in entries)
     return "; or ".join(kind for kind in kinds if kind) or "unknown"
 
 
-def _about(entry: CatalogueEntry) -> tuple[str, tuple[str, ...]]:
-    fed = (f"preprocessing: {_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
+def _describe_model(entry: CatalogueEntry) -> tuple[str, tuple[str, ...]]:
+    fed = (f"preprocessing: {_describe_preprocessing(entry.preprocess)}",) if entry.preprocess else ()
     return entry.name, (*(f"assumed: {text}" for text in entry.assumed), *fed)
 
 
-def _preprocessing(text: str) -> str:
+def _describe_preprocessing(text: str) -> str:
     """The catalogue's JSON in words, as it stands where it is none."""
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return in_words({key: value for key, value in told.items() if value is not None}) if isinstance(told, dict) else text
+    return (
+        describe_options({key: value for key, value in told.items() if value is not None}) if isinstance(told, dict) else text
+    )
 
 
-def _stored(place: Path) -> _FolderContents:
+def _read_result_folder(place: Path) -> _FolderContents:
     stored = read_result(place)
     found = stored.affinity
     _refuse_many(len(found.models), place)
@@ -169,11 +175,11 @@ def _stored(place: Path) -> _FolderContents:
         for m, path in zip(found.models, stored.maps, strict=True)
     )  # fmt: skip
     about = tuple((model.name, tuple(f"assumed: {text}" for text in model.assumed)) for model in found.models if model.assumed)
-    pictures = stored.pictures if stored.pictures is not None or not any(stored.maps) else _drawn_again(found.probe)
-    return _FolderContents(found, stored.maps, pictures, Sheet(columns, rows), _summary(found), about, found.warnings)
+    pictures = stored.pictures if stored.pictures is not None or not any(stored.maps) else _regenerate_images(found.probe)
+    return _FolderContents(found, stored.maps, pictures, Sheet(columns, rows), _summarise(found), about, found.warnings)
 
 
-def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
+def _regenerate_images(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     """Generated images, if they are still what they were; None for photos."""
     seed = GENERATED.fullmatch(str(probe["name"]))
     if seed is None or probe["images"] * probe["size"] ** 2 > _MOST_PIXELS:
@@ -185,7 +191,7 @@ def _drawn_again(probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     return found.images if found.sha256 == probe["sha256"] else None
 
 
-def _summary(found: Affinity) -> tuple[tuple[str, str], ...]:
+def _summarise(found: Affinity) -> tuple[tuple[str, str], ...]:
     probe = found.probe
     return (
         ("Method", found.method_words),
@@ -197,11 +203,11 @@ def _summary(found: Affinity) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _target(found: Affinity, target: str | None) -> str:
+def _find_target(found: Affinity, target: str | None) -> str:
     return found.names[0] if target is None else found.rank(target).target
 
 
-def _assured(place: Path, found: _FolderContents, target: str) -> Affinity:
+def _add_certainty(place: Path, found: _FolderContents, target: str) -> Affinity:
     """With the certainty of rankings, where the folder holds what they are found from."""
     affinity = found.affinity
     wanted = affinity.names if len(affinity.names) <= MAX_CERTAIN_MODELS else (target,)
@@ -213,24 +219,24 @@ def _assured(place: Path, found: _FolderContents, target: str) -> Affinity:
         return replace(affinity, certainty={one.target: one for one in sure})
     if any(path is None for path in found.maps):
         return affinity
-    return with_certainty(affinity, wanted, found.maps, _no_prints)
+    return with_certainty(affinity, wanted, found.maps, _refuse_prints)
 
 
-def _no_prints(place: int) -> NDArray[np.float16]:
+def _refuse_prints(place: int) -> NDArray[np.float16]:
     raise AssertionError(place)  # every model has its maps
 
 
-def _gallery(found: _FolderContents, images: int) -> Gallery | None:
+def _make_gallery(found: _FolderContents, images: int) -> Gallery | None:
     return make_gallery(found.maps, found.pictures, images, signed=METHODS[found.affinity.method].signed)  # type: ignore[index]
 
 
-def _evaluation(truth: Table, found: Affinity) -> Evaluation:
+def _evaluate_rankings(truth: Table, found: Affinity) -> Evaluation:
     name = "affinity" if found.ranks_by == "attribution" else found.ranks_by
     matrix = found.matrix if found.ranks_by == found.by else found.scores[found.ranks_by]
     return evaluate(truth, [Table(name, "the compared models", found.names, found.names, matrix)])
 
 
-def _remarks(shown: PageData, found: _FolderContents, images: int) -> tuple[str, ...]:
+def _list_omissions(shown: PageData, found: _FolderContents, images: int) -> tuple[str, ...]:
     """What the page leaves out, in sentences."""
     said: list[str] = [] if shown.evaluation is None else list(shown.evaluation.warnings)
     if shown.gallery is None and images > 0:

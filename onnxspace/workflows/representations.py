@@ -108,11 +108,11 @@ class FeaturesFile:
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
         encoder, probes = self.locate(model), self.setup.probes
         file = to.folder / f"{features_key(model.model, encoder.tensors, 'fit', probes.sha256)}{FEATURES}"
-        if _holds(file, len(probes)):
+        if _has_images(file, len(probes)):
             advance(len(probes))
         else:
             write_features(model.model, encoder, probes.images, file, "fit", advance)
-        values = _values(model.model, encoder)
+        values = _count_values(model.model, encoder)
         kept = int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
         return file, (averaged,) if values > kept else ()
@@ -146,7 +146,7 @@ def representations_for(
     return {kind: one for kind, one in every.items() if selection.needs(kind)}
 
 
-def _holds(file: Path, images: int) -> bool:
+def _has_images(file: Path, images: int) -> bool:
     """Whether a file of features is there for so many images."""
     try:
         return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
@@ -154,7 +154,7 @@ def _holds(file: Path, images: int) -> bool:
         return False
 
 
-def _values(model: Model, encoder: Encoder) -> int:
+def _count_values(model: Model, encoder: Encoder) -> int:
     """Numbers per image at the encoder."""
     try:
         shapes = shapes_of(cut(model, encoder), encoder.tensors, model.input_shape)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from onnxspace.attribution.cache_key import model_recipe
+from onnxspace.attribution.cache_key import model_key
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError, unexpected
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter
-from onnxspace.inputs.names import encoders_for, model_names
+from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.model.model import drop_graph
 from onnxspace.scores.registry import Kind
 from onnxspace.workflows.open import PreparedModel, prepare_model
@@ -62,9 +62,9 @@ class Run:
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Hand all models to the sink; one that fails doesn't stop the others, but OutputError and ClusterError do."""
-        names = model_names(paths, self.config)
+        names = name_models(paths, self.config)
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
-        prepare, each = self._preparation(turns), self.counter.total // max(1, len(turns))
+        prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
             path, name, _ = turn
             try:
@@ -85,7 +85,7 @@ class Run:
         elif (model := prepare(turn)) is not None:
             self.sink.enter(turn, model, self)
 
-    def _preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], PreparedModel | None]:
+    def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], PreparedModel | None]:
         """What opens a model: at its turn, or where workers compute, some turns before."""
         if self.dispatcher is None:
             return lambda turn: prepare_model(*turn, self.config)
@@ -131,8 +131,8 @@ class Run:
 
 
 def task_for(model: PreparedModel, config: Config) -> ModelTask:
-    """A model as the workers of a cluster are given it."""
+    """Return the task of a model for the workers of a cluster."""
     from onnxspace.workflows.cluster.dispatch import task_of
 
-    key = model_recipe(model.model, model.encoder.tensors)
+    key = model_key(model.model, model.encoder.tensors)
     return task_of(model.model, model.encoder, key, config.options(Path(model.model.path)))

@@ -12,7 +12,7 @@ from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
-from onnxspace.inputs.names import encoder_words, model_names, target_name
+from onnxspace.inputs.names import find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.scores.registry import find_spec
@@ -25,7 +25,14 @@ from onnxspace.scores.selection import (
     select_scores,
 )
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Prints, ProtocolRequest, agree, alike, read_prints, record_of
+from onnxspace.similarity.fingerprints.agreement import (
+    Prints,
+    ProtocolRequest,
+    agree,
+    mark_incomparable,
+    read_prints,
+    record_of,
+)
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
 from onnxspace.similarity.records import Failure
@@ -72,21 +79,21 @@ def score(
     paths, known = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
     prints = read_prints(paths)
     many = len(paths) > MOST_RANKED
-    maps_only = not by and weight is None and (bool(prints) or _few(probes) or many)
+    maps_only = not by and weight is None and (bool(prints) or _are_few(probes) or many)
     want, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
     if certainty and not find_spec(want.ranked).resampled:
         raise ConfigError(
             f"The certainty of a ranking by {want.ranked} is not known. Name another score first, or leave it out."
         )
-    targets = certainty if isinstance(certainty, bool) else _names(certainty, paths, known)
+    targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, known)
     wish = ProtocolRequest(probes, method, options, known.rules)
     if paths and all(path in prints for path in paths):
         refuse_fingerprints(want)
-        return _compare(paths, known, alike(prints) if wish.empty else agree(prints, wish).prints, targets, output)
+        return _compare_fingerprints(paths, known, mark_incomparable(prints) if wish.empty else agree(prints, wish).prints, targets, output)
     if cluster is not None:
-        from onnxspace.workflows.cluster.client import check
+        from onnxspace.workflows.cluster.client import check_cluster
 
-        check(cluster)
+        check_cluster(cluster)
     agreement = agree(prints, wish)
     if many and not by:
         agreement = replace(agreement, remarks=(*agreement.remarks, _TOO_MANY))
@@ -95,34 +102,34 @@ def score(
     selection = replace(want, certain=targets if isinstance(targets, bool) else tuple(targets))
     execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster)
     return score_models(
-        paths, agreement, encoder_words(encoder), known, execution, selection, None if output is None else Path(output)
+        paths, agreement, list_encoders(encoder), known, execution, selection, None if output is None else Path(output)
     )
 
 
-def _few(probes: Probes | None) -> bool:
+def _are_few(probes: Probes | None) -> bool:
     """Whether the images are too few for anything to be learnt from one half of them."""
     return probes is not None and len(probes) < FEWEST
 
 
-def _names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:
-    names = model_names(paths, config)
-    return [target_name(target, paths, names) for target in targets]
+def _find_target_names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:
+    names = name_models(paths, config)
+    return [find_target_name(target, paths, names) for target in targets]
 
 
-def _compare(
+def _compare_fingerprints(
     paths: Sequence[Path], config: Config, prints: Prints, targets: bool | Sequence[str], output: str | Path | None
 ) -> Affinity:
     """Compare fingerprints alone."""
-    result, shown = _matrix(paths, model_names(paths, config), prints)
+    result, shown = _compute_affinity(paths, name_models(paths, config), prints)
     result = with_certainty_of_targets(result, shown, targets)
     if output is not None:
-        with result_folder(Path(output), _digest(shown), 0) as work:
+        with result_folder(Path(output), _hash_prints(shown), 0) as work:
             if result.models:
                 write_results(work.result, result)
     return result
 
 
-def _matrix(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tuple[Affinity, list[Fingerprint]]:
+def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tuple[Affinity, list[Fingerprint]]:
     records: list[ModelRecord] = []
     shown: list[Fingerprint] = []
     failed: list[Failure] = []
@@ -142,6 +149,6 @@ def _matrix(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tupl
     return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), shown
 
 
-def _digest(shown: Sequence[Fingerprint]) -> str:
+def _hash_prints(shown: Sequence[Fingerprint]) -> str:
     """16 hex digits for what is compared."""
     return hashlib.sha256(b"".join(one.prints.tobytes() for one in shown)).hexdigest()[:16]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress, Share
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configured, resolve_settings
-from onnxspace.inputs.names import encoder_words
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.affinity import Affinity
@@ -22,7 +22,13 @@ from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprin
 from onnxspace.similarity.gram import affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
 from onnxspace.spaces import maintenance as check
-from onnxspace.spaces.add_fingerprints import AdditionReport, Additions, add_fingerprints, is_print, read_comparable_fingerprint
+from onnxspace.spaces.add_fingerprints import (
+    AdditionReport,
+    Additions,
+    add_fingerprints,
+    is_fingerprint,
+    read_comparable_fingerprint,
+)
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, Rows, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
@@ -62,7 +68,7 @@ class Space:
         """
         known = config if isinstance(config, Config) else find_config(config)
         if (options is not None and options.rules) or known.rules:
-            from onnxspace.attribution.explainer import check as check_rules
+            from onnxspace.attribution.explainer import check_options as check_rules
 
             check_rules([method], options, Probes.generate(1, 16), known.rules)
         protocol = new_space(
@@ -113,12 +119,12 @@ class Space:
         explain models (`local:4`, `tcp://host:8786`) and see the space's folder. OutputError and ClusterError stop all.
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
-        wishes, known = _settled(encoder, config)
+        wishes, known = _resolve_inputs(encoder, config)
         check.clear_interrupted(self.path)
         found = AdditionReport()
         try:
-            add_fingerprints(self.path, self.protocol, [path for path in paths if is_print(path)], found, progress)
-            if networks := [path for path in paths if not is_print(path)]:
+            add_fingerprints(self.path, self.protocol, [path for path in paths if is_fingerprint(path)], found, progress)
+            if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
                 execution = Execution.on(device, batch_size, progress, cluster=cluster)
@@ -133,9 +139,9 @@ class Space:
 
     def remove(self, name: str) -> None:
         """Take a model out. Raises SpaceError where none has this name."""
-        check.remove(self.path, self._entry(name))
+        check.remove(self.path, self._find_entry(name))
 
-    def _entry(self, name: str) -> CatalogueEntry:
+    def _find_entry(self, name: str) -> CatalogueEntry:
         with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
@@ -162,9 +168,12 @@ class Space:
             matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _rows_on(device))
         else:
             from onnxspace.workflows.cluster.client import connect
+            from onnxspace.workflows.cluster.gram import affinity_rows_on
 
-            with connect(cluster) as crew:
-                matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, crew.affinity_rows)
+            with connect(cluster) as workers:
+                matrix, errors = affinities(
+                    self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
+                )
         records = tuple(entry.record() for entry in entries)
         return Affinity(
             records,
@@ -184,7 +193,7 @@ class Space:
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
         """As `rank`, with the standard error of each affinity."""
-        own, entries = self._entry(target), self.entries()
+        own, entries = self._find_entry(target), self.entries()
         index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
         if index is None:
             raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
@@ -215,15 +224,15 @@ class Space:
         and may miss one in some twenty, unless `exact`; `warn` gets a sentence where it is missing or old. Raises SpaceError,
         and for files ModelError and its kin.
         """
-        if isinstance(model, Fingerprint) or (is_print(Path(model)) and not self._has(str(model))):
+        if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
         elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
             prints, own = (
-                self._explained(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))[0].prints,
+                self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))[0].prints,
                 None,
             )
         else:
-            own = self._entry(str(model))
+            own = self._find_entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
         query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
         return find_neighbours(self.path, self.protocol, query, warn)
@@ -248,18 +257,18 @@ class Space:
 
         Gives the fingerprint, what was assumed of the model, and warnings. Raises ModelError and its kin, OutputError.
         """
-        found = self._explained(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))
+        found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))
         write_fingerprint(Path(output), found[0])
         return found
 
-    def _explained(
+    def _explain(
         self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, probes: Probes | None,
         execution: Execution,
     ) -> Explained:  # fmt: skip
         from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
-        wishes, known = _settled(encoder, config)
+        wishes, known = _resolve_inputs(encoder, config)
         setup = Setup(self.probes(probes), self.protocol.method, options)
         return fingerprint(model, self.protocol, setup, wishes, known, execution)
 
@@ -308,9 +317,9 @@ def fingerprint_file(
     """Explain a model on probe images, and write its fingerprint to the file `output`; as `Space.fingerprint` without a space."""
     from onnxspace.workflows.fingerprint import fingerprint
 
-    wishes, known = _settled(encoder, config)
+    wishes, known = _resolve_inputs(encoder, config)
     resolve_settings([method], options)
-    setup = Setup(probes, method, configured(method, options, known.rules))
+    setup = Setup(probes, method, configure_options(method, options, known.rules))
     execution = Execution.on(device, batch_size, progress)
     found = fingerprint(Path(model), setup.protocol(), setup, wishes, known, execution)
     write_fingerprint(Path(output), found[0])
@@ -321,15 +330,15 @@ def _rows_on(device: Device) -> Rows | None:
     """What compares maps on a device; None on the processor that needs nothing for it."""
     if device == "cpu":
         return None
-    from onnxspace.attribution.devices import chosen, devices
+    from onnxspace.attribution.devices import list_devices, resolve_compute
     from onnxspace.similarity.gpu_worker import tile_worker_for
 
-    return partial(affinity_rows, worker=tile_worker_for(devices(chosen(device))[0]))
+    return partial(affinity_rows, worker=tile_worker_for(list_devices(resolve_compute(device))[0]))
 
 
-def _settled(
+def _resolve_inputs(
     encoder: str | Mapping[str, str] | Sequence[str] | None, config: Config | str | Path | None
 ) -> tuple[list[str], Config]:
     """Wishes for encoders as words, and the configuration."""
-    wishes = encoder_words(encoder)
+    wishes = list_encoders(encoder)
     return wishes, config if isinstance(config, Config) else find_config(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import onnxspace
-from onnxspace.attribution.cache_key import _code
+from onnxspace.attribution.cache_key import _hash_code
 
 PACKAGE = Path(onnxspace.__file__).parent
 FOLDERS = sorted({path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")})
@@ -24,22 +24,22 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_digest_is_that_of_the_whole_package(copied: Path) -> None:
-    assert _code(copied) == _code()
+    assert _hash_code(copied) == _hash_code()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)
 def test_a_change_in_any_folder_changes_the_digest(copied: Path, folder: Path) -> None:
     file = min((copied / folder).glob("*.py"))
-    before, text = _code.__wrapped__(copied), file.read_text("utf-8")
+    before, text = _hash_code.__wrapped__(copied), file.read_text("utf-8")
     file.write_text(text + "\n# changed\n", "utf-8")
-    changed = _code.__wrapped__(copied)
+    changed = _hash_code.__wrapped__(copied)
     file.write_text(text, "utf-8")
-    assert changed != before == _code.__wrapped__(copied)
+    assert changed != before == _hash_code.__wrapped__(copied)
 
 
 def test_a_renamed_module_changes_the_digest(copied: Path) -> None:
-    before, file = _code.__wrapped__(copied), copied / "errors.py"
+    before, file = _hash_code.__wrapped__(copied), copied / "errors.py"
     file.rename(copied / "faults.py")
-    changed = _code.__wrapped__(copied)
+    changed = _hash_code.__wrapped__(copied)
     (copied / "faults.py").rename(file)
     assert changed != before

@@ -12,9 +12,9 @@ from torch import Tensor
 
 import onnxspace as ox
 from onnxspace.attribution import maps
-from onnxspace.attribution.cpu_tuning import Attended, Strided, tuned
-from onnxspace.attribution.devices import arranged, chosen, devices
-from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.cpu_tuning import FusedAttention, StridedConv, tune_graph
+from onnxspace.attribution.devices import configure_torch, list_devices, resolve_compute
+from onnxspace.attribution.gradients import Batch, InputMaps
 from onnxspace.attribution.lrp import apply_rules
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.execution import Compute
@@ -41,8 +41,8 @@ def test_convolutions_with_steps_have_the_gradient_of_the_plain_graph(
     net = Net((2, 3, size, size + 1))
     first = net.add("Conv", "image", net.random(4, 3, kernel, kernel), strides=[step, step], pads=list(pads))
     graph = to_torch(net.model([first])).double()
-    fast = tuned(graph)
-    assert any(isinstance(module, Strided) for module in fast.modules())
+    fast = tune_graph(graph)
+    assert any(isinstance(module, StridedConv) for module in fast.modules())
     x = torch.randn(2, 3, size, size + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(fast(x), graph(x), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradient(fast, x), gradient(graph, x), rtol=1e-10, atol=1e-12)
@@ -65,7 +65,7 @@ def test_a_tuned_graph_gives_the_same_gradient_and_leaves_the_other_as_it_is(rul
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before = gradient(graph, x)
     strides = [tensor.stride() for tensor in graph.buffers()]
-    torch.testing.assert_close(gradient(tuned(graph), x), before, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradient(tune_graph(graph), x), before, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradient(graph, x), before, rtol=0, atol=0)
     assert [tensor.stride() for tensor in graph.buffers()] == strides
 
@@ -76,22 +76,22 @@ def test_processors_share_the_images_and_maps_stay_in_order(
 ) -> None:
     model, images = open_model(save(classifier(), tmp_path / "net.onnx")), probes(11)
     alone = ox.attribute(model, images, method, batch_size=2)
-    monkeypatch.setattr(maps, "devices", lambda _compute: [torch.device("cpu")] * 3)
+    monkeypatch.setattr(maps, "list_devices", lambda _compute: [torch.device("cpu")] * 3)
     np.testing.assert_array_equal(ox.attribute(model, images, method, batch_size=2), alone)
 
 
 def test_a_batch_that_one_of_several_processors_cannot_hold_is_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = open_model(save(classifier(), tmp_path / "net.onnx")), probes(11)
     expected = ox.attribute(model, images, batch_size=2)
-    genuine = maps.Explainer.passed
+    genuine = maps.Explainer.compute_maps
 
-    def tight(self: maps.Explainer, batch: Batch) -> Passed:
+    def tight(self: maps.Explainer, batch: Batch) -> InputMaps:
         if len(batch.values) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return genuine(self, batch)
 
-    monkeypatch.setattr(maps, "devices", lambda _compute: [torch.device("cpu")] * 2)
-    monkeypatch.setattr(maps.Explainer, "passed", tight)
+    monkeypatch.setattr(maps, "list_devices", lambda _compute: [torch.device("cpu")] * 2)
+    monkeypatch.setattr(maps.Explainer, "compute_maps", tight)
     np.testing.assert_array_equal(ox.attribute(model, images, batch_size=4), expected)
 
 
@@ -111,16 +111,16 @@ def test_torch_is_left_as_it_was() -> None:
         )  # fmt: skip
 
     before = state()
-    with arranged(Compute(deterministic=True)):
+    with configure_torch(Compute(deterministic=True)):
         assert state() == (False, False, True)
     assert state() == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: tf32 is fine")
 def test_a_mode_that_the_machine_lacks_is_refused() -> None:
-    assert [place.type for place in devices(chosen("auto"))] == ["cpu"]
+    assert [place.type for place in list_devices(resolve_compute("auto"))] == ["cpu"]
     with pytest.raises(ConfigError, match="--precision tf32 is a mode of CUDA devices"):
-        chosen(Compute(precision="tf32"))
+        resolve_compute(Compute(precision="tf32"))
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (2, 5, 4), (2, 3, 5, 4), (2, 1, 3, 5, 4)])
@@ -130,10 +130,10 @@ def test_attention_in_one_pass_gives_what_its_pieces_give(shape: tuple[int, ...]
     keys = net.add("Transpose", net.add("Mul", "image", net.weight(0.7)), perm=axes)
     scores = net.add("Softmax", net.add("MatMul", "image", keys), axis=-1)
     graph = to_torch(net.model([net.add("MatMul", scores, net.add("Sin", "image"))])).double()
-    fast = tuned(graph)
-    assert any(isinstance(module, Attended) for module in fast.modules())
+    fast = tune_graph(graph)
+    assert any(isinstance(module, FusedAttention) for module in fast.modules())
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(fast(x), graph(x), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradient(fast, x), gradient(graph, x), rtol=1e-9, atol=1e-11)
-    ruled = tuned(apply_rules(graph, "attnlrp").graph)
-    assert not any(isinstance(module, Attended) for module in ruled.modules())
+    ruled = tune_graph(apply_rules(graph, "attnlrp").graph)
+    assert not any(isinstance(module, FusedAttention) for module in ruled.modules())

@@ -147,15 +147,15 @@ def test_smoothgrad_equals_the_slow_twin(pair: tuple[Model, Any]) -> None:
 def test_points_that_pass_together_give_the_map_of_points_one_by_one(
     method: Method, pair: tuple[Model, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, sizes, genuine = pair[0], [], gradients.Differentiable.gradient
+    model, sizes, genuine = pair[0], [], gradients.DifferentiableGraph.gradient
 
-    def counted(self: gradients.Differentiable, values: torch.Tensor) -> torch.Tensor:
+    def counted(self: gradients.DifferentiableGraph, values: torch.Tensor) -> torch.Tensor:
         sizes.append(len(values))
         if len(values) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return genuine(self, values)
 
-    monkeypatch.setattr(gradients.Differentiable, "gradient", counted)
+    monkeypatch.setattr(gradients.DifferentiableGraph, "gradient", counted)
     options = Options(steps=7) if method == "integrated-gradients" else Options(samples=7)
     single = ox.attribute(model, probes(2), method, options=options, batch_size=2)
     assert sizes == [2] * 7
@@ -212,10 +212,10 @@ def test_the_standard_error_of_sampled_units_is_the_true_one(tmp_path: Path) -> 
     model, images = wide(tmp_path), probes(40, 12)
     converted = convert(model, images.images[:2])
     engines = (
-        explainer.explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units))
+        explainer.make_explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units))
         for units in (400, 100)
     )
-    whole, part = (made.placed(made.passed(made.batch(images.images))) for made in engines)
+    whole, part = (made.to_probe_pixels(made.compute_maps(made.prepare_batch(images.images))) for made in engines)
     assert whole.errors is None
     assert part.errors is not None
     lengths = np.linalg.norm(whole.maps.reshape(40, -1), axis=1)
@@ -276,7 +276,7 @@ def test_a_graph_that_holds_for_one_image_is_explained_image_by_image(tmp_path: 
 
 def test_an_encoder_that_ignores_the_image_has_no_maps() -> None:
     constant = torch.fx.symbolic_trace(_Constant())
-    network = gradients.Differentiable("net.onnx", constant, 1)
+    network = gradients.DifferentiableGraph("net.onnx", constant, 1)
     batch = gradients.Batch(torch.zeros(2, 3, 4, 4), None, [1, 2], lambda k, share: torch.zeros(2, 3, 4, 4))
     for way in WAYS.values():
         with pytest.raises(AttributionError, match="no gradient reaches the image"):

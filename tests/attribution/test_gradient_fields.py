@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import onnxspace as ox
-from onnxspace.attribution.gradient_fields import METHOD, SIZE, Line, at, fields_key, peaks, write_fields
+from onnxspace.attribution.gradient_fields import METHOD, SIZE, PathGradients, fields_key, find_peaks, values_at, write_fields
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
@@ -95,15 +95,15 @@ def test_room_changes_nothing(tmp_path: Path) -> None:
 def test_memory_that_runs_out_halves_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, encoder = opened(tmp_path, "vector")
     write_fields(model, encoder, fields_of(Options(steps=STEPS)), tmp_path / "whole.npy", Execution())
-    gradient, sizes = Line._gradient, []
+    gradient, sizes = PathGradients._gradient, []
 
-    def scarce(self: Line, points: torch.Tensor, places: list[torch.Tensor]) -> torch.Tensor:
+    def scarce(self: PathGradients, points: torch.Tensor, places: list[torch.Tensor]) -> torch.Tensor:
         sizes.append(len(points))
         if len(points) > 2:
             raise RuntimeError("not enough memory")
         return gradient(self, points, places)
 
-    monkeypatch.setattr(Line, "_gradient", scarce)
+    monkeypatch.setattr(PathGradients, "_gradient", scarce)
     write_fields(model, encoder, fields_of(Options(steps=STEPS)), tmp_path / "less.npy", Execution(batch_size=4))
     assert sizes[:4] == [4, 2, 2, 1]
     np.testing.assert_allclose(np.load(tmp_path / "less.npy"), np.load(tmp_path / "whole.npy"), atol=1e-3)
@@ -111,11 +111,11 @@ def test_memory_that_runs_out_halves_the_room(tmp_path: Path, monkeypatch: pytes
 
 def test_tokens_have_their_channels_last() -> None:
     values = torch.tensor([[[1.0, 9.0], [5.0, 2.0], [3.0, 4.0]]])
-    places = peaks(values)
+    places = find_peaks(values)
     assert places[0, :, 0].tolist() == [1, 0]
     other = torch.arange(12.0).reshape(2, 3, 2)
-    assert at(other, places).tolist() == [[2.0, 1.0], [8.0, 7.0]]
-    assert at(torch.tensor([[7.0, 8.0]]), peaks(torch.tensor([[7.0, 8.0]]))).tolist() == [[7.0, 8.0]]
+    assert values_at(other, places).tolist() == [[2.0, 1.0], [8.0, 7.0]]
+    assert values_at(torch.tensor([[7.0, 8.0]]), find_peaks(torch.tensor([[7.0, 8.0]]))).tolist() == [[7.0, 8.0]]
 
 
 def test_what_was_written_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +131,13 @@ def test_what_was_written_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(KeyboardInterrupt):
         write_fields(model, encoder, fields_of(options), tmp_path / "kept.npy", Execution(), kept=True, advance=stop)
-    fields, calls = Line.fields, []
+    fields, calls = PathGradients.fields, []
 
-    def counted(self: Line, image: NDArray[np.uint8]) -> Any:
+    def counted(self: PathGradients, image: NDArray[np.uint8]) -> Any:
         calls.append(len(image))
         return fields(self, image)
 
-    monkeypatch.setattr(Line, "fields", counted)
+    monkeypatch.setattr(PathGradients, "fields", counted)
     for _ in range(2):
         write_fields(model, encoder, fields_of(options), tmp_path / "kept.npy", Execution(), kept=True)
     assert calls == [1]

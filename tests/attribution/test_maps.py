@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 import onnxspace as ox
-from onnxspace.attribution.devices import chosen, devices
+from onnxspace.attribution.devices import list_devices, resolve_compute
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.gradients import Batch, InputMaps
 from onnxspace.attribution.maps import Method
 from onnxspace.errors import AttributionError, ConfigError
 from onnxspace.inputs.config import ModelOptions
@@ -169,25 +169,25 @@ def test_a_batch_that_does_not_fit_is_halved_and_tried_again(tmp_path: Path, mon
     model = open_model(save(classifier(), tmp_path / "net.onnx"))
     expected = ox.attribute(model, probes(7), batch_size=1)
     sizes: list[int] = []
-    genuine = Explainer.passed
+    genuine = Explainer.compute_maps
 
-    def tight(self: Explainer, batch: Batch) -> Passed:
+    def tight(self: Explainer, batch: Batch) -> InputMaps:
         sizes.append(len(batch.values))
         if len(batch.values) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return genuine(self, batch)
 
-    monkeypatch.setattr(Explainer, "passed", tight)
+    monkeypatch.setattr(Explainer, "compute_maps", tight)
     found = ox.attribute(model, probes(7), batch_size=7)
     assert sizes == [7, 3, 1, 1, 1, 1, 1, 1, 1]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_one_image_that_does_not_fit_is_an_error_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_self: Explainer, _batch: Batch) -> Passed:
+    def full(_self: Explainer, _batch: Batch) -> InputMaps:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    monkeypatch.setattr(Explainer, "passed", full)
+    monkeypatch.setattr(Explainer, "compute_maps", full)
     with pytest.raises(AttributionError, match=r"net\.onnx: one image does not fit in memory"):
         ox.attribute(save(classifier(), tmp_path / "net.onnx"), probes(2))
 
@@ -205,7 +205,7 @@ def test_a_map_that_is_not_finite_names_its_image(tmp_path: Path) -> None:
 
 def test_an_absent_gpu_is_named() -> None:
     if torch.cuda.is_available():
-        assert devices(chosen("auto"))[0].type == "cuda"
+        assert list_devices(resolve_compute("auto"))[0].type == "cuda"
     else:
         with pytest.raises(ConfigError, match="Torch sees no CUDA device"):
-            chosen("cuda")
+            resolve_compute("cuda")

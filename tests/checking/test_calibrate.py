@@ -41,7 +41,7 @@ def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPa
         CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8")
     )[0]
     assert set(found.forms) == {"opset"}
-    assert "old.onnx as int8 looks at other things than it (affinity" in found.failed["int8"]
+    assert "old.onnx as int8 gives no limits: its maps are too different (affinity" in found.failed["int8"]
     assert found.limits["affinity"] > 0.99
 
 

@@ -34,7 +34,7 @@ def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
     ("change", "reason"),
     [
         (shuffled, "1 of 5 weight tensors differ, all others are equal: w3"),
-        (swapped, "its channels are in another order (RGB and BGR are swapped)"),
+        (swapped, "its colour channels are in another order (RGB and BGR are swapped)"),
         (tuned, "The same architecture with other weights: 5 of 5 tensors differ, by 2"),
     ],
 )
@@ -53,7 +53,7 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     save(network(), place / "new.onnx")
     found = verdict("new.onnx")
     assert found.outcome == "different"
-    assert "normalised by ImageNet's mean and deviation: its own normalisation is gone" in found.reasons[0]
+    assert "normalised by ImageNet's mean and standard deviation (a normalisation was added or removed)" in found.reasons[0]
 
 
 def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:

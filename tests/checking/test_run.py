@@ -207,7 +207,7 @@ def test_a_baseline_of_a_few_kilobytes_tells_the_same(place: Path) -> None:
     assert same.outcome == "same", same.findings
     assert same.measures["affinity"] == pytest.approx(1, abs=1e-6)
     assert swap.outcome == worse.outcome == "different"
-    assert "its channels are in another order" in swap.reasons[0]
+    assert "its colour channels are in another order" in swap.reasons[0]
     assert "1 of 8 weight tensors differ" in worse.reasons[0], worse.reasons
     full = verdict("worse.onnx")
     assert worse.measures["encoder_cosine"] == pytest.approx(full.measures["encoder_cosine"], abs=0.1)
@@ -277,7 +277,7 @@ def test_an_operator_of_another_library_above_the_encoder_is_left_out(place: Pat
     found = verdict("new.onnx")
     assert (found.outcome, found.missing) == (
         "same",
-        {"output_cosine": "the outputs are others, or can't be run image by image"},
+        {"output_cosine": "the outputs don't match, or can't be computed image by image"},
     )
     assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
 

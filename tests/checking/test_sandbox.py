@@ -164,7 +164,7 @@ def test_an_image_that_unfolds_is_refused_and_the_rest_is_checked(
 def test_a_child_that_ends_by_itself_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "python"
     for code, words in (
-        ("kill -9 $$", "ended the process that read it, probably for want of memory"),
+        ("kill -9 $$", "crashed the process that read it, probably out of memory"),
         ("exit 3", r"\(code 3\)"),
     ):
         script.write_text(f"#!/bin/sh\n{code}\n")
@@ -223,13 +223,16 @@ def test_baselines_written_and_checked_from_the_command_line(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("good.onnx",), "a model and --against go together"),
-        (("--limit", "affinity=1"), "these options go with a model"),
+        (("good.onnx",), "give both a model and --against"),
+        (("--limit", "affinity=1"), "these options need a model"),
         (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is no METRIC=NUMBER"),
-        (("good.onnx", "--against", "good.onnx", "--format", "html"), "is none of json, junit, sarif, github, markdown"),
+        (
+            ("good.onnx", "--against", "good.onnx", "--format", "html"),
+            "is unknown; the formats are json, junit, sarif, github, markdown",
+        ),
         (("good.onnx", "--against", "good.onnx", "--format", "json", "--format", "junit"), "only one of json and junit"),
         (("--calibrate", "--update"), "are two things"),
-        (("--form", "half"), "--form goes with --calibrate"),
+        (("--form", "half"), "--form needs --calibrate"),
         ((), "Nothing says what to check"),
     ],
 )

@@ -60,10 +60,10 @@ def test_the_command_writes_a_model_and_its_sidecar(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tests.helpers.torchnets:plain"], "does not say how large its images are"),
+        (["tests.helpers.torchnets:plain"], "does not state the size of its images"),
         (["tests.helpers.torchnets:failing", "--arg", "depth=3"], r"ValueError: 3 is no depth"),
         (["none.pt2"], "none.pt2: no such file"),
-        (["tests.helpers.torchnets:plain", "--input", "3by4"], "no size of an image. Write it as 3x224x224"),
+        (["tests.helpers.torchnets:plain", "--input", "3by4"], "not the size of an image. Write it like 3x224x224"),
         (["tests.helpers.torchnets:plain", "--arg", "depth"], "not of the form NAME=VALUE"),
         (["tests.helpers.torchnets:plain", "--using", "magic"], "there is no exporter 'magic'"),
         (["tests.helpers.torchnets:plain", "--python", "no-such-python"], "--python no-such-python can't be started"),
@@ -81,7 +81,7 @@ def test_what_cannot_be_converted_is_one_sentence_and_no_file(
 
 
 def test_an_output_of_another_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="no name for an ONNX file"):
+    with pytest.raises(OutputError, match="not a name for an ONNX file"):
         export.to_onnx("a.pt2", tmp_path / "net.pb")
 
 
@@ -185,7 +185,7 @@ def test_an_exporter_that_writes_no_model_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("onnxspace.exporters.discovery.exporters", lambda: {"bad": Exporter("bad", lambda source: True, empty)})
     from onnxspace.exporters import run
 
-    with pytest.raises(ModelError, match=r"the exporter bad wrote no readable ONNX model .its file is empty"):
+    with pytest.raises(ModelError, match=r"the exporter bad wrote an unreadable ONNX model .its file is empty"):
         run("a.b", tmp_path / "x.onnx", Request())
 
 
@@ -214,7 +214,7 @@ def test_models_of_other_formats_are_scored_under_their_own_names(
     result = ox.score(models, probes())
     assert result.names == ("net", "twin", "other")
     assert [failure.path for failure in result.failed] == [str(tmp_path / "broken.pt2")]
-    assert "broken.pt2 is no archive of PyTorch" in result.failed[0].error
+    assert "broken.pt2 is not a PyTorch archive" in result.failed[0].error
     assert result.models[0].path == str(source)
     assert result.matrix[0, 1] == pytest.approx(1, abs=1e-3)
     (kept,) = (tmp_path / "cache/converted").iterdir()

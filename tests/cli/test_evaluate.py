@@ -87,7 +87,7 @@ def test_orders_are_read_as_orders(run: Run, text: str) -> None:
     np.testing.assert_array_equal(found.grid("AB", "ab"), [[-2, -1], [-1, -2]])
     code, out, _ = run("--oracle", "o.csv", "--known", "o.csv", "--relevant", "1", "--lower-is-better")
     assert code == 0
-    assert "this one is an order" in out
+    assert "this one has ranks only" in out
     assert run("--oracle", "o.csv", "--known", "o.csv", "--relevant", "1")[1] == out  # an order has its direction
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace.attribution.gradients import Differentiable
+from onnxspace.attribution.gradients import DifferentiableGraph
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.report import gallery
@@ -255,8 +255,8 @@ def test_names_are_shortened_in_the_middle() -> None:
 def test_methods_of_the_same_rules_share_one_backward_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods, pictures = ("saliency", "elrp", "gradient-x-input"), ["cat.jpg", "dog.png"]
     apart = [ox.explain(["a.onnx"], pictures, methods=[method]).columns[0].maps for method in methods]
-    passed, genuine = [], Differentiable.gradient
-    monkeypatch.setattr(Differentiable, "gradient", lambda self, values: passed.append(1) or genuine(self, values))
+    passed, genuine = [], DifferentiableGraph.gradient
+    monkeypatch.setattr(DifferentiableGraph, "gradient", lambda self, values: passed.append(1) or genuine(self, values))
     together = ox.explain(["a.onnx"], pictures, methods=methods)
     assert len(passed) == 2
     for column, maps in zip(together.columns, apart, strict=True):

@@ -131,7 +131,7 @@ def test_without_a_score_of_maps_none_is_made(run: Run, monkeypatch: pytest.Monk
     def refuse(*_: Any) -> None:
         raise AssertionError("a map was made")
 
-    monkeypatch.setattr(Explainer, "passed", refuse)
+    monkeypatch.setattr(Explainer, "compute_maps", refuse)
     found = scored(run, "--by", "cka")
     assert found["affinity"] == found["scores"]["cka"]
     assert list(found["scores"]) == ["cka"]
@@ -206,7 +206,7 @@ def test_a_model_that_fails_does_not_stop_the_others(run: Run, place: Path) -> N
 
 
 def test_a_score_that_fails_does_not_stop_the_others(run: Run, place: Path) -> None:
-    """Features that are the same for all images correlate with nothing."""
+    """Features that are the same for all images have no correlation with others."""
     net = Net()
     x = net.add("Relu", net.add("Sub", net.conv("image", 3, 4), net.weight(np.float32([1e6]))))
     x = net.add("Flatten", net.add("GlobalAveragePool", x))
@@ -235,7 +235,7 @@ def test_fingerprints_have_attribution_only(run: Run) -> None:
     assert run("fingerprint", "a.onnx", "-o", "a.fp", *IMAGES)[0] == 0
     code, out, err = run("score", "a.fp", "b.fp", "--by", "cka")
     assert (code, out) == (2, "")
-    assert "Fingerprints hold maps only" in err
+    assert "Fingerprints only hold maps" in err
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3])
@@ -244,7 +244,7 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     command = ("score", *MODELS, *IMAGES, "--json", "--by", "cka", "--by", "modelgif", "--steps", "2", "--output")
     whole, printed = run(*command, "reference")[:2], (place / "reference/score.json").read_text()
     written: list[str] = []
-    write, line = representations.write_features, gradient_fields.Line.fields
+    write, line = representations.write_features, gradient_fields.PathGradients.fields
     drawn: list[int] = []
 
     def counted(model: ox.Model, *arguments: Any) -> Any:
@@ -252,14 +252,14 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
         written.append(model.name)
         return made
 
-    def stop(self: gradient_fields.Line, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def stop(self: gradient_fields.PathGradients, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         drawn.append(1)
         if len(drawn) == (stopped_at - 1) * COUNT + 3:
             raise KeyboardInterrupt
         return line(self, image)
 
     monkeypatch.setattr(representations, "write_features", counted)
-    monkeypatch.setattr(gradient_fields.Line, "fields", stop)
+    monkeypatch.setattr(gradient_fields.PathGradients, "fields", stop)
     code, _, err = run(*command, "kept")
     assert code == 130
     shown = "1 model" if stopped_at == 1 else f"{stopped_at} models"
@@ -276,10 +276,10 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     ("arguments", "words"),
     [
         (("--by", "sfda"), "'sfda' is not one of"),
-        (("--lambda", "2"), "--lambda means nothing to attribution"),
-        (("--by", "depara", "--lambda", "-1"), "must be a number from 0"),
+        (("--lambda", "2"), "--lambda has no effect on attribution"),
+        (("--by", "depara", "--lambda", "-1"), "must be a number of at least 0"),
         (("--by", "depara", "--lambda", "much"), "neither a number nor auto"),
-        (("--by", "depara", "--lambda", "nan"), "must be a number from 0"),
+        (("--by", "depara", "--lambda", "nan"), "must be a number of at least 0"),
         (("--by", "cka", "--certainty"), "Name another score first"),
         (("--by", "cka", "--steps", "3"), "--steps means nothing"),
         (("--by", "modelgif", "--steps", "0"), "--steps is 0"),

@@ -105,7 +105,7 @@ def test_nonsense_for_memory_is_one_sentence(zoo: Run, size: str) -> None:
 
 
 def test_adding_again_does_no_work_and_says_so(zoo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Explainer, "passed", None)
+    monkeypatch.setattr(Explainer, "compute_maps", None)
     before = Path("zoo.space/catalogue.sqlite").read_bytes()
     code, out, err = zoo("space", "add", "zoo.space", "a.onnx", "./b.onnx")
     assert (code, out, err.splitlines()) == (0, "", ["a.onnx is there already, as a", "b.onnx is there already, as b"])
@@ -129,7 +129,7 @@ def test_those_that_fail_are_named_and_the_rest_is_added(zoo: Run) -> None:
 
 
 def test_an_interruption_keeps_what_was_done(zoo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed = Explainer.placed
+    passed = Explainer.to_probe_pixels
 
     def stop(self: Explainer, *arguments: Any) -> Any:
         if ox.Space.open("zoo.space").names[-1] == "c":
@@ -138,7 +138,7 @@ def test_an_interruption_keeps_what_was_done(zoo: Run, monkeypatch: pytest.Monke
 
     save(classifier(seed=9), Path("d.onnx"))
     with monkeypatch.context() as patch:
-        patch.setattr(Explainer, "placed", stop)
+        patch.setattr(Explainer, "to_probe_pixels", stop)
         code, out, err = zoo("space", "add", "zoo.space", "c.onnx", "d.onnx", "--quiet")
     assert (code, out) == (130, "")
     assert err.strip() == (

@@ -85,7 +85,7 @@ def test_a_table_for_people(run: Run) -> None:
     )
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[0] == "Scores on 24 images, 3 classes (photos); larger is better, place in brackets"
+    assert lines[0] == "Scores on 24 images, 3 classes (photos); larger is better, ranks in brackets"
     assert lines[2].split() == ["sfda", "leep"]
     assert {line.split()[0] for line in lines[3:6]} == {"a", "b", "dense"}
     assert lines[3].split()[2] == "(1)"

@@ -356,13 +356,13 @@ def test_a_zoo_of_all_frameworks_is_scored_in_one_command(
 @pytest.mark.parametrize(
     ("source", "request_", "words"),
     [
-        ("tests.helpers.kerasnets:two_inputs", Request(), "has 2 inputs, where one image is wanted"),
-        ("tests.helpers.kerasnets:unsized", Request(), "does not say how large its images are. Give it as --input"),
+        ("tests.helpers.kerasnets:two_inputs", Request(), "has 2 inputs, but must have one image"),
+        ("tests.helpers.kerasnets:unsized", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.kerasnets:plain", Request(input=(16, 16, 1)), "can't take images of 16×16×1"),
         ("tests.helpers.kerasnets:plain", Request(encoder="neck"), "has no layer 'neck'. Its layers are: image, conv"),
         ("tests.helpers.kerasnets:plain", Request(opset=20), "can't be exported at opset 20. Ask for 11 to 18"),
-        ("tests.helpers.flaxnets:plain", Request(), "does not say how large its images are. Give it as --input"),
-        ("tests.helpers.flaxnets:bare", Request(input=SHAPE), "gives a network without weights. Return it as module.bind"),
+        ("tests.helpers.flaxnets:plain", Request(), "does not state the size of its images. Give it as --input"),
+        ("tests.helpers.flaxnets:bare", Request(input=SHAPE), "returns a network without weights. Return it as module.bind"),
         ("tests.helpers.flaxnets:plain", Request(input=(16, 16, 1)), "can't take images of 16×16×1"),
         (
             "tests.helpers.sklearnnets:forest",
@@ -370,8 +370,8 @@ def test_a_zoo_of_all_frameworks_is_scored_in_one_command(
             "RandomForestClassifier, which is not known to have a gradient",
         ),
         ("tests.helpers.sklearnnets:unfitted", Request(input=SHAPE), "has not been fitted"),
-        ("tests.helpers.sklearnnets:ridge", Request(), "does not say how large its images are"),
-        ("tests.helpers.sklearnnets:ridge", Request(input=(16, 16, 1)), "takes 768 values, and an image of 16×16×1 has 256"),
+        ("tests.helpers.sklearnnets:ridge", Request(), "does not state the size of its images"),
+        ("tests.helpers.sklearnnets:ridge", Request(input=(16, 16, 1)), "takes 768 values, but an image of 16×16×1 has 256"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(source: str, request_: Request, words: str, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_weights_of_timm_from_a_file(timm: Any, tmp_path: Path) -> None:
     [
         ("timm:resnet10t", "trained weights of timm:resnet10t are not on this machine"),
         ("timm:resnet1000", "timm has no network 'resnet1000'"),
-        ("hf:nobody/nothing-at-all", "can't be fetched from the hub"),
+        ("hf:nobody/nothing-at-all", "can't be downloaded from the hub"),
     ],
 )
 def test_what_is_not_here_is_said(source: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_code_of_a_folder_and_pickled_weights_are_refused(tmp_path: Path) -> Non
     vit(tmp_path / "vit")
     config = json.loads((tmp_path / "vit/config.json").read_text())
     (tmp_path / "vit/config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "evil.Evil"}}))
-    with pytest.raises(ModelError, match=r"brings code of its own \(evil.Evil\). If you trust it, add --allow-code"):
+    with pytest.raises(ModelError, match=r"contains code \(evil.Evil\). If you trust it, add --allow-code"):
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
     (tmp_path / "vit/config.json").write_text(json.dumps(config))
     (tmp_path / "vit/model.safetensors").rename(tmp_path / "vit/pytorch_model.bin")
@@ -142,5 +142,5 @@ def test_an_onnx_file_of_a_folder_is_carried_over(tmp_path: Path) -> None:
     assert onnx.load(tmp_path / "net.onnx").graph.node == onnx.load(tmp_path / "hub/onnx/model.onnx").graph.node
     save(classifier(), tmp_path / "hub/onnx/other.onnx")
     (tmp_path / "hub/onnx/model.onnx").rename(tmp_path / "hub/onnx/third.onnx")
-    with pytest.raises(ModelError, match=r"holds several ONNX files \(onnx/other.onnx, onnx/third.onnx\)"):
+    with pytest.raises(ModelError, match=r"contains several ONNX files \(onnx/other.onnx, onnx/third.onnx\)"):
         run(str(tmp_path / "hub"), tmp_path / "net.onnx", Request())

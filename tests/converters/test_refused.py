@@ -71,14 +71,14 @@ def no_json(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (truncated, "is no archive of Keras, or a truncated one. Save or copy it again"),
+        (truncated, "is not an archive of Keras, or is truncated. Save or copy it again"),
         (flipped, "is damaged|damaged archive"),
-        (empty, "is an archive, but none of Keras: it has no config.json"),
-        (bomb, "would unfold to 83,886,080 bytes"),
-        (no_json, "describes its layers in no JSON"),
+        (empty, "is not a Keras archive: it has no config.json"),
+        (bomb, "would expand to 83,886,080 bytes"),
+        (no_json, "has a configuration that is not JSON"),
         (
             lambda path: archive(path, layer("Lambda", {"name": "twice"})),
-            "holds the Lambda layer 'twice', which is code. .*--allow-code",
+            "contains the Lambda layer 'twice', which is code. .*--allow-code",
         ),
         (
             lambda path: archive(path, layer("Dense", {"activation": layer("__lambda__", {"value": "4w=="})})),
@@ -111,7 +111,7 @@ def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"weights": 3}))
     for request in (Request(), Request(allow_pickle=str(tmp_path / "other.joblib"))):
         with pytest.raises(
-            ModelError, match=r"is a pickle: to read it is to run what it holds. If you trust it, add --allow-pickle"
+            ModelError, match=r"is a pickle, and reading it runs any code in it. If you trust it, add --allow-pickle"
         ):
             unpickle(path, request)
     assert unpickle(path, Request(allow_pickle=str(path))) == {"weights": 3}
@@ -119,7 +119,7 @@ def test_pickles_are_not_read_unless_they_are_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_tflite_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"no flatbuffer at all")
-    with pytest.raises(ModelError, match=r"net\.tflite is no TFLite file. Convert or copy it again"):
+    with pytest.raises(ModelError, match=r"net\.tflite is not a TFLite file. Convert or copy it again"):
         read_content(tmp_path / "net.tflite")
     with pytest.raises(ModelNotFoundError, match="no such file"):
         read_content(tmp_path / "none.tflite")

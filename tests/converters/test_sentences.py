@@ -70,9 +70,9 @@ def no_script(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (two_inputs, r"takes other inputs than one batch of images\. Export it again, with one"),
-        (open_size, r"leaves the size of its images open\. Export it again, with a fixed one"),
-        (bomb, r"would unfold to 83,886,080 bytes\. Export or copy it again"),
+        (two_inputs, r"must have one batch of images as its only input\. Export it again so"),
+        (open_size, r"has images of open size\. Export it again with a fixed one"),
+        (bomb, r"would expand to 83,886,080 bytes\. Export or copy it again"),
         (no_script, r"can't be read as a TorchScript network|holds pickled code"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_file_of_pytorch_that_holds_no_network_of_one_image(make: Callable[[Pa
 def test_a_trusted_pickle_must_hold_a_network(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"epoch": 3}, path)
-    with pytest.raises(ModelError, match=r"holds a dict, no network\. Name the code that builds it, with --weights"):
+    with pytest.raises(ModelError, match=r"contains a dict, not a network\. Name the code that builds it, with --weights"):
         run(str(path), tmp_path / "out.onnx", Request(allow_pickle=str(path)))
     path.write_bytes(pickle.dumps(Evil())[:-4])
     with pytest.raises(ModelError, match=r"can't be unpickled .*Run this where its classes can be imported"):
@@ -93,14 +93,14 @@ def test_a_trusted_pickle_must_hold_a_network(tmp_path: Path) -> None:
 
 def test_a_checkpoint_without_a_table_is_no_set_of_weights(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "loss": torch.ones(1)}, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match=r"holds no table of tensors\. Save the network's state_dict"):
+    with pytest.raises(ModelError, match=r"does not contain a table of tensors\. Save the network's state_dict"):
         run("tests.helpers.torchnets:plain", tmp_path / "out.onnx", Request(input=SHAPE, weights=str(tmp_path / "w.pth")))
 
 
 def test_an_exporter_that_was_named_must_fit(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"gives a builtins\.str, no torch\.nn\.Module"):
+    with pytest.raises(ModelError, match=r"returns a builtins\.str, not a torch\.nn\.Module"):
         run("tests.helpers.torchnets:nothing", tmp_path / "out.onnx", Request(using="torch"))
-    with pytest.raises(ModelError, match=r"is no network of JAX\. Give a callable as PACKAGE\.MODULE:FACTORY"):
+    with pytest.raises(ModelError, match=r"is not a JAX network\. Give a callable as PACKAGE\.MODULE:FACTORY"):
         of_jax(Source("net.jax"), Request())
 
 
@@ -137,9 +137,9 @@ def two_images() -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (unknown_operator, r"has operators that ONNX does not know \(Reluctant\)"),
-        (unknown_domain, r"has operators that ONNX does not know \(com\.example\.Relu\)"),
-        (two_images, r"has inputs image, other where one image is wanted"),
+        (unknown_operator, r"has operators that are not in ONNX \(Reluctant\)"),
+        (unknown_domain, r"has operators that are not in ONNX \(com\.example\.Relu\)"),
+        (two_images, r"has inputs image, other, but must have one image"),
     ],
 )
 def test_an_exported_graph_with_what_onnx_does_not_know(
@@ -207,10 +207,10 @@ def folder(tmp_path: Path, config: str, **files: str) -> Path:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ("{", r"config\.json is no JSON file\. Fetch it again"),
-        ("[]", r"config\.json holds no JSON object\. Fetch it again"),
-        (json.dumps({"note": "x" * 2**20}), r"config\.json is too large for a configuration\. Fetch it again"),
-        (json.dumps({"auto_map": {"AutoModel": "evil.Evil"}}), r"brings code of its own \(evil\.Evil\)\. .*add --allow-code"),
+        ("{", r"config\.json is not a JSON file\. Download it again"),
+        ("[]", r"config\.json does not contain a JSON object\. Download it again"),
+        (json.dumps({"note": "x" * 2**20}), r"config\.json is too large for a configuration\. Download it again"),
+        (json.dumps({"auto_map": {"AutoModel": "evil.Evil"}}), r"contains code \(evil\.Evil\)\. .*add --allow-code"),
     ],
 )
 def test_a_folder_with_no_readable_configuration(config: str, words: str, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_folder_of_pickled_weights_alone(tmp_path: Path) -> None:
     path = folder(tmp_path, "{}")
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
     with pytest.raises(
-        ModelError, match=r"holds no weights as \.safetensors\. Fetch them; pickled ones \(\.bin\) are not read"
+        ModelError, match=r"has no weights as \.safetensors\. Download them; pickled ones \(\.bin\) are not read"
     ):
         run(str(path), tmp_path / "out.onnx", Request())
 

@@ -251,15 +251,15 @@ def weights_alone(path: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (pickled, "is a pickled network: to read it is to run what it holds"),
+        (pickled, "is a pickled network, and reading it runs any code in it"),
         (evil_checkpoint, "is a pickled network"),
-        (evil_program, r"holds pickled objects \(custom_obj_0\)"),
+        (evil_program, r"contains pickled objects \(custom_obj_0\)"),
         (evil_sample, "can't be read as an exported program|pickled code"),
         (truncated, "truncated archive"),
         (flipped, "damaged"),
-        (strange, "is an archive, but none of PyTorch"),
-        (text, "is no archive of PyTorch"),
-        (weights_alone, r"holds weights alone \(.* entries\), no network\. Name the code that builds it"),
+        (strange, "is an archive, but not one of PyTorch"),
+        (text, "is not a PyTorch archive"),
+        (weights_alone, r"contains weights only \(.* entries\), and no network\. Name the code that builds it"),
     ],
 )
 def test_a_file_that_must_not_or_cannot_be_read_is_refused(
@@ -301,7 +301,7 @@ def more_weights(path: Path) -> str:
         (other_weights, "has in another shape conv.bias and 6 more"),
         (lacking_weights, "it lacks head.bias. Give the weights of this network"),
         (more_weights, "has, and the network has not, tail.bias"),
-        (evil_checkpoint, "is no checkpoint of nothing but tensors"),
+        (evil_checkpoint, "is not a checkpoint of tensors only"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words: str, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words:
 @pytest.mark.parametrize(
     ("source", "request_", "words"),
     [
-        ("tests.helpers.torchnets:plain", Request(), "does not say how large its images are. Give it as --input"),
+        ("tests.helpers.torchnets:plain", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.torchnets:plain", Request(input=(1, 16, 16)), "can't take images of 1×16×16"),
         (
             "tests.helpers.torchnets:plain",
@@ -324,20 +324,20 @@ def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words:
         (
             "tests.helpers.torchnets:plain",
             Request(input=SHAPE, arguments={"depth": 3}),
-            "Give what it takes as --arg NAME=VALUE",
+            "Give its arguments as --arg NAME=VALUE",
         ),
         (
             "tests.helpers.torchnets:failing",
             Request(arguments={"depth": 3}),
             "fails when it is called .ValueError: 3 is no depth",
         ),
-        ("tests.helpers.torchnets:nothing", Request(), "gives an object of builtins.str, for which there is no exporter"),
+        ("tests.helpers.torchnets:nothing", Request(), "returns an object of builtins.str, for which there is no exporter"),
         ("tests.helpers.torchnets:missing", Request(), "has no attribute 'missing'"),
         ("tests.nowhere:plain", Request(), "there is no module 'tests.nowhere'"),
         ("torchvision:resnet10", Request(), "torchvision has no network 'resnet10'"),
         ("torchvision:resnet18", Request(), "trained weights of torchvision:resnet18 are not on this machine"),
         ("model.unknown", Request(), "no such file"),
-        ("strange:model/x", Request(), "is of no kind that can be converted. Known are: .*PyTorch"),
+        ("strange:model/x", Request(), "is not a source that can be converted. Supported are: .*PyTorch"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_refused(

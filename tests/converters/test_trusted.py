@@ -35,7 +35,9 @@ def with_lambda(keras: Any, path: Path) -> Path:
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])
 def test_lambda_layers_are_code_and_want_a_word(name: str, keras: Any, tmp_path: Path) -> None:
     path = with_lambda(keras, tmp_path / name)
-    with pytest.raises(ModelError, match=r"holds the Lambda layer 'twice', which is code. If you trust it, add --allow-code"):
+    with pytest.raises(
+        ModelError, match=r"contains the Lambda layer 'twice', which is code. If you trust it, add --allow-code"
+    ):
         run(str(path), tmp_path / "out.onnx", Request())
     assert run(str(path), tmp_path / "out.onnx", Request(allow_code=True)).framework == "Keras"
 
@@ -46,7 +48,7 @@ def test_a_graph_that_calls_python_is_refused(keras: Any, tmp_path: Path) -> Non
         tf.TensorSpec((None, 16, 16, 3))
     )
     (tmp_path / "net.pb").write_bytes(call.graph.as_graph_def().SerializeToString())
-    with pytest.raises(ModelError, match=r"runs code or touches files \(PyFunc\). If you trust it, add --allow-code"):
+    with pytest.raises(ModelError, match=r"runs code or accesses files \(PyFunc\). If you trust it, add --allow-code"):
         run(str(tmp_path / "net.pb"), tmp_path / "out.onnx", Request())
 
 
@@ -93,9 +95,9 @@ def other_layer(keras: Any, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (damaged_h5, "is no HDF5 file, or a damaged one|can't be read as a network of Keras"),
-        (weights_alone, "holds weights alone, and no network. Give them as --weights"),
-        (damaged_graph, "is no graph of TensorFlow, or a damaged one"),
+        (damaged_h5, "is not an HDF5 file, or is damaged|can't be read as a Keras network"),
+        (weights_alone, "contains weights only, and no network. Give it as --weights"),
+        (damaged_graph, "is not a TensorFlow graph, or is damaged"),
         (damaged_saved, "can't be read as a SavedModel"),
         (damaged_lite, "can't be read as a TFLite file"),
         (other_layer, "another package|a layer that Keras does not know .*Write a function that builds it"),
@@ -221,15 +223,15 @@ def damaged_flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (of_size, r"takes images of 16×16×3, not of 32×32×3\. Leave --input out"),
+        (of_size, r"takes images of 16×16×3, not of 32×32×3\. Leave out --input"),
         (saved_of_size, r"can't take images of 16×16×1 .*Give its size as --input"),
         (unsigned, r"has no signature to call\. Save it with one, such as by model\.export"),
-        (two_placeholders, r"has 2 inputs and 1 outputs, where one image is wanted\. Freeze it again"),
+        (two_placeholders, r"has 2 inputs and 1 outputs, but must have one image as input\. Freeze it again"),
         (unfrozen, r"has variables without values, such as scale.*\. Freeze it with its checkpoint"),
-        (one_row, r"takes other inputs than one batch of images\. Save it again, with one"),
-        (lite_of_rows, r"takes 1×16, where one batch of images is wanted\. Convert it again, with one"),
+        (one_row, r"must have one batch of images as its only input\. Save it again so"),
+        (lite_of_rows, r"takes 1×16, but must take one batch of images\. Convert it again so"),
         (other_weights, r"does not fit tests\.kerasnets:plain .*Give the weights of this network"),
-        (flax_weights, r"The weights do not fit tests\.flaxnets:plain: it lacks, or has in another shape, conv\.kernel"),
+        (flax_weights, r"The weights do not fit tests\.flaxnets:plain: conv\.kernel is missing or has another shape"),
         (more_flax_weights, r"The weights do not fit tests\.flaxnets:plain: the network has no tail\.bias"),
         (damaged_flax_weights, r"can't be read as safetensors .*Save the arrays so, by their dotted names"),
     ],

@@ -50,4 +50,4 @@ def save_classifiers(folder: Path, names: str, **options: Any) -> Path:
 
 def sketch_result(result: Affinity, path: Path) -> None:
     """In the place of `onnxspace.report.heatmap.draw_affinity`, which takes longer than all of a small run."""
-    path.write_text(repr((result.title, result.names)))
+    path.write_text(f"{result.title} {result.names}")

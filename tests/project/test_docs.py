@@ -218,11 +218,11 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
 
 
 def test_the_example_of_rules_is_valid(tmp_path: Path) -> None:
-    from onnxspace.attribution.lrp import rule_set
+    from onnxspace.attribution.lrp import find_rule_set
 
     (tmp_path / "onnxspace.toml").write_text(blocks("toml")[1], "utf-8")
     rules = load_config(tmp_path / "onnxspace.toml").rules
-    assert rule_set("elrp", rules["elrp"]).epsilon == 1e-3
+    assert find_rule_set("elrp", rules["elrp"]).epsilon == 1e-3
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onnxspace.attribution.devices import chosen, devices
+from onnxspace.attribution.devices import list_devices, resolve_compute
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.similarity.gpu_worker import GpuTileWorker, tile_worker_for
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows, append_rows, image_cosines
@@ -164,9 +164,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused() -> None:
-    assert tile_worker_for(devices(chosen("auto"))[0]) is TileWorker
+    assert tile_worker_for(list_devices(resolve_compute("auto"))[0]) is TileWorker
     with pytest.raises(ConfigError, match="Torch sees no CUDA device"):
-        chosen("cuda")
+        resolve_compute("cuda")
 
 
 def test_new_rows_are_the_rows_of_the_whole_matrix(tmp_path: Path) -> None:

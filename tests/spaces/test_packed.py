@@ -142,7 +142,7 @@ def test_the_index_answers_as_all_fingerprints_do(indexed: Path, monkeypatch: py
     made, said = ox.Space.open(indexed), []
     expected = made.nearest("model-2", 3, exact=True)
     with monkeypatch.context() as patch:
-        patch.setattr("onnxspace.spaces.neighbours.nearest", lambda row, matrix, n: (np.empty(0, np.intp), np.empty(0)))
+        patch.setattr("onnxspace.spaces.neighbours.find_nearest", lambda row, matrix, n: (np.empty(0, np.intp), np.empty(0)))
         assert made.nearest("model-2", 3, warn=said.append) == expected
     insert_many(indexed, [7])
     made.remove(expected[0].name)
@@ -152,7 +152,7 @@ def test_the_index_answers_as_all_fingerprints_do(indexed: Path, monkeypatch: py
     assert said == []
     insert_many(indexed, [8, 9])
     assert made.nearest("model-2", 2, warn=said.append) == made.nearest("model-2", 2, exact=True)
-    assert said == ["3 models were added since the index was made. `onnxspace space index` takes them in."]
+    assert said == ["3 models were added since the index was built. `onnxspace space index` adds them to it."]
     assert made.index() == 8
     assert made.nearest("model-2", 2, warn=said.append) == made.nearest("model-2", 2, exact=True)
     assert len(said) == 1
@@ -172,10 +172,12 @@ def test_a_damaged_or_missing_index_costs_time_only(indexed: Path, monkeypatch: 
         path.write_bytes(content)
         assert made.nearest("model-1", warn=said.append) == expected
         assert made.verify().clean
-    assert all(("All fingerprints are compared" in text and "build it again" in text) or "no index" in text for text in said)
+    assert all(
+        ("All fingerprints are compared" in text and "build it again" in text) or "not an index" in text for text in said
+    )
     path.unlink()
     assert made.nearest("model-1", warn=said.append) == expected
-    assert "`onnxspace space index` makes one" in said[-1]
+    assert "`onnxspace space index` builds one" in said[-1]
     made.index()
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "usearch.index", None)
@@ -192,7 +194,7 @@ def test_a_damaged_or_missing_index_costs_time_only(indexed: Path, monkeypatch: 
 def test_an_index_that_can_not_be_made_says_why(home: Path, tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="no models"):
         space(tmp_path / "empty.space").index()
-    with lock_pack(home), pytest.raises(OutputError, match="Another process is at work"):
+    with lock_pack(home), pytest.raises(OutputError, match="Another process is using"):
         ox.Space.open(home).index()
     assert ox.Space.open(home).verify().leftovers == ()
 

@@ -228,7 +228,7 @@ def test_a_wrong_converter_is_named_by_its_first_node(tmp_path: Path, monkeypatc
 def test_strings_are_refused_with_the_file(tmp_path: Path) -> None:
     net = Net((1, 3), elem_type=TensorProto.STRING)
     out = net.add("Identity", "image")
-    with pytest.raises(ox.OnnxspaceError, match=r"net\.onnx: its input 'image' is of strings"):
+    with pytest.raises(ox.OnnxspaceError, match=r"net\.onnx: its input 'image' holds strings"):
         ox.to_torch(save(net.model([out]), tmp_path / "net.onnx"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.attribution.gradients import Batch, Passed
+from onnxspace.attribution.gradients import Batch, InputMaps
 from tests.helpers.commands import exit_code as run
 from tests.helpers.commands import sketch_result
 from tests.helpers.nets import classifier, save
@@ -18,13 +18,13 @@ from tests.helpers.stopped_runs import SCORE, Content, content, interrupt
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the batches that are computed from now on."""
     seen: list[int] = []
-    passed = Explainer.passed
+    passed = Explainer.compute_maps
 
-    def counted(self: Explainer, batch: Batch) -> Passed:
+    def counted(self: Explainer, batch: Batch) -> InputMaps:
         seen.append(len(batch.values))
         return passed(self, batch)
 
-    monkeypatch.setattr(Explainer, "passed", counted)
+    monkeypatch.setattr(Explainer, "compute_maps", counted)
     return seen
 
 

@@ -24,7 +24,7 @@ ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--
 @pytest.fixture
 def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty space of five images; code may change while this runs."""
-    monkeypatch.setattr(cache_key, "_code", lambda: "unchanged")
+    monkeypatch.setattr(cache_key, "_hash_code", lambda: "unchanged")
     assert run("space", "create", "zoo.space", "--images", "5") == 0
     return place / "zoo.space"
 

@@ -17,7 +17,7 @@ from onnxspace.errors import ConfigError, OutputError
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
-from onnxspace.workflows.layers import candidates
+from onnxspace.workflows.layers import choose_layers
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
 
@@ -123,11 +123,11 @@ def test_of_too_many_layers_some_are_taken_evenly_and_the_encoder(tmp_path: Path
     model = open_model(save(net.model([f"t{len(net.nodes) - 1}"]), tmp_path / "a.onnx"))
     trunk = Trunk(model)
     own = find_encoder(model, trunk)
-    everything, few = candidates(trunk, own), candidates(trunk, own, 4)
+    everything, few = choose_layers(trunk, own), choose_layers(trunk, own, 4)
     assert [one.tensor for one in everything.layers] == [*(f"t{2 * i + 1}" for i in range(9)), "t21", "t22"]
     assert [one.tensor for one in few.layers] == ["t1", "t7", "t15", "t21", "t22"]
     assert (everything.skipped, few.skipped) == (0, 6)
-    named = candidates(trunk, Encoder(("t2",), ""), 64)
+    named = choose_layers(trunk, Encoder(("t2",), ""), 64)
     assert [one.tensor for one in named.layers][:3] == ["t1", "t2", "t5"]
 
 
@@ -223,5 +223,5 @@ def test_a_faint_likeness_is_no_reason_to_start(place: Path) -> None:
     found = ox.layers("a.onnx", "a.onnx", PROBES)
     faint = replace(found, layers=tuple(replace(layer, score=0.19) for layer in found.layers))
     assert found.advice.startswith("Cut a at t5")
-    assert faint.advice == "No layer of a is much like a: the best, t6, has 0.190 of at most 2. Try another source."
+    assert faint.advice == "No layer of a is similar to a: the best, t6, scores 0.190 of at most 2. Try another source."
     assert "can be compared" in replace(found, layers=()).advice

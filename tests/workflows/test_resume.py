@@ -98,7 +98,7 @@ def test_killed(
     warm_python: Path,
     name: str,
 ) -> None:
-    monkeypatch.setattr(cache_key, "_code", lambda: "unchanged")  # by those who work on it while this runs
+    monkeypatch.setattr(cache_key, "_hash_code", lambda: "unchanged")  # by those who work on it while this runs
     expected, printed = whole(place, capfd, SCORE)
     function, time, left = MOMENTS[name]
     killed = subprocess.run([warm_python, "-c", CHILD, function, str(time), *SCORE], capture_output=True, timeout=50)

@@ -77,8 +77,8 @@ CHANGES: dict[str, tuple[Setting, bool]] = {
     "images": (says("--images", "3"), False),
     "probe": (says("--seed", "1"), False),
     "batch size": (says("--batch-size", "1"), False),
-    "library": (patched("onnxspace.attribution.cache_key._version", lambda name: "0"), False),
-    "code": (patched("onnxspace.attribution.cache_key._code", lambda: "other"), False),
+    "library": (patched("onnxspace.attribution.cache_key.installed_versions", lambda name: "0"), False),
+    "code": (patched("onnxspace.attribution.cache_key._hash_code", lambda: "other"), False),
     "threads": (patched("torch.get_num_threads", lambda: 99), False),
 }
 
@@ -104,7 +104,7 @@ def test_a_rule_from_python_is_never_taken_for_the_same(monkeypatch: pytest.Monk
     from onnxspace.attribution.lrp import RULES
 
     probes = ox.Probes.generate(1, size=16)
-    first = cache_key.recipe("elrp", None, probes, "cpu", None)
-    assert first == cache_key.recipe("elrp", None, probes, "cpu", None)
+    first = cache_key.run_key("elrp", None, probes, "cpu", None)
+    assert first == cache_key.run_key("elrp", None, probes, "cpu", None)
     monkeypatch.setitem(RULES, "ratio", lambda site: site.module)
-    assert len({first, *(cache_key.recipe("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3
+    assert len({first, *(cache_key.run_key("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3

@@ -135,7 +135,7 @@ def test_a_gpu_makes_the_products_where_it_is_asked_to(home: Path, monkeypatch: 
             made.append(len(left.paths))
             super().__init__(plan, left, right, torch.device("cpu"))
 
-    monkeypatch.setattr("onnxspace.attribution.devices.chosen", lambda _device: Compute("cpu"))
+    monkeypatch.setattr("onnxspace.attribution.devices.resolve_compute", lambda _device: Compute("cpu"))
     monkeypatch.setattr("onnxspace.similarity.gpu_worker.tile_worker_for", lambda _device: Counted)
     opened = ox.Space.open(home)
     np.testing.assert_allclose(opened.affinity(device="cuda").matrix, double_loop([1, 2, 3]), atol=1e-6)
@@ -201,7 +201,7 @@ def test_an_affinity_can_be_shown_and_taken_elsewhere(home: Path, monkeypatch: p
     found.to_dataframe()
     assert made == [((found.matrix,), {"index": list(found.names), "columns": list(found.names)})]
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match="pandas is not installed"):
+    with pytest.raises(ConfigError, match="need pandas, which is not installed"):
         found.to_dataframe()
 
 
@@ -287,14 +287,14 @@ def edit(home: Path, *statements: str) -> None:
 def test_a_changed_row_is_named_and_not_believed(home: Path) -> None:
     edit(home, "UPDATE model SET facts = replace(facts, '\"t\"', '\"u\"') WHERE name = 'model-2'")
     made = ox.Space.open(home)
-    with pytest.raises(SpaceError, match="row of model model-2: it is not as it was written"):
+    with pytest.raises(SpaceError, match="row of model model-2: its checksum is wrong"):
         made.affinity()
     assert any("model-2" in p.text and p.kind == "catalogue" for p in made.verify().problems)
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "newer": ("made by a newer onnxspace \\(format 2", lambda home: edit(home, "PRAGMA user_version = 2")),
-    "another program's": ("another program's", lambda home: edit(home, "PRAGMA application_id = 7")),
+    "another program's": ("belongs to another program", lambda home: edit(home, "PRAGMA application_id = 7")),
     "a trigger": (
         "tables are not those",
         lambda home: edit(home, "CREATE TRIGGER evil AFTER DELETE ON model BEGIN DELETE FROM space; END"),
@@ -356,14 +356,14 @@ def test_probe_images_come_back_with_and_without_being_kept(tmp_path: Path, monk
 
 
 def test_what_is_there_is_not_made_into_a_space(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="a model space already"):
+    with pytest.raises(SpaceError, match="already a model space"):
         space(home)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/mine.txt").write_text("")
-    with pytest.raises(SpaceError, match="is there already"):
+    with pytest.raises(SpaceError, match="already exists"):
         space(tmp_path / "notes")
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpaceError, match="is there already"):
+    with pytest.raises(SpaceError, match="already exists"):
         space(tmp_path / "file")
     with pytest.raises(OutputError, match="can't be written"):
         space(tmp_path / "file/zoo.space")

@@ -20,7 +20,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.workflows.layers import candidates, look
+from onnxspace.workflows.layers import choose_layers, explain_layers
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ def _compute_layers(zoo: Zoo, entry: Entry, probes: Probes, device: Device) -> l
     trunk = Trunk(model)
     own = find_encoder(model, trunk)
     below = model.graph.ancestors_of(own.tensors)
-    layers = candidates(trunk, own).layers if entry.main else ()
+    layers = choose_layers(trunk, own).layers if entry.main else ()
     tensors = [one.tensor for one in layers if model.graph.producer[one.tensor] in below] + list(model.graph.outputs)[:1]
     converted = convert(model, probes.images[:2], Encoder(tuple(tensors), "layers to be compared"))
-    engine = engines_for(model, converted, Setup(probes, "gradient-x-input"), Execution.on(device)).each[0]
-    batches = [[seen.maps for seen in look(engine, images)] for images in _iterate_batches(probes)]
+    engine = engines_for(model, converted, Setup(probes, "gradient-x-input"), Execution.on(device)).explainers[0]
+    batches = [[seen.maps for seen in explain_layers(engine, images)] for images in _iterate_batches(probes)]
     return [np.concatenate(parts).reshape(len(probes), -1) for parts in zip(*batches, strict=True)]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from onnxspace.attribution.lrp.autograd import away_from_zero, elementwise, redirect_gradient
+from onnxspace.attribution.lrp.autograd import apply_elementwise, redirect_gradient, stabilise
 
 
-class _Rectified(torch.autograd.Function):
+class _RectifierFunction(torch.autograd.Function):
     """ReLU, whose ratio is `out/(out + ε)`: its output alone is kept."""
 
     @staticmethod
@@ -30,16 +30,16 @@ class _Rectified(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (out,) = ctx.saved_tensors
-        return elementwise(partial(_share, ctx.epsilon), gradients[0], out), None, None
+        return apply_elementwise(partial(_apply_ratio, ctx.epsilon), gradients[0], out), None, None
 
 
-def _share(epsilon: float, gradient: Tensor, value: Tensor, out: Tensor) -> None:
+def _apply_ratio(epsilon: float, gradient: Tensor, value: Tensor, out: Tensor) -> None:
     """`g·v/(v + ε)`, exactly 0 where v is."""
     torch.add(value, epsilon, out=out)
     torch.div(value, out, out=out).mul_(gradient)
 
 
-class _Capped(torch.autograd.Function):
+class _CappedRectifierFunction(torch.autograd.Function):
     """ReLU with an upper bound, whose ratio is `out/(z⁺ + ε)`."""
 
     @staticmethod
@@ -52,18 +52,18 @@ class _Capped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
-        return elementwise(partial(_share_below, ctx.epsilon, ctx.high), gradients[0], z), None, None
+        return apply_elementwise(partial(_apply_capped_ratio, ctx.epsilon, ctx.high), gradients[0], z), None, None
 
 
-def _share_below(epsilon: float, high: float, gradient: Tensor, z: Tensor, out: Tensor) -> None:
+def _apply_capped_ratio(epsilon: float, high: float, gradient: Tensor, z: Tensor, out: Tensor) -> None:
     """`g·min(z⁺, high)/(z⁺ + ε)`."""
     above = z.clamp(min=0)
     torch.clamp(above, max=high, out=out).div_(above.add_(epsilon)).mul_(gradient)
 
 
-def _quotient(epsilon: float, z: Tensor, risen: Tensor, out: Tensor) -> None:
+def _compute_ratio(epsilon: float, z: Tensor, risen: Tensor, out: Tensor) -> None:
     """`f(z)/(z + ε·sgn z)`."""
-    torch.div(risen, away_from_zero(z, epsilon, out), out=out)
+    torch.div(risen, stabilise(z, epsilon, out), out=out)
 
 
 class RectifiedRatio(nn.Module):
@@ -78,8 +78,8 @@ class RectifiedRatio(nn.Module):
 
     def forward(self, z: Tensor, *_bounds: Tensor | None) -> Tensor:
         if self.high is None:
-            return _Rectified.apply(z, self.epsilon, self.in_place and z.requires_grad)  # type: ignore[no-any-return]
-        return _Capped.apply(z, self.epsilon, self.high)  # type: ignore[no-any-return]
+            return _RectifierFunction.apply(z, self.epsilon, self.in_place and z.requires_grad)  # type: ignore[no-any-return]
+        return _CappedRectifierFunction.apply(z, self.epsilon, self.high)  # type: ignore[no-any-return]
 
 
 class Ratio(nn.Module):
@@ -100,5 +100,5 @@ class Ratio(nn.Module):
             if not z.requires_grad:
                 return out
             risen = out - self.function(torch.zeros_like(z), *constants, **named) if self.offset else out
-            factor = elementwise(partial(_quotient, self.epsilon), z, risen)
+            factor = apply_elementwise(partial(_compute_ratio, self.epsilon), z, risen)
         return redirect_gradient(out, (z, factor))

@@ -33,7 +33,7 @@ def redirect_gradient(value: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     return made
 
 
-class _Stand(torch.autograd.Function):
+class _SubstitutedValue(torch.autograd.Function):
     """`value` in the place of `x`: backward, the gradient times `value` goes to `x`."""
 
     @staticmethod
@@ -46,13 +46,13 @@ class _Stand(torch.autograd.Function):
         return gradients[0] * ctx.saved_tensors[0], None
 
 
-def stand(x: Tensor, value: Tensor) -> Tensor:
+def substitute_value(x: Tensor, value: Tensor) -> Tensor:
     """`value`, shaped like `x`, whose gradient times itself, a relevance, is passed to `x`."""
-    made: Tensor = _Stand.apply(x, value.detach())
+    made: Tensor = _SubstitutedValue.apply(x, value.detach())
     return made
 
 
-class _Scaled(torch.autograd.Function):
+class _ScaledGradient(torch.autograd.Function):
     """The identity; the gradient times a number."""
 
     @staticmethod
@@ -65,13 +65,13 @@ class _Scaled(torch.autograd.Function):
         return gradients[0] * ctx.factor, None
 
 
-def scaled(x: Tensor, factor: float) -> Tensor:
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """`x` itself, whose gradient is multiplied by `factor`."""
-    made: Tensor = _Scaled.apply(x, factor)
+    made: Tensor = _ScaledGradient.apply(x, factor)
     return made
 
 
-def away_from_zero(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tensor:
+def stabilise(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tensor:
     """`z + ε·sgn z` with sgn 0 = +1, as a new tensor or in `out`.
 
     `clamp(huge · z + ε, −ε, ε)` is ε·sgn z for any z that matters, at a fraction of the cost of `torch.where`.
@@ -79,13 +79,13 @@ def away_from_zero(z: Tensor, epsilon: float, out: Tensor | None = None) -> Tens
     return torch.mul(z, _HUGE, out=out).add_(epsilon).clamp_(-epsilon, epsilon).add_(z)
 
 
-def elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
+def apply_elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
     """`function(*inputs, out)`, which fills `out`, of tensors shaped alike: piece by piece on a CPU.
 
     Memory is then read and written once, however many steps the function has.
     """
     made = torch.empty_like(inputs[-1])  # in the order of activations: a gradient may have another
-    flat = [_flat(tensor, made) for tensor in (*inputs, made)]
+    flat = [_flatten(tensor, made) for tensor in (*inputs, made)]
     if made.device.type != "cpu" or made.numel() <= _CHUNK or any(tensor is None for tensor in flat):
         function(*inputs, made)
         return made
@@ -94,7 +94,7 @@ def elementwise(function: Callable[..., object], *inputs: Tensor) -> Tensor:
     return made
 
 
-def _flat(tensor: Tensor, like: Tensor) -> Tensor | None:
+def _flatten(tensor: Tensor, like: Tensor) -> Tensor | None:
     """All elements in the order of memory; None where another tensor has another order, or gaps."""
     if tensor.shape != like.shape or tensor.stride() != like.stride():
         return None

@@ -10,12 +10,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from onnxspace.attribution.lrp.autograd import scaled
+from onnxspace.attribution.lrp.autograd import scale_gradient
 
 Substitutes = Mapping[Any, Callable[..., Any]]
 
 
-class _Caught(TorchFunctionMode):
+class _SubstituteMode(TorchFunctionMode):
     """Calls a substitute wherever it has one for a function of torch."""
 
     def __init__(self, substitutes: Substitutes) -> None:
@@ -26,7 +26,7 @@ class _Caught(TorchFunctionMode):
         return self.substitutes.get(func, func)(*args, **(kwargs or {}))
 
 
-class Inside(nn.Module):
+class SubstitutedOperator(nn.Module):
     """An operator in which some functions are computed by substitutes of the same value and another gradient."""
 
     def __init__(self, function: nn.Module, substitutes: Substitutes) -> None:
@@ -34,50 +34,50 @@ class Inside(nn.Module):
         self.function, self.substitutes = function, substitutes
 
     def forward(self, *inputs: Tensor | None, **named: Tensor | None) -> Any:
-        with _Caught(self.substitutes):
+        with _SubstituteMode(self.substitutes):
             return self.function(*inputs, **named)
 
 
-def _computed(*values: Any) -> bool:
+def _need_gradients(*values: Any) -> bool:
     return all(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
-def _halved(function: Callable[..., Any]) -> Callable[..., Any]:
+def _halve_relevance(function: Callable[..., Any]) -> Callable[..., Any]:
     """A product of two tensors: where both are computed, each gets half of the relevance."""
 
     def applied(a: Any, b: Any, *rest: Any, **named: Any) -> Any:
-        a, b = (scaled(a, 0.5), scaled(b, 0.5)) if _computed(a, b) else (a, b)
+        a, b = (scale_gradient(a, 0.5), scale_gradient(b, 0.5)) if _need_gradients(a, b) else (a, b)
         return function(a, b, *rest, **named)
 
     return applied
 
 
 def _addmm(c: Tensor, a: Tensor, b: Tensor, **named: Any) -> Tensor:
-    return _halved(lambda first, second: torch.addmm(c, first, second, **named))(a, b)  # type: ignore[no-any-return]
+    return _halve_relevance(lambda first, second: torch.addmm(c, first, second, **named))(a, b)  # type: ignore[no-any-return]
 
 
 def _einsum(equation: str, *factors: Any) -> Tensor:
     """A product of any number of tensors: those that are computed get equal parts."""
-    count = sum(_computed(factor) for factor in factors)
-    return torch.einsum(equation, *(scaled(f, 1 / count) if count > 1 and _computed(f) else f for f in factors))
+    count = sum(_need_gradients(factor) for factor in factors)
+    return torch.einsum(equation, *(scale_gradient(f, 1 / count) if count > 1 and _need_gradients(f) else f for f in factors))
 
 
-def _without_denominator(a: Any, b: Any) -> Any:
+def _detach_denominator(a: Any, b: Any) -> Any:
     """A quotient whose denominator is a constant to the gradient, where both are computed."""
-    return torch.div(a, b.detach()) if _computed(a, b) else torch.div(a, b)
+    return torch.div(a, b.detach()) if _need_gradients(a, b) else torch.div(a, b)
 
 
-def _constant(function: Callable[..., Any]) -> Callable[..., Any]:
+def _detach_input(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function without a gradient."""
     return lambda x, *rest: function(x.detach(), *rest) if isinstance(x, Tensor) else function(x, *rest)
 
 
-def _affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+def _apply_affine(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
     x = x if scale is None else x * scale
     return x if bias is None else x + bias
 
 
-def _standardised(x: Tensor, axes: list[int], eps: float) -> Tensor:
+def _standardise(x: Tensor, axes: list[int], eps: float) -> Tensor:
     """Zero mean and unit variance over `axes`; the deviation is a constant to the gradient, the mean is not."""
     centred = x - x.mean(axes, keepdim=True)
     return centred * torch.rsqrt(centred.detach().square().mean(axes, keepdim=True) + eps)
@@ -86,15 +86,15 @@ def _standardised(x: Tensor, axes: list[int], eps: float) -> Tensor:
 def _layer_norm(
     x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    return _affine(_standardised(x, list(range(-len(shape), 0)), eps), weight, bias)
+    return _apply_affine(_standardise(x, list(range(-len(shape), 0)), eps), weight, bias)
 
 
 def _group_norm(
     x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
 ) -> Tensor:
-    made = _standardised(x.reshape(x.shape[0], groups, -1), [2], eps).reshape(x.shape)
+    made = _standardise(x.reshape(x.shape[0], groups, -1), [2], eps).reshape(x.shape)
     shape = (-1, *[1] * (x.dim() - 2))
-    return _affine(made, None if weight is None else weight.reshape(shape), None if bias is None else bias.reshape(shape))
+    return _apply_affine(made, None if weight is None else weight.reshape(shape), None if bias is None else bias.reshape(shape))
 
 
 _PRODUCTS: dict[Any, tuple[Any, ...]] = {
@@ -105,17 +105,17 @@ _PRODUCTS: dict[Any, tuple[Any, ...]] = {
 }
 #: Products share relevance equally between computed factors (Achtibat et al. 2024, proposition 3.3, ε → 0).
 HALVED: Substitutes = {
-    **{spelling: _halved(function) for function, spellings in _PRODUCTS.items() for spelling in spellings},
+    **{spelling: _halve_relevance(function) for function, spellings in _PRODUCTS.items() for spelling in spellings},
     torch.addmm: _addmm,
     torch.einsum: _einsum,
 }
 #: Statistics that normalise are constants (ib., proposition 3.4): then relevance is kept up to the bias.
 DETACHED: Substitutes = {
-    torch.div: _without_denominator,
-    torch.Tensor.div: _without_denominator,
-    torch.Tensor.__truediv__: _without_denominator,
-    torch.rsqrt: _constant(torch.rsqrt),
-    torch.reciprocal: _constant(torch.reciprocal),
+    torch.div: _detach_denominator,
+    torch.Tensor.div: _detach_denominator,
+    torch.Tensor.__truediv__: _detach_denominator,
+    torch.rsqrt: _detach_input(torch.rsqrt),
+    torch.reciprocal: _detach_input(torch.reciprocal),
     torch.layer_norm: _layer_norm,
     F.layer_norm: _layer_norm,
     torch.group_norm: _group_norm,

@@ -27,7 +27,7 @@ _KEEPING = frozenset(
 _JOINING = frozenset({"Add", "Sum", "Mul", "Concat", "Max", "Mean"})
 
 
-def computed(graph: GraphModule) -> set[Node]:
+def find_computed(graph: GraphModule) -> set[Node]:
     """The nodes that a gradient can reach: all that depends on an input, except over operators without a derivative."""
     found: set[Node] = set()
     for node in graph.graph.nodes:
@@ -48,7 +48,7 @@ def upper_bound(module: nn.Module) -> float | None:
     return None if high is None else float(high)
 
 
-def nonnegative(graph: GraphModule) -> set[Node]:
+def find_nonnegative(graph: GraphModule) -> set[Node]:
     """The nodes whose values can't be negative, as far as operators say."""
     found: set[Node] = set()
     for node in graph.graph.nodes:
@@ -73,7 +73,7 @@ def _makes_nonnegative(graph: GraphModule, node: Node, kept: bool) -> bool:
     return name in _POSITIVE or (name in _KEEPING and kept) or is_rectifier(module)
 
 
-def rectified(graph: GraphModule, node: Node) -> bool:
+def is_rectified(graph: GraphModule, node: Node) -> bool:
     """Whether nothing but ReLU reads a node."""
     return bool(node.users) and all(
         operator_of(user) == "Relu" or (user.op == "call_module" and is_rectifier(graph.get_submodule(str(user.target))))

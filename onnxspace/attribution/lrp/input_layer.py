@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from onnxspace.attribution.lrp.autograd import redirect_gradient, stand
+from onnxspace.attribution.lrp.autograd import redirect_gradient, substitute_value
 from onnxspace.torchgraph.view import operator_of
 
 _MOVING = frozenset(
@@ -26,14 +26,14 @@ _RESCALING = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization", "Image
 
 
 @dataclass(frozen=True)
-class Front:
+class ImageRegion:
     """The part of a graph that belongs to its image: nodes there, and the linear nodes right behind it."""
 
     nodes: tuple[Node, ...]
     first: tuple[Node, ...]
 
 
-def front(graph: GraphModule, computed: set[Node], is_linear: Callable[[Node], bool]) -> Front:
+def find_image_region(graph: GraphModule, computed: set[Node], is_linear: Callable[[Node], bool]) -> ImageRegion:
     """Find it: a node belongs to the image where all it computes from does."""
     nodes: dict[Node, None] = {}
     for node in graph.graph.nodes:
@@ -42,7 +42,7 @@ def front(graph: GraphModule, computed: set[Node], is_linear: Callable[[Node], b
         if node.op == "placeholder" or (inside and _belongs(node, len(given))):
             nodes[node] = None
     first = [n for n in graph.graph.nodes if is_linear(n) and any(g in nodes for g in n.all_input_nodes)]
-    return Front(tuple(nodes), tuple(first))
+    return ImageRegion(tuple(nodes), tuple(first))
 
 
 def _belongs(node: Node, given: int) -> bool:
@@ -50,7 +50,7 @@ def _belongs(node: Node, given: int) -> bool:
     return node.op == "call_function" or name in _MOVING or (name in _RESCALING and given == 1)
 
 
-class Passing(nn.Module):
+class RelevancePassThrough(nn.Module):
     """A rescaling of the image through which relevance passes as it is."""
 
     def __init__(self, function: nn.Module) -> None:
@@ -77,12 +77,12 @@ class Bound(nn.Module):
         return value.to(image.dtype).expand_as(image)
 
 
-def itself(x: Tensor) -> Tensor:
+def turn_into_relevance(x: Tensor) -> Tensor:
     """`x`, through which a gradient becomes relevance."""
-    return stand(x, x) if x.requires_grad else x
+    return substitute_value(x, x) if x.requires_grad else x
 
 
-def bounds_at(graph: GraphModule, found: Front, bounds: tuple[Tensor, Tensor]) -> dict[Node, tuple[Node, Node]]:
+def add_bounds(graph: GraphModule, found: ImageRegion, bounds: tuple[Tensor, Tensor]) -> dict[Node, tuple[Node, Node]]:
     """For every node of the front, two new nodes: what it would be for an image at the lower and at the upper bound."""
     made: dict[Node, tuple[Node, Node]] = {}
     for side, value in enumerate(bounds):
@@ -97,15 +97,15 @@ def bounds_at(graph: GraphModule, found: Front, bounds: tuple[Tensor, Tensor]) -
     return made
 
 
-def close_front(graph: GraphModule, found: Front) -> None:
+def close_image_region(graph: GraphModule, found: ImageRegion) -> None:
     """Make relevance of what leaves the front anywhere but into a first layer, and let it pass rescalings."""
     for node in found.nodes:
         if operator_of(node) in _RESCALING:
-            graph.add_submodule(str(node.target), Passing(graph.get_submodule(str(node.target))))
+            graph.add_submodule(str(node.target), RelevancePassThrough(graph.get_submodule(str(node.target))))
         outside = [user for user in node.users if user not in found.nodes and user not in found.first]
         outside = [user for user in outside if not str(user.target).startswith("Bound_")]
         if outside:
             with graph.graph.inserting_after(node):
-                relevant = graph.graph.call_function(itself, (node,))
+                relevant = graph.graph.call_function(turn_into_relevance, (node,))
             for user in outside:
                 user.replace_input_with(node, relevant)

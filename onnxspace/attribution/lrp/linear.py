@@ -2,7 +2,7 @@
 
 A rule shares out relevance, `R_i = Σ_j q_ij R_j`. With `R_j = z_j s_j`, where s is the gradient that arrives, and
 `R_i = a_i s_i`, it becomes a gradient of some function that is linear in a: the forward value stays z, and s_j is multiplied
-by a factor on its way back. Only products with |w|, w⁺ or w⁻ are needed, one more than the plain layer has.
+by a factor on its way back. Only products with |w|, w⁺ or w⁻ are needed, one more than the product_without_gradient layer has.
 
 Sources: Bach et al., PLoS ONE 10(7), 2015 (ε: eq. 58; αβ: eq. 60); Montavon et al., "Explaining nonlinear classification
 decisions with deep Taylor decomposition", Pattern Recognition 65, 2017 (w², z⁺, z^B); Montavon et al., "Layer-wise relevance
@@ -17,10 +17,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from onnxspace.attribution.lrp.autograd import away_from_zero, redirect_gradient, stand
+from onnxspace.attribution.lrp.autograd import redirect_gradient, stabilise, substitute_value
 
 
-class Operator(nn.Module):
+class LinearOperator(nn.Module):
     """A linear operator called with (data, weight, bias), or (weight, data, bias) where `data` is 1."""
 
     def __init__(self, function: nn.Module, epsilon: float, data: int = 0) -> None:
@@ -33,28 +33,28 @@ class Operator(nn.Module):
         made: Tensor = self.function(*pair) if bias is None else self.function(*pair, bias)
         return made
 
-    def plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def product_without_gradient(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The operator's value, out of the gradient's way."""
         with torch.no_grad():
             return self.product(x, weight, bias)
 
 
-class LinearRule(Operator):
+class LinearRule(LinearOperator):
     """A linear operator and its rule."""
 
     def forward(self, first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight = (first, second) if self.data == 0 else (second, first)
-        return self.explained(x, weight, bias) if x.requires_grad else self.product(x, weight, bias)
+        return self.apply_rule(x, weight, bias) if x.requires_grad else self.product(x, weight, bias)
 
     @abstractmethod
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The operator's value with the rule's gradient."""
 
 
 class Epsilon(LinearRule):
-    """`R_i = Σ_j a_i w_ij / (z_j + ε·sgn z_j) · R_j`, the bias inside z_j and so taking its share (Bach eq. 58)."""
+    """`R_i = Σ_j a_i w_ij / (z_j + ε·sgn z_j) · R_j`, the bias inside z_j and so taking its stable_ratio (Bach eq. 58)."""
 
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         z = self.product(x, weight, bias)
         with torch.no_grad():
             size = z.abs()
@@ -78,10 +78,10 @@ class SignRule(LinearRule):
         """m, the sum of the absolute values of all contributions."""
         return self.product(x if self.nonnegative else x.abs(), weight.abs(), None if bias is None else bias.abs())
 
-    def share(self, z: Tensor, part: Tensor, whole: Tensor) -> Tensor:
+    def stable_ratio(self, z: Tensor, part: Tensor, whole: Tensor) -> Tensor:
         """`z / part`, zero where the part is so small beside the whole that it is a rounding."""
         least = whole * (64 * torch.finfo(z.dtype).eps)
-        shares = away_from_zero(part, self.epsilon)
+        shares = stabilise(part, self.epsilon)
         torch.div(z, shares, out=shares)
         return shares.masked_fill_(part.abs() <= least, 0)
 
@@ -92,15 +92,15 @@ class ZPlus(SignRule):
     The paper has data ≥ 0 and biases ≤ 0; in general this is αβ with α = 1, β = 0.
     """
 
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.nonnegative:
             p = self.product(x, weight.clamp(min=0), None if bias is None else bias.clamp(min=0))
-            z = self.plain(x, weight, bias)
+            z = self.product_without_gradient(x, weight, bias)
             factor = p.detach() + self.epsilon
             return redirect_gradient(z, (p, torch.div(z, factor, out=factor)))
         z, m = self.product(x, weight, bias), self.magnitude(x, weight, bias)
         with torch.no_grad():
-            factor = self.share(z, (m + z) / 2, m) / 2
+            factor = self.stable_ratio(z, (m + z) / 2, m) / 2
         return redirect_gradient(z, (z, factor), (m, factor))
 
 
@@ -111,16 +111,16 @@ class AlphaBeta(SignRule):
         super().__init__(function, epsilon, data, nonnegative)
         self.alpha, self.beta = alpha, beta
 
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.nonnegative:
-            return self._of_parts(x, weight, bias)
+            return self._apply_by_parts(x, weight, bias)
         z, m = self.product(x, weight, bias), self.magnitude(x, weight, bias)
         with torch.no_grad():
-            above = self.alpha / 2 * self.share(z, (m + z) / 2, m)
-            below = self.beta / 2 * self.share(z, (z - m) / 2, m)
+            above = self.alpha / 2 * self.stable_ratio(z, (m + z) / 2, m)
+            below = self.beta / 2 * self.stable_ratio(z, (z - m) / 2, m)
         return redirect_gradient(z, (z, above - below), (m, above + below))
 
-    def _of_parts(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _apply_by_parts(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Both parts as operators of their own: their sum is z, which is not computed again."""
         p = self.product(x, weight.clamp(min=0), None if bias is None else bias.clamp(min=0))
         n = self.product(x, weight.clamp(max=0), None if bias is None else bias.clamp(max=0))
@@ -145,10 +145,10 @@ class Gamma(SignRule):
         super().__init__(function, epsilon, data, nonnegative)
         self.rectified, self.gamma = rectified, gamma
 
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.nonnegative and self.rectified:
-            y = self.product(x, self._raised(weight), None if bias is None else self._raised(bias))
-            z = self.plain(x, weight, bias)
+            y = self.product(x, self._favour_positive(weight), None if bias is None else self._favour_positive(bias))
+            z = self.product_without_gradient(x, weight, bias)
             factor = y.detach().abs().add_(self.epsilon)  # y is positive wherever z is
             return redirect_gradient(z, (y, torch.div(z.clamp(min=0), factor, out=factor)))
         z, m = self.product(x, weight, bias), self.magnitude(x, weight, bias)
@@ -158,30 +158,30 @@ class Gamma(SignRule):
             factor = torch.div(z, favoured, out=favoured)
         return redirect_gradient(z, (z, factor * (1 + half)), (m, (factor * half).copysign_(z)))
 
-    def _raised(self, values: Tensor) -> Tensor:
+    def _favour_positive(self, values: Tensor) -> Tensor:
         return torch.add(values, values.clamp(min=0), alpha=self.gamma)
 
 
 class Flat(LinearRule):
     """`R_i = Σ_j 1 / n_j · R_j`, n_j the number of inputs that j sees (Lapuschkin et al. 2019). What arrives at the data is R."""
 
-    def explained(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        z = self.plain(x, weight, bias)
-        y = self.product(stand(x, torch.ones_like(x)), self.weights(weight))
-        return redirect_gradient(z, (y, z / away_from_zero(y.detach(), self.epsilon)))
+    def apply_rule(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        z = self.product_without_gradient(x, weight, bias)
+        y = self.product(substitute_value(x, torch.ones_like(x)), self.weights(weight))
+        return redirect_gradient(z, (y, z / stabilise(y.detach(), self.epsilon)))
 
     def weights(self, weight: Tensor) -> Tensor:
         return torch.ones_like(weight)
 
 
-class Squared(Flat):
+class WSquare(Flat):
     """`R_i = Σ_j w_ij² / Σ_i w_ij² · R_j` (Montavon 2017). What arrives at the data is R."""
 
     def weights(self, weight: Tensor) -> Tensor:
         return weight * weight
 
 
-class Box(Operator):
+class Box(LinearOperator):
     """z^B of inputs between `low` and `high`, called with these two first; biases have no part in it.
 
     `R_i = Σ_j (a_i w_ij − l_i w_ij⁺ − h_i w_ij⁻) / Σ_i(the same) · R_j` (Montavon 2017). What arrives at the data is R.
@@ -189,8 +189,8 @@ class Box(Operator):
 
     def forward(self, low: Tensor, high: Tensor, first: Tensor, second: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight = (first, second) if self.data == 0 else (second, first)
-        z = self.plain(x, weight, bias)
-        y = self.product(stand(x, x), weight)
-        y = y - self.product(stand(x, torch.minimum(low, high)), weight.clamp(min=0))
-        y = y - self.product(stand(x, torch.maximum(low, high)), weight.clamp(max=0))
-        return redirect_gradient(z, (y, z / away_from_zero(y.detach(), self.epsilon)))
+        z = self.product_without_gradient(x, weight, bias)
+        y = self.product(substitute_value(x, x), weight)
+        y = y - self.product(substitute_value(x, torch.minimum(low, high)), weight.clamp(min=0))
+        y = y - self.product(substitute_value(x, torch.maximum(low, high)), weight.clamp(max=0))
+        return redirect_gradient(z, (y, z / stabilise(y.detach(), self.epsilon)))

@@ -84,25 +84,25 @@ class RuleSet:
         return changed
 
 
-def table(*rows: tuple[tuple[str, ...] | str, str]) -> dict[str, str]:
+def make_table(*rows: tuple[tuple[str, ...] | str, str]) -> dict[str, str]:
     """Rows of (operators, rule) as operator → rule."""
     return {name: rule for names, rule in rows for name in ((names,) if isinstance(names, str) else names)}
 
 
-def _everywhere(name: str, rule: str) -> RuleSet:
+def _make_linear_set(name: str, rule: str) -> RuleSet:
     """One rule at all linear operators."""
-    return RuleSet(name, table((CONVOLUTIONS + DENSE, rule), (ACTIVATIONS, "ratio")))
+    return RuleSet(name, make_table((CONVOLUTIONS + DENSE, rule), (ACTIVATIONS, "ratio")))
 
 
 #: The paper changes the derivative of nonlinearities of one variable; whatever else is known keeps its gradient.
-_ELRP = table(
+_ELRP = make_table(
     (ACTIVATIONS, "ratio"), ((*NORMALISATIONS, *OTHER_LINEAR, *ATTENTION, "Softmax", "Product", "Quotient"), "gradient")
 )
 #: ε where a layer is dense, γ at convolutions, z^B at the image (Montavon et al. 2019, section "Which LRP rule for which layer").
-_COMPOSITE = table((CONVOLUTIONS, "gamma"), (DENSE, "epsilon"), (ACTIVATIONS, "ratio"), ("Input", "box"))
+_COMPOSITE = make_table((CONVOLUTIONS, "gamma"), (DENSE, "epsilon"), (ACTIVATIONS, "ratio"), ("Input", "box"))
 #: Achtibat et al., "AttnLRP: attention-aware layer-wise relevance propagation for transformers", ICML 2024. Its rule of the
 #: softmax, `R_i = x_i (R_i − s_i Σ R)`, is the plain gradient times the input.
-_ATTNLRP = table(
+_ATTNLRP = make_table(
     (CONVOLUTIONS + DENSE, "epsilon"),
     (ACTIVATIONS, "ratio"),
     ("Softmax", "gradient"),
@@ -114,17 +114,17 @@ RULE_SETS: dict[str, RuleSet] = {
     made.name: made
     for made in (
         RuleSet("elrp", _ELRP, EPSILON),
-        _everywhere("lrp-epsilon", "epsilon"),
-        _everywhere("lrp-gamma", "gamma"),
-        _everywhere("lrp-zplus", "zplus"),
-        _everywhere("lrp-alpha-beta", "alpha-beta"),
+        _make_linear_set("lrp-epsilon", "epsilon"),
+        _make_linear_set("lrp-gamma", "gamma"),
+        _make_linear_set("lrp-zplus", "zplus"),
+        _make_linear_set("lrp-alpha-beta", "alpha-beta"),
         RuleSet("lrp-composite", _COMPOSITE),
         RuleSet("attnlrp", _ATTNLRP),
     )
 }
 
 
-def rule_set(name: str, entries: Mapping[str, str | float] | None = None) -> RuleSet:
+def find_rule_set(name: str, entries: Mapping[str, str | float] | None = None) -> RuleSet:
     """A ready set by name, with entries of `[rules.NAME]` over its own. Raises ConfigError for a set that is not there."""
     if name not in RULE_SETS:
         raise ConfigError(f"There is no rule set {name!r}. Use one of: {', '.join(RULE_SETS)}.")

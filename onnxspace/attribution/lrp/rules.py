@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from onnxspace.attribution.lrp.activations import Ratio, RectifiedRatio
-from onnxspace.attribution.lrp.compound import DETACHED, HALVED, Inside
+from onnxspace.attribution.lrp.compound import DETACHED, HALVED, SubstitutedOperator
 from onnxspace.attribution.lrp.dataflow import is_rectifier, upper_bound
-from onnxspace.attribution.lrp.linear import AlphaBeta, Box, Epsilon, Flat, Gamma, Squared, ZPlus
+from onnxspace.attribution.lrp.linear import AlphaBeta, Box, Epsilon, Flat, Gamma, WSquare, ZPlus
 from onnxspace.attribution.lrp.rule_sets import RuleSet
 
 
@@ -33,7 +33,7 @@ class Site:
 Rule = Callable[[Site], nn.Module]
 
 
-def _ratio(site: Site, offset: bool = False) -> nn.Module:
+def _make_ratio(site: Site, offset: bool = False) -> nn.Module:
     if site.operator == "Relu":
         return RectifiedRatio(site.rules.epsilon)
     if is_rectifier(site.module):
@@ -41,29 +41,29 @@ def _ratio(site: Site, offset: bool = False) -> nn.Module:
     return Ratio(site.module, site.rules.epsilon, offset)
 
 
-def _alpha_beta(site: Site) -> nn.Module:
+def _make_alpha_beta(site: Site) -> nn.Module:
     rules = site.rules
     return AlphaBeta(site.module, rules.epsilon, site.data, site.nonnegative, rules.alpha, rules.beta)
 
 
-def _gamma(site: Site) -> nn.Module:
+def _make_gamma(site: Site) -> nn.Module:
     return Gamma(site.module, site.rules.epsilon, site.data, site.nonnegative, site.rectified, site.rules.gamma)
 
 
 #: Rule name → what makes the module that replaces an operator's. A name added here can be used in any `RuleSet`.
 RULES: dict[str, Rule] = {
     "gradient": lambda site: site.module,
-    "ratio": _ratio,
-    "ratio-offset": lambda site: _ratio(site, offset=True),
+    "ratio": _make_ratio,
+    "ratio-offset": lambda site: _make_ratio(site, offset=True),
     "epsilon": lambda site: Epsilon(site.module, site.rules.epsilon, site.data),
-    "gamma": _gamma,
+    "gamma": _make_gamma,
     "zplus": lambda site: ZPlus(site.module, site.rules.epsilon, site.data, site.nonnegative),
-    "alpha-beta": _alpha_beta,
-    "half": lambda site: Inside(site.module, HALVED),
-    "detach": lambda site: Inside(site.module, DETACHED),
+    "alpha-beta": _make_alpha_beta,
+    "half": lambda site: SubstitutedOperator(site.module, HALVED),
+    "detach": lambda site: SubstitutedOperator(site.module, DETACHED),
     "flat": lambda site: Flat(site.module, site.rules.epsilon, site.data),
     "box": lambda site: Box(site.module, site.rules.epsilon, site.data),
-    "w-square": lambda site: Squared(site.module, site.rules.epsilon, site.data),
+    "w-square": lambda site: WSquare(site.module, site.rules.epsilon, site.data),
 }
 #: Rules whose gradient is relevance already: they end at the image.
 AT_INPUT = frozenset({"flat", "box", "w-square"})

@@ -22,10 +22,15 @@ def limit_resources(memory: int, cpu: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _out_of_memory(path: str, memory: int) -> str:
+    return f"{path} needs more than {memory / 2**30:.3g}G of memory. Leave it out, or allow more with --limits memory=…."
+
+
 def main(folder: Path, memory: int, cpu: int) -> None:
+    """Run the task in `folder`'s request within the limits, and write its answer there, or the error's message."""
     limit_resources(memory, cpu)
     from onnxspace.checking.child.tasks import TASKS
-    from onnxspace.errors import OnnxspaceError
+    from onnxspace.errors import OnnxspaceError, unexpected
 
     request = json.loads((folder / REQUEST).read_text("utf-8"))
     path = str(request.get("path"))
@@ -35,16 +40,11 @@ def main(folder: Path, memory: int, cpu: int) -> None:
     except OnnxspaceError as error:
         answer = {"error": str(error.args[-1] if isinstance(error, OSError) and error.args else error)}
     except MemoryError:
-        answer = {
-            "error": f"{path} needs more than {memory / 2**30:.3g}G of memory. Leave it out, or allow more: --limits memory=…."
-        }
+        answer = {"error": _out_of_memory(path, memory)}
     except Exception as error:
-        words = (str(error).splitlines() or [""])[0][:300]
-        short = any(word in words.lower() for word in ("alloc", "memory"))
-        reason = f"needs more than {memory / 2**30:.3g}G of memory" if short else f"failed ({type(error).__name__}: {words})"
-        answer = {
-            "error": f"{path} {reason}. Leave it out, or allow more: --limits memory=…." if short else f"{path} {reason}."
-        }
+        first = (str(error).splitlines() or [""])[0][:300].lower()
+        short = any(word in first for word in ("alloc", "memory"))
+        answer = {"error": _out_of_memory(path, memory) if short else unexpected(path, error)}
     (folder / ANSWER).write_text(json.dumps(answer), "utf-8")
 
 

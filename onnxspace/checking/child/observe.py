@@ -28,9 +28,10 @@ from onnxspace.workflows.representations import Destination
 def observe(
     path: Path, name: str, encoder: str | None, setup: Setup, config: Config, execution: Execution, folder: Path
 ) -> Observation:
-    """Explain and run one artifact; what is found is written to `folder`, where `observation.load` finds it.
+    """Explain and run the model `path`, and write the observation to `folder` for `observation.load_observation`.
 
-    Raises ModelError and its kin, OutputError.
+    `encoder` is where to cut it, `setup` has the probe images, method and options. Raises ModelError and its subclasses,
+    OutputError.
     """
     images = setup.probes.images
     found = prepare_model(path, name, encoder, config)

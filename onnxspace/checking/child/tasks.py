@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxspace.inputs.config import Config, load_config
 from onnxspace.inputs.execution import Execution
-from onnxspace.inputs.methods import configured
+from onnxspace.inputs.methods import configure_options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
@@ -37,7 +37,7 @@ def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from onnxspace.checking.child.observe import observe
 
     config, method = _config(request), request["method"]
-    setup = Setup(_probes(request), method, configured(method, None, config.rules))
+    setup = Setup(_probes(request), method, configure_options(method, None, config.rules))
     execution = Execution.on(request["device"])
     observe(Path(request["path"]), request["name"], request["encoder"], setup, config, execution, folder)
     return {}

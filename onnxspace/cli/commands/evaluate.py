@@ -17,15 +17,29 @@ _MOST_DRAWS = 10_000
 
 @click.command()
 @click.option("--oracle", required=True, metavar="FILE", help="Table of the ground truth: targets in rows, sources in columns.")
-@click.option("--predicted", multiple=True, metavar="FILE", help="Table of a ranking to evaluate, such as affinity.csv; repeatable.")
+@click.option(
+    "--predicted", multiple=True, metavar="FILE", help="Table of a ranking to evaluate, such as affinity.csv; repeatable."
+)
 @click.option("--known", metavar="FILE", help="Results of the models on other datasets, for the static baseline.")
 @click.option("--correlations", metavar="FILE", help="Representation correlations of models, for the priority curve.")
-@click.option("--relevant", type=click.IntRange(1), default=5, show_default=True, help="Number of best sources of a target that count as relevant.")
+@click.option(
+    "--relevant",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Number of best sources of a target that count as relevant.",
+)
 @click.option("--alias", metavar="FILE", help="Lines `other name,name`, for tables with other names.")
 @click.option("--lower-is-better", is_flag=True, help="Values of --oracle and --known are losses or ranks.")
-@click.option("--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Linkage of the trees.")
 @click.option(
-    "--resamples", type=click.IntRange(1, _MOST_DRAWS), default=1000, show_default=True, help="Resamples of the targets, for intervals."
+    "--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Linkage of the trees."
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(1, _MOST_DRAWS),
+    default=1000,
+    show_default=True,
+    help="Resamples of the targets, for intervals.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the resamples.")
 @click.option("--output", metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
@@ -53,7 +67,10 @@ def evaluate(
     from onnxspace.evaluation import evaluate as run
 
     names = _read_aliases(alias)
-    truth, others = _read_table(oracle, names, lower_is_better), None if known is None else _read_table(known, names, lower_is_better)
+    truth, others = (
+        _read_table(oracle, names, lower_is_better),
+        None if known is None else _read_table(known, names, lower_is_better),
+    )
     found = run(
         truth, [_read_table(path, names) for path in predicted], others,
         correlations=None if correlations is None else _read_table(correlations, names),

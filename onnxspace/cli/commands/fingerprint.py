@@ -31,12 +31,12 @@ def fingerprint(
 
     Two fingerprints can be compared if they were made on the same images by the same method.
     """
-    told, compute = take_method_options(options), take_compute(options)
+    settings, compute = take_method_options(options), take_compute(options)
     method = options.pop("method")
-    resolve_settings([method or DEFAULT_METHOD], told)
+    resolve_settings([method or DEFAULT_METHOD], settings)
     from onnxspace.inputs.methods import Options
 
-    if place is not None and (images is not None or method is not None or told != Options()):
+    if place is not None and (images is not None or method is not None or settings != Options()):
         raise click.UsageError("--space sets images, method and its options: leave out --images, --method and the like.")
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
@@ -51,7 +51,7 @@ def fingerprint(
             found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
         else:
             found = fingerprint_file(
-                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=told, device=compute, progress=bar,
+                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=settings, device=compute, progress=bar,
                 **options,
             )  # fmt: skip
     if not quiet:

@@ -39,7 +39,9 @@ def inspect(model: str, encoder: str | None, config: str | None, support: bool, 
         click.echo("\n".join((*_description_lines(found), *(_support_lines(rows) if support else ()))))
 
 
-def _describe_model(model: str, encoder: str | None, config: str | None, *, support: bool) -> tuple[Description, list[OperatorSupport]]:
+def _describe_model(
+    model: str, encoder: str | None, config: str | None, *, support: bool
+) -> tuple[Description, list[OperatorSupport]]:
     from onnxspace.errors import ModelError, OnnxspaceError, unexpected
     from onnxspace.inputs.config import find_config
     from onnxspace.model.describe import describe

@@ -46,7 +46,9 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products.")
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
+)
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
@@ -69,9 +71,9 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
 
 def _refuse_output(output: str, source: str, target: str) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
-    from onnxspace.storage.atomic import refuse_unfit
+    from onnxspace.report.explanation import check_picture_path
 
-    refuse_unfit(Path(output), [Path(source), Path(target)])
+    check_picture_path(Path(output), [Path(source), Path(target)])
 
 
 def _compute_table(
@@ -85,7 +87,15 @@ def _compute_table(
         from onnxspace.workflows.layers import layers as run
 
         given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")))
-        return run(source, target, given, options=Options(baseline=baseline), device=Compute(device, precision), progress=bar, **options)
+        return run(
+            source,
+            target,
+            given,
+            options=Options(baseline=baseline),
+            device=Compute(device, precision),
+            progress=bar,
+            **options,
+        )
 
 
 def _draw(found: LayerTable, output: str) -> None:

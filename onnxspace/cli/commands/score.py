@@ -59,7 +59,7 @@ def score(
     ranked by affinity. Other scores compare what models compute at their encoders.
     """
     if len(models) < 2:
-        raise click.UsageError("give at least two models to compare.")
+        raise click.UsageError("give two models or more to compare.")
     settings, compute, elsewhere = take_method_options(options), take_compute(options), read_known_table(known)
     select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, settings)
     probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
@@ -82,10 +82,10 @@ def score(
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
     """The target's name; raises an error before any work is done where no model has that name."""
     from onnxspace.inputs.config import find_config
-    from onnxspace.inputs.names import model_names, target_name
+    from onnxspace.inputs.names import find_target_name, name_models
 
     paths = [Path(model) for model in models]
-    return target_name(target, paths, model_names(paths, find_config(config)))
+    return find_target_name(target, paths, name_models(paths, find_config(config)))
 
 
 def _check_output(output: str | None) -> None:
@@ -109,5 +109,11 @@ def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: b
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models:
-        shown = (*text.matrix(result), *text.score_notes(result), *text.estimate_note(result), "", *text.rankings(result, ranked))
+        shown = (
+            *text.matrix(result),
+            *text.score_notes(result),
+            *text.estimate_note(result),
+            "",
+            *text.rankings(result, ranked),
+        )
         click.echo("\n".join((*shown, *(text.static_baseline(ranks) if ranks else ()))))

@@ -91,9 +91,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos."
-)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
 @_json_option("add")
 def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
     """Explain models and add them.
@@ -254,7 +252,9 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
 @space.command()
 @_place
 @click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
-@click.option("-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models.")
+@click.option(
+    "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
+)
 @opening_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
@@ -280,7 +280,12 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 @space.command()
 @_place
 @click.option(
-    "--least", type=click.FloatRange(-1, 1), default=0.98, show_default=True, metavar="A", help="Smallest affinity of duplicates."
+    "--least",
+    type=click.FloatRange(-1, 1),
+    default=0.98,
+    show_default=True,
+    metavar="A",
+    help="Smallest affinity of duplicates.",
 )
 @_quiet
 @memory_option

@@ -25,7 +25,9 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--data", required=True, metavar="DIR|CSV", help="Labelled photos: DIR/CLASS/*.jpg, or a CSV of paths and labels."
 )
-@click.option("--by", multiple=True, type=click.Choice(labelled_scores()), metavar="SCORE", help="Score to compute; repeatable.")
+@click.option(
+    "--by", multiple=True, type=click.Choice(labelled_scores()), metavar="SCORE", help="Score to compute; repeatable."
+)
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
@@ -33,9 +35,7 @@ def labelled_scores() -> list[str]:
     "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
 )  # fmt: skip
-@click.option(
-    "--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Also choose an ensemble of at most N models."
-)
+@click.option("--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Also choose an ensemble of at most N models.")
 @click.option(
     "--known",
     metavar="FILE",

@@ -75,7 +75,9 @@ def rows(found: Affinity) -> list[AffinityRow]:
     from onnxspace.spaces.compare import AffinityRow
 
     errors = [np.zeros(len(found.names))] * len(found.names) if found.errors is None else found.errors
-    return [AffinityRow(*facts) for facts in zip(found.names, [found.names] * len(found.names), found.matrix, errors, strict=True)]
+    return [
+        AffinityRow(*facts) for facts in zip(found.names, [found.names] * len(found.names), found.matrix, errors, strict=True)
+    ]
 
 
 def matrix(found: Affinity) -> Iterator[str]:

@@ -62,7 +62,11 @@ def _select_greedily(logs: Sequence[Array], index: Index, size: int) -> Ensemble
     members: list[int] = []
     scores: list[float] = []
     while len(members) < min(size, len(logs)):
-        tried = {i: _mean_true_class_probability(total + one, index, len(members) + 1) for i, one in enumerate(logs) if i not in members}
+        tried = {
+            i: _mean_true_class_probability(total + one, index, len(members) + 1)
+            for i, one in enumerate(logs)
+            if i not in members
+        }
         best = max(tried, key=lambda i: tried[i])
         if scores and tried[best] <= scores[-1]:
             break

@@ -27,9 +27,9 @@ def gbc(
 ) -> float:
     """Return −Σ_{c≠c'} exp(−D_B(c, c')) over ordered pairs of classes, from −C(C − 1) to 0, larger is better.
 
-    D_B is the Bhattacharyya distance, C the number of classes. `features` [images, dimensions] are reduced to this many principal
-    `components` where they have more dimensions; `labels` [images] are classes, and `covariance` is the form of the classes'
-    covariances. Raises ConfigError for a class of one image, which has no variance, and for options out of range.
+    D_B is the Bhattacharyya distance, C the number of classes. `features` [images, dimensions] are reduced to this many
+    principal `components` where they have more dimensions; `labels` [images] are classes,
+    and `covariance` is the form of their covariances. Raises ConfigError for a class of one image, which has no variance, and for options out of range.
 
     >>> round(gbc([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"]), 3)
     -0.211
@@ -58,7 +58,9 @@ def _bhattacharyya_distances(rows: Array, ready: Prepared, covariance: Covarianc
     floor = _FLOOR * float(rows.var())
     if covariance == "full":
         scatters = [_floored_covariance(rows[part], floor) for part in class_slices(ready.index)]
-        return np.array([_full_distance(means[a] - means[b], scatters[a], scatters[b]) for a, b in zip(left, right, strict=True)])
+        return np.array(
+            [_full_distance(means[a] - means[b], scatters[a], scatters[b]) for a, b in zip(left, right, strict=True)]
+        )
     spreads = np.array([rows[part].var(axis=0, ddof=1) for part in class_slices(ready.index)])
     if covariance == "spherical":
         spreads[:] = spreads.mean(axis=1, keepdims=True)

@@ -30,7 +30,9 @@ def knn(
     if metric not in get_args(Metric):
         raise ConfigError(f"The metric is {metric!r} but must be one of {', '.join(get_args(Metric))}.")
     if not 1 <= neighbours < ready.images:
-        raise ConfigError(f"neighbours is {neighbours} but must be from 1 to {ready.images - 1}, as there are {ready.images} images.")
+        raise ConfigError(
+            f"neighbours is {neighbours} but must be from 1 to {ready.images - 1}, as there are {ready.images} images."
+        )
     rows = unit_rows(ready.x) if metric == "cosine" else ready.centred
     lengths = np.square(rows).sum(axis=1)
     right = 0

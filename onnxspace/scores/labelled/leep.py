@@ -26,12 +26,14 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """
     theta, classes = as_table(probabilities, "probabilities"), read_labels(labels, "classes")
     if len(theta) != len(classes.kept):
-        raise ConfigError(f"There are probabilities of {len(theta)} images and labels of {len(classes.kept)}; pass the same images.")
+        raise ConfigError(
+            f"There are probabilities of {len(theta)} images and labels of {len(classes.kept)}; pass the same images."
+        )
     return leep_of_classes(_normalise_rows(theta[classes.kept].astype(np.float64)), classes.index)
 
 
 def leep_of_classes(theta: Array, index: Index) -> float:
-    """Return LEEP of probabilities `theta`, float64 [images, source classes], and the class `index` of each image, intp [images]."""
+    """Return LEEP of probabilities `theta`, float64 [images, source classes], and each image's class `index`, intp [images]."""
     joint = np.zeros((int(index.max()) + 1, theta.shape[1]))
     np.add.at(joint, index, theta)
     given = joint * reciprocal_or_zero(joint.sum(axis=0))

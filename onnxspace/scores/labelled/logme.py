@@ -37,7 +37,7 @@ def log_evidence(ready: Prepared) -> Array:
 
 
 def _project_columns(ready: Prepared) -> tuple[Array, Array, Array]:
-    """Eigenvalues σ [k]; squared projections of columns on the left singular vectors [k, columns]; squared residuals [columns]."""
+    """Eigenvalues σ [k]; squared projections of columns on left singular vectors [k, columns], and residuals [columns]."""
     columns, spectrum = ready.labels.columns, ready.raw_spectrum
     along = np.square(spectrum.vectors.T @ (ready.x.T @ columns)) * reciprocal_or_zero(spectrum.values)[:, None]
     rest = np.square(columns).sum(axis=0) - along.sum(axis=0)

@@ -28,7 +28,9 @@ def transrate(
     ready = prepare(features, labels, "classes")
     if not epsilon > 0:
         raise ConfigError(f"TransRate's epsilon is {epsilon} but must be above 0.")
-    parts = np.array([_coding_rate(_gram(ready.centred[rows]), rows.stop - rows.start, epsilon) for rows in class_slices(ready.index)])
+    parts = np.array(
+        [_coding_rate(_gram(ready.centred[rows]), rows.stop - rows.start, epsilon) for rows in class_slices(ready.index)]
+    )
     weights = ready.labels.counts / ready.images if weighted else np.full(len(parts), 1 / len(parts))
     return float(_coding_rate(ready.gram, ready.images, epsilon) - weights @ parts)
 

@@ -1,6 +1,6 @@
 """Affinity of two models: the mean over images of the cosine between their attribution maps.
 
-Song et al., "Deep Model Transferability from Attribution Maps" (NeurIPS 2019). `onnxspace.similarity.gram` computes the same for many
+Song et al., "Deep Model Transferability from Attribution Maps" (NeurIPS 2019). `onnxspace.similarity.gram` computes it for many
 models from files.
 """
 
@@ -16,17 +16,24 @@ from onnxspace.scores.arrays import as_table_pair, split_rows, unit_rows
 
 
 def attribution(maps_a: ArrayLike, maps_b: ArrayLike) -> float:
-    """Mean cosine, −1 to 1, larger is better. Maps [images, …] of equal size, such as [images, height, width].
+    """Return the mean cosine of two models' maps, −1 to 1, larger is better.
 
-    A map of zeros has no direction: its cosine is 0. Raises ConfigError for maps of other sizes or images.
+    `maps_a` and `maps_b` [images, …] have equal sizes, such as [images, height, width]. A map of zeros has no direction: its
+    cosine is 0. Raises ConfigError where sizes or numbers of images differ.
+
+    >>> round(attribution([[1.0, 0], [0, 1]], [[1.0, 0], [1, 1]]), 3)
+    0.854
     """
     return mean_cosine(*as_table_pair(maps_a, maps_b, "maps"), "maps")
 
 
 def mean_cosine(a: NDArray[Any], b: NDArray[Any], name: str) -> float:
-    """Mean over the rows of two tables [rows, columns] of their cosine, a few rows at a time."""
+    """Return the mean cosine of the rows of two tables [rows, columns], computed in blocks; `name` is used in messages.
+
+    Raises ConfigError where the numbers of columns differ.
+    """
     if a.shape[1] != b.shape[1]:
-        raise ConfigError(f"The two models' {name} have {a.shape[1]} and {b.shape[1]} numbers per image; use one size.")
+        raise ConfigError(f"The two models' {name} have {a.shape[1]} and {b.shape[1]} numbers per image; use the same size.")
     total = 0.0
     for rows in split_rows(*a.shape):
         units = (unit_rows(part[rows].astype(np.float64)) for part in (a, b))

@@ -1,7 +1,7 @@
-"""CKA: how alike two models' matrices of similarities between images are.
+"""CKA: centred kernel alignment, the correlation of two models' matrices of similarities between images.
 
-Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019). With few images the plain estimate is
-large for anything (.94 for independent features of 512 dimensions at 32 images), so the default takes the unbiased one of
+Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019). With few images the biased estimate is
+large for any features (.94 for independent features of 512 dimensions at 32 images), so the default is the unbiased one of
 Song et al., "Feature Selection via Dependence Maximization" (JMLR 2012); minibatches as in Nguyen et al. (ICLR 2021).
 """
 
@@ -28,12 +28,16 @@ def cka(
     width: float = 0.5,
     batch: int | None = None,
 ) -> float:
-    """From 0 to 1 (unbiased: about 0 for independent features, and a little below at times), larger is better.
+    """Return CKA, from 0 to 1, larger is better; the unbiased one is about 0 for independent features, and may be below 0.
 
-    Features [images, dimensions], later axes flattened, dimensions may differ; unbiased needs 4 images, else 2. `rbf` is
-    exp(−d²/2s²), s being `width` times the median distance of two images. `batch` sums over so many images at a time, in their
-    order, leaving out fewer than 4 at the end. Neither an images × images matrix nor a wide copy of the features is made. Raises
-    ConfigError for features that are the same for every image.
+    `features_a` and `features_b` [images, dimensions] have later axes flattened; their dimensions may differ. The `unbiased`
+    estimate needs 4 images, the biased one 2. `kernel` is `linear` or `rbf`, exp(−d²/2s²), s being `width` (above 0) times the
+    median distance of two images. `batch` sums HSIC over batches of this many images, in their order, omitting a last batch
+    that is too small. Neither an images × images matrix nor a float64 copy of the features is made. Raises ConfigError for
+    features that are the same for every image, and for options out of range.
+
+    >>> round(cka([[2.0, 0], [1, 0], [0, 2], [0, 1]], [[0.0, 4], [0, 2], [4, 0], [2, 0]]), 3)
+    1.0
     """
     a, b = as_table_pair(features_a, features_b)
     _check(len(a), kernel, unbiased, width, batch)
@@ -55,4 +59,4 @@ def _check(images: int, kernel: Kernel, unbiased: bool, width: float, batch: int
     if not 0 < width < np.inf:
         raise ConfigError(f"CKA's width is {width} but must be above 0.")
     if min(images, batch or images) < least:
-        raise ConfigError(f"CKA needs {least} images (and as many in a batch), not {min(images, batch or images)}.")
+        raise ConfigError(f"CKA needs at least {least} images (in a batch too), not {min(images, batch or images)}.")

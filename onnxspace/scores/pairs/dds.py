@@ -1,7 +1,7 @@
 """Duality-diagram similarity: the correlation of two models' centred matrices of similarities between images.
 
 Dwivedi et al., "Duality Diagram Similarity: a generic framework for initialization selection in task transfer learning" (ECCV
-2020). Their best for the affinities of Taskonomy is the default: cosines of z-scored features.
+2020). The default is the paper's best variant for the affinities of Taskonomy: cosines of z-scored features.
 """
 
 from __future__ import annotations
@@ -17,28 +17,32 @@ from onnxspace.scores.kernels import FeatureRows, gaussian_kernel, laplacian_ker
 
 Similarity = Literal["cosine", "linear", "laplacian", "gaussian"]
 Normalisation = Literal["zscore", "centre", "none"]
-#: Of the median distance, so that γ = 1/(2 · 0.25 · median d²).
+#: As a multiple of the median distance, so that γ = 1/(2 · 0.25 · median d²).
 _WIDTH = 0.5
 
 
 def dds(
     features_a: ArrayLike, features_b: ArrayLike, kernel: Similarity = "cosine", normalise: Normalisation = "zscore"
 ) -> float:
-    """From −1 to 1, larger is better; `linear` with `centre` is the plain linear CKA.
+    """Return duality-diagram similarity, from −1 to 1, larger is better; `linear` with `centre` is the biased linear CKA.
 
-    Features [images, dimensions], later axes flattened, dimensions may differ, of 3 images or more. `normalise` centres each
-    dimension and divides it by its standard deviation (0 where it never varies), only centres it, or does neither. With s half the median
-    distance, `gaussian` is exp(−d²/2s²) and `laplacian` exp(−d/s), d Euclidean. No images × images matrix is made.
-    Raises ConfigError for features that are equally alike for every pair.
+    `features_a` and `features_b` [images, dimensions] have later axes flattened, are of 3 images or more, and their dimensions
+    may differ. `normalise` centres each dimension and divides it by its standard deviation (`zscore`; constant dimensions
+    become 0), only centres it (`centre`), or does neither (`none`). `kernel` is `cosine`, `linear`, `laplacian`, exp(−d/s), or
+    `gaussian`, exp(−d²/2s²), d being the Euclidean distance and s half its median. No images × images matrix is made. Raises
+    ConfigError where all pairs of images are equally similar, and for other options.
+
+    >>> round(dds([[2.0, 0], [1, 0], [0, 2], [0, 1]], [[2.0, 0, 1], [1, 0, 1], [0, 2, 0], [0, 1, 1]]), 3)
+    0.961
     """
     if kernel not in get_args(Similarity) or normalise not in get_args(Normalisation):
         raise ConfigError(
-            f"Duality diagrams take a kernel of {', '.join(get_args(Similarity))} and a normalisation of"
+            f"Duality-diagram similarity needs a kernel of {', '.join(get_args(Similarity))} and a normalisation of"
             f" {', '.join(get_args(Normalisation))}, not {kernel!r} and {normalise!r}."
         )
     a, b = as_table_pair(features_a, features_b)
     if len(a) < 3:
-        raise ConfigError(f"Duality diagrams need 3 images, not {len(a)}.")
+        raise ConfigError(f"Duality-diagram similarity needs at least 3 images, not {len(a)}.")
     first, second = (_make_kernel(values, kernel, normalise) for values in (a, b))
     return correlation([kernel_hsic(first, second, len(a), unbiased=False)])
 

@@ -1,9 +1,9 @@
-"""Linear predictivity: how much of what a network answers can be read, linearly, from another network's features.
+"""Linear predictivity: how well a network's outputs can be predicted linearly from another network's features.
 
-The target's own network stands for labels, so this is the transfer itself with a readout in closed form: a frozen source, a
-linear readout on its features, trained on some images and judged on others. The measure is that of neural encoding models
-(Yamins et al., "Performance-optimized hierarchical models predict neural responses in higher visual cortex", PNAS 2014, there
-of neurons); `docs/minitaskonomy.md` shows how well it predicts transfer between networks.
+The outputs of the target's network replace labels, so this is transfer itself with a readout in closed form: a frozen source
+and a linear readout on its features, trained on some images and evaluated on others. The measure is that of neural encoding
+models (Yamins et al., "Performance-optimized hierarchical models predict neural responses in higher visual cortex", PNAS 2014,
+applied to neurons there); `docs/minitaskonomy.md` shows how well it predicts transfer between networks.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from onnxspace.scores.grids import (
     unfold_neighbourhoods,
 )
 
-#: Ridges, as shares of the mean eigenvalue of the features' products; the best one counts.
+#: Ridges, as multiples of the mean eigenvalue of the features' Gram matrix; the best one is used.
 RIDGES = (1e-4, 1e-2, 1.0)
-#: Directions that are kept: of a position's outputs, and of the features' channels.
+#: Principal axes that are kept: of a position's outputs, and of the features' channels.
 OUTPUTS, CHANNELS = 64, 128
 FEWEST = 4
 _COLUMNS = 512
@@ -38,22 +38,26 @@ Single = NDArray[np.float32]
 
 
 def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
-    """R² of the target's outputs as predicted from a source's features on images that the readout did not see: up to 1, larger is better.
+    """Return R² of the target's outputs, predicted from a source's features on held-out images: up to 1, larger is better.
 
-    `outputs` are the target network's [images, …] and `features` the source's at its encoder, of the same images, 4 or more: a
-    score in one direction. The images are halved, each half being predicted from the other. Where both have positions,
-    [images, channels, height, width], the readout is a 3 × 3 convolution on a grid of 8 × 8, which predicts the 64 leading
-    directions of the outputs in each of its squares; features are reduced to the 128 leading directions of their
-    channels. Outputs without positions are predicted from the features' means over a grid of 2 × 2, and features without
-    positions predict each position by weights of its own.
-    Raises ConfigError for other shapes, too few images, and outputs that are the same for every image.
+    `outputs` [images, …] are the target network's, and `features` [images, …] the source's at its encoder, of the same images,
+    4 or more; the score is directed. The images are split in halves, and each half is predicted by a readout trained on the
+    other. Where both have positions, [images, channels, height, width], the readout is a 3 × 3 convolution on an 8 × 8 grid,
+    which predicts the 64 leading principal components of the outputs in each grid cell; features are reduced to the 128
+    leading principal components of their channels. Outputs without positions are predicted from the features averaged over a
+    2 × 2 grid, and features without positions predict each position with separate weights. Raises ConfigError for other
+    shapes, too few images, and outputs that are the same for every image.
+
+    >>> features = [[2.0, 0], [1, 0], [0, 2], [0, 1]]
+    >>> round(predictivity(features, features), 3)
+    0.474
     """
     return SourceFeatures(features).explained_shares([TargetOutputs.of(outputs)])[0]
 
 
 @dataclass(frozen=True)
 class TargetOutputs:
-    """What is to be predicted: float64 rows [images · positions, columns], centred; one position where outputs have none."""
+    """The outputs to predict: centred `rows`, float64 [images · positions, columns]; one position where outputs have none."""
 
     rows: Array
     images: int
@@ -64,16 +68,20 @@ class TargetOutputs:
 
     @classmethod
     def of(cls, outputs: ArrayLike) -> TargetOutputs:
-        """Of a network's outputs [images, …]. Raises ConfigError."""
+        """Prepare a network's `outputs` [images, …]. Raises ConfigError where they can't be predicted."""
         values = _check_images(outputs, "outputs")
-        rows = project_on_principal_axes(extract_patches(values), OUTPUTS) if has_grid(values.shape) else project_on_principal_axes(as_table(values).astype(np.float64))
+        rows = (
+            project_on_principal_axes(extract_patches(values), OUTPUTS)
+            if has_grid(values.shape)
+            else project_on_principal_axes(as_table(values).astype(np.float64))
+        )
         if not np.any(rows):
             raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
         return cls(_standardise(rows), len(values))
 
 
 class SourceFeatures:
-    """A source's features, ready to predict any target's outputs."""
+    """A source's `features` [images, …], prepared to predict any target's outputs. Raises ConfigError."""
 
     def __init__(self, features: ArrayLike) -> None:
         values = _check_images(features, "features")
@@ -81,25 +89,29 @@ class SourceFeatures:
 
     @cached_property
     def neighbourhood_rows(self) -> Array | None:
-        """A row per image and position, of its neighbours' features; None where there are no positions."""
-        return None if self.picture is None else unfold_neighbourhoods(_reduce_channels(_standardise(average_pool(self.picture, (SIDE, SIDE)))))
+        """The 3 × 3 neighbourhood of each image and position as a row; None where there are no positions."""
+        return (
+            None
+            if self.picture is None
+            else unfold_neighbourhoods(_reduce_channels(_standardise(average_pool(self.picture, (SIDE, SIDE)))))
+        )
 
     @cached_property
     def image_rows(self) -> Array:
-        """A row per image."""
+        """The features of each image as a row."""
         if self.picture is None:
             return project_on_principal_axes(as_table(_standardise(self.values)), CHANNELS * 9)
         return as_table(_standardise(average_pool(self.picture, (2, 2))))
 
     def explained_shares(self, wanted: Sequence[TargetOutputs]) -> list[float]:
-        """R² for each. Raises ConfigError where something is of other images."""
+        """Return R² of each of the outputs `wanted`. Raises ConfigError where they are of different images."""
         return [one.share for one in self.sums_of_squares(wanted)]
 
     def sums_of_squares(self, wanted: Sequence[TargetOutputs]) -> list[SumsOfSquares]:
-        """What R² is made of, image by image, for each. Raises ConfigError where something is of other images."""
+        """Return the per-image terms of R² of each of the outputs `wanted`. Raises ConfigError where images differ."""
         if any(one.images != self.images for one in wanted):
             raise ConfigError(
-                "The target's outputs and the source's features are of different images; make both from the same."
+                "The target's outputs and the source's features are of different images; compute both from the same images."
             )
         found: dict[int, SumsOfSquares] = {}
         for dense in (True, False):
@@ -115,7 +127,7 @@ class SourceFeatures:
 
 
 class SumsOfSquares(NamedTuple):
-    """Sums of squares of each image, float64 [images]: what the best of the ridges missed, and what there was to be predicted."""
+    """Per-image sums of squares, float64 [images]: of the residuals with the best ridge (`missed`), and of the outputs (`there`)."""
 
     missed: Array
     there: Array
@@ -127,9 +139,10 @@ class SumsOfSquares(NamedTuple):
 
 
 def regress_halves(features: Array, answers: Sequence[Array], images: int) -> list[SumsOfSquares]:
-    """Ridge regression of one half of the images for the other, both ways, for each of the answers.
+    """Predict each half of the images by ridge regression on the other half, for each array of `answers`.
 
-    Rows are in the order of the images, equally many for each. Centred are the rows of each half by those of the other.
+    `features` and `answers` are rows float64 [images · positions, columns], in the order of the images. The rows of each half
+    are centred by the mean of the other. Returns per-image sums of squares for each of the answers.
     """
     first = np.arange(images) < images // 2
     halves = [_RidgeRegression(features, train) for train in (first, ~first)]
@@ -137,7 +150,7 @@ def regress_halves(features: Array, answers: Sequence[Array], images: int) -> li
 
 
 def _group_columns(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
-    """A few answers at a time: one product of many columns is quicker than many of few."""
+    """Group `answers` to about 512 columns: one product with many columns is faster than many with few."""
     first, columns = 0, 0
     for place, rows in enumerate(answers):
         columns += rows.shape[1]
@@ -155,29 +168,29 @@ def _regress_group(halves: Sequence[_RidgeRegression], answers: Sequence[Array])
         centred = rows - rows[half.known].mean(axis=0)
         truth, asked = centred[~half.known], ~half.train
         there[:, asked] = _sum_squares_by_image(truth, int(asked.sum()), starts)
-        for place, told in enumerate(half.predictions(centred[half.known])):
-            missed[:, place, asked] = _sum_squares_by_image(truth - told, int(asked.sum()), starts)
+        for place, predicted in enumerate(half.predictions(centred[half.known])):
+            missed[:, place, asked] = _sum_squares_by_image(truth - predicted, int(asked.sum()), starts)
     best = missed.sum(axis=2).argmin(axis=1)
     return [SumsOfSquares(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
 
 
 def explained_shares(features: Array, answers: Sequence[Array], images: int) -> list[float]:
-    """R² over all columns of each of the answers; see `parts`."""
+    """Return R² over all columns of each of the `answers`; arguments as in `regress_halves`."""
     return [one.share for one in regress_halves(features, answers, images)]
 
 
 def _sum_squares_by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
-    """Sums of squares over the rows of each image and the columns from each start on: float64 [starts, images]."""
+    """Sums of squares over the rows of each image and the columns of each group: float64 [starts, images]."""
     squares = np.square(rows).reshape(images, -1, rows.shape[1]).sum(axis=1, dtype=np.float64)
     sums: Array = np.add.reduceat(squares, starts, axis=1).T
     return sums
 
 
 class _RidgeRegression:
-    """Ridge regression from some images, `train`, for the others.
+    """Ridge regression trained on the images `train`, to predict the others.
 
-    By the eigenvectors of the features' products, or of the rows' where these are fewer, in double precision; what is done for
-    each of the answers is done in single precision.
+    Solved in double precision with the eigenvectors of the features' Gram matrix, or of the rows' where they are fewer; the
+    products with the answers are in single precision.
     """
 
     def __init__(self, features: Array, train: NDArray[np.bool_]) -> None:
@@ -194,16 +207,16 @@ class _RidgeRegression:
         self.turned = np.asarray((asked @ known.T if dual else asked) @ vectors, np.float32)
 
     def predictions(self, answers: Single) -> Iterator[Single]:
-        """For centred answers of the known rows, those of the rows that are asked for, with each of the ridges."""
+        """Predict the rows of the held-out images from the centred `answers` of the training rows, with each ridge."""
         along = self.along @ answers
         for inverse in self.inverses:
             yield self.turned @ (inverse[:, None] * along).astype(np.float32)
 
 
 def _standardise(values: NDArray[Any]) -> Array:
-    """Each channel less its mean, and all over their root mean square: float64, which single precision can hold.
+    """Centre each channel, and divide all by their root mean square: float64 within the range of single precision.
 
-    What lies beyond the border is 0, so a channel's mean would make a difference there.
+    Zero padding beyond the border makes the result depend on a channel's mean, hence the centring.
     """
     axes = tuple(axis for axis in range(values.ndim) if axis != 1)
     centred = values.astype(np.float64)
@@ -218,13 +231,13 @@ def _check_images(values: ArrayLike, name: str) -> NDArray[np.float64]:
     as_table(found, name)
     if len(found) < FEWEST:
         raise ConfigError(
-            f"Predictivity needs {FEWEST} images, not {len(found)}: a half to learn from, a half to be judged by."
+            f"Predictivity needs at least {FEWEST} images, not {len(found)}: one half to train on, the other to evaluate on."
         )
     return found
 
 
 def _reduce_channels(placed: Array) -> Array:
-    """The leading directions of the channels of [images, channels, 8, 8]."""
+    """The leading principal components of the channels of [images, channels, 8, 8]."""
     if placed.shape[1] <= CHANNELS:
         return placed
     rows = project_on_principal_axes(np.moveaxis(placed, 1, -1).reshape(-1, placed.shape[1]), CHANNELS)

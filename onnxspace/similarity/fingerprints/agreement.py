@@ -1,4 +1,4 @@
-"""What a comparison is made with where fingerprints are among the models: images, method and options that all share."""
+"""Agreement on a common protocol (images, method and options) where fingerprints are among the compared models."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from itertools import starmap
 from pathlib import Path
 
 from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
-from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configured, resolve_settings
-from onnxspace.inputs.names import is_print
+from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
-from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, Setup, way_of
-from onnxspace.inputs.rule_names import problem
+from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, Setup, describe_method
+from onnxspace.inputs.rule_names import find_problem
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
 
 Rules = Mapping[str, Mapping[str, str | float]]
-#: What each `.fp` file holds, or why it can't be compared.
+#: The fingerprint of each `.fp` file, or the error that prevents its comparison.
 Prints = Mapping[Path, Fingerprint | OnnxspaceError]
 _USUAL = "generated-0", DEFAULT_IMAGES
-_LONGEST = 200  # letters of what a file says that an error repeats
 
 
 @dataclass(frozen=True)
 class ProtocolRequest:
-    """What a caller said of images, method and options; None is nothing. `rules` come from a configuration."""
+    """The images, method and options that a caller requested (None: not specified). `rules` come from a configuration."""
 
     probes: Probes | None
     method: Method | None
@@ -39,7 +38,7 @@ class ProtocolRequest:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How all models are explained, what the `.fp` files hold, and what a reader should know of the choice."""
+    """The `setup` with which all models are explained, the contents of the `.fp` files, and `remarks` on the choice."""
 
     setup: Setup
     prints: Prints = field(default_factory=dict)
@@ -47,8 +46,8 @@ class Agreement:
 
 
 def read_prints(paths: Sequence[Path]) -> Prints:
-    """The `.fp` files among `paths`."""
-    return {path: _read(path) for path in dict.fromkeys(paths) if is_print(path)}
+    """Read the `.fp` files among `paths`; errors are returned in place of fingerprints."""
+    return {path: _read(path) for path in dict.fromkeys(paths) if is_fingerprint(path)}
 
 
 def _read(path: Path) -> Fingerprint | OnnxspaceError:
@@ -59,19 +58,19 @@ def _read(path: Path) -> Fingerprint | OnnxspaceError:
 
 
 def record_of(one: Fingerprint | OnnxspaceError, path: Path, name: str) -> tuple[ModelRecord, Fingerprint]:
-    """A fingerprint as a compared model. Raises what is wrong with it."""
+    """Return a fingerprint as a compared model called `name`. Raises the error, if `one` is an error."""
     if isinstance(one, OnnxspaceError):
         raise one
     return ModelRecord(name, str(path), one.sha256, one.encoder, "", 0, ""), one
 
 
-def alike(prints: Prints) -> Prints:
-    """The same, but that those which can't be compared with the first are errors."""
+def mark_incomparable(prints: Prints) -> Prints:
+    """Replace fingerprints that can't be compared with the first one by errors."""
     first = next((one for one in prints.values() if isinstance(one, Fingerprint)), None)
-    return {path: one if first is None else _like(first, one) for path, one in prints.items()}
+    return {path: one if first is None else _compare_with_first(first, one) for path, one in prints.items()}
 
 
-def _like(first: Fingerprint, one: Fingerprint | OnnxspaceError) -> Fingerprint | OnnxspaceError:
+def _compare_with_first(first: Fingerprint, one: Fingerprint | OnnxspaceError) -> Fingerprint | OnnxspaceError:
     try:
         if isinstance(one, Fingerprint):
             check_comparable(first, one)
@@ -81,55 +80,57 @@ def _like(first: Fingerprint, one: Fingerprint | OnnxspaceError) -> Fingerprint 
 
 
 def agree(prints: Prints, wish: ProtocolRequest) -> Agreement:
-    """What models are explained with: what the wish says, and of the rest what the first fingerprint says that can be met.
+    """Determine the setup with which models are explained.
 
-    A fingerprint made otherwise becomes an error that says what to ask for. Raises ConfigError for impossible options.
+    It is what `wish` specifies, with the rest as in the first fingerprint that is compatible with it, or else the defaults.
+    Fingerprints made with another protocol are replaced by errors that name the options to use. Raises ConfigError for invalid
+    options.
     """
     readable = [one for one in prints.values() if isinstance(one, Fingerprint)]
-    found = next((met for one in readable if (met := _met(one, wish)) is not None), None) or _default(wish)
+    found = next((met for one in readable if (met := _follow_fingerprint(one, wish)) is not None), None) or _use_defaults(wish)
     protocol = found.setup.protocol()
-    fitting = {path: one if isinstance(one, OnnxspaceError) else _fitting(one, protocol) for path, one in prints.items()}
-    return replace(found, prints=alike(fitting))
+    fitting = {path: one if isinstance(one, OnnxspaceError) else _check_protocol(one, protocol) for path, one in prints.items()}
+    return replace(found, prints=mark_incomparable(fitting))
 
 
-def _default(wish: ProtocolRequest) -> Agreement:
+def _use_defaults(wish: ProtocolRequest) -> Agreement:
     method = wish.method or DEFAULT_METHOD
     probes = Probes.generate() if wish.probes is None else wish.probes
-    return Agreement(Setup(probes, method, configured(method, wish.options, wish.rules)))
+    return Agreement(Setup(probes, method, configure_options(method, wish.options, wish.rules)))
 
 
-def _met(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
-    """How to explain models as this fingerprint was made; None where the wish says otherwise, or that can't be done here."""
-    told = _stated_options(one) if wish.method is None and wish.options in (None, Options()) else (wish.method, wish.options)
-    if told is None or one.method != (told[0] or DEFAULT_METHOD):
+def _follow_fingerprint(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
+    """The setup with which this fingerprint was made; None where the wish differs, or it can't be reproduced here."""
+    chosen = _stated_options(one) if wish.method is None and wish.options in (None, Options()) else (wish.method, wish.options)
+    if chosen is None or one.method != (chosen[0] or DEFAULT_METHOD):
         return None
-    probes = _drawn_again(one) if wish.probes is None else wish.probes
+    probes = _regenerate_images(one) if wish.probes is None else wish.probes
     if probes is None:
         return None
-    method = told[0] or DEFAULT_METHOD
-    setup = Setup(probes, method, configured(method, told[1], wish.rules))
-    if isinstance(_fitting(one, setup.protocol()), OnnxspaceError):
+    method = chosen[0] or DEFAULT_METHOD
+    setup = Setup(probes, method, configure_options(method, chosen[1], wish.rules))
+    if isinstance(_check_protocol(one, setup.protocol()), OnnxspaceError):
         return None
     return Agreement(setup, remarks=_remarks(one, wish))
 
 
 def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
-    """Method and options as a fingerprint states them, which comes from anyone: never a file, and nothing out of range."""
+    """Method and options of an untrusted fingerprint; None where they name a file or are out of range."""
     method = next((name for name in METHODS if name == one.method), None)
     known = {f.name for f in fields(Options)}
     if method is None or not known.issuperset(one.options) or one.options.get("baseline", "zero") not in BASELINES:
         return None
     try:
         options = Options(**one.options)
-        wrong = [*starmap(problem, (options.rules or {}).items())]
+        wrong = [*starmap(find_problem, (options.rules or {}).items())]
         sound = not any(wrong) and resolve_settings([method], options).used_by(method) == one.options
-    except (OnnxspaceError, AttributeError):  # rules that are no table
+    except (OnnxspaceError, AttributeError):  # rules that are not a table
         return None
     return (method, options) if sound else None
 
 
-def _drawn_again(one: Fingerprint) -> Probes | None:
-    """The generated images of a fingerprint; None for others, and for more than a space would keep."""
+def _regenerate_images(one: Fingerprint) -> Probes | None:
+    """The generated images of a fingerprint; None for other images, and for more than a space would store."""
     found = GENERATED.fullmatch(one.probe_name)
     if found is None or one.images > MAX_IMAGES or one.probe_size > MAX_SIZE or 3 * one.images * one.probe_size**2 > KEPT_BYTES:
         return None
@@ -140,16 +141,16 @@ def _drawn_again(one: Fingerprint) -> Probes | None:
 
 
 def _remarks(one: Fingerprint, wish: ProtocolRequest) -> tuple[str, ...]:
-    """What was taken from a fingerprint although the defaults say otherwise."""
+    """A remark on what was adopted from a fingerprint and differs from the defaults."""
     free = wish.method is None and wish.options in (None, Options())
     other = one.method != DEFAULT_METHOD or bool(one.options)
-    way = [f"by {way_of(one.method, one.options)}"] if free and other else []
+    way = [f"by {describe_method(one.method, one.options)}"] if free and other else []
     drawn = wish.probes is None and (one.probe_name, one.images) != _USUAL
     taken = [*way, f"on {one.images} images ({one.probe_name})"] if drawn else way
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()
 
 
-def _fitting(one: Fingerprint, protocol: Protocol) -> Fingerprint | OnnxspaceError:
+def _check_protocol(one: Fingerprint, protocol: Protocol) -> Fingerprint | OnnxspaceError:
     """The fingerprint, or the error of comparing it to models that are explained by `protocol`."""
     if (difference := protocol.difference(one.protocol)) is None:
         return one

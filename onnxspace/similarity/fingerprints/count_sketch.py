@@ -102,7 +102,7 @@ def standard_error(affinity: NDArray[np.floating[Any]], images: int, numbers: in
 
 
 def _hash_pixels(pixels: int, numbers: int, seed: int, image: int) -> NDArray[np.intp]:
-    """For each pixel 2 · (the index of its number) + (1 where it is subtracted), from SplitMix64 (Steele, Lea and Flood 2014)."""
+    """For each pixel 2 · (index of its number) + (1 if it is subtracted), from SplitMix64 (Steele, Lea and Flood 2014)."""
     key = _splitmix64(_splitmix64(seed & _MASK) + image)
     state = np.arange(1, pixels + 1, dtype=np.uint64)
     state *= np.uint64(_GOLDEN)

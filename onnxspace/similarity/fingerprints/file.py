@@ -58,7 +58,7 @@ class Fingerprint:
 
     @property
     def protocol(self) -> Protocol:
-        """What its model was explained with, as far as a fingerprint states it."""
+        """The protocol with which its model was explained, as far as a fingerprint states it."""
         return Protocol(
             self.probe_name, self.images, self.probe_size, self.probe_sha256, cast(Method, self.method), self.options,
             numbers=self.numbers, sketch=self.seed, sketch_version=self.version,
@@ -116,7 +116,8 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
         )
     if (a.method, a.options) != (b.method, b.options):
         raise ConfigError(
-            f"{a.name} was fingerprinted by {a.method} {a.options or ''}and {b.name} by {b.method} {b.options or ''}; use one method."
+            f"{a.name} was fingerprinted by {a.method} {a.options or ''}and {b.name} by {b.method} {b.options or ''};"
+            " use one method."
         )
     if (a.seed, a.numbers, a.version) != (b.seed, b.numbers, b.version):
         raise ConfigError(

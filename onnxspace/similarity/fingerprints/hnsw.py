@@ -1,9 +1,9 @@
 """An approximate nearest-neighbour index of fingerprints: an HNSW graph (Malkov and Yashunin 2018, by usearch) in one file.
 
-Each row of the matrix is sketched again to 128 one-byte numbers; the graph proposes candidates, which are reranked by their full
-rows. A file is, in this order: 8 bytes that name the format, version and header length (little-endian, 4 bytes each), the header
-(JSON), and the graph as usearch writes it. It is checked against the checksums in its header and against the matrix, from which
-it can be rebuilt at any time.
+Each row of the matrix is sketched again to 128 one-byte numbers; the graph proposes candidates, which are reranked by their
+full rows. A file is, in this order: 8 bytes that name the format, version and header length (little-endian, 4 bytes each), the
+header (JSON), and the graph as usearch writes it. It is checked against the checksums in its header and against the matrix,
+from which it can be rebuilt at any time.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Index:
     def open(cls, path: Path, matrix: NDArray[np.float16]) -> Index:
         """Open the index of `matrix`, float16 [models, D], or of its first rows; the graph is memory-mapped.
 
-        Raises SpaceError for a file that is missing, damaged, of another version, or built from other rows, and ConfigError where
-        usearch is not installed.
+        Raises SpaceError for a file that is missing, damaged, of another version, or built from other rows, and ConfigError
+        where usearch is not installed.
         """
         try:
             with path.open("rb") as file:

@@ -99,7 +99,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows connected by pairs with affinities at or above a threshold: `members` ascend, the most similar of `pairs` comes first."""
+    """Rows connected by pairs with affinities above a threshold: ascending `members`, and `pairs`, the most similar first."""
 
     members: tuple[int, ...]
     pairs: tuple[Pair, ...]

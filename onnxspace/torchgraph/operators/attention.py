@@ -30,7 +30,7 @@ def repeat_heads(x: Tensor, heads: int) -> Tensor:
     return x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1)
 
 
-def softmax_of_allowed(scores: Tensor, bias: Tensor | None) -> Tensor:
+def masked_softmax(scores: Tensor, bias: Tensor | None) -> Tensor:
     """Softmax over keys of `scores + bias`; a row with a bias of −∞ throughout becomes zero, and so does its gradient."""
     if bias is None:
         return torch.softmax(scores, -1)
@@ -92,7 +92,7 @@ class AttentionFactors(NamedTuple):
     packed: bool
 
 
-class AllowedSoftmax(nn.Module):
+class MaskedSoftmax(nn.Module):
     """Softmax over keys of scores that may be −∞; a row of −∞ throughout becomes zero, and so does its gradient."""
 
     def forward(self, scores: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ class Attention(nn.Module):
         queries, keys, values, bias, packed = self.prepare(q, k, v, mask, past_key, past_value, lengths)
         raw = queries @ repeat_heads(keys, queries.shape[1]).mT
         capped = self.cap_scores(raw) if self.softcap else raw
-        probabilities = softmax_of_allowed(capped, bias)
+        probabilities = masked_softmax(capped, bias)
         result = probabilities @ repeat_heads(values, queries.shape[1])
         result = join_heads(result) if packed else result
         if self.outputs == 1:

@@ -130,7 +130,7 @@ class DeformConv(nn.Module):
 def deform_conv(node: Node) -> TorchOperator:
     """DeformConv in two dimensions."""
     if len(node.get("kernel_shape") or node.get("pads") or (1, 1)) not in (2, 4):
-        raise NotImplementedError("not in two dimensions")
+        raise NotImplementedError("DeformConv in other than two dimensions")
     return DeformConv(node)
 
 

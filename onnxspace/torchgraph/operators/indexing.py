@@ -198,7 +198,7 @@ class TopK(nn.Module):
     def forward(self, x: Tensor, k: Tensor | None = None) -> tuple[Tensor, Tensor]:
         count = to_integers(k)[0] if k is not None else self.k or 0
         if count > x.shape[self.axis]:
-            raise ValueError(f"{count} of {x.shape[self.axis]} elements")
+            raise ValueError(f"k is {count}, but the axis has {x.shape[self.axis]} elements")
         kind = torch.int64 if x.dtype in _LACKING else x.dtype
         values, index = torch.sort(x.to(kind), dim=self.axis, descending=self.largest, stable=True)
         return values.narrow(self.axis, 0, count).to(x.dtype), index.narrow(self.axis, 0, count)

@@ -64,7 +64,7 @@ def _convolve(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None)
     """Convolution of values relative to their zero points, which are padded with zeros."""
     rank = x.dim() - 2
     if not 1 <= rank <= 3:
-        raise ValueError(f"convolution over {rank} axes")
+        raise ValueError(f"convolution in {rank} dimensions")
     padded = functional.pad(x, _flat_pads(_window_pads(node, x, list(weight.shape[2:]))))
     strides, dilations = _read_sizes(node, "strides", rank, 1), _read_sizes(node, "dilations", rank, 1)
     return _CONVOLUTIONS[rank - 1](padded, weight, bias, strides, 0, dilations, node.get("group", 1))
@@ -88,11 +88,11 @@ def qlinear_conv(node: Node) -> TorchOperator:
     def convolve(
         x: Tensor, xs: Tensor, xz: Tensor, w: Tensor, ws: Tensor, wz: Tensor, ys: Tensor, yz: Tensor, bias: Tensor | None = None
     ) -> Tensor:
-        def plain(x: Tensor) -> Tensor:
+        def compute(x: Tensor) -> Tensor:
             total = _convolve(node, _centre(x, xz), _centre(w, wz, 0), None if bias is None else bias.float())
             return _quantise(total * broadcast_along(1, ws * xs, total), ys, yz)
 
-        return _with_channels_first(node, plain)(x)
+        return _with_channels_first(node, compute)(x)
 
     return Apply(convolve)
 
@@ -227,7 +227,7 @@ def qlinear_average_pool(node: Node) -> TorchOperator:
     """QLinearAveragePool, with padding counted or not."""
     kernel = [int(n) for n in node.get("kernel_shape")]
     if node.get("ceil_mode", 0) or len(kernel) > len(_POOLS):
-        raise NotImplementedError("ceil_mode" if node.get("ceil_mode", 0) else "this many axes")
+        raise NotImplementedError("ceil_mode" if node.get("ceil_mode", 0) else f"windows in {len(kernel)} dimensions")
     strides, counted = _read_sizes(node, "strides", len(kernel), 1), bool(node.get("count_include_pad", 0))
 
     def pool(x: Tensor) -> Tensor:

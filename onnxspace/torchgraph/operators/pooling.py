@@ -31,6 +31,7 @@ class Window:
 
     @property
     def rank(self) -> int:
+        """Number of spatial axes."""
         return len(self.kernel)
 
     @property

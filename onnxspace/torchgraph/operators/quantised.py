@@ -123,7 +123,7 @@ def quantize(node: Node) -> TorchOperator:
     if kind == _T.FLOAT4E2M1:
         return Quantize(axis, block, (-6.0, 6.0), round_to_float4)
     if kind not in _FLOAT8 or not node.get("saturate", 1):
-        raise NotImplementedError("quantisation to this type")
+        raise NotImplementedError("quantisation to this element type")
     dtype, limit = _FLOAT8[kind]
     return Quantize(axis, block, (-limit, limit), float8_rounding(dtype))
 

@@ -95,6 +95,7 @@ class Cell:
         self.linear_first = bool(node.get("linear_before_reset", 0))
 
     def clamp(self, x: Tensor) -> Tensor:
+        """Limit values to the attribute `clip`, if the node has it."""
         return x if not self.clip else torch.clamp(x, -self.clip, self.clip)
 
     def step(self, x: Tensor, state: State, weights: Weights, functions: list[Function]) -> State:

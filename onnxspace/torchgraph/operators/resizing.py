@@ -21,7 +21,7 @@ _TIE = 1e-6  # positions this close to the middle between two elements count as 
 
 
 @dataclass(frozen=True)
-class Settings:
+class ResizeSettings:
     """How source positions and weights are computed; `nearest` may also be "simple", the rule of the oldest versions."""
 
     mode: str
@@ -81,7 +81,7 @@ def _nearest(places: Tensor, rule: str, scale: float) -> Tensor:
     return low if rule == "floor" else places.ceil()
 
 
-def _kernel(distance: Tensor, settings: Settings) -> Tensor:
+def _kernel(distance: Tensor, settings: ResizeSettings) -> Tensor:
     """The weight of an input element by its distance: a triangle, or the cubic kernel of Keys (1981)."""
     d = distance.abs()
     if settings.mode == "linear":
@@ -92,7 +92,7 @@ def _kernel(distance: Tensor, settings: Settings) -> Tensor:
     return torch.where(d <= 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
 
 
-def find_taps(axis: Axis, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+def find_taps(axis: Axis, settings: ResizeSettings) -> tuple[Tensor, Tensor, Tensor]:
     """Find, for each output element, the indices and weights of its input elements, and whether it lies outside the input.
 
     Returns indices and weights [output length, taps], and a boolean tensor [output length].
@@ -115,7 +115,7 @@ def find_taps(axis: Axis, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     return index, weights, outside
 
 
-def resize_axis(x: Tensor, dim: int, axis: Axis, settings: Settings) -> Tensor:
+def resize_axis(x: Tensor, dim: int, axis: Axis, settings: ResizeSettings) -> Tensor:
     """Resize the axis `dim` of `x`, as `axis` and `settings` describe."""
     index, weights, outside = find_taps(axis, settings)
     beyond = bool(outside.any())
@@ -137,7 +137,9 @@ class Resize(nn.Module):
     The first of three or more axes holds images and never changes, so that `sizes` for a batch of one apply to any batch.
     """
 
-    def __init__(self, settings: Settings, axes: list[int] | None, policy: str, stored: Sequence[list[float] | None]) -> None:
+    def __init__(
+        self, settings: ResizeSettings, axes: list[int] | None, policy: str, stored: Sequence[list[float] | None]
+    ) -> None:
         super().__init__()
         self.settings, self.axes, self.policy, self.stored = settings, axes, policy, list(stored)
 
@@ -202,7 +204,7 @@ def resize(node: Node) -> TorchOperator:
     coordinates = node.get("coordinate_transformation_mode", "half_pixel")
     if coordinates not in _COORDINATES:
         raise NotImplementedError(f"coordinates {coordinates}")
-    settings = Settings(
+    settings = ResizeSettings(
         _read_mode(node),
         coordinates,
         node.get("nearest_mode", "round_prefer_floor"),
@@ -220,7 +222,7 @@ class Upsample(nn.Module):
 
     def __init__(self, mode: str, scales: list[float] | None) -> None:
         super().__init__()
-        self.resize = Resize(Settings(mode), None, "stretch", ([], scales, []))
+        self.resize = Resize(ResizeSettings(mode), None, "stretch", ([], scales, []))
 
     def forward(self, x: Tensor, scales: Tensor | None = None) -> Tensor:
         result: Tensor = self.resize(x, None, scales)

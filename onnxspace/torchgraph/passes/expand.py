@@ -18,11 +18,11 @@ from torch.fx import GraphModule, Node
 
 from onnxspace.torchgraph.build import pick
 from onnxspace.torchgraph.operators.attention import (
-    AllowedSoftmax,
     Attention,
     AttentionInputs,
     FusedAttention,
     JoinHeads,
+    MaskedSoftmax,
     MultiHeadAttention,
     PackedAttention,
 )
@@ -110,7 +110,7 @@ def _attention(writer: Writer) -> _Outputs:
     factors = writer.add("AttentionInputs", AttentionInputs(module), *writer.node.args, **writer.node.kwargs)
     biased = bool(module.window) or "mask" in given or "lengths" in given
     cap = Apply(module.cap_scores) if module.softcap else None
-    return _write_attention(writer, factors, biased, AllowedSoftmax() if biased else nn.Softmax(-1), cap)
+    return _write_attention(writer, factors, biased, MaskedSoftmax() if biased else nn.Softmax(-1), cap)
 
 
 def _packed_attention(writer: Writer) -> _Outputs:

@@ -93,6 +93,7 @@ _RAISED = ExponentialTerm(raised=True)
 
 
 def add(a: Term, b: Term) -> Term | None:
+    """The term of `a + b`, None where there is none."""
     match a, b:
         case LinearTerm(), LinearTerm():
             return _sum(a, b)
@@ -106,6 +107,7 @@ def add(a: Term, b: Term) -> Term | None:
 
 
 def subtract(a: Term, b: Term) -> Term | None:
+    """The term of `a − b`, None where there is none."""
     match a, b:
         case LinearTerm(), LinearTerm(bias=None):
             return _sum(a, _negate(b))
@@ -130,6 +132,7 @@ def _sum(a: LinearTerm, b: LinearTerm) -> LinearTerm | None:
 
 
 def multiply(a: Term, b: Term) -> Term | None:
+    """The term of `a · b`, None where there is none."""
     match a, b:
         case LinearTerm(), LinearTerm() if a == b and a.is_plain:
             return SquareTerm(a)
@@ -153,6 +156,7 @@ def multiply(a: Term, b: Term) -> Term | None:
 
 
 def divide(a: Term, b: Term) -> Term | None:
+    """The term of `a / b`, None where there is none."""
     match a, b:
         case LinearTerm(), SpreadTerm(scale=None):
             return multiply(a, replace(b, power=-b.power))
@@ -166,6 +170,7 @@ def divide(a: Term, b: Term) -> Term | None:
 
 
 def power(a: Term, b: Term) -> Term | None:
+    """The term of `a ** b`, None where there is none."""
     match a, b:
         case LinearTerm(), ConstantTerm() if a.is_plain and b.equals(2):
             return SquareTerm(a)
@@ -175,6 +180,7 @@ def power(a: Term, b: Term) -> Term | None:
 
 
 def reciprocal(a: Term) -> Term | None:
+    """The term of `1 / a`, None where there is none."""
     match a:
         case SpreadTerm(scale=None):
             return replace(a, power=-a.power)
@@ -184,14 +190,17 @@ def reciprocal(a: Term) -> Term | None:
 
 
 def root(a: Term) -> Term | None:
+    """The term of `√a`, None where there is none."""
     return replace(a, power=a.power / 2) if isinstance(a, SpreadTerm) and a.scale is None else None
 
 
 def negative(a: Term) -> Term | None:
+    """The term of `−a`, None where there is none."""
     return _negate(a) if isinstance(a, LinearTerm) and a.bias is None else None
 
 
 def exponential(a: Term) -> Term | None:
+    """The term of `exp(a)`, None where there is none."""
     match a:
         case LinearTerm() if a == X:
             return _RAISED
@@ -211,10 +220,12 @@ def bound_below(a: Term, b: Term) -> Term | None:
 
 
 def rectify(a: Term) -> Term | None:
+    """The term of `relu(a)`: a variance is not negative. None for any other term."""
     return a if isinstance(a, SpreadTerm) and (a.eps, a.power) == (0.0, 1.0) else None
 
 
 def mean(a: Term, axes: Axes) -> Term | None:
+    """The term of the mean over `axes`, None where there is none."""
     match a:
         case LinearTerm() if a == X:
             return LinearTerm(0, 1, axes)
@@ -226,10 +237,12 @@ def mean(a: Term, axes: Axes) -> Term | None:
 
 
 def maximum(a: Term, axes: Axes) -> Term | None:
+    """The term of the maximum over `axes`, None where there is none."""
     return MaximumTerm(axes) if a == X else None
 
 
 def total(a: Term, axes: Axes) -> Term | None:
+    """The term of the sum over `axes`, None where there is none."""
     return replace(a, summed=axes) if isinstance(a, ExponentialTerm) and a.raised and a.summed is None else None
 
 

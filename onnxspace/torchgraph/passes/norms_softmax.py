@@ -41,7 +41,7 @@ _PASSING = frozenset({"Identity", "Cast", "Dropout"})
 _FIRST = frozenset({"ReduceMean", "ReduceMax", "Exp", "Pow", "Mul"})
 
 
-def fuse_statistics(graph: GraphModule) -> None:
+def fuse_norms_and_softmax(graph: GraphModule) -> None:
     """Replace every such formula in `graph`, in place: LayerNormalization, RMSNormalization (x, scale, bias), Softmax (x)."""
     for start in list(graph.graph.nodes):
         while any(operator_of(user) in _FIRST for user in start.users) and _fuse_longest(graph, start):

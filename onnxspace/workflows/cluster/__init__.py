@@ -1,1 +1,4 @@
-"""Work on more than one machine, by Dask: models × images for maps, models × models for affinities."""
+"""Runs on several machines with Dask: maps by model and image range, affinities by block of the matrix.
+
+A package of its own, because Dask is optional: it is imported only where a cluster is named.
+"""

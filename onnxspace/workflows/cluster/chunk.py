@@ -1,7 +1,8 @@
-"""A piece of a model's unit maps on its way through the shared folder: one file, whole or absent, checked when read.
+"""Files that carry chunks of a model's unit maps from workers to the client through a shared folder.
 
-A line of JSON (its CRC-32 in eight hexadecimal digits before it) says what lies there, float16 [images, pixels] follows.
-The name holds the model's key, the first image, and how many there are.
+A chunk file is complete or absent, and checked when it is read. It holds a header (a line of JSON, preceded by its CRC-32 in
+eight hexadecimal digits) and the maps, float16 [images, pixels]. Its name consists of the model's key, the first image and
+the number of images.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.storage.atomic import place, write_file
-from onnxspace.storage.resume import PIECE
+from onnxspace.storage.resume import CHUNK
 
 _NAME = re.compile(r"(?P<key>[0-9A-Za-z.]+)-(?P<first>\d{1,6})-(?P<rows>\d{1,6})")
 _MAX_LINE = 2**23
@@ -27,9 +28,11 @@ _MAX_LINE = 2**23
 
 @dataclass(frozen=True)
 class Chunk:
-    """Maps of the images from `first` on, computed `size` at a time; `errors` of each where they are estimates.
+    """A description of consecutive maps of one model: the header of a chunk file.
 
-    `fallback` counts the operators that have no rule of the method.
+    It holds the maps of `rows` images from image `first` on, computed in batches of `size`. `errors` are the maps' relative
+    standard errors where they are estimates, otherwise empty. `fallback` counts, by operator, those without a rule of the
+    method.
     """
 
     first: int
@@ -40,45 +43,53 @@ class Chunk:
 
     @property
     def end(self) -> int:
+        """The image after the last one."""
         return self.first + self.rows
 
 
-def path_of(folder: Path, key: str, piece: Chunk) -> Path:
-    return folder / f"{key}-{piece.first}-{piece.rows}{PIECE}"
+def chunk_path(folder: Path, key: str, chunk: Chunk) -> Path:
+    """Return the path of a chunk of the model `key` in the shared `folder`."""
+    return folder / f"{key}-{chunk.first}-{chunk.rows}{CHUNK}"
 
 
-def write_chunk(folder: Path, key: str, piece: Chunk, rows: NDArray[np.float16]) -> None:
-    """Write the rows beside their place, wait for the disk, and give them their name."""
+def write_chunk(folder: Path, key: str, chunk: Chunk, rows: NDArray[np.float16]) -> None:
+    """Write the maps `rows`, float16 [images, pixels], as a chunk file of the model `key`: complete and synchronised, or not at all.
+
+    Raises OutputError.
+    """
     content = np.ascontiguousarray(rows, dtype="<f2").data.cast("B")
-    text = json.dumps({**asdict(piece), "crc": zlib.crc32(content)}, allow_nan=False).encode()
-    path = path_of(folder, key, piece)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")  # another worker may be at the same piece
+    text = json.dumps({**asdict(chunk), "crc": zlib.crc32(content)}, allow_nan=False).encode()
+    path = chunk_path(folder, key, chunk)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")  # another worker may write the same chunk
     try:
-        write_file(beside, b"%08x %s\n" % (zlib.crc32(text), text), content)
-        place(beside, path)
+        write_file(partial, b"%08x %s\n" % (zlib.crc32(text), text), content)
+        place(partial, path)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def read_chunk(path: Path, pixels: int) -> tuple[Chunk, NDArray[np.float16]] | None:
-    """What lies in the file, float16 [images, pixels]; None where it is not as it was written."""
-    named = _NAME.fullmatch(path.name.removesuffix(PIECE))
+    """Read a chunk file of maps of so many `pixels`: its header and its maps, float16 [images, pixels].
+
+    Returns None for a file that is missing, incomplete or damaged.
+    """
+    named = _NAME.fullmatch(path.name.removesuffix(CHUNK))
     try:
         with path.open("rb") as file:
-            piece, crc = _parsed(file.readline(_MAX_LINE))
-            if named is None or (int(named["first"]), int(named["rows"])) != (piece.first, piece.rows):
+            chunk, crc = _parse_header(file.readline(_MAX_LINE))
+            if named is None or (int(named["first"]), int(named["rows"])) != (chunk.first, chunk.rows):
                 return None
-            content = file.read(piece.rows * pixels * 2 + 1)
+            content = file.read(chunk.rows * pixels * 2 + 1)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if len(content) != piece.rows * pixels * 2 or zlib.crc32(content) != crc:
+    if len(content) != chunk.rows * pixels * 2 or zlib.crc32(content) != crc:
         return None
-    return piece, np.frombuffer(content, "<f2").reshape(piece.rows, pixels)
+    return chunk, np.frombuffer(content, "<f2").reshape(chunk.rows, pixels)
 
 
-def chunks_of(folder: Path, key: str, pixels: int) -> Iterator[Chunk]:
-    """The sound pieces of a model that lie there already; damaged ones are removed."""
-    for path in sorted(folder.glob(f"{key}-*{PIECE}")):
+def find_chunks(folder: Path, key: str, pixels: int) -> Iterator[Chunk]:
+    """Yield the intact chunks of the model `key` in `folder`, whose maps have so many `pixels`; damaged files are removed."""
+    for path in sorted(folder.glob(f"{key}-*{CHUNK}")):
         if (found := read_chunk(path, pixels)) is not None:
             yield found[0]
         else:
@@ -86,20 +97,20 @@ def chunks_of(folder: Path, key: str, pixels: int) -> Iterator[Chunk]:
 
 
 def drop_chunks(folder: Path, key: str) -> None:
-    """Remove what lies there of a model, with what workers that ended have left beside it."""
-    for pattern in (f"{key}-*{PIECE}", f".{key}-*{PIECE}.*.partial"):
+    """Remove all chunk files of the model `key` from `folder`, and the partial files of workers that ended."""
+    for pattern in (f"{key}-*{CHUNK}", f".{key}-*{CHUNK}.*.partial"):
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 
-def _parsed(line: bytes) -> tuple[Chunk, int]:
-    """Raises ValueError and its like for a line that nobody here has written."""
+def _parse_header(line: bytes) -> tuple[Chunk, int]:
+    """Parse an untrusted header: the chunk, and the CRC-32 of its maps. Raises ValueError, KeyError or TypeError."""
     text = line[9:-1]
     if line != b"%08x %s\n" % (zlib.crc32(text), text):
         raise ValueError("damaged")
-    said = json.loads(text)
-    numbers = [said[name] for name in ("first", "rows", "size", "crc")]
-    errors, fallback = said["errors"], said["fallback"]
+    header = json.loads(text)
+    numbers = [header[name] for name in ("first", "rows", "size", "crc")]
+    errors, fallback = header["errors"], header["fallback"]
     if not all(type(n) is int and 0 <= n < 2**32 for n in numbers) or numbers[2] == 0 or len(errors) not in (0, numbers[1]):
         raise ValueError("out of range")
     if not all(type(error) is float and math.isfinite(error) and error >= 0 for error in errors):

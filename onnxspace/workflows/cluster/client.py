@@ -1,6 +1,6 @@
-"""Workers of a Dask cluster, this machine's own processes or a scheduler's, and tasks for them. Free of Torch and ONNX.
+"""The client of a Dask cluster: workers started on this machine or found through a scheduler. Free of Torch and ONNX.
 
-Results come as values: an error that a user can meet is handed over in words, so that a worker's log stays clean.
+Tasks return expected errors as values (see `reply`), so that Dask does not log them.
 """
 
 from __future__ import annotations
@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from onnxspace.errors import AttributionError, ClusterError, ConfigError
-from onnxspace.inputs.execution import Compute
-from onnxspace.workflows.cluster.reply import Refused, refusal
+from onnxspace.storage.atomic import scratch_folder
+from onnxspace.workflows.cluster.reply import Refusal, to_error
 
-#: Seconds without any worker after which a run gives up; what was computed is kept as after any interruption.
+#: Seconds without any worker after which a run is stopped; finished work is kept as after any interruption.
 PATIENCE = 300.0
 _CONNECT, _FIRST_WORKER, _TICK = 20, 60, 1.0
 _MOST_LOCAL = 1024
@@ -31,7 +29,11 @@ Future = Any
 
 
 class Cluster:
-    """Workers that take tasks. `threads` is how many each is to use (None: as many as its own Dask threads)."""
+    """Connected workers, to which tasks are submitted.
+
+    `client` is a `distributed.Client`, `spec` the value of `--cluster`, `threads` the number of threads each worker uses (None: its
+    number of Dask threads).
+    """
 
     def __init__(self, client: Any, spec: str, threads: int | None) -> None:
         self.client, self.spec, self.threads = client, spec, threads
@@ -41,39 +43,30 @@ class Cluster:
 
     @property
     def local(self) -> bool:
+        """Whether the workers are processes that this one started."""
         return self.threads is not None
 
     def workers(self) -> int:
-        """How many there are at this moment."""
+        """Return the current number of workers. Raises ClusterError."""
         with self._explain_loss():
             return len(self.client.nthreads())
 
-    def processors(self, compute: Compute) -> list[object]:
-        """The kinds of processors of the workers that are there, each kind once: what `recipe` knows of a machine."""
-        from onnxspace.workflows.cluster.worker import processors
+    def run_on_all(self, function: Callable[..., Any], *arguments: Any) -> Mapping[str, Any]:
+        """Call a function on every current worker; returns the results by address.
 
-        kinds = {repr(found): found for found in self.everywhere(processors, compute, self.threads).values()}
-        return [one for _, found in sorted(kinds.items()) for one in found]
-
-    def affinity_rows(
-        self, new_files: Sequence[Path], old_files: Sequence[Path], memory: int, progress: Callable[[float], None] | None
-    ) -> Any:
-        """As `onnxspace.similarity.gram.affinity_rows`, by these workers."""
-        from onnxspace.workflows.cluster.gram import rows_on
-
-        return rows_on(self, new_files, old_files, memory, progress)
-
-    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> Mapping[str, Any]:
-        """What a function gives on every worker that is there, by address. Raises ClusterError, or what it refuses."""
+        Raises ClusterError, or the OnnxspaceError that the function raised on a worker.
+        """
         with self._explain_loss():
             found: dict[str, Any] = self.client.run(function, *arguments, on_error="return")
-        for address, answer in found.items():
-            if isinstance(answer, Exception):
-                raise ClusterError(f"The worker {address} can't work here ({_short(answer)}): {_SAME}") from answer
-        return {address: _opened(answer) for address, answer in found.items()}
+        for address, reply in found.items():
+            if isinstance(reply, Exception):
+                raise ClusterError(
+                    f"The worker {address} can't work here ({_describe_error(reply)}): {_INSTALL_SAME}"
+                ) from reply
+        return {address: _unwrap_reply(reply) for address, reply in found.items()}
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
-        """Hand out a task; `next` gives it back when it is done."""
+        """Submit a task; `next` returns its future when it is done. Raises ClusterError."""
         with self._explain_loss():
             future = self.client.submit(function, *arguments, pure=False)
         self._open.add(future)
@@ -81,47 +74,55 @@ class Cluster:
         return future
 
     def next(self) -> Future:
-        """The next task that is done, well or not. Raises ClusterError where nobody is left to do any."""
+        """Wait for the next task that is finished or failed, and return its future.
+
+        Raises ClusterError where there has been no worker for `PATIENCE` seconds.
+        """
         while True:
             try:
                 future = self._done.get(timeout=_TICK)
             except Empty:
-                self._watch()
+                self._check_workers()
                 continue
             if future in self._open:
                 self._open.discard(future)
                 return future
 
     def result(self, future: Future, what: str) -> Any:
-        """What a task gave. Raises what it raised, and AttributionError where its workers ended again and again."""
+        """Return the result of a task, which `what` names in messages.
+
+        Raises the error that the task raised, AttributionError where its workers ended repeatedly, ClusterError where the
+        connection is lost.
+        """
         from distributed import KilledWorker
 
         error = future.exception() if future.status == "error" else None
         if isinstance(error, KilledWorker):
             raise AttributionError(
-                f"{what}: the processes that worked on it ended again and again, perhaps for want of memory. "
-                "Give workers more of it, or leave this model out."
+                f"{what}: the worker processes that computed it ended repeatedly, possibly for lack of memory. "
+                "Give the workers more memory, or leave this model out."
             ) from error
         if isinstance(error, ModuleNotFoundError):
-            raise ClusterError(f"A worker can't work here ({_short(error)}): {_SAME}") from error
+            raise ClusterError(f"A worker can't work here ({_describe_error(error)}): {_INSTALL_SAME}") from error
         if error is not None:
             raise error
         if future.status != "finished":
-            raise ClusterError(_lost(self.spec))
+            raise ClusterError(_describe_loss(self.spec))
         with self._explain_loss():
-            return _opened(future.result())
+            return _unwrap_reply(future.result())
 
-    def forget(self, future: Future) -> None:
-        """Take a task back; where it runs already, it ends by itself."""
+    def cancel(self, future: Future) -> None:
+        """Cancel a task; one that is running already is left to finish."""
         self._open.discard(future)
         with suppress(Exception):
             future.cancel()
 
     def close(self) -> None:
+        """Cancel all tasks that are not done."""
         for future in list(self._open):
-            self.forget(future)
+            self.cancel(future)
 
-    def _watch(self) -> None:
+    def _check_workers(self) -> None:
         now = time.monotonic()
         if now - self._seen < 5 * _TICK:
             return
@@ -132,7 +133,7 @@ class Cluster:
 
     @contextmanager
     def _explain_loss(self) -> Iterator[None]:
-        """What Dask says of a lost connection, as one sentence."""
+        """Convert Dask's errors of a lost connection to ClusterError."""
         from distributed.comm.core import CommClosedError
 
         try:
@@ -140,14 +141,14 @@ class Cluster:
         except (CommClosedError, TimeoutError, ConnectionError) as error:
             if isinstance(error, ClusterError):
                 raise
-            raise ClusterError(_lost(self.spec)) from error
+            raise ClusterError(_describe_loss(self.spec)) from error
 
 
-_SAME = "all machines need the same onnxspace and libraries, and `pip install 'onnxspace[cluster]'`."
+_INSTALL_SAME = "all machines need the same onnxspace and libraries, and `pip install 'onnxspace[cluster]'`."
 
 
-def check(spec: str) -> None:
-    """Refuse words that name no cluster, and a missing package, before any work. Raises ConfigError."""
+def check_cluster(spec: str) -> None:
+    """Check, before any work is done, that `spec` is a valid value of `--cluster` and that Dask is installed. Raises ConfigError."""
     _local_workers(spec)
     try:
         import distributed  # noqa: F401
@@ -157,21 +158,23 @@ def check(spec: str) -> None:
 
 @contextmanager
 def connect(spec: str) -> Iterator[Cluster]:
-    """The workers that `spec` names: `local:N` starts N processes and ends them, `tcp://…` finds a scheduler.
+    """Connect to the workers that `spec` names: `local:N` starts N processes and ends them, `tcp://…` is a scheduler's address.
 
-    Raises ConfigError for anything else, and where Dask is missing; ClusterError where nobody answers.
+    Raises ConfigError for any other value and where Dask is missing, ClusterError where no scheduler answers or it has no workers.
     """
-    check(spec)
-    with _quiet(), ExitStack() as stack:
+    check_cluster(spec)
+    with _silence_dask(), ExitStack() as stack:
         local = _local_workers(spec)
-        where = spec if local is None else stack.enter_context(_own(local))
-        cluster = Cluster(stack.enter_context(_client(where, spec)), spec, None if local is None else _share(local))
+        where = spec if local is None else stack.enter_context(_start_workers(local))
+        cluster = Cluster(
+            stack.enter_context(_connect_client(where, spec)), spec, None if local is None else _threads_per_worker(local)
+        )
         stack.callback(cluster.close)
         yield cluster
 
 
 def _local_workers(spec: str) -> int | None:
-    """How many processes to start here; None where a scheduler is named. Raises ConfigError for anything else."""
+    """Return the number of processes to start; None for a scheduler's address. Raises ConfigError for any other value."""
     if _ADDRESS.fullmatch(spec):
         return None
     found = _LOCAL.fullmatch(spec)
@@ -183,14 +186,14 @@ def _local_workers(spec: str) -> int | None:
     return int(found[1])
 
 
-def _share(workers: int) -> int:
+def _threads_per_worker(workers: int) -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, allowed // workers)
 
 
 @contextmanager
-def own_environment() -> Iterator[None]:
-    """Environment variables as they were before: Dask sets OMP_NUM_THREADS and others here, for workers to inherit."""
+def restore_environment() -> Iterator[None]:
+    """Restore the environment variables after the block: Dask sets OMP_NUM_THREADS and others, which workers would inherit."""
     before = dict(os.environ)
     try:
         yield
@@ -200,20 +203,20 @@ def own_environment() -> Iterator[None]:
 
 
 @contextmanager
-def _own(workers: int) -> Iterator[Any]:
-    """Worker processes of this one, which end with it whatever happens to it."""
+def _start_workers(workers: int) -> Iterator[Any]:
+    """Start worker processes, which end with this process however it ends."""
     from distributed import LocalCluster
 
-    with own_environment(), tempfile.TemporaryDirectory(prefix="onnxspace-", ignore_cleanup_errors=True) as scratch:
+    with restore_environment(), scratch_folder() as scratch:
         try:
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=None,
-                silence_logs=logging.CRITICAL + 1, local_directory=scratch,
-                scheduler_kwargs={"local_directory": scratch},
+                silence_logs=logging.CRITICAL + 1, local_directory=str(scratch),
+                scheduler_kwargs={"local_directory": str(scratch)},
             )  # fmt: skip
         except (OSError, RuntimeError) as error:
             raise ClusterError(
-                f"--cluster local:{workers} can't be started ({_short(error)}). In a script of your own, call it below "
+                f"--cluster local:{workers} can't be started ({_describe_error(error)}). In your own script, call it under "
                 "`if __name__ == '__main__':`."
             ) from error
         with cluster:
@@ -221,16 +224,16 @@ def _own(workers: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _client(where: Any, spec: str) -> Iterator[Any]:
+def _connect_client(where: Any, spec: str) -> Iterator[Any]:
     from distributed import Client
 
     if spec.startswith(("tls://", "wss://")):
         _check_certificate(spec)
     try:
         client = Client(where, timeout=_CONNECT, set_as_default=False)
-    except Exception as error:  # whatever the transport that the address names fails with
+    except Exception as error:  # transports raise errors of many types
         raise ClusterError(
-            f"No Dask scheduler answers at {spec} ({_short(error)}). Start one with `dask scheduler`."
+            f"No Dask scheduler answers at {spec} ({_describe_error(error)}). Start one with `dask scheduler`."
         ) from error
     with client:
         try:
@@ -241,13 +244,13 @@ def _client(where: Any, spec: str) -> Iterator[Any]:
 
 
 def _check_certificate(spec: str) -> None:
-    """A client without one would try in vain, and long."""
+    """Check that Dask is configured with a TLS certificate: without one, connecting fails only after a long time."""
     from distributed.security import Security
 
     try:
         ready = Security().get_connection_args("client")["ssl_context"] is not None
     except (OSError, ValueError) as error:
-        raise ClusterError(f"{spec} needs a certificate that can be read ({_short(error)}).") from error
+        raise ClusterError(f"{spec} needs a certificate that can be read ({_describe_error(error)}).") from error
     if not ready:
         raise ClusterError(
             f"{spec} needs a certificate. Name the files in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and "
@@ -256,8 +259,8 @@ def _check_certificate(spec: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Dask's logs off the terminal: what matters comes as our own errors."""
+def _silence_dask() -> Iterator[None]:
+    """Keep Dask's logs off the terminal: what concerns the user is raised as an error."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [logger.level for logger in loggers]
     try:
@@ -269,15 +272,15 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _opened(answer: Any) -> Any:
-    if isinstance(answer, Refused):
-        raise refusal(answer)
-    return answer
+def _unwrap_reply(reply: Any) -> Any:
+    if isinstance(reply, Refusal):
+        raise to_error(reply)
+    return reply
 
 
-def _lost(spec: str) -> str:
-    return f"The connection to the scheduler of {spec} was lost. Run this again: what was computed is kept with --output."
+def _describe_loss(spec: str) -> str:
+    return f"The connection to the scheduler of {spec} was lost. Run this again: with --output, finished work is kept."
 
 
-def _short(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}".rstrip(". ")

@@ -1,4 +1,4 @@
-"""Models on their way through a cluster: opened here ahead of their turn, handed out in pieces, gathered in order."""
+"""Distribution of maps over a cluster: models are opened ahead, split into image ranges, and their chunks collected in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.attribution.cache_key import versions
+from onnxspace.attribution.cache_key import library_versions
 from onnxspace.attribution.maps import remarks_on
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import ModelOptions
@@ -24,233 +24,250 @@ from onnxspace.storage.atomic import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
-from onnxspace.workflows.cluster.chunk import Chunk, chunks_of, drop_chunks, path_of, read_chunk
+from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk
 from onnxspace.workflows.cluster.client import Cluster, Future
-from onnxspace.workflows.cluster.worker import ImageRange, ModelTask, RunSpec, explain
+from onnxspace.workflows.cluster.worker import ImageRange, ModelTask, RunSpec, explain_images
 
-#: Images of a piece, about: long beside a conversion is costly to repeat, short is costly to convert for.
+#: Approximate images of a chunk: more are costly to repeat when a worker ends, fewer are not worth converting a model for.
 IMAGES = 128
-#: Seconds after which a file that a worker has written must be seen here: network file systems remember what was not there.
+#: Seconds after which a file that a worker has written must be visible here: network file systems cache missing entries.
 SEEN_WITHIN = 60.0
-_Made = TypeVar("_Made")
+_Started = TypeVar("_Started")
 #: A model's path, its name, and the encoder that was asked for.
 Turn = tuple[Path, str, str | None]
 
 
 @dataclass
-class _Model:
-    """What is known of a model under way: pieces that are there, shares that are out, the batch once it is settled."""
+class _ModelProgress:
+    """The state of a model: its chunks by first image, its unfinished tasks, and the batch size once it is known."""
 
-    subject: ModelTask
+    task: ModelTask
     shown: str
-    pieces: dict[int, Chunk] = field(default_factory=dict)
-    out: set[Future] = field(default_factory=set)
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    open_tasks: set[Future] = field(default_factory=set)
     size: int | None = None
     error: Exception | None = None
 
 
-class Prefetcher(Generic[_Made]):
-    """Turns that are begun some before they are asked for; what one raises, it raises when it is asked for."""
+class Prefetcher(Generic[_Started]):
+    """Starts turns some places ahead; an error of `start` is raised when its turn is taken.
+
+    `start` starts a turn, `width` returns how many turns to start ahead.
+    """
 
     def __init__(
-        self, turns: Sequence[Turn], begin: Callable[[Path, str, str | None], _Made], width: Callable[[], int]
+        self, turns: Sequence[Turn], start: Callable[[Path, str, str | None], _Started], width: Callable[[], int]
     ) -> None:
-        self._turns, self._begin, self._width = list(turns), begin, width
-        self._begun: dict[Turn, _Made | Exception] = {}
+        self._turns, self._start, self._width = list(turns), start, width
+        self._started: dict[Turn, _Started | Exception] = {}
         self._next = 0
 
-    def take(self, turn: Turn) -> _Made:
+    def take(self, turn: Turn) -> _Started:
+        """Return what `start` returned for this turn, after starting the turns ahead of it."""
         last = self._turns.index(turn) + self._width()
         while self._next <= min(last, len(self._turns) - 1):
             one = self._turns[self._next]
             self._next += 1
             try:
-                self._begun[one] = self._begin(*one)
-            except Exception as error:  # another turn's: it is reported when that comes
-                self._begun[one] = error
-        found = self._begun.pop(turn)
+                self._started[one] = self._start(*one)
+            except Exception as error:  # of another turn, so it is reported at that turn
+                self._started[one] = error
+        found = self._started.pop(turn)
         if isinstance(found, Exception):
             raise found
         return found
 
 
 class Dispatcher:
-    """The workers' side of one run: `advance` is told of images as they are done, whatever their model."""
+    """Distributes the maps of one run over the workers of a cluster, and collects them.
 
-    def __init__(self, cluster: Cluster, command: RunSpec, images: int, pixels: int) -> None:
-        self.cluster, self.command = cluster, command
-        self.images, self.pixels, self.folder = images, pixels, Path(command.folder)
+    `run_spec` holds what is common to all models, `images` × `pixels` is the shape of a model's maps; `advance` is called with a
+    number of finished images and the model's name.
+    """
+
+    def __init__(self, cluster: Cluster, run_spec: RunSpec, images: int, pixels: int) -> None:
+        self.cluster, self.run_spec = cluster, run_spec
+        self.images, self.pixels, self.folder = images, pixels, Path(run_spec.folder)
         self.advance: Callable[[int, str], None] = lambda images, name: None
-        self._models: dict[str, _Model] = {}
-        self._home: dict[Future, _Model] = {}
-        self._begun: set[str] = set()
+        self._models: dict[str, _ModelProgress] = {}
+        self._model_of: dict[Future, _ModelProgress] = {}
+        self._started: set[str] = set()
 
     def width(self) -> int:
-        """How many models to open before their turn, so that no worker waits."""
+        """Return how many models to open ahead of their turn, so that no worker is idle."""
         return 2 * self.cluster.workers() + 2
 
-    def start(self, subject: ModelTask, shown: str) -> None:
-        """Hand out what is missing of a model's maps, once in a run. `shown` is its path as the user gave it."""
-        if subject.key in self._begun:
+    def start(self, task: ModelTask, shown: str) -> None:
+        """Submit the missing maps of a model, once in a run. `shown` is its path as the user gave it. Raises ClusterError."""
+        if task.key in self._started:
             return
-        self._begun.add(subject.key)
-        journal = Journal((self.folder / f"{subject.key}.npy").with_suffix(JOURNAL), self.images)
+        self._started.add(task.key)
+        journal = Journal((self.folder / f"{task.key}.npy").with_suffix(JOURNAL), self.images)
         if journal.remarks is None:
             rows = sum(shard.rows for shard in journal.shards)
-            model = self._model(subject, shown, journal.shards[-1].rows if journal.shards else None)
-            self._hand_out(model, rows)
+            model = self._add_model(task, shown, journal.shards[-1].rows if journal.shards else None)
+            self._submit_missing(model, rows)
 
-    def _model(self, subject: ModelTask, shown: str, size: int | None) -> _Model:
-        made = _Model(subject, shown, {p.first: p for p in chunks_of(self.folder, subject.key, self.pixels)}, size=size)
-        sizes = [p.size for p in made.pieces.values()]
-        made.size = size or (sizes[0] if sizes else None)
-        self._models[subject.key] = made
-        return made
+    def _add_model(self, task: ModelTask, shown: str, size: int | None) -> _ModelProgress:
+        progress = _ModelProgress(
+            task, shown, {p.first: p for p in find_chunks(self.folder, task.key, self.pixels)}, size=size
+        )
+        sizes = [p.size for p in progress.chunks.values()]
+        progress.size = size or (sizes[0] if sizes else None)
+        self._models[task.key] = progress
+        return progress
 
-    def _hand_out(self, model: _Model, rows: int) -> None:
-        """Submit what no piece holds, from the image `rows` on; before the size of batches is known, the first part only."""
-        for first, end in self._gaps(model, rows):
+    def _submit_missing(self, model: _ModelProgress, rows: int) -> None:
+        """Submit the image ranges from `rows` on that no chunk holds; only the first while the batch size is unknown."""
+        for first, end in self._find_gaps(model, rows):
             about = IMAGES if model.size is None else -(-IMAGES // model.size) * model.size
             for begin in range(first, end, about):
-                share = ImageRange(begin, min(about, end - begin), end, model.size)
-                future = self.cluster.submit(explain, self.command, model.subject, share)
-                model.out.add(future)
-                self._home[future] = model
+                image_range = ImageRange(begin, min(about, end - begin), end, model.size)
+                future = self.cluster.submit(explain_images, self.run_spec, model.task, image_range)
+                model.open_tasks.add(future)
+                self._model_of[future] = model
                 if model.size is None:
                     return
 
-    def _gaps(self, model: _Model, rows: int) -> Iterator[tuple[int, int]]:
+    def _find_gaps(self, model: _ModelProgress, rows: int) -> Iterator[tuple[int, int]]:
         begin = rows
         while begin < self.images:
-            while (piece := _holding(model, begin)) is not None and piece.rows:
-                begin = piece.end
-            end = min((first for first in model.pieces if first > begin), default=self.images)
+            while (chunk := _find_chunk(model, begin)) is not None and chunk.rows:
+                begin = chunk.end
+            end = min((first for first in model.chunks if first > begin), default=self.images)
             if begin < end:
                 yield begin, end
             begin = end
 
-    def collect(self, subject: ModelTask, shown: str, setup: Setup, writer: MapWriter) -> tuple[str, ...]:
-        """Append a model's missing maps to `writer`, in order; gives what is to be said of them. Raises what its workers did."""
-        model = self._models.get(subject.key) or self._model(subject, shown, writer.batch or None)
-        self._begun.add(subject.key)
+    def collect(self, task: ModelTask, shown: str, setup: Setup, writer: MapWriter) -> tuple[str, ...]:
+        """Append a model's missing maps to `writer` in order, and return warnings about them.
+
+        `shown` is the model's path as the user gave it. Raises the workers' errors and ClusterError.
+        """
+        model = self._models.get(task.key) or self._add_model(task, shown, writer.batch or None)
+        self._started.add(task.key)
         errors = list(writer.errors)
         fallback: Mapping[str, int] | None = None
         while writer.rows < self.images or fallback is None:
-            piece = self._next_piece(model, writer.rows)
-            errors += self._append(model, piece, writer, writer.rows - piece.first)
-            fallback = piece.fallback
-        self._end(model)
-        drop_chunks(self.folder, subject.key)
+            chunk = self._wait_for_chunk(model, writer.rows)
+            errors += self._append(model, chunk, writer, writer.rows - chunk.first)
+            fallback = chunk.fallback
+        self._drop_model(model)
+        drop_chunks(self.folder, task.key)
         return tuple(remarks_on(setup, fallback, errors))
 
-    def _next_piece(self, model: _Model, rows: int) -> Chunk:
-        """The piece that holds the image `rows`, as soon as it is there."""
-        while (piece := _holding(model, rows)) is None:
+    def _wait_for_chunk(self, model: _ModelProgress, rows: int) -> Chunk:
+        """Wait for the chunk that holds the image `rows`."""
+        while (chunk := _find_chunk(model, rows)) is None:
             if model.error is not None:
-                self._end(model)
+                self._drop_model(model)
                 raise model.error
-            if not model.out and rows < self.images:
-                self._hand_out(model, rows)
-            elif not model.out:  # all maps are there already, but not what is to be said of them
-                future = self.cluster.submit(explain, self.command, model.subject, ImageRange(rows, 0, rows, model.size))
-                model.out.add(future)
-                self._home[future] = model
-            self._take(self.cluster.next())
-        return piece
+            if not model.open_tasks and rows < self.images:
+                self._submit_missing(model, rows)
+            elif not model.open_tasks:  # all maps exist already, but their warnings are not known
+                future = self.cluster.submit(explain_images, self.run_spec, model.task, ImageRange(rows, 0, rows, model.size))
+                model.open_tasks.add(future)
+                self._model_of[future] = model
+            self._record_result(self.cluster.next())
+        return chunk
 
-    def _take(self, future: Future) -> None:
-        """Note what a share has become."""
-        model = self._home.pop(future, None)
+    def _record_result(self, future: Future) -> None:
+        """Record the result of a task: a chunk or an error."""
+        model = self._model_of.pop(future, None)
         if model is None:
             return
-        model.out.discard(future)
+        model.open_tasks.discard(future)
         try:
-            piece: Chunk = self.cluster.result(future, model.shown)
+            chunk: Chunk = self.cluster.result(future, model.shown)
         except (ClusterError, OutputError):
             raise
         except OnnxspaceError as error:
-            model.error = _named(error, model)
+            model.error = _restore_path(error, model)
             return
         except Exception as error:  # a defect in a library below must not lose the other models' work
             model.error = error
             return
-        model.pieces[piece.first] = piece
-        self.advance(piece.rows, model.subject.name)
+        model.chunks[chunk.first] = chunk
+        self.advance(chunk.rows, model.task.name)
         if model.size is None:
-            model.size = piece.size
-            self._hand_out(model, piece.end)
+            model.size = chunk.size
+            self._submit_missing(model, chunk.end)
 
-    def _append(self, model: _Model, piece: Chunk, writer: MapWriter, past: int) -> list[float]:
-        """The piece's rows but the first `past`, batch by batch, as one machine appends them; gives their errors."""
-        if piece.rows == 0:
+    def _append(self, model: _ModelProgress, chunk: Chunk, writer: MapWriter, past: int) -> list[float]:
+        """Append a chunk's maps without the first `past`, batch by batch as a single machine does; returns their errors."""
+        if chunk.rows == 0:
             return []
-        found, rows = self._read(model, piece)
-        for begin in range(past, piece.rows, piece.size):
-            end = min(begin + piece.size, piece.rows)
+        found, rows = self._read_rows(model, chunk)
+        for begin in range(past, chunk.rows, chunk.size):
+            end = min(begin + chunk.size, chunk.rows)
             writer.append(rows[begin:end], found.errors[begin:end])
         return list(found.errors[past:])
 
-    def _read(self, model: _Model, piece: Chunk) -> tuple[Chunk, NDArray[np.float16]]:
-        path = path_of(self.folder, model.subject.key, piece)
+    def _read_rows(self, model: _ModelProgress, chunk: Chunk) -> tuple[Chunk, NDArray[np.float16]]:
+        path = chunk_path(self.folder, model.task.key, chunk)
         until = time.monotonic() + SEEN_WITHIN
         while (found := read_chunk(path, self.pixels)) is None:
             if self.cluster.local or time.monotonic() > until:
                 raise ClusterError(
-                    f"{path}, which a worker has written, is not there. Name an --output that all machines share."
+                    f"{path}, which a worker has written, is not visible here. Name an --output that all machines share."
                 )
             time.sleep(0.5)
         return found
 
-    def _end(self, model: _Model) -> None:
-        for future in model.out:
-            self._home.pop(future, None)
-            self.cluster.forget(future)
-        self._models.pop(model.subject.key, None)
+    def _drop_model(self, model: _ModelProgress) -> None:
+        for future in model.open_tasks:
+            self._model_of.pop(future, None)
+            self.cluster.cancel(future)
+        self._models.pop(model.task.key, None)
 
 
-def _holding(model: _Model, row: int) -> Chunk | None:
-    """The piece that holds an image; with no rows itself, what was said of all."""
-    fitting = (p for p in model.pieces.values() if p.first <= row < p.end or (p.rows == 0 and p.first == row))
+def _find_chunk(model: _ModelProgress, row: int) -> Chunk | None:
+    """Find the chunk that holds an image, or the empty one there, which only has the warnings' facts."""
+    fitting = (p for p in model.chunks.values() if p.first <= row < p.end or (p.rows == 0 and p.first == row))
     return next(fitting, None)
 
 
 def dispatcher_for(
     cluster: Cluster, folder: Path, setup: Setup, execution: Execution, images: Path | None = None
 ) -> Dispatcher:  # fmt: skip
-    """Prepare a run: the probe images lie in `images` (None: they are written to `folder` once, for all workers to map)."""
-    folder, probes = Path(_anywhere(folder)), setup.probes
+    """Prepare a run on a cluster, with chunks in the shared `folder`.
+
+    `images` is a `.npy` file of the probe images (None: they are written to `folder` once, for all workers to memory-map).
+    Raises OutputError.
+    """
+    folder, probes = Path(_absolute_path(folder)), setup.probes
     if images is None:
         images = folder / f"probes-{probes.sha256[:16]}.npy"
         if not images.exists():
-            beside = images.with_name(f".{images.name}.partial")
-            write_array(beside, probes.images)
-            place(beside, images)
-    command = RunSpec(
-        str(folder), _anywhere(images), probes.name, probes.sha256, setup.method, _absolute(setup.options),
+            partial = images.with_name(f".{images.name}.partial")
+            write_array(partial, probes.images)
+            place(partial, images)
+    run_spec = RunSpec(
+        str(folder), _absolute_path(images), probes.name, probes.sha256, setup.method, _with_absolute_baseline(setup.options),
         execution.compute, execution.batch_size,
-        cluster.threads, tuple(versions().items()),
+        cluster.threads, tuple(library_versions().items()),
     )  # fmt: skip
-    return Dispatcher(cluster, command, len(probes), probes.size**2)
+    return Dispatcher(cluster, run_spec, len(probes), probes.size**2)
 
 
-def _absolute(options: Options | None) -> Options | None:
-    """Options whose baseline, where it is a file, is found from anywhere."""
+def _with_absolute_baseline(options: Options | None) -> Options | None:
+    """The options with the absolute path of a baseline that is a file."""
     if options is None or options.baseline is None or options.baseline in BASELINES:
         return options
-    return replace(options, baseline=_anywhere(options.baseline))
+    return replace(options, baseline=_absolute_path(options.baseline))
 
 
-def _named(error: OnnxspaceError, model: _Model) -> OnnxspaceError:
-    """The error with the model's path as the user gave it."""
-    error.args = tuple(part.replace(model.subject.path, model.shown) if isinstance(part, str) else part for part in error.args)
+def _restore_path(error: OnnxspaceError, model: _ModelProgress) -> OnnxspaceError:
+    """Replace the model's absolute path in an error's message by the path that the user gave."""
+    error.args = tuple(part.replace(model.task.path, model.shown) if isinstance(part, str) else part for part in error.args)
     return error
 
 
-def task_of(model: Model, encoder: Encoder, key: str, said: ModelOptions) -> ModelTask:
-    """A model as workers are told of it; `said` is what its users say of it."""
-    return ModelTask(_anywhere(model.path), model.name, model.sha256, encoder, said, key)
+def task_of(model: Model, encoder: Encoder, key: str, options: ModelOptions) -> ModelTask:
+    """Return the task of a model for workers; `options` are its options from the configuration, `key` names its files."""
+    return ModelTask(_absolute_path(model.path), model.name, model.sha256, encoder, options, key)
 
 
-def _anywhere(path: str | Path) -> str:
-    """A path that means the same in any folder; links stay, so that external data and sidecars are found."""
+def _absolute_path(path: str | Path) -> str:
+    """The absolute path; links are not resolved, so that external data and sidecar files are found."""
     return str(Path.cwd() / path)

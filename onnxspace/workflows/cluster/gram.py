@@ -1,7 +1,7 @@
-"""Affinities on a cluster, block by block: each task compares some models with some others over all images.
+"""Affinities computed on a cluster, one block of the matrix per task.
 
-How the matrix is cut depends on the number of models alone, and each block is summed in one order, so that the result does
-not depend on which worker does what, or on how many there are.
+The division into blocks depends on the number of models alone, and each block is summed in a fixed order, so the result does
+not depend on the number of workers or on which worker computes which block.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from onnxspace.errors import ClusterError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.similarity.gram import affinity_rows
-from onnxspace.workflows.cluster.reply import answering
+from onnxspace.workflows.cluster.reply import return_errors
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
 
-#: Models of a band: fewer in all are compared where they are asked for, in less time than it takes to hand them out.
+#: Least and most models of a band of rows, and the number of bands. Up to `LEAST` models are compared in the client, which takes
+#: less time than distributing them.
 LEAST, _MOST, _BANDS = 32, 512, 24
-#: A block's other side, as so many bands: what is compared within the band is done once more for each block.
+#: Width of a block in bands. Each block compares the models of its band with each other again.
 _ACROSS = 4
 _PER_THREAD = 2**25
 Matrix = NDArray[np.float64]
@@ -33,14 +34,17 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Block:
-    """The models `rows` of the new ones against the models `columns` of those before them, and among themselves."""
+    """A task: the new models `rows` against the models `columns` before them, and against each other."""
 
     rows: range
     columns: range
 
 
-def blocks(new: int, old: int) -> Iterator[Block]:
-    """Every pair that `new` models form with each other and with `old` ones before them; columns count from the first old one."""
+def split_blocks(new: int, old: int) -> Iterator[Block]:
+    """Yield blocks that cover all pairs of `new` models with each other and with the `old` models before them.
+
+    Rows count from the first new model, columns from the first old one.
+    """
     band = min(_MOST, max(LEAST, -(-(new + old) // _BANDS)))
     for first in range(0, new, band):
         rows, before = range(first, min(first + band, new)), old + first
@@ -48,50 +52,57 @@ def blocks(new: int, old: int) -> Iterator[Block]:
             yield Block(rows, range(left, min(left + _ACROSS * band, before)))
 
 
-def rows_on(
+def affinity_rows_on(
     cluster: Cluster, new_files: Sequence[Path], old_files: Sequence[Path], memory: int = DEFAULT_MEMORY,
     progress: Share | None = None,
 ) -> Matrix:  # fmt: skip
-    """As `onnxspace.similarity.gram.affinity_rows`, by the workers of a cluster. Raises ClusterError, ProbeError."""
+    """Compute rows of the affinity matrix on the workers of a cluster, otherwise as `onnxspace.similarity.gram.affinity_rows`.
+
+    `new_files` and `old_files` are files of unit maps, `memory` bounds the bytes each worker holds, `progress` is called with the
+    fraction done. Returns float64 [new, old + new]. Raises ClusterError, ProbeError.
+    """
     new, old = len(new_files), len(old_files)
     if new + old <= LEAST:
         return affinity_rows(new_files, old_files, memory, progress)
     files = [str(Path.cwd() / path) for path in (*old_files, *new_files)]
-    out: dict[Any, Block] = {}
-    for block in blocks(new, old):
+    open_blocks: dict[Any, Block] = {}
+    for block in split_blocks(new, old):
         mine = [files[old + i] for i in block.rows]
         theirs = [files[i] for i in block.columns]
-        out[cluster.submit(compare, mine, theirs, memory, cluster.threads)] = block
-    found, total = np.empty((new, old + new)), len(out)
-    while out:
+        open_blocks[cluster.submit(compare_block, mine, theirs, memory, cluster.threads)] = block
+    matrix, total = np.empty((new, old + new)), len(open_blocks)
+    while open_blocks:
         future = cluster.next()
-        if future in out:
-            _place(found, out.pop(future), cluster.result(future, "Affinities"), old)
+        if future in open_blocks:
+            _place(matrix, open_blocks.pop(future), cluster.result(future, "Affinities"), old)
             if progress is not None:
-                progress(1 - len(out) / total)
-    return found
+                progress(1 - len(open_blocks) / total)
+    return matrix
 
 
-def _place(found: Matrix, block: Block, part: Matrix, old: int) -> None:
-    """Enter a block, and what it says of pairs of new models in their other order."""
+def _place(matrix: Matrix, block: Block, part: Matrix, old: int) -> None:
+    """Enter a block into the matrix, and the transpose of what it holds of pairs of new models."""
     own = slice(old + block.rows.start, old + block.rows.stop)
     rows, columns = slice(block.rows.start, block.rows.stop), slice(block.columns.start, block.columns.stop)
-    found[rows, columns], found[rows, own] = part[:, : len(block.columns)], part[:, len(block.columns) :]
+    matrix[rows, columns], matrix[rows, own] = part[:, : len(block.columns)], part[:, len(block.columns) :]
     if (first := max(block.columns.start, old)) < block.columns.stop:
         turned = part[:, first - block.columns.start : len(block.columns)].T
-        found[first - old : block.columns.stop - old, own] = turned
+        matrix[first - old : block.columns.stop - old, own] = turned
 
 
-@answering
-def compare(new: Sequence[str], old: Sequence[str], memory: int, threads: int | None) -> Matrix:
-    """What a worker does of it: float64 [new, old + new]."""
+@return_errors
+def compare_block(new: Sequence[str], old: Sequence[str], memory: int, threads: int | None) -> Matrix:
+    """Compute a block on a worker: float64 [new, old + new] for files of unit maps; `threads` as in `Cluster`.
+
+    Raises ClusterError where a file can't be read.
+    """
     from distributed import get_worker
 
-    share = _PER_THREAD * (get_worker().state.nthreads if threads is None else threads)  # the engine takes a thread for as much
+    budget = _PER_THREAD * (get_worker().state.nthreads if threads is None else threads)  # affinity_rows uses one thread per so many bytes
     try:
-        return affinity_rows([Path(path) for path in new], [Path(path) for path in old], min(memory, share))
+        return affinity_rows([Path(path) for path in new], [Path(path) for path in old], min(memory, budget))
     except OSError as error:
         where = error.filename or "maps"
         raise ClusterError(
-            f"The worker on {socket.gethostname()} can't read {where}. Keep it in a folder that all machines share."
+            f"The worker on {socket.gethostname()} can't read {where}. Keep it in a folder that all machines budget."
         ) from error

@@ -1,4 +1,4 @@
-"""What a task gives back in place of a result: an error in words, of a kind that the asking side makes again."""
+"""Errors of a task as values: a worker returns them instead of raising, and the client raises them again."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Refused:
-    """An error of the family: its class, number of the operating system (None: not one of its errors), and sentence."""
+class Refusal:
+    """An OnnxspaceError as a value: the name of its class, its errno (None where it has none), and its message."""
 
-    kind: str
+    error_class: str
     number: int | None
-    words: str
+    message: str
 
 
-def answering(function: _Function) -> _Function:
-    """Let a task give `Refused` where it would raise an error of the family."""
+def return_errors(function: _Function) -> _Function:
+    """Decorate a task so that it returns a `Refusal` where it would raise an OnnxspaceError."""
 
     @wraps(function)
-    def answered(*arguments: Any, **named: Any) -> Any:
+    def task(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
         except OnnxspaceError as error:
-            return Refused(type(error).__name__, getattr(error, "errno", None), str(error.args[-1] if error.args else error))
+            return Refusal(type(error).__name__, getattr(error, "errno", None), str(error.args[-1] if error.args else error))
 
-    return answered  # type: ignore[return-value]
+    return task  # type: ignore[return-value]
 
 
-def refusal(answer: Refused) -> OnnxspaceError:
-    """The error again."""
-    kind = getattr(errors, answer.kind, ClusterError)
-    made: OnnxspaceError = kind(answer.words) if answer.number is None else kind(answer.number, answer.words)
-    return made
+def to_error(reply: Refusal) -> OnnxspaceError:
+    """Return the error that a `Refusal` stands for."""
+    error_class = getattr(errors, reply.error_class, ClusterError)
+    error: OnnxspaceError = error_class(reply.message) if reply.number is None else error_class(reply.number, reply.message)
+    return error

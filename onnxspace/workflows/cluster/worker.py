@@ -1,4 +1,4 @@
-"""What a worker process does: open a model from the shared folder, compute maps of some images, leave them there."""
+"""Tasks of worker processes: compute maps of a model for a range of images and write them to the shared folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,24 @@ from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
-from onnxspace.workflows.cluster.chunk import Chunk, path_of, write_chunk
-from onnxspace.workflows.cluster.reply import answering
+from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, write_chunk
+from onnxspace.workflows.cluster.reply import return_errors
 
-_KEPT = 2  # models that a process holds ready: pieces of one come one after the other
-_one = Lock()  # Torch's settings are the whole process's, so that a process computes one piece at a time
+if TYPE_CHECKING:
+    from onnxspace.workflows.cluster.client import Cluster
+
+_KEPT = 2  # converted models that a process caches: tasks of one model come in succession
+_one = Lock()  # Torch's settings hold for the whole process, so a process computes one task at a time
 _ready: OrderedDict[str, Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What holds for all models of a run; `images` is a .npy file in the shared `folder` or beside it."""
+    """What is common to all tasks of a run.
+
+    `folder` is the shared folder, `images` the `.npy` file of the probe images, which are named `probe` and have the digest
+    `sha256`; `threads` is as in `Cluster`, `versions` are those of the client's libraries.
+    """
 
     folder: str
     images: str
@@ -46,21 +53,21 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class ModelTask:
-    """A model: where it lies, what it must be, where it is cut and how it is fed, and the `key` of its maps."""
+    """A model to be explained: the absolute path, name and digest of its file, its encoder and options, and the `key` of its maps."""
 
     path: str
     name: str
     sha256: str
     encoder: Encoder
-    said: ModelOptions
+    options: ModelOptions
     key: str
 
 
 @dataclass(frozen=True)
 class ImageRange:
-    """Images of a model: from `first` on about `count`, as many as fill batches, but none from `end` on.
+    """A range of probe images: about `count` from `first` on, rounded up to whole batches, before `end`.
 
-    `size` is the batch's where earlier maps of the model have settled it.
+    `size` is the batch size of the model's earlier maps (None: there are none).
     """
 
     first: int
@@ -69,46 +76,55 @@ class ImageRange:
     size: int | None
 
 
-@answering
-def explain(command: RunSpec, subject: ModelTask, share: ImageRange) -> Chunk:
-    """Compute a share of a model's unit maps and write them; a file that is there already is not computed again."""
+@return_errors
+def explain_images(run_spec: RunSpec, task: ModelTask, image_range: ImageRange) -> Chunk:
+    """Compute a model's unit maps of a range of images, write them as a chunk file unless it exists, and return its header.
+
+    Raises ModelError and its kin, ClusterError, OutputError.
+    """
     from distributed import get_worker
 
     with _one:
-        _settle_threads(command.threads, get_worker())
-        _check_versions(command)
-        probes = _probes(command.images, command.probe, command.sha256)
-        engines = _sized(_engines(command, subject, probes), share.size)
-        last = min(share.end, share.first + -(-share.count // engines.size) * engines.size)
-        piece = Chunk(share.first, last - share.first, engines.size, (), dict(engines.fallback))
-        if piece.rows == 0 or path_of(Path(command.folder), subject.key, piece).exists():
-            return piece
-        rows, errors = _computed(engines, share.first, last)
-        piece = Chunk(piece.first, piece.rows, piece.size, errors, piece.fallback)
-        write_chunk(Path(command.folder), subject.key, piece, rows)
-        return piece
+        _set_threads(run_spec.threads, get_worker())
+        _check_versions(run_spec)
+        probes = _read_probes(run_spec.images, run_spec.probe, run_spec.sha256)
+        engines = _set_batch_size(_prepare_engines(run_spec, task, probes), image_range.size)
+        last = min(image_range.end, image_range.first + -(-image_range.count // engines.size) * engines.size)
+        chunk = Chunk(image_range.first, last - image_range.first, engines.size, (), dict(engines.fallback))
+        if chunk.rows == 0 or chunk_path(Path(run_spec.folder), task.key, chunk).exists():
+            return chunk
+        rows, errors = _compute_maps(engines, image_range.first, last)
+        chunk = Chunk(chunk.first, chunk.rows, chunk.size, errors, chunk.fallback)
+        write_chunk(Path(run_spec.folder), task.key, chunk, rows)
+        return chunk
 
 
-@answering
-def processors(compute: Compute, threads: int | None, dask_worker: Any = None) -> list[list[object]]:
-    """The processors of this worker, which Dask hands over, as `recipe` knows them."""
-    from onnxspace.attribution import cache_key as recipe
+@return_errors
+def describe_processors(compute: Compute, threads: int | None, dask_worker: Any = None) -> list[list[object]]:
+    """Describe the processors of this worker, which Dask passes as `dask_worker`, as `cache_key.describe_processors`."""
+    from onnxspace.attribution import cache_key
 
-    _settle_threads(threads, dask_worker)
-    return recipe.processors(compute)
+    _set_threads(threads, dask_worker)
+    return cache_key.describe_processors(compute)
 
 
-def _settle_threads(threads: int | None, own: Any) -> None:
+def _set_threads(threads: int | None, dask_worker: Any) -> None:
     import torch
 
-    torch.set_num_threads(own.state.nthreads if threads is None else threads)
+    torch.set_num_threads(dask_worker.state.nthreads if threads is None else threads)
 
 
-def _check_versions(command: RunSpec) -> None:
-    from onnxspace.attribution.cache_key import versions
+def list_processors(cluster: Cluster, compute: Compute) -> list[object]:
+    """Describe the processors of the current workers, each kind once, as `cache_key.run_key` takes them. Raises ClusterError."""
+    kinds = {repr(one): one for one in cluster.run_on_all(describe_processors, compute, cluster.threads).values()}
+    return [processor for _, one in sorted(kinds.items()) for processor in one]
 
-    for name, here in versions().items():
-        there = dict(command.versions).get(name, "")
+
+def _check_versions(run_spec: RunSpec) -> None:
+    from onnxspace.attribution.cache_key import library_versions
+
+    for name, here in library_versions().items():
+        there = dict(run_spec.versions).get(name, "")
         if here != there:
             raise ClusterError(
                 f"The worker on {socket.gethostname()} has {name} {here or '(none)'}, and {there or 'none'} is used where "
@@ -117,8 +133,8 @@ def _check_versions(command: RunSpec) -> None:
 
 
 @cache
-def _probes(path: str, name: str, sha256: str) -> Probes:
-    """The probe images, mapped from the shared folder and checked once by every process."""
+def _read_probes(path: str, name: str, sha256: str) -> Probes:
+    """Memory-map the probe images from the shared folder; their digest is checked once per process."""
     try:
         images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -131,38 +147,38 @@ def _probes(path: str, name: str, sha256: str) -> Probes:
     return probes
 
 
-def _sized(engines: Any, size: int | None) -> Any:
+def _set_batch_size(engines: Any, size: int | None) -> Any:
     return engines if size is None else replace(engines, size=size)
 
 
-def _engines(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
-    """The converted model, ready to compute; the last few stay."""
-    name = repr((command, subject))
+def _prepare_engines(run_spec: RunSpec, task: ModelTask, probes: Probes) -> Any:
+    """Convert a model for computing; the last few are cached."""
+    name = repr((run_spec, task))
     if (found := _ready.pop(name, None)) is None:
         while len(_ready) >= _KEPT:
             _ready.popitem(last=False)
-        found = _compute_maps(command, subject, probes)
+        found = _convert_model(run_spec, task, probes)
     _ready[name] = found
     return found
 
 
-def _compute_maps(command: RunSpec, subject: ModelTask, probes: Probes) -> Any:
+def _convert_model(run_spec: RunSpec, task: ModelTask, probes: Probes) -> Any:
     from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
     from onnxspace.model.model import open_model, rename_model
     from onnxspace.torchgraph.encoder_graph import convert
 
-    model = rename_model(open_model(subject.path, None, subject.said), subject.name)
-    if model.sha256 != subject.sha256:
+    model = rename_model(open_model(task.path, None, task.options), task.name)
+    if model.sha256 != task.sha256:
         raise ModelError(
-            f"{subject.path} is another file on {socket.gethostname()} than where the run was started. "
+            f"{task.path} is another file on {socket.gethostname()} than where the run was started. "
             "Put models in a folder that all machines share, and don't change them meanwhile."
         )
-    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
-    setup, execution = Setup(probes, command.method, command.options), Execution(command.compute, command.batch_size)
+    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), task.encoder)
+    setup, execution = Setup(probes, run_spec.method, run_spec.options), Execution(run_spec.compute, run_spec.batch_size)
     return engines_for(model, converted, setup, execution)
 
 
-def _computed(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
+def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
     from onnxspace.storage.map_file import to_unit_maps
 
     rows: list[NDArray[np.float16]] = []

@@ -12,7 +12,7 @@ import torch
 from onnx import helper
 
 import onnxspace as ox
-from onnxspace.attribution.lrp import EPSILON, RULE_SETS, RULES, RuleSet, apply_rules, rule_set
+from onnxspace.attribution.lrp import EPSILON, RULE_SETS, RULES, RuleSet, apply_rules, find_rule_set
 from onnxspace.attribution.lrp.rules import Site
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import load_config
@@ -164,19 +164,19 @@ def test_a_rule_of_ones_own() -> None:
 )
 def test_impossible_rules_are_refused(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        apply_rules(ox.to_torch(classifier()), rule_set("lrp-alpha-beta", entries))
+        apply_rules(ox.to_torch(classifier()), find_rule_set("lrp-alpha-beta", entries))
     with pytest.raises(ConfigError, match=r"no rule set 'lrp'\. Use one of: elrp, lrp-epsilon"):
-        rule_set("lrp")
+        find_rule_set("lrp")
 
 
 def test_rules_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "onnxspace.toml"
     path.write_text('[rules.elrp]\nSwish = "gradient"\nSin = "ratio"\n[rules.lrp-gamma]\ngamma = 0.5\n', "utf-8")
     config = load_config(path)
-    made = rule_set("elrp", config.rules.get("elrp"))
+    made = find_rule_set("elrp", config.rules.get("elrp"))
     assert made.rules == {**RULE_SETS["elrp"].rules, "Swish": "gradient", "Sin": "ratio"}
-    assert rule_set("lrp-gamma", config.rules["lrp-gamma"]).gamma == 0.5
-    assert rule_set("attnlrp", config.rules.get("attnlrp")) == RULE_SETS["attnlrp"]
+    assert find_rule_set("lrp-gamma", config.rules["lrp-gamma"]).gamma == 0.5
+    assert find_rule_set("attnlrp", config.rules.get("attnlrp")) == RULE_SETS["attnlrp"]
 
 
 @pytest.mark.parametrize(

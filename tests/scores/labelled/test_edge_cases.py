@@ -64,7 +64,7 @@ def test_bad_input_gets_a_sentence(name: str, features: Any, labels: Any, words:
 
 
 #: One image of each class: what cannot be said is refused, by these words; all others give a finite number.
-ALONE = {"sfda": "no spread", "gbc": "two images of each class", "parc": "class with two images", "nleep": "more images or"}
+ALONE = {"sfda": "no scatter", "gbc": "two images of each class", "parc": "class with two images", "nleep": "more images or"}
 
 
 @pytest.mark.parametrize("name", list(FEATURES))
@@ -115,10 +115,10 @@ def test_a_constant_dimension_changes_nothing_but_logme_and_lfc(name: str) -> No
 
 @pytest.mark.parametrize("name", list(FEATURES))
 def test_images_that_are_copies_of_one_another(name: str) -> None:
-    """Each class is one image, many times: no spread within classes."""
+    """Each class is one image, many times: no scatter within classes."""
     copies = F[:3][Y]
     if name == "sfda":
-        with pytest.raises(ConfigError, match="no spread"):
+        with pytest.raises(ConfigError, match="no scatter"):
             scores.sfda(copies, Y)
     else:
         found = FEATURES[name](copies, Y)
@@ -180,9 +180,9 @@ def test_targets_that_never_vary_are_left_out() -> None:
         (lambda: scores.leep(F, Y), "softmax"),
         (lambda: scores.leep(np.full((30, 4), 0.25), Y[:9]), "9"),
         (lambda: scores.leep(np.full((30, 4), np.nan), Y), "NaN"),
-        (lambda: scores.nce(Y[:9], Y), "both are"),
+        (lambda: scores.nce(Y[:9], Y), "both must be"),
         (lambda: scores.nce([None, *Y[1:]], Y), "source label is missing"),
-        (lambda: scores.knn(F, Y, 30), "30 neighbours"),
+        (lambda: scores.knn(F, Y, 30), "neighbours is 30"),
         (lambda: scores.knn(F, Y, 0), "neighbours"),
         (lambda: scores.knn(F, Y, 1, "manhattan"), "metric"),
         (lambda: scores.gbc(F, Y, "round"), "covariance"),

@@ -163,7 +163,7 @@ def test_all_pairs_are_the_single_ones_and_failures_stop_no_other() -> None:
 @pytest.mark.parametrize(
     ("outputs", "features", "words"),
     [
-        (random(3, 4), random(3, 4), "needs 4 images, not 3"),
+        (random(3, 4), random(3, 4), "needs at least 4 images, not 3"),
         (random(8, 4), random(9, 4), "are of different images"),
         (np.ones((8, 3, 8, 8)), random(8, 4), "the same for every image"),
         (np.full((8, 3), np.nan), random(8, 4), "NaN or infinity"),

@@ -21,13 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onnxspace as ox
-from onnxspace.attribution.cache_key import versions
+from onnxspace.attribution.cache_key import library_versions
 from onnxspace.cli import main
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
 from onnxspace.workflows.cluster import client as engine
 from onnxspace.workflows.cluster import dispatch, gram, worker
-from onnxspace.workflows.cluster.chunk import Chunk, chunks_of, drop_chunks, path_of, read_chunk, write_chunk
+from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk, write_chunk
+from onnxspace.workflows.cluster.gram import affinity_rows_on
 from tests.helpers.nets import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16
@@ -41,7 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A scheduler with two worker processes of one thread each, as on a real cluster."""
     scratch = tmp_path_factory.mktemp("dask")
     with (
-        engine.own_environment(),
+        engine.restore_environment(),
         LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch) as made,
         Client(made, set_as_default=False) as client,
     ):
@@ -130,7 +131,9 @@ def test_a_worker_that_is_killed_costs_its_piece_only(
 def test_a_stopped_run_goes_on_with_the_pieces_that_are_there(
     place: Path, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxspace.attribution.cache_key._code", lambda: "unchanged")  # by those who work on it while this runs
+    monkeypatch.setattr(
+        "onnxspace.attribution.cache_key._hash_code", lambda: "unchanged"
+    )  # by those who work on it while this runs
     expected = ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:
@@ -151,7 +154,7 @@ def test_one_process_goes_on_where_the_cluster_stopped(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal threads and processors: the maps are the same, and count as such."""
-    monkeypatch.setattr("onnxspace.attribution.cache_key._code", lambda: "unchanged")
+    monkeypatch.setattr("onnxspace.attribution.cache_key._hash_code", lambda: "unchanged")
     ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:
@@ -226,21 +229,21 @@ def test_a_model_that_differs_where_the_worker_is(
         found = subject_of(*arguments)
         return replace(found, sha256="0" * 64) if found.name == "a" else found
 
-    monkeypatch.setattr(dispatch, "subject_of", other)
+    monkeypatch.setattr(dispatch, "task_of", other)
     result = ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
     assert result.names == ("b",)
     assert "a.onnx is another file on" in result.failed[0].error
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"versions": tuple({**versions(), "torch": "0.1"}.items())}, "has torch .*, and 0.1 is used"),
+    ({"versions": tuple({**library_versions(), "torch": "0.1"}.items())}, "has torch .*, and 0.1 is used"),
     ({"images": "nowhere/probes.npy"}, "can't read nowhere/probes.npy.*machines share"),
     ({"sha256": "0" * 64}, "holds other images"),
 ])  # fmt: skip
 def test_machines_that_differ_are_refused(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
 ) -> None:
-    monkeypatch.setattr(dispatch, "Command", lambda *said: replace(worker.RunSpec(*said), **change))
+    monkeypatch.setattr(dispatch, "RunSpec", lambda *said: replace(worker.RunSpec(*said), **change))
     with pytest.raises(ClusterError, match=words):
         ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
 
@@ -269,12 +272,12 @@ def test_affinities_by_blocks(tmp_path: Path, address: str, monkeypatch: pytest.
         np.save(path, row)
     shares: list[float] = []
     with engine.connect(address) as crew:
-        whole = crew.affinity_rows(files, [], 2**30, shares.append)
-        again = crew.affinity_rows(files, [], 2**30, None)
-        grown = crew.affinity_rows(files[9:], files[:9], 2**30, None)
+        whole = affinity_rows_on(crew, files, [], 2**30, shares.append)
+        again = affinity_rows_on(crew, files, [], 2**30, None)
+        grown = affinity_rows_on(crew, files[9:], files[:9], 2**30, None)
         (tmp_path / "3.npy").unlink()
         with pytest.raises(ClusterError, match=r"can't read .*3\.npy"):
-            crew.affinity_rows(files, [], 2**30, None)
+            affinity_rows_on(crew, files, [], 2**30, None)
         np.save(files[3], rows[3])
     np.testing.assert_array_equal(whole, again)
     np.testing.assert_allclose(whole, affinity_matrix(files), rtol=0, atol=1e-13)
@@ -287,7 +290,7 @@ def test_affinities_by_blocks(tmp_path: Path, address: str, monkeypatch: pytest.
 @given(st.integers(1, 300), st.integers(0, 300))
 def test_blocks_hold_every_pair(new: int, old: int) -> None:
     seen = np.zeros((new, old + new), int)
-    for block in gram.blocks(new, old):
+    for block in gram.split_blocks(new, old):
         seen[block.rows.start : block.rows.stop, block.columns.start : block.columns.stop] += 1
         for i in block.rows:
             for j in block.rows:
@@ -301,7 +304,7 @@ def test_a_damaged_piece_counts_as_never_written(tmp_path: Path) -> None:
     rows = np.arange(12, dtype=np.float16).reshape(3, 4)
     piece = Chunk(4, 3, 2, (0.5, 0.25, 0.0), {"Sin": 2})
     write_chunk(tmp_path, "abc", piece, rows)
-    path = path_of(tmp_path, "abc", piece)
+    path = chunk_path(tmp_path, "abc", piece)
     found = read_chunk(path, 4)
     assert found is not None
     assert found[0] == piece
@@ -313,7 +316,7 @@ def test_a_damaged_piece_counts_as_never_written(tmp_path: Path) -> None:
     path.write_bytes(whole)
     assert read_chunk(path, 5) is None
     path.rename(path.with_name("abc-5-3.piece"))
-    assert list(chunks_of(tmp_path, "abc", 4)) == []
+    assert list(find_chunks(tmp_path, "abc", 4)) == []
     (tmp_path / ".abc-4-3.piece.12.partial").touch()
     drop_chunks(tmp_path, "abc")
     assert list(tmp_path.iterdir()) == []
