@@ -28,6 +28,7 @@ MODULES = (
     "torch.onnx._internal.exporter._core",
     "torchvision",
     "onnx",
+    "onnxruntime",
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "scipy.sparse",
@@ -169,10 +170,9 @@ def end(function: Callable[..., None], *arguments: Any) -> NoReturn:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[3])  # the repository, as pytest has it, in the place of this folder
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # which would be a thread
     for module in MODULES:
         importlib.import_module(module)
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # which would be a thread
-    importlib.import_module("onnxruntime")
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a library has started a thread, which no child would have"
     gc.collect()
     gc.freeze()  # children share the memory of all this
