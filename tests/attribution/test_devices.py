@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import onnxspace as ox
-from onnxspace.attribution import maps as attribution
+from onnxspace.attribution import maps
 from onnxspace.attribution.cpu_tuning import FusedAttention, StridedConv, tune_graph
 from onnxspace.attribution.devices import configure_torch, list_devices, resolve_compute
 from onnxspace.attribution.gradients import Batch, InputMaps
@@ -21,8 +21,8 @@ from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.methods import Method
 from onnxspace.model.model import open_model
 from onnxspace.torchgraph.encoder_graph import to_torch
-from tests.attribution.test_maps import probes
-from tests.helpers.networks import Net, classifier, save, worst_cosine
+from tests.helpers.nets import Net, classifier, save, worst_cosine
+from tests.helpers.noise import probes
 
 
 def gradient(graph: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -76,22 +76,22 @@ def test_processors_share_the_images_and_maps_stay_in_order(
 ) -> None:
     model, images = open_model(save(classifier(), tmp_path / "net.onnx")), probes(11)
     alone = ox.attribute(model, images, method, batch_size=2)
-    monkeypatch.setattr(attribution, "list_devices", lambda _compute: [torch.device("cpu")] * 3)
+    monkeypatch.setattr(maps, "list_devices", lambda _compute: [torch.device("cpu")] * 3)
     np.testing.assert_array_equal(ox.attribute(model, images, method, batch_size=2), alone)
 
 
 def test_a_batch_that_one_of_several_processors_cannot_hold_is_halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = open_model(save(classifier(), tmp_path / "net.onnx")), probes(11)
     expected = ox.attribute(model, images, batch_size=2)
-    genuine = attribution.Explainer.compute_maps
+    genuine = maps.Explainer.compute_maps
 
-    def tight(self: attribution.Explainer, batch: Batch) -> InputMaps:
+    def tight(self: maps.Explainer, batch: Batch) -> InputMaps:
         if len(batch.values) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return genuine(self, batch)
 
-    monkeypatch.setattr(attribution, "list_devices", lambda _compute: [torch.device("cpu")] * 2)
-    monkeypatch.setattr(attribution.Explainer, "compute_maps", tight)
+    monkeypatch.setattr(maps, "list_devices", lambda _compute: [torch.device("cpu")] * 2)
+    monkeypatch.setattr(maps.Explainer, "compute_maps", tight)
     np.testing.assert_array_equal(ox.attribute(model, images, batch_size=4), expected)
 
 

@@ -19,7 +19,7 @@ from onnxspace.inputs.methods import Options
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import open_model
-from tests.helpers.networks import Net, save
+from tests.helpers.nets import Net, save
 
 STEPS = 5
 PROBES = ox.Probes.generate(3, SIZE)

@@ -22,15 +22,11 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model, open_model
-from tests.helpers.networks import Net, classifier, save, worst_cosine
+from tests.helpers.nets import Net, classifier, save, worst_cosine
+from tests.helpers.noise import probes
 from tests.oracles.elrp import FUNCTIONS, elrp
 
 RAW = ModelOptions(scale=1.0, mean=(0.0,), std=(1.0,))
-
-
-def probes(count: int = 3, size: int = 16, seed: int = 0) -> Probes:
-    images = np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    return Probes("test", images)
 
 
 def two_layers(tmp_path: Path) -> Model:

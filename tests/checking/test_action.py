@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.networks import classifier, save
+from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
 
+pytestmark = pytest.mark.process
 INSTALL, CHECK = (
     textwrap.dedent(block)
     for block in re.findall(r"^      run: \|\n((?:        .*\n?|\n)+)", (REPOSITORY / "action.yml").read_text("utf-8"), re.M)
@@ -55,11 +56,11 @@ def test_it_installs_what_is_asked_for(tmp_path: Path, package: str, version: st
     assert (tmp_path / "temp/onnxspace/told").read_text() == f"install --quiet {asked}\n"
 
 
-def test_it_checks_and_leaves_its_reports(tmp_path: Path) -> None:
+def test_it_checks_and_leaves_its_reports(tmp_path: Path, warm_python: Path) -> None:
     """A copy passes, another network fails the step; both are told in all forms."""
     save(classifier(), tmp_path / "good.onnx")
     save(classifier(seed=1), tmp_path / "other.onnx")
-    command = shlex.join([sys.executable, "-m", "onnxspace"])
+    command = shlex.join([str(warm_python), "-m", "onnxspace"])
     script(tmp_path / "temp/onnxspace/bin/onnxspace", f'PYTHONPATH={shlex.quote(str(REPOSITORY))} exec {command} "$@"')
     words = "good.onnx other.onnx --against good.onnx --images 2"
     done = step(CHECK, tmp_path, ARGUMENTS=words, PICTURES="pictures of it")

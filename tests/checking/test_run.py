@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +13,17 @@ import pytest
 from onnx import helper, numpy_helper
 
 import onnxspace as ox
-from onnxspace.checking import run as running
-from onnxspace.checking.calibrate import as_toml, calibrate, propose_limits
-from onnxspace.checking.child.forms import FORMS, write_form
-from onnxspace.checking.child.tasks import TASKS
-from onnxspace.checking.measure import METRICS
-from onnxspace.checking.plan import CheckPlan, artifacts_against, find_plan, parse_plan
+from onnxspace.checking.child.forms import write_form
+from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import check, update
-from onnxspace.checking.sandbox import Limits
-from onnxspace.checking.verdict import Verdict, exit_code_of, limits_for
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError
+from onnxspace.checking.verdict import exit_code_of, limits_for
+from onnxspace.errors import ConfigError
 from onnxspace.model.encoder import find_encoder
-from tests.helpers.networks import Net, save
+from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tuned, verdict
+from tests.helpers.nets import Net, save
 from tests.helpers.paths import REPOSITORY
 
-IMAGES = 6
-
-
-@pytest.fixture(autouse=True)
-def inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks run in this process: test_check_child.py tests those of their own."""
-
-    def direct(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
-        try:
-            return TASKS[task](request, folder)
-        except OnnxspaceError as error:
-            raise ModelError(str(error)) from error
-
-    monkeypatch.setattr(running, "run_in_child", direct)
-    monkeypatch.setattr("onnxspace.checking.calibrate.run_in_child", direct)
-
-
-def network(seed: int = 0, width: int = 12) -> onnx.ModelProto:
-    """Three convolutions and a dense layer over 32 × 32 pixels."""
-    net = Net(("N", 3, 32, 32), seed)
-    x = "image"
-    for before, after in ((3, width), (width, 16), (16, 16)):
-        bias = net.weight(net.rng.standard_normal(after) * 0.3)
-        conv = net.add("Conv", x, net.random(after, before, 3, 3), bias, pads=[1, 1, 1, 1], strides=[2, 2])
-        x = net.add("Relu", conv)
-    x = net.add("Flatten", net.add("GlobalAveragePool", x))
-    return net.model([net.dense(net.add("Relu", net.dense(x, 16, 8)), 8, 5)])
-
-
-def changed(model: onnx.ModelProto, change: Callable[[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> onnx.ModelProto:
-    """A copy with other weights."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    for tensor in made.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        tensor.CopyFrom(
-            numpy_helper.from_array(np.ascontiguousarray(change(tensor.name, values).astype(values.dtype)), tensor.name)
-        )
-    return made
-
-
-def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With the division by a deviation and the subtraction of a mean inside, as for ImageNet, of pixels from 0 to 255."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    made.graph.node[0].input[0] = "normal"
-    for name, values in (("mean", (123.675, 116.28, 103.53)), ("std", (58.395, 57.12, 57.375))):
-        made.graph.initializer.append(numpy_helper.from_array(np.array(values, np.float32).reshape(1, 3, 1, 1), name))
-    made.graph.node.insert(0, helper.make_node("Div", ["less", "std"], ["normal"], name="div"))
-    made.graph.node.insert(0, helper.make_node("Sub", ["image", "mean"], ["less"], name="sub"))
-    return made
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    save(network(), tmp_path / "old.onnx")
-    return tmp_path
-
-
-def verdict(path: str, against: str = "old.onnx", **options: Any) -> Verdict:
-    """Of one artifact on a few images."""
-    limits, distinct = options.pop("limits", {}), options.pop("distinct", False)
-    return check(CheckPlan(artifacts_against([path], against, limits, distinct, None), images=IMAGES), **options)[0]
+pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
 
 
 def test_a_second_export_is_the_same(place: Path) -> None:
@@ -114,7 +46,7 @@ def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None
 
 
 def test_a_quantised_network_in_half_precision_is_the_same(place: Path) -> None:
-    """Scales of DequantizeLinear stay in single precision, as its versions before opset 19 demand."""
+    """Scales of DequantizeLinear stay in artifacts_against precision, as its versions before opset 19 demand."""
     images = ox.Probes.generate(8, 32).images
     write_form("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
     write_form("half", ox.open_model("int8.onnx"), images, place / "new.onnx")
@@ -166,94 +98,6 @@ def test_what_the_files_say_differently_is_told(place: Path) -> None:
         "output logits (float [?, 5]) is new",
         "operators: Add 0 → 1",
     }
-
-
-def shuffled(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if name != "w3":  # the second convolution's weights
-        return values
-    return np.random.default_rng(0).permutation(values.ravel()).reshape(values.shape)
-
-
-def swapped(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return values[:, ::-1] if name == "w1" else values
-
-
-def tuned(_name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return values + 0.2 * values.std() * np.random.default_rng(values.size).standard_normal(values.shape)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (shuffled, "1 of 5 weight tensors differ, all others are equal: w3"),
-        (swapped, "its colour channels are in another order (RGB and BGR are swapped)"),
-        (tuned, "The same architecture with other weights: 5 of 5 tensors differ, by 2"),
-    ],
-)
-def test_a_fault_is_caught_and_its_reason_named(place: Path, change: Any, reason: str) -> None:
-    names = [t.name for t in network().graph.initializer]
-    assert {"w1", "w3"} <= set(names), names
-    found = verdict(str(save(changed(network(), change), place / "new.onnx")))
-    assert found.outcome == "different"
-    assert any(reason in words for words in found.reasons), found.reasons
-    assert found.layer is not None
-    assert len(found.images) == 3
-
-
-def test_a_forgotten_normalisation_is_named(place: Path) -> None:
-    save(normalised(network()), place / "old.onnx")
-    save(network(), place / "new.onnx")
-    found = verdict("new.onnx")
-    assert found.outcome == "different"
-    assert "normalised by ImageNet's mean and deviation (a normalisation was added or removed)" in found.reasons[0]
-
-
-def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:
-    """Maps of elrp say how much each pixel adds, and so depend on where zero lies; those of saliency don't."""
-    model = network()
-    model.graph.node[0].input[0] = "scaled"
-    for name, value in (("factor", 1 / 127.5), ("shift", -1.0)):
-        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-    model.graph.node.insert(0, helper.make_node("Add", ["larger", "shift"], ["scaled"]))
-    model.graph.node.insert(0, helper.make_node("Mul", ["image", "factor"], ["larger"]))
-    save(model, place / "new.onnx")
-    (place / "new.onnxspace.toml").write_text("scale = 1\nmean = [0.0]\nstd = [1.0]\n")
-    found = verdict("new.onnx")
-    assert found.outcome == "different"
-    assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
-    assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
-    plan = CheckPlan(artifacts_against(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
-    assert check(plan)[0].outcome == "same"
-
-
-def test_a_copy_with_a_new_head_is_named(place: Path) -> None:
-    """Fine-tuned for more classes: the last tensor has another size, the others moved a little, or not at all."""
-    head = np.random.default_rng(1).standard_normal((7, 8))
-    last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
-    for change, reason in (
-        (tuned, "The same architecture with other weights: 4 of 4 tensors differ, by 2"),
-        (lambda _name, values: values, "One weight tensor has another size, all 4 others are equal."),
-    ):
-        made = changed(network(), lambda name, values, change=change: head if name == last else change(name, values))
-        found = verdict(str(save(made, place / "new.onnx")))
-        assert found.outcome == "different"
-        assert found.missing == {"outputs": "one is 7, not 5"}
-        assert found.reasons[0].startswith(reason), found.reasons
-    assert verdict("new.onnx", limits={"output_cosine": None}).outcome == "same"
-
-
-def test_an_unrelated_network_is_named(place: Path) -> None:
-    found = verdict(str(save(network(7, 20), place / "new.onnx")))
-    assert found.outcome == "different"
-    assert any(words.startswith("Another network") for words in found.reasons), (found.reasons, found.measures)
-
-
-def test_the_layer_that_departs_is_the_one_that_changed(place: Path) -> None:
-    found = verdict(str(save(changed(network(), shuffled), place / "new.onnx")))
-    nodes = {name: i for i, node in enumerate(network().graph.node) for name in node.output}
-    assert found.layer is not None
-    assert network().graph.node[nodes[found.layer.split(":")[0]]].op_type == "Conv"
-    assert nodes[found.layer.split(":")[0]] == 2
 
 
 def test_an_artifact_that_must_not_be_a_copy(place: Path) -> None:
@@ -443,123 +287,3 @@ def test_a_picture_shows_where_they_look_elsewhere(place: Path) -> None:
     found = verdict("new.onnx", pictures=place / "pictures")
     assert found.picture == str(place / "pictures" / "new.png")
     assert (place / "pictures" / "new.png").stat().st_size > 10_000
-
-
-PLAN = """
-[check]
-images = 6
-limits = {affinity = 0.97}
-[check.artifacts.net]
-model = "old.onnx"
-[check.artifacts.other]
-model = "new.onnx"
-against = "old.onnx"
-limits = {affinity = 0.5, top1 = false}
-distinct = true
-"""
-
-
-def test_the_configuration_says_what_to_check(place: Path) -> None:
-    save(network(3), place / "new.onnx")
-    (place / "onnxspace.toml").write_text(PLAN)
-    plan, file = find_plan(None)
-    assert file == Path("onnxspace.toml")
-    first, second = plan.artifacts
-    assert (first.path, first.against) == (Path("old.onnx"), "baselines/net.fp")
-    assert first.limits["affinity"] == 0.97
-    assert (second.limits["affinity"], second.distinct) == (0.5, 0.9)
-    assert "top1" not in second.limits
-    (place / "baselines").mkdir()
-    assert [one.outcome for one in update(CheckPlan(plan.artifacts[:1], images=6), config=file)] == ["same"]
-    assert [one.outcome for one in check(plan, config=file)] == ["same", "same"]
-
-
-def test_pyproject_says_it_too(place: Path) -> None:
-    text = PLAN.replace("[check", "[tool.onnxspace.check")
-    (place / "pyproject.toml").write_text('[project]\nname = "x"\n' + text)
-    plan, file = find_plan(None)
-    assert [one.name for one in plan.artifacts] == ["net", "other"]
-    assert file is None
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({}, "has no artifacts"),
-        ({"artefacts": {}}, "unknown key 'artefacts'"),
-        ({"artifacts": {"a": {}}}, "must be a table with model"),
-        ({"artifacts": {"a": {"model": 3}}}, "model must be text"),
-        ({"artifacts": {"a": {"model": "a", "distinct": 2}}}, "distinct must be true"),
-        ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "no metric 'speed'"),
-        ({"artifacts": {"a": {"model": "a"}}, "images": 0}, "images must be a whole number"),
-        ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "method is 'x'"),
-    ],
-)
-def test_a_plan_that_makes_no_sense_is_refused(table: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        parse_plan(table, Path("onnxspace.toml"))
-
-
-def test_without_a_plan_the_way_out_is_told(place: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\[tool.onnxspace.check\]"):
-        find_plan(None)
-
-
-def test_calibration_proposes_limits_that_every_form_passes(place: Path) -> None:
-    """Also int8, which the usual limits need not let pass; faults stay beyond them."""
-    plan = CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES)
-    found = calibrate(plan, ("opset", "optimised", "half", "int8"))[0]
-    assert not found.failed
-    assert set(found.forms) == {"opset", "optimised", "half", "int8"}
-    write_form("int8", ox.open_model("old.onnx"), ox.Probes.generate(IMAGES).images, place / "int8.onnx")
-    assert verdict("int8.onnx", limits=found.limits).outcome == "same"
-    save(changed(network(), shuffled), place / "bad.onnx")
-    assert verdict("bad.onnx", limits=found.limits).outcome == "different"
-    assert "[check.artifacts.old.limits]\naffinity = 0." in as_toml([found])
-
-
-def test_a_broken_form_gives_no_limits(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_model: Any, _images: Any, target: Path) -> None:
-        save(network(5), target)
-
-    monkeypatch.setitem(FORMS, "int8", broken)
-    found = calibrate(
-        CheckPlan(artifacts_against(["old.onnx"], "old.onnx", {}, False, None), images=IMAGES), ("opset", "int8")
-    )[0]
-    assert set(found.forms) == {"opset"}
-    assert "old.onnx as int8 gives no limits: its maps are too different (affinity" in found.failed["int8"]
-    assert found.limits["affinity"] > 0.99
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.01, 0.05, 0.3])
-def test_counts_of_other_images_stay_within_what_is_proposed(rate: float) -> None:
-    """Whatever share of images a form changes, other images of the same number seldom have more than the limit allows."""
-    first, second = np.random.default_rng(0).binomial(64, rate, (2, 4000))
-    limits = {count: propose_limits([{"top1": 1 - count / 64}], 64)["top1"] for count in set(first.tolist())}
-    passed = np.array([1 - changed / 64 >= limits[seen] for seen, changed in zip(first.tolist(), second.tolist(), strict=True)])
-    assert passed.mean() > 0.96
-    assert limits[int(first.min())] > 0.5
-
-
-def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
-    """Every measure that has a usual limit gets one, and no other."""
-    worst = {
-        "affinity": 0.99,
-        "affinity_p5": 0.9,
-        "affinity_worst": 0.2,
-        "encoder_cosine": 0.9,
-        "output_cosine": 1.0,
-        "output_r2": 0.99,
-    }
-    found = propose_limits([{**worst, "output_max": 0.013, "size": 0.3, "top1": 1.0}, dict.fromkeys(worst, 1.0)], 60)
-    expected = {
-        "affinity": 0.98,
-        "affinity_p5": 0.6,
-        "encoder_cosine": 0.8,
-        "output_cosine": 0.999,
-        "output_r2": 0.96,
-        "top1": 0.95,
-    }
-    assert found == pytest.approx(expected, abs=1.01e-3)
-    assert all(found[name] <= value for name, value in expected.items())
-    assert set(found) == {name for name, metric in METRICS.items() if metric.limit is not None}

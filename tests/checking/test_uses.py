@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -16,10 +14,7 @@ from onnx import numpy_helper
 
 import onnxspace as ox
 from onnxspace.checking.child.forms import write_form
-from onnxspace.checking.child.tasks import TASKS
-from onnxspace.checking.sandbox import Limits
-from onnxspace.errors import ModelError, OnnxspaceError
-from tests.helpers.commands import Run, runner
+from tests.helpers.commands import Run
 from tests.helpers.paths import REPOSITORY
 
 USES = (REPOSITORY / "docs/check.md").read_text("utf-8").split("## Uses\n")[1].split("\n## ")[0]
@@ -38,18 +33,13 @@ SAID = {
 }
 
 
+COMMAND = "check"
+pytestmark = pytest.mark.usefixtures("tasks_in_this_process")
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """In a folder with the files that the page speaks of; tasks run in this process, as in test_check.py."""
-
-    def direct(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
-        try:
-            return TASKS[task](request, folder)
-        except OnnxspaceError as error:
-            raise ModelError(str(error)) from error
-
-    for place in ("run", "calibrate"):
-        monkeypatch.setattr(f"onnxspace.checking.{place}.run_in_child", direct)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the files that the page speaks of."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "baselines").mkdir()
     for name, source in (("keras", "shapes-keras"), ("torch", "shapes-torch"), ("model", "digits-torch"),
@@ -59,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for form in ("half", "int8", "optimised"):
         write_form(form, ox.open_model("model.onnx"), images, tmp_path / f"model-{form}.onnx")
     onnx.save(tuned(onnx.load("model.onnx")), "tuned.onnx")
-    return runner(capsys, "check")
+    return tmp_path
 
 
 def tuned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -16,17 +16,15 @@ import pytest
 import torch
 
 import onnxspace as ox
-from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError, OutputError
-from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, exporters, find, input_shape
-from onnxspace.exporters import cache as conversions
-from onnxspace.exporters import export as converting
+from onnxspace.exporters import Exporter, Facts, Request, Source, argument, broken, cache, export, exporters, find, input_shape
 from onnxspace.exporters.sidecar import FIRST_LINE, sidecar_text
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
-from onnxspace.model.runtime import run as run_onnx
-from tests.attribution.test_maps import probes
+from onnxspace.model import runtime
 from tests.helpers import torchnets
-from tests.helpers.networks import classifier, save
+from tests.helpers.commands import exit_code as command
+from tests.helpers.nets import classifier, save
+from tests.helpers.noise import probes
 from tests.helpers.paths import REPOSITORY
 from tests.helpers.torchnets import SHAPE
 
@@ -37,17 +35,13 @@ def program(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def command(*words: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(list(words))
-    return int(stopped.value.code or 0)
-
-
 def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_command_writes_a_model_and_its_sidecar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_model_and_its_sidecar(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], warm_children: None
+) -> None:
     target = tmp_path / "net.onnx"
     words = ["convert", "tests.helpers.torchnets:named", "-o", str(target), "--encoder", "features"]
     assert command(*words) == 0
@@ -76,7 +70,7 @@ def test_the_command_writes_a_model_and_its_sidecar(tmp_path: Path, capfd: pytes
     ],
 )
 def test_what_cannot_be_converted_is_one_sentence_and_no_file(
-    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    words: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm_children: None
 ) -> None:
     assert command("convert", *words, "-o", str(tmp_path / "net.onnx")) == 2
     out, err = capfd.readouterr()
@@ -88,7 +82,7 @@ def test_what_cannot_be_converted_is_one_sentence_and_no_file(
 
 def test_an_output_of_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not a name for an ONNX file"):
-        converting.to_onnx("a.pt2", tmp_path / "net.pb")
+        export.to_onnx("a.pt2", tmp_path / "net.pb")
 
 
 def interpreter(path: Path, lines: str) -> Path:
@@ -97,6 +91,7 @@ def interpreter(path: Path, lines: str) -> Path:
     return path
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -109,14 +104,15 @@ def interpreter(path: Path, lines: str) -> Path:
 def test_another_interpreter_fails_in_one_sentence(lines: str, message: str, tmp_path: Path) -> None:
     other = interpreter(tmp_path / "python", lines)
     with pytest.raises((ModelError, ConfigError), match=message):
-        converting.to_onnx("net.pt2", tmp_path / "net.onnx", python=other)
+        export.to_onnx("net.pt2", tmp_path / "net.onnx", python=other)
     assert left(tmp_path) == ["python"]
 
 
-def test_another_interpreter_converts(tmp_path: Path) -> None:
-    other = interpreter(tmp_path / "python", f'echo noise; exec "{sys.executable}" "$@"')
+@pytest.mark.process
+def test_another_interpreter_converts(tmp_path: Path, warm_python: Path) -> None:
+    other = interpreter(tmp_path / "python", f'echo noise; exec "{warm_python}" "$@"')
     steps: list[str] = []
-    facts = converting.to_onnx(
+    facts = export.to_onnx(
         "tests.helpers.torchnets:plain",
         tmp_path / "net.onnx",
         Request(input=SHAPE),
@@ -127,11 +123,11 @@ def test_another_interpreter_converts(tmp_path: Path) -> None:
     assert "exporting by dynamo" in steps
 
 
-def test_a_sidecar_of_the_user_stays_and_one_of_ours_does_not(tmp_path: Path) -> None:
+def test_a_sidecar_of_the_user_stays_and_one_of_ours_does_not(tmp_path: Path, warm_children: None) -> None:
     beside = tmp_path / "net.onnxspace.toml"
     for before, kept in (("name = 'Mine'\n", True), (f"{FIRST_LINE}\nname = 'Old'\n", False)):
         beside.write_text(before)
-        facts = converting.to_onnx("tests.helpers.torchnets:named", tmp_path / "net.onnx")
+        facts = export.to_onnx("tests.helpers.torchnets:named", tmp_path / "net.onnx")
         assert (beside.read_text() == before) is kept
         assert any("left as it is" in remark for remark in facts.remarks) is kept
 
@@ -199,17 +195,20 @@ def test_every_exporter_of_the_package_loads_and_says_what_it_takes() -> None:
     assert all(exporter.takes for exporter in exporters().values())
 
 
+@pytest.mark.process
 def test_exporters_load_no_framework_until_they_are_used() -> None:
     code = "import sys, onnxspace.exporters.discovery as e; e.exporters(); print([n for n in ('torch', 'onnx', 'timm') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_models_of_other_formats_are_scored_under_their_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(conversions.VARIABLE, str(tmp_path / "cache"))
+def test_models_of_other_formats_are_scored_under_their_own_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
     save(classifier(), tmp_path / "other.onnx")
     source = program(tmp_path / "net.pt2")
-    converting.to_onnx(source, tmp_path / "twin.onnx")
+    export.to_onnx(source, tmp_path / "twin.onnx")
     (tmp_path / "broken.pt2").write_bytes(b"PK")
     models = [source, tmp_path / "twin.onnx", tmp_path / "other.onnx", tmp_path / "broken.pt2"]
     result = ox.score(models, probes())
@@ -229,21 +228,21 @@ def test_a_conversion_is_kept_until_anything_about_it_changes(tmp_path: Path, mo
         made.append(source)
         save(classifier(), target)
 
-    monkeypatch.setenv(conversions.VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(conversions, "to_onnx", fake)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "to_onnx", fake)
     source = tmp_path / "net.pt2"
     source.write_bytes(b"one")
-    first = conversions.onnx_file(source, None, Config())
-    assert conversions.onnx_file(source, "auto", Config()) == first
+    first = cache.onnx_file(source, None, Config())
+    assert cache.onnx_file(source, "auto", Config()) == first
     assert len(made) == 1
     first.write_bytes(b"damaged")
-    assert conversions.onnx_file(source, None, Config()) == first
+    assert cache.onnx_file(source, None, Config()) == first
     assert onnx.load(first).graph.node
-    assert conversions.onnx_file(source, "layer", Config()) != first
+    assert cache.onnx_file(source, "layer", Config()) != first
     source.write_bytes(b"two")
-    assert conversions.onnx_file(source, None, Config()) != first
+    assert cache.onnx_file(source, None, Config()) != first
     assert len(made) == 4
-    assert conversions.onnx_file(tmp_path / "a.onnx", None, Config()) == tmp_path / "a.onnx"
+    assert cache.onnx_file(tmp_path / "a.onnx", None, Config()) == tmp_path / "a.onnx"
     assert not [name for name in left(tmp_path / "cache/converted") if name.startswith(".making")]
 
 
@@ -252,11 +251,11 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: p
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setenv(conversions.VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(conversions, "to_onnx", stopped)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "to_onnx", stopped)
     (tmp_path / "net.pt2").write_bytes(b"one")
     with pytest.raises(KeyboardInterrupt):
-        conversions.onnx_file(tmp_path / "net.pt2", None, Config())
+        cache.onnx_file(tmp_path / "net.pt2", None, Config())
     assert left(tmp_path / "cache/converted") == []
 
 
@@ -267,12 +266,12 @@ def test_two_at_once_keep_one_conversion(tmp_path: Path, monkeypatch: pytest.Mon
         save(classifier(), target)
         together.wait(30)
 
-    monkeypatch.setenv(conversions.VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(conversions, "to_onnx", slow)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "to_onnx", slow)
     (tmp_path / "net.pt2").write_bytes(b"one")
     found: list[Path] = []
     workers = [
-        threading.Thread(target=lambda: found.append(conversions.onnx_file(tmp_path / "net.pt2", None, Config()))) for _ in "ab"
+        threading.Thread(target=lambda: found.append(cache.onnx_file(tmp_path / "net.pt2", None, Config()))) for _ in "ab"
     ]
     for worker in workers:
         worker.start()
@@ -283,6 +282,7 @@ def test_two_at_once_keep_one_conversion(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(left(tmp_path / "cache/converted")) == 1
 
 
+@pytest.mark.process
 def test_the_exporter_of_the_readme_is_installed_and_converts(tmp_path: Path) -> None:
     """As a third party's: its own distribution, found through its entry point."""
     text = (REPOSITORY / "converters/README.md").read_text("utf-8")
@@ -308,6 +308,6 @@ def test_the_exporter_of_the_readme_is_installed_and_converts(tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "edge.onnx: Taps, by by hand, opset 17" in done.stderr
     image = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
-    (found,) = run_onnx(onnx.load(tmp_path / "edge.onnx"), {"image": image})
+    (found,) = runtime.run(onnx.load(tmp_path / "edge.onnx"), {"image": image})
     by_hand = sum(np.apply_along_axis(np.convolve, 2, image[:, c], taps[c, ::-1], "valid") for c in range(3))
     np.testing.assert_allclose(found[:, 0], by_hand, atol=1e-4)

@@ -16,10 +16,11 @@ from onnxspace.errors import TableError
 from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.precision import RELEVANT
 from onnxspace.evaluation.reading import read_aliases
-from tests.helpers.commands import Run, runner
+from tests.helpers.commands import Run
+from tests.helpers.disks import file_size_limit
 from tests.helpers.paths import REPOSITORY
-from tests.workflows.test_interruption import file_size_limit
 
+COMMAND = "evaluate"
 ORACLE = "target,a,b,c,d\nA,4,3,2,1\nB,1,3,2,4\nC,2,4,1,3\n"
 PREDICTED = ",a,b,c,d\nA,.9,.8,.7,.6\nB,.1,.2,.4,.3\nC,.3,.2,.1,.4\n"
 
@@ -30,11 +31,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "oracle.csv").write_text(ORACLE)
     (tmp_path / "p.csv").write_text(PREDICTED)
     return tmp_path
-
-
-@pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return runner(capfd, "evaluate")
 
 
 BASE = ("--oracle", "oracle.csv", "--predicted", "p.csv", "--relevant", "2")

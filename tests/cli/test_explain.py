@@ -19,12 +19,14 @@ from onnxspace.inputs.methods import METHODS
 from onnxspace.report import gallery
 from onnxspace.report.explanation import Column, Explanation
 from onnxspace.storage.printable import make_printable, shorten
-from tests.helpers.commands import Run, runner
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net, classifier, save
+
+COMMAND = "explain"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: two models and two photos, one of them wider than high."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate("ab"):
@@ -35,16 +37,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "explain")
-
-
 ALL = ("a.onnx", "b.onnx", "cat.jpg", "dog.png")
 
 
-def left(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")} - set(ALL)
+def left(place: Path) -> set[str]:
+    return {path.relative_to(place).as_posix() for path in place.rglob("*")} - set(ALL)
 
 
 def size(path: Path | str) -> tuple[int, int]:
@@ -53,11 +50,11 @@ def size(path: Path | str) -> tuple[int, int]:
         return picture.size
 
 
-def test_a_row_per_image_and_a_column_per_model_and_method(run: Run, folder: Path) -> None:
+def test_a_row_per_image_and_a_column_per_model_and_method(run: Run, place: Path) -> None:
     code, out, err = run(*ALL, "--method", "elrp", "--method", "saliency", "-o", "new/out.png")
     assert (code, out) == (0, "")
     assert [line.split(":")[0] for line in err.splitlines()] == ["assumed for a", "assumed for b"]
-    assert left(folder) == {"new", "new/out.png"}
+    assert left(place) == {"new", "new/out.png"}
     assert run("cat.jpg", "a.onnx", "--quiet", "-o", "one.png") == (0, "", "")
     (wide, high), (narrow, low) = size("new/out.png"), size("one.png")
     step = round((gallery._CELL + gallery._GAP) * gallery._DPI)
@@ -65,15 +62,15 @@ def test_a_row_per_image_and_a_column_per_model_and_method(run: Run, folder: Pat
     assert abs((high - low) - step - round(gallery._BAR * gallery._DPI)) <= 3
 
 
-def test_a_second_drawing_is_equal_to_the_bit_and_replaces_the_first(run: Run, folder: Path) -> None:
-    (folder / "out.png").write_bytes(b"earlier")
+def test_a_second_drawing_is_equal_to_the_bit_and_replaces_the_first(run: Run, place: Path) -> None:
+    (place / "out.png").write_bytes(b"earlier")
     assert run("a.onnx", "cat.jpg", "-o", "out.png")[0] == 0
-    first = (folder / "out.png").read_bytes()
+    first = (place / "out.png").read_bytes()
     assert run("a.onnx", "cat.jpg", "-o", "out.png")[0] == 0
-    assert (folder / "out.png").read_bytes() == first
+    assert (place / "out.png").read_bytes() == first
 
 
-def test_maps_are_those_of_attribute_on_the_same_squares(folder: Path) -> None:
+def test_maps_are_those_of_attribute_on_the_same_squares(place: Path) -> None:
     found = ox.explain(["a.onnx"], ["cat.jpg", "dog.png"], methods=["elrp", "smoothgrad"], options=ox.Options(samples=2))
     probes = ox.Probes("same", found.images)
     assert found.names == ("cat", "dog")
@@ -87,8 +84,8 @@ def test_maps_are_those_of_attribute_on_the_same_squares(folder: Path) -> None:
         np.testing.assert_allclose(np.sqrt(np.square(scaled).mean(axis=(1, 2))), 1, rtol=1e-6)
 
 
-def test_encoders_configuration_and_baselines_reach_the_models(run: Run, folder: Path) -> None:
-    (folder / "onnxspace.toml").write_text('[models.a]\nname = "first"\n')
+def test_encoders_configuration_and_baselines_reach_the_models(run: Run, place: Path) -> None:
+    (place / "onnxspace.toml").write_text('[models.a]\nname = "first"\n')
     _, _, err = run("a.onnx", "b.onnx", "cat.jpg", "--encoder", "b=t1", "--baseline", "dog.png", "-o", "out.png")
     assert "assumed for first" in err
     assert "encoder t5" in err.splitlines()[0]
@@ -124,49 +121,49 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("a.onnx", *["cat.jpg"] * 33, "-o", "out.png"), ("33 images", "at most 32")),
     ],
 )
-def test_refused_in_a_sentence_and_nothing_is_left(run: Run, folder: Path, arguments: tuple[str, ...], words: Any) -> None:
-    (folder / "broken.onnx").write_bytes(b"broken")
-    (folder / "broken.jpg").write_bytes(b"broken")
-    (folder / "taken.png").mkdir()
+def test_refused_in_a_sentence_and_nothing_is_left(run: Run, place: Path, arguments: tuple[str, ...], words: Any) -> None:
+    (place / "broken.onnx").write_bytes(b"broken")
+    (place / "broken.jpg").write_bytes(b"broken")
+    (place / "taken.png").mkdir()
     refused(run(*arguments), *words)
-    assert left(folder) == {"broken.onnx", "broken.jpg", "taken.png"}
+    assert left(place) == {"broken.onnx", "broken.jpg", "taken.png"}
 
 
-def test_python_refuses_an_empty_call(folder: Path) -> None:
+def test_python_refuses_an_empty_call(place: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to explain"):
         ox.explain(["a.onnx"], [])
     with pytest.raises(ConfigError, match="nothing to explain"):
         ox.explain(["a.onnx"], ["cat.jpg"], methods=[])
 
 
-def test_a_defect_below_names_the_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_below_names_the_model(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(*_: Any) -> None:
         raise IndexError("list index out of range\nsecond line")
 
     monkeypatch.setattr("onnxspace.workflows.explain.convert", stumble)
     refused(run("a.onnx", "cat.jpg", "-o", "out.png"), "a.onnx failed unexpectedly (IndexError: list index out of range).")
-    assert left(folder) == set()
+    assert left(place) == set()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interrupted_drawing_leaves_the_earlier_picture(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def stop(_figure: Figure, path: Path, **_options: Any) -> None:
         path.write_bytes(b"half")
         raise error
 
-    (folder / "out.png").write_bytes(b"earlier")
+    (place / "out.png").write_bytes(b"earlier")
     monkeypatch.setattr(Figure, "savefig", stop)
-    for place in ("out.png", "new/out.png"):
-        code, _, err = run("a.onnx", "cat.jpg", "--quiet", "-o", place)
+    for target in ("out.png", "new/out.png"):
+        code, _, err = run("a.onnx", "cat.jpg", "--quiet", "-o", target)
         assert code == {KeyboardInterrupt: 130, SystemExit: 143, OSError: 2}[type(error)]
         assert "Traceback" not in err
-    assert left(folder) == {"out.png"}
-    assert (folder / "out.png").read_bytes() == b"earlier"
+    assert left(place) == {"out.png"}
+    assert (place / "out.png").read_bytes() == b"earlier"
 
 
-def test_a_folder_that_takes_no_file_is_an_output_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_takes_no_file_is_an_output_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_figure: Figure, path: Path, **_options: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -175,12 +172,12 @@ def test_a_folder_that_takes_no_file_is_an_output_error(folder: Path, monkeypatc
         ox.explain(["a.onnx"], ["cat.jpg"], output="out.png")
 
 
-def test_a_zero_map_is_drawn_and_reported(run: Run, folder: Path) -> None:
+def test_a_zero_map_is_drawn_and_reported(run: Run, place: Path) -> None:
     """A network that answers to bright pixels only, and a black image."""
     net = Net((1, 3, 16, 16))
     x = net.add("Relu", net.add("Conv", "image", net.weight(np.ones((1, 3, 1, 1))), net.weight([-0.5])))
-    save(net.model([net.conv(x, 1, 2, 16)]), folder / "a.onnx")
-    Image.new("RGB", (30, 30)).save(folder / "dog.png")
+    save(net.model([net.conv(x, 1, 2, 16)]), place / "a.onnx")
+    Image.new("RGB", (30, 30)).save(place / "dog.png")
     code, _, err = run("a.onnx", "dog.png", "--encoder", "t1", "-o", "out.png")
     assert code == 0
     assert "warning: a: 1 of 1 maps by elrp are zero." in err
@@ -255,7 +252,7 @@ def test_names_are_shortened_in_the_middle() -> None:
     assert make_printable("x\n\x1b[31m\u202ey") == "x ?[31m?y"
 
 
-def test_methods_of_the_same_rules_share_one_backward_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_of_the_same_rules_share_one_backward_pass(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     methods, pictures = ("saliency", "elrp", "gradient-x-input"), ["cat.jpg", "dog.png"]
     apart = [ox.explain(["a.onnx"], pictures, methods=[method]).columns[0].maps for method in methods]
     passed, genuine = [], DifferentiableGraph.gradient

@@ -14,8 +14,8 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError
-from tests.helpers.commands import Run, runner, with_models
-from tests.helpers.networks import Net, save
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net, save
 
 NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -50,17 +50,7 @@ SCHEMA = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with three small models in it."""
-    return with_models(tmp_path, monkeypatch, "abc")
-
-
-@pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
-
-
+CLASSIFIERS = "abc"
 MODELS = ("a.onnx", "b.onnx", "c.onnx")
 SMALL = ("--images", "3")
 
@@ -112,8 +102,8 @@ def test_methods(run: Run, method: str) -> None:
         assert np.array(found["affinity"]).min() > 0
 
 
-def test_probe_sets_are_told_apart(run: Run, folder: Path) -> None:
-    photos = folder / "photos"
+def test_probe_sets_are_told_apart(run: Run, place: Path) -> None:
+    photos = place / "photos"
     photos.mkdir()
     for k in range(5):
         noise = np.random.default_rng(k).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -149,8 +139,8 @@ def test_target_ranks_for_one_model_only(run: Run) -> None:
     assert "a, b, c" in err
 
 
-def test_a_target_that_fails_leaves_the_matrix_of_the_others(run: Run, folder: Path) -> None:
-    (folder / "b.onnx").write_bytes(b"broken")
+def test_a_target_that_fails_leaves_the_matrix_of_the_others(run: Run, place: Path) -> None:
+    (place / "b.onnx").write_bytes(b"broken")
     code, out, err = run("score", *MODELS, *SMALL, "--json", "--target", "b")
     found = json.loads(out)
     assert code == 2
@@ -159,14 +149,14 @@ def test_a_target_that_fails_leaves_the_matrix_of_the_others(run: Run, folder: P
     assert found["rankings"] == {}
 
 
-def test_no_folder_is_left_where_no_model_could_be_compared(run: Run, folder: Path) -> None:
+def test_no_folder_is_left_where_no_model_could_be_compared(run: Run, place: Path) -> None:
     for name in MODELS:
-        (folder / name).write_bytes(b"broken")
+        (place / name).write_bytes(b"broken")
     code, out, err = run("score", *MODELS, *SMALL, "--output", "result")
     assert code == 2
     assert out == ""
     assert len(err.splitlines()) == 3
-    assert not (folder / "result").exists()
+    assert not (place / "result").exists()
 
 
 def test_encoders_for_all_and_for_one(run: Run) -> None:
@@ -174,25 +164,25 @@ def test_encoders_for_all_and_for_one(run: Run) -> None:
     assert [m["encoder"] for m in found["models"]] == ["t3", "t1", "t5"]
 
 
-def test_config_names_encodes_and_preprocesses(run: Run, folder: Path) -> None:
-    (folder / "onnxspace.toml").write_text(
+def test_config_names_encodes_and_preprocesses(run: Run, place: Path) -> None:
+    (place / "onnxspace.toml").write_text(
         '[models.a]\nname = "first"\nencoder = "t3"\n[models."b.onnx"]\nscale = "1/255"\nmean = [0.485, 0.456, 0.406]\n'
         "std = [0.229, 0.224, 0.225]\n"
     )
-    (folder / "c.onnxspace.toml").write_text('color = "BGR"\nname = "third"\n')
+    (place / "c.onnxspace.toml").write_text('color = "BGR"\nname = "third"\n')
     found = scored(run)
     assert [m["name"] for m in found["models"]] == ["first", "b", "third"]
     assert found["models"][0]["encoder"] == "t3"
     assert not any("pixels" in text for text in found["models"][1]["assumed"])
     assert not any("RGB" in text for text in found["models"][2]["assumed"])
-    (folder / "onnxspace.toml").rename(folder / "other.toml")
+    (place / "onnxspace.toml").rename(place / "other.toml")
     assert scored(run, "--config", "other.toml") == found
     assert scored(run) != found
 
 
-def test_output_keeps_maps_matrix_rankings_and_a_picture(run: Run, folder: Path) -> None:
+def test_output_keeps_maps_matrix_rankings_and_a_picture(run: Run, place: Path) -> None:
     found = scored(run, "--output", "result")
-    result = folder / "result"
+    result = place / "result"
     kept = {p.relative_to(result).as_posix() for p in result.rglob("*") if p.is_file()}
     maps = {f"maps/{m['sha256'][:12]}.npy" for m in found["models"]}
     assert kept == {"affinity.npy", "affinity.csv", "affinity.png", "rankings.csv", "score.json"} | maps
@@ -207,35 +197,35 @@ def test_output_keeps_maps_matrix_rankings_and_a_picture(run: Run, folder: Path)
     np.testing.assert_allclose(np.linalg.norm(first.astype(float), axis=1), 1, atol=1e-3)
     with Image.open(result / "affinity.png") as picture:
         assert min(picture.size) > 300
-    assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
+    assert [p.name for p in place.iterdir() if "partial" in p.name] == []
 
 
-def test_kept_maps_give_the_matrix(run: Run, folder: Path) -> None:
+def test_kept_maps_give_the_matrix(run: Run, place: Path) -> None:
     found = scored(run, "--output", "result")
-    maps = [np.load(folder / "result/maps" / f"{m['sha256'][:12]}.npy").astype(np.float64) for m in found["models"]]
+    maps = [np.load(place / "result/maps" / f"{m['sha256'][:12]}.npy").astype(np.float64) for m in found["models"]]
     expected = [[(a * b).sum(axis=1).mean() for b in maps] for a in maps]
     np.testing.assert_allclose(found["affinity"], expected, atol=1e-5)
 
 
-def test_a_copy_has_affinity_one_and_its_maps_are_computed_once(run: Run, folder: Path) -> None:
-    (folder / "copies").mkdir()
-    (folder / "copies/a.onnx").write_bytes((folder / "a.onnx").read_bytes())
+def test_a_copy_has_affinity_one_and_its_maps_are_computed_once(run: Run, place: Path) -> None:
+    (place / "copies").mkdir()
+    (place / "copies/a.onnx").write_bytes((place / "a.onnx").read_bytes())
     code, out, _ = run("score", "a.onnx", "copies/a.onnx", "b.onnx", *SMALL, "--json", "--output", "result")
     found = json.loads(out)
     assert code == 0
     assert [m["name"] for m in found["models"]] == ["a", "copies/a", "b"]
     assert found["affinity"][0][1] == pytest.approx(1, abs=1e-12)
-    assert len(list((folder / "result/maps").iterdir())) == 2
+    assert len(list((place / "result/maps").iterdir())) == 2
 
 
-def test_layouts_of_one_network_have_affinity_one(run: Run, folder: Path) -> None:
+def test_layouts_of_one_network_have_affinity_one(run: Run, place: Path) -> None:
     """The same weights behind an NHWC input and a Transpose."""
     net = Net(("N", 16, 16, 3), seed=0)
     x = net.add("Transpose", "image", perm=[0, 3, 1, 2])
     x = net.add("Relu", net.conv(x, 3, 8, pads=[1] * 4))
     x = net.add("Relu", net.conv(x, 8, 4, pads=[1] * 4))
     x = net.add("Flatten", net.add("GlobalAveragePool", x))
-    save(net.model([net.dense(x, 4, 3)]), folder / "last.onnx")
+    save(net.model([net.dense(x, 4, 3)]), place / "last.onnx")
     code, out, _ = run("score", "a.onnx", "last.onnx", *SMALL, "--json")
     assert code == 0
     assert json.loads(out)["affinity"][0][1] >= 0.9999
@@ -247,18 +237,18 @@ def test_one_model_is_not_a_comparison(run: Run) -> None:
     assert "two models or more" in err
 
 
-def test_few_zero_maps_count_as_cosine_zero_and_are_reported(folder: Path) -> None:
+def test_few_zero_maps_count_as_cosine_zero_and_are_reported(place: Path) -> None:
     """A network that answers to bright pixels only: the black probe image leaves it silent."""
     net = Net((1, 3, 16, 16))
     x = net.add("Relu", net.add("Conv", "image", net.weight(np.ones((1, 3, 1, 1))), net.weight([-0.5])))
-    save(net.model([net.conv(x, 1, 2, 16)]), folder / "bright.onnx")
+    save(net.model([net.conv(x, 1, 2, 16)]), place / "bright.onnx")
     images = np.stack([np.full((16, 16, 3), v, np.uint8) for v in (255, 0)])
     result = ox.score(["bright.onnx", "bright.onnx"], ox.Probes("two", images), encoder="t1")
     assert result.warnings == ("bright: 1 of 2 maps are zero; their cosines count as 0.",)
     assert result.matrix[0, 1] == pytest.approx(0.5, abs=1e-6)
 
 
-def test_progress_counts_every_image_of_every_model(folder: Path) -> None:
+def test_progress_counts_every_image_of_every_model(place: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     ox.score(MODELS, ox.Probes.generate(3), batch_size=2, progress=lambda *now: seen.append(now))
     assert seen[0] == ("a", 0, 9)
@@ -266,7 +256,7 @@ def test_progress_counts_every_image_of_every_model(folder: Path) -> None:
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
 
-def test_python_refuses_what_the_command_line_refuses(folder: Path) -> None:
+def test_python_refuses_what_the_command_line_refuses(place: Path) -> None:
     with pytest.raises(ConfigError, match="method"):
         ox.score(MODELS, ox.Probes.generate(1), method="guess")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="No compared model"):

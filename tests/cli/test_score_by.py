@@ -16,42 +16,23 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import onnxspace as ox
-from onnxspace.attribution import gradient_fields as fields
+from onnxspace.attribution import gradient_fields
 from onnxspace.attribution.explainer import Explainer
-from onnxspace.errors import ConfigError, ModelError
-from onnxspace.evaluation import Table
+from onnxspace.errors import ConfigError
 from onnxspace.model.model import open_model
-from onnxspace.report.read_result import read_result
-from onnxspace.scores import predictivity, registry
-from onnxspace.scores.all_pairs import Arrays, balancing_weight, sample_images, score_pairs
-from onnxspace.scores.matrices import Compared, compute_score_matrix
-from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
+from onnxspace.scores import registry
+from onnxspace.scores.all_pairs import balancing_weight
 from onnxspace.scores.selection import pair_score_names
-from onnxspace.workflows import representations as besides
-from tests.helpers.commands import Run, drawn_once, runner, with_models
-from tests.helpers.networks import Net, save
+from onnxspace.workflows import representations
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net, save
 
+pytestmark = pytest.mark.usefixtures("sketched_results")
+CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
 MODELS = ("a.onnx", "b.onnx", "c.onnx")
 COUNT = 12
 IMAGES = ("--images", str(COUNT))
 ALL = tuple(word for name in ("attribution", "depara", "rsa", "cka", "dds", "modelgif") for word in ("--by", name))
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw each probe image once."""
-    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", lambda result, path: path.write_text(result.title))
-    return with_models(tmp_path, monkeypatch, "abc", units=6)
-
-
-@pytest.fixture
-def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
 
 
 def scored(run: Run, *arguments: str, models: tuple[str, ...] = MODELS) -> dict[str, Any]:
@@ -155,121 +136,6 @@ def test_without_a_score_of_maps_none_is_made(run: Run, monkeypatch: pytest.Monk
     assert found["affinity"] == found["scores"]["cka"]
     assert list(found["scores"]) == ["cka"]
     assert [s["affinity"] for s in found["rankings"]["a"]] == sorted(found["affinity"][0][1:], reverse=True)
-
-
-def test_without_a_score_the_matrix_is_of_maps_and_sources_are_ranked_by_predictivity(run: Run) -> None:
-    """Against the function on a session's own features and outputs."""
-    found, alone = scored(run), scored(run, "--by", "attribution")
-    assert found["affinity"] == alone["affinity"]
-    assert "scores" not in alone
-    assert (found["ranked_by"], list(found["scores"])) == ("predictivity", ["attribution", "predictivity"])
-    for i, target in enumerate(MODELS):
-        outputs = features(target, onnx.load(target).graph.output[0].name)
-        values = {source[:-5]: predictivity(outputs, features(source)) for source in MODELS if source != target}
-        assert [row["source"] for row in found["rankings"][target[:-5]]] == sorted(values, key=lambda n: -values[n])
-        for row in found["rankings"][target[:-5]]:
-            assert row["predictivity"] == pytest.approx(values[row["source"]], abs=2e-4)
-            assert row["affinity"] == found["affinity"][i][[m["name"] for m in found["models"]].index(row["source"])]
-
-
-def test_maps_alone_rank_where_there_is_nothing_else(run: Run, place: Path) -> None:
-    fingerprint = ("fingerprint", "c.onnx", "-o", "c.fp", *IMAGES)
-    assert run(*fingerprint)[0] == 0
-    for arguments in (("a.onnx", "b.onnx", "c.fp", *IMAGES), (*MODELS, "--images", "5")):
-        code, out, _ = run("score", *arguments, "--json")
-        assert code == 0
-        found = json.loads(out)
-        assert "ranked_by" not in found
-        assert [row["affinity"] for row in found["rankings"]["a"]] == sorted(found["affinity"][0][1:], reverse=True)
-
-
-def test_the_certainty_of_a_share_is_that_of_its_images_drawn_again(run: Run, place: Path) -> None:
-    """Against a bootstrap in loops over what each image's outputs are missed by."""
-    sources = ("a.onnx", "b.onnx")
-    found = scored(run, "--certainty", "--target", "c")["certainty"]["c"]["sources"]
-    outputs = features("c.onnx", onnx.load("c.onnx").graph.output[0].name)
-    draws = np.random.default_rng(0).integers(0, COUNT, size=(1000, COUNT))
-    for source in sources:
-        missed, there = SourceFeatures(features(source)).sums_of_squares([TargetOutputs.of(outputs)])[0]
-        drawn = [1 - missed[draw].sum() / there[draw].sum() for draw in draws]
-        row = next(one for one in found if one["source"] == source[:-5])
-        assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-3)
-    code, out, _ = run("score", *MODELS, *IMAGES, "--target", "c", "--certainty")
-    assert code == 0
-    assert "with 95 % intervals; value and rank by each score" in out
-    assert out.count("of resamples") == 1
-
-
-def test_a_result_keeps_how_sure_it_is_whether_asked_or_not(run: Run, place: Path) -> None:
-    code, out, _ = run("score", *MODELS, *IMAGES, "--output", "out", "--json")
-    assert code == 0
-    assert "certainty" not in json.loads(out)
-    sure = read_result(place / "out").affinity.certainty
-    asked = ox.score(MODELS, ox.Probes.generate(COUNT), certainty=True).certainty
-    assert set(sure) == set(asked) == set("abc")
-    assert sure["a"].sources[0].low == pytest.approx(asked["a"].sources[0].low, abs=1e-3)
-    assert run("report", "out", "-o", "page.html", "--images", "0")[0] == 0
-    page = (place / "page.html").read_text("utf-8")
-    assert '"rankedBy":"predictivity"' in page
-    assert "of the target.s outputs a source.s features predict".replace(".s", "&#39;s") in page
-
-
-def test_features_that_nobody_asked_for_fail_no_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that ONNX Runtime can't run has maps all the same."""
-
-    def refuse(model: Any, *_: Any, **__: Any) -> None:
-        raise ModelError(f"{model.path} can't be run by ONNX Runtime (no kernel). Export it again.")
-
-    monkeypatch.setattr(besides, "write_features", refuse)
-    found = scored(run)
-    assert found["affinity"][0][0] == pytest.approx(1)
-    assert "ranked_by" not in found
-    assert sum("no outputs can be predicted from it" in said for said in found["warnings"]) == 3
-    code, _, err = run("score", *MODELS, *IMAGES, "--by", "cka")
-    assert (code, err.count("can't be run by ONNX Runtime")) == (2, 3)
-
-
-def test_of_very_many_models_the_ranking_is_left_to_maps(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace.workflows.score.MOST_RANKED", 2)
-    found = scored(run)
-    assert "ranked_by" not in found
-    assert any("ranked by affinity, since predictivity of all pairs" in said for said in found["warnings"])
-    assert scored(run, "--by", "predictivity")["rankings"]["a"][0]["affinity"] < 1
-
-
-def test_a_model_without_an_answer_leaves_the_ranking_to_maps(run: Run, place: Path) -> None:
-    proto = onnx.load("c.onnx")
-    proto.graph.node.append(onnx.helper.make_node("ArgMax", [proto.graph.output[0].name], ["class"], axis=1))
-    del proto.graph.output[:]
-    proto.graph.output.append(onnx.helper.make_tensor_value_info("class", onnx.TensorProto.INT64, None))
-    onnx.save(proto, "c.onnx")
-    found = scored(run)
-    assert "ranked_by" not in found
-    assert "scores" not in found
-    assert any("no output of floating-point numbers" in said for said in found["warnings"])
-    assert found["warnings"][-1] == "Sources are ranked by affinity, since not all models have predictivity."
-    code, _, err = run("score", *MODELS, *IMAGES, "--by", "predictivity")
-    assert code == 0
-    assert "its sources can't be ranked by predictivity" in err
-
-
-def test_results_are_ranked_by_what_ranks_wherever_they_are_read(run: Run, place: Path) -> None:
-    assert run("score", *MODELS, *IMAGES, "--output", "out")[0] == 0
-    result = ox.score(MODELS, ox.Probes.generate(COUNT))
-    matrix = result.scores["predictivity"]
-    assert result.ranks_by == "predictivity"
-    rows = list(csv.DictReader((place / "out/rankings.csv").open()))
-    assert list(rows[0]) == ["target", "rank", "source", "predictivity"]
-    for name in ("score.json", "rankings.csv", "score-predictivity.csv"):
-        table = Table.read(place / "out" / name)
-        for i, target in enumerate("abc"):
-            for j, source in enumerate("abc"):
-                if i != j:
-                    value = table.values[table.targets.index(target), table.sources.index(source)]
-                    assert value == pytest.approx(matrix[i, j], abs=2e-4), name
-    stored = read_result(place / "out").affinity
-    assert stored.rank("a") == result.rank("a")
-    np.testing.assert_allclose(stored.matrix, result.matrix, atol=2e-4)
 
 
 def test_lambda_is_what_was_said_or_the_ratio_of_spreads(run: Run) -> None:
@@ -378,7 +244,7 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
     command = ("score", *MODELS, *IMAGES, "--json", "--by", "cka", "--by", "modelgif", "--steps", "2", "--output")
     whole, printed = run(*command, "reference")[:2], (place / "reference/score.json").read_text()
     written: list[str] = []
-    write, line = besides.write_features, fields.PathGradients.fields
+    write, line = representations.write_features, gradient_fields.PathGradients.fields
     drawn: list[int] = []
 
     def counted(model: ox.Model, *arguments: Any) -> Any:
@@ -386,14 +252,14 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
         written.append(model.name)
         return made
 
-    def stop(self: fields.PathGradients, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def stop(self: gradient_fields.PathGradients, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         drawn.append(1)
         if len(drawn) == (stopped_at - 1) * COUNT + 3:
             raise KeyboardInterrupt
         return line(self, image)
 
-    monkeypatch.setattr(besides, "write_features", counted)
-    monkeypatch.setattr(fields.PathGradients, "fields", stop)
+    monkeypatch.setattr(representations, "write_features", counted)
+    monkeypatch.setattr(gradient_fields.PathGradients, "fields", stop)
     code, _, err = run(*command, "kept")
     assert code == 130
     shown = "1 model" if stopped_at == 1 else f"{stopped_at} models"
@@ -429,58 +295,6 @@ def test_what_makes_no_sense_is_refused(run: Run, place: Path, arguments: tuple[
 def test_scores_with_labels_are_elsewhere(place: Path) -> None:
     with pytest.raises(ConfigError, match="onnxspace transfer --by sfda"):
         ox.score(MODELS, by="sfda")
-
-
-def test_positions_are_samples_where_all_have_one_grid(tmp_path: Path) -> None:
-    """Else the means over them are."""
-    from onnxspace.scores import svcca
-
-    rng = np.random.default_rng(0)
-    values = [rng.standard_normal((30, 4, 3, 3)).astype(np.float32) for _ in range(2)] + [
-        rng.standard_normal((30, 5)).astype(np.float32)
-    ]
-    for index, one in enumerate(values):
-        np.save(tmp_path / f"{index}.npy", one)
-    models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    same = compute_score_matrix(registry.find_spec("svcca"), Compared("ab", models[:2])).matrix
-    assert same[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
-    other = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models)).matrix
-    assert other[0, 2] == pytest.approx(svcca(values[0].mean(axis=(2, 3)), values[2]))
-
-
-@pytest.mark.parametrize("shape", [(40, 6), (40, 200), (9, 30), (20, 5, 4, 4)])
-def test_singular_vectors_that_are_computed_once_give_the_same(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    from onnxspace.scores import svcca
-
-    rng = np.random.default_rng(1)
-    values = [
-        rng.standard_normal(shape) * np.geomspace(1, 1e-3, shape[1]).reshape(1, -1, *[1] * (len(shape) - 2)) for _ in "ab"
-    ]
-    values.append(np.ones(shape))
-    for index, one in enumerate(values):
-        np.save(tmp_path / f"{index}.npy", one)
-    models = [Arrays(features=tmp_path / f"{index}.npy") for index in range(3)]
-    found = compute_score_matrix(registry.find_spec("svcca"), Compared("abc", models))
-    assert found.matrix[0, 1] == pytest.approx(svcca(values[0], values[1]), abs=1e-9)
-    assert np.isnan(found.matrix[:, 2]).all()
-    assert any("same for every image" in sentence for sentence in found.why)
-
-
-def test_of_too_many_images_evenly_spaced_ones_are_paired() -> None:
-    values = np.arange(10)[:, None]
-    assert sample_images(values, 4).ravel().tolist() == [0, 3, 6, 9]
-    assert sample_images(values, 10) is values
-
-
-def test_a_pair_that_fails_is_said_once() -> None:
-    def score(a: NDArray[Any], b: NDArray[Any]) -> float:
-        if a is not b:
-            raise ValueError("no")
-        return 1.0
-
-    found = score_pairs(score, [[np.ones(1)], [np.ones(1)], [np.ones(1)]], "abc")
-    assert found.why == ("a and b: ValueError: no",)
-    np.testing.assert_array_equal(np.isnan(found.matrix), ~np.eye(3, dtype=bool))
 
 
 def width_ratio(a: NDArray[Any], b: NDArray[Any]) -> float:

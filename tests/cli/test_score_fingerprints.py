@@ -18,24 +18,15 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.cli import main
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.fingerprints import agreement as agreed
+from onnxspace.similarity.fingerprints import agreement
 from onnxspace.similarity.fingerprints.agreement import ProtocolRequest
 from onnxspace.similarity.fingerprints.file import print_affinity, project_file, read_fingerprint, write_fingerprint
 from tests.cli.test_score import SCHEMA
-from tests.helpers.commands import Run, runner, with_models
+from tests.helpers.commands import Run
 from tests.helpers.paths import REPOSITORY
 
+CLASSIFIERS = "abcd"
 SMALL = ("--images", "3")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return with_models(tmp_path, monkeypatch, "abcd")
-
-
-@pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return runner(capfd)
 
 
 @pytest.fixture
@@ -64,6 +55,7 @@ def test_fingerprints_alone_are_compared_by_their_numbers(prints: Run) -> None:
             assert facts["errors"][i][j] == pytest.approx(error if i != j else 0, abs=1e-6)
 
 
+@pytest.mark.process
 def test_fingerprints_alone_need_neither_torch_nor_onnx(prints: Run) -> None:
     code = (
         "import sys\nfrom onnxspace.cli import main\n"
@@ -214,8 +206,8 @@ def test_what_a_strangers_file_says_is_never_obeyed(
     read = read_fingerprint(Path("odd-a.fp"))
     drawn = ox.Probes.generate
     monkeypatch.setattr(ox.Probes, "generate", lambda n=64, size=224, seed=0: drawn(min(n, 3), size, seed))
-    met = agreed.agree({Path("odd-a.fp"): read}, ProtocolRequest(None, None, None))
-    assert (met.setup.method, met.setup.options in (None, ox.Options()), met.setup.probes.name) == ("elrp", True, "generated-0")
+    met = agreement.agree({Path("odd-a.fp"): read}, ProtocolRequest(None, None, None))
+    assert (met.method, met.options in (None, ox.Options()), met.probes.name) == ("elrp", True, "generated-0")
 
 
 def test_rules_of_the_configuration_hold_for_networks_and_must_be_the_prints(prints: Run) -> None:

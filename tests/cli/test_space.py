@@ -13,24 +13,14 @@ from PIL import Image
 import onnxspace as ox
 from onnxspace.attribution.explainer import Explainer
 from onnxspace.errors import ModelNotFoundError, SpaceError
-from onnxspace.similarity import gram as distance
-from onnxspace.similarity import mixed as lineup
+from onnxspace.similarity import gram, mixed
 from onnxspace.spaces import compare
-from tests.helpers.commands import Run, runner, with_models
-from tests.helpers.networks import classifier, save
-from tests.workflows.test_interruption import file_size_limit
+from tests.helpers.commands import Run
+from tests.helpers.disks import file_size_limit
+from tests.helpers.nets import classifier, save
 
+CLASSIFIERS = "abc"
 IMAGES = ("--images", "2")
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return with_models(tmp_path, monkeypatch, "abc")
-
-
-@pytest.fixture
-def run(place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
-    return runner(capfd)
 
 
 def told(found: tuple[int, str, str], command: str, code: int = 0) -> dict[str, Any]:
@@ -81,13 +71,13 @@ def test_memory_reaches_what_compares(zoo: Run, monkeypatch: pytest.MonkeyPatch,
 
     def matrix(files: list[Path], memory: int, *rest: Any) -> Any:
         asked.append(memory)
-        return distance.affinity_matrix(files, memory, *rest)
+        return gram.affinity_matrix(files, memory, *rest)
 
     def rows(new: list[Path], old: list[Path], memory: int, *rest: Any) -> Any:
         asked.append(memory)
-        return distance.affinity_rows(new, old, memory, *rest)
+        return gram.affinity_rows(new, old, memory, *rest)
 
-    for module in (lineup, compare):
+    for module in (mixed, compare):
         monkeypatch.setattr(module, "affinity_matrix", matrix)
     monkeypatch.setattr(compare, "affinity_rows", rows)
     commands = [

@@ -14,14 +14,16 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.errors import ConfigError, OutputError
 from onnxspace.inputs.photos import Photos
 from onnxspace.model import features
 from onnxspace.model.features import find_class_output
 from onnxspace.workflows.rate import rate
-from tests.helpers.commands import Run, runner
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net, classifier, save
+
+COMMAND = "transfer"
 
 
 @pytest.fixture
@@ -44,11 +46,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys, "transfer")
-
-
 def seen(path: Path, images: np.ndarray[Any, Any]) -> list[Any]:
     """The network's output for each image, by ONNX Runtime alone."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -65,8 +62,8 @@ def test_scores_are_those_of_the_features_that_onnx_runtime_computes(place: Path
         logits = np.stack(seen(place / f"{name}.onnx", images)).astype(np.float64)
         chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         expected = {
-            "logme": transfer.logme(logits, photos.labels), "knn": transfer.knn(logits, photos.labels),
-            "leep": transfer.leep(chances, photos.labels), "nce": transfer.nce(logits.argmax(axis=1), photos.labels),
+            "logme": scores.logme(logits, photos.labels), "knn": scores.knn(logits, photos.labels),
+            "leep": scores.leep(chances, photos.labels), "nce": scores.nce(logits.argmax(axis=1), photos.labels),
         }  # fmt: skip
         for score, value in expected.items():
             assert found.values[score][number] == pytest.approx(value, rel=1e-4), score
@@ -79,7 +76,7 @@ def test_pooled_features_are_means_over_positions(place: Path) -> None:
     last = ox.open_model("dense.onnx").graph.outputs[0]
     for pool, expected in (("mean", outputs.mean(axis=(2, 3))), ("none", outputs.reshape(len(outputs), -1))):
         found = rate(["dense.onnx"], photos, ["logme"], encoder=last, size=16, pool=pool)  # type: ignore[arg-type]
-        assert found.values["logme"][0] == pytest.approx(transfer.logme(expected, photos.labels), rel=1e-4)
+        assert found.values["logme"][0] == pytest.approx(scores.logme(expected, photos.labels), rel=1e-4)
 
 
 def test_a_table_for_people(run: Run) -> None:

@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from PIL import Image
 
-from onnxspace.cli import main
-from tests.helpers import builders as made
+from tests.helpers import nets
+from tests.helpers.sentences import Cli, assert_sentence, parsed, refused
 
 NASTY = "x\n\x1b[31m\u202ey\u2028"
-WEIGHTS = made.classifier_weights()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """The command line in a folder with two good models."""
-    monkeypatch.chdir(tmp_path)
-    made.save(made.classifier(5), tmp_path / "good.onnx")
-    made.save(made.classifier(7), tmp_path / "fine.onnx")
-
-    def run(*arguments: str) -> Outcome:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(list(arguments))
-        return Outcome(int(end.value.code or 0), *capfd.readouterr())
-
-    return run
-
-
-def refused(outcome: Outcome, *words: str) -> None:
-    """One line on stderr, printable, with these words; exit code 2; nothing on stdout."""
-    assert outcome.code == 2
-    assert outcome.out == ""
-    assert_sentence(outcome.err, *words)
-
-
-def assert_sentence(text: str, *words: str) -> None:
-    assert text.startswith("onnxspace: ")
-    assert text.endswith(".\n")
-    assert text.count("\n") == 1
-    assert text[:-1].isprintable()
-    assert "Traceback" not in text
-    for word in words:
-        assert word in text
-
-
-def constant_parser(name: str) -> NoReturn:
-    raise AssertionError(f"{name} in JSON")
-
-
-def parsed(text: str) -> dict[str, list[dict[str, str]]]:
-    """JSON as the standard has it, without NaN."""
-    found: dict[str, list[dict[str, str]]] = json.loads(text, parse_constant=constant_parser)
-    return found
+WEIGHTS = nets.classifier_weights()
 
 
 def node(kind: str, inputs: list[str], *outputs: str, **said: str) -> onnx.NodeProto:
@@ -88,27 +31,27 @@ def conv(source: str = "image") -> onnx.NodeProto:
 
 def after_conv(*start: onnx.NodeProto, weights: list[TensorProto] | None = None, **parts: object) -> onnx.ModelProto:
     """The classifier with other nodes in the place of its Conv."""
-    nodes = [*start, *made.classifier_nodes()[1:]]
-    return made.model(nodes, WEIGHTS if weights is None else weights, **parts)  # type: ignore[arg-type]
+    nodes = [*start, *nets.classifier_nodes()[1:]]
+    return nets.model(nodes, WEIGHTS if weights is None else weights, **parts)  # type: ignore[arg-type]
 
 
 def without_conv_and_relu(*start: onnx.NodeProto, **parts: object) -> onnx.ModelProto:
-    return made.model([*start, *made.classifier_nodes()[2:]], WEIGHTS, **parts)  # type: ignore[arg-type]
+    return nets.model([*start, *nets.classifier_nodes()[2:]], WEIGHTS, **parts)  # type: ignore[arg-type]
 
 
 def with_kernel(values: float) -> onnx.ModelProto:
-    kernel = made.constant("kernel", np.full((4, 3, 3, 3), values))
-    return made.model(made.classifier_nodes(), [kernel, made.constant("shift", np.zeros(4)), WEIGHTS[2]])
+    kernel = nets.constant("kernel", np.full((4, 3, 3, 3), values))
+    return nets.model(nets.classifier_nodes(), [kernel, nets.constant("shift", np.zeros(4)), WEIGHTS[2]])
 
 
 def changed(change: Callable[[onnx.ModelProto], object]) -> onnx.ModelProto:
-    proto = made.classifier()
+    proto = nets.plain_classifier()
     change(proto)
     return proto
 
 
 def with_dims(*dims: int, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    proto = made.classifier()
+    proto = nets.plain_classifier()
     kernel = proto.graph.initializer[0]
     kernel.ClearField("dims")
     kernel.dims.extend(dims)
@@ -128,7 +71,7 @@ def external(dims: tuple[int, ...] = (4, 3, 3, 3), **said: str) -> onnx.ModelPro
 
 def with_functions(levels: int) -> onnx.ModelProto:
     """A function that calls another twice, and so on: 2 to the power of `levels` nodes."""
-    opsets = [helper.make_opsetid("", made.OPSET), helper.make_opsetid("own", 1)]
+    opsets = [helper.make_opsetid("", nets.OPSET), helper.make_opsetid("own", 1)]
     proto = after_conv(node("F0", ["image"], "x", domain="own"), conv("x"), opsets={"own": 1})
     for level in range(levels):
         inner = f"F{level + 1}"
@@ -139,14 +82,14 @@ def with_functions(levels: int) -> onnx.ModelProto:
 
 
 def calling_itself() -> onnx.ModelProto:
-    opsets = [helper.make_opsetid("", made.OPSET), helper.make_opsetid("own", 1)]
+    opsets = [helper.make_opsetid("", nets.OPSET), helper.make_opsetid("own", 1)]
     proto = after_conv(node("F", ["image"], "x", domain="own"), conv("x"), opsets={"own": 1})
     proto.functions.append(helper.make_function("own", "F", ["a"], ["b"], [node("F", ["a"], "b", domain="own")], opsets))
     return proto
 
 
 def not_utf8(name: bytes) -> bytes:
-    return made.classifier().SerializeToString().replace(name, b"\xff" * len(name))
+    return nets.plain_classifier().SerializeToString().replace(name, b"\xff" * len(name))
 
 
 UNREADABLE: dict[str, tuple[bytes | onnx.ModelProto, str]] = {
@@ -178,7 +121,7 @@ UNREADABLE: dict[str, tuple[bytes | onnx.ModelProto, str]] = {
     ),
     "never made": (after_conv(node("Conv", ["image", "nowhere"], "conv")), "'nowhere' is used but never defined"),
     "output never made": (
-        made.model(made.classifier_nodes(), WEIGHTS, outputs=[made.value("elsewhere", None)]),
+        nets.model(nets.classifier_nodes(), WEIGHTS, outputs=[nets.value("elsewhere", None)]),
         "'elsewhere' is used but never defined",
     ),
     "node without output": (after_conv(conv(), node("Relu", ["conv"])), "has no output"),
@@ -209,28 +152,28 @@ UNREADABLE: dict[str, tuple[bytes | onnx.ModelProto, str]] = {
     "length not a number": (external(location="data.bin", length="many"), "is not a number"),
     "length too large": (external(location="data.bin", length="999999"), "its shape needs 432"),
     "rank 2": (
-        made.model([node("Gemm", ["image", "head"], "logits")], WEIGHTS, [made.value("image", [1, 4])]),
+        nets.model([node("Gemm", ["image", "head"], "logits")], WEIGHTS, [nets.value("image", [1, 4])]),
         "no image input",
     ),
-    "no rank": (made.model(made.classifier_nodes(), WEIGHTS, [made.value("image", None)]), "no image input"),
-    "no input": (made.model([node("Relu", ["kernel"], "logits")], WEIGHTS, []), "no image input"),
-    "six channels": (made.classifier(channels=6), "6 channels"),
+    "no rank": (nets.model(nets.classifier_nodes(), WEIGHTS, [nets.value("image", None)]), "no image input"),
+    "no input": (nets.model([node("Relu", ["kernel"], "logits")], WEIGHTS, []), "no image input"),
+    "six channels": (nets.plain_classifier(channels=6), "6 channels"),
     "two images": (
-        after_conv(node("Add", ["image", "other"], "both"), conv("both"), inputs=[made.image(), made.image(name="other")]),
+        after_conv(node("Add", ["image", "other"], "both"), conv("both"), inputs=[nets.image(), nets.image(name="other")]),
         "several images (image, other)",
     ),
     "which axis": (
-        made.model(
+        nets.model(
             [node("Flatten", ["image"], "flat"), node("Gemm", ["flat", "wide"], "logits")],
-            [made.weight("wide", 144, 4)],
-            [made.value("image", [1, 3, 16, 3])],
+            [nets.weight("wide", 144, 4)],
+            [nets.value("image", [1, 3, 16, 3])],
         ),
         "holds the channels",
     ),
-    "image too large": (made.classifier(size=100_000), "100000×100000 pixels"),
-    "untrained": (made.model([node("GlobalAveragePool", ["image"], "logits")]), "nothing to explain"),
+    "image too large": (nets.plain_classifier(size=100_000), "100000×100000 pixels"),
+    "untrained": (nets.model([node("GlobalAveragePool", ["image"], "logits")]), "nothing to explain"),
     "nasty names": (
-        after_conv(node("Conv", [NASTY, "kernel"], "conv"), inputs=[made.image(6, name=NASTY)]),
+        after_conv(node("Conv", [NASTY, "kernel"], "conv"), inputs=[nets.image(6, name=NASTY)]),
         "6 channels (x ?[31m?y ",
     ),
 }
@@ -242,11 +185,11 @@ UNSCORABLE: dict[str, tuple[onnx.ModelProto, str]] = {
     "no such function": (after_conv(node("F", ["image"], "x", domain="own"), conv("x"), opsets={"own": 1}), "'own'"),
     "second input": (
         without_conv_and_relu(
-            conv(), node("Mul", ["conv", "factor"], "active"), inputs=[made.image(), made.value("factor", [1])]
+            conv(), node("Mul", ["conv", "factor"], "active"), inputs=[nets.image(), nets.value("factor", [1])]
         ),
         "factor besides the image",
     ),
-    "wrong shape": (made.model(made.classifier_nodes(), made.classifier_weights(channels=5)), "ONNX Runtime"),
+    "wrong shape": (nets.model(nets.classifier_nodes(), nets.classifier_weights(channels=5)), "ONNX Runtime"),
     "missing input": (after_conv(node("Identity", [], "x"), node("Sub", ["image", "x"], "y"), conv("y")), "ONNX Runtime"),
     "missing attribute": (after_conv(node("If", ["image"], "x"), conv("x")), "ONNX Runtime"),
     "NaN weights": (with_kernel(np.nan), "NaN or infinity"),
@@ -313,19 +256,19 @@ def test_path_that_is_no_file(cli: Cli, path: str) -> None:
 
 def test_longest_name_that_a_file_can_have(cli: Cli) -> None:
     path = "x" * 250 + ".onnx"
-    made.save(made.classifier(), Path(path))
+    nets.save(nets.plain_classifier(), Path(path))
     assert cli("inspect", path).code == 0
 
 
 def test_truncated_anywhere(cli: Cli) -> None:
-    whole = made.classifier().SerializeToString()
+    whole = nets.plain_classifier().SerializeToString()
     for length in range(0, len(whole), 7):
         Path("cut.onnx").write_bytes(whole[:length])
         refused(cli("inspect", "cut.onnx"), "cut.onnx")
 
 
 def test_damaged_anywhere(cli: Cli) -> None:
-    whole, dice = made.classifier().SerializeToString(), random.Random(0)
+    whole, dice = nets.plain_classifier().SerializeToString(), random.Random(0)
     for _ in range(150):
         damaged = bytearray(whole)
         for _ in range(dice.randint(1, 4)):
@@ -337,16 +280,16 @@ def test_damaged_anywhere(cli: Cli) -> None:
 
 
 def test_unknown_operator_above_the_encoder_is_fine(cli: Cli) -> None:
-    nodes = [*made.classifier_nodes()[:-1], node("Gemm", [made.FEATURES, "head"], "last")]
-    proto = made.model([*nodes, node("Magic", ["last"], "logits", domain="acme")], WEIGHTS, opsets={"acme": 1})
-    made.save(proto, Path("magic.onnx"))
+    nodes = [*nets.classifier_nodes()[:-1], node("Gemm", [nets.FEATURES, "head"], "last")]
+    proto = nets.model([*nodes, node("Magic", ["last"], "logits", domain="acme")], WEIGHTS, opsets={"acme": 1})
+    nets.save(proto, Path("magic.onnx"))
     found = cli("score", "magic.onnx", "good.onnx", "--images", "2", "--quiet")
     assert (found.code, found.err) == (0, "")
 
 
 def test_nasty_names_print_as_one_line(cli: Cli) -> None:
     first = node("Conv", ["image", "kernel"], NASTY)
-    made.save(without_conv_and_relu(first, node("Relu", [NASTY], "active")), Path("nasty\x1b[31m.onnx"))
+    nets.save(without_conv_and_relu(first, node("Relu", [NASTY], "active")), Path("nasty\x1b[31m.onnx"))
     for text in (cli("inspect", "nasty\x1b[31m.onnx"), cli("score", "nasty\x1b[31m.onnx", "good.onnx", "--images", "2")):
         assert text.code == 0
         assert "\x1b" not in text.out + text.err
@@ -356,87 +299,11 @@ def test_nasty_names_print_as_one_line(cli: Cli) -> None:
 
 def test_file_name_that_is_not_text(cli: Cli) -> None:
     path = "odd\udcff.onnx"
-    made.save(made.classifier(), Path(path))
+    nets.save(nets.plain_classifier(), Path(path))
     found = cli("score", path, "good.onnx", "--images", "2", "--quiet", "--json", "--output", "kept")
     assert found.code == 0
     assert parsed(found.out)["models"][0]["path"] == path
     assert parsed(Path("kept/score.json").read_text())["models"][0]["name"] == "odd\\udcff"
-
-
-ENCODERS = {"nowhere": "no tensor or node named 'nowhere'", "kernel": "'kernel'", "side": "does not depend on the image"}
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_encoder_that_can_not_be(cli: Cli, encoder: str) -> None:
-    proto = made.classifier()
-    proto.graph.node.append(node("Relu", ["kernel"], "side"))
-    made.save(proto, Path("own.onnx"))
-    refused(cli("inspect", "own.onnx", "--encoder", encoder), "own.onnx", ENCODERS[encoder])
-    found = cli("score", "good.onnx", "own.onnx", "--encoder", f"own={encoder}", "--images", "2", "--quiet")
-    assert found.code == 2
-    assert_sentence(found.err, "own.onnx", ENCODERS[encoder])
-
-
-SIDECARS: dict[str, tuple[bytes, str]] = {
-    "broken": (b"[[[", "not valid TOML"),
-    "not text": (b"\xff\xfe", "not text in UTF-8"),
-    "nested": (b"a = " + b"[" * 5000, "nested too deeply"),
-    "unknown key": (b"siez = 3", "unknown key 'siez'"),
-    "nasty key": (b'"\\u001b[31m\\n" = 3', "unknown key"),
-    "wrong type": (b"encoder = 3", "encoder must be"),
-    "wrong word": (b'layout = "HWCN"', "NCHW, NHWC"),
-    "size not a number": (b'size = "a"', "size must be"),
-    "size of another": (b"size = 32", "takes 16×16 images"),
-    "division by zero": (b'scale = "1/0"', "scale must be"),
-    "not a fraction": (b'scale = "1.2.3/4"', "scale must be"),
-    "too large": (b"scale = " + b"9" * 400, "scale must be"),
-    "a date": (b"scale = 2020-01-01", "scale must be"),
-    "zero": (b"scale = 0", "scale must not be zero"),
-    "NaN": (b"scale = nan", "scale must be finite"),
-    "infinite": (b"mean = inf", "mean must be finite"),
-    "two channels": (b"mean = [1, 2]", "mean needs one number"),
-    "zero in std": (b"std = [1, 0, 1]", "std must not be zero"),
-    "no name": (b'name = ""', "name must be"),
-    "wrong colour": (b'color = "GREY"', "takes three-channel images"),
-    "wrong layout": (b'layout = "NHWC"', "16 channels"),
-    "wrong input": (b'input = "nope"', "no image input named 'nope'"),
-    "wrong encoder": (b'encoder = "nope"', "no tensor or node named 'nope'"),
-}
-
-
-@pytest.mark.parametrize("name", SIDECARS)
-def test_sidecar_that_makes_no_sense(cli: Cli, name: str) -> None:
-    content, phrase = SIDECARS[name]
-    Path("good.onnxspace.toml").write_bytes(content)
-    refused(cli("inspect", "good.onnx"), "good.onnx", phrase)
-    made.save(made.classifier(9), Path("third.onnx"))
-    found = cli("score", "good.onnx", "fine.onnx", "third.onnx", "--images", "2", "--quiet", "--json")
-    assert found.code == 2
-    assert [model["name"] for model in parsed(found.out)["models"]] == ["fine", "third"]
-
-
-CONFIGS = {
-    "unknown table": (b"[modles.good]", "unknown table 'modles'"),
-    "not a table": (b"models = 3", "one table per model"),
-    "not tables": (b"[models]\ngood = 3", "one table per model"),
-    "unknown key": (b"[models.good]\nsiez = 3", "[models.good]: unknown key 'siez'"),
-    "division by zero": (b'[models.good]\nscale = "1/0"', "[models.good]: scale must be"),
-}
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_config_that_makes_no_sense(cli: Cli, name: str) -> None:
-    content, phrase = CONFIGS[name]
-    Path("own.toml").write_bytes(content)
-    refused(cli("inspect", "good.onnx", "--config", "own.toml"), "own.toml", phrase)
-    refused(cli("score", "good.onnx", "fine.onnx", "--config", "own.toml", "--output", "kept"), "own.toml", phrase)
-    assert not Path("kept").exists()
-
-
-@pytest.mark.parametrize("path", ["gone.toml", "folder", "pipe", "/dev/zero", "good.onnx"])
-def test_config_that_is_no_config(cli: Cli, path: str) -> None:
-    place("unused", b"")
-    refused(cli("score", "good.onnx", "fine.onnx", "--config", path), path)
 
 
 def png(width: int, height: int) -> bytes:
@@ -447,63 +314,3 @@ def png(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-
-
-def truncated_jpeg() -> bytes:
-    path = Path("whole.jpg")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(path)
-    return path.read_bytes()[:-500]
-
-
-PHOTOS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated.jpg": (lambda path: path.write_bytes(truncated_jpeg()), "truncated"),
-    "text.jpg": (lambda path: path.write_text("not a photo"), "is not an image"),
-    "empty.png": (lambda path: path.write_bytes(b""), "is not an image"),
-    "bomb.png": (lambda path: path.write_bytes(png(60_000, 60_000)), "more than 100000000 pixels"),
-    "large.png": (lambda path: path.write_bytes(png(11_000, 11_000)), "11000×11000 pixels"),
-    "short.png": (lambda path: path.write_bytes(png(100, 100)), "can't be read as an image"),
-    "pipe.jpg": (os.mkfifo, "not a regular file"),
-    "zero.jpg": (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-    "dangling.jpg": (lambda path: path.symlink_to("nowhere"), "No such file"),
-}
-
-
-@pytest.mark.parametrize("name", PHOTOS)
-def test_broken_photo(cli: Cli, name: str) -> None:
-    make, phrase = PHOTOS[name]
-    Path("photos").mkdir()
-    make(Path("photos", name))
-    refused(cli("score", "good.onnx", "fine.onnx", "--probe", "photos", "--output", "kept"), f"photos/{name}", phrase)
-    assert not Path("kept").exists()
-
-
-FOLDERS = {"gone": "does not exist", "good.onnx": "is a file", "pipe": "is a file", "folder": "holds no images"}
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_probe_folder_without_photos(cli: Cli, folder: str) -> None:
-    place("unused", b"")
-    refused(cli("score", "good.onnx", "fine.onnx", "--probe", folder), folder, FOLDERS[folder])
-
-
-def test_nothing_left_to_compare(cli: Cli) -> None:
-    found = cli("score", "gone.onnx", "lost.onnx", "--images", "2", "--json")
-    assert found.code == 2
-    said = parsed(found.out)
-    assert (said["models"], said["affinity"], said["rankings"]) == ([], [], {})
-    assert [failure["path"] for failure in said["failed"]] == ["gone.onnx", "lost.onnx"]
-
-
-def test_defect_of_a_library_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(_model: object) -> NoReturn:
-        raise RuntimeError("deep\nbelow")
-
-    monkeypatch.setattr("onnxspace.model.describe.describe", stumble)
-    refused(cli("inspect", "good.onnx"), "good.onnx", "failed unexpectedly (RuntimeError: deep)")
-
-
-@pytest.mark.parametrize("arguments", [("score", "good.onnx"), ("inspect",), ("nope",), ("score", "a", "b", "--images", "0")])
-def test_usage_error(cli: Cli, arguments: tuple[str, ...]) -> None:
-    found = cli(*arguments)
-    assert (found.code, found.out) == (2, "")
-    assert "Traceback" not in found.err

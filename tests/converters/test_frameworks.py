@@ -19,9 +19,9 @@ from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
-from tests.attribution.test_maps import probes
 from tests.helpers import sklearnnets, torchnets
 from tests.helpers.litewriter import with_metadata
+from tests.helpers.noise import probes
 from tests.helpers.slopes import along, last
 
 pytestmark = pytest.mark.frameworks

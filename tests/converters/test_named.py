@@ -15,7 +15,7 @@ import torch
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
-from tests.helpers.networks import classifier, save
+from tests.helpers.nets import classifier, save
 from tests.helpers.slopes import last, nearest, of_torch
 
 pytestmark = pytest.mark.frameworks

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.exporters import Request, Source
-from onnxspace.exporters import discovery as exporters
+from onnxspace.exporters import Request, Source, discovery
 from onnxspace_converters.from_jax import JAX
 from onnxspace_converters.from_keras import KERAS
 from onnxspace_converters.from_sklearn import SKLEARN, refuse_without_gradient, unpickle
@@ -154,9 +153,9 @@ def test_a_missing_framework_is_named_with_what_installs_it(
     path = tmp_path / source
     path.write_bytes(b"anything")
     lacking = replace(ALL[name], needs=("a_framework_that_is_not_here",))
-    monkeypatch.setattr(exporters, "exporters", lambda: {name: lacking})
+    monkeypatch.setattr(discovery, "exporters", lambda: {name: lacking})
     with pytest.raises(ModelError) as caught:
-        exporters.run(str(path), tmp_path / "out.onnx", Request())
+        discovery.run(str(path), tmp_path / "out.onnx", Request())
     assert str(caught.value) == f"{path} needs a_framework_that_is_not_here, which is not installed. Install it with: {command}"
 
 
@@ -166,7 +165,7 @@ def test_a_missing_framework_is_named_with_what_installs_it(
      ("a.pkl", "sklearn"), ("a.joblib", "sklearn")],
 )  # fmt: skip
 def test_one_exporter_takes_each_kind_of_file(source: str, name: str) -> None:
-    assert [exporter.name for exporter in exporters.accepting(Source(source))] == [name]
+    assert [exporter.name for exporter in discovery.accepting(Source(source))] == [name]
 
 
 def test_a_folder_with_a_saved_model_is_tensorflows(tmp_path: Path) -> None:

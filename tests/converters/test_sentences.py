@@ -29,7 +29,7 @@ from onnxspace_converters.tflite_files import read_content
 from onnxspace_converters.torch_routes import adapt_module
 from tests.converters.test_torch import Evil
 from tests.helpers import torchnets
-from tests.helpers.networks import classifier
+from tests.helpers.nets import classifier
 from tests.helpers.torchnets import SHAPE
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from onnxspace.cli import main
 from onnxspace.inputs.scenes import render
-from tests.helpers.networks import classifier, save
+from onnxspace.similarity.affinity import Affinity
+from tests.helpers.nets import classifier, save
 
 #: Arguments → exit code, standard output, standard error.
 Run = Callable[..., tuple[int, str, str]]
@@ -33,9 +34,20 @@ def runner(capture: pytest.CaptureFixture[str], *first: str) -> Run:
     return call
 
 
-def with_models(folder: Path, monkeypatch: pytest.MonkeyPatch, names: str, **options: Any) -> Path:
-    """The folder, as the current one, with a small classifier of another seed for each letter: `a.onnx`, `b.onnx`, …"""
-    monkeypatch.chdir(folder)
+def exit_code(*arguments: str) -> int:
+    """Run `onnxspace ARGUMENTS…`; what it prints is left to whoever captures it."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return int(stopped.value.code or 0)
+
+
+def save_classifiers(folder: Path, names: str, **options: Any) -> Path:
+    """Write a small classifier of another seed for each letter into the folder: `a.onnx`, `b.onnx`, …"""
     for seed, name in enumerate(names):
         save(classifier(seed=seed, **options), folder / f"{name}.onnx")
     return folder
+
+
+def sketch_result(result: Affinity, path: Path) -> None:
+    """In the place of `onnxspace.report.heatmap.draw_affinity`, which takes longer than all of a small run."""
+    path.write_text(f"{result.title} {result.names}")

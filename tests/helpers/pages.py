@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import re
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import write_results
@@ -19,6 +22,7 @@ from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.gram import affinity_matrix
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.map_file import to_unit_maps
+from onnxspace.workflows.report import write_report
 
 HOSTILE = (
     "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "<b>bold</b>", "a&amp;b", "<!-- ",
@@ -96,3 +100,16 @@ class Page(HTMLParser):
     def policy(self) -> dict[str, list[str]]:
         content = next(given["content"] for _, given in self.elements if given.get("http-equiv") == "Content-Security-Policy")
         return {part.split()[0]: part.split()[1:] for part in re.split(r";\s*", content or "")}
+
+
+NAMES = tuple(f"model-{i}" for i in range(7))
+
+
+def page_of(source: Path, **options: Any) -> Page:
+    goal = source.parent / "page.html"
+    write_report(source, goal, **options)
+    return Page(goal.read_text("utf-8"))
+
+
+def decoded(uri: str) -> Any:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import onnxspace as ox
 from onnxspace.inputs.probes import Probes
 from onnxspace.model.model import open_model
-from tests.helpers.networks import worst_cosine
+from tests.helpers.nets import worst_cosine
 
 #: d(sum of a tensor)/d(image) by a framework, float64 [images, …] in the image's own layout.
 Slopes = Callable[[NDArray[np.float32]], NDArray[np.float64]]

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxspace.inputs import noise_fields as texture
-from onnxspace.inputs import scenes as synthetic
+from onnxspace.inputs import noise_fields, scenes
 from onnxspace.inputs.scenes import render
 
 HASHES = {
@@ -144,7 +143,7 @@ def inexact(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [synthetic, texture])
+@pytest.mark.parametrize("module", [scenes, noise_fields])
 def test_source_uses_exact_operations_only(module: ModuleType) -> None:
     assert inexact(Path(str(module.__file__)).read_text(encoding="utf-8")) == []
 

@@ -12,7 +12,7 @@ from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.encoder import Trunk, cut, find_encoder
 from onnxspace.model.model import Model, open_model
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 
 def opened(proto: onnx.ModelProto, tmp_path: Path, encoder: str = "auto") -> Model:

@@ -14,7 +14,7 @@ from onnxspace.errors import AttributionError, OutputError
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.features import BATCH, Pool, features_key, pool_to_fit, write_features
 from onnxspace.model.model import open_model
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 PROBES = ox.Probes.generate(BATCH + 3, 32)
 

@@ -16,7 +16,7 @@ from onnxspace.model import runtime
 from onnxspace.model.model import open_model
 from onnxspace.model.network import SMALL, Network, embed_weights, separate_weights
 from onnxspace.torchgraph.encoder_graph import convert, to_torch
-from tests.helpers.networks import Net, save
+from tests.helpers.nets import Net, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 

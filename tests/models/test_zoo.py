@@ -16,7 +16,7 @@ from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.workflows.score import score
-from tests.helpers.networks import worst_cosine
+from tests.helpers.nets import worst_cosine
 from tests.helpers.paths import REPOSITORY
 
 MODELS = REPOSITORY / "models"

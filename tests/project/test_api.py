@@ -61,6 +61,7 @@ def test_every_error_belongs_to_the_family_and_to_a_builtin() -> None:
         assert any(base.__module__ == "builtins" and base not in (Exception, BaseException, object) for base in kind.__mro__)
 
 
+@pytest.mark.process
 def test_module_runs_as_a_program() -> None:
     done = subprocess.run([sys.executable, "-m", "onnxspace", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"onnxspace {ox.__version__}"

@@ -23,7 +23,7 @@ from onnxspace.cli.commands.space import space
 from onnxspace.cli.commands.transfer import transfer
 from onnxspace.inputs.config import load_config
 from onnxspace.inputs.methods import METHODS
-from tests.helpers.networks import classifier, save
+from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text("utf-8")

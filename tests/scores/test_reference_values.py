@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.scores.labelled.h_score import ledoit_wolf_shrinkage
 from onnxspace.scores.labelled.logme import _find_fixed_point, _project_columns, log_evidence
 from onnxspace.scores.labelled.sfda import shrinkage_of
@@ -41,32 +41,32 @@ def data(name: str) -> dict[str, NDArray[Any]]:
 def scored(given: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """What this package says, under the keys of the reference."""
     f, y = given["features"], given["labels"]
-    ready = transfer.prepare(f, y)
+    ready = scores.prepare(f, y)
     found: dict[str, Any] = {
-        "logme_gaussian_marginal_check": transfer.logme(f, y),
-        "logme_correct": transfer.logme(f, y),
-        "h_score": transfer.h_score(f, y, regularised=False),
-        "h_score_regularized": transfer.h_score(f, y),
+        "logme_gaussian_marginal_check": scores.logme(f, y),
+        "logme_correct": scores.logme(f, y),
+        "h_score": scores.h_score(f, y, regularised=False),
+        "h_score_regularized": scores.h_score(f, y),
         "ledoit_wolf_alpha": ledoit_wolf_shrinkage(ready),
-        "transrate_equal_weights_eps1e-4": transfer.transrate(f, y),
-        "transrate_class_prior_weights_eps1e-4": transfer.transrate(f, y, weighted=True),
-        "gbc_spherical": transfer.gbc(f, y),
-        "gbc_diagonal": transfer.gbc(f, y, covariance="diagonal"),
-        "gbc_full": transfer.gbc(f, y, covariance="full"),
-        "parc_x100": transfer.parc(f, y),
-        "knn_loo_euclidean": {str(k): transfer.knn(f, y, k) for k in (1, 3, 5)},
-        "knn_loo_cosine": {str(k): transfer.knn(f, y, k, "cosine") for k in (1, 3, 5)},
-        "lfc": transfer.lfc(f, y),
-        "sfda": transfer.sfda(f, y),
+        "transrate_equal_weights_eps1e-4": scores.transrate(f, y),
+        "transrate_class_prior_weights_eps1e-4": scores.transrate(f, y, weighted=True),
+        "gbc_spherical": scores.gbc(f, y),
+        "gbc_diagonal": scores.gbc(f, y, covariance="diagonal"),
+        "gbc_full": scores.gbc(f, y, covariance="full"),
+        "parc_x100": scores.parc(f, y),
+        "knn_loo_euclidean": {str(k): scores.knn(f, y, k) for k in (1, 3, 5)},
+        "knn_loo_cosine": {str(k): scores.knn(f, y, k, "cosine") for k in (1, 3, 5)},
+        "lfc": scores.lfc(f, y),
+        "sfda": scores.sfda(f, y),
         "sfda_shrinkage": shrinkage_of(ready),
     }
     if "other" in given:
-        found["leep"] = transfer.leep(given["probabilities"], y)
-        found["nce"] = transfer.nce(given["probabilities"].argmax(axis=1), y)
-        found["linear_cka_biased(F,G)"] = transfer.cka(f, given["other"], unbiased=False)
-        found["linear_cka_unbiased(F,G)"] = transfer.cka(f, given["other"])
+        found["leep"] = scores.leep(given["probabilities"], y)
+        found["nce"] = scores.nce(given["probabilities"].argmax(axis=1), y)
+        found["linear_cka_biased(F,G)"] = scores.cka(f, given["other"], unbiased=False)
+        found["linear_cka_unbiased(F,G)"] = scores.cka(f, given["other"])
     else:
-        found["nleep"] = transfer.nleep(f, y)
+        found["nleep"] = scores.nleep(f, y)
     return found
 
 
@@ -87,7 +87,7 @@ def test_every_reference_value_is_met(name: str) -> None:
 @pytest.mark.parametrize("name", list(VALUES))
 def test_evidence_of_each_class_is_the_references(name: str) -> None:
     given = data(name)
-    ready = transfer.prepare(given["features"], given["labels"])
+    ready = scores.prepare(given["features"], given["labels"])
     alpha, beta, _, _ = _find_fixed_point(*_project_columns(ready), ready.images)
     for column, expected in enumerate(VALUES[name]["logme_per_class"]):
         got = (log_evidence(ready)[column], alpha[column], beta[column])
@@ -110,6 +110,6 @@ def test_parc_depends_on_neither_class_names_nor_image_order(name: str) -> None:
     order = np.random.default_rng(0).permutation(len(labels))
     renamed = np.array([1, 0, 2])[labels]
     expected = pytest.approx(VALUES[name]["parc_x100"], rel=1e-9)
-    assert transfer.parc(features, renamed) == expected
-    assert transfer.parc(features[order], labels[order]) == expected
-    assert transfer.parc(features, labels, ties="rounded") == pytest.approx(VALUES[name]["parc_x100"], abs=10)
+    assert scores.parc(features, renamed) == expected
+    assert scores.parc(features[order], labels[order]) == expected
+    assert scores.parc(features, labels, ties="rounded") == pytest.approx(VALUES[name]["parc_x100"], abs=10)

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import pytest
 
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.errors import ConfigError
 from onnxspace.scores import registry
 from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec, render_page, score_names
@@ -39,7 +39,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_each_score_is_what_its_entry_says(name: str) -> None:
     one = find_spec(name)
     function = one.load()
-    assert function is getattr(transfer, name)
+    assert function is getattr(scores, name)
     parameters = list(inspect.signature(function).parameters)
     first = {"features": "features", "probabilities": "probabilities", "source labels": "source_labels"}
     if one.needs == "pair":
@@ -69,14 +69,15 @@ def test_the_page_of_scores_is_the_registrys() -> None:
 
 
 def test_public_names_load_once_and_are_the_functions() -> None:
-    for name in transfer.__all__:
-        assert getattr(transfer, name) is getattr(transfer, name)
-        assert callable(getattr(transfer, name))
-    assert set(SCORES) <= set(transfer.__all__) == set(dir(transfer))
+    for name in scores.__all__:
+        assert getattr(scores, name) is getattr(scores, name)
+        assert callable(getattr(scores, name))
+    assert set(SCORES) <= set(scores.__all__) == set(dir(scores))
     with pytest.raises(AttributeError, match="nothing_such"):
-        _ = transfer.nothing_such
+        _ = scores.nothing_such
 
 
+@pytest.mark.process
 def test_the_registry_loads_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "sklearn", "torch")
     code = f"import sys, onnxspace.scores.registry as r; r.score_names(); r.render_page();print([n for n in {heavy} if n in sys.modules])"

@@ -168,7 +168,9 @@ def test_intervals_from_prints_hold_their_standard_error_too(tmp_path: Path) -> 
     first = to_unit_maps(rng.standard_normal((images, 500)))[0].astype(np.float64)
     second = to_unit_maps(rng.standard_normal((images, 500)))[0].astype(np.float64)
     second -= (first * second).sum(axis=1, keepdims=True) * first
-    both = np.stack([project(to_unit_maps(rows)[0], NUMBERS).astype(np.float16) for rows in (first, 0.6 * first + 0.8 * second)])
+    both = np.stack(
+        [project(to_unit_maps(rows)[0], NUMBERS).astype(np.float16) for rows in (first, 0.6 * first + 0.8 * second)]
+    )
     values, errors = affinities(both, both)
     sure = estimate_certainty(rank(["a", "b"], values, "a"), ["a", "b"], read_one_target(0, [None, None], lambda i: both[i]))
     width = sure.sources[0].high - sure.sources[0].low

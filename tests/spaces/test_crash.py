@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from onnxspace.errors import OutputError
-from onnxspace.spaces import catalogue as catalogues
+from onnxspace.spaces import catalogue
 from onnxspace.workflows.space import Space
+from tests.helpers.disks import file_size_limit
 from tests.helpers.spaces import insert, insert_many, probes, space
-from tests.workflows.test_interruption import file_size_limit
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
 
@@ -26,7 +26,7 @@ EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without waiting for the disk: the end of a process loses nothing that was written."""
     monkeypatch.setattr(os, "fsync", lambda number: None)
-    monkeypatch.setattr(catalogues, "_SETTINGS", (*catalogues._SETTINGS, "synchronous = OFF"))
+    monkeypatch.setattr(catalogue, "_SETTINGS", (*catalogue._SETTINGS, "synchronous = OFF"))
 
 
 @pytest.fixture
@@ -50,14 +50,14 @@ def die_at(step: int, action: Callable[[], object]) -> bool:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        connected = catalogues._connect
+        connected = catalogue._connect
 
         def watched(*arguments: str) -> object:
             connection = connected(*arguments)  # type: ignore[arg-type]
             connection.set_trace_callback(tick)
             return connection
 
-        catalogues._connect = watched  # type: ignore[assignment]
+        catalogue._connect = watched  # type: ignore[assignment]
         sys.addaudithook(lambda event, _: tick() if event in EVENTS else None)
         try:
             action()
@@ -113,6 +113,7 @@ ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ACTIONS)
 def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
     action, safe = ACTIONS[name]
@@ -156,6 +157,7 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
             return
 
 
+@pytest.mark.process
 def test_killed_while_it_is_made(tmp_path: Path) -> None:
     for step in count(1):
         place = tmp_path / f"{step}.space"
@@ -171,6 +173,7 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
 WRITER = "import sys; from pathlib import Path; from tests.helpers.spaces import insert; [insert(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]]"
 
 
+@pytest.mark.process
 def test_two_writers_at_once(tmp_path: Path) -> None:
     home = space(tmp_path / "zoo.space").path
     shares = [["1", "2", "3", "4", "9"], ["9", "4", "5", "6", "7", "1"]]
@@ -185,6 +188,7 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
 MANY = "import sys; from pathlib import Path; from tests.helpers.spaces import insert_many; [insert_many(Path(sys.argv[1]), list(range(int(n), int(n) + 10))) for n in sys.argv[2:]]"
 
 
+@pytest.mark.process
 def test_two_writers_of_sheets_at_once(tmp_path: Path) -> None:
     home = space(tmp_path / "zoo.space").path
     shares = [["1", "5", "31", "11"], ["11", "31", "5", "21"], ["25", "35", "1"]]

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
-from onnxspace.spaces import add_fingerprints as prints
-from onnxspace.spaces import compare
-from onnxspace.spaces import packed as pack
+from onnxspace.spaces import add_fingerprints, compare, packed
 from onnxspace.spaces.catalogue import Catalogue
 from onnxspace.spaces.insert import insert_sheet
 from onnxspace.spaces.packed import lock_pack
@@ -35,7 +33,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def indexed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pack, "LEAST_BYTES", 0)
+    monkeypatch.setattr(packed, "LEAST_BYTES", 0)
     assert ox.Space.open(home).index() == 6
     return home
 
@@ -54,7 +52,7 @@ def files(home: Path) -> set[str]:
 
 
 def test_a_batch_of_prints_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prints, "_MOST", 4)
+    monkeypatch.setattr(add_fingerprints, "_MOST", 4)
     made = space(tmp_path / "zoo.space")
     insert(made.path, 1)
     given = [print_file(tmp_path, number, "same") for number in (1, 2, 3, 4, 5, 6, 7)]
@@ -174,7 +172,9 @@ def test_a_damaged_or_missing_index_costs_time_only(indexed: Path, monkeypatch: 
         path.write_bytes(content)
         assert made.nearest("model-1", warn=said.append) == expected
         assert made.verify().clean
-    assert all(("All fingerprints are compared" in text and "build it again" in text) or "not an index" in text for text in said)
+    assert all(
+        ("All fingerprints are compared" in text and "build it again" in text) or "not an index" in text for text in said
+    )
     path.unlink()
     assert made.nearest("model-1", warn=said.append) == expected
     assert "`onnxspace space index` builds one" in said[-1]
@@ -223,7 +223,7 @@ def test_duplicates_are_the_pairs_of_the_matrix(
     near_copies(made.path, wishes)
     with pytest.MonkeyPatch.context() as patch:
         if with_index and wishes:
-            patch.setattr(pack, "LEAST_BYTES", 0)
+            patch.setattr(packed, "LEAST_BYTES", 0)
             made.index()
         if least > 0.9:
             patch.setattr(compare, "affinity_matrix", None)

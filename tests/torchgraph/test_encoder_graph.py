@@ -26,7 +26,7 @@ from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.onnx2torch import ALIASES
 from onnxspace.torchgraph.registry import CONVERTERS, Apply
 from onnxspace.torchgraph.verify import TOLERANCE, difference, verify
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
 
@@ -182,6 +182,7 @@ torch.ops.torchvision.nms
 """
 
 
+@pytest.mark.process
 def test_a_torchvision_that_does_not_fit_torch_is_survived(tmp_path: Path) -> None:
     """A stand-in that fails as the real one does: it asks for an operator that its compiled part should have made."""
     package = tmp_path / "torchvision"

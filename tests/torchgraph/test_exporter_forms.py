@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 import onnxspace as ox
 from onnxspace.attribution.maps import Method
-from tests.attribution.test_maps import probes
-from tests.helpers.networks import worst_cosine
+from tests.helpers.nets import worst_cosine
+from tests.helpers.noise import probes
 
 SIZE = 16
 EXPORTERS = {"script17": (False, 17), "dynamo18": (True, 18), "dynamo20": (True, 20), "dynamo23": (True, 23)}

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from onnxspace.cli import main
-from tests.helpers.networks import Net, save
+from tests.helpers.nets import Net, save
 
 
 def supported(path: Path, capsys: pytest.CaptureFixture[str]) -> dict[tuple[str, str], tuple[int, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import pytest
 import onnxspace as ox
 from onnxspace.attribution import cache_key
 from onnxspace.spaces.workdirs import resume_workbench
-from tests.cli.test_space import place
-from tests.helpers.networks import classifier, save
-from tests.workflows.test_resume import CHILD, computed, content, quick, run, stop_after
+from tests.helpers.commands import exit_code as run
+from tests.helpers.nets import classifier, save
+from tests.helpers.stopped_runs import CHILD, content, stop_after
 
-__all__ = ["computed", "place", "quick"]
+CLASSIFIERS = "ab"
 ADD = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--batch-size", "2", "--quiet")
 
 
@@ -52,10 +51,10 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("name", MOMENTS)
-def test_killed(home: Path, computed: list[int], name: str) -> None:
+def test_killed(home: Path, computed: list[int], warm_python: Path, name: str) -> None:
     expected = whole(home)
     function, time, left = MOMENTS[name]
-    killed = subprocess.run([sys.executable, "-c", CHILD, function, str(time), *ADD], capture_output=True, timeout=50)
+    killed = subprocess.run([warm_python, "-c", CHILD, function, str(time), *ADD], capture_output=True, timeout=50)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert ox.Space.open(home).verify().clean
     computed.clear()

@@ -1,26 +1,25 @@
 """Ctrl-C, a full disk, a reader that leaves: what was kept before stays, and nothing half-written appears.
 
-Computed maps wait in a hidden folder for the next run, which tests/test_resume.py follows.
+Computed maps wait in a hidden folder for the next run, which test_resume.py follows.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from onnxspace.cli import main
-from onnxspace.report import result_folder as results
+from onnxspace.report import result_folder
 from onnxspace.similarity.affinity import Affinity
-from tests.helpers import builders as made
+from tests.helpers import nets
+from tests.helpers.commands import exit_code as run
+from tests.helpers.disks import file_size_limit
 
 SCORE = ("score", "a.onnx", "b.onnx", "--images", "2", "--quiet")
 KEPT = {"affinity.csv", "affinity.npy", "affinity.png", "maps", "rankings.csv", "score.json"}
@@ -51,15 +50,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
-    made.save(made.classifier(5), tmp_path / "a.onnx")
-    made.save(made.classifier(7), tmp_path / "b.onnx")
+    nets.save(nets.plain_classifier(5), tmp_path / "a.onnx")
+    nets.save(nets.plain_classifier(7), tmp_path / "b.onnx")
     return tmp_path
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
-        main(list(arguments))
-    return int(end.value.code or 0)
 
 
 def left(place: Path) -> set[str]:
@@ -93,9 +86,9 @@ STOPS = {
 
 
 @pytest.mark.parametrize("name", STOPS)
-def test_signal_leaves_computed_maps_only(place: Path, name: str) -> None:
+def test_signal_leaves_computed_maps_only(place: Path, warm_python: Path, name: str) -> None:
     number, function, arguments, remains = STOPS[name]
-    command = [sys.executable, "-c", CHILD, function, *SCORE, *arguments]
+    command = [warm_python, "-c", CHILD, function, *SCORE, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         assert any(line == "ready\n" for line in child.stderr)
@@ -191,25 +184,12 @@ def test_place_that_takes_no_folder(place: Path, capfd: pytest.CaptureFixture[st
     assert left(place) == set()
 
 
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond `size`: writing then fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def full_after(size: int) -> Callable[[Path, Affinity], None]:
     """`write_results` on a disk that takes no file beyond `size`."""
 
     def write(target: Path, result: Affinity) -> None:
         with file_size_limit(size):
-            results.write_results(target, result)
+            result_folder.write_results(target, result)
 
     return write
 
@@ -276,6 +256,7 @@ def shell(words: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", script, sys.executable, *arguments], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
 def test_standard_output_on_a_full_device(place: Path, name: str) -> None:
     found = shell("> /dev/full", *COMMANDS[name])
@@ -283,12 +264,14 @@ def test_standard_output_on_a_full_device(place: Path, name: str) -> None:
     assert_one_line(found.stderr, "No space left on device")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
 def test_reader_that_leaves(place: Path, name: str) -> None:
     found = shell("| true", *COMMANDS[name])
     assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("words", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
 def test_closed_streams(place: Path, words: str) -> None:
     found = shell(words, "inspect", "a.onnx")
@@ -296,6 +279,7 @@ def test_closed_streams(place: Path, words: str) -> None:
     assert shell(words, "inspect", "gone.onnx").returncode == 2
 
 
+@pytest.mark.process
 def test_terminal_without_unicode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     found = shell("| iconv -f latin1", "inspect", "a.onnx")

@@ -18,29 +18,14 @@ from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
 from onnxspace.workflows.layers import choose_layers
-from tests.helpers.commands import Run, drawn_once, runner, with_models
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net, classifier, save
 
+CLASSIFIERS = "ab"
 SIZE = 16
 PROBES = ox.Probes.generate(7, SIZE)
 #: Tensors of `classifier` that are layers: behind each trained operator, the last before the next; and the output.
 TENSORS = ("t1", "t5", "t6")
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw each probe image once."""
-    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return with_models(tmp_path, monkeypatch, "ab")
-
-
-@pytest.fixture
-def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return runner(capsys)
 
 
 def native(seed: int) -> list[torch.nn.Module]:

@@ -22,12 +22,11 @@ import onnxspace as ox
 from onnxspace.errors import ConfigError, OutputError, SpaceError
 from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.methods import Options
-from onnxspace.similarity import gram as distance
+from onnxspace.similarity import gram
 from onnxspace.similarity.gpu_worker import GpuTileWorker
 from onnxspace.similarity.tile_worker import MapFiles
 from onnxspace.similarity.tiling import TilePlan
-from onnxspace.spaces import affinity_cache as cache
-from onnxspace.spaces import compare
+from onnxspace.spaces import affinity_cache, compare
 from onnxspace.spaces.insert import insert_model
 from onnxspace.spaces.schema import CatalogueEntry, parse_entry, parse_protocol, to_json
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
@@ -74,7 +73,7 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
 
     def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
         asked.append((len(new), len(old)))
-        return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
+        return gram.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
     monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
@@ -95,7 +94,7 @@ def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, monkeypat
 
     def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
         asked.append((len(new), len(old)))
-        return distance.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
+        return gram.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
     monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
@@ -122,7 +121,7 @@ def test_where_all_have_maps_one_matrix_is_held(home: Path) -> None:
     entries = ox.Space.open(home).entries()
     assert compare.affinities(home, ox.Space.open(home).protocol, entries)[1] is None
     for _ in range(2):  # computed, and from the cache
-        assert cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
+        assert affinity_cache.load(home / "cache.sqlite", entries, errors=False).shape == (1, 3, 3)
         insert(home, 4, whole=False)
         assert compare.affinities(home, ox.Space.open(home).protocol, ox.Space.open(home).entries())[1] is not None
 
@@ -392,6 +391,7 @@ def test_files_are_as_the_page_on_the_format_says(home: Path) -> None:
     assert entry.stem == entry.identity[:12]
 
 
+@pytest.mark.process
 def test_comparing_needs_neither_torch_nor_onnx(home: Path) -> None:
     code = (
         "import sys, onnxspace as ox; s = ox.Space.open(sys.argv[1]); s.affinity(); s.rank('model-1'); s.tree(); s.names; "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import onnxspace as ox
 from onnxspace.attribution.lrp import RULE_SETS, apply_rules
-from tests.helpers.networks import Net
+from tests.helpers.nets import Net
 from tests.oracles.attnlrp import Block, relevance
 
 Array = NDArray[np.float64]

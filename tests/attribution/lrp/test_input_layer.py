@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution.lrp import RULE_SETS, apply_rules
-from tests.helpers.networks import Net
+from tests.helpers.nets import Net
 
 Array = NDArray[np.float64]
 MEAN, DEVIATION = np.array([10.0, 20.0]), np.array([4.0, -5.0])

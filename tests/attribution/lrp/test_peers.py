@@ -17,7 +17,7 @@ from torch import Tensor, nn, zeros
 
 import onnxspace as ox
 from onnxspace.attribution.lrp import RULE_SETS, RuleSet, apply_rules
-from tests.helpers.networks import Net
+from tests.helpers.nets import Net
 
 Array = NDArray[np.float64]
 EPSILON = 1e-12  # so small that it does not matter where a stabiliser stands

@@ -17,7 +17,7 @@ from onnxspace.attribution.lrp.rules import Site
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import load_config
 from onnxspace.inputs.rule_names import NAMES, PARAMETERS, SETS
-from tests.helpers.networks import Net, classifier
+from tests.helpers.nets import Net, classifier
 
 
 def gradient(graph: torch.fx.GraphModule, x: torch.Tensor) -> torch.Tensor:

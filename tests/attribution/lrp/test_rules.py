@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution.lrp import RULE_SETS, RuleSet, apply_rules
-from tests.helpers.networks import Net
+from tests.helpers.nets import Net
 from tests.oracles.lrp import Layer, Rules, relevance
 
 Array = NDArray[np.float64]

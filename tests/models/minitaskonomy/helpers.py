@@ -20,7 +20,7 @@ from models.minitaskonomy.study.score_matrix import Score
 from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.zoo import Entry, Zoo
 from onnxspace.inputs.probes import Probes
-from tests.helpers import builders
+from tests.helpers import nets
 
 TAU, P3 = MEASURES.index("tau"), MEASURES.index("P@3")
 Values = NDArray[np.float64]
@@ -96,10 +96,8 @@ def write_tiny_zoo(folder: Path, tasks: Sequence[str] = ("depth", "normals", "ob
             helper.make_node("Relu", ["c"], ["features"]),
             helper.make_node("Conv", ["features", "v"], ["out"]),
         ]
-        weights = [builders.weight("w", 4, 3, 3, 3, seed=seed), builders.weight("v", 2, 4, 1, 1, seed=seed)]
-        builders.save(
-            builders.model(nodes, weights, [builders.image(size=64)], [builders.value("out", None)]), folder / f"{name}.onnx"
-        )
+        weights = [nets.weight("w", 4, 3, 3, 3, seed=seed), nets.weight("v", 2, 4, 1, 1, seed=seed)]
+        nets.save(nets.model(nodes, weights, [nets.image(size=64)], [nets.value("out", None)]), folder / f"{name}.onnx")
 
 
 class Pictures:

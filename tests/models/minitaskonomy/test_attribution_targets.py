@@ -12,14 +12,14 @@ from onnx import helper
 from models.minitaskonomy.study import (
     attribution_targets,
 )
-from tests.helpers import builders
+from tests.helpers import nets
 
 
 @pytest.mark.parametrize("what", attribution_targets.EXPLAINED)
 def test_copies_compute_what_they_explain(tmp_path: Path, rng: np.random.Generator, what: str) -> None:
     conv = helper.make_node("Conv", ["image", "w"], ["features"], pads=[1, 1, 1, 1])
-    made = builders.model([conv], [builders.weight("w", 4, 3, 3, 3)], outputs=[builders.value("features", None)])
-    builders.save(made, tmp_path / "a.onnx")
+    made = nets.model([conv], [nets.weight("w", 4, 3, 3, 3)], outputs=[nets.value("features", None)])
+    nets.save(made, tmp_path / "a.onnx")
     images = rng.standard_normal((8, 3, 16, 16)).astype(np.float32)
     values = onnxruntime.InferenceSession(str(tmp_path / "a.onnx")).run(["features"], {"image": images})[0]
     attribution_targets.write_copy(tmp_path / "a.onnx", "features", what, values, tmp_path / "copies/a.onnx")

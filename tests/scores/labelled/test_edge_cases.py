@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.errors import ConfigError
 from onnxspace.scores.labels import read_labels
 from onnxspace.scores.registry import SCORES
@@ -18,9 +18,7 @@ from tests.oracles import transfer as slow
 RNG = np.random.default_rng(0)
 F = RNG.standard_normal((30, 4))
 Y = np.arange(30) % 3
-FEATURES: dict[str, Callable[..., float]] = {
-    name: getattr(transfer, name) for name, s in SCORES.items() if s.needs == "features"
-}
+FEATURES: dict[str, Callable[..., float]] = {name: getattr(scores, name) for name, s in SCORES.items() if s.needs == "features"}
 
 
 def test_every_labelled_score_of_features_is_tested_here() -> None:
@@ -93,14 +91,14 @@ def test_fewer_images_than_dimensions(name: str, images: int) -> None:
     assert math.isfinite(found)
     if name == "h_score":
         with pytest.raises(ConfigError, match="same for all features"):
-            transfer.h_score(wide, np.arange(images) % 3, regularised=False)
+            scores.h_score(wide, np.arange(images) % 3, regularised=False)
 
 
 @pytest.mark.parametrize("name", list(FEATURES))
 def test_one_dimension(name: str) -> None:
     if name == "parc":
         with pytest.raises(ConfigError, match="two dimensions"):
-            transfer.parc(F[:, :1], Y)
+            scores.parc(F[:, :1], Y)
     else:
         assert math.isfinite(FEATURES[name](F[:, :1], Y))
 
@@ -121,7 +119,7 @@ def test_images_that_are_copies_of_one_another(name: str) -> None:
     copies = F[:3][Y]
     if name == "sfda":
         with pytest.raises(ConfigError, match="no scatter"):
-            transfer.sfda(copies, Y)
+            scores.sfda(copies, Y)
     else:
         found = FEATURES[name](copies, Y)
         assert math.isfinite(found)
@@ -158,19 +156,19 @@ def test_labels_say_what_they_are(labels: Any, kind: str) -> None:
 
 
 def test_whole_floats_are_classes_where_a_score_takes_nothing_else() -> None:
-    assert transfer.sfda(F, Y.astype(float)) == transfer.sfda(F, Y)
-    assert transfer.sfda(F, np.where(np.arange(30) == 4, np.nan, Y)) == transfer.sfda(np.delete(F, 4, 0), np.delete(Y, 4))
+    assert scores.sfda(F, Y.astype(float)) == scores.sfda(F, Y)
+    assert scores.sfda(F, np.where(np.arange(30) == 4, np.nan, Y)) == scores.sfda(np.delete(F, 4, 0), np.delete(Y, 4))
     with pytest.raises(ConfigError, match="regression"):
-        transfer.sfda(F, F[:, 0])
+        scores.sfda(F, F[:, 0])
     with pytest.raises(ConfigError, match="one class per image"):
-        transfer.sfda(F, np.eye(3)[Y])
+        scores.sfda(F, np.eye(3)[Y])
     with pytest.raises(ConfigError, match="one class per image"):
-        transfer.sfda(transfer.prepare(F, F[:, 0]))
+        scores.sfda(scores.prepare(F, F[:, 0]))
 
 
 def test_targets_that_never_vary_are_left_out() -> None:
     targets = np.c_[F[:, 0], np.ones(30)]
-    for score in (transfer.logme, transfer.linear_probe):
+    for score in (scores.logme, scores.linear_probe):
         assert score(F[:, 1:], targets) == score(F[:, 1:], F[:, 0])
         with pytest.raises(ConfigError, match="same label"):
             score(F, np.ones(30))
@@ -179,24 +177,24 @@ def test_targets_that_never_vary_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: transfer.leep(F, Y), "softmax"),
-        (lambda: transfer.leep(np.full((30, 4), 0.25), Y[:9]), "9"),
-        (lambda: transfer.leep(np.full((30, 4), np.nan), Y), "NaN"),
-        (lambda: transfer.nce(Y[:9], Y), "both must be"),
-        (lambda: transfer.nce([None, *Y[1:]], Y), "source label is missing"),
-        (lambda: transfer.knn(F, Y, 30), "neighbours is 30"),
-        (lambda: transfer.knn(F, Y, 0), "neighbours"),
-        (lambda: transfer.knn(F, Y, 1, "manhattan"), "metric"),
-        (lambda: transfer.gbc(F, Y, "round"), "covariance"),
-        (lambda: transfer.parc(F, Y, "any"), "ties"),
-        (lambda: transfer.transrate(F, Y, 0), "above 0"),
-        (lambda: transfer.nleep(F, Y, 0), "share of variance"),
-        (lambda: transfer.nleep(F, Y, per_class=11), "33 components"),
-        (lambda: transfer.sfda_ensemble([], Y), "at least 1"),
-        (lambda: transfer.sfda_ensemble([F], Y, 0), "at least 1"),
-        (lambda: transfer.sfda(transfer.prepare(F, Y), Y), "no others"),
-        (lambda: transfer.logme(F, Y * 0.5, "multilabel"), "0 and 1"),
-        (lambda: transfer.logme(F, np.where(Y == 1, np.inf, 0.5)), "infinity"),
+        (lambda: scores.leep(F, Y), "softmax"),
+        (lambda: scores.leep(np.full((30, 4), 0.25), Y[:9]), "9"),
+        (lambda: scores.leep(np.full((30, 4), np.nan), Y), "NaN"),
+        (lambda: scores.nce(Y[:9], Y), "both must be"),
+        (lambda: scores.nce([None, *Y[1:]], Y), "source label is missing"),
+        (lambda: scores.knn(F, Y, 30), "neighbours is 30"),
+        (lambda: scores.knn(F, Y, 0), "neighbours"),
+        (lambda: scores.knn(F, Y, 1, "manhattan"), "metric"),
+        (lambda: scores.gbc(F, Y, "round"), "covariance"),
+        (lambda: scores.parc(F, Y, "any"), "ties"),
+        (lambda: scores.transrate(F, Y, 0), "above 0"),
+        (lambda: scores.nleep(F, Y, 0), "share of variance"),
+        (lambda: scores.nleep(F, Y, per_class=11), "33 components"),
+        (lambda: scores.sfda_ensemble([], Y), "at least 1"),
+        (lambda: scores.sfda_ensemble([F], Y, 0), "at least 1"),
+        (lambda: scores.sfda(scores.prepare(F, Y), Y), "no others"),
+        (lambda: scores.logme(F, Y * 0.5, "multilabel"), "0 and 1"),
+        (lambda: scores.logme(F, np.where(Y == 1, np.inf, 0.5)), "infinity"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(call: Callable[[], float], words: str) -> None:
@@ -207,10 +205,10 @@ def test_options_that_make_no_sense_are_refused(call: Callable[[], float], words
 def test_constant_probabilities_say_nothing() -> None:
     shares = np.bincount(Y) / 30
     nothing = float(shares @ np.log(shares))
-    assert transfer.leep(np.full((30, 4), 0.25), Y) == pytest.approx(nothing, rel=1e-12)
-    assert transfer.nce(np.zeros(30, int), Y) == pytest.approx(nothing, rel=1e-12)
+    assert scores.leep(np.full((30, 4), 0.25), Y) == pytest.approx(nothing, rel=1e-12)
+    assert scores.nce(np.zeros(30, int), Y) == pytest.approx(nothing, rel=1e-12)
 
 
 def test_maps_of_zeros_have_no_direction() -> None:
-    assert transfer.attribution(np.zeros((5, 4, 4)), np.ones((5, 4, 4))) == 0
-    assert transfer.attribution(np.ones((5, 4, 4)), np.ones((5, 4, 4))) == pytest.approx(1)
+    assert scores.attribution(np.zeros((5, 4, 4)), np.ones((5, 4, 4))) == 0
+    assert scores.attribution(np.ones((5, 4, 4)), np.ones((5, 4, 4))) == pytest.approx(1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.scores.labelled.h_score import ledoit_wolf_shrinkage
 from onnxspace.scores.labelled.linear_probe import RIDGES
 from onnxspace.scores.labelled.logme import _find_fixed_point, _project_columns, log_evidence
@@ -25,7 +25,7 @@ Score = Callable[..., float]
 #: Images, dimensions, classes: many images, fewer images than dimensions, one dimension, features of lower rank than width.
 SHAPES = [(90, 7, 3), (24, 60, 4), (50, 1, 2), (200, 130, 5)]
 FEATURES: dict[str, Score] = {
-    name: getattr(transfer, name)
+    name: getattr(scores, name)
     for name in ("sfda", "logme", "nleep", "h_score", "transrate", "gbc", "lfc", "parc", "knn", "linear_probe")
 }
 
@@ -50,15 +50,15 @@ def applicable(name: str, width: int) -> bool:
 def test_sfda_is_the_papers_eigenproblem(shape: tuple[int, int, int]) -> None:
     features, labels = data(*shape)
     features *= 0.5  # so that the shrinkage is not at its floor
-    ready = transfer.prepare(features, labels)
+    ready = scores.prepare(features, labels)
     assert shrinkage_of(ready) == pytest.approx(slow.sfda_shrinkage(features, labels), rel=1e-9)
-    assert transfer.sfda(ready) == pytest.approx(slow.sfda(features, labels), rel=1e-7)
+    assert scores.sfda(ready) == pytest.approx(slow.sfda(features, labels), rel=1e-7)
 
 
 def test_sfda_of_features_of_low_rank() -> None:
     features, labels = data(80, 30, 3, rank=9)
     features *= 0.5
-    assert transfer.sfda(features, labels) == pytest.approx(slow.sfda(features, labels), rel=1e-6)
+    assert scores.sfda(features, labels) == pytest.approx(slow.sfda(features, labels), rel=1e-6)
 
 
 def test_a_scatter_that_rounding_made_indefinite_is_solved() -> None:
@@ -80,7 +80,7 @@ def test_a_scatter_that_rounding_made_indefinite_is_solved() -> None:
 def test_logme_is_the_density_of_the_labels(shape: tuple[int, int, int], rank: int | None) -> None:
     """With the directions beyond the rank counted: the determinant is taken of the labels' covariance [images, images]."""
     features, labels = data(*shape, rank=rank)
-    ready = transfer.prepare(features, labels)
+    ready = scores.prepare(features, labels)
     alpha, beta, _, _ = _find_fixed_point(*_project_columns(ready), ready.images)
     for c, found in enumerate(log_evidence(ready)):
         expected = slow.logme_column(features, (labels == c).astype(float))
@@ -94,10 +94,10 @@ def test_logme_of_regression_and_of_many_labels() -> None:
     several = (targets > 0).astype(int)
     for labels in (targets, several):
         expected = np.mean([slow.logme_column(features, column)[0] for column in labels.T.astype(float)])
-        assert transfer.logme(features, labels) == pytest.approx(expected, rel=1e-9)
-    assert transfer.logme(features, targets[:, 0]) == pytest.approx(slow.logme_column(features, targets[:, 0])[0], rel=1e-9)
-    as_classes = transfer.logme(features, several[:, 0].astype(float), kind="classes")
-    assert as_classes == pytest.approx(transfer.logme(features, several[:, 0]), rel=1e-12)
+        assert scores.logme(features, labels) == pytest.approx(expected, rel=1e-9)
+    assert scores.logme(features, targets[:, 0]) == pytest.approx(slow.logme_column(features, targets[:, 0])[0], rel=1e-9)
+    as_classes = scores.logme(features, several[:, 0].astype(float), kind="classes")
+    assert as_classes == pytest.approx(scores.logme(features, several[:, 0]), rel=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -106,50 +106,50 @@ def test_logme_of_a_large_mean_is_that_of_an_svd(scale: float) -> None:
     features, labels = data(90, 7, 3)
     features = scale * (features + 100)
     expected = np.mean([slow.logme_column(features, (labels == c).astype(float))[0] for c in range(3)])
-    assert transfer.logme(features, labels) == pytest.approx(expected, rel=1e-6)
+    assert scores.logme(features, labels) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_h_score_and_its_shrinkage(shape: tuple[int, int, int]) -> None:
     features, labels = data(*shape)
-    ready = transfer.prepare(features, labels)
+    ready = scores.prepare(features, labels)
     shrinkage = LedoitWolf().fit(features).shrinkage_
     assert ledoit_wolf_shrinkage(ready) == pytest.approx(shrinkage, rel=1e-9, abs=1e-12)
     if shape[1] > 1:
-        assert transfer.h_score(ready) == pytest.approx(slow.h_score(features, labels, shrinkage), rel=1e-9)
+        assert scores.h_score(ready) == pytest.approx(slow.h_score(features, labels, shrinkage), rel=1e-9)
     if shape[0] > shape[1]:
-        assert transfer.h_score(ready, regularised=False) == pytest.approx(slow.h_score(features, labels), rel=1e-7)
+        assert scores.h_score(ready, regularised=False) == pytest.approx(slow.h_score(features, labels), rel=1e-7)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_transrate_lfc_gbc_parc_and_knn(shape: tuple[int, int, int]) -> None:
     features, labels = data(*shape)
-    ready = transfer.prepare(features, labels)
-    assert transfer.transrate(ready) == pytest.approx(slow.transrate(features, labels), rel=1e-9)
-    assert transfer.lfc(ready) == pytest.approx(slow.lfc(features, labels), rel=1e-9)
-    assert transfer.gbc(ready, components=shape[1]) == pytest.approx(slow.gbc(features, labels), rel=1e-9)
+    ready = scores.prepare(features, labels)
+    assert scores.transrate(ready) == pytest.approx(slow.transrate(features, labels), rel=1e-9)
+    assert scores.lfc(ready) == pytest.approx(slow.lfc(features, labels), rel=1e-9)
+    assert scores.gbc(ready, components=shape[1]) == pytest.approx(slow.gbc(features, labels), rel=1e-9)
     for neighbours in (1, 4, 5):
-        assert transfer.knn(ready, None, neighbours) == slow.knn(features, labels, neighbours)
+        assert scores.knn(ready, None, neighbours) == slow.knn(features, labels, neighbours)
     if shape[1] > 1:
-        assert transfer.parc(ready) == pytest.approx(slow.parc(features, labels), rel=1e-9)
-        assert transfer.knn(ready, None, 3, "cosine") == slow.knn(features, labels, 3, cosine=True)
+        assert scores.parc(ready) == pytest.approx(slow.parc(features, labels), rel=1e-9)
+        assert scores.knn(ready, None, 3, "cosine") == slow.knn(features, labels, 3, cosine=True)
 
 
 def test_gbc_of_all_kinds_agrees_in_one_dimension_and_cuts_to_components() -> None:
     features, labels = data(50, 1, 2)
-    values = [transfer.gbc(features, labels, kind) for kind in ("spherical", "diagonal", "full")]  # type: ignore[arg-type]
+    values = [scores.gbc(features, labels, kind) for kind in ("spherical", "diagonal", "full")]  # type: ignore[arg-type]
     assert values == pytest.approx([values[0]] * 3, rel=1e-12)
     wide, labels = data(120, 80, 3)
     centred = wide - wide.mean(axis=0)
     first = centred @ np.linalg.svd(centred)[2][:64].T
-    assert transfer.gbc(wide, labels) == pytest.approx(slow.gbc(first, labels), rel=1e-9)
+    assert scores.gbc(wide, labels) == pytest.approx(slow.gbc(first, labels), rel=1e-9)
 
 
 def test_parc_of_many_ties_is_that_of_mean_ranks() -> None:
     """Features of two values have few different correlations, and copies of images have one."""
     features = np.random.default_rng(3).integers(0, 2, (40, 4)).astype(float)
     labels = np.arange(40) % 3
-    assert transfer.parc(features, labels) == pytest.approx(slow.parc(features, labels), rel=1e-9)
+    assert scores.parc(features, labels) == pytest.approx(slow.parc(features, labels), rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(40, 6, 3), (24, 60, 3)])
@@ -159,10 +159,10 @@ def test_the_probe_is_refitted_without_each_image(shape: tuple[int, int, int]) -
     scale = np.square(centred).sum() / shape[1]
     fits = [slow.linear_probe(features, columns, ridge * scale) for ridge in RIDGES]
     best = min(fits, key=lambda fit: float(np.square(columns - fit).sum()))
-    assert transfer.linear_probe(features, labels) == np.mean(best.argmax(axis=1) == labels)
+    assert scores.linear_probe(features, labels) == np.mean(best.argmax(axis=1) == labels)
     plain = np.array([np.delete(columns, n, axis=0).mean(axis=0) for n in range(len(columns))])
     expected = 1 - (np.square(columns - best).sum(axis=0) / np.square(columns - plain).sum(axis=0)).mean()
-    assert transfer.linear_probe(features, columns) == pytest.approx(expected, rel=1e-9)
+    assert scores.linear_probe(features, columns) == pytest.approx(expected, rel=1e-9)
 
 
 def test_leep_and_nce_are_double_loops() -> None:
@@ -171,11 +171,11 @@ def test_leep_and_nce_are_double_loops() -> None:
     chances = rng.dirichlet(np.ones(6), 40)
     chances[:, 4] = 0  # a source class that no image has
     chances /= chances.sum(axis=1, keepdims=True)
-    assert transfer.leep(chances, labels) == pytest.approx(slow.leep(chances, labels), rel=1e-12)
-    assert transfer.leep(chances.astype(np.float16), labels) == pytest.approx(slow.leep(chances, labels), abs=1e-3)
+    assert scores.leep(chances, labels) == pytest.approx(slow.leep(chances, labels), rel=1e-12)
+    assert scores.leep(chances.astype(np.float16), labels) == pytest.approx(slow.leep(chances, labels), abs=1e-3)
     source = np.array(list("abcdef"))[chances.argmax(axis=1)]
-    assert transfer.nce(source, labels) == pytest.approx(slow.nce(source, labels), rel=1e-12)
-    assert transfer.nce(labels, labels) == 0
+    assert scores.nce(source, labels) == pytest.approx(slow.nce(source, labels), rel=1e-12)
+    assert scores.nce(labels, labels) == 0
 
 
 @settings(max_examples=12, deadline=None)
@@ -207,13 +207,13 @@ def test_a_rotation_does_not_matter(seed: int, shape: tuple[int, int, int]) -> N
     for name in ("logme", "h_score", "transrate", "gbc", "lfc", "knn", "linear_probe"):
         assert FEATURES[name](features @ turn, labels) == pytest.approx(FEATURES[name](features, labels), rel=1e-7), name
     large = 10 * features  # the shrinkage is at its floor, whatever the iteration says
-    assert transfer.sfda(large @ turn, labels) == pytest.approx(transfer.sfda(large, labels), rel=1e-4)
+    assert scores.sfda(large @ turn, labels) == pytest.approx(scores.sfda(large, labels), rel=1e-4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_prepared_features_give_the_same_and_narrow_ones_nearly(shape: tuple[int, int, int]) -> None:
     features, labels = data(*shape)
-    ready = transfer.prepare(features, labels)
+    ready = scores.prepare(features, labels)
     for name, score in FEATURES.items():
         if applicable(name, shape[1]):
             assert score(ready) == score(features, labels), name
@@ -246,15 +246,15 @@ def test_an_ensemble_starts_with_the_best_gains_from_a_different_one_and_not_fro
     labels = np.arange(120) % 4
     one = rng.standard_normal((120, 5)) + 2.0 * np.eye(4)[labels][:, [0, 0, 1, 1, 1]]
     other = rng.standard_normal((120, 5)) + 2.0 * np.eye(4)[labels][:, [2, 2, 3, 3, 3]]
-    alone = [transfer.sfda(features, labels) for features in (one, other)]
-    found = transfer.sfda_ensemble([one, one.copy(), other], labels, 3)
+    alone = [scores.sfda(features, labels) for features in (one, other)]
+    found = scores.sfda_ensemble([one, one.copy(), other], labels, 3)
     assert found.scores[0] == pytest.approx(max(alone), rel=1e-12)
     assert set(found.members[:2]) in ({0, 2}, {1, 2})
     assert found.score == found.scores[-1] > max(alone)
-    copies = transfer.sfda_ensemble([one, one.copy()], labels, 2)
+    copies = scores.sfda_ensemble([one, one.copy()], labels, 2)
     assert copies.members == (0,)
-    ready = [transfer.prepare(features, labels) for features in (one, other)]
-    assert transfer.sfda_ensemble(ready, None, 1).score == pytest.approx(max(alone), rel=1e-12)
+    ready = [scores.prepare(features, labels) for features in (one, other)]
+    assert scores.sfda_ensemble(ready, None, 1).score == pytest.approx(max(alone), rel=1e-12)
 
 
 def test_nleep_is_leep_of_the_mixtures_responsibilities() -> None:
@@ -266,4 +266,4 @@ def test_nleep_is_leep_of_the_mixtures_responsibilities() -> None:
     rows = PCA(0.8).fit_transform(features)
     mixture = GaussianMixture(15, covariance_type="diag", random_state=0).fit(rows)
     # The signs of principal components are free, and k-means may break a tie by them.
-    assert transfer.nleep(features, labels) == pytest.approx(slow.leep(mixture.predict_proba(rows), labels), rel=0.02)
+    assert scores.nleep(features, labels) == pytest.approx(slow.leep(mixture.predict_proba(rows), labels), rel=0.02)

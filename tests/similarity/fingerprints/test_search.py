@@ -120,7 +120,9 @@ def test_the_index_proposes_duplicates(tmp_path: Path) -> None:
     pytest.importorskip("usearch")
     matrix = np.vstack([clustered(40, 3, near=0.97), clustered(200, 1, seed=5)])
     index = Index.build(tmp_path / "a.idx", matrix)
-    assert [g.members for g in find_duplicate_rows(matrix, 0.9, index.propose)] == [g.members for g in find_duplicate_rows(matrix, 0.9)]
+    assert [g.members for g in find_duplicate_rows(matrix, 0.9, index.propose)] == [
+        g.members for g in find_duplicate_rows(matrix, 0.9)
+    ]
 
 
 def changed(path: Path, **facts: Any) -> bytes:

@@ -12,8 +12,8 @@ import torch
 import onnxspace as ox
 from onnxspace.model import runtime
 from onnxspace.torchgraph.operators.quantised import Dequantize, Quantize
-from tests.attribution.test_maps import probes
-from tests.helpers.networks import Net, save, worst_cosine
+from tests.helpers.nets import Net, save, worst_cosine
+from tests.helpers.noise import probes
 
 
 def test_rounding_is_half_to_even_and_saturates() -> None:

@@ -25,11 +25,11 @@ from onnxspace.attribution.cache_key import library_versions
 from onnxspace.cli import main
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
-from onnxspace.workflows.cluster import client as cluster_client
+from onnxspace.workflows.cluster import client as engine
 from onnxspace.workflows.cluster import dispatch, gram, worker
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk, write_chunk
 from onnxspace.workflows.cluster.gram import affinity_rows_on
-from tests.helpers.networks import Net, classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8)
@@ -93,6 +93,7 @@ def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.ImageRange]:
     return seen
 
 
+@pytest.mark.process
 def test_workers_leave_this_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask writes OMP_NUM_THREADS into its own environment: what is computed afterwards would have other bits."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -130,8 +131,9 @@ def test_a_worker_that_is_killed_costs_its_chunk_only(
 def test_a_stopped_run_goes_on_with_the_chunks_that_are_there(
     place: Path, address: str, probes: ox.Probes, handed_out: list[worker.ImageRange], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Code may change while this runs.
-    monkeypatch.setattr("onnxspace.attribution.cache_key._hash_code", lambda: "unchanged")
+    monkeypatch.setattr(
+        "onnxspace.attribution.cache_key._hash_code", lambda: "unchanged"
+    )  # by those who work on it while this runs
     expected = ox.score(["a.onnx", "b.onnx"], probes, output="expected", batch_size=BATCH)
 
     def stop(name: str, done: int, total: int) -> None:
@@ -221,7 +223,7 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task_of = dispatch.task_of
+    subject_of = dispatch.task_of
 
     def other(*arguments: Any) -> worker.ModelTask:
         found = task_of(*arguments)
@@ -341,6 +343,7 @@ def test_a_missing_package_is_named(place: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'onnxspace[cluster]'" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes) -> None:
     """One JSON object, no noise, no folders, no processes; and without the option Dask is not even imported."""
     command = [sys.executable, "-c", "from onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]

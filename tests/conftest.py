@@ -1,0 +1,74 @@
+"""What all tests share: fixtures, the marker of tests that start processes, one thread for each of the workers.
+
+`pyproject.toml` runs tests in as many processes as there are processors. So that they don't get in each other's way, libraries
+take one thread each, in the processes that tests start as well; whoever sets OMP_NUM_THREADS has another number.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are imported
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import Run, drawn_once, runner, save_classifiers, sketch_result
+from tests.helpers.warm import interpreter
+
+#: Fixtures by which a test starts a process or mounts a disk.
+PROCESSES = {"warm_python", "warm_children", "cluster", "small_disk"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes by a fixture; what starts them itself says so."""
+    for item in items:
+        if PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An interpreter that has imported everything: see tests/helpers/warm."""
+    with interpreter(tmp_path_factory.mktemp("warm")) as path:
+        yield path
+
+
+@pytest.fixture
+def warm_children(warm_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started by `sys.executable` has imported everything already."""
+    monkeypatch.setattr("sys.executable", str(warm_python))
+
+
+@pytest.fixture(autouse=True)
+def drawn_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each generated image is drawn once in a process; tests/inputs, which test the drawing, override this."""
+    monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)
+
+
+@pytest.fixture
+def sketched_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of affinities are text."""
+    monkeypatch.setattr("onnxspace.report.heatmap.draw_affinity", sketch_result)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the small classifiers a.onnx, b.onnx, … that the module names: `CLASSIFIERS = "ab"`.
+
+    `CLASSIFIER_OPTIONS` of the module are those of `tests.helpers.nets.classifier`.
+    """
+    monkeypatch.chdir(tmp_path)
+    return save_classifiers(tmp_path, request.module.CLASSIFIERS, **getattr(request.module, "CLASSIFIER_OPTIONS", {}))
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, place: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`onnxspace ARGUMENTS…` in that folder → exit code, standard output, standard error.
+
+    A module that tests one command names it: `COMMAND = "evaluate"`.
+    """
+    command = getattr(request.module, "COMMAND", None)
+    return runner(capfd, *([command] if command else []))
