@@ -21,7 +21,6 @@ from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import METHODS, Method, Options, Settings
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import convert
 from tests.attribution.test_maps import Residual, export, fixed_batch

@@ -116,7 +116,10 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("a.onnx", "cat.jpg", "-o", "cat.jpg/out.png"), ("can't be",)),
         (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something other than a file",)),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--steps", "5"), ("--steps is not an option of elrp",)),
-        (("a.onnx", "cat.jpg", "-o", "out.png", "--baseline", "grey"), ("'grey' is not an image file. Give one, or one of zero, mean",)),
+        (
+            ("a.onnx", "cat.jpg", "-o", "out.png", "--baseline", "grey"),
+            ("'grey' is not an image file. Give one, or one of zero, mean",),
+        ),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--method", "guess"), ("guess",)),
         (("a.onnx", *["cat.jpg"] * 33, "-o", "out.png"), ("33 images", "at most 32")),
     ],

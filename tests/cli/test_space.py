@@ -108,7 +108,11 @@ def test_adding_again_does_no_work_and_says_so(zoo: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(Explainer, "compute_maps", None)
     before = Path("zoo.space/catalogue.sqlite").read_bytes()
     code, out, err = zoo("space", "add", "zoo.space", "a.onnx", "./b.onnx")
-    assert (code, out, err.splitlines()) == (0, "", ["a.onnx is already in the space, as a", "b.onnx is already in the space, as b"])
+    assert (code, out, err.splitlines()) == (
+        0,
+        "",
+        ["a.onnx is already in the space, as a", "b.onnx is already in the space, as b"],
+    )
     assert Path("zoo.space/catalogue.sqlite").read_bytes() == before
     Path("a.onnx").rename("renamed.onnx")
     found = told(zoo("space", "add", "zoo.space", "renamed.onnx", "--json", "--quiet"), "add")
@@ -153,7 +157,9 @@ def test_a_full_disk_is_named_with_the_space(zoo: Run) -> None:
     with file_size_limit(60_000):
         code, out, err = zoo("space", "add", "zoo.space", "c.onnx", "--quiet")
     assert (code, out) == (2, "")
-    assert err == ("onnxspace: The maps of c can't be written to zoo.space (File too large). Free some disk space, and add the model again.\n")
+    assert err == (
+        "onnxspace: The maps of c can't be written to zoo.space (File too large). Free some disk space, and add the model again.\n"
+    )
     assert ox.Space.open("zoo.space").verify().clean
 
 

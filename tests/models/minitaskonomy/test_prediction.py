@@ -12,7 +12,7 @@ from models.minitaskonomy.study import (
 )
 from onnxspace.scores import predictivity
 from onnxspace.scores.pairs.predictivity import RIDGES
-from onnxspace.scores.pairs.predictivity import explained as explained_by
+from onnxspace.scores.pairs.predictivity import explained_shares as explained_by
 from tests.models.minitaskonomy.helpers import (
     make_zoo,
 )

@@ -25,7 +25,7 @@ from onnxspace.attribution.cache_key import library_versions
 from onnxspace.cli import main
 from onnxspace.errors import ClusterError, ConfigError
 from onnxspace.similarity.gram import affinity_matrix, affinity_rows
-from onnxspace.workflows.cluster import client as engine
+from onnxspace.workflows.cluster import client as cluster_client
 from onnxspace.workflows.cluster import dispatch, gram, worker
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk, write_chunk
 from onnxspace.workflows.cluster.gram import affinity_rows_on
@@ -223,7 +223,7 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject_of = dispatch.task_of
+    task_of = dispatch.task_of
 
     def other(*arguments: Any) -> worker.ModelTask:
         found = task_of(*arguments)
