@@ -21,6 +21,7 @@ from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.methods import METHODS, Method, Options, Settings
 from onnxspace.inputs.preprocess import Preprocess
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import convert
 from tests.attribution.test_maps import Residual, export, fixed_batch
@@ -212,7 +213,7 @@ def test_the_standard_error_of_sampled_units_is_the_true_one(tmp_path: Path) -> 
     model, images = wide(tmp_path), probes(40, 12)
     converted = convert(model, images.images[:2])
     engines = (
-        explainer.make_explainer(model, converted, "unit-saliency", torch.device("cpu"), images, Settings(units=units))
+        explainer.make_explainer(model, converted, Setup(images, "unit-saliency", Options(units=units)), torch.device("cpu"))
         for units in (400, 100)
     )
     whole, part = (made.to_probe_pixels(made.compute_maps(made.prepare_batch(images.images))) for made in engines)

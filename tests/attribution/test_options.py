@@ -37,7 +37,9 @@ def test_baselines_in_pixels(tmp_path: Path) -> None:
 
 
 def test_baselines_that_are_none_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--baseline 'grey' is none of zero, mean, black, blur and no image file"):
+    with pytest.raises(
+        ConfigError, match=r"--baseline 'grey' is not an image file. Give one, or one of zero, mean, black, blur"
+    ):
         baseline_for("grey", probes())
     (tmp_path / "text.png").write_text("nothing to see")
     with pytest.raises(ProbeError, match=r"text\.png is not an image"):
@@ -96,10 +98,14 @@ def test_the_affinity_of_such_a_pair_needs_a_baseline_in_pixels(both: list[Path]
 @pytest.mark.parametrize(
     ("methods", "options", "message"),
     [
-        (["guess"], None, "method 'guess' is none of elrp, saliency"),
-        (["saliency"], Options("black"), "--baseline means nothing to saliency. It is for elrp, "),
-        (["lrp-composite"], Options("black"), "--baseline means nothing to lrp-composite"),
-        (["elrp", "saliency"], Options(steps=5), "--steps means nothing to elrp or saliency. It is for integrated-gradients."),
+        (["guess"], None, "method 'guess' is unknown. Use one of: elrp, saliency"),
+        (["saliency"], Options("black"), "--baseline is not an option of saliency. It applies to elrp, "),
+        (["lrp-composite"], Options("black"), "--baseline is not an option of lrp-composite"),
+        (
+            ["elrp", "saliency"],
+            Options(steps=5),
+            "--steps is not an option of elrp or saliency. It applies to integrated-gradients.",
+        ),
         (["integrated-gradients"], Options(steps=0), "--steps is 0 but must be a whole number from 1 to 1000"),
         (["smoothgrad"], Options(samples=1001), "--samples is 1001"),
         (["smoothgrad"], Options(noise=float("nan")), "--noise is nan but must be above 0 and at most 1"),
@@ -142,11 +148,11 @@ def test_entries_over_a_rule_set_come_from_python_and_from_the_configuration(
 def test_rules_that_do_not_fit_are_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="alpha − beta is 4 but must be 1"):
         ox.score([tmp_path / "none.onnx"], probes(2), method="lrp-alpha-beta", options=Options(rules={"alpha": 5.0}))
-    with pytest.raises(ConfigError, match="rules means nothing to saliency"):
+    with pytest.raises(ConfigError, match="rules is not an option of saliency"):
         ox.attribute(tmp_path / "none.onnx", probes(2), "saliency", options=Options(rules={"epsilon": 0.1}))
 
 
 def test_a_rule_for_the_image_leaves_no_room_for_a_baseline(tmp_path: Path) -> None:
     options = Options("black", rules={"Input": "flat"})
-    with pytest.raises(ConfigError, match="--baseline means nothing to lrp-zplus, whose rule for the image needs none"):
+    with pytest.raises(ConfigError, match="--baseline is not used by lrp-zplus, whose rule for the image needs none"):
         ox.attribute(sigmoids(tmp_path), probes(2), "lrp-zplus", options=options)

@@ -56,7 +56,7 @@ def test_pyproject_says_it_too(place: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({}, "names no artifacts"),
+        ({}, "has no artifacts"),
         ({"artefacts": {}}, "unknown key 'artefacts'"),
         ({"artifacts": {"a": {}}}, "must be a table with model"),
         ({"artifacts": {"a": {"model": 3}}}, "model must be text"),

@@ -225,7 +225,7 @@ def test_baselines_written_and_checked_from_the_command_line(
     [
         (("good.onnx",), "give both a model and --against"),
         (("--limit", "affinity=1"), "these options need a model"),
-        (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is no METRIC=NUMBER"),
+        (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is not of the form METRIC=NUMBER"),
         (
             ("good.onnx", "--against", "good.onnx", "--format", "html"),
             "is unknown; the formats are json, junit, sarif, github, markdown",

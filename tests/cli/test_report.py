@@ -70,7 +70,7 @@ def test_maps_of_another_shape_and_links_are_refused(tmp_path: Path) -> None:
             write_report(tmp_path / "out", tmp_path / "page.html")
     path.unlink()
     path.symlink_to(tmp_path / "out/maps" / f"{found.models[1].sha256[:12]}.npy")
-    with pytest.raises(OnnxspaceError, match="plain file"):
+    with pytest.raises(OnnxspaceError, match="regular file"):
         write_report(tmp_path / "out", tmp_path / "page.html")
 
 
@@ -140,9 +140,9 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         (("plain.txt", "-o", "p.html"), "plain.txt is a file"),
         (("empty", "-o", "p.html"), "neither a model space nor a result"),
         (("zoo.space", "-o", "p.html"), "has no models to show"),
-        (("out", "-o", "p.png"), "no name for a page"),
+        (("out", "-o", "p.png"), "not a name for an HTML page"),
         (("out", "-o", "out/p.html"), "lies inside"),
-        (("out", "-o", "dir.html"), "is no file"),
+        (("out", "-o", "dir.html"), "is not a file"),
         (("out", "-o", "p.html", "--target", "who"), "No compared model is called 'who'"),
         (("out", "-o", "p.html", "--oracle", "plain.txt"), "plain.txt"),
         (("out", "-o", "p.html", "--images", "65"), "65"),
@@ -184,7 +184,7 @@ def test_what_is_interrupted_leaves_the_old_page(tmp_path: Path, monkeypatch: py
 def test_more_models_than_a_page_shows_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result(tmp_path / "out", NAMES)
     monkeypatch.setattr("onnxspace.workflows.report.MOST_MODELS", 6)
-    with pytest.raises(OnnxspaceError, match="7 models, and a page shows at most 6"):
+    with pytest.raises(OnnxspaceError, match="7 models, but a page shows at most 6"):
         write_report(tmp_path / "out", tmp_path / "page.html")
 
 

@@ -207,7 +207,7 @@ def test_what_a_strangers_file_says_is_never_obeyed(
     drawn = ox.Probes.generate
     monkeypatch.setattr(ox.Probes, "generate", lambda n=64, size=224, seed=0: drawn(min(n, 3), size, seed))
     met = agreement.agree({Path("odd-a.fp"): read}, ProtocolRequest(None, None, None))
-    assert (met.method, met.options in (None, ox.Options()), met.probes.name) == ("elrp", True, "generated-0")
+    assert (met.setup.method, met.setup.options in (None, ox.Options()), met.setup.probes.name) == ("elrp", True, "generated-0")
 
 
 def test_rules_of_the_configuration_hold_for_networks_and_must_be_the_prints(prints: Run) -> None:

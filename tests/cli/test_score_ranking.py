@@ -92,7 +92,7 @@ def test_features_that_nobody_asked_for_fail_no_model(run: Run, monkeypatch: pyt
     found = scored(run)
     assert found["affinity"][0][0] == pytest.approx(1)
     assert "ranked_by" not in found
-    assert sum("nothing can be predicted from it" in said for said in found["warnings"]) == 3
+    assert sum("no outputs can be predicted from it" in said for said in found["warnings"]) == 3
     code, _, err = run("score", *MODELS, *IMAGES, "--by", "cka")
     assert (code, err.count("can't be run by ONNX Runtime")) == (2, 3)
 
@@ -118,7 +118,7 @@ def test_a_model_without_an_answer_leaves_the_ranking_to_maps(run: Run, place: P
     assert found["warnings"][-1] == "Sources are ranked by affinity, since not all models have predictivity."
     code, _, err = run("score", *MODELS, *IMAGES, "--by", "predictivity")
     assert code == 0
-    assert "nothing can be told of what to start from for it" in err
+    assert "its sources can't be ranked by predictivity" in err
 
 
 def test_results_are_ranked_by_what_ranks_wherever_they_are_read(run: Run, place: Path) -> None:

@@ -141,7 +141,7 @@ def test_defect_of_a_library_is_one_line_too(cli: Cli, monkeypatch: pytest.Monke
         raise RuntimeError("deep\nbelow")
 
     monkeypatch.setattr("onnxspace.model.describe.describe", stumble)
-    refused(cli("inspect", "good.onnx"), "good.onnx", "failed unexpectedly (RuntimeError: deep below)")
+    refused(cli("inspect", "good.onnx"), "good.onnx", "failed unexpectedly (RuntimeError: deep)")
 
 
 @pytest.mark.parametrize("arguments", [("score", "good.onnx"), ("inspect",), ("nope",), ("score", "a", "b", "--images", "0")])

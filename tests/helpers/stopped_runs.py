@@ -49,7 +49,7 @@ CHILD = """
 import importlib, os, signal, sys
 from onnxspace.attribution import cache_key
 from onnxspace.cli import main
-recipe._hash_code = lambda: "unchanged"
+cache_key._hash_code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")
 left = int(sys.argv.pop(1))
 place = importlib.import_module(module)

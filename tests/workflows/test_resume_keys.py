@@ -11,6 +11,8 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace.attribution import cache_key
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.protocol import Setup
 from tests.helpers.commands import exit_code as run
 from tests.helpers.nets import classifier, save
 from tests.helpers.stopped_runs import BATCH, IMAGES, SCORE, interrupt
@@ -104,7 +106,7 @@ def test_a_rule_from_python_is_never_taken_for_the_same(monkeypatch: pytest.Monk
     from onnxspace.attribution.lrp import RULES
 
     probes = ox.Probes.generate(1, size=16)
-    first = cache_key.run_key("elrp", None, probes, "cpu", None)
-    assert first == cache_key.run_key("elrp", None, probes, "cpu", None)
+    first = cache_key.run_key(Setup(probes), Execution.on("cpu"))
+    assert first == cache_key.run_key(Setup(probes), Execution.on("cpu"))
     monkeypatch.setitem(RULES, "ratio", lambda site: site.module)
-    assert len({first, *(cache_key.run_key("elrp", None, probes, "cpu", None) for _ in range(2))}) == 3
+    assert len({first, *(cache_key.run_key(Setup(probes), Execution.on("cpu")) for _ in range(2))}) == 3

@@ -34,5 +34,5 @@ VARIANTS: Mapping[str, Callable[[Preprocess], Preprocess | None]] = {
     "it expects pixels from −1 to 1 (a rescaling was added or removed)": _set_range(1 / 127.5, 1.0),
     "it expects pixels from 0 to 1 (a rescaling was added or removed)": _set_range(1 / 255, 0.0),
     "it expects pixels from 0 to 255 (a rescaling was added or removed)": _set_range(1.0, 0.0),
-    "it expects pixels normalised by ImageNet's mean and deviation (a normalisation was added or removed)": _use_imagenet,
+    "it expects pixels normalised by ImageNet's mean and standard deviation (a normalisation was added or removed)": _use_imagenet,
 }
