@@ -116,7 +116,9 @@ class Bench:
         return Judged(found.measures, *within, bool(re.search(NAMED.get(fault, "^"), reasons)), _why(found, within))
 
     def limits(self, model: Path, forms: Sequence[str]) -> Mapping[str, float]:
-        plan = CheckPlan(artifacts_against([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"])
+        plan = CheckPlan(
+            artifacts_against([str(model)], str(model), {}, False, None), images=self.images, seed=SEEDS["calibrate"]
+        )
         found = calibrate(plan, forms)[0]
         if len(found.limits) == 0:
             raise ModelError("; ".join(found.failed.values()))

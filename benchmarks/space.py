@@ -141,7 +141,10 @@ def adding(folder: Path, scale: float, _images: int) -> None:
     prints = np.random.default_rng(0).standard_normal((models, 64, 64)).astype(np.float16)
     np.save(path, prints)
     prepare = f"many = np.load({str(path)!r}, mmap_mode='r')\none = many[5:6].copy()\naffinities(one, many[:50])"
-    rounds = [child(module="similarity.fingerprints.count_sketch", name="affinities", prepare=prepare, call="affinities(one, many)") for _ in range(5)]
+    rounds = [
+        child(module="similarity.fingerprints.count_sketch", name="affinities", prepare=prepare, call="affinities(one, many)")
+        for _ in range(5)
+    ]
     wall, peak = (sorted(column)[2] for column in zip(*rounds, strict=True))
     print(f"One fingerprint against {models:,} of 64 x 64: {1e3 * wall:.0f} ms (bar 100), {peak:.0f} MiB (bar 200)")
 
@@ -200,7 +203,9 @@ def search(folder: Path, scale: float, _images: int) -> None:
     cold_read = seconds(lambda: read([path]), 1)
     drop([path])
     prepare = f"rows = np.load({str(path)!r}, mmap_mode='r')\nquery = np.full({SIZE}, {SIZE**-0.5})"
-    cold, _ = child(module="similarity.fingerprints.search", name="find_nearest", prepare=prepare, call="find_nearest(query, rows, 10)")
+    cold, _ = child(
+        module="similarity.fingerprints.search", name="find_nearest", prepare=prepare, call="find_nearest(query, rows, 10)"
+    )
     print(f"  exact, cold: {cold:.2f} s, {cold / cold_read:.1f} times reading alone (bar 2)")
 
 
@@ -289,7 +294,9 @@ def made_space(place: Path, models: int) -> Path:
         with open_workbench(place) as bench:
             write_array(bench / "maps.npy", maps)
             write_array(bench / "prints.npy", project(maps).astype("<f2"))
-            draft = CatalogueEntry(f"model-{number}", NO_STEM, identity_of(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM)
+            draft = CatalogueEntry(
+                f"model-{number}", NO_STEM, identity_of(sha, "t", "x"), sha, "", "t", "x", "x", 17, "", NO_SUM
+            )
             insert_model(place, draft, bench / "prints.npy", bench / "maps.npy")
     return place
 
