@@ -38,8 +38,8 @@ import onnx
 from check_copies import normalised, renamed, shuffled, swapped, tuned
 
 import onnxspace as ox
-from onnxspace.checking import calibrate as calibrating
-from onnxspace.checking import run as running
+from onnxspace.checking import calibrate as calibrate_module
+from onnxspace.checking import run as run_module
 from onnxspace.checking.calibrate import calibrate
 from onnxspace.checking.child.forms import write_form
 from onnxspace.checking.child.tasks import TASKS
@@ -84,7 +84,7 @@ class Bench:
 
     def __init__(self, place: Path, images: int) -> None:
         self.place, self.images = place, images
-        running.run_in_child = calibrating.run_in_child = self.direct  # type: ignore[assignment]
+        run_module.run_in_child = calibrate_module.run_in_child = self.direct  # type: ignore[assignment]
 
     def direct(self, task: str, request: Mapping[str, Any], folder: Path, limits: Any, path: str) -> Any:
         try:
@@ -107,7 +107,7 @@ class Bench:
         usual = limits_for({})
         strict = {name: max(usual.get(name, -1e9), limit) if name in usual else limit for name, limit in calibrated.items()}
         plan = CheckPlan(artifacts_against([str(new)], str(old), strict, False, None), images=self.images, seed=SEEDS["judge"])
-        found = running.check(plan)[0]
+        found = run_module.check(plan)[0]
         if found.outcome == "trouble":
             raise ModelError(str(found.error))
         reasons = " ".join(found.reasons)

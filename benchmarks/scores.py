@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from onnxspace import scores as transfer
+from onnxspace import scores
 from onnxspace.scores.registry import SCORES
 
 Array = NDArray[np.float64]
@@ -166,7 +166,7 @@ def everything(x: NDArray[np.float32], labels: NDArray[np.intp]) -> None:
     logits = np.random.default_rng(1).standard_normal((len(x), 1000))
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     start = clock()
-    ready = transfer.prepare(x, labels)
+    ready = scores.prepare(x, labels)
     for name, spec in SCORES.items():
         given = {"features": (ready,), "probabilities": (chances, labels), "source labels": (chances.argmax(1), labels)}
         if spec.needs != "pair":
@@ -188,11 +188,11 @@ def main() -> None:
     x, labels = features(told.images, told.dimensions, told.classes)
     print(f"{told.images} images, {told.dimensions} dimensions, {told.classes} classes, float32")
     if "sfda" in parts:
-        ours, peer = lambda: transfer.sfda(x, labels), lambda: sfda_by_eigenvectors(x, labels)
+        ours, peer = lambda: scores.sfda(x, labels), lambda: sfda_by_eigenvectors(x, labels)
         compare("sfda", "by eigenvectors", ours, peer, told.rounds)
     if "logme" in parts:
         compiled = compiled_logme()
-        compare("logme", "by numba", lambda: transfer.logme(x, labels), lambda: compiled(x, labels), told.rounds)
+        compare("logme", "by numba", lambda: scores.logme(x, labels), lambda: compiled(x, labels), told.rounds)
     if "memory" in parts:
         memory(told.images, told.dimensions)
     if "all" in parts:

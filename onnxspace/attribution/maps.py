@@ -117,11 +117,11 @@ def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float
         yield f"maps are estimated from {setup.settings.units} units per image; their standard error is {mean:.1%} of their norm."
 
 
-def _choose_batch_size(converted: EncoderGraph, asked: int | None, engine: Explainer) -> int:
+def _choose_batch_size(converted: EncoderGraph, requested: int | None, engine: Explainer) -> int:
     if not converted.batchable:
         return 1
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     budget = torch.cuda.mem_get_info()[0] // 4 if engine.device.type == "cuda" else _WORKING_SET
     at_once = UNITS_AT_ONCE if METHODS[engine.method].way == "units" else 1
     return int(max(1, min(_MAX_BATCH, budget // max(1, converted.bytes_per_image)) // at_once))

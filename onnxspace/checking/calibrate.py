@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from onnxspace.checking.run import Setting, child_request, observe_artifact, pla
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import find_config
-from onnxspace.inputs.execution import Device
+from onnxspace.inputs.execution import Device, Progress
 from onnxspace.similarity.fingerprints.agreement import ProtocolRequest, agree
 from onnxspace.storage.atomic import scratch_folder
 
@@ -42,7 +42,7 @@ class Calibration:
 
 def calibrate(
     plan: CheckPlan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
-    config: str | Path | None = None, progress: Callable[[str, int, int], None] | None = None,
+    config: str | Path | None = None, progress: Progress | None = None,
 ) -> tuple[Calibration, ...]:  # fmt: skip
     """Write each artifact of `plan` in other `forms` (keys of `child.forms.FORMS`), and measure these against it.
 

@@ -96,11 +96,11 @@ def predictivities(
     from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 
     matrix, why = np.full((len(sides), len(sides)), np.nan), []
-    asked: dict[int, TargetOutputs] = {}
+    targets: dict[int, TargetOutputs] = {}
     shares: dict[int, PerImageShares] = {}
     for i, (outputs, _) in enumerate(sides):
         try:
-            asked |= {} if outputs is None else {i: TargetOutputs.of(sample_images(outputs, MOST_PREDICTED))}
+            targets |= {} if outputs is None else {i: TargetOutputs.of(sample_images(outputs, MOST_PREDICTED))}
         except OnnxspaceError as error:
             why.append(f"{names[i]}: {error}")
     for j, (_, features) in enumerate(sides):
@@ -108,12 +108,12 @@ def predictivities(
             found = (
                 []
                 if features is None
-                else SourceFeatures(sample_images(features, MOST_PREDICTED)).sums_of_squares(list(asked.values()))
+                else SourceFeatures(sample_images(features, MOST_PREDICTED)).sums_of_squares(list(targets.values()))
             )
         except OnnxspaceError as error:
             why.append(f"{names[j]}: {error}")
             continue
-        for i, parts in zip(asked, found, strict=False):
+        for i, parts in zip(targets, found, strict=False):
             matrix[i, j] = parts.share
             if i in resampled:
                 one = shares.setdefault(i, PerImageShares(*np.zeros((2, len(parts.missed), len(sides)))))

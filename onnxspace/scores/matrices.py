@@ -22,7 +22,7 @@ from onnxspace.scores.all_pairs import (
     svcca_matrix,
     unify_grids,
 )
-from onnxspace.scores.registry import ScoreSpec
+from onnxspace.scores.registry import Kind, ScoreSpec
 from onnxspace.scores.selection import DEFAULT_WEIGHT, DEPARA, Weight
 from onnxspace.similarity.affinity import to_json_matrix
 
@@ -85,7 +85,7 @@ def score_depara(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     return ScoreMatrix(compared.affinity + weight * edges.matrix, edges.why, details)
 
 
-def _load(model: Arrays, kind: Any, spec: ScoreSpec) -> NDArray[Any] | None:
+def _load(model: Arrays, kind: Kind, spec: ScoreSpec) -> NDArray[Any] | None:
     values = model.load(kind)
     return values if values is None or spec.max_images is None else sample_images(values, spec.max_images)
 

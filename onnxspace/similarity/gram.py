@@ -27,6 +27,8 @@ from onnxspace.similarity.tiling import Tile, TilePlan, image_batches, plan_for,
 
 #: Creates the worker of one thread: `TileWorker`, or one that multiplies on another device.
 TileWorkerFactory = Callable[[TilePlan, MapFiles, MapFiles | None], TileWorker]
+#: As `affinity_rows`, here or elsewhere: new files, old files, bytes of memory, and a callback for the share that is done.
+RowFunction = Callable[[Sequence[Path], Sequence[Path], int, Share | None], NDArray[np.float64]]
 
 
 def affinity_matrix(

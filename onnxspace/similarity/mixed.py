@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from onnxspace.inputs.execution import DEFAULT_MEMORY, Progress
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import estimate_certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, print_matrix, project_file
-from onnxspace.similarity.gram import affinity_matrix
+from onnxspace.similarity.gram import RowFunction, affinity_matrix
 from onnxspace.similarity.per_image import PerImageShares, Prints, read_per_image
 
 #: Up to this many models, the certainty of every ranking is stored with a result.
@@ -21,12 +21,10 @@ MAX_CERTAIN_MODELS = 100
 #: What a model is compared by: the file of its unit maps, or a fingerprint of them.
 MapsOrFingerprint = Path | Fingerprint
 Matrix = NDArray[np.float64]
-#: As `affinity_rows`: new files, old files, bytes of memory, and a callback for the share that is done.
-Rows = Callable[[Sequence[Path], Sequence[Path], int, Callable[[float], None] | None], Matrix]
 
 
 def affinities(
-    models: Sequence[MapsOrFingerprint], rows: Rows | None = None, memory: int = DEFAULT_MEMORY
+    models: Sequence[MapsOrFingerprint], rows: RowFunction | None = None, memory: int = DEFAULT_MEMORY
 ) -> tuple[Matrix, Matrix | None]:
     """Compute affinities of `models` and their standard errors (None: all are from maps), float64 [models, models] each.
 
@@ -44,7 +42,7 @@ def affinities(
     return matrix, errors
 
 
-def _compare_maps(files: Sequence[Path], rows: Rows | None, memory: int) -> Matrix:
+def _compare_maps(files: Sequence[Path], rows: RowFunction | None, memory: int) -> Matrix:
     return affinity_matrix(files, memory) if rows is None else rows(files, [], memory, None)
 
 

@@ -13,8 +13,8 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.certainty import Certainty, estimate_certainty
-from onnxspace.similarity.fingerprints.count_sketch import affinities as print_affinities
-from onnxspace.similarity.gram import affinity_matrix, affinity_rows
+from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
+from onnxspace.similarity.gram import RowFunction, affinity_matrix, affinity_rows
 from onnxspace.similarity.per_image import read_per_image
 from onnxspace.similarity.ranking import Ranking
 from onnxspace.spaces import affinity_cache as cache
@@ -22,8 +22,6 @@ from onnxspace.spaces.layout import CACHE, check_maps, read_prints
 from onnxspace.spaces.schema import CatalogueEntry
 
 Matrix = NDArray[np.float64]
-#: As `affinity_rows`: new files, old files, bytes of memory, and a callback for the share that is done.
-Rows = Callable[[Sequence[Path], Sequence[Path], int, Share | None], Matrix]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ class AffinityRow:
 
 def affinities(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], memory: int = DEFAULT_MEMORY, progress: Share | None = None,
-    rows: Rows | None = None,
+    rows: RowFunction | None = None,
 ) -> tuple[Matrix, Matrix | None]:  # fmt: skip
     """Compute affinities of `entries` and their standard errors (None: all have maps), float64 [entries, entries] each.
 
@@ -95,7 +93,7 @@ def affinity_row(
         printed = sorted(set(missing) - set(mapped))
         for part in _split_by_memory(printed, protocol, memory):
             many = read_prints(folder, [entries[i].stem for i in part], protocol)
-            row[:, part] = np.stack(print_affinities(read_prints(folder, [one.stem], protocol), many))[:, 0]
+            row[:, part] = np.stack(sketch_affinities(read_prints(folder, [one.stem], protocol), many))[:, 0]
         _check_finite(folder, row[:, None], [one], [0])
         if keep:
             cache.store(folder / CACHE, entries, {index: row})
@@ -147,7 +145,7 @@ def _fill_from_prints(
     for some in _split_by_memory(new, protocol, memory // 2):
         rows = read_prints(folder, [entries[i].stem for i in some], protocol)
         for part in _split_by_memory(range(len(entries)), protocol, memory // 2):
-            found = np.stack(print_affinities(rows, read_prints(folder, [entries[i].stem for i in part], protocol)))
+            found = np.stack(sketch_affinities(rows, read_prints(folder, [entries[i].stem for i in part], protocol)))
             for index, values in zip(some, np.moveaxis(found, 1, 0), strict=True):
                 kept = np.flatnonzero(~mapped[part] | ~mapped[index])
                 others = np.array(part)[kept]

@@ -10,7 +10,6 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces import affinity_cache as cache
-from onnxspace.spaces import packed as pack
 from onnxspace.spaces.catalogue import CATALOGUE, open_catalogue
 from onnxspace.spaces.create import baseline_of, probes_of
 from onnxspace.spaces.insert import find_changed_rows, rewrite_sheets, sheets_of
@@ -30,6 +29,7 @@ from onnxspace.spaces.layout import (
     prints_path,
     remove_leftovers,
 )
+from onnxspace.spaces.packed import prune_pack
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
@@ -206,7 +206,7 @@ def compact(folder: Path) -> tuple[int, int]:
             remove_files(*idle)
         book.shrink()
         cache.prune(folder / CACHE, book.entries())
-        pack.prune_pack(folder, book.keys())
+        prune_pack(folder, book.keys())
     sync_folder(folder)
     return count + len(idle), before - _total_bytes(folder)
 

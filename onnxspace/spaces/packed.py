@@ -8,7 +8,7 @@ append-only, rows first. The pack only proposes candidates, for which the finger
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.inputs.execution import Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
@@ -122,7 +123,7 @@ LEAST_BYTES = 50_000 * 64 * 64 * 2
 _STALE = 0.25  # the share of rows added after the index, above which rebuilding is advised
 
 
-def build_index(folder: Path, protocol: Protocol, progress: Callable[[float], None] | None = None) -> int:
+def build_index(folder: Path, protocol: Protocol, progress: Share | None = None) -> int:
     """Index all fingerprints of the space, or add later ones to the index; returns the number of models.
 
     `progress` receives the share that is done, 0 to 1. Raises ConfigError where usearch is not installed, OutputError where the
@@ -143,7 +144,7 @@ def build_index(folder: Path, protocol: Protocol, progress: Callable[[float], No
     return len(living)
 
 
-def _make_index(folder: Path, pack: Pack, path: Path, progress: Callable[[float], None] | None) -> None:
+def _make_index(folder: Path, pack: Pack, path: Path, progress: Share | None) -> None:
     try:
         before = None if (folder / INDEX).is_symlink() else Index.open(folder / INDEX, pack.matrix)
     except SpaceError:

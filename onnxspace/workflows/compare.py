@@ -25,10 +25,12 @@ from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.mixed import Matrix, Rows, affinities
+from onnxspace.similarity.gram import RowFunction
+from onnxspace.similarity.mixed import Matrix, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
+from onnxspace.workflows.cluster.worker import list_processors
 from onnxspace.workflows.open import PreparedModel
 from onnxspace.workflows.rank import add_certainty, add_scores
 from onnxspace.workflows.representations import ComputeMaps, Destination, representations_for
@@ -107,7 +109,7 @@ def score_models(
     check_options([setup.method], setup.options, setup.probes, config.rules)
     setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
     with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        processors = None if workers is None else _list_processors(workers, execution)
+        processors = None if workers is None else list_processors(workers, execution.compute)
         key = None if output is None else run_key(setup, execution, processors)
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
@@ -146,17 +148,11 @@ def _make_result(
     return add_certainty(found, selection, shares, compared, execution)
 
 
-def _row_function_for(workers: Cluster) -> Rows:
+def _row_function_for(workers: Cluster) -> RowFunction:
     """Return the function that compares maps on the workers of a cluster."""
     from onnxspace.workflows.cluster.gram import affinity_rows_on
 
     return partial(affinity_rows_on, workers)
-
-
-def _list_processors(workers: Cluster, execution: Execution) -> list[object]:
-    from onnxspace.workflows.cluster.worker import list_processors
-
-    return list_processors(workers, execution.compute)
 
 
 @contextmanager

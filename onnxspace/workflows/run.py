@@ -53,8 +53,9 @@ class Sink(Protocol):
 class Run:
     """The state of a run over several models.
 
-    `representations` are the files to compute of each model by kind, `counter` reports progress, `warnings` collects warnings. With a
-    `dispatcher`, the workers of a cluster compute maps.
+    `config` holds the options of models, `sink` decides what is computed and receives it, `representations` are the files to compute
+    of each model by kind, `counter` reports progress, `warnings` collects warnings. With a `dispatcher`, the workers of a cluster
+    compute maps.
     """
 
     config: Config

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
@@ -35,10 +34,7 @@ from onnxspace.similarity.fingerprints.agreement import (
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
-from onnxspace.similarity.records import Failure
-
-if TYPE_CHECKING:
-    from onnxspace.similarity.records import ModelRecord
+from onnxspace.similarity.records import Failure, ModelRecord
 
 _TOO_MANY = (
     f"Sources are ranked by affinity, since predictivity of all pairs of more than {MOST_RANKED} models takes long;"

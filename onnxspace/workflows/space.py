@@ -19,7 +19,7 @@ from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
-from onnxspace.similarity.gram import affinity_rows
+from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
 from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
@@ -30,7 +30,7 @@ from onnxspace.spaces.add_fingerprints import (
     read_comparable_fingerprint,
 )
 from onnxspace.spaces.catalogue import open_catalogue
-from onnxspace.spaces.compare import AffinityRow, Rows, affinities, affinity_row, certainties
+from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
@@ -339,7 +339,7 @@ def fingerprint_file(
     return found
 
 
-def _row_function_for(device: Device) -> Rows | None:
+def _row_function_for(device: Device) -> RowFunction | None:
     """Return the function that compares maps on a device; None for the CPU, which needs none."""
     if device == "cpu":
         return None

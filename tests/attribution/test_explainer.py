@@ -256,7 +256,9 @@ def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], metho
     expected = ox.attribute(exported["residual"], images, method, options=quick(method))
     mixed = ox.Probes("mixed", images.images[order])
     found = ox.attribute(exported["residual"], mixed, method, options=quick(method), batch_size=size)
-    np.testing.assert_allclose(found, expected[order], rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    # By the length of a map: where a rule divides by a small sum, single pixels depend on the processor's last bits.
+    difference = np.linalg.norm((found - expected[order]).reshape(5, -1), axis=1)
+    assert (difference <= 1e-3 * np.linalg.norm(expected[order].reshape(5, -1), axis=1)).all()
 
 
 @pytest.mark.parametrize("method", list(METHODS))

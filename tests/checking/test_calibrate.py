@@ -1,4 +1,4 @@
-"""Limits that are propose_limits for an artifact."""
+"""Limits that are proposed for an artifact."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_other_forms_of_the_network_are_the_same(place: Path, form: str) -> None
 
 
 def test_a_quantised_network_in_half_precision_is_the_same(place: Path) -> None:
-    """Scales of DequantizeLinear stay in artifacts_against precision, as its versions before opset 19 demand."""
+    """Scales of DequantizeLinear stay in single precision, as its versions before opset 19 demand."""
     images = ox.Probes.generate(8, 32).images
     write_form("int8", ox.open_model("old.onnx"), images, place / "int8.onnx")
     write_form("half", ox.open_model("int8.onnx"), images, place / "new.onnx")

@@ -1,4 +1,4 @@
-"""Models that nobody vouches for, run in processes of their own: none hangs or ends the check."""
+"""Untrusted models, run in processes of their own: none hangs or ends the check."""
 
 from __future__ import annotations
 

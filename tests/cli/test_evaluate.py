@@ -1,4 +1,4 @@
-"""`onnxspace evaluate`: tables of every form, what is printed and drawn, and files that nobody vouches for."""
+"""`onnxspace evaluate`: tables of every form, what is printed and drawn, and untrusted files."""
 
 from __future__ import annotations
 

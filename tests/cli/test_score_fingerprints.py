@@ -189,7 +189,7 @@ def test_the_folder_has_maps_of_networks_and_errors_of_the_rest(prints: Run) -> 
         {"probe_name": "\ud800\n\x1b[31m"},
     ],
 )
-def test_what_a_strangers_file_says_is_never_obeyed(
+def test_an_untrusted_fingerprint_is_never_followed_beyond_its_limits(
     prints: Run, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No file is opened, nothing huge is drawn; it is compared with its like, and refused beside a network."""

@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: each is refused in one line that names it and the way out, and the rest is done."""
+"""Untrusted files: each is refused in one line that names it and the way out, and the rest is done."""
 
 from __future__ import annotations
 

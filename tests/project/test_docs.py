@@ -57,7 +57,7 @@ def test_the_table_lists_every_option_of_check() -> None:
 
 
 def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
-    from onnxspace.checking.child.forms import FORMS as MADE
+    from onnxspace.checking.child.forms import FORMS as CHILD_FORMS
     from onnxspace.checking.formats import FORMATS
     from onnxspace.cli.commands.check import FORMS
 
@@ -65,14 +65,14 @@ def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
     assert set(re.findall(r"(--[a-z-]+)", asked)) == {"--quiet", "--pictures", "--format"} <= long_options(check)
     assert set(re.findall(r"--format ([a-z]+)", asked)) <= set(FORMATS)
     assert "entry: onnxspace check\n" in (REPOSITORY / ".pre-commit-hooks.yaml").read_text("utf-8")
-    assert set(FORMS) == set(MADE)
+    assert set(FORMS) == set(CHILD_FORMS)
 
 
 def test_the_tasks_of_transfer_are_the_kinds_of_labels() -> None:
     from onnxspace.cli.commands.transfer import KINDS
-    from onnxspace.inputs.photos import KINDS as KNOWN
+    from onnxspace.inputs.photos import KINDS as LABEL_KINDS
 
-    assert KINDS == KNOWN
+    assert KINDS == LABEL_KINDS
 
 
 def test_the_page_on_checks_has_every_metric_and_a_valid_plan() -> None:

@@ -148,7 +148,7 @@ def test_a_plan_covers_everything_once_within_its_memory(left: int, right: int, 
 
 
 @pytest.mark.parametrize("memory", [2**30, 2**20])
-def test_a_gpus_desk_gives_the_same_matrix_and_rows(tmp_path: Path, memory: int) -> None:
+def test_a_gpus_tile_worker_gives_the_same_matrix_and_rows(tmp_path: Path, memory: int) -> None:
     """On the processor that every machine has: what differs on a GPU is where Torch keeps the numbers."""
     files = save(tmp_path, [*random_maps(70, 3, 48)[:69], np.zeros((3, 48, 48), np.float32)])
     worker = partial(GpuTileWorker, device=torch.device("cpu"))

@@ -96,15 +96,15 @@ def test_a_network_against_itself_picks_its_own_encoder(place: Path, method: str
 
 
 def test_one_forward_pass_per_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace.workflows import layers as layerwise
+    from onnxspace.workflows import layers as module
 
-    outputs_of, passes = layerwise.outputs_of, []
+    outputs_of, passes = module.outputs_of, []
 
     def counted(graph: torch.nn.Module, values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         passes.append(len(values))
         return outputs_of(graph, values)
 
-    monkeypatch.setattr(layerwise, "outputs_of", counted)
+    monkeypatch.setattr(module, "outputs_of", counted)
     ox.layers("a.onnx", "b.onnx", PROBES, batch_size=3)
     assert passes == [3, 3, 1]
 

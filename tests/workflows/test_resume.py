@@ -156,16 +156,16 @@ def strange_notes() -> None:
     Path(".kept.unfinished/notes.txt").write_text("mine")
 
 
-STRANGERS: dict[str, Callable[[], object]] = {
+FOREIGN: dict[str, Callable[[], object]] = {
     "file": lambda: Path(".kept.unfinished").write_text("mine"),
     "link": strange_link,
     "notes": strange_notes,
 }
 
 
-@pytest.mark.parametrize("name", STRANGERS)
-def test_a_stranger_of_that_name_is_left_alone(place: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
-    STRANGERS[name]()
+@pytest.mark.parametrize("name", FOREIGN)
+def test_something_else_of_that_name_is_left_alone(place: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
+    FOREIGN[name]()
     before = sorted(path.as_posix() for path in place.rglob("*"))
     assert run(*SCORE) == 2
     assert "already exists and is something else. Remove it, or name another --output." in capfd.readouterr().err

@@ -284,7 +284,7 @@ def edit(home: Path, *statements: str) -> None:
     connection.close()
 
 
-def test_a_changed_row_is_named_and_not_believed(home: Path) -> None:
+def test_a_changed_row_is_named_and_not_used(home: Path) -> None:
     edit(home, "UPDATE model SET facts = replace(facts, '\"t\"', '\"u\"') WHERE name = 'model-2'")
     made = ox.Space.open(home)
     with pytest.raises(SpaceError, match="row of model model-2: its checksum is wrong"):
@@ -325,7 +325,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_facts_of_strangers_are_taken_or_refused_but_never_stumbled_over(home: Path, data: st.DataObject) -> None:
+def test_untrusted_facts_are_accepted_or_refused_but_never_crash(home: Path, data: st.DataObject) -> None:
     for found, back in ((ox.Space.open(home).protocol, parse_protocol), (ox.Space.open(home).entries()[0], parse_entry)):
         said = json.loads(to_json(found))  # type: ignore[arg-type]
         said[data.draw(st.sampled_from([*said, "new"]))] = data.draw(JSON)

@@ -33,7 +33,13 @@ class ProtocolRequest:
 
     @property
     def empty(self) -> bool:
-        return self.probes is None and self.method is None and self.options in (None, Options())
+        """Whether nothing is requested."""
+        return self.probes is None and self.leaves_method_open
+
+    @property
+    def leaves_method_open(self) -> bool:
+        """Whether neither a method nor options are requested."""
+        return self.method is None and self.options in (None, Options())
 
 
 @dataclass(frozen=True)
@@ -79,39 +85,40 @@ def _compare_with_first(first: Fingerprint, one: Fingerprint | OnnxspaceError) -
     return one
 
 
-def agree(prints: Prints, wish: ProtocolRequest) -> Agreement:
+def agree(prints: Prints, request: ProtocolRequest) -> Agreement:
     """Determine the setup with which models are explained.
 
-    It is what `wish` specifies, with the rest as in the first fingerprint that is compatible with it, or else the defaults.
+    It is what `request` specifies, with the rest as in the first fingerprint that is compatible with it, or else the defaults.
     Fingerprints made with another protocol are replaced by errors that name the options to use. Raises ConfigError for invalid
     options.
     """
     readable = [one for one in prints.values() if isinstance(one, Fingerprint)]
-    found = next((met for one in readable if (met := _follow_fingerprint(one, wish)) is not None), None) or _use_defaults(wish)
+    followed = (_follow_fingerprint(one, request) for one in readable)
+    found = next((one for one in followed if one is not None), None) or _use_defaults(request)
     protocol = found.setup.protocol()
     fitting = {path: one if isinstance(one, OnnxspaceError) else _check_protocol(one, protocol) for path, one in prints.items()}
     return replace(found, prints=mark_incomparable(fitting))
 
 
-def _use_defaults(wish: ProtocolRequest) -> Agreement:
-    method = wish.method or DEFAULT_METHOD
-    probes = Probes.generate() if wish.probes is None else wish.probes
-    return Agreement(Setup(probes, method, configure_options(method, wish.options, wish.rules)))
+def _use_defaults(request: ProtocolRequest) -> Agreement:
+    method = request.method or DEFAULT_METHOD
+    probes = Probes.generate() if request.probes is None else request.probes
+    return Agreement(Setup(probes, method, configure_options(method, request.options, request.rules)))
 
 
-def _follow_fingerprint(one: Fingerprint, wish: ProtocolRequest) -> Agreement | None:
-    """The setup with which this fingerprint was made; None where the wish differs, or it can't be reproduced here."""
-    chosen = _stated_options(one) if wish.method is None and wish.options in (None, Options()) else (wish.method, wish.options)
+def _follow_fingerprint(one: Fingerprint, request: ProtocolRequest) -> Agreement | None:
+    """The setup with which this fingerprint was made; None where the request differs, or it can't be reproduced here."""
+    chosen = _stated_options(one) if request.leaves_method_open else (request.method, request.options)
     if chosen is None or one.method != (chosen[0] or DEFAULT_METHOD):
         return None
-    probes = _regenerate_images(one) if wish.probes is None else wish.probes
+    probes = _regenerate_images(one) if request.probes is None else request.probes
     if probes is None:
         return None
     method = chosen[0] or DEFAULT_METHOD
-    setup = Setup(probes, method, configure_options(method, chosen[1], wish.rules))
+    setup = Setup(probes, method, configure_options(method, chosen[1], request.rules))
     if isinstance(_check_protocol(one, setup.protocol()), OnnxspaceError):
         return None
-    return Agreement(setup, remarks=_remarks(one, wish))
+    return Agreement(setup, remarks=_remarks(one, request))
 
 
 def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
@@ -140,12 +147,11 @@ def _regenerate_images(one: Fingerprint) -> Probes | None:
         return None
 
 
-def _remarks(one: Fingerprint, wish: ProtocolRequest) -> tuple[str, ...]:
+def _remarks(one: Fingerprint, request: ProtocolRequest) -> tuple[str, ...]:
     """A remark on what was adopted from a fingerprint and differs from the defaults."""
-    free = wish.method is None and wish.options in (None, Options())
     other = one.method != DEFAULT_METHOD or bool(one.options)
-    way = [f"by {describe_method(one.method, one.options)}"] if free and other else []
-    drawn = wish.probes is None and (one.probe_name, one.images) != _USUAL
+    way = [f"by {describe_method(one.method, one.options)}"] if request.leaves_method_open and other else []
+    drawn = request.probes is None and (one.probe_name, one.images) != _USUAL
     taken = [*way, f"on {one.images} images ({one.probe_name})"] if drawn else way
     return (f"models are explained {' '.join(taken)}, as {one.name} was.",) if taken else ()
 

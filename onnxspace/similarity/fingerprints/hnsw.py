@@ -12,7 +12,6 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, OutputError, SpaceError
+from onnxspace.inputs.execution import Share
 from onnxspace.similarity.fingerprints.count_sketch import sketch_matrix
 from onnxspace.similarity.fingerprints.file import replace_file
 from onnxspace.similarity.fingerprints.search import Found, check_shapes, rerank
@@ -49,7 +49,7 @@ class Index:
         matrix: NDArray[np.float16],
         numbers: int = NUMBERS,
         seed: int = 0,
-        progress: Callable[[float], None] | None = None,
+        progress: Share | None = None,
     ) -> Index:
         """Index all rows of `matrix`, float16 [models, D], and write the file `path` atomically.
 
@@ -61,7 +61,7 @@ class Index:
         index._add(0, progress)
         return index
 
-    def grow(self, path: Path, matrix: NDArray[np.float16], progress: Callable[[float], None] | None = None) -> Index:
+    def grow(self, path: Path, matrix: NDArray[np.float16], progress: Share | None = None) -> Index:
         """Extend this index to `matrix`, which begins with its rows, and write the result to `path`; otherwise as `build`."""
         graph = _make_graph(self._graph.ndim)
         graph.load(self._graph.save() if self._kept is None else bytes(self._kept))
@@ -69,7 +69,7 @@ class Index:
         index._add(len(self.matrix), progress)
         return index
 
-    def _add(self, count: int, progress: Callable[[float], None] | None) -> None:
+    def _add(self, count: int, progress: Share | None) -> None:
         """Add all rows but the first `count` to the graph, and write the file."""
         matrix = self.matrix
         step = max(1, _BLOCK // matrix.shape[1])

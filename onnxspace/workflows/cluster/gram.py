@@ -106,5 +106,5 @@ def compare_block(new: Sequence[str], old: Sequence[str], memory: int, threads: 
     except OSError as error:
         where = error.filename or "maps"
         raise ClusterError(
-            f"The worker on {socket.gethostname()} can't read {where}. Keep it in a folder that all machines budget."
+            f"The worker on {socket.gethostname()} can't read {where}. Keep it in a folder that all machines share."
         ) from error

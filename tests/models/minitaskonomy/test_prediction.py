@@ -11,8 +11,7 @@ from models.minitaskonomy.study import (
     prediction,
 )
 from onnxspace.scores import predictivity
-from onnxspace.scores.pairs.predictivity import RIDGES
-from onnxspace.scores.pairs.predictivity import explained_shares as explained_by
+from onnxspace.scores.pairs.predictivity import RIDGES, explained_shares
 from tests.models.minitaskonomy.helpers import (
     make_zoo,
 )
@@ -33,7 +32,7 @@ def test_variants_are_ridge_regressions_position_by_position(rng: np.random.Gene
             missed += np.square(answers[test] - fitted.predict(rows[test])).sum()
             there += np.square(answers[test] - answers[train].mean(axis=0)).sum()
         shares.append(1 - missed / there)
-    assert explained_by(rows, [answers], 10) == pytest.approx([max(shares)], abs=1e-5)
+    assert explained_shares(rows, [answers], 10) == pytest.approx([max(shares)], abs=1e-5)
 
 
 def test_predictivity_of_a_zoo_is_the_tools_on_the_models_own_features(rng: np.random.Generator) -> None:

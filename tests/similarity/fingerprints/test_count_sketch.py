@@ -1,4 +1,4 @@
-"""Fingerprints: the sketch against its slow twin and its own statistics, and files that nobody should trust."""
+"""Fingerprints: the sketch against its slow twin and its own statistics, and untrusted files."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_unknown_facts_are_left_alone(tmp_path: Path) -> None:
         *(sealed({k: v for k, v in HEADER.items() if k != name}, PRINTS) for name in HEADER),
     ],
 )  # fmt: skip
-def test_no_file_is_believed(tmp_path: Path, content: bytes) -> None:
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.fp"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"bad\.fp") as caught:
