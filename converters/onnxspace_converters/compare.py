@@ -74,11 +74,11 @@ def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | No
     return Preprocess(height, width, layout, color or "RGB", said.resize or "squash", *numbers)
 
 
-def relative_difference(found: Array, wanted: Array) -> float:
-    """The largest absolute difference over the largest value of `wanted`; infinite where shapes or non-finite values differ."""
-    if found.shape != wanted.shape:
+def relative_difference(found: Array, expected: Array) -> float:
+    """The largest absolute difference over the largest value of `expected`; infinite where shapes or non-finite values differ."""
+    if found.shape != expected.shape:
         return float("inf")
-    ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
+    ours, theirs = found.astype(np.float64), expected.astype(np.float64)
     finite = np.isfinite(theirs)
     if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True) or not np.isfinite(ours[finite]).all():
         return float("inf")
@@ -86,56 +86,58 @@ def relative_difference(found: Array, wanted: Array) -> float:
     return float(gap / max(np.abs(theirs[finite]).max(initial=0.0), 1e-12))
 
 
-def largest_difference(found: Sequence[Array], wanted: Sequence[Array]) -> float:
+def largest_difference(found: Sequence[Array], expected: Sequence[Array]) -> float:
     """The largest relative difference of all outputs; infinite where their numbers differ."""
-    if len(found) != len(wanted):
+    if len(found) != len(expected):
         return float("inf")
-    return max((relative_difference(np.asarray(ours), theirs) for ours, theirs in zip(found, wanted, strict=True)), default=0.0)
+    return max(
+        (relative_difference(np.asarray(ours), theirs) for ours, theirs in zip(found, expected, strict=True)), default=0.0
+    )
 
 
-def verify(model: onnx.ModelProto, loaded: LoadedNetwork, asked: Sequence[ReferenceBatch], *, dynamic: bool) -> float:
-    """The largest relative difference between the file's outputs and the framework's, `asked`.
+def verify(model: onnx.ModelProto, loaded: LoadedNetwork, references: Sequence[ReferenceBatch], *, dynamic: bool) -> float:
+    """The largest relative difference between the file's outputs and the framework's, `references`.
 
     With `dynamic`, the file takes any batch; else it is run image by image. Raises ConversionError where the difference is
     larger than the tolerance of `loaded`.
     """
     runner = runtime.Runner(separate_weights(model))
     found = 0.0
-    for question in asked if dynamic or loaded.batch else _split_batches(asked):
-        gap = largest_difference(runner({runner.input: question.images}), question.outputs)
-        if loaded.tolerance < gap <= COARSE and _agrees_with_reference(model, runner.input, question, loaded.tolerance):
+    for reference in references if dynamic or loaded.batch else _split_batches(references):
+        gap = largest_difference(runner({runner.input: reference.images}), reference.outputs)
+        if loaded.tolerance < gap <= COARSE and _agrees_with_reference(model, runner.input, reference, loaded.tolerance):
             gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
         if not gap <= loaded.tolerance:
             raise ConversionError(
-                f"its outputs differ from the framework's by {_describe_gap(gap)}{_locate_difference(model, loaded, question)}"
+                f"its outputs differ from the framework's by {_describe_gap(gap)}{_locate_difference(model, loaded, reference)}"
             )
         found = max(found, gap)
     return found
 
 
-def _split_batches(asked: Sequence[ReferenceBatch]) -> Iterator[ReferenceBatch]:
-    for question in asked:
-        for k in range(len(question.images)):
-            yield ReferenceBatch(question.images[k : k + 1], [output[k : k + 1] for output in question.outputs])
+def _split_batches(references: Sequence[ReferenceBatch]) -> Iterator[ReferenceBatch]:
+    for reference in references:
+        for k in range(len(reference.images)):
+            yield ReferenceBatch(reference.images[k : k + 1], [output[k : k + 1] for output in reference.outputs])
 
 
 def _describe_gap(gap: float) -> str:
     return "shape or non-finite values" if np.isinf(gap) else f"{gap:.1g} of the largest value"
 
 
-def _agrees_with_reference(model: onnx.ModelProto, name: str, question: ReferenceBatch, tolerance: float) -> bool:
+def _agrees_with_reference(model: onnx.ModelProto, name: str, reference: ReferenceBatch, tolerance: float) -> bool:
     """Whether ONNX's reference implementation gives the framework's outputs."""
     with suppress(Exception):  # it may lack an operator; then ONNX Runtime's result counts
-        return largest_difference(runtime.run_reference(model, {name: question.images}), question.outputs) <= tolerance
+        return largest_difference(runtime.run_reference(model, {name: reference.images}), reference.outputs) <= tolerance
     return False
 
 
-def _locate_difference(model: onnx.ModelProto, loaded: LoadedNetwork, question: ReferenceBatch) -> str:
+def _locate_difference(model: onnx.ModelProto, loaded: LoadedNetwork, reference: ReferenceBatch) -> str:
     """Words for the first layer whose output is not in the file; empty where the framework does not provide layers."""
     if loaded.layers is None:
         return ""
     with suppress(Exception):  # this is only a hint, and must not hide the error itself
-        single = question.images[:1] if loaded.batch is None else question.images
+        single = reference.images[:1] if loaded.batch is None else reference.images
         tensors = GraphTensors(model, single)
         last, lost = "", ""
         for name, value in loaded.layers(single):
@@ -160,10 +162,10 @@ class GraphTensors:
         return fitting[-1] if fitting else None
 
 
-def _has_same_values(found: Array, wanted: Array) -> bool:
-    if found.size != wanted.size or sorted(found.shape) != sorted(wanted.shape) or found.dtype.kind != "f":
+def _has_same_values(found: Array, expected: Array) -> bool:
+    if found.size != expected.size or sorted(found.shape) != sorted(expected.shape) or found.dtype.kind != "f":
         return False
-    return any(relative_difference(turned, wanted) <= _LOCATED for turned in _transpose_to(found, wanted.shape))
+    return any(relative_difference(turned, expected) <= _LOCATED for turned in _transpose_to(found, expected.shape))
 
 
 def _transpose_to(found: NDArray[Any], shape: tuple[int, ...]) -> Iterator[Array]:

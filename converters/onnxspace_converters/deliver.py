@@ -29,7 +29,7 @@ def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Requ
     started = time.perf_counter()
     steps = 2 * len(loaded.routes) + 2
     request.progress("running the network", 1, steps)
-    asked = _run_framework(loaded, source)
+    references = _run_framework(loaded, source)
     verifying, failed = time.perf_counter() - started, list[str]()
     for number, (route, opset, dynamic) in enumerate(_attempts(loaded, request, source)):
         request.progress(f"exporting by {route.name}", 1 + number, steps)
@@ -40,13 +40,13 @@ def deliver(loaded: LoadedNetwork, source: str, destination: Path, request: Requ
             exporting = time.perf_counter() - began
             model = tidy(exported, loaded, dynamic=dynamic)
             began = time.perf_counter()
-            gap = verify(model, loaded, asked, dynamic=dynamic)
+            gap = verify(model, loaded, references, dynamic=dynamic)
             verifying += time.perf_counter() - began
         except Exception as error:  # exporters may raise anything; the next one may work
             failed.append(f"{_route_name(route, dynamic)}: {describe_error(error)}")
             continue
         request.progress("writing", steps - 1, steps)
-        encoder = None if request.encoder is None else encoder_tensor(model, loaded, asked[-1], request.encoder, source)
+        encoder = None if request.encoder is None else encoder_tensor(model, loaded, references[-1], request.encoder, source)
         facts = _conversion_facts(loaded, model, _route_name(route, dynamic), encoder, gap)
         annotate(model, facts, source)
         write_model(model, destination, source)
@@ -79,22 +79,22 @@ def _route_name(route: Route, dynamic: bool) -> str:
     return route.name if dynamic else f"{route.name}, fixed batch"
 
 
-def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, asked: ReferenceBatch, wanted: str, source: str) -> str:
-    """The file's tensor for the framework's layer `wanted`, found by its values on `asked`; a tensor or node of the file stays.
+def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, reference: ReferenceBatch, layer: str, source: str) -> str:
+    """The file's tensor for the framework's `layer`, found by its values on `reference`.
 
-    Raises ModelError where there is no such layer, or its values are not in the file.
+    The name of a tensor or node of the file is returned unchanged. Raises ModelError where there is no such layer, or its values are not in the file.
     """
     names = {name for node in iter_nodes(model.graph) for name in (node.name, *node.output)}
-    layers = [] if loaded.layers is None else list(loaded.layers(asked.images))
-    values = [value for name, value in layers if name == wanted]
-    if not values and wanted in names:
-        return wanted
+    layers = [] if loaded.layers is None else list(loaded.layers(reference.images))
+    values = [value for name, value in layers if name == layer]
+    if not values and layer in names:
+        return layer
     if not values:
         known = ", ".join(dict.fromkeys(name for name, _ in layers)) or "none by name"
-        raise ModelError(f"{source} has no layer {wanted!r}. Its layers are: {known[:2000]}.")
-    found = GraphTensors(model, asked.images).find(values[-1])
+        raise ModelError(f"{source} has no layer {layer!r}. Its layers are: {known[:2000]}.")
+    found = GraphTensors(model, reference.images).find(values[-1])
     if found is None:
-        raise ModelError(f"{source}: the exporter merged layer {wanted!r} with another. Name the layer after it.")
+        raise ModelError(f"{source}: the exporter merged layer {layer!r} with another. Name the layer after it.")
     return found
 
 

@@ -7,13 +7,13 @@ import onnx
 
 def drop_unread(graph: onnx.GraphProto) -> None:
     """Remove nodes and stored values that no output depends on."""
-    wanted = {value.name for value in graph.output}
+    needed = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
-        if wanted.intersection(node.output):
+        if needed.intersection(node.output):
             kept.append(node)
-            wanted |= {name for inner in _nested_nodes(node) for name in inner.input}
-    stored = [tensor for tensor in graph.initializer if tensor.name in wanted]
+            needed |= {name for inner in _nested_nodes(node) for name in inner.input}
+    stored = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:]
     graph.node.extend(kept[::-1])
     del graph.initializer[:]

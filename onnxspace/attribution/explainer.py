@@ -24,10 +24,9 @@ from onnxspace.inputs.methods import METHODS, Method, Options, Settings, configu
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.rule_names import Rules
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
-
-Rules = Mapping[str, Mapping[str, str | float]]
 
 
 @dataclass(frozen=True)

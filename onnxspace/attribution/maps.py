@@ -37,7 +37,7 @@ def attribute(
     device: Compute | Device = "auto",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
-    """Compute the attribution map of every probe image: float32 [images, size, size], at the size of the probe images.
+    """Compute the attribution map of every image of `probes`: float32 [images, size, size], at the size of these images.
 
     `model` is a model or the path of an ONNX file. `method` is one of `onnxspace.inputs.methods.METHODS`: `elrp` is ε-LRP as a
     modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over the encoder's units and the

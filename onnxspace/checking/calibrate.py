@@ -94,8 +94,8 @@ def _require_faithful(values: dict[str, float], form: str, path: Path) -> dict[s
 def _make_form(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
     folder.mkdir()
     target = folder / f"{artifact.path.stem}.onnx"
-    asked = {**child_request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}
-    run_in_child("make", asked, folder, setting.limits, str(artifact.path))
+    request = {**child_request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}
+    run_in_child("make", request, folder, setting.limits, str(artifact.path))
     _copy_sidecar(artifact.path, target)
     return target
 
@@ -115,13 +115,13 @@ def propose_limits(measured: Sequence[Mapping[str, float]], images: int) -> dict
     `measured` holds the metrics of each form. `top1` is a share of `images` images, and its limit also allows for the
     sampling error of such a share.
     """
-    made: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for name, least in _LEAST.items():
         values = [one[name] for one in measured if name in one]
         if values:
             room = ROOM.get(name, _USUAL_ROOM) * (1 - min(values))
-            made[name] = _round_down(1 - max(room, least, _upper_share(1 - min(values), images) if name == "top1" else 0.0))
-    return made
+            limits[name] = _round_down(1 - max(room, least, _upper_share(1 - min(values), images) if name == "top1" else 0.0))
+    return limits
 
 
 def _upper_share(share: float, images: int) -> float:

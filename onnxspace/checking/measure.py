@@ -155,11 +155,11 @@ def _compare_encoders(new: Signal | None, old: Signal | None, missing: dict[str,
     if (found := signal_cosines(new, old)) is None:
         missing["encoder_cosine"] = f"the encoder's output is {_describe_shape(new)}, not {_describe_shape(old)}"
         return {}
-    made = {
+    metrics = {
         "encoder_cosine": float(found.mean()),
         "encoder_relative": float(_relative_differences(new.lengths, old.lengths, found).max()),
     }
-    return made if (largest := _largest_difference(new, old)) is None else {**made, "encoder_max": largest}
+    return metrics if (largest := _largest_difference(new, old)) is None else {**metrics, "encoder_max": largest}
 
 
 def _largest_difference(new: Signal, old: Signal) -> float | None:

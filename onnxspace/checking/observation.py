@@ -134,13 +134,13 @@ def read_facts(content: Any, where: Path) -> FileFacts:
     """Facts from untrusted JSON; `where` is its file, which a ModelError for invalid content names."""
     try:
         known = {f.name for f in fields(FileFacts)}
-        made = {key: value for key, value in content.items() if key in known}
-        made["weights"] = tuple((str(name), str(digest)) for name, digest in made.get("weights", ()))
+        values = {key: value for key, value in content.items() if key in known}
+        values["weights"] = tuple((str(name), str(digest)) for name, digest in values.get("weights", ()))
         for name in ("assumed", "warnings"):
-            made[name] = tuple(str(word) for word in made.get(name, ()))
+            values[name] = tuple(str(word) for word in values.get(name, ()))
         for name in ("inputs", "outputs", "operators"):
-            made[name] = dict(made[name])
-        found = FileFacts(**made)
+            values[name] = dict(values[name])
+        found = FileFacts(**values)
         if not all(isinstance(getattr(found, n), str) for n in ("name", "path", "sha256", "producer", "encoder")):
             raise TypeError("names must be text")
         if not all(type(getattr(found, n)) is int for n in ("bytes", "opset", "parameters")):

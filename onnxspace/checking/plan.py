@@ -87,13 +87,13 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
     if not isinstance(artifacts, dict) or not artifacts:
         raise ConfigError(f'{where} has no artifacts. Write [check.artifacts.NAME] with model = "model.onnx".')
     folder = home / _require_text(where, "baselines", table.get("baselines", BASELINES))
-    made = tuple(_parse_artifact(where, name, entry, home, folder, given) for name, entry in artifacts.items())
+    parsed = tuple(_parse_artifact(where, name, entry, home, folder, given) for name, entry in artifacts.items())
     method = table.get("method")
     if method is not None and method not in METHODS:
         raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
     probe = None if "probe" not in table else str(home / _require_text(where, "probe", table["probe"]))
     images, seed = _require_whole(where, "images", table.get("images")), _require_whole(where, "seed", table.get("seed", 0), 0)
-    return CheckPlan(made, method, probe, images, seed or 0, given)
+    return CheckPlan(parsed, method, probe, images, seed or 0, given)
 
 
 def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
@@ -116,9 +116,9 @@ def artifacts_against(
 
     `limits` are by metric, None for no limit; `distinct` is True or the affinity to stay below. Raises ConfigError.
     """
-    made = limits_for(limits)
+    checked = limits_for(limits)
     return tuple(
-        Artifact(Path(path).stem, Path(path), base, made, _parse_distinct("--distinct", distinct), encoder) for path in paths
+        Artifact(Path(path).stem, Path(path), base, checked, _parse_distinct("--distinct", distinct), encoder) for path in paths
     )
 
 

@@ -170,12 +170,12 @@ class _ArtifactCheck:
                 verdict = self._draw(verdict, new, old, agreement)
             return verdict
 
-    def _read_baseline(self, base: BaselineReference, known: Config) -> tuple[Observation | None, Agreement]:
+    def _read_baseline(self, base: BaselineReference, config: Config) -> tuple[Observation | None, Agreement]:
         """The baseline's observation, None for a model file, which is yet to be run; and images and method to compare with."""
-        request = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, known.rules)
+        request = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, config.rules)
         if base.kind == "space":
-            found, probes, made = read_from_space(base)
-            return found, _agree_with_space(made, probes, request)
+            found, probes, protocol = read_from_space(base)
+            return found, _agree_with_space(protocol, probes, request)
         if base.kind == "model":
             return None, agree({}, request)
         agreement = agree({base.path: try_read_fingerprint(base.path)}, request)
@@ -232,9 +232,9 @@ class _ArtifactCheck:
         """The answer of a task that helps to explain a difference; None where it fails."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        asked = {**child_request(self.artifact.path, self.artifact.encoder, setting, place), **more}
+        request = {**child_request(self.artifact.path, self.artifact.encoder, setting, place), **more}
         try:
-            answer: Mapping[str, Any] = run_in_child(task, asked, place, setting.limits, str(self.artifact.path))
+            answer: Mapping[str, Any] = run_in_child(task, request, place, setting.limits, str(self.artifact.path))
         except ModelError:
             return None
         return answer

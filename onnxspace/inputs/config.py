@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.preprocess import Color, Layout, Resize
-from onnxspace.inputs.rule_names import SETS, find_problem
+from onnxspace.inputs.rule_names import SETS, Rules, find_problem
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
@@ -63,7 +63,7 @@ class Config:
 
     path: Path | None = None
     models: Mapping[str, ModelOptions] = field(default_factory=dict)
-    rules: Mapping[str, Mapping[str, str | float]] = field(default_factory=dict)
+    rules: Rules = field(default_factory=dict)
 
     def options(self, model: Path) -> ModelOptions:
         """Return the options of the model file `model`: this file's, those of the most specific key first, then its sidecar's.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.rule_names import Rules
 
 Method = Literal[
     "elrp", "saliency", "gradient-x-input", "lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "lrp-composite",
@@ -125,9 +126,7 @@ def _flatten(name: str, value: Any) -> list[tuple[str, Any]]:
     return list(value.items()) if isinstance(value, Mapping) else [(name, value)]
 
 
-def configure_options(
-    method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]]
-) -> Options | None:
+def configure_options(method: Method, options: Options | None, rules: Rules) -> Options | None:
     """Return the options that `method` uses, with its rules over those of a configuration (`rules`, by the rule set's name)."""
     spec = METHODS[method]
     used = {name: getattr(options, name) for name in spec.uses if options is not None}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
+from onnxspace.storage.printable import escape_surrogates
 
 
 def name_models(paths: Sequence[Path], config: Config) -> list[str]:
@@ -17,13 +18,15 @@ def name_models(paths: Sequence[Path], config: Config) -> list[str]:
     keeps its suffix: `resnet50.fp` beside `resnet50`.
     """
     names = [
-        _find_configured_name(path, config) or _to_printable(path.name if _is_factory(path) else path.stem) for path in paths
+        _find_configured_name(path, config) or escape_surrogates(path.name if _is_factory(path) else path.stem)
+        for path in paths
     ]
     networks = {name for path, name in zip(paths, names, strict=True) if not is_fingerprint(path)}
-    names = [_to_printable(p.name) if is_fingerprint(p) and n in networks else n for p, n in zip(paths, names, strict=True)]
+    names = [escape_surrogates(p.name) if is_fingerprint(p) and n in networks else n for p, n in zip(paths, names, strict=True)]
     twice = {name for name, count in Counter(names).items() if count > 1}
     names = [
-        f"{_to_printable(p.parent.name)}/{n}" if n in twice and p.parent.name else n for p, n in zip(paths, names, strict=True)
+        f"{escape_surrogates(p.parent.name)}/{n}" if n in twice and p.parent.name else n
+        for p, n in zip(paths, names, strict=True)
     ]
     seen: Counter[str] = Counter()
     unique: list[str] = []
@@ -41,11 +44,6 @@ def _is_factory(path: Path) -> bool:
 def is_fingerprint(path: Path) -> bool:
     """Whether the file's suffix is that of a fingerprint, `.fp`."""
     return path.suffix.lower() == ".fp"
-
-
-def _to_printable(name: str) -> str:
-    """Escape the bytes of a file name that are not text, so that it can be printed and drawn."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _find_configured_name(path: Path, config: Config) -> str | None:

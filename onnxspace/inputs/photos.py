@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, draw_sample, find_images, read_square
+from onnxspace.storage.printable import escape_surrogates
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
@@ -108,9 +109,9 @@ def _read_folder(folder: Path) -> Photos:
     if loose:
         raise ProbeError(f"{loose[0]} is not in a class folder. Put labelled photos in {folder}/CLASS/, or list them in a CSV.")
     return Photos(
-        _to_printable(folder.resolve().name) or "photos",
+        escape_surrogates(folder.resolve().name) or "photos",
         tuple(files),
-        np.array([_to_printable(c) for c in classes], object),
+        np.array([escape_surrogates(c) for c in classes], object),
         "classes",
     )
 
@@ -124,7 +125,7 @@ def _read_table(file: Path, kind: Kind | None) -> Photos:
             raise ProbeError(f"{file}: row {number} has {len(row)} cells, the first has {len(rows[0])}. {_ADVICE}")
     cells = [[cell.strip() for cell in row[1:]] for row in rows[1:]]
     labels, resolved = _parse_labels(file, cells, kind)
-    return Photos(_to_printable(file.stem), tuple(file.parent / row[0].strip() for row in rows[1:]), labels, resolved)
+    return Photos(escape_surrogates(file.stem), tuple(file.parent / row[0].strip() for row in rows[1:]), labels, resolved)
 
 
 def _read_rows(file: Path) -> Iterator[list[str]]:
@@ -166,8 +167,3 @@ def _infer_kind(numbers: NDArray[np.float64] | None, columns: int) -> Kind:
     if columns > 1:
         return "multilabel" if np.isin(present, (0, 1)).all() else "regression"
     return "classes" if (present == np.floor(present)).all() else "regression"
-
-
-def _to_printable(name: str) -> str:
-    """Escape the bytes of a name that are not text, so that it can be printed."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -16,9 +16,6 @@ from PIL import Image
 Layout = Literal["NCHW", "NHWC"]
 Color = Literal["RGB", "BGR", "GREY"]
 Resize = Literal["squash", "crop", "pad"]
-LAYOUTS: tuple[Layout, ...] = ("NCHW", "NHWC")
-COLORS: tuple[Color, ...] = ("RGB", "BGR", "GREY")
-RESIZES: tuple[Resize, ...] = ("squash", "crop", "pad")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+#: By the name of a rule set: rules by operator and values by parameter, as `[rules.NAME]` of a configuration has them.
+Rules = Mapping[str, Mapping[str, str | float]]
 #: Rule sets; `onnxspace.attribution.lrp.RULE_SETS` has their tables.
 SETS = ("elrp", "lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "lrp-composite", "attnlrp")
 #: Rules of operators; `onnxspace.attribution.lrp.RULES` implements them.

@@ -119,8 +119,8 @@ def _resolve_preprocess(
 
 def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int, tuple[str, ...]]:
     if options.size is not None:
-        for fixed, asked in zip((image.height, image.width), options.size, strict=True):
-            if fixed not in (None, asked):
+        for fixed, requested in zip((image.height, image.width), options.size, strict=True):
+            if fixed not in (None, requested):
                 raise ConfigError(
                     f"{path} takes {image.height}×{image.width} images, not the {options.size[0]}×{options.size[1]} of its "
                     "configuration. Correct `size`."

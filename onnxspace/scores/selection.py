@@ -74,19 +74,19 @@ def select_scores(
     the selection and the options of `method`. Raises ConfigError for a name that is not a score of two models, for a λ that is
     invalid or unused, and for options that neither the method nor a score uses.
     """
-    asked = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
-    if not asked:
+    requested = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
+    if not requested:
         _check_weight(USUAL, weight)
         resolve_settings([method], options)
         return ScoreSelection(USUAL, ranks=PREDICTIVITY, usual=True), options
-    for name in asked:
+    for name in requested:
         if registry.find_spec(name).needs != "pair":
             raise ConfigError(
                 f"{name} needs labels; use onnxspace transfer --by {name}. Available here: {', '.join(pair_score_names())}."
             )
-    _check_weight(asked, weight)
-    found = ScoreSelection(asked, DEFAULT_WEIGHT if weight is None else weight)
-    fields = MODELGIF in asked or found.needs("fields")
+    _check_weight(requested, weight)
+    found = ScoreSelection(requested, DEFAULT_WEIGHT if weight is None else weight)
+    fields = MODELGIF in requested or found.needs("fields")
     theirs = Options(options.baseline, options.steps) if fields and options is not None else None
     mine = _without_fields(method, options) if fields else options
     resolve_settings([method], mine)

@@ -14,7 +14,7 @@ from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import estimate_certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, print_matrix, project_file
 from onnxspace.similarity.gram import RowFunction, affinity_matrix
-from onnxspace.similarity.per_image import PerImageShares, Prints, read_per_image
+from onnxspace.similarity.per_image import PerImageShares, PrintReader, read_per_image
 
 #: Up to this many models, the certainty of every ranking is stored with a result.
 MAX_CERTAIN_MODELS = 100
@@ -86,7 +86,7 @@ def with_certainty_of_targets(
 
 
 def with_certainty(
-    found: Affinity, targets: bool | Sequence[str], maps: Sequence[Path | None], prints: Prints,
+    found: Affinity, targets: bool | Sequence[str], maps: Sequence[Path | None], prints: PrintReader,
     memory: int = DEFAULT_MEMORY, progress: Progress | None = None,
 ) -> Affinity:  # fmt: skip
     """Return `found` with the certainty of the rankings of `targets` (names; True: all).

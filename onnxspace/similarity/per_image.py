@@ -16,7 +16,7 @@ from onnxspace.storage.map_file import open_maps
 #: Computes weighted means over images: [images, columns] to [draws, columns], both float64.
 Weighted = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 #: Returns a model's fingerprint, float16 [images, numbers], by its position.
-Prints = Callable[[int], NDArray[np.float16]]
+PrintReader = Callable[[int], NDArray[np.float16]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def _length_scale(weighted: Weighted, squares: NDArray[np.float32]) -> NDArray[n
 
 
 def read_one_target(
-    target: int, maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY
+    target: int, maps: Sequence[Path | None], prints: PrintReader, memory: int = DEFAULT_MEMORY
 ) -> PerImageAffinities:
     """Read the per-image affinities of the model at position `target` with all models.
 
@@ -92,7 +92,7 @@ def read_one_target(
 
 
 def read_per_image(
-    targets: Sequence[int], maps: Sequence[Path | None], prints: Prints, memory: int = DEFAULT_MEMORY
+    targets: Sequence[int], maps: Sequence[Path | None], prints: PrintReader, memory: int = DEFAULT_MEMORY
 ) -> Iterator[PerImageAffinities]:
     """Read as `read_one_target` for several `targets` in turn; maps are read once for all that fit in an eighth of `memory`."""
     files = [path for path in maps if path is not None]
@@ -107,7 +107,7 @@ def read_per_image(
 
 
 def _per_image_from_cosines(
-    target: int, maps: Sequence[Path | None], prints: Prints, cosines: NDArray[np.float32] | None
+    target: int, maps: Sequence[Path | None], prints: PrintReader, cosines: NDArray[np.float32] | None
 ) -> PerImageAffinities:
     """Combine cosines [images, files] with all models that have a file (None: the target has none) and fingerprints."""
     mapped = np.array([cosines is not None and path is not None for path in maps])
@@ -121,7 +121,7 @@ def _per_image_from_cosines(
     return found
 
 
-def _multiply(found: PerImageAffinities, target: int, prints: Prints) -> None:
+def _multiply(found: PerImageAffinities, target: int, prints: PrintReader) -> None:
     """Fill in the columns of `found` that come from fingerprints, one model at a time."""
     mine = prints(target).astype(np.float32)
     found.own[:] = np.einsum("ij,ij->i", mine, mine)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.inputs.protocol import Protocol, Setup, read_baseline
+from onnxspace.inputs.rule_names import Rules
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
 from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, open_array
 from onnxspace.storage.atomic import convert_write_errors, place, sync_folder, write_array
@@ -79,7 +79,7 @@ def _fill(folder: Path, token: Path, protocol: Protocol, images: NDArray[Any] | 
 
 
 def new_space(
-    folder: Path, probes: Probes, method: Method, options: Options | None, rules: Mapping[str, Mapping[str, str | float]],
+    folder: Path, probes: Probes, method: Method, options: Options | None, rules: Rules,
     keep_maps: bool,
 ) -> Protocol:  # fmt: skip
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""

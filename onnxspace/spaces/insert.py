@@ -17,6 +17,7 @@ from onnxspace.spaces.layout import checksum_of, maps_path, open_sheet, prints_p
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem, truncate
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array
+from onnxspace.storage.printable import escape_surrogates
 
 #: Placeholders for the checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
@@ -30,7 +31,7 @@ def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path |
     before it is renamed into place, so that an interruption leaves no unknown file behind. Raises OutputError where the disk
     is full.
     """
-    draft = replace(truncate_texts(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps))
+    draft = replace(truncate_entry(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps))
     with open_catalogue(folder) as book:
         while True:
             with book.transaction():
@@ -107,12 +108,7 @@ def current_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def escape_surrogates(name: str) -> str:
-    """Escape lone surrogates, which stand for bytes that are not valid text and which SQLite does not accept."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def truncate_texts(draft: CatalogueEntry) -> CatalogueEntry:
+def truncate_entry(draft: CatalogueEntry) -> CatalogueEntry:
     """Return `draft` with texts truncated to the limits of a catalogue."""
     texts = {name: getattr(draft, name)[:MAX_TEXT] for name in ("path", "encoder", "input", "producer")}
     return replace(
@@ -132,7 +128,7 @@ def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> 
 
     Returns each model's entry in the space, and whether it is new. Raises OutputError where the disk is full.
     """
-    drafts = [truncate_texts(draft) for draft in drafts]
+    drafts = [truncate_entry(draft) for draft in drafts]
     with open_catalogue(folder) as book:
         fresh = _find_new(book, drafts)
     new: dict[int, CatalogueEntry] = {}

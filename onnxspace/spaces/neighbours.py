@@ -22,7 +22,6 @@ from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.packed import Pack, index_for, update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 
-Prints = NDArray[np.floating[Any]]
 _AT_ONCE = 4096  # models whose fingerprints are held in memory together
 _MORE = 16  # additional candidates for reranking, as rows are rounded to float16
 _EFFORT = 256  # the least number of rows that an index proposes
@@ -45,7 +44,7 @@ class Query:
     search does not use the index.
     """
 
-    prints: Prints
+    prints: NDArray[np.floating[Any]]
     count: int
     own: bytes | None = None
     exact: bool = False

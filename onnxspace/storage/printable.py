@@ -1,4 +1,4 @@
-"""Printable forms of untrusted names, for pictures and tables."""
+"""Printable forms of untrusted names, for messages, pictures and tables."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ def make_printable(name: str) -> str:
     'a b?'
     """
     return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in name).split())
+
+
+def escape_surrogates(name: str) -> str:
+    """Escape lone surrogates, which stand for bytes of a file name that are not valid text; they can't be printed or stored.
+
+    >>> escape_surrogates("a\\udcff")
+    'a\\\\udcff'
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shorten(name: str, longest: int = LONGEST) -> str:

@@ -50,7 +50,7 @@ def rate(
     known: Table | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Ratings:
-    """Score how well each model's features at its encoder suit labelled images; larger is better.
+    """Score how well the features of each of `models` at its encoder suit labelled images; larger is better.
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
     `onnxspace.scores.registry` that take labels (empty: defaults for the kind of labels). `encoder` is a tensor or node name for all
@@ -58,9 +58,9 @@ def rate(
     is the side in pixels at which images are decoded. `ensemble` is the largest number of models of an ensemble selected by SFDA, 0
     for none. With `features`, decoded images and features are kept in that folder, and the same call resumes after an interruption.
     `known` is a table of the models' results on other datasets (datasets × models, larger is better): their mean rank there is
-    returned beside the scores. A model that fails is listed in `failed`, a score that fails in `why`. Raises ConfigError for scores
-    that don't suit the labels, ProbeError for data that can't be read, TableError for `known`, OutputError where files can't be
-    written.
+    returned beside the scores. `progress` is the callback. A model that fails is listed in `failed`, a score that fails in `why`.
+    Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
+    OutputError where files can't be written.
 
     >>> ratings = ox.rate(["a.onnx", "b.onnx"], "flowers", by=["sfda"])  # doctest: +SKIP
     """

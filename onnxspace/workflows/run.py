@@ -138,7 +138,7 @@ class Run:
 
 def task_for(model: PreparedModel, config: Config) -> ModelTask:
     """Return the task of a model for the workers of a cluster."""
-    from onnxspace.workflows.cluster.dispatch import task_of
+    from onnxspace.workflows.cluster.dispatch import make_task
 
     key = model_key(model.model, model.encoder.tensors)
-    return task_of(model.model, model.encoder, key, config.options(Path(model.model.path)))
+    return make_task(model.model, model.encoder, key, config.options(Path(model.model.path)))

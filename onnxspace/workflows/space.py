@@ -66,7 +66,7 @@ class Space:
     ) -> Space:  # fmt: skip
         """Create a space at `path`, where there must be nothing or an empty folder.
 
-        Probe images (None: 64 generated ones), method, options and the rules of `config` apply to every model that is added. Without
+        The images `probes` (None: 64 generated ones), `method`, `options` and the rules of `config` apply to every model that is added. Without
         `keep_maps` only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are stored in the
         space. Raises SpaceError, ConfigError for invalid options, OutputError.
         """
@@ -200,7 +200,7 @@ class Space:
         return self.row(target, memory, progress).ranking
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
-        """Return the affinities of `target` with all models as `rank` does, with the standard error of each."""
+        """Return the affinities of `target` with all models, and the standard error of each; arguments as in `rank`."""
         own, entries = self._find_entry(target), self.entries()
         index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
         if index is None:
@@ -211,12 +211,13 @@ class Space:
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
 
-        Raises SpaceError for an unknown model, ConfigError where images × models exceed `memory`.
+        `memory` and `progress` are as in `rank`. Raises SpaceError for an unknown model, ConfigError where images × models exceed
+        `memory`.
         """
         return next(self.certainties([self.rank(target, memory, progress)], memory))
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
-        """Yield the certainty of each of `rankings`, which this space returned; maps are read once for many of them."""
+        """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once."""
         return certainties(self.path, self.protocol, self.entries(), rankings, memory)
 
     def nearest(
@@ -248,7 +249,7 @@ class Space:
     def index(self, progress: Share | None = None) -> int:
         """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
 
-        `nearest` and `duplicates` use it where there are many models. Needs usearch. Raises ConfigError, SpaceError, OutputError.
+        `nearest` and `duplicates` use it where there are many models. `progress` is called with the fraction done. Needs usearch. Raises ConfigError, SpaceError, OutputError.
         """
         return build_index(self.path, self.protocol, progress)
 
@@ -286,7 +287,8 @@ class Space:
     ) -> tuple[tuple[str, str, float, float], ...]:
         """Return the pairs of models with an affinity of at least `least`, largest first: name, name, affinity, standard error.
 
-        The same network exported twice has an affinity of nearly 1; a quantised or fine-tuned copy has slightly less.
+        The same network exported twice has an affinity of nearly 1; a quantised or fine-tuned copy has slightly less. `memory` and
+        `progress` are as in `affinity`.
         """
         return self.duplicate_groups(least, memory, progress).pairs
 
@@ -294,7 +296,7 @@ class Space:
         self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> DuplicateGroups:  # fmt: skip
-        """Return the pairs of `duplicates`, and the groups of models that they connect.
+        """Return the pairs of `duplicates`, with its arguments, and the groups of models that they connect.
 
         Pairs are proposed by fingerprints and decided by maps, so that no matrix of all models is needed; `warn` is called with a
         sentence where an index was used, which may miss pairs.
@@ -304,13 +306,19 @@ class Space:
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> NDArray[np.float64]:
-        """Return the similarity tree as a SciPy linkage matrix, float64 [models − 1, 4]. Raises SpaceError for fewer than two models."""
+        """Return the similarity tree by `linkage` as a SciPy linkage matrix, float64 [models − 1, 4].
+
+        `memory` and `progress` are as in `affinity`. Raises SpaceError for fewer than two models.
+        """
         if len(self) < 2:
             raise SpaceError(f"{self.path} has fewer than two models, so there is no tree. Add models.")
         return self.affinity(memory, progress).tree(linkage)
 
     def verify(self, progress: Progress | None = None) -> Verification:
-        """Read all files and report those that differ from what was written."""
+        """Read all files and report those that differ from what was written.
+
+        `progress` is called with a model's name, the number of models done, and their total.
+        """
         return maintenance.verify(self.path, progress)
 
     def compact(self) -> tuple[int, int]:

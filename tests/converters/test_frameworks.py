@@ -229,7 +229,7 @@ def test_networks_of_flax_give_its_outputs_and_maps(name: str, flax: Any, tmp_pa
     """A CNN, a residual network, an encoder–decoder and a ViT, of nnx and of linen."""
     module, _, short = name.partition(":")
     network, target = getattr(importlib.import_module(f"tests.helpers.{module}"), short)(), tmp_path / "out.onnx"
-    run(f"tests.{name}", target, Request(input=SHAPE, encoder=FLAX[name]))
+    run(f"tests.helpers.{name}", target, Request(input=SHAPE, encoder=FLAX[name]))
     if isinstance(network, flax.nnx.Module):
         network.eval()
     trains = "train" in inspect.signature(type(network).__call__).parameters
@@ -300,7 +300,7 @@ def test_scores_whose_sum_no_image_changes_are_remarked_on(name: str, tmp_path: 
     coefficients = getattr(sklearnnets, name)()[-1].coef_
     assert np.linalg.norm(coefficients.sum(0)) < 1e-12 * np.linalg.norm(coefficients)
     facts = run(f"tests.helpers.sklearnnets:{name}", tmp_path / "out.onnx", Request(input=sklearnnets.SHAPE))
-    assert any("add up to the same for every image" in remark for remark in facts.remarks)
+    assert any("have the same sum for every image" in remark for remark in facts.remarks)
 
 
 def test_a_trusted_pickle_of_scikit_learn_is_read(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_zoo_of_all_frameworks_is_scored_in_one_command(
         ("tests.helpers.kerasnets:unsized", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.kerasnets:plain", Request(input=(16, 16, 1)), "can't take images of 16×16×1"),
         ("tests.helpers.kerasnets:plain", Request(encoder="neck"), "has no layer 'neck'. Its layers are: image, conv"),
-        ("tests.helpers.kerasnets:plain", Request(opset=20), "can't be exported at opset 20. Ask for 11 to 18"),
+        ("tests.helpers.kerasnets:plain", Request(opset=20), "can't be exported at opset 20. Give --opset from 11 to 18"),
         ("tests.helpers.flaxnets:plain", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.flaxnets:bare", Request(input=SHAPE), "returns a network without weights. Return it as module.bind"),
         ("tests.helpers.flaxnets:plain", Request(input=(16, 16, 1)), "can't take images of 16×16×1"),

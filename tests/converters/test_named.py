@@ -111,7 +111,7 @@ def test_code_of_a_folder_and_pickled_weights_are_refused(tmp_path: Path) -> Non
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
     (tmp_path / "vit/config.json").write_text(json.dumps(config))
     (tmp_path / "vit/model.safetensors").rename(tmp_path / "vit/pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"holds no weights as \.safetensors"):
+    with pytest.raises(ModelError, match=r"has no weights as \.safetensors"):
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
 
 
@@ -123,7 +123,7 @@ def test_a_folder_that_transformers_cannot_build_is_refused(tmp_path: Path) -> N
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
     (tmp_path / "vit/config.json").write_text(json.dumps(config))
     (tmp_path / "vit/model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(ModelError, match=r"can't be loaded by transformers .*Fetch the folder again"):
+    with pytest.raises(ModelError, match=r"can't be loaded by transformers .*Download the folder again"):
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
 
 

@@ -225,15 +225,15 @@ def damaged_flax_weights(_keras: Any, folder: Path) -> tuple[str, Request]:
     [
         (of_size, r"takes images of 16×16×3, not of 32×32×3\. Leave out --input"),
         (saved_of_size, r"can't take images of 16×16×1 .*Give its size as --input"),
-        (unsigned, r"has no signature to call\. Save it with one, such as by model\.export"),
+        (unsigned, r"has no signature to call\. Save it with one, for example with model\.export"),
         (two_placeholders, r"has 2 inputs and 1 outputs, but must have one image as input\. Freeze it again"),
         (unfrozen, r"has variables without values, such as scale.*\. Freeze it with its checkpoint"),
         (one_row, r"must have one batch of images as its only input\. Save it again so"),
         (lite_of_rows, r"takes 1×16, but must take one batch of images\. Convert it again so"),
-        (other_weights, r"does not fit tests\.kerasnets:plain .*Give the weights of this network"),
-        (flax_weights, r"The weights do not fit tests\.flaxnets:plain: conv\.kernel is missing or has another shape"),
-        (more_flax_weights, r"The weights do not fit tests\.flaxnets:plain: the network has no tail\.bias"),
-        (damaged_flax_weights, r"can't be read as safetensors .*Save the arrays so, by their dotted names"),
+        (other_weights, r"does not fit tests\.helpers\.kerasnets:plain .*Give the weights of this network"),
+        (flax_weights, r"The weights do not fit tests\.helpers\.flaxnets:plain: conv\.kernel is missing or has another shape"),
+        (more_flax_weights, r"The weights do not fit tests\.helpers\.flaxnets:plain: the network has no tail\.bias"),
+        (damaged_flax_weights, r"can't be read as safetensors .*Save the arrays so, with their dotted names"),
     ],
 )
 def test_sizes_inputs_and_weights_that_do_not_fit_are_refused(

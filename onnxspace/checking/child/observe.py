@@ -47,15 +47,15 @@ def observe(
 def _observe_outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
     """The signal of every floating-point output that depends on the image; outputs that can't be stacked are left out."""
     reached = model.graph.descendants_of(model.image.name)
-    made: dict[str, Signal] = {}
+    signals: dict[str, Signal] = {}
     for name in model.graph.outputs:
         if model.graph.producer.get(name) not in reached:
             continue
         try:
-            made[name] = observe_signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
+            signals[name] = observe_signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
         except ModelError:  # detection boxes (their number depends on the image) or sequences; the encoder is still compared
             continue
-    return made
+    return signals
 
 
 def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> FileFacts:

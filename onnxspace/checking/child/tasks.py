@@ -62,13 +62,13 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     from onnxspace.model.encoder import find_encoder
 
     model = _open(request, request["path"], request["encoder"])
-    images, made = _probes(request).images, {}
+    images, signals = _probes(request).images, {}
     for name, change in VARIANTS.items():
         if (fed := change(model.preprocess)) is None or fed == model.preprocess:
             continue
         found = observe_signal(replace(model, preprocess=fed), find_encoder(model), images, folder / "variant.npy")
-        made[name] = found.to_dict()
-    return {"variants": made}
+        signals[name] = found.to_dict()
+    return {"variants": signals}
 
 
 def _write_form(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:

@@ -139,11 +139,11 @@ def _calibrate(
     return 2 if any(one.failed for one in found) else 0
 
 
-def _parse_formats(asked: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+def _parse_formats(requested: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
     """The format of standard output, None for text, and the format of each file."""
     from onnxspace.checking.formats import FORMATS
 
-    pairs = [(name, file) for name, _, file in (one.partition("=") for one in asked)]
+    pairs = [(name, file) for name, _, file in (one.partition("=") for one in requested)]
     for name, _ in pairs:
         if name not in FORMATS:
             raise click.UsageError(f"--format {name} is unknown; the formats are {', '.join(FORMATS)}.")

@@ -104,7 +104,7 @@ def _against_static(found: Evaluation) -> Iterator[str]:
         yield "Ahead of the static baseline in weighted tau, target by target"
     wide = max((len(one_line(name)) for name in margins), default=0)
     for name, margin in margins.items():
-        word = "ahead" if margin.low[0] > 0 else "behind" if margin.high[0] < 0 else "not told apart"
+        word = "ahead" if margin.low[0] > 0 else "behind" if margin.high[0] < 0 else "no significant difference"
         yield f"{one_line(name):<{wide}} {_with_interval(margin)}  {word}"
 
 

@@ -1,5 +1,5 @@
 "use strict";
-/* What each chart draws from the page's numbers, the rows behind it, and how it is told to who can't see it. */
+/* What each chart draws from the page's numbers, the rows behind it, and its description for screen readers. */
 const charts = (data, chosen) => {
   const { names, matrix, ranks } = data;
   /* What ranks the sources: the matrix itself, or another score. */

@@ -166,10 +166,10 @@ def _regress_group(halves: Sequence[_RidgeRegression], answers: Sequence[Array])
     missed, there = np.zeros((len(answers), len(RIDGES), images)), np.zeros((len(answers), images))
     for half in halves:
         centred = rows - rows[half.known].mean(axis=0)
-        truth, asked = centred[~half.known], ~half.train
-        there[:, asked] = _sum_squares_by_image(truth, int(asked.sum()), starts)
+        truth, held_out = centred[~half.known], ~half.train
+        there[:, held_out] = _sum_squares_by_image(truth, int(held_out.sum()), starts)
         for place, predicted in enumerate(half.predictions(centred[half.known])):
-            missed[:, place, asked] = _sum_squares_by_image(truth - predicted, int(asked.sum()), starts)
+            missed[:, place, held_out] = _sum_squares_by_image(truth - predicted, int(held_out.sum()), starts)
     best = missed.sum(axis=2).argmin(axis=1)
     return [SumsOfSquares(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
 
@@ -195,16 +195,16 @@ class _RidgeRegression:
 
     def __init__(self, features: Array, train: NDArray[np.bool_]) -> None:
         self.train, self.known = train, np.repeat(train, len(features) // len(train))
-        known, asked = features[self.known], features[~self.known]
-        centre = known.mean(axis=0)
-        known, asked = known - centre, asked - centre
-        dual = len(known) < known.shape[1]
-        products = known @ known.T if dual else known.T @ known
+        trained, tested = features[self.known], features[~self.known]
+        centre = trained.mean(axis=0)
+        trained, tested = trained - centre, tested - centre
+        dual = len(trained) < trained.shape[1]
+        products = trained @ trained.T if dual else trained.T @ trained
         values, vectors = np.linalg.eigh(products)
-        mean = max(float(np.trace(products)) / known.shape[1], np.finfo(np.float64).tiny)
+        mean = max(float(np.trace(products)) / trained.shape[1], np.finfo(np.float64).tiny)
         self.inverses = [1 / (np.maximum(values, 0.0) + ridge * mean) for ridge in RIDGES]
-        self.along = np.asarray(vectors.T if dual else (known @ vectors).T, np.float32)
-        self.turned = np.asarray((asked @ known.T if dual else asked) @ vectors, np.float32)
+        self.along = np.asarray(vectors.T if dual else (trained @ vectors).T, np.float32)
+        self.turned = np.asarray((tested @ trained.T if dual else tested) @ vectors, np.float32)
 
     def predictions(self, answers: Single) -> Iterator[Single]:
         """Predict the rows of the held-out images from the centred `answers` of the training rows, with each ridge."""

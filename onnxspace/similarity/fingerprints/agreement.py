@@ -12,11 +12,10 @@ from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method,
 from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
 from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, Setup, describe_method
-from onnxspace.inputs.rule_names import find_problem
+from onnxspace.inputs.rule_names import Rules, find_problem
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
 
-Rules = Mapping[str, Mapping[str, str | float]]
 #: The fingerprint of each `.fp` file, or the error that prevents its comparison.
 Prints = Mapping[Path, Fingerprint | OnnxspaceError]
 _USUAL = "generated-0", DEFAULT_IMAGES

@@ -261,7 +261,7 @@ def _restore_path(error: OnnxspaceError, model: _ModelProgress) -> OnnxspaceErro
     return error
 
 
-def task_of(model: Model, encoder: Encoder, key: str, options: ModelOptions) -> ModelTask:
+def make_task(model: Model, encoder: Encoder, key: str, options: ModelOptions) -> ModelTask:
     """Return the task of a model for workers; `options` are its options from the configuration, `key` names its files."""
     return ModelTask(_absolute_path(model.path), model.name, model.sha256, encoder, options, key)
 

@@ -223,13 +223,13 @@ def test_estimated_maps_keep_their_standard_error(place: Path, address: str, pro
 def test_a_model_that_differs_where_the_worker_is(
     place: Path, address: str, probes: ox.Probes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task_of = dispatch.task_of
+    make_task = dispatch.make_task
 
     def other(*arguments: Any) -> worker.ModelTask:
-        found = task_of(*arguments)
+        found = make_task(*arguments)
         return replace(found, sha256="0" * 64) if found.name == "a" else found
 
-    monkeypatch.setattr(dispatch, "task_of", other)
+    monkeypatch.setattr(dispatch, "make_task", other)
     result = ox.score(["a.onnx", "b.onnx"], probes, cluster=address)
     assert result.names == ("b",)
     assert "a.onnx is another file on" in result.failed[0].error
@@ -356,7 +356,10 @@ def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: o
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)["affinity"]) == 2
     assert {path.name for path in place.iterdir()} == before
-    assert list(scratch.iterdir()) == []
+    kept = {path.name for path in scratch.iterdir()}
+    assert {
+        name for name in kept if not name.startswith("torchinductor_")
+    } == set()  # Torch's own, once torchvision is imported
     assert not _children_of(str(scratch))
 
 
