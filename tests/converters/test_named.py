@@ -15,6 +15,7 @@ import torch
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
+from onnxspace.torchgraph.onnx2torch import import_torchvision
 from tests.helpers.nets import classifier, save
 from tests.helpers.slopes import last, nearest, of_torch
 
@@ -75,6 +76,7 @@ def test_what_is_not_here_is_said(source: str, words: str, tmp_path: Path, monke
 
 
 def vit(folder: Path) -> torch.nn.Module:
+    import_torchvision()  # transformers loads it, and a build for another Torch fails
     from transformers import ViTConfig, ViTForImageClassification
 
     torch.manual_seed(0)
