@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Method, Options, resolve_settings
@@ -43,6 +43,11 @@ class ScoreSelection:
     ranks: str | None = None
     usual: bool = False
     certain: bool | tuple[str, ...] = False
+
+    @property
+    def kinds(self) -> tuple[registry.Kind, ...]:
+        """The kinds of arrays that the scores take."""
+        return tuple(kind for kind in get_args(registry.Kind) if self.needs(kind))
 
     def needs(self, array: registry.Kind) -> bool:
         """Return whether some score takes this representation of each model."""

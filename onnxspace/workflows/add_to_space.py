@@ -27,12 +27,11 @@ from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
-from onnxspace.workflows.cluster.worker import list_processors
-from onnxspace.workflows.compare import compute_on, connect_workers
 from onnxspace.workflows.fingerprint import prints_of
 from onnxspace.workflows.open import PreparedModel
 from onnxspace.workflows.representations import Destination, representations_for
 from onnxspace.workflows.run import Run, Turn
+from onnxspace.workflows.workers import compute_on, connect_workers, describe_workers, make_dispatcher
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 
@@ -118,16 +117,13 @@ def add_models(
     setup = Setup(probes, protocol.method, options)
     check_options([setup.method], options, probes, {})
     with connect_workers(execution.cluster) as workers, ExitStack() as stack:
-        elsewhere = None if workers is None else list_processors(workers, execution.compute)
-        sink.run_key = run_key(setup, execution, elsewhere)
-        dispatcher, counter = None, Counter(len(paths) * len(probes), execution.progress)
+        sink.run_key = run_key(setup, execution, describe_workers(workers, execution))
+        folder = sink.home
         if workers is not None:
-            from onnxspace.workflows.cluster.dispatch import dispatcher_for
-
             folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.run_key, ""))  # chunks of all models
-            images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
-            dispatcher = dispatcher_for(workers, folder, setup, execution, images)
-            dispatcher.advance = counter.advance
+        images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
+        counter = Counter(len(paths) * len(probes), execution.progress)
+        dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(ScoreSelection(), setup, execution, compute_on(dispatcher, setup, config))
         Run(config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
 

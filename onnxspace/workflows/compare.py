@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,20 +24,18 @@ from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.gram import RowFunction
 from onnxspace.similarity.mixed import Matrix, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
-from onnxspace.workflows.cluster.worker import list_processors
 from onnxspace.workflows.open import PreparedModel
 from onnxspace.workflows.rank import add_certainty, add_scores
-from onnxspace.workflows.representations import ComputeMaps, Destination, representations_for
-from onnxspace.workflows.run import Run, Turn, task_for
+from onnxspace.workflows.representations import Destination, representations_for
+from onnxspace.workflows.run import Run, Turn
+from onnxspace.workflows.workers import compute_on, connect_workers, describe_workers, make_dispatcher, row_function_for
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
-    from onnxspace.workflows.cluster.dispatch import Dispatcher
 
 
 @dataclass
@@ -109,16 +106,13 @@ def score_models(
     check_options([setup.method], setup.options, setup.probes, config.rules)
     setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
     with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        processors = None if workers is None else list_processors(workers, execution.compute)
-        key = None if output is None else run_key(setup, execution, processors)
+        key = None if output is None else run_key(setup, execution, describe_workers(workers, execution))
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
-        dispatcher = None if workers is None else _make_dispatcher(workers, work.maps, setup, execution)
+        counter = Counter(len(paths) * len(setup.probes) * len(selection.kinds), execution.progress)
+        dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
         kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config))
-        counter = Counter(len(paths) * len(setup.probes) * len(kinds), execution.progress)
         run = Run(config, sink, kinds, counter, list(agreement.remarks), dispatcher)
-        if dispatcher is not None:
-            dispatcher.advance = counter.advance
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, setup, execution, selection, workers)
         if output is not None and result.models:
@@ -138,7 +132,7 @@ def _make_result(
     matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
     if selection.needs("maps"):
-        matrix, errors = affinities(compared, None if workers is None else _row_function_for(workers), execution.memory)
+        matrix, errors = affinities(compared, row_function_for(workers), execution.memory)
     plain = Affinity(
         tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors
     )
@@ -146,38 +140,6 @@ def _make_result(
     found, shares = add_scores(plain, selection, models, len(setup.probes))
     found = replace(found, warnings=(*warnings, *found.warnings))
     return add_certainty(found, selection, shares, compared, execution)
-
-
-def _row_function_for(workers: Cluster) -> RowFunction:
-    """Return the function that compares maps on the workers of a cluster."""
-    from onnxspace.workflows.cluster.gram import affinity_rows_on
-
-    return partial(affinity_rows_on, workers)
-
-
-@contextmanager
-def connect_workers(cluster: str | None) -> Iterator[Cluster | None]:
-    """Connect to the workers of a cluster; yields None where `cluster` is None. Raises ConfigError, ClusterError."""
-    if cluster is None:
-        yield None
-        return
-    from onnxspace.workflows.cluster.client import connect
-
-    with connect(cluster) as found:
-        yield found
-
-
-def _make_dispatcher(workers: Cluster, folder: Path, setup: Setup, execution: Execution) -> Dispatcher:
-    from onnxspace.workflows.cluster.dispatch import dispatcher_for
-
-    return dispatcher_for(workers, folder, setup, execution)
-
-
-def compute_on(dispatcher: Dispatcher | None, setup: Setup, config: Config) -> ComputeMaps | None:
-    """Return a function that computes maps on the workers of a cluster; None without a dispatcher."""
-    if dispatcher is None:
-        return None
-    return lambda model, writer, _: dispatcher.collect(task_for(model, config), model.model.path, setup, writer)
 
 
 @contextmanager

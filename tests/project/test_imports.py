@@ -90,6 +90,7 @@ NO_MODULES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:onnxspace.transfer is called")
 def test_every_string_that_names_a_module_names_one() -> None:
     places = [*ROOT.rglob("*.py"), *(REPOSITORY / "converters").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
     places += [*(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("*.md"), REPOSITORY / "pyproject.toml"]
