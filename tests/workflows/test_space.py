@@ -68,7 +68,9 @@ def test_any_adds_and_removes_give_the_affinity_of_the_survivors(
     assert made.verify().clean
 
 
-def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many new and old files of maps each comparison was of, in order."""
     asked: list[tuple[int, int]] = []
 
     def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
@@ -77,6 +79,10 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(compare, "affinity_rows", counted)
     monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
+    return asked
+
+
+def test_an_added_model_costs_one_row(home: Path, asked: list[tuple[int, int]]) -> None:
     made = ox.Space.open(home)
     first = made.affinity().matrix
     assert (made.affinity().matrix == first).all()
@@ -89,15 +95,7 @@ def test_an_added_model_costs_one_row(home: Path, monkeypatch: pytest.MonkeyPatc
     assert (fewer == np.delete(np.delete(grown, 1, 0), 1, 1)).all()
 
 
-def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int]] = []
-
-    def counted(new: list[Path], old: list[Path], *rest: object) -> np.ndarray:
-        asked.append((len(new), len(old)))
-        return gram.affinity_rows(new, old, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(compare, "affinity_rows", counted)
-    monkeypatch.setattr(compare, "affinity_matrix", lambda files, *rest: counted(files, [], *rest))
+def test_ranking_one_model_costs_one_row_and_costs_it_once(home: Path, asked: list[tuple[int, int]]) -> None:
     made = ox.Space.open(home)
     first = made.rank("model-2", memory=2**20)
     assert made.rank("model-2") == first
