@@ -1,0 +1,175 @@
+"""Jobs of worker processes: facts of a model, and some epochs of one run. Requests and answers are plain JSON."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onnxspace.errors import ModelError
+from onnxspace.finetuning.checkpoint import load_checkpoint, save_checkpoint
+from onnxspace.finetuning.export import describe_preprocessing, export_trainee, save_model
+from onnxspace.finetuning.pictures import Pictures
+from onnxspace.finetuning.preparation import Norms, build_training_graph
+from onnxspace.finetuning.schedule import Schedule
+from onnxspace.finetuning.targets import Kind, Targets, compute_losses, judge
+from onnxspace.finetuning.trainee import Trainee, make_optimiser, train_epochs
+from onnxspace.finetuning.training_graph import TrainingGraph
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.model.encoder import Encoder, find_encoder
+from onnxspace.model.model import Model, open_model
+
+#: Bytes of converted graphs and images that a process keeps for its next jobs.
+_KEPT = 2**30
+_graphs: OrderedDict[tuple[str, str, str], tuple[TrainingGraph, Pictures]] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's file, the encoder that was asked for (None: auto), and its options, without those left open."""
+
+    path: str
+    encoder: str | None
+    options: Mapping[str, Any]
+
+    @classmethod
+    def describe(cls, path: Path, encoder: str | None, options: ModelOptions) -> ModelFile:
+        return cls(str(path), encoder, {name: value for name, value in asdict(options).items() if value is not None})
+
+    def open(self) -> tuple[Model, Encoder]:
+        """Open the model and find its encoder. Raises ModelError, ConfigError."""
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in self.options.items()}
+        model = open_model(self.path, self.encoder, ModelOptions(**given))
+        return model, find_encoder(model)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model fine-tuned on all folds but one, or on all images where `fold` is negative.
+
+    `images` is a `.npy` file of uint8 [images, size, size, 3]; `data` a `.npz` file with `values`, float32 [images, outputs], and
+    `folds`, intp [images]; `kind` that of the targets. `state` is the file of the checkpoint.
+    """
+
+    model: ModelFile
+    images: str
+    data: str
+    kind: Kind
+    fold: int
+    seed: int
+    schedule: Schedule
+    state: str
+    norms: Norms = "auto"
+    device: str = "cpu"
+
+
+def describe_model(file: ModelFile) -> dict[str, Any]:
+    """Return facts of a model: checksum, encoder, the side of the images that it takes, and what was assumed."""
+    model, encoder = file.open()
+    assumed = (*model.assumed, *([f"encoder {encoder} ({encoder.why})"] if model.encoder == "auto" else []))
+    return {
+        "sha256": model.sha256, "encoder": str(encoder), "input": model.image.name, "opset": model.opset,
+        "producer": model.producer, "assumed": list(assumed),
+        "height": model.preprocess.height, "width": model.preprocess.width, "open": model.image.height is None,
+    }  # fmt: skip
+
+
+def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
+    """Train from epoch `first` up to `last` of the schedule, and judge the held-out images.
+
+    Where `first` is not 0 the run continues from its checkpoint, which is replaced. Returns the mean training `losses` per epoch,
+    per held-out image its `results` and `judged` losses, and `seconds` of training.
+    """
+    targets, folds = _read_data(run)
+    trainee = build_trainee(run, targets.outputs)
+    optimiser = make_optimiser(trainee, run.schedule)
+    if first:
+        load_checkpoint(Path(run.state), trainee, optimiser)
+    train, held = np.flatnonzero(folds != run.fold), np.flatnonzero(folds == run.fold)
+    began = time.perf_counter()
+    losses = list(train_epochs(trainee, optimiser, targets, train, run.schedule, range(first, last), run.seed))
+    seconds = time.perf_counter() - began
+    if not np.isfinite(losses).all():
+        raise ModelError(f"{run.model.path} diverges in fine-tuning. Leave it out.")
+    save_checkpoint(Path(run.state), trainee, optimiser)
+    results, judged = _judge(trainee, targets, held) if len(held) else ([], [])
+    return {"losses": losses, "results": results, "judged": judged, "seconds": seconds}
+
+
+def build_trainee(run: Run, outputs: int) -> Trainee:
+    """Build the network of a run with its new head, as it is before training."""
+    graph, pictures = _take_graph(run)
+    on_device = Pictures(pictures.pixels.to(run.device), pictures.preprocess)
+    return Trainee(copy.deepcopy(graph).to(run.device), outputs, on_device, run.seed).to(run.device)
+
+
+def save_run(run: Run, names: Sequence[str], file: str) -> dict[str, Any]:
+    """Train on all images through the whole schedule, and write the network as ONNX with its sidecar; returns the `losses`."""
+    targets, _ = _read_data(run)
+    trainee = build_trainee(run, targets.outputs)
+    losses = fit(trainee, targets, np.arange(len(targets)), run.schedule, run.seed)
+    save_model(export_trainee(trainee, tuple(names)), Path(file), describe_preprocessing(trainee))
+    return {"losses": losses}
+
+
+def fit(trainee: Trainee, targets: Targets, rows: NDArray[np.intp], schedule: Schedule, seed: int) -> list[float]:
+    """Train on the images `rows` through the whole schedule; returns the mean loss of each epoch."""
+    optimiser = make_optimiser(trainee, schedule)
+    return list(train_epochs(trainee, optimiser, targets, rows, schedule, range(schedule.epochs), seed))
+
+
+def _take_graph(run: Run) -> tuple[TrainingGraph, Pictures]:
+    """The converted graph of a run and its images, kept from an earlier job of this process where possible."""
+    key = (repr(run.model), run.images, run.norms)
+    if key not in _graphs:
+        model, encoder = run.model.open()
+        pixels = model.preprocess.pixels(np.load(run.images, mmap_mode="r", allow_pickle=False))
+        pictures = Pictures(torch.from_numpy(pixels), model.preprocess)
+        _graphs[key] = build_training_graph(model, encoder, pictures, run.norms), pictures
+    _graphs.move_to_end(key)
+    while len(_graphs) > 1 and sum(_count_bytes(*one) for one in _graphs.values()) > _KEPT:
+        _graphs.popitem(last=False)
+    return _graphs[key]
+
+
+def _count_bytes(graph: TrainingGraph, pictures: Pictures) -> int:
+    return int(pictures.pixels.nbytes + sum(tensor.nbytes for tensor in graph.state_dict().values()))
+
+
+def _read_data(run: Run) -> tuple[Targets, NDArray[np.intp]]:
+    with np.load(run.data, allow_pickle=False) as data:
+        return Targets(run.kind, data["values"]), data["folds"]
+
+
+def _judge(trainee: Trainee, targets: Targets, rows: Any) -> tuple[list[float], list[float]]:
+    given, wanted = trainee.answer(rows), targets.values[rows]
+    losses = compute_losses(targets.kind, torch.from_numpy(given), torch.from_numpy(wanted))
+    return judge(targets.kind, given, wanted).tolist(), losses.tolist()
+
+
+def perform(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Carry out a request.
+
+    These are `{"task": "describe", "model"}`, `{"task": "advance", "run", "first", "last"}` and `{"task": "save", "run", "names",
+    "file"}`.
+    """
+    if request["task"] == "describe":
+        return describe_model(ModelFile(**request["model"]))
+    given = dict(request["run"])
+    run = Run(**{**given, "model": ModelFile(**given["model"]), "schedule": Schedule(**given["schedule"])})
+    if request["task"] == "save":
+        return save_run(run, request["names"], request["file"])
+    return advance_run(run, int(request["first"]), int(request["last"]))
+
+
+def to_request(run: Run, first: int, last: int) -> dict[str, Any]:
+    """The request of some epochs of a run."""
+    return {"task": "advance", "run": asdict(run), "first": first, "last": last}

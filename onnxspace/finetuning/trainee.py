@@ -1,0 +1,100 @@
+"""One network in training: images in batches, steps, results on held-out images, and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from onnxspace.finetuning.pictures import Pictures
+from onnxspace.finetuning.schedule import Schedule
+from onnxspace.finetuning.targets import Targets, compute_losses
+from onnxspace.finetuning.training_graph import TrainingGraph
+
+_JUDGED = 64  # images per batch outside training
+
+
+class Trainee(nn.Module):
+    """A training graph with a new linear head on its features, which are scaled to unit root mean square."""
+
+    def __init__(self, graph: TrainingGraph, outputs: int, pictures: Pictures, seed: int) -> None:
+        super().__init__()
+        self.graph, self.pictures = graph, pictures
+        features = self._measure()
+        self.register_buffer("size", features.square().mean().sqrt().clamp_min(1e-6))
+        self.head = nn.Linear(features.shape[1], outputs)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            bound = 1 / math.sqrt(features.shape[1])
+            self.head.weight.uniform_(-bound, bound, generator=generator)
+            self.head.bias.zero_()
+
+    size: Tensor
+
+    @torch.no_grad()
+    def _measure(self) -> Tensor:
+        self.graph.eval()
+        features: Tensor = self.graph(self.pictures.batch(np.arange(min(len(self.pictures), _JUDGED))))
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers: Tensor = self.head(self.graph(x) / self.size)
+        return answers
+
+    @torch.no_grad()
+    def answer(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The answers to held-out images, float32 [images, outputs], in evaluation mode."""
+        self.eval()
+        parts = [self(self.pictures.batch(rows[i : i + _JUDGED])) for i in range(0, len(rows), _JUDGED)]
+        return np.asarray(torch.cat(parts).numpy())
+
+
+def train_epochs(
+    trainee: Trainee, optimiser: torch.optim.Optimizer, targets: Targets, rows: NDArray[np.intp], schedule: Schedule,
+    epochs: range, seed: int,
+) -> Iterator[float]:  # fmt: skip
+    """Train through `epochs` of the schedule on the images `rows`; yields the mean loss of each epoch."""
+    wanted = torch.from_numpy(targets.values)
+    batches = count_batches(len(rows), schedule.batch)
+    for epoch in epochs:
+        generator = np.random.default_rng((seed, epoch))
+        torch.manual_seed(int(generator.integers(2**31)))
+        total, order = 0.0, generator.permutation(rows)
+        trainee.train()
+        for step, part in enumerate(np.array_split(order, batches)):
+            _set_rates(optimiser, schedule, epoch * batches + step, schedule.epochs * batches)
+            most = round(schedule.shift * trainee.pictures.side)
+            given = trainee(trainee.pictures.shifted(part, most, generator))
+            loss = compute_losses(targets.kind, given, wanted[torch.from_numpy(part)]).mean()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += float(loss.detach()) * len(part)
+        yield total / len(rows)
+
+
+def count_batches(images: int, batch: int) -> int:
+    """Number of batches of about `batch` images, of at least two each: batch normalisation needs as many."""
+    return max(1, min(round(images / batch), images // 2))
+
+
+def make_optimiser(trainee: Trainee, schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW with a rate for the network and one for the head; only matrices and filters decay."""
+    body = [p for p in trainee.graph.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in body if p.dim() > 1], "weight_decay": schedule.decay, "base": schedule.rate},
+        {"params": [p for p in body if p.dim() <= 1], "weight_decay": 0.0, "base": schedule.rate},
+        {"params": list(trainee.head.parameters()), "weight_decay": schedule.decay, "base": schedule.head_rate},
+    ]
+    return torch.optim.AdamW(groups, lr=schedule.rate, foreach=True)
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> None:
+    warm = max(1, round(schedule.warm * steps))
+    share = (step + 1) / warm if step < warm else (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * share

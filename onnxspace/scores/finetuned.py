@@ -1,0 +1,139 @@
+"""The result of fine-tuning models in small: how well each one does on held-out images, and the ranking that follows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.similarity.records import Failure, ModelRecord
+
+SCHEMA = "onnxspace/finetune/1"
+#: Level of intervals, and resamples of the held-out images.
+LEVEL, RESAMPLES = 0.95, 1000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement on a learning curve: the mean `result` and `loss` of the held-out images of `fold` after `epochs`."""
+
+    fold: int
+    epochs: int
+    result: float
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class FineTunedModel:
+    """One fine-tuned model.
+
+    `place` is its place in the ranking, from 1; places of one `bracket` can't be told apart. `value` orders the models (larger is
+    better): 1 for the first, 0 for the last. `result` is the mean over held-out images, with the 95 % interval from `low` to
+    `high`; `loss` the mean loss. They were measured after `epochs` on `runs` held-out folds. `seconds` is the time of training.
+    """
+
+    record: ModelRecord
+    place: int
+    bracket: int
+    value: float
+    result: float
+    low: float
+    high: float
+    loss: float
+    epochs: int
+    runs: int
+    seconds: float
+    curve: tuple[Point, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as an object for `json.dumps`, the model by its name."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("record", "curve")}
+        return {"source": self.record.name, **plain, "curve": [asdict(point) for point in self.curve]}
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneRanking:
+    """The ranking by fine-tuning, best first.
+
+    `data` describes the images and `task` what was learned: `classes`, `multilabel`, `regression`, or `answers` of a target network.
+    `constant` is the result of the best constant answer. `settings` holds the schedule, seed, budget and the seconds that were used.
+    """
+
+    models: tuple[FineTunedModel, ...]
+    task: str
+    data: Mapping[str, Any]
+    constant: float
+    settings: Mapping[str, Any]
+    failed: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(model.record.name for model in self.models)
+
+    def to_csv(self) -> str:
+        """Format as CSV with a row per model, best first."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        columns = ("place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds")
+        writer.writerow(["model", *columns])
+        writer.writerows([model.record.name, *(repr(getattr(model, name)) for name in columns)] for model in self.models)
+        return out.getvalue()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`."""
+        return {
+            "schema": SCHEMA, "by": "finetune", "evidence": "finetuned", "task": self.task, "data": dict(self.data),
+            "constant": self.constant, "settings": dict(self.settings),
+            "models": [asdict(model.record) for model in self.models],
+            "ranking": [model.to_dict() for model in self.models],
+            "failed": [asdict(failure) for failure in self.failed], "warnings": list(self.warnings),
+        }  # fmt: skip
+
+
+def resample_means(values: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Bootstrap means of per-image `values`, float64 [images] or [images, …] (Efron 1979); returns float64 [resamples, …]."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    return np.asarray(values[drawn].mean(axis=1))
+
+
+def interval_of(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of per-image `values`.
+
+    >>> interval_of([1.0, 1.0, 1.0])
+    (1.0, 1.0)
+    """
+    low, high = np.quantile(resample_means(np.asarray(values, np.float64)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def group_places(results: Sequence[Mapping[int, Sequence[float]]]) -> list[int]:
+    """Group places that can't be told apart; `results` hold per-image results by fold, in the order of the ranking.
+
+    A model joins the bracket of the first model in it unless the 95 % interval of their paired difference, over the held-out
+    images of the folds that both have, excludes 0. Returns a bracket for each place, from 1.
+
+    >>> group_places([{0: [1, 1, 1, 1]}, {0: [1, 1, 1, 1]}, {0: [0, 0, 0, 0]}])
+    [1, 1, 2]
+    """
+    brackets: list[int] = []
+    first = 0
+    for place, found in enumerate(results):
+        if place and _differ(results[first], found):
+            first = place
+        brackets.append((brackets[-1] + (first == place)) if brackets else 1)
+    return brackets
+
+
+def _differ(one: Mapping[int, Sequence[float]], other: Mapping[int, Sequence[float]]) -> bool:
+    shared = sorted(one.keys() & other.keys())
+    pairs = [np.asarray(one[fold], np.float64) - np.asarray(other[fold], np.float64) for fold in shared]
+    if not pairs:
+        return False
+    low, high = interval_of(np.concatenate(pairs).tolist())
+    return low > 0 or high < 0
