@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from onnxspace.finetuning.batch_norms import has_norms, insert_batch_norms, list_convolutions
+from onnxspace.finetuning.dropouts import mark_dropouts
 from onnxspace.finetuning.pictures import Pictures
 from onnxspace.finetuning.training_graph import TrainingGraph
 from onnxspace.model.encoder import Encoder, cut
@@ -29,7 +30,7 @@ def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, nor
     `pictures` are images of the task, on which the normalisation that is put back is calibrated: the function stays the same.
     Raises UnsupportedOperatorError, ConversionError, and ModelError for a network without weights to train.
     """
-    part = cut(model, encoder)
+    part = mark_dropouts(cut(model, encoder))
     bridge.refuse_unknown(part.proto, model.path)
     name = part.proto.graph.input[0].name
     network = normalise(part, {name: model.input_shape}, batched=name)

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch import Tensor, fx, nn
 
 from onnxspace.errors import ModelError
+from onnxspace.finetuning.dropouts import marked_ratio
 from onnxspace.finetuning.live_layers import LiveBatchNorm, LiveDropout
 from onnxspace.model.graph import Graph
 from onnxspace.model.network import Network
@@ -66,7 +67,7 @@ class TrainingGraph(nn.Module):
         return [name for name in self.held if isinstance(self._get(self.held[name]), nn.Parameter) or name in statistics]
 
     def _free_weights(self) -> None:
-        holder = self.graph.get_submodule("weights")
+        holder = dict(self.graph.named_modules()).get("weights", nn.Module())
         for name in list_weights(self.network):
             if name in self.held:
                 place = self.held[name].rpartition(".")[2]
@@ -120,8 +121,8 @@ def _revive_layers(graph: fx.GraphModule, source: Graph) -> Iterator[tuple[str, 
             layer = LiveBatchNorm(_attribute(node, "epsilon", 1e-5))
             setattr(graph, place, layer)
             yield node.output[0], (layer, tuple(node.input[1:]))
-        elif node.op_type == "Dropout" and len(node.output) == 1:
-            setattr(graph, place, LiveDropout(_dropout_ratio(node, source)))
+        elif (ratio := marked_ratio(node)) is not None:
+            setattr(graph, place, LiveDropout(ratio))
 
 
 def _is_live(node: onnx.NodeProto, source: Graph) -> bool:
@@ -133,11 +134,6 @@ def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
     return next((float(onnx.helper.get_attribute_value(a)) for a in node.attribute if a.name == name), default)
 
 
-def _dropout_ratio(node: onnx.NodeProto, source: Graph) -> float:
-    stored = source.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
-    return float(stored) if stored is not None else _attribute(node, "ratio", 0.5)
-
-
 def list_weights(network: Network) -> list[str]:
     """List the initialisers that are trained weights, in the order of their use.
 
@@ -147,12 +143,12 @@ def list_weights(network: Network) -> list[str]:
     source = network.graph
     parametric = {i for i in range(len(source.nodes)) if source.is_parametric(i)}
     found: dict[str, None] = {}
-    for index, node in enumerate(source.nodes):
+    for node in source.nodes:
         for position, name in enumerate(node.input):
             takes = _WEIGHTS.get(node.op_type, ())
-            if (takes is None or position in takes) and _is_weight(source.constant(name), node.op_type):
-                if node.op_type not in _ELEMENTWISE or not parametric.isdisjoint(source.ancestors_of([node.output[0]])):
-                    found.setdefault(name)
+            fits = (takes is None or position in takes) and _is_weight(source.constant(name), node.op_type)
+            if fits and (node.op_type not in _ELEMENTWISE or not parametric.isdisjoint(source.ancestors_of([node.output[0]]))):
+                found.setdefault(name)
     return list(found)
 
 
