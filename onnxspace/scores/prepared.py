@@ -146,7 +146,7 @@ def prepare(
         return features
     if labels is None:
         raise ConfigError("This score needs labels as well as features.")
-    return Prepared(features, labels, kind)
+    return Prepared(features, labels, kind, content)
 
 
 def _read_content(content: ArrayLike | None, images: int, rows: Index) -> Index:

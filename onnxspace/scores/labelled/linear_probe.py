@@ -81,8 +81,10 @@ def _hold_out(fit: _Fit, part: Index, ridge: float) -> tuple[float, Array]:
     rows = fit.rows[part]
     scaled = rows * shrunk
     free = np.eye(len(part)) - 1 / images - scaled @ rows.T  # I − H_FF
-    solved = np.linalg.solve(free, np.hstack([fit.columns[part] - scaled @ fit.along, scaled @ scaled.T]))
-    errors: Array = solved[:, : fit.columns.shape[1]]
+    solved: Array = np.asarray(
+        np.linalg.solve(free, np.hstack([fit.columns[part] - scaled @ fit.along, scaled @ scaled.T])), np.float64
+    )
+    errors = solved[:, : fit.columns.shape[1]]
     twice = solved[:, fit.columns.shape[1] :]
     # Of the fit without the part: its weights, its degrees of freedom beyond the intercept, its squared error.
     weights = shrunk[:, None] * fit.along - scaled.T @ errors
