@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, draw_sample, find_images, read_square
+from onnxspace.inputs.content import hash_images
+from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, crop_square, draw_sample, find_images, read_upright
 from onnxspace.storage.printable import escape_surrogates
 
 Kind = Literal["classes", "multilabel", "regression"]
@@ -72,19 +73,36 @@ class Photos:
         missing = len(self) - int(_find_labelled(self.labels).sum())
         return {"name": self.name, "images": len(self), "kind": self.kind, **classes, "missing": missing, "sha256": sha256}
 
-    def decode(self, file: Path, size: int = DEFAULT_SIZE, progress: Callable[[int], None] | None = None) -> NDArray[np.uint8]:
+    def decode(
+        self,
+        file: Path,
+        size: int = DEFAULT_SIZE,
+        progress: Callable[[int], None] | None = None,
+        hashes: Path | None = None,
+    ) -> NDArray[np.uint8]:
         """Decode all images to the `.npy` file `file`, cropped and resized as probe images, and memory-map it.
 
-        Returns uint8 [images, size, size, 3]. `progress` is called with numbers of finished images. Raises ProbeError for an image
-        that can't be read, OutputError.
+        Each is resized once, from its own size to `size` pixels. Returns uint8 [images, size, size, 3]. `progress` is called with
+        numbers of finished images. With `hashes`, the digests of the images at their own size are written to that `.npy` file,
+        uint8 [images, 32]. Raises ProbeError for an image that can't be read, OutputError.
+
+        >>> Photos.open("flowers").decode(Path("flowers-32.npy"), 32).shape  # doctest: +SKIP
+        (300, 32, 32, 3)
         """
         from onnxspace.storage.atomic import whole_array
 
+        digests: list[bytes] = []
         with whole_array(file, (len(self), size, size, 3), np.uint8) as append:
             for path in self.paths:
-                append(read_square(path, size)[None])
+                image = read_upright(path)
+                append(crop_square(image, size)[None])
+                if hashes is not None:
+                    digests += hash_images(np.asarray(image)[None])
                 if progress is not None:
                     progress(1)
+        if hashes is not None:
+            with whole_array(hashes, (len(self), len(digests[0])), np.uint8) as append:
+                append(np.frombuffer(b"".join(digests), np.uint8))
         decoded: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
         return decoded
 

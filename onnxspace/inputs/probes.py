@@ -127,6 +127,11 @@ def draw_sample(rows: range, count: int, seed: int) -> list[int]:
 
 def read_square(path: Path, size: int) -> NDArray[np.uint8]:
     """Read an image as uint8 [size, size, 3]: upright, RGB, centre-cropped, resized (bilinear). Raises ProbeError naming the file."""
+    return crop_square(read_upright(path), size)
+
+
+def read_upright(path: Path) -> Image.Image:
+    """Read an image at its own size: upright, RGB. Raises ProbeError naming the file."""
     if path.exists() and not path.is_file():
         raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.")
     try:
@@ -134,7 +139,7 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")  # Pillow warns of the large images that are refused below
             with Image.open(path, formats=_FORMATS) as image:
                 _check_pixels(path, image)
-                return _crop_square(ImageOps.exif_transpose(image), size)
+                return _to_eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
     except ProbeError:
         raise
     except Image.DecompressionBombError as error:
@@ -149,12 +154,15 @@ def _check_pixels(path: Path, image: Image.Image) -> None:
         raise ProbeError(f"{path} has {width}×{height} pixels, more than {MAX_PIXELS} allowed. Remove it, or make it smaller.")
 
 
-def _crop_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    rgb = _to_eight_bit(image).convert("RGB")
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+def crop_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Crop the centre of an RGB image to a square and resize it (bilinear, antialiased): uint8 [size, size, 3].
+
+    A square image of this size stays as it is.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
     box = (left, top, left + side, top + side)
-    return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:

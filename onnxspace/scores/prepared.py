@@ -13,7 +13,11 @@ from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array, Index, as_table
+from onnxspace.scores.folds import assign_balanced_folds, assign_folds, scatter_positions
 from onnxspace.scores.labels import Kind, Labels, read_labels
+
+#: The most images in a fold of cross-validation: with each fold, systems of equations of this size are solved.
+MOST_IN_FOLD = 512
 
 
 class Spectrum(NamedTuple):
@@ -31,7 +35,7 @@ class Prepared:
     errors as in `prepare`.
     """
 
-    def __init__(self, features: ArrayLike, labels: ArrayLike, kind: Kind = "auto") -> None:
+    def __init__(self, features: ArrayLike, labels: ArrayLike, kind: Kind = "auto", content: ArrayLike | None = None) -> None:
         numbers = as_table(features)
         self.labels = read_labels(labels, kind)
         if len(numbers) != len(self.labels.kept):
@@ -39,12 +43,15 @@ class Prepared:
                 f"There are features of {len(numbers)} images and labels of {len(self.labels.kept)}; pass the same images."
             )
         rows = np.flatnonzero(self.labels.kept)
+        contents = _read_content(content, len(numbers), rows)
         #: The original position of each image among those with a label.
         self.order: Index = np.arange(len(rows))
         if self.labels.kind == "classes":
             self.order = np.argsort(self.labels.index, kind="stable")
             self.labels = _reorder_labels(self.labels, self.order)
             rows = rows[self.order]
+        #: The place of each image in the order of their content, which decides its fold. Equal images share a place.
+        self.content: Index = contents[self.order]
         self.features: Array = numbers[rows].astype(np.float64)
         if not _varies(self.features):
             raise ConfigError("The features are the same for every image, so there is nothing to score.")
@@ -64,6 +71,25 @@ class Prepared:
         if self.labels.kind != "classes":
             raise ConfigError(f"This score takes one class per image, not {self.labels.kind} labels.")
         return self.labels.index
+
+    @cached_property
+    def folds(self) -> Index:
+        """The fold of each image, intp [images] from 0: balanced over classes, equal images in one fold.
+
+        There are as many folds as the median class has images, from 2 to 10, so that a held-out class is not rare among the
+        others; of many images, as many folds as keep a fold below `MOST_IN_FOLD`.
+        """
+        contents, many = len(np.unique(self.content)), -(-self.images // MOST_IN_FOLD)
+        if self.labels.kind != "classes":
+            return assign_folds(self.content, min(max(10, many), contents))
+        median = int(np.sort(self.labels.counts)[(len(self.labels.counts) - 1) // 2])
+        return assign_balanced_folds(self.content, self.index, min(max(2, min(median, 10), many), contents))
+
+    def restore_order(self, values: Array) -> Array:
+        """Return `values` [images, …] in the order in which the images with a label were given."""
+        restored: Array = np.empty_like(values)
+        restored[self.order] = values
+        return restored
 
     @cached_property
     def x(self) -> Array:
@@ -99,11 +125,15 @@ class Prepared:
         return self.centred @ self.spectrum.vectors
 
 
-def prepare(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> Prepared:
+def prepare(
+    features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto", content: ArrayLike | None = None
+) -> Prepared:
     """Check features and labels once, to pass the result to several scores in their place.
 
     `features` [images, dimensions] may have any real dtype (later axes are flattened); `labels` [images] or [images, targets]
     are of this `kind` ("auto", "classes", "multilabel", "regression"), see `read_labels`. Images without a label are left out.
+    `content`, integers [images], is the place of each image in an order of their content, from `order_by_content` of
+    `onnxspace.scores.folds`, which decides its fold in cross-validation; without it, a fixed random order of positions does.
     Raises ConfigError for features that are not finite or do not vary, for labels that do not fit the kind, and for different
     numbers of images.
 
@@ -116,7 +146,17 @@ def prepare(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kin
         return features
     if labels is None:
         raise ConfigError("This score needs labels as well as features.")
-    return Prepared(features, labels, kind)
+    return Prepared(features, labels, kind, content)
+
+
+def _read_content(content: ArrayLike | None, images: int, rows: Index) -> Index:
+    """The places of the images of these `rows` in an order of all `images`."""
+    if content is None:
+        return scatter_positions(len(rows))
+    places = np.asarray(content)
+    if places.shape != (images,) or places.dtype.kind not in "iu":
+        raise ConfigError(f"The content of {images} images is an integer for each, not {places.dtype} {list(places.shape)}.")
+    return places[rows].astype(np.intp)
 
 
 def class_means(rows: Array, index: Index) -> Array:

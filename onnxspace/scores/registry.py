@@ -32,7 +32,8 @@ class ScoreSpec:
     the second of the source: `predictivity(outputs, features)`. `values` is the range of the result; `summary` and `source`
     describe the score in tables. Of a `symmetric` score only half of the pairs are computed. Of more than `max_images` images,
     this many, evenly spaced, are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names
-    the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`.
+    the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`. `held_out` names the function that gives the
+    result of each image, whose mean the score is: `function(prepared) -> HeldOut`; rankings by the score then have intervals.
     """
 
     summary: str
@@ -47,14 +48,21 @@ class ScoreSpec:
     max_images: int | None = None
     resampled: bool = False
     matrix: str = "onnxspace.scores.matrices:score_every_pair"
+    held_out: str | None = None
 
     def load(self) -> Callable[..., float]:
         """Return the function, importing it if it is given by name."""
-        if not isinstance(self.function, str):
-            return self.function
-        module, name = self.function.split(":")
-        found: Callable[..., float] = getattr(import_module(module), name)
-        return found
+        return _import(self.function) if isinstance(self.function, str) else self.function
+
+    def load_held_out(self) -> Callable[..., Any] | None:
+        """Return the function that `held_out` names, None where there is none."""
+        return None if self.held_out is None else _import(self.held_out)
+
+
+def _import(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    imported: Callable[..., Any] = getattr(import_module(module), function)
+    return imported
 
 
 #: The name under which other packages import `ScoreSpec`.
@@ -99,10 +107,13 @@ SCORES: Mapping[str, ScoreSpec] = {
         "parc", "rank correlation of pairs of images: features against labels, × 100", "Bolya et al., NeurIPS 2021", "[−100, 100]"
     ),
     "lfc": _labelled_spec("lfc", "correlation of pairs of images: features against labels", "Deshpande et al., 2021", "[−1, 1]"),
-    "knn": _labelled_spec("knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]"),
+    "knn": _labelled_spec(
+        "knn", "leave-one-out accuracy of nearest neighbours", "Cover and Hart, 1967", "[0, 1]",
+        held_out="onnxspace.scores.labelled.knn:hold_out_neighbours",
+    ),
     "linear_probe": _labelled_spec(
-        "linear_probe", "leave-one-out accuracy of a ridge probe (R² where labels are not classes)", "Allen, 1974", "[0, 1], R² ≤ 1",
-        labels=_ALL_KINDS,
+        "linear_probe", "accuracy of a ridge probe on held-out folds (R² where labels are not classes)", "Golub et al., 1979",
+        "[0, 1], R² ≤ 1", labels=_ALL_KINDS, held_out="onnxspace.scores.labelled.linear_probe:hold_out_probe",
     ),
     "attribution": _pair_spec("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps", resampled=True, matrix="score_maps"),
     "depara": _pair_spec(

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, unexpected
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError, unexpected
 from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
-from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
+from onnxspace.inputs.probes import Probes
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.features import Pool, features_key, find_class_output, write_features
+from onnxspace.model.model import Model
+from onnxspace.scores.folds import order_by_content
+from onnxspace.scores.held_out import HeldOut
+from onnxspace.scores.image_results import ImageResults
 from onnxspace.scores.prepared import Prepared
 from onnxspace.scores.ratings import EnsembleChoice, Ratings
 from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
@@ -30,6 +36,12 @@ from onnxspace.workflows.open import PreparedModel, prepare_model
 #: The default scores by kind of labels: fast, and of different types.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
     "classes": ("sfda", "logme", "h_score", "knn", "linear_probe"),
+    "multilabel": ("logme", "linear_probe"),
+    "regression": ("logme", "linear_probe"),
+}
+#: Without `by`, their mean rank ranks: the combination of these ranks better than any of them (docs/scores.md).
+RANKING_SCORES: Mapping[str, tuple[str, ...]] = {
+    "classes": ("knn", "linear_probe", "logme"),
     "multilabel": ("logme", "linear_probe"),
     "regression": ("logme", "linear_probe"),
 }
@@ -44,21 +56,22 @@ def rate(
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
     pool: Pool = "mean",
-    size: int = DEFAULT_SIZE,
+    size: int | None = None,
     ensemble: int = 0,
     features: str | Path | None = None,
     known: Table | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Ratings:
-    """Score how well the features of each of `models` at its encoder suit labelled images; larger is better.
+    """Rank `models` by how well their features at the encoder suit labelled images.
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
-    `onnxspace.scores.registry` that take labels (empty: defaults for the kind of labels). `encoder` is a tensor or node name for all
+    `onnxspace.scores.registry` that take labels, the first of which ranks; without it, models are ranked by the mean rank of
+    `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all
     models, or a mapping from model to name; `config` a configuration or its file; `pool` is `mean` (over positions) or `none`; `size`
-    is the side in pixels at which images are decoded. `ensemble` is the largest number of models of an ensemble selected by SFDA, 0
+    is the side in pixels at which images are decoded (None: the larger side of each model's input). `ensemble` is the largest number of models of an ensemble selected by SFDA, 0
     for none. With `features`, decoded images and features are kept in that folder, and the same call resumes after an interruption.
-    `known` is a table of the models' results on other datasets (datasets × models, larger is better): their mean rank there is
-    returned beside the scores. `progress` is the callback. A model that fails is listed in `failed`, a score that fails in `why`.
+    `known` is a table of the models' results on other datasets (datasets × models, larger is better): the
+    ranking is then by the mean of the rank by labels and the rank there. `progress` is the callback. A model that fails is listed in `failed`, a score that fails in `why`.
     Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
     OutputError where files can't be written.
 
@@ -72,13 +85,10 @@ def rate(
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
     with _open_folder(features) as folder:
-        run = _RatingRun(
-            photos, scores, configuration, pool, folder, (len(paths) + 1) * len(photos), progress, ensemble, known_results
-        )
-        run.decode(size)
+        run = _RatingRun(photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
         for path, name, requested in zip(paths, names, encoders, strict=True):
             run.rate(path, name, requested)
-        return run.result()
+        return run.result(tuple(by[:1]) or RANKING_SCORES[photos.kind], ensemble, known_results)
 
 
 def _select_scores(by: Sequence[str], photos: Photos, ensemble: int) -> dict[str, ScoreSpec]:
@@ -117,34 +127,35 @@ class _RatingRun:
     config: Config
     pool: Pool
     folder: Path
-    total: int
+    size: int | None
     progress: Progress | None
-    ensemble: int
-    known_results: Table | None
+    total: int
     done: int = 0
+    due: int = 0
     records: list[ModelRecord] = field(default_factory=list)
     rows: list[dict[str, float]] = field(default_factory=list)
+    held_out: list[dict[str, HeldOut]] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     why: dict[tuple[str, str], str] = field(default_factory=dict)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def decode(self, size: int) -> None:
-        """Decode all images, once for all models; those of an earlier run are reused where no file has changed."""
-        file = self.folder / f"images-{self.photos.fingerprint(size)}.npy"
-        if not file.exists():
-            self.photos.decode(file, size, lambda images: self._advance("decoding", images))
-        self.images: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
-        self.sha256 = Probes(self.photos.name, self.images).sha256
-        self._advance("decoding", len(self.photos) - self.done)
+    @cached_property
+    def decoded(self) -> DecodedPhotos:
+        return DecodedPhotos(self.photos, self.folder, lambda images: self._advance("decoding", images))
+
+    @cached_property
+    def content(self) -> NDArray[np.intp]:
+        return order_by_content(self.decoded.hashes)
 
     def rate(self, path: Path, name: str, encoder: str | None) -> None:
-        start = self.done
+        self.due += len(self.photos)
+        held_out: dict[str, HeldOut] = {}
         try:
             found = prepare_model(path, name, encoder, self.config)
             file = self._write_features(found, found.encoder, self.pool)
-            row = dict(self._compute_values(found, file, name))
-        except OutputError:
+            row = dict(self._compute_values(found, file, held_out))
+        except (OutputError, ProbeError):
             raise
         except OnnxspaceError as error:
             self.failed.append(Failure(str(path), str(error)))
@@ -153,24 +164,38 @@ class _RatingRun:
         else:
             self.records.append(found.record)
             self.rows.append(row)
+            self.held_out.append(held_out)
             self.files.append(file)
             self.warnings += found.remarks
-        self._advance(name, start + len(self.photos) - self.done)
+        self._advance(name, self.due - self.done)
+
+    def _images_for(self, model: Model) -> Probes:
+        """The images at the size that the model takes: a detour over another size would lose what a small network looks at."""
+        size = self.size or max(model.preprocess.height, model.preprocess.width)
+        if size not in self.decoded.sizes:
+            self.due += len(self.photos)
+            self.total += len(self.photos) if self.decoded.sizes else 0
+        return self.decoded.at_size(size)
 
     def _write_features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
         """Return the file of the features at an encoder, computed unless it exists."""
-        file = self.folder / f"{features_key(found.model, encoder.tensors, pool, self.sha256)}.npy"
+        images = self._images_for(found.model)
+        file = self.folder / f"{features_key(found.model, encoder.tensors, pool, images.sha256)}.npy"
         if not file.exists():
-            write_features(
-                found.model, encoder, self.images, file, pool, lambda images: self._advance(found.record.name, images)
-            )
+            name = found.record.name
+            write_features(found.model, encoder, images.images, file, pool, lambda count: self._advance(name, count))
         return file
 
-    def _compute_values(self, found: PreparedModel, file: Path, name: str) -> Iterator[tuple[str, float]]:
+    def _compute_values(self, found: PreparedModel, file: Path, held_out: dict[str, HeldOut]) -> Iterator[tuple[str, float]]:
+        """Values by score; the results of single images, where a score has them, are entered in `held_out`."""
+        name = found.record.name
         ready = self._prepare_features(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
         for score, one in self.scores.items():
             try:
-                if one.needs == "features":
+                if (judge := one.load_held_out()) is not None:
+                    held_out[score] = judge(ready)
+                    value = held_out[score].mean
+                elif one.needs == "features":
                     value = (
                         one.load()(ready) if score in SCORES else one.load()(np.load(file, mmap_mode="r"), self.photos.labels)
                     )
@@ -188,7 +213,7 @@ class _RatingRun:
                 f"{name} has {values.shape[1]:,} features per image, {8 * values.size / 2**30:.1f} GiB in all. Use --pool mean, or "
                 "name an --encoder with fewer."
             )
-        return Prepared(values, self.photos.labels, self.photos.kind)
+        return Prepared(values, self.photos.labels, self.photos.kind, self.content)
 
     def _predict_source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
         """Compute the prediction of the model's own classifier for each image: probabilities, or with `labels` the class."""
@@ -210,25 +235,29 @@ class _RatingRun:
         if self.progress is not None:
             self.progress(what, self.done, self.total)
 
-    def result(self) -> Ratings:
+    def result(self, by: tuple[str, ...], ensemble: int, known: Table | None) -> Ratings:
         values = {score: tuple(row[score] for row in self.rows) for score in self.scores}
+        results = {
+            score: tuple(row.get(score) for row in self.held_out)
+            for score, one in self.scores.items() if one.held_out is not None
+        }  # fmt: skip
         return Ratings(
-            tuple(self.records), values, self.photos.describe(self.sha256), self.why, tuple(self.failed), tuple(self.warnings),
-            self._choose_ensemble(), self._mean_ranks(),
+            tuple(self.records), values, self.photos.describe(self.decoded.sha256), self.why, tuple(self.failed),
+            tuple(self.warnings), self._choose_ensemble(ensemble), self._mean_ranks(known), by, ImageResults(results),
         )  # fmt: skip
 
-    def _mean_ranks(self) -> tuple[float, ...] | None:
+    def _mean_ranks(self, known: Table | None) -> tuple[float, ...] | None:
         """Mean rank of each model on the datasets of the table of known results, 1 the best; NaN for a model that is not in it."""
-        if self.known_results is None:
+        if known is None:
             return None
-        ranks = dict(zip(self.known_results.sources, mean_ranks(self.known_results.values).tolist(), strict=True))
+        ranks = dict(zip(known.sources, mean_ranks(known.values).tolist(), strict=True))
         return tuple(ranks.get(record.name, ranks.get(Path(record.path).name, np.nan)) for record in self.records)
 
-    def _choose_ensemble(self) -> EnsembleChoice | None:
-        if not self.ensemble or not self.records:
+    def _choose_ensemble(self, most: int) -> EnsembleChoice | None:
+        if not most or not self.records:
             return None
         from onnxspace.scores import sfda_ensemble
 
         features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
-        found = sfda_ensemble(features, self.photos.labels, self.ensemble)
+        found = sfda_ensemble(features, self.photos.labels, most)
         return EnsembleChoice(tuple(self.records[i].name for i in found.members), found.scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,24 +64,29 @@ def _softmax(values: Array) -> Array:
 
 
 def logme_column(features: Array, column: Array) -> tuple[float, float, float]:
-    """Evidence per image, α and β: the fixed point by an SVD, the evidence as the density of y ~ N(0, I/β + FFᵀ/α)."""
+    """Evidence per image, α and β: the fixed point by an SVD, the evidence as the density of y ~ N(0, I/β + FFᵀ/α).
+
+    The published iteration in the features' own unit, but without its small constants, until nothing moves any more, and from
+    several starts, of which the one with the largest evidence counts.
+    """
+    return max(_logme_from(features, column, 10.0**power) for power in (-4, 0, 4))
+
+
+def _logme_from(features: Array, column: Array, alpha: float) -> tuple[float, float, float]:
     left, sizes, _ = np.linalg.svd(features, full_matrices=False)
-    sizes = np.where(sizes > 1e-10 * sizes[0], sizes, 0.0)
-    count, sigma, along = len(features), sizes**2, np.square(left.T @ column)
-    along = np.where(sigma > 0, along, 0.0)
-    alpha = beta = 1.0
-    for _ in range(11):
+    kept = sizes > 1e-10 * sizes[0]
+    count, sigma, along = len(features), sizes[kept] ** 2, np.square(left.T @ column)[kept]
+    rest, beta = (column @ column - along.sum() if kept.sum() < count else 0.0), 1.0
+    for _ in range(20_000):
         ratio = alpha / beta
         gamma = np.sum(sigma / (sigma + ratio))
         weights = np.sum(sigma * along / (sigma + ratio) ** 2)
-        misfit = np.sum(along * (ratio / (sigma + ratio)) ** 2) + column @ column - along.sum()
-        alpha, beta = gamma / (weights + 1e-5), (count - gamma) / (misfit + 1e-5)
-        if abs(alpha / beta - ratio) <= 1e-3 * ratio:
+        misfit = np.sum(along * (ratio / (sigma + ratio)) ** 2) + rest
+        alpha, beta = gamma / weights, (count - gamma) / misfit
+        if abs(alpha / beta - ratio) <= 1e-13 * ratio or alpha > 1e30 or beta > 1e9:
             break
-    # α m² and β res² with the small constants of the fixed point are not exactly the exponent of that density, so the
-    # determinant is taken from it and the exponent from m and res.
-    _, volume = np.linalg.slogdet(np.eye(count) / beta + features @ features.T / alpha)
-    evidence = -volume / 2 - (beta * misfit + alpha * weights) / 2 - count / 2 * np.log(2 * np.pi)
+    spread = np.eye(count) / beta + features @ features.T / alpha
+    evidence = -(np.linalg.slogdet(spread)[1] + column @ np.linalg.solve(spread, column) + count * np.log(2 * np.pi)) / 2
     return float(evidence / count), float(alpha), float(beta)
 
 
@@ -136,17 +142,29 @@ def knn(features: Array, labels: NDArray[Any], neighbours: int, cosine: bool = F
     return right / len(rows)
 
 
-def linear_probe(features: Array, columns: Array, ridge: float) -> Array:
-    """Predictions of each image by a ridge regression with intercept that was fitted without it: one fit per image."""
-    found = []
-    for n in range(len(features)):
-        rest = np.arange(len(features)) != n
+def linear_probe(features: Array, columns: Array, folds: NDArray[np.intp], ridges: Sequence[float]) -> Array:
+    """Predictions of each fold by a ridge regression with intercept that was fitted to the others, and of their mean alone.
+
+    Of the ridges, in units of the mean positive eigenvalue of all images' scatter, each fit takes that with the least
+    generalised cross-validation error on the images that it is fitted to. Returns [2, images, columns].
+    """
+    centred = features - features.mean(axis=0)
+    sizes = np.linalg.svd(centred, compute_uv=False)
+    scale = np.square(sizes[sizes > 1e-7 * sizes[0]]).mean()
+    predicted = np.empty((2, *columns.shape))
+    for fold in np.unique(folds):
+        rest, tried = folds != fold, []
         mean, target = features[rest].mean(axis=0), columns[rest].mean(axis=0)
         # The intercept is not penalised; ridge regression with an intercept is that of the centred problem.
         rows = features[rest] - mean
-        weights = np.linalg.solve(rows.T @ rows + ridge * np.eye(rows.shape[1]), rows.T @ (columns[rest] - target))
-        found.append((features[n] - mean) @ weights + target)
-    return np.array(found)
+        for ridge in ridges:
+            scatter = rows.T @ rows + ridge * scale * np.eye(rows.shape[1])
+            weights = np.linalg.solve(scatter, rows.T @ (columns[rest] - target))
+            freedom = rest.sum() - 1 - np.trace(np.linalg.solve(scatter, rows.T @ rows))
+            error = np.square(columns[rest] - target - rows @ weights).sum() / freedom**2
+            tried.append((error, (features[~rest] - mean) @ weights + target))
+        predicted[0, ~rest], predicted[1, ~rest] = min(tried, key=lambda one: float(one[0]))[1], target
+    return predicted
 
 
 def leep(chances: Array, labels: NDArray[Any]) -> float:

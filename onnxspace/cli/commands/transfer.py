@@ -26,7 +26,11 @@ def labelled_scores() -> list[str]:
     "--data", required=True, metavar="DIR|CSV", help="Labelled photos: DIR/CLASS/*.jpg, or a CSV of paths and labels."
 )
 @click.option(
-    "--by", multiple=True, type=click.Choice(labelled_scores()), metavar="SCORE", help="Score to compute; repeatable."
+    "--by",
+    multiple=True,
+    type=click.Choice(labelled_scores()),
+    metavar="SCORE",
+    help="Score to compute; repeatable. The first ranks [default: the mean rank of several].",
 )
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
@@ -39,21 +43,22 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--known",
     metavar="FILE",
-    help="Table of the models' results on other datasets; their mean rank there is shown beside the scores.",
+    help="Table of the models' results on other datasets; their mean rank there and the rank by labels rank together.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @click.option("--output", metavar="FILE.csv", help="Write the table to a file.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/1).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def transfer(
     models: tuple[str, ...], by: tuple[str, ...], output: str | None, as_json: bool, quiet: bool, **options: Any
 ) -> int:
-    """Rate models by how well their features fit labelled photos.
+    """Rank models by how well their features fit labelled photos.
 
-    Nothing is trained: every score is computed from the features at each model's encoder and the labels. Larger is better;
-    values of different scores can't be compared.
+    Nothing is trained: every score is computed from the features at each model's encoder and the labels. Models are ranked by
+    the mean rank of several scores, which are shown beside it with what chance and a constant answer give; models of one bracket
+    can't be told apart. In the columns of scores larger is better; values of different scores can't be compared.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries

@@ -15,30 +15,66 @@ _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each",
 
 
 def table(found: Ratings) -> Iterator[str]:
-    """Lines of the table: models ordered by the first score, each value with its rank by that score."""
-    yield f"Scores on {_data(found)}; larger is better, ranks in brackets"
+    """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
+    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.evidence}"
+    yield "Larger is better in the columns of scores, places in brackets; sources of one bracket can't be told apart"
     yield ""
-    first = found.scores[0]
-    places = {score: found.places(score) for score in found.scores}
-    order = sorted(range(len(found.names)), key=lambda i: places[first].get(found.names[i], math.inf))
-    columns = {score: [_cell(found, score, i, places[score]) for i in order] for score in found.scores}
-    if found.known is not None:
-        columns["mean rank elsewhere"] = [f"{found.known[i]:.3g}" if not math.isnan(found.known[i]) else "-" for i in order]
-    wide = max(len(one_line(name)) for name in found.names)
-    widths = {score: max(len(score), *map(len, cells)) for score, cells in columns.items()}
-    yield " " * wide + "".join(f"  {score:>{widths[score]}}" for score in columns)
-    for row, i in enumerate(order):
-        yield f"{one_line(found.names[i]):<{wide}}" + "".join(f"  {cells[row]:>{widths[s]}}" for s, cells in columns.items())
+    rows = [_head(found), *_rows(found), *_comparison_rows(found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        yield "  ".join(cells).rstrip()
+    if found.findings:
+        yield ""
+        yield from (one_line(finding) for finding in found.findings)
     if found.ensemble is not None:
         yield from _ensemble_lines(found)
+
+
+_NAME = 2  # the column of the models' names
+
+
+def _columns(found: Ratings) -> list[str]:
+    """The scores, those that rank first."""
+    return [*found.basis.scores, *(score for score in found.scores if score not in found.basis.scores)]
+
+
+def _head(found: Ratings) -> list[str]:
+    value = ["mean rank"] if found.basis.is_mean_rank else []
+    return ["place", "bracket", "model", *value, *_columns(found), *(["mean rank elsewhere"] if found.known else [])]
+
+
+def _rows(found: Ratings) -> Iterator[list[str]]:
+    """A row of cells per model; those that could not be ranked come last."""
+    ranked = {one.source: one for one in found.ranked}
+    places = {score: found.places(score) for score in found.scores}
+    rest = [name for name in found.names if name not in ranked]
+    for name in (*ranked, *rest):
+        i, one = found.names.index(name), ranked.get(name)
+        mark = "*" if one is not None and one.above_constant is False else ""
+        value = [] if not found.basis.is_mean_rank else ["-" if one is None else f"{one.value:.3g}"]
+        yield [
+            "-" if one is None else str(one.place), "-" if one is None or one.bracket is None else str(one.bracket),
+            one_line(name) + mark, *value, *(_cell(found, score, i, places[score]) for score in _columns(found)),
+            *([] if found.known is None else [_format(found.known[i])]),
+        ]  # fmt: skip
+
+
+def _comparison_rows(found: Ratings) -> Iterator[list[str]]:
+    """What each score gives for labels in random order, and for a constant answer."""
+    compared = {"chance": found.results.chance, "a constant answer": found.results.constant}
+    for words, values in compared.items():
+        if values and (words != "chance" or found.data["kind"] == "classes"):
+            cells = [f"{values[score]:.4g}" if score in values else "" for score in _columns(found)]
+            yield ["", "", words, *[""] * found.basis.is_mean_rank, *cells, *([] if found.known is None else [""])]
 
 
 def static_baseline_note(found: Ratings) -> Iterator[str]:
     """A hint at the static baseline, where no table of results on other datasets was given."""
     if found.known is None:
         yield (
-            "These scores don't use results on other datasets: on a common benchmark, the mean rank there predicts better"
-            " than any score here (docs/reproduction.md). --known shows it."
+            "This ranking doesn't use results on other datasets: on a common benchmark, the mean rank there predicts better"
+            " than any score here (docs/reproduction.md). --known adds it."
         )
 
 
@@ -50,7 +86,15 @@ def _data(found: Ratings) -> str:
 
 def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str:
     value, name = found.values[score][model], found.names[model]
-    return f"{value:.4g} ({places[name]})" if name in places else "-"
+    if name not in places:
+        return "-"
+    ends = found.results.intervals[score][model] if score in found.results.intervals else None
+    error = "" if ends is None else f" ±{(ends[1] - ends[0]) / 2:.2g}"
+    return f"{value:.4g}{error} ({places[name]})"
+
+
+def _format(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _ensemble_lines(found: Ratings) -> Iterator[str]:

@@ -18,7 +18,8 @@ def h_score(features: ArrayLike | Prepared, labels: ArrayLike | None = None, reg
     """Return tr(cov(F)⁻¹ cov(G)), G being the class means: from 0 to the number of classes minus 1, larger is better.
 
     `features` [images, dimensions], `labels` [images] of classes. The `regularised` form uses the Ledoit–Wolf covariance and
-    (1 − shrinkage) cov(G). The plain form uses the pseudo-inverse, and raises ConfigError unless there are fewer dimensions
+    (1 − shrinkage) cov(G), the former per image and the latter per degree of freedom, as published; with a handful of images that
+    can pass the range by images / (images − 1), and is cut to it. The plain form uses the pseudo-inverse, and raises ConfigError unless there are fewer dimensions
     than images: otherwise it is the number of classes minus 1 for all features.
 
     >>> round(h_score([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"]), 3)
@@ -26,7 +27,7 @@ def h_score(features: ArrayLike | Prepared, labels: ArrayLike | None = None, reg
     """
     ready = prepare(features, labels, "classes")
     if regularised:
-        return _regularised_h_score(ready)
+        return min(_regularised_h_score(ready), len(ready.labels.names) - 1.0)
     if ready.width >= ready.images:
         raise ConfigError(
             f"The plain H-score of {ready.images} images in {ready.width} dimensions is the same for all features; use the"

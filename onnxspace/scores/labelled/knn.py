@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array, Index, split_rows, unit_rows
+from onnxspace.scores.held_out import HeldOut, judge_classes
 from onnxspace.scores.prepared import Prepared, prepare
 
 Metric = Literal["euclidean", "cosine"]
@@ -20,27 +21,32 @@ def knn(
     """Return the leave-one-out accuracy of the vote of the nearest `neighbours`, 0 to 1, larger is better.
 
     `features` [images, dimensions], `labels` [images] of classes. `metric` is `euclidean` or `cosine` distance. Where votes are
-    tied, the tied class with the nearest neighbour wins. Images are compared in blocks. Raises ConfigError for another metric,
-    and unless there are more images than neighbours.
+    tied, the tied class with the nearest neighbour wins. Images are compared in blocks. Where `features` are prepared with the
+    images' content, an image's identical copies are left out with it. Raises ConfigError for another metric,
+    and unless there are more images than neighbours, not counting copies.
 
     >>> knn([[2.0, 0], [1, 0], [0, 2], [0, 1]], ["cat", "cat", "dog", "dog"], neighbours=1)
     1.0
     """
-    ready = prepare(features, labels, "classes")
+    return hold_out_neighbours(prepare(features, labels, "classes"), neighbours, metric).mean
+
+
+def hold_out_neighbours(ready: Prepared, neighbours: int = 5, metric: Metric = "euclidean") -> HeldOut:
+    """Return whether each image's class is that of the vote of its neighbours; arguments and errors as in `knn`."""
     if metric not in get_args(Metric):
         raise ConfigError(f"The metric is {metric!r} but must be one of {', '.join(get_args(Metric))}.")
-    if not 1 <= neighbours < ready.images:
+    most = ready.images - int(np.unique(ready.content, return_counts=True)[1].max())
+    if not 1 <= neighbours <= most:
         raise ConfigError(
-            f"neighbours is {neighbours} but must be from 1 to {ready.images - 1}, as there are {ready.images} images."
+            f"neighbours is {neighbours} but must be from 1 to {most}, as there are {ready.images} images. Give more images."
         )
     rows = unit_rows(ready.x) if metric == "cosine" else ready.centred
-    lengths = np.square(rows).sum(axis=1)
-    right = 0
+    lengths, votes = np.square(rows).sum(axis=1), np.empty(len(rows), np.intp)
     for part in split_rows(len(rows), max(rows.shape)):
         distances = lengths - 2 * (rows[part] @ rows.T)  # without an image's own length, which only shifts its row
-        distances[np.arange(len(distances)), np.arange(part.start, part.stop)] = np.inf
-        right += int(np.count_nonzero(_vote(distances, ready.index, neighbours) == ready.index[part]))
-    return right / ready.images
+        distances[ready.content[part, None] == ready.content] = np.inf
+        votes[part] = _vote(distances, ready.index, neighbours)
+    return judge_classes(ready, votes)
 
 
 def _vote(distances: Array, index: Index, neighbours: int) -> Index:

@@ -34,6 +34,8 @@ def sfda(features: ArrayLike | Prepared, labels: ArrayLike | None = None) -> flo
 
 def log_probabilities(ready: Prepared) -> Array:
     """Return log probabilities of the classes after the self-challenge: float64 [images, classes]. Raises ConfigError."""
+    if np.bincount(ready.index).max() == 1:
+        raise ConfigError("Every class has one image, so SFDA has no scatter within classes; give a class two images or more.")
     rows, room = ready.centred, np.empty_like(ready.centred)
     means, scatter = _within_class_scatter(ready, None, None, room)
     shrinkage = _shrinkage(ready, means, scatter)

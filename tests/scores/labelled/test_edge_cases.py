@@ -64,7 +64,12 @@ def test_bad_input_gets_a_sentence(name: str, features: Any, labels: Any, words:
 
 
 #: One image of each class: what cannot be said is refused, by these words; all others give a finite number.
-ALONE = {"sfda": "no scatter", "gbc": "two images of each class", "parc": "class with two images", "nleep": "more images or"}
+ALONE = {
+    "sfda": "Every class has one image",
+    "gbc": "two images of each class",
+    "parc": "class with two images",
+    "nleep": "more images or",
+}
 
 
 @pytest.mark.parametrize("name", list(FEATURES))
