@@ -8,15 +8,18 @@ statistics μ, σ² leaves the function as it is, and normalises each batch in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from onnxspace.model.network import Network
 
 EPSILON = 1e-5
+#: `centring` below which normalisation was merged. Measured: 31 merged networks −.98 to −.32; 5 that never had any −.07 to +.40.
+MERGED = -0.25
 _NORMS = frozenset({
     "BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization",
     "SimplifiedLayerNormalization", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "GroupNorm", "SkipGroupNorm",
@@ -32,6 +35,27 @@ def has_norms(network: Network) -> bool:
     """
     kinds = {node.op_type for node in network.graph.nodes}
     return bool(kinds & _NORMS) or {"ReduceMean", "Sub", "Sqrt"} <= kinds
+
+
+def centring(network: Network, means: Mapping[str, NDArray[np.float32]]) -> float:
+    """How far the biases of convolutions undo the means of their products: a correlation, −1 for all of it, 0 for none.
+
+    Merging leaves a convolution with the bias β − γ m / s, which takes the mean of the product back out. So over the channels, each
+    layer standardised, the biases and the means of the products are opposite. In networks that never had a normalisation they
+    are not related. `means` holds the mean of each convolution's output per channel, bias included, by the output's name. 0 where
+    no convolution has biases that differ.
+    """
+    biases: list[NDArray[np.float64]] = [np.zeros(0)]
+    products: list[NDArray[np.float64]] = [np.zeros(0)]
+    for node in list_convolutions(network):
+        stored = network.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        bias = np.asarray(0.0 if stored is None else stored, np.float64)
+        if node.output[0] in means and np.std(bias) > 0:
+            product = means[node.output[0]].astype(np.float64) - bias
+            biases.append((bias - np.mean(bias)) / np.std(bias))
+            products.append((product - product.mean()) / max(product.std(), 1e-12))
+    every, other = np.concatenate(biases), np.concatenate(products)
+    return float(np.mean(every * other)) if every.size else 0.0
 
 
 def list_convolutions(network: Network) -> list[onnx.NodeProto]:

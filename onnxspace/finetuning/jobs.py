@@ -56,7 +56,7 @@ class Run:
     """A model fine-tuned on all folds but one, or on all images where `fold` is negative.
 
     `images` is a `.npy` file of uint8 [images, size, size, 3]; `data` a `.npz` file with `values`, float32 [images, outputs], and
-    `folds`, intp [images]; `kind` that of the targets. `state` is the file of the checkpoint.
+    `folds`, intp [images]; `kind` that of the targets. Checkpoints are the files `state`-EPOCHS.safetensors.
     """
 
     model: ModelFile
@@ -85,23 +85,27 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
 def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
     """Train from epoch `first` up to `last` of the schedule, and judge the held-out images.
 
-    Where `first` is not 0 the run continues from its checkpoint, which is replaced. Returns the mean training `losses` per epoch,
-    per held-out image its `results` and `judged` losses, and `seconds` of training.
+    Where `first` is not 0 the run continues from its checkpoint, or starts anew where that is missing. Returns the mean training
+    `losses` per epoch, per held-out image its `results` and `judged` losses, and `seconds` of the job.
     """
+    began = time.perf_counter()
     targets, folds = _read_data(run)
     trainee = build_trainee(run, targets.outputs)
     optimiser = make_optimiser(trainee, run.schedule)
-    if first:
-        load_checkpoint(Path(run.state), trainee, optimiser)
+    earlier = Path(f"{run.state}-{first}.safetensors")
+    if first and earlier.exists():
+        load_checkpoint(earlier, trainee, optimiser)
+    else:
+        first = 0
     train, held = np.flatnonzero(folds != run.fold), np.flatnonzero(folds == run.fold)
-    began = time.perf_counter()
     losses = list(train_epochs(trainee, optimiser, targets, train, run.schedule, range(first, last), run.seed))
-    seconds = time.perf_counter() - began
     if not np.isfinite(losses).all():
         raise ModelError(f"{run.model.path} diverges in fine-tuning. Leave it out.")
-    save_checkpoint(Path(run.state), trainee, optimiser)
-    results, judged = _judge(trainee, targets, held) if len(held) else ([], [])
-    return {"losses": losses, "results": results, "judged": judged, "seconds": seconds}
+    if last < run.schedule.epochs:
+        save_checkpoint(Path(f"{run.state}-{last}.safetensors"), trainee, optimiser)
+    earlier.unlink(missing_ok=True)
+    results, judged = _judge(trainee, targets, held)
+    return {"losses": losses, "results": results, "judged": judged, "seconds": time.perf_counter() - began}
 
 
 def build_trainee(run: Run, outputs: int) -> Trainee:
@@ -109,6 +113,17 @@ def build_trainee(run: Run, outputs: int) -> Trainee:
     graph, pictures = _take_graph(run)
     on_device = Pictures(pictures.pixels.to(run.device), pictures.preprocess)
     return Trainee(copy.deepcopy(graph).to(run.device), outputs, on_device, run.seed).to(run.device)
+
+
+def time_step(run: Run) -> dict[str, Any]:
+    """Return the `seconds` of training per image, measured on two batches after the graph is built."""
+    targets, folds = _read_data(run)
+    trainee = build_trainee(run, targets.outputs)
+    rows = np.flatnonzero(folds != run.fold)[: 2 * min(run.schedule.batch, trainee.largest_batch)]
+    optimiser = make_optimiser(trainee, run.schedule)
+    began = time.perf_counter()
+    list(train_epochs(trainee, optimiser, targets, rows, run.schedule, range(1), run.seed))
+    return {"seconds": (time.perf_counter() - began) / len(rows)}
 
 
 def save_run(run: Run, names: Sequence[str], file: str) -> dict[str, Any]:
@@ -158,13 +173,15 @@ def _judge(trainee: Trainee, targets: Targets, rows: Any) -> tuple[list[float], 
 def perform(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request.
 
-    These are `{"task": "describe", "model"}`, `{"task": "advance", "run", "first", "last"}` and `{"task": "save", "run", "names",
-    "file"}`.
+    These are `{"task": "describe", "model"}`, `{"task": "time", "run"}`, `{"task": "advance", "run", "first", "last"}` and
+    `{"task": "save", "run", "names", "file"}`.
     """
     if request["task"] == "describe":
         return describe_model(ModelFile(**request["model"]))
     given = dict(request["run"])
     run = Run(**{**given, "model": ModelFile(**given["model"]), "schedule": Schedule(**given["schedule"])})
+    if request["task"] == "time":
+        return time_step(run)
     if request["task"] == "save":
         return save_run(run, request["names"], request["file"])
     return advance_run(run, int(request["first"]), int(request["last"]))

@@ -16,6 +16,7 @@ from onnxspace.finetuning.targets import Targets, compute_losses
 from onnxspace.finetuning.training_graph import TrainingGraph
 
 _JUDGED = 64  # images per batch outside training
+_MOST_BYTES = 2**30  # of the activations of a batch
 
 
 class Trainee(nn.Module):
@@ -25,6 +26,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.graph, self.pictures = graph, pictures
         features = self._measure()
+        self.largest_batch = max(2, _MOST_BYTES // max(1, self._count_activations()))
         self.register_buffer("size", features.square().mean().sqrt().clamp_min(1e-6))
         self.head = nn.Linear(features.shape[1], outputs)
         generator = torch.Generator().manual_seed(seed)
@@ -41,6 +43,20 @@ class Trainee(nn.Module):
         features: Tensor = self.graph(self.pictures.batch(np.arange(min(len(self.pictures), _JUDGED))))
         return features
 
+    @torch.no_grad()
+    def _count_activations(self) -> int:
+        """Bytes of all activations of one image, each counted twice: for its gradient."""
+        sizes: list[int] = []
+
+        def record(_module: nn.Module, _inputs: object, output: object) -> None:
+            sizes.extend(t.nbytes for t in (output if isinstance(output, tuple) else (output,)) if isinstance(t, Tensor))
+
+        hooks = [module.register_forward_hook(record) for module in self.graph.graph.children()]
+        self.graph(self.pictures.batch(np.zeros(1, np.intp)))
+        for hook in hooks:
+            hook.remove()
+        return 2 * sum(sizes)
+
     def forward(self, x: Tensor) -> Tensor:
         answers: Tensor = self.head(self.graph(x) / self.size)
         return answers
@@ -50,7 +66,7 @@ class Trainee(nn.Module):
         """The answers to held-out images, float32 [images, outputs], in evaluation mode."""
         self.eval()
         parts = [self(self.pictures.batch(rows[i : i + _JUDGED])) for i in range(0, len(rows), _JUDGED)]
-        return np.asarray(torch.cat(parts).numpy())
+        return np.asarray(torch.cat(parts).cpu().numpy())
 
 
 def train_epochs(
@@ -58,23 +74,24 @@ def train_epochs(
     epochs: range, seed: int,
 ) -> Iterator[float]:  # fmt: skip
     """Train through `epochs` of the schedule on the images `rows`; yields the mean loss of each epoch."""
-    wanted = torch.from_numpy(targets.values)
-    batches = count_batches(len(rows), schedule.batch)
+    wanted = torch.from_numpy(targets.values).to(trainee.head.weight.device)
+    used = min(len(rows), schedule.images or len(rows))
+    batches = count_batches(used, min(schedule.batch, trainee.largest_batch))
     for epoch in epochs:
         generator = np.random.default_rng((seed, epoch))
         torch.manual_seed(int(generator.integers(2**31)))
-        total, order = 0.0, generator.permutation(rows)
+        total, order = 0.0, generator.permutation(rows)[:used]
         trainee.train()
         for step, part in enumerate(np.array_split(order, batches)):
             _set_rates(optimiser, schedule, epoch * batches + step, schedule.epochs * batches)
             most = round(schedule.shift * trainee.pictures.side)
             given = trainee(trainee.pictures.shifted(part, most, generator))
-            loss = compute_losses(targets.kind, given, wanted[torch.from_numpy(part)]).mean()
+            loss = compute_losses(targets.kind, given, wanted[torch.from_numpy(part).to(wanted.device)]).mean()
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             total += float(loss.detach()) * len(part)
-        yield total / len(rows)
+        yield total / used
 
 
 def count_batches(images: int, batch: int) -> int:

@@ -32,11 +32,15 @@ class DecodedPhotos:
     def at_size(self, size: int) -> Probes:
         """Return the photos as probe images of `size` pixels, decoding them at the first call. Raises ProbeError, OutputError."""
         if size not in self._sets:
-            file = self._folder / f"images-{self.photos.fingerprint(size)}.npy"
+            file = self.file_at_size(size)
             if not (file.exists() and self._hash_file.exists()):
                 self.photos.decode(file, size, self.progress, None if self._hash_file.exists() else self._hash_file)
             self._sets[size] = Probes(self.photos.name, np.load(file, mmap_mode="r", allow_pickle=False))
         return self._sets[size]
+
+    def file_at_size(self, size: int) -> Path:
+        """Return the `.npy` file of the photos at `size` pixels, which `at_size` writes."""
+        return self._folder / f"images-{self.photos.fingerprint(size)}.npy"
 
     @cached_property
     def _hash_file(self) -> Path:

@@ -1,219 +1,110 @@
-"""Ranking models by fine-tuning them in small: worker processes, a race within a budget, and a folder that keeps finished work."""
+"""Fine-tuning on labelled images: one model, and the ranking of many by trying it in small."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError
-from onnxspace.exporters.cache import onnx_file, stated_options
-from onnxspace.finetuning.jobs import ModelFile, Run, to_request
-from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates
-from onnxspace.finetuning.schedule import Schedule
-from onnxspace.finetuning.targets import Targets
-from onnxspace.finetuning.workers import WorkerPool, available_cores
-from onnxspace.inputs.config import Config
+from onnxspace.errors import OutputError
+from onnxspace.finetuning.race import FOLDS
+from onnxspace.finetuning.targets import Targets, standardise
+from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Progress
-from onnxspace.inputs.names import encoders_for, name_models
-from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
-from onnxspace.similarity.records import Failure, ModelRecord
-from onnxspace.storage.atomic import whole_file
+from onnxspace.inputs.names import list_encoders
+from onnxspace.inputs.photos import Photos
+from onnxspace.scores.finetuned import FineTuneRanking
+from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
+from onnxspace.scores.labels import read_labels
+from onnxspace.storage.atomic import scratch_folder
+from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
 
-#: The stages of a race: every model for a few epochs, the better ones for longer.
-RUNGS = (Rung(3, 1.0), Rung(6, 0.5), Rung(9, 0.25))
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What is learned: `targets` of images that `decode(folder, size)` writes as a `.npy` file of that size, and their `folds`.
-
-    `data` describes the images in results, `key` identifies images and targets.
-    """
-
-    targets: Targets
-    folds: np.ndarray[Any, np.dtype[np.intp]]
-    decode: Callable[[Path, int], Path]
-    data: Mapping[str, Any]
-    key: str
+Device = Literal["cpu", "cuda"]
 
 
-@dataclass(frozen=True)
-class Training:
-    """How a ranking by fine-tuning is computed.
-
-    `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `folder` keeps finished work.
-    """
-
-    folder: Path
-    schedule: Schedule = field(default_factory=Schedule)
-    rungs: Sequence[Rung] = RUNGS
-    budget: float | None = None
-    seed: int = 0
-    workers: int = 0
-    device: str = "cpu"
-    progress: Progress | None = None
-
-
-def rank_by_finetuning(
-    models: Sequence[Path], encoders: Sequence[str], config: Config, task: Task, training: Training
+def rank_finetuned(
+    models: Sequence[str | Path],
+    data: Photos | str | Path,
+    *,
+    budget: float | None = None,
+    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    config: Config | str | Path | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    device: Device = "cpu",
+    folder: str | Path | None = None,
+    save: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> FineTuneRanking:
-    """Fine-tune `models` on a task and rank them; a model that fails is listed, and changes nothing for the others.
+    """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
 
-    `encoders` are values of `--encoder`. Raises ConfigError for fewer images than a fold needs, OutputError.
+    Each network is converted to a graph that trains as the original did: all weights trainable, batch normalisation live, and put
+    back where an exporter merged it. All models are trained for a few epochs, the better ones for longer (successive halving).
+    `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`.
+
+    `budget` is the time in seconds; what is left after the halving goes to further epochs, folds and seeds, the best models
+    first (None: the halving alone, about a third of the cost of fine-tuning every model in full). `encoder` and `config` are as in
+    `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
+    `workers` is the number of processes (0: one per core), `device` `cpu` or `cuda`. With `folder`, finished work is kept there
+    and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images. `progress` is
+    the callback.
+
+    A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, OutputError.
+
+    >>> ranking = ox.rank_finetuned(["a.onnx", "b.onnx"], "flowers", budget=600)  # doctest: +SKIP
     """
-    if len(task.targets) < 2 * FOLDS:
-        raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
-    budget = Budget(training.budget)
-    with WorkerPool(training.workers or available_cores()) as pool:
-        found = _Field(task, training, pool)
-        found.describe(models, encoders, config)
-        race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
-        candidates = race.run() if found.records else []
-    return _make_ranking(found, candidates, budget)
-
-
-@dataclass
-class _Field:
-    """The models of a race: their files, images at their size, and records."""
-
-    task: Task
-    training: Training
-    pool: WorkerPool
-    files: list[ModelFile] = field(default_factory=list)
-    records: list[ModelRecord] = field(default_factory=list)
-    images: list[Path] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
-    epochs: int = 0
-
-    def describe(self, paths: Sequence[Path], encoders: Sequence[str], config: Config) -> None:
-        """Open the models in worker processes, and decode the images at the sizes that they take."""
-        names = name_models(paths, config)
-        given = zip(paths, names, encoders_for(paths, names, encoders), strict=True)
-        asked = [found for path, name, encoder in given if (found := self._locate(path, name, encoder, config))]
-        answers: dict[int, dict[str, Any]] = {}
-        requests = [{"task": "describe", "model": asdict(file)} for _, _, file in asked]
-        for index, answer in self.pool.perform_all(requests):
-            answers[index] = answer
-            self._report("opening", len(answers), len(asked))
-        for index, (path, name, file) in enumerate(asked):
-            self._enter(path, name, file, answers[index])
-
-    def _locate(self, path: Path, name: str, encoder: str | None, config: Config) -> tuple[Path, str, ModelFile] | None:
-        try:
-            file = onnx_file(path, encoder, config)
-            options = stated_options(path, file, config)
-            return path, name, ModelFile.describe(file, encoder if file == path else None, options)
-        except Exception as error:
-            self.failed.append(Failure(str(path), str(error)))
-            return None
-
-    def _enter(self, path: Path, name: str, file: ModelFile, answer: Mapping[str, Any]) -> None:
-        if "error" in answer:
-            self.failed.append(Failure(str(path), str(answer["error"])))
-            return
-        facts = (answer["sha256"], answer["encoder"], answer["input"], answer["opset"], answer["producer"])
-        self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"])))
-        self.files.append(file)
-        self.images.append(self.task.decode(self.training.folder, max(answer["height"], answer["width"])))
-
-    def advance(self, jobs: Sequence[tuple[int, int, int, int]]) -> list[Mapping[str, Any]]:
-        """Carry out jobs of the race, except those whose answers an earlier run left in the folder."""
-        places = [self._place(*job) for job in jobs]
-        answers: dict[int, Mapping[str, Any]] = {i: found for i, place in enumerate(places) if (found := _read_answer(place))}
-        missing = [i for i in range(len(jobs)) if i not in answers]
-        requests = [self._request(*jobs[i]) for i in missing]
-        for index, answer in self.pool.perform_all(requests):
-            i = missing[index]
-            answers[i] = answer
-            if "error" not in answer:
-                _write_answer(places[i], answer)
-            self._report(self.records[jobs[i][0]].name, len(answers), len(jobs))
-        return [answers[i] for i in range(len(jobs))]
-
-    def _request(self, model: int, repeat: int, first: int, last: int) -> dict[str, Any]:
-        state = self._place(model, repeat, 0, 0).with_suffix(".safetensors")
-        given = self.training
-        run = Run(
-            self.files[model], str(self.images[model]), str(given.folder / f"task-{self.task.key}.npz"), self.task.targets.kind,
-            repeat % FOLDS, given.seed + repeat // FOLDS, given.schedule, str(state), device=given.device,
+    photos = data if isinstance(data, Photos) else Photos.open(data)
+    configuration = config if isinstance(config, Config) else find_config(config)
+    with open_folder(folder) as place:
+        training = Training(
+            place, budget=budget, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
+            progress=progress,
         )  # fmt: skip
-        return to_request(run, first, last)
-
-    def _place(self, model: int, repeat: int, _first: int, last: int) -> Path:
-        record, given = self.records[model], self.training
-        facts = (record.sha256, record.encoder, self.files[model].options, self.task.key, given.schedule, given.seed, repeat)
-        key = hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
-        return given.folder / f"run-{key}-{last}.json"
-
-    def _report(self, what: str, done: int, total: int) -> None:
-        if self.training.progress is not None:
-            self.training.progress(what, done, total)
+        task = make_task(photos, place)
+        return rank_by_finetuning([Path(path) for path in models], list_encoders(encoder), configuration, task, training)
 
 
-def _read_answer(place: Path) -> dict[str, Any] | None:
+def open_folder(kept: str | Path | None) -> AbstractContextManager[Path]:
+    """The folder `kept`, created where it is missing, or a temporary one. Raises OutputError."""
+    if kept is None:
+        return scratch_folder()
     try:
-        found = json.loads(place.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        Path(kept).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(error.errno, f"{kept} can't be created ({error.strerror}). Name another folder.") from error
+    return nullcontext(Path(kept))
 
 
-def _write_answer(place: Path, answer: Mapping[str, Any]) -> None:
-    with whole_file(place) as partial:
-        partial.write_text(json.dumps(answer), "utf-8")
+def make_task(photos: Photos, folder: Path) -> Task:
+    """Make the task of learning the labels of photos; images without a label are left out."""
+    labels = read_labels(photos.labels, photos.kind)
+    labelled = replace(photos, paths=tuple(np.array(photos.paths, object)[labels.kept]), labels=photos.labels[labels.kept])
+    values = labels.columns if labels.kind != "regression" else standardise(labels.columns)
+    targets = Targets(labels.kind, np.asarray(values, np.float32), tuple(str(name) for name in labels.names))
+    decoded = DecodedPhotos(labelled, folder, lambda _images: None)
+
+    def decode(size: int) -> Path:
+        decoded.at_size(size)
+        return decoded.file_at_size(size)
+
+    folds = assign_task_folds(order_by_content(decoded.hashes), targets)
+    return Task(targets, folds, decode, labelled.describe(decoded.sha256), identify(decoded.hashes, targets))
 
 
-def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget) -> FineTuneRanking:
-    order = order_candidates(candidates)
-    brackets = group_places([candidates[i].results for i in order])
-    most = max(len(order) - 1, 1)
-    rows = [
-        _describe_candidate(found.records[i], candidates[i], place, brackets[place - 1], 1 - (place - 1) / most)
-        for place, i in enumerate(order, 1)
-    ]
-    broken = [Failure(r.path, c.error) for r, c in zip(found.records, candidates, strict=False) if c.error is not None]
-    targets, training = found.task.targets, found.training
-    constant, _ = targets.constant
-    settings = {
-        **asdict(training.schedule), "folds": FOLDS, "seed": training.seed, "budget": training.budget,
-        "seconds": round(budget.used, 1), "workers": len(found.pool.workers),
-        "stages": [asdict(rung) for rung in training.rungs],
-    }  # fmt: skip
-    return FineTuneRanking(
-        tuple(rows),
-        targets.kind,
-        found.task.data,
-        constant,
-        settings,
-        (*found.failed, *broken),
-        _describe_doubts(rows, constant),
-    )
+def assign_task_folds(order: NDArray[np.intp], targets: Targets) -> NDArray[np.intp]:
+    """Assign images to folds by their content: balanced over classes, where an image has one."""
+    if targets.kind in ("classes", "answers"):
+        return assign_balanced_folds(order, targets.strata, FOLDS)
+    return assign_folds(order, FOLDS)
 
 
-def _describe_candidate(record: ModelRecord, candidate: Candidate, place: int, bracket: int, value: float) -> FineTunedModel:
-    pooled = candidate.pool(candidate.results)
-    low, high = interval_of(pooled)
-    curve = tuple(Point(*one) for one in candidate.history)
-    longest = max(candidate.epochs.values())
-    return FineTunedModel(
-        record, place, bracket, value, float(np.mean(pooled)), low, high, candidate.mean(candidate.judged), longest,
-        sum(epochs == longest for epochs in candidate.epochs.values()), round(candidate.seconds, 3), curve,
-    )  # fmt: skip
-
-
-def _describe_doubts(rows: Sequence[FineTunedModel], constant: float) -> tuple[str, ...]:
-    """Sentences on what the ranking does not show: no model above chance, or first places that can't be told apart."""
-    doubts = []
-    if rows and rows[0].low <= constant:
-        doubts.append(f"No model is better than a constant answer ({constant:.3f}) by more than its error.")
-    first = sum(row.bracket == 1 for row in rows)
-    if 1 < first == len(rows):
-        doubts.append("No model differs from the first by more than its error: any of them may be the best.")
-    return tuple(doubts)
+def identify(hashes: Sequence[bytes], targets: Targets) -> str:
+    """24 hex digits that identify images and targets."""
+    return hashlib.sha256(b"".join(hashes) + targets.values.tobytes() + targets.kind.encode()).hexdigest()[:24]

@@ -1,0 +1,245 @@
+"""Ranking models by fine-tuning them in small: worker processes, a race within a budget, and a folder that keeps finished work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxspace.errors import ConfigError, ModelError
+from onnxspace.exporters.cache import onnx_file, stated_options
+from onnxspace.finetuning.jobs import ModelFile, Run, to_request
+from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates
+from onnxspace.finetuning.schedule import Schedule
+from onnxspace.finetuning.targets import Targets
+from onnxspace.finetuning.workers import WorkerPool, available_cores
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
+from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.storage.atomic import whole_file
+
+#: The stages of a race: every model for a few epochs, the better ones for longer.
+RUNGS = (Rung(3, 1.0), Rung(6, 0.5), Rung(9, 0.25))
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is learned: `targets` of images, which `decode(size)` writes to a `.npy` file at that size, and their `folds`.
+
+    `data` describes the images in results, `key` identifies images and targets.
+    """
+
+    targets: Targets
+    folds: np.ndarray[Any, np.dtype[np.intp]]
+    decode: Callable[[int], Path]
+    data: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a ranking by fine-tuning is computed.
+
+    `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
+    `folder` keeps finished work; the winner is written to `save`, fine-tuned on all images.
+    """
+
+    folder: Path
+    save: Path | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    rungs: Sequence[Rung] = RUNGS
+    budget: float | None = None
+    seed: int = 0
+    workers: int = 0
+    device: str = "cpu"
+    progress: Progress | None = None
+
+
+def rank_by_finetuning(
+    models: Sequence[Path], encoders: Sequence[str], config: Config, task: Task, training: Training
+) -> FineTuneRanking:
+    """Fine-tune `models` on a task and rank them; a model that fails is listed, and changes nothing for the others.
+
+    `encoders` are values of `--encoder`. Raises ConfigError for fewer images than a fold needs, OutputError.
+    """
+    if len(task.targets) < 2 * FOLDS:
+        raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
+    budget = Budget(training.budget)
+    with WorkerPool(training.workers or available_cores()) as pool:
+        found = _Field(task, training, pool)
+        found.describe(models, encoders, config)
+        race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
+        found.write_task()
+        candidates = race.run() if found.records else []
+        if training.save is not None:
+            found.save(order_candidates(candidates), training.save)
+    return _make_ranking(found, candidates, budget)
+
+
+@dataclass
+class _Field:
+    """The models of a race: their files, images at their size, and records."""
+
+    task: Task
+    training: Training
+    pool: WorkerPool
+    files: list[ModelFile] = field(default_factory=list)
+    records: list[ModelRecord] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    epochs: int = 0
+
+    def describe(self, paths: Sequence[Path], encoders: Sequence[str], config: Config) -> None:
+        """Open the models in worker processes, and decode the images at the sizes that they take."""
+        names = name_models(paths, config)
+        given = zip(paths, names, encoders_for(paths, names, encoders), strict=True)
+        asked = [found for path, name, encoder in given if (found := self._locate(path, name, encoder, config))]
+        answers: dict[int, dict[str, Any]] = {}
+        requests = [{"task": "describe", "model": asdict(file)} for _, _, file in asked]
+        for index, answer in self.pool.perform_all(requests):
+            answers[index] = answer
+            self._report("opening", len(answers), len(asked))
+        for index, (path, name, file) in enumerate(asked):
+            self._enter(path, name, file, answers[index])
+
+    def _locate(self, path: Path, name: str, encoder: str | None, config: Config) -> tuple[Path, str, ModelFile] | None:
+        try:
+            file = onnx_file(path, encoder, config)
+            options = stated_options(path, file, config)
+            return path, name, ModelFile.describe(file, encoder if file == path else None, options)
+        except Exception as error:
+            self.failed.append(Failure(str(path), str(error)))
+            return None
+
+    def _enter(self, path: Path, name: str, file: ModelFile, answer: Mapping[str, Any]) -> None:
+        if "error" in answer:
+            self.failed.append(Failure(str(path), str(answer["error"])))
+            return
+        facts = (answer["sha256"], answer["encoder"], answer["input"], answer["opset"], answer["producer"])
+        self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"])))
+        self.files.append(file)
+        self.images.append(self.task.decode(max(answer["height"], answer["width"])))
+
+    def write_task(self) -> None:
+        """Write targets and folds for the worker processes."""
+        with whole_file(self._task_file) as partial, partial.open("wb") as out:
+            np.savez(out, values=self.task.targets.values, folds=self.task.folds)
+
+    @property
+    def _task_file(self) -> Path:
+        return self.training.folder / f"task-{self.task.key}.npz"
+
+    def save(self, order: Sequence[int], file: Path) -> None:
+        """Fine-tune the best model on all images and write it to `file`. Raises ModelError where there is none, or it fails."""
+        if not order:
+            raise ModelError(f"No model could be fine-tuned, so {file} was not written.")
+        run = replace(self._run(order[0], 0), fold=-1)
+        request = {"task": "save", "run": asdict(run), "names": self.task.targets.names, "file": str(file.absolute())}
+        ((_, answer),) = self.pool.perform_all([request])
+        if "error" in answer:
+            raise ModelError(str(answer["error"]))
+
+    def advance(self, jobs: Sequence[tuple[int, int, int, int]]) -> list[Mapping[str, Any]]:
+        """Carry out jobs of the race, except those whose answers an earlier run left in the folder."""
+        places = [self._place(*job) for job in jobs]
+        answers: dict[int, Mapping[str, Any]] = {i: found for i, place in enumerate(places) if (found := _read_answer(place))}
+        missing = [i for i in range(len(jobs)) if i not in answers]
+        requests = [self._request(*jobs[i]) for i in missing]
+        for index, answer in self.pool.perform_all(requests):
+            i = missing[index]
+            answers[i] = answer
+            if "error" not in answer:
+                _write_answer(places[i], answer)
+            self._report(self.records[jobs[i][0]].name, len(answers), len(jobs))
+        return [answers[i] for i in range(len(jobs))]
+
+    def _request(self, model: int, repeat: int, first: int, last: int) -> dict[str, Any]:
+        return to_request(self._run(model, repeat), first, last)
+
+    def _run(self, model: int, repeat: int) -> Run:
+        given, state = self.training, self.training.folder / f"run-{self._key(model, repeat)}"
+        return Run(
+            self.files[model], str(self.images[model]), str(self._task_file), self.task.targets.kind,
+            repeat % FOLDS, given.seed + repeat // FOLDS, given.schedule, str(state), device=given.device,
+        )  # fmt: skip
+
+    def _place(self, model: int, repeat: int, _first: int, last: int) -> Path:
+        return self.training.folder / f"run-{self._key(model, repeat)}-{last}.json"
+
+    def _key(self, model: int, repeat: int) -> str:
+        record, given = self.records[model], self.training
+        facts = (record.sha256, record.encoder, self.files[model].options, self.task.key, given.schedule, given.seed, repeat)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
+
+    def _report(self, what: str, done: int, total: int) -> None:
+        if self.training.progress is not None:
+            self.training.progress(what, done, total)
+
+
+def _read_answer(place: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(place.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write_answer(place: Path, answer: Mapping[str, Any]) -> None:
+    with whole_file(place) as partial:
+        partial.write_text(json.dumps(answer), "utf-8")
+
+
+def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget) -> FineTuneRanking:
+    order = order_candidates(candidates)
+    brackets = group_places([candidates[i].results for i in order])
+    most = max(len(order) - 1, 1)
+    rows = [
+        _describe_candidate(found.records[i], candidates[i], place, brackets[place - 1], 1 - (place - 1) / most)
+        for place, i in enumerate(order, 1)
+    ]
+    broken = [Failure(r.path, c.error) for r, c in zip(found.records, candidates, strict=False) if c.error is not None]
+    targets, training = found.task.targets, found.training
+    constant, _ = targets.constant
+    settings = {
+        **asdict(training.schedule), "folds": FOLDS, "seed": training.seed, "budget": training.budget,
+        "seconds": round(budget.used, 1), "workers": len(found.pool.workers),
+        "stages": [asdict(rung) for rung in training.rungs],
+    }  # fmt: skip
+    return FineTuneRanking(
+        tuple(rows),
+        targets.kind,
+        found.task.data,
+        constant,
+        settings,
+        (*found.failed, *broken),
+        _describe_doubts(rows, constant),
+    )
+
+
+def _describe_candidate(record: ModelRecord, candidate: Candidate, place: int, bracket: int, value: float) -> FineTunedModel:
+    pooled = candidate.pool(candidate.results)
+    low, high = interval_of(pooled)
+    curve = tuple(Point(*one) for one in candidate.history)
+    longest = max(candidate.epochs.values())
+    return FineTunedModel(
+        record, place, bracket, value, float(np.mean(pooled)), low, high, candidate.mean(candidate.judged), longest,
+        sum(epochs == longest for epochs in candidate.epochs.values()), round(candidate.seconds, 3), curve,
+    )  # fmt: skip
+
+
+def _describe_doubts(rows: Sequence[FineTunedModel], constant: float) -> tuple[str, ...]:
+    """Sentences on what the ranking does not show: no model above chance, or first places that can't be told apart."""
+    doubts = []
+    if rows and rows[0].low <= constant:
+        doubts.append(f"No model is better than a constant answer ({constant:.3f}) by more than its error.")
+    first = sum(row.bracket == 1 for row in rows)
+    if 1 < first == len(rows):
+        doubts.append("No model differs from the first by more than its error: any of them may be the best.")
+    return tuple(doubts)
