@@ -19,6 +19,7 @@ from onnxspace.finetuning.checkpoint import load_checkpoint, save_checkpoint
 from onnxspace.finetuning.export import describe_preprocessing, export_trainee, save_model
 from onnxspace.finetuning.pictures import Pictures
 from onnxspace.finetuning.preparation import Norms, build_training_graph
+from onnxspace.finetuning.readout import fit_readout
 from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Kind, Targets, compute_losses, judge
 from onnxspace.finetuning.trainee import Trainee, make_optimiser, train_epochs
@@ -56,7 +57,8 @@ class Run:
     """A model fine-tuned on all folds but one, or on all images where `fold` is negative.
 
     `images` is a `.npy` file of uint8 [images, size, size, 3]; `data` a `.npz` file with `values`, float32 [images, outputs], and
-    `folds`, intp [images]; `kind` that of the targets. Checkpoints are the files `state`-EPOCHS.safetensors.
+    `folds`, intp [images]; `kind` that of the targets. Checkpoints are the files `state`-EPOCHS.safetensors. Where
+    `frozen`, only a readout is fitted, whatever the schedule.
     """
 
     model: ModelFile
@@ -68,6 +70,7 @@ class Run:
     schedule: Schedule
     state: str
     norms: Norms = "auto"
+    frozen: bool = False
     device: str = "cpu"
 
 
@@ -98,10 +101,13 @@ def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
     else:
         first = 0
     train, held = np.flatnonzero(folds != run.fold), np.flatnonzero(folds == run.fold)
-    losses = list(train_epochs(trainee, optimiser, targets, train, run.schedule, range(first, last), run.seed))
+    if run.frozen:
+        losses = [fit_readout(trainee, targets, train)]
+    else:
+        losses = list(train_epochs(trainee, optimiser, targets, train, run.schedule, range(first, last), run.seed))
     if not np.isfinite(losses).all():
         raise ModelError(f"{run.model.path} diverges in fine-tuning. Leave it out.")
-    if last < run.schedule.epochs:
+    if last < run.schedule.epochs and not run.frozen:
         save_checkpoint(Path(f"{run.state}-{last}.safetensors"), trainee, optimiser)
     earlier.unlink(missing_ok=True)
     results, judged = _judge(trainee, targets, held)
@@ -130,13 +136,16 @@ def save_run(run: Run, names: Sequence[str], file: str) -> dict[str, Any]:
     """Train on all images through the whole schedule, and write the network as ONNX with its sidecar; returns the `losses`."""
     targets, _ = _read_data(run)
     trainee = build_trainee(run, targets.outputs)
-    losses = fit(trainee, targets, np.arange(len(targets)), run.schedule, run.seed)
+    losses = fit(trainee, targets, run.schedule, run.seed, frozen=run.frozen)
     save_model(export_trainee(trainee, tuple(names)), Path(file), describe_preprocessing(trainee))
     return {"losses": losses}
 
 
-def fit(trainee: Trainee, targets: Targets, rows: NDArray[np.intp], schedule: Schedule, seed: int) -> list[float]:
-    """Train on the images `rows` through the whole schedule; returns the mean loss of each epoch."""
+def fit(trainee: Trainee, targets: Targets, schedule: Schedule, seed: int, *, frozen: bool = False) -> list[float]:
+    """Train on all images through the whole schedule, or fit the readout alone; returns the mean loss of each epoch."""
+    rows = np.arange(len(targets))
+    if frozen:
+        return [fit_readout(trainee, targets, rows)]
     optimiser = make_optimiser(trainee, schedule)
     return list(train_epochs(trainee, optimiser, targets, rows, schedule, range(schedule.epochs), seed))
 

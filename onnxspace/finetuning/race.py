@@ -18,10 +18,11 @@ Advance = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[Mapping[str, 
 
 @dataclass(frozen=True)
 class Rung:
-    """A stage of the race: the best `share` of the models are trained up to `epochs`."""
+    """A stage of the race: the best `share` of the models are trained up to `epochs`, on the first `folds`."""
 
     epochs: int
     share: float
+    folds: int = 1
 
 
 @dataclass
@@ -117,7 +118,7 @@ class Race:
         entrants = list(range(self.count))
         for number, rung in enumerate(self.rungs):
             entrants = entrants[: max(1, round(rung.share * self.count))]
-            self._advance([(i, 0, rung.epochs) for i in entrants], number)
+            self._advance([(i, fold, rung.epochs) for fold in range(rung.folds) for i in entrants], number)
             entrants = [i for i in order_candidates(self.candidates) if self.candidates[i].rung == number]
         self._use_what_is_left(len(self.rungs))
         return self.candidates

@@ -62,6 +62,13 @@ class Trainee(nn.Module):
         return answers
 
     @torch.no_grad()
+    def features(self, rows: NDArray[np.intp]) -> Tensor:
+        """The features that the head reads, float32 [images, features], in evaluation mode."""
+        self.eval()
+        parts = [self.graph(self.pictures.batch(rows[i : i + _JUDGED])) for i in range(0, len(rows), _JUDGED)]
+        return torch.cat(parts) / self.size
+
+    @torch.no_grad()
     def answer(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """The answers to held-out images, float32 [images, outputs], in evaluation mode."""
         self.eval()

@@ -24,7 +24,7 @@ from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
 from onnxspace.scores.labels import read_labels
 from onnxspace.storage.atomic import scratch_folder
-from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
+from onnxspace.workflows.finetuning_run import FROZEN_RUNGS, RUNGS, Task, Training, rank_by_finetuning
 
 Device = Literal["cpu", "cuda"]
 
@@ -34,6 +34,7 @@ def rank_finetuned(
     data: Photos | str | Path,
     *,
     budget: float | None = None,
+    frozen: bool = False,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
     seed: int = 0,
@@ -50,8 +51,8 @@ def rank_finetuned(
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`.
 
     `budget` is the time in seconds; what is left after the halving goes to further epochs, folds and seeds, the best models
-    first (None: the halving alone, about a third of the cost of fine-tuning every model in full). `encoder` and `config` are as in
-    `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
+    first (None: the halving alone, about a third of the cost of fine-tuning every model in full). With `frozen`, only
+    readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
     `workers` is the number of processes (0: one per core), `device` `cpu` or `cuda`. With `folder`, finished work is kept there
     and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images. `progress` is
     the callback.
@@ -64,7 +65,7 @@ def rank_finetuned(
     configuration = config if isinstance(config, Config) else find_config(config)
     with open_folder(folder) as place:
         training = Training(
-            place, budget=budget, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
+            place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
             progress=progress,
         )  # fmt: skip
         task = make_task(photos, place)

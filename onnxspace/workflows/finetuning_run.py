@@ -27,6 +27,8 @@ from onnxspace.storage.atomic import whole_file
 
 #: The stages of a race: every model for a few epochs, the better ones for longer.
 RUNGS = (Rung(3, 1.0), Rung(6, 0.5), Rung(9, 0.25))
+#: Readouts of frozen networks: every model on all folds.
+FROZEN_RUNGS = (Rung(1, 1.0, FOLDS),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Training:
     """How a ranking by fine-tuning is computed.
 
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `folder` keeps finished work; the winner is written to `save`, fine-tuned on all images.
+    `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class Training:
     seed: int = 0
     workers: int = 0
     device: str = "cpu"
+    frozen: bool = False
     progress: Progress | None = None
 
 
@@ -167,7 +170,7 @@ class _Field:
         given, state = self.training, self.training.folder / f"run-{self._key(model, repeat)}"
         return Run(
             self.files[model], str(self.images[model]), str(self._task_file), self.task.targets.kind,
-            repeat % FOLDS, given.seed + repeat // FOLDS, given.schedule, str(state), device=given.device,
+            repeat % FOLDS, given.seed + repeat // FOLDS, given.schedule, str(state), device=given.device, frozen=given.frozen,
         )  # fmt: skip
 
     def _place(self, model: int, repeat: int, _first: int, last: int) -> Path:
@@ -175,7 +178,16 @@ class _Field:
 
     def _key(self, model: int, repeat: int) -> str:
         record, given = self.records[model], self.training
-        facts = (record.sha256, record.encoder, self.files[model].options, self.task.key, given.schedule, given.seed, repeat)
+        facts = (
+            record.sha256,
+            record.encoder,
+            self.files[model].options,
+            self.task.key,
+            given.schedule,
+            given.seed,
+            repeat,
+            given.frozen,
+        )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
     def _report(self, what: str, done: int, total: int) -> None:

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.commands.finetuning import FINETUNE, parse_budget, refuse_options, show_finetuned
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnxspace.inputs.photos import Photos
+    from onnxspace.scores.finetuned import FineTuneRanking
     from onnxspace.scores.ratings import Ratings
 
+#: Options that only `--by finetune` takes.
+_TUNING = ("budget", "frozen", "save", "workers")
 KINDS = ("classes", "multilabel", "regression")
 
 
@@ -28,9 +35,9 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--by",
     multiple=True,
-    type=click.Choice(labelled_scores()),
+    type=click.Choice([*labelled_scores(), FINETUNE]),
     metavar="SCORE",
-    help="Score to compute; repeatable. The first ranks [default: the mean rank of several].",
+    help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, to try the transfer itself.",
 )
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
@@ -48,6 +55,12 @@ def labelled_scores() -> list[str]:
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
+@click.option(
+    "--budget", metavar="TIME", callback=parse_budget, help="With --by finetune: the time to use, such as 90s, 10m or 2h."
+)
+@click.option("--frozen", is_flag=True, help="Rank readouts of frozen networks, as all scores but finetune do.")
+@click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
+@click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
 @click.option("--output", metavar="FILE.csv", help="Write the table to a file.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
@@ -68,12 +81,35 @@ def transfer(
         from onnxspace.inputs.photos import Photos
         from onnxspace.workflows.rate import rate
 
+        seed = options["seed"]
         photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")))
+        tuning = {name: options.pop(name) for name in _TUNING}
+        if FINETUNE in by:
+            ranking = _finetune(models, photos, by, bar, {**options, **tuning, "seed": seed})
+            return show_finetuned(ranking, output, as_json=as_json, quiet=quiet)
+        _refuse_tuning(tuning)
         found = rate(models, photos, by, progress=bar, **options)
     if output is not None:
         _write_csv(found, output)
     _print_ratings(found, as_json=as_json, quiet=quiet)
     return 2 if found.failed else 0
+
+
+def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any, given: dict[str, Any]) -> FineTuneRanking:
+    from onnxspace.workflows.finetune import rank_finetuned
+
+    refuse_options(by, {"ensemble": given["ensemble"], "known": given["known"], "pool none": given["pool"] != "mean"})
+    return rank_finetuned(
+        models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
+        seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], progress=bar,
+    )  # fmt: skip
+
+
+def _refuse_tuning(tuning: dict[str, Any]) -> None:
+    """Refuse options of fine-tuning without it; `--frozen` states what the other scores rank anyway."""
+    for name, value in tuning.items():
+        if value and name != "frozen":
+            raise click.UsageError(f"--{name} needs --by finetune.")
 
 
 def _write_csv(found: Ratings, output: str) -> None:

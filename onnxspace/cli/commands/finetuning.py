@@ -1,0 +1,61 @@
+"""Ranking by fine-tuning, which `onnxspace transfer` and `onnxspace score` offer as `--by finetune`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from onnxspace.scores.finetuned import FineTuneRanking
+
+FINETUNE = "finetune"
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([smh]?)\s*")
+
+
+def parse_budget(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    """Parse a duration such as `90s`, `10m` or `2h` to seconds. Raises BadParameter."""
+    if text is None:
+        return None
+    found = _DURATION.fullmatch(text)
+    if found is None or float(found[1]) == 0:
+        raise click.BadParameter(f"{text!r} is not a length of time; write 90s, 10m or 2h.")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
+    """Refuse other scores beside `finetune`, and options that it does not take; `given` holds them by name, None where unused.
+
+    Raises UsageError.
+    """
+    if len(by) > 1:
+        raise click.UsageError("--by finetune ranks on its own: leave out the other scores, or compute them in a second call.")
+    for name, value in given.items():
+        if value:
+            raise click.UsageError(f"--by finetune does not take --{name}.")
+
+
+def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool, quiet: bool) -> int:
+    """Print a ranking, and write it to the CSV file `output`; returns the exit code."""
+    from onnxspace.cli.text import finetuned as text
+    from onnxspace.cli.text.score import one_line
+    from onnxspace.storage.atomic import whole_file
+
+    if output is not None:
+        with whole_file(Path(output)) as partial:
+            partial.write_text(found.to_csv(), "utf-8", "backslashreplace")
+    for failure in found.failed:
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
+    if not quiet:
+        for line in (*text.assumptions(found), *text.remarks(found)):
+            click.echo(line, err=True)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    elif found.models:
+        click.echo("\n".join(text.table(found)))
+    return 2 if found.failed else 0

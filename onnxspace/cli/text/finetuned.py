@@ -1,0 +1,54 @@
+"""The text of a ranking by fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from onnxspace.cli.text.score import one_line
+
+if TYPE_CHECKING:
+    from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking
+
+_RESULTS = {"classes": "accuracy", "answers": "agreement", "multilabel": "labels right", "regression": "R²"}
+_TASKS = {"classes": "labels", "answers": "the answers of {target}", "multilabel": "labels", "regression": "numbers"}
+
+
+def table(found: FineTuneRanking) -> Iterator[str]:
+    """Lines of the table: models, best first, with the result on held-out images, its interval and how it was measured."""
+    settings, what = found.settings, _TASKS[found.task].format(target=one_line(str(found.data.get("target", ""))))
+    yield f"Ranked by fine-tuning every network on {what} of {found.data['images']} images ({one_line(found.data['name'])})"
+    yield f"evidence: finetuned; {settings['seconds']:.0f} s on {settings['workers']} processes; places of one bracket can't be told apart"
+    yield ""
+    rows = [
+        ["place", "bracket", "model", _RESULTS[found.task], "95 % interval", "loss", "epochs", "folds"],
+        *(_cells(m) for m in found.models),
+        ["", "", "a constant answer", f"{found.constant:.3f}", "", "", "", ""],
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        yield "  ".join(cells).rstrip()
+
+
+_NAME = 2  # the column of the models' names
+
+
+def _cells(model: FineTunedModel) -> list[str]:
+    return [
+        str(model.place), str(model.bracket), one_line(model.record.name), f"{model.result:.3f}",
+        f"{model.low:.3f} to {model.high:.3f}", f"{model.loss:.3f}", str(model.epochs), str(model.runs),
+    ]  # fmt: skip
+
+
+def assumptions(found: FineTuneRanking) -> Iterator[str]:
+    """The assumptions on each model, a line each."""
+    for model in found.models:
+        if model.record.assumed:
+            yield f"assumed for {one_line(model.record.name)}: {one_line('; '.join(model.record.assumed))}"
+
+
+def remarks(found: FineTuneRanking) -> Iterator[str]:
+    """Warnings, a line each."""
+    for warning in found.warnings:
+        yield f"warning: {one_line(warning)}"
