@@ -16,7 +16,7 @@ _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each",
 
 def table(found: Ratings) -> Iterator[str]:
     """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
-    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.evidence}"
+    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}"
     yield "Larger is better in the columns of scores, places in brackets; sources of one bracket can't be told apart"
     yield ""
     rows = [_head(found), *_rows(found), *_comparison_rows(found)]
