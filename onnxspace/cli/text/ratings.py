@@ -17,7 +17,8 @@ _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each",
 def table(found: Ratings) -> Iterator[str]:
     """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
     yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}"
-    yield "Larger is better in the columns of scores, places in brackets; sources of one bracket can't be told apart"
+    best = "A mean rank of 1 is best; of scores, the largest" if found.basis.is_mean_rank else "Larger is better"
+    yield f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart."
     yield ""
     rows = [_head(found), *_rows(found), *_comparison_rows(found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
