@@ -42,7 +42,7 @@ def _columns(found: Ratings) -> list[str]:
 
 def _head(found: Ratings) -> list[str]:
     value = ["mean rank"] if found.basis.is_mean_rank else []
-    return ["place", "bracket", "model", *value, *_columns(found), *(["mean rank elsewhere"] if found.known else [])]
+    return ["place", "bracket", "model", *value, *_columns(found), *([] if found.known is None else ["mean rank elsewhere"])]
 
 
 def _rows(found: Ratings) -> Iterator[list[str]]:
