@@ -145,7 +145,8 @@ def test_noise_is_called_no_better_than_chance(run: Run, place: Path) -> None:
     assert code == 0
     warnings = json.loads(out)["warnings"]
     assert any(words.startswith("No better than chance: no source predicts held-out images better") for words in warnings)
-    assert any(words == "No better than a constant answer on held-out images: a, b." for words in warnings)
+    weak = [words for words in warnings if words.startswith("No better than a constant answer on held-out images: ")]
+    assert weak[0].rpartition(": ")[2] in ("a, b.", "b, a.")
     assert {row["above_constant"] for row in json.loads(out)["ranking"]} == {False}
     _, out, _ = run("a.onnx", "b.onnx", "--data", "noise", "--quiet")
     assert "\nNo better than chance: " in out
