@@ -25,9 +25,14 @@ def resample_means(values: Array, draws: int = DRAWS, seed: int = 0) -> Array:
     """
     images = values.shape[1]
     random, step = np.random.default_rng(seed), max(1, _ROOM // images)
-    parts = (random.multinomial(images, np.full(images, 1 / images), min(step, draws - i)) for i in range(0, draws, step))
-    means: Array = np.concatenate([counts @ values.T for counts in parts]) / images
+    parts = (_draw_counts(random, min(step, draws - i), images) @ values.T for i in range(0, draws, step))
+    means: Array = np.concatenate(list(parts)) / images
     return means
+
+
+def _draw_counts(random: np.random.Generator, draws: int, images: int) -> Array:
+    """How often each image is drawn: float64 [draws, images]."""
+    return np.array([np.bincount(random.integers(0, images, images), minlength=images) for _ in range(draws)], np.float64)
 
 
 def find_intervals(means: Array) -> Array:

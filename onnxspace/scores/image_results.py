@@ -49,7 +49,8 @@ class ImageResults:
     @cached_property
     def constant(self) -> Mapping[str, float]:
         """Each score of a constant answer: the share of the most frequent class, or 0 for numbers."""
-        return {s: float(next(one for one in models if one).constant.mean()) for s, models in self._present.items()}
+        means = {score: next(one for one in models if one).constant.mean() for score, models in self._present.items()}
+        return {score: round(float(mean), 12) + 0.0 for score, mean in means.items()}
 
     def is_above_constant(self, model: int) -> bool | None:
         """Return whether a score of this model is above that of a constant answer by its 95 % interval; None without results."""

@@ -29,10 +29,14 @@ class RankedSource:
 
 @dataclass(frozen=True)
 class Basis:
-    """What ranks: scores by name, whether their mean rank or, of a single one, its value; and whether earlier results."""
+    """What ranks: the mean rank of `scores` or, of a single one, its value; with `known`, also the rank by earlier results.
+
+    `evidence` is what that rests on: `labels`, or `labels + known`.
+    """
 
     scores: tuple[str, ...]
     known: bool = False
+    evidence: str = "labels"
 
     @property
     def name(self) -> str:
@@ -54,9 +58,10 @@ class Basis:
 
 
 def choose_basis(by: Sequence[str], values: Mapping[str, Sequence[float]], known: Sequence[float] | None) -> Basis:
-    """Return what ranks: the scores `by` that any model has, and `known` mean ranks where any model has one."""
-    usable = tuple(score for score in by if not np.isnan(values[score]).all())
-    return Basis(usable, known is not None and not np.isnan(known).all())
+    """Return what ranks: the scores `by` that any model has (all, if none has), and `known` mean ranks where any has one."""
+    usable = tuple(score for score in by if not np.isnan(values[score]).all()) or tuple(by)
+    elsewhere = known is not None and not np.isnan(known).all()
+    return Basis(usable, elsewhere, "labels + known" if elsewhere else "labels")
 
 
 def rank_sources(
@@ -71,8 +76,6 @@ def rank_sources(
     `values[score]` has a number per source, larger is better, NaN where it is missing; `known` its mean rank elsewhere, 1 is
     best.
     """
-    if not basis.scores:
-        return
     columns = [list(values[score]) for score in basis.scores]
     merit = columns[0] if len(columns) == 1 else (-mean_rank(columns)).tolist()
     if basis.known and known is not None:

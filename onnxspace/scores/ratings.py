@@ -62,11 +62,6 @@ class Ratings:
         """What ranks: the scores `by` that could be computed, and whether known results are among it."""
         return choose_basis(self.by or self.scores[:1], self.values, self.known)
 
-    @property
-    def evidence(self) -> str:
-        """What the ranking rests on: `labels`, or `labels + known`."""
-        return "labels + known" if self.basis.known else "labels"
-
     @cached_property
     def ranked(self) -> tuple[RankedSource, ...]:
         """The models, best first, with value, place and bracket; equals share a place. Those without a value are left out.
@@ -122,7 +117,7 @@ class Ratings:
             "data": dict(self.data),
             "models": [asdict(model) for model in self.models],
             "by": self.basis.name,
-            "evidence": self.evidence,
+            "evidence": self.basis.evidence,
             "ranking": [asdict(one) | {"by": self.basis.name} for one in self.ranked],
             "chance": dict(self.results.chance),
             "constant": dict(self.results.constant),
@@ -139,6 +134,8 @@ class Ratings:
 
 def _describe_findings(ratings: Ratings) -> Iterator[str]:
     ranked, classes = ratings.ranked, ratings.data.get("kind") == "classes"
+    if ratings.models and not ranked:
+        yield f"No model could be ranked by {ratings.basis.words}; --by names another score."
     if ratings.known is not None and not ratings.basis.known:
         yield "None of the models is in the table of results elsewhere, so the ranking does not use it."
     if ratings.results.chance and not ratings.results.is_above_chance:

@@ -66,16 +66,19 @@ def rate(
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
     `onnxspace.scores.registry` that take labels, the first of which ranks; without it, models are ranked by the mean rank of
-    `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all
-    models, or a mapping from model to name; `config` a configuration or its file; `pool` is `mean` (over positions) or `none`; `size`
-    is the side in pixels at which images are decoded (None: the larger side of each model's input). `ensemble` is the largest number of models of an ensemble selected by SFDA, 0
-    for none. With `features`, decoded images and features are kept in that folder, and the same call resumes after an interruption.
-    `known` is a table of the models' results on other datasets (datasets × models, larger is better): the
-    ranking is then by the mean of the rank by labels and the rank there. `progress` is the callback. A model that fails is listed in `failed`, a score that fails in `why`.
+    `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all models, or a
+    mapping from model to name; `config` a configuration or its file; `pool` is `mean` (over positions) or `none`; `size` is the
+    side in pixels at which images are decoded (None: the larger side of each model's input). `ensemble` is the largest number
+    of models of an ensemble selected by SFDA, 0 for none. With `features`, decoded images and features are kept in that folder,
+    and the same call resumes after an interruption. `known` is a table of the models' results on other datasets (datasets ×
+    models, larger is better): the ranking is then by the mean of the rank by labels and the rank there. `progress` is the
+    callback. A model that fails is listed in `failed`, a score that fails in `why`.
+
     Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
     OutputError where files can't be written.
 
-    >>> ratings = ox.rate(["a.onnx", "b.onnx"], "flowers", by=["sfda"])  # doctest: +SKIP
+    >>> ox.rate(["a.onnx", "b.onnx"], "flowers").ranked[0].source  # doctest: +SKIP
+    'b'
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
     scores = _select_scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)

@@ -16,8 +16,9 @@ _KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each",
 
 def table(found: Ratings) -> Iterator[str]:
     """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
-    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.evidence}"
-    yield "Larger is better in the columns of scores, places in brackets; sources of one bracket can't be told apart"
+    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}"
+    best = "A mean rank of 1 is best; of scores, the largest" if found.basis.is_mean_rank else "Larger is better"
+    yield f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart."
     yield ""
     rows = [_head(found), *_rows(found), *_comparison_rows(found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -41,7 +42,7 @@ def _columns(found: Ratings) -> list[str]:
 
 def _head(found: Ratings) -> list[str]:
     value = ["mean rank"] if found.basis.is_mean_rank else []
-    return ["place", "bracket", "model", *value, *_columns(found), *(["mean rank elsewhere"] if found.known else [])]
+    return ["place", "bracket", "model", *value, *_columns(found), *([] if found.known is None else ["mean rank elsewhere"])]
 
 
 def _rows(found: Ratings) -> Iterator[list[str]]:

@@ -20,12 +20,11 @@ from onnxspace.scores.arrays import Array, reciprocal_or_zero
 from onnxspace.scores.labels import Kind
 from onnxspace.scores.prepared import Prepared, prepare
 
-#: The range of α/β, in largest eigenvalues. At its upper end the features say nothing, at its lower end the labels have no noise.
-_RANGE, _STEPS = (1e-12, 1e9), 70
-#: Golden sections of a step of that range; with the last, ln(α/β) is within 1e-8 of the maximum, the evidence far closer.
-_SECTIONS = 40
-#: The least q, as a share of the squared labels: it bounds the evidence where features predict labels exactly.
-_LEAST = 1e-10
+#: The range of α/β, in largest eigenvalues. At its upper end the features say nothing; its lower end bounds the
+#: evidence of labels that features predict exactly.
+_RANGE, _STEPS = (1e-10, 1e9), 64
+#: Golden sections of two steps of that range: ln(α/β) is then within 1e-5 of the maximum, the evidence within 1e-10.
+_SECTIONS = 24
 
 
 def logme(features: ArrayLike | Prepared, labels: ArrayLike | None = None, kind: Kind = "auto") -> float:
@@ -71,7 +70,6 @@ def _profile(projected: _Projected, logs: Array) -> Array:
     sigma, along, rest, images = projected
     spread = sigma[:, None] * np.exp(-logs)  # σ/t
     misfit = (along / (1 + spread)).sum(axis=0) + rest
-    misfit = np.maximum(misfit, _LEAST * (along.sum(axis=0) + rest))
     evidence: Array = -0.5 * (np.log(2 * np.pi * misfit / images) + 1 + np.log1p(spread).sum(axis=0) / images)
     return evidence
 

@@ -171,6 +171,14 @@ def test_whole_floats_are_classes_where_a_score_takes_nothing_else() -> None:
         scores.sfda(scores.prepare(F, F[:, 0]))
 
 
+@pytest.mark.parametrize("images", [2, 3, 6, 30])
+def test_the_h_score_stays_in_its_range(images: int) -> None:
+    """Each image a class of its own, far apart: two images gave up to 2, beyond their range of 1."""
+    for width in (1, 3, 100):
+        features = 1e3 * np.random.default_rng(width).standard_normal((images, width))
+        assert 0 <= scores.h_score(features, np.arange(images)) <= images - 1
+
+
 def test_targets_that_never_vary_are_left_out() -> None:
     targets = np.c_[F[:, 0], np.ones(30)]
     for score in (scores.logme, scores.linear_probe):

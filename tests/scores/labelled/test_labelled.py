@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
@@ -267,6 +267,7 @@ def test_the_names_of_classes_do_not_matter(seed: int, shape: tuple[int, int, in
 
 
 @settings(max_examples=12, deadline=None)
+@example(seed=1888, shape=(24, 60, 4))  # labels without noise are the likeliest
 @given(seed=st.integers(0, 10**6), shape=st.sampled_from([(90, 7, 3), (24, 60, 4)]))
 def test_a_rotation_does_not_matter(seed: int, shape: tuple[int, int, int]) -> None:
     """PARC standardises each dimension; SFDA's power iteration starts from row sums, so its shrinkage is given time."""
