@@ -31,8 +31,9 @@ class ScoreSpec:
     by kind: `depara(maps_a, maps_b, features_a, features_b)`. A `directed` score takes two kinds, the first of the target and
     the second of the source: `predictivity(outputs, features)`. `values` is the range of the result; `summary` and `source`
     describe the score in tables. Of a `symmetric` score only half of the pairs are computed. Of more than `max_images` images,
-    this many, evenly spaced, are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names
-    the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`.
+    this many are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names the function that
+    computes all pairs: `function(spec, compared) -> ScoreMatrix`. A combination has the names of the scores that it combines
+    as `members`; its function takes the features of several sources.
     """
 
     summary: str
@@ -46,6 +47,7 @@ class ScoreSpec:
     symmetric: bool = False
     max_images: int | None = None
     resampled: bool = False
+    members: tuple[str, ...] = ()
     matrix: str = "onnxspace.scores.matrices:score_every_pair"
 
     def load(self) -> Callable[..., float]:
@@ -112,11 +114,28 @@ SCORES: Mapping[str, ScoreSpec] = {
     "rsa": _pair_spec("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features", max_images=2000),
     "svcca": _pair_spec("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features", matrix="score_svcca"),
     "cka": _pair_spec("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
-    "dds": _pair_spec("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
+    "dds": _pair_spec(
+        "dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features", matrix="score_dds"
+    ),
     "modelgif": _pair_spec("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
     "predictivity": _pair_spec(
         "predictivity", "share (R²) of a target's outputs that a source's features predict linearly", "Yamins et al., PNAS 2014",
         "up to 1", "outputs", "features", directed=True, resampled=True, matrix="score_predictivity",
+    ),
+    "probability_predictivity": _pair_spec(
+        "probability_predictivity", "predictivity of a classifier's probabilities; of other outputs as they are",
+        "Hinton et al., 2015; Yamins et al., PNAS 2014", "up to 1", "outputs", "features", directed=True, resampled=True,
+        matrix="score_probability_predictivity",
+    ),
+    "knn_agreement": _pair_spec(
+        "knn_agreement", "accuracy of nearest neighbours for a target's answers (R² where these are not classes)",
+        "Cover and Hart, 1967; Lee, 2013", "[0, 1], R² ≤ 1", "outputs", "features", directed=True, resampled=True,
+        matrix="score_knn_agreement",
+    ),
+    "mean_rank": _pair_spec(
+        "mean_rank", "mean rank among a target's sources by knn_agreement and probability_predictivity, 1 for the first by both",
+        "Borda, 1781; Dwork et al., WWW 2001", "[0, 1]", "outputs", "features", directed=True, resampled=True,
+        members=("knn_agreement", "probability_predictivity"), matrix="score_mean_rank",
     ),
 }  # fmt: skip
 
