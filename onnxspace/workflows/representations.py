@@ -15,8 +15,9 @@ from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import features_key, find_float_outputs, write_features
+from onnxspace.model.features import features_key, write_features
 from onnxspace.model.model import Model
+from onnxspace.model.outputs import find_float_outputs
 from onnxspace.model.runtime import shapes_of
 from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import ScoreSelection
