@@ -71,7 +71,8 @@ def _needing_other_inputs(model: Model) -> set[int]:
 def _trace_back(model: Model, output: str, types: dict[str, int]) -> str | None:
     """The tensor before the decisions at the end of the graph, `output` itself where there are none; None without numbers."""
     graph, reached = model.graph, model.graph.descendants_of(model.image.name)
-    name, decided = output, None
+    name = output
+    decided: str | None = None
     while (node := graph.nodes[graph.producer[name]]).op_type in _DECIDING | _PASSING:
         inputs = [each for each in node.input if graph.producer.get(each) in reached]
         if len(inputs) != 1:

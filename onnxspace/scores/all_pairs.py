@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ MOST_PREDICTED = 512
 class Arrays:
     """One model's `.npy` files, None for those it does not have.
 
-    Unit maps are [images, pixels], features and outputs [images, …], gradient fields [images, steps · pixels].
+    Unit maps are [images, pixels], features and outputs [images, …], gradient fields [images, steps · pixels]. `lost` has the
+    reason, a sentence, for each kind that could not be computed.
     """
 
     maps: Path | None = None
@@ -34,6 +35,7 @@ class Arrays:
     fields: Path | None = None
     outputs: Path | None = None
     steps: int = 1
+    lost: Mapping[Kind, str] = field(default_factory=dict)
 
     def load(self, kind: Kind) -> NDArray[Any] | None:
         """Open the array of this `kind`, memory-mapped; fields as [images, steps, pixels]. None where there is no file."""

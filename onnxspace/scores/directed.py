@@ -54,18 +54,19 @@ def _compare(
 ) -> ScoreMatrix:  # fmt: skip
     """Fill a matrix by `prepare_source(features, folds).sums_of_squares(targets)`, which returns the per-image terms."""
     names, count = among.names, len(sides)
-    matrix, why, shares = np.full((count, count), np.nan), [], {}
+    matrix, why = np.full((count, count), np.nan), []
     targets: dict[int, Any] = {}
+    shares: dict[int, PerImageShares] = {}
     for i, (outputs, _) in enumerate(sides):
         try:
             targets |= {} if outputs is None else {i: prepare_target(outputs)}
         except OnnxspaceError as error:
-            why.append((i, f"{names[i]}: {error}"))
+            why.append(f"{names[i]}: {error}")
     for j, (_, features) in enumerate(sides):
         try:
             found = [] if features is None else prepare_source(features, among.folds).sums_of_squares(list(targets.values()))
         except OnnxspaceError as error:
-            why.append((j, f"{names[j]}: {error}"))
+            why.append(f"{names[j]}: {error}")
             continue
         for i, parts in zip(targets, found, strict=False):
             matrix[i, j] = parts.share
@@ -73,4 +74,4 @@ def _compare(
                 one = shares.setdefault(i, PerImageShares(*np.zeros((2, len(parts.missed), count))))
                 one.missed[:, j], one.there[:, j] = parts
     chance = {i: find_chance(one) for i, one in targets.items()}
-    return ScoreMatrix(matrix, tuple(sentence for _, sentence in why), None, shares, chance)
+    return ScoreMatrix(matrix, tuple(why), None, shares, chance)

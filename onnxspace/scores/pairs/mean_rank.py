@@ -30,4 +30,5 @@ def mean_rank(outputs: ArrayLike, features: Sequence[ArrayLike]) -> Array:
     from onnxspace.scores.pairs.probability_predictivity import probability_predictivity
 
     scores = (knn_agreement, probability_predictivity)
-    return combine_ranks(np.array([[[score(outputs, source) for source in features]] for score in scores]))[0]
+    found: Array = combine_ranks(np.array([[[score(outputs, source) for source in features]] for score in scores]))[0]
+    return found
