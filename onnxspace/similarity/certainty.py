@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
+from onnxspace.similarity.mean_rank import TIE
 from onnxspace.similarity.per_image import PerImageAffinities, PerImageRanks, PerImageShares
-from onnxspace.similarity.ranking import TIE, Ranking
+from onnxspace.similarity.ranking import Ranking
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -6,12 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: Values that differ by less count as equal: two exports of one network differ by this much through rounding alone.
+TIE = 1e-5
+_DECIMALS = 5
 
 
 def combine_ranks(values: Array) -> Array:
     """Return the mean rank of the columns in each row over several scores, turned so that larger is better: float64 [rows, columns].
 
-    `values` is float64 [scores, rows, columns], larger is better, NaN where there is none. Ties have the mean of their ranks. A
+    `values` is float64 [scores, rows, columns], larger is better, NaN where there is none. Ties, within 10⁻⁵, have the mean of their ranks. A
     mean rank r among n columns becomes 1 − (r − 1)/(n − 1), and 1 where n is 1. A score without any value in a row does not count
     there; a column without a value by one that does is NaN.
 
@@ -30,16 +33,24 @@ def combine_ranks(values: Array) -> Array:
 
 
 def combine_many(values: Array) -> Array:
-    """Return `combine_ranks` of many rows that have all their values, faster: float64 [scores, rows, columns] to [rows, columns]."""
+    """Return `combine_ranks` of many rows that have all their values, faster: float64 [scores, rows, columns] to [rows, columns].
+
+    Values are equal where they are after rounding to 5 decimals.
+    """
     from scipy.stats import rankdata
 
-    ranks = np.mean([rankdata(-one, axis=1) for one in values], axis=0)
+    ranks = np.mean([rankdata(-one.round(_DECIMALS), axis=1) for one in values], axis=0)
     found: Array = 1 - (ranks - 1) / max(1, values.shape[2] - 1)
     return found
 
 
 def _rank_columns(row: Array) -> Array:
-    from scipy.stats import rankdata
-
-    ranks: Array = rankdata(-row)
+    """Ranks from 1 for the largest; values that follow each other at no more than `TIE` have the mean of their ranks."""
+    order = np.argsort(-row, kind="stable")
+    new = np.concatenate([[True], -np.diff(row[order]) > TIE])
+    group = np.cumsum(new) - 1
+    places = np.arange(1.0, len(row) + 1)
+    means = np.bincount(group, places) / np.bincount(group)
+    ranks = np.empty(len(row))
+    ranks[order] = means[group]
     return ranks

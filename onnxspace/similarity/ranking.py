@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.similarity.mean_rank import TIE
 from onnxspace.similarity.reliability import Evidence, describe_reliability
 
 Linkage = Literal["average", "single"]
@@ -16,8 +17,6 @@ Linkage = Literal["average", "single"]
 
 #: Scores that compare attribution maps: they list models that are alike, whatever the images are.
 SCORES_OF_MAPS = ("attribution", "depara", "modelgif")
-#: Values that differ by less count as equal: two exports of one network differ by this much through rounding alone.
-TIE = 1e-5
 
 
 @dataclass(frozen=True)

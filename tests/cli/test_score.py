@@ -60,7 +60,10 @@ SCHEMA = {
                 "additionalProperties": False,
                 "required": ["by", "evidence", "reliability", "sources", "notes"],
                 "properties": {
-                    "by": TEXT, "evidence": EVIDENCE, "reliability": TEXT, "notes": {"type": "array", "items": TEXT},
+                    "by": TEXT,
+                    "evidence": EVIDENCE,
+                    "reliability": TEXT,
+                    "notes": {"type": "array", "items": TEXT},
                     "sources": {"type": "array", "items": SOURCE},
                 },
             },

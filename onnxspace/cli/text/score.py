@@ -160,7 +160,7 @@ def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
         yield "Sources beside one stroke can't be told apart on these images."
     for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
         images = (result.pictures or result.probe)["images"]
-        seen = "no picture of the task" if evidence == "none" else f"{images} pictures ({one_line(result.probe['name'])})"
+        seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"
         words = describe_reliability("none" if kin else evidence, by)
         yield f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
     if result.evidence == "none" and ranked:
