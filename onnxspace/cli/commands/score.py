@@ -94,7 +94,7 @@ def score(
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
     _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet)
-    return 2 if result.failed or result.unscored else 0
+    return 2 if result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
 
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
