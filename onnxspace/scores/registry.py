@@ -199,6 +199,10 @@ This page is written by `python -m onnxspace.scores.registry > docs/scores.md`.
 
 {render_table()}
 
+`predictivity`, `probability_predictivity` and `knn_agreement` train on some images and test on others, in four folds: commands
+split images by their content, functions by a fixed permutation of positions. `mean_rank` combines two of them, and takes the
+features of several sources, `mean_rank(outputs_of_the_target, [features, …])`; [Results](results.md) says what it ranks.
+
 `prepare(features, labels)` checks both once and caches quantities that several scores share; pass it in their place.
 `sfda_ensemble([features, …], labels)` selects models that complement each other.
 
