@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxspace.inputs.protocol import GENERATED
-
 #: What a ranking knows of the target's task: nothing, its pictures, labels of them, true fine-tuning, or earlier results.
 Evidence = Literal["none", "pictures", "labels", "finetuned", "known"]
 
@@ -40,6 +38,8 @@ def find_evidence(probes: str) -> Evidence:
     >>> find_evidence("generated-0"), find_evidence("photos")
     ('none', 'pictures')
     """
+    from onnxspace.inputs.protocol import GENERATED
+
     return "none" if GENERATED.fullmatch(probes) else "pictures"
 
 

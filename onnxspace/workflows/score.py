@@ -95,7 +95,8 @@ def score(
     prints = read_prints(paths)
     pictures = probes is not None and find_evidence(probes.name) == "pictures"
     remarks = _explain_default(len(paths), probes) if pictures and not by and weight is None else ()
-    selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=pictures and not remarks)
+    ranks = pictures and not remarks and len(paths) > 1
+    selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=ranks)
     if certainty and not find_spec(selected.ranked).resampled:
         raise ConfigError(
             f"The certainty of a ranking by {selected.ranked} can't be computed. Name another score first, or leave out the certainty."
@@ -144,7 +145,7 @@ def _explain_default(models: int, probes: Probes | None) -> tuple[str, ...]:
     """Why pictures don't rank sources by default: too many models, or too few images; empty where they do."""
     if models > MOST_RANKED:
         return (_TOO_MANY,)
-    return (_TOO_FEW,) if probes is not None and len(probes) < FEWEST else ()
+    return (_TOO_FEW,) if models > 1 and probes is not None and len(probes) < FEWEST else ()
 
 
 def _limit_maps(agreement: Agreement) -> Agreement:
