@@ -27,7 +27,7 @@ from onnxspace.checking.verdict import Verdict, judge, judge_distinct
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Device, Progress
-from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
@@ -112,7 +112,7 @@ def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
     """The probe images that an artifact or its plan names; None where neither does. Raises ProbeError."""
     if (folder := artifact.probe or plan.probe) is not None:
-        return Probes.from_folder(folder, plan.images, seed=plan.seed)
+        return Probes.from_folder(folder, plan.images, DEFAULT_SIZE, seed=plan.seed)
     return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
 
 

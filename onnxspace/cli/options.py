@@ -98,12 +98,12 @@ def opening_options(function: _Function) -> _Function:
     return _add_options(_SHARED[len(NUMBERS) :], function)
 
 
-def probes_from(folder: str | None, images: int | None, seed: int) -> Any:
-    """The probe images: `images` of `folder`, or generated ones where that is None."""
+def probes_from(folder: str | None, images: int | None, seed: int, size: int | None = None) -> Any:
+    """The probe images: `images` of `folder` at `size` pixels, or generated ones where that is None."""
     from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
 
     if folder is not None:
-        return Probes.from_folder(folder, images, seed=seed)
+        return Probes.from_folder(folder, images, size, seed=seed)
     return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
 
 

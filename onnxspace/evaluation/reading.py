@@ -153,8 +153,9 @@ def _table_from_json(path: Path, text: str) -> TableParts:
     """
     found = _parse_json(path, text)
     matrix = found.get("affinity", found.get("matrix"))
-    if isinstance(scores := found.get("scores"), Mapping) and isinstance(ranks := found.get("ranked_by"), str):
-        matrix = scores.get(ranks, matrix)
+    if isinstance(scores := found.get("scores"), Mapping):
+        first = next(iter(scores.values()), None) if matrix is None else matrix
+        matrix = scores.get(found.get("ranked_by"), first)
     names = found.get("models", found.get("names", found.get("tasks")))
     if isinstance(matrix, list) and isinstance(names, list):
         given = [name.get("name") if isinstance(name, dict) else name for name in names]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.scenes import render
 
 DEFAULT_IMAGES = 64
-DEFAULT_SIZE = 224
+DEFAULT_SIZE, SMALLEST = 224, 16
 MAX_IMAGES = 100_000
 MAX_PIXELS = 100_000_000  # of one photo before it is shrunk; a camera's largest are about 60 million
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
@@ -69,22 +70,38 @@ class Probes:
         return cls(f"generated-{seed}", pixels)
 
     @classmethod
-    def from_folder(cls, folder: str | Path, images: int | None = None, size: int = DEFAULT_SIZE, seed: int = 0) -> Probes:
+    def from_folder(cls, folder: str | Path, images: int | None = None, size: int | None = None, seed: int = 0) -> Probes:
         """Read the photos of a folder and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
 
-        At most `images` of them (None: 64) are sampled by `seed` from the sorted names. Raises ProbeError for a folder without
-        images, an unreadable image, or one of more than 100 million pixels.
+        At most `images` of them (None: 64) are sampled by `seed` from the sorted names. Where `size` is None, it is 224, or the
+        longest of their shorter sides where none is longer: small pictures keep their own size, and none is below 16. Shrinking is
+        antialiased. Raises ProbeError for a folder without images, an unreadable image, or one of more than 100 million pixels.
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
         _check_count(count)
         files = find_images(folder)
         chosen = [files[i] for i in draw_sample(range(len(files)), count, seed)]
-        pixels = np.empty((len(chosen), size, size, 3), np.uint8)
+        side = find_size(chosen) if size is None else size
+        pixels = np.empty((len(chosen), side, side, 3), np.uint8)
         for target, path in zip(pixels, chosen, strict=True):
-            target[:] = read_square(path, size)
+            target[:] = read_square(path, side)
         name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are not text
         return cls(name or "photos", pixels)
+
+
+def find_size(files: Sequence[Path]) -> int:
+    """Return the size in pixels at which images lose nothing that a network of up to 224 pixels sees: from 16 to 224.
+
+    It is the longest of the shorter sides of the image `files`, whose headers are read. Raises ProbeError naming a file that
+    can't be read.
+    """
+    size = SMALLEST
+    for path in files:
+        size = max(size, min(_read_sides(path)))
+        if size >= DEFAULT_SIZE:
+            return DEFAULT_SIZE
+    return size
 
 
 def _check_count(images: int) -> None:
@@ -132,6 +149,19 @@ def read_square(path: Path, size: int) -> NDArray[np.uint8]:
 
 def read_upright(path: Path) -> Image.Image:
     """Read an image at its own size: upright, RGB. Raises ProbeError naming the file."""
+    with _open_image(path) as image:
+        return _to_eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+
+
+def _read_sides(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, from its header."""
+    with _open_image(path) as image:
+        return image.size
+
+
+@contextmanager
+def _open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file of a permitted format and size. Raises ProbeError, for errors inside the block too."""
     if path.exists() and not path.is_file():
         raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.")
     try:
@@ -139,7 +169,7 @@ def read_upright(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns of the large images that are refused below
             with Image.open(path, formats=_FORMATS) as image:
                 _check_pixels(path, image)
-                return _to_eight_bit(ImageOps.exif_transpose(image)).convert("RGB")
+                yield image
     except ProbeError:
         raise
     except Image.DecompressionBombError as error:

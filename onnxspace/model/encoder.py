@@ -116,14 +116,21 @@ class Trunk:
         return found
 
     def candidates(self) -> list[Candidate]:
-        """Bottlenecks of floating-point type with parametric nodes both below and above them."""
+        """Bottlenecks of floating-point type with parametric nodes both below and above them, that need no other input."""
         found = []
         for name in self.bottlenecks():
             position = self.graph.producer[name]
             under = sum(i <= position for i in self.parametric)
-            if 0 < under < len(self.parametric) and self.is_float(name):
+            if 0 < under < len(self.parametric) and self.is_float(name) and self._needs_image_alone(name):
                 found.append(Candidate(name, self._shape(name), self.share_below([name])))
         return found
+
+    def _needs_image_alone(self, name: str) -> bool:
+        others = {value.name for value in self.graph.inputs} - {self.model.image.name}
+        if not others:
+            return True
+        read = {each for i in self.graph.ancestors_of([name]) for each in names_read_by(self.graph.nodes[i])}
+        return others.isdisjoint(read)
 
     def share_below(self, tensors: list[str]) -> float:
         """Share (0 to 1) of the multiply-adds on which `tensors` depend; of the parametric nodes where no size is known."""

@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.inputs.execution import Advance
-from onnxspace.model.encoder import FLOATS, Encoder, cut
+from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
@@ -67,20 +66,6 @@ def find_class_output(model: Model) -> Encoder | None:
         return None
     flat = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 1 and shape[1] > 1]
     return Encoder((flat[0],), "the output with a number per class") if len(flat) == 1 else None
-
-
-def find_float_outputs(model: Model) -> Encoder:
-    """Find all floating-point outputs that depend on the image. Raises ModelError where there is none."""
-    reached = model.graph.descendants_of(model.image.name)
-    there = [name for name in model.graph.outputs if model.graph.producer.get(name) in reached]
-    kinds = {output.name: output.type.tensor_type.elem_type for output in model.proto.graph.output}
-    names = tuple(name for name in there if kinds.get(name, TensorProto.UNDEFINED) in FLOATS)
-    if not names:
-        raise ModelError(
-            f"{model.path} has no output of floating-point numbers that depends on its image. "
-            "Leave it out of scores that compare outputs."
-        )
-    return Encoder(names, "the outputs")
 
 
 def write_features(

@@ -126,7 +126,7 @@ def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[
                     "configuration. Correct `size`."
                 )
         return *options.size, ()
-    height, width = image.height or DEFAULT_SIZE, image.width or DEFAULT_SIZE
+    height, width = image.height or image.width or DEFAULT_SIZE, image.width or image.height or DEFAULT_SIZE
     if height * width > MAX_INPUT_PIXELS:
         raise ModelError(
             f"{path} takes images of {height}×{width} pixels; at most {MAX_INPUT_PIXELS} pixels are allowed. Leave it out."

@@ -19,6 +19,7 @@ from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.data_uri import palette
 from onnxspace.report.page_data import PageData, page_numbers
 from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.reliability import describe_reliability
 from onnxspace.storage.printable import make_printable
 
 _FILTER_STEPS = 33
@@ -29,7 +30,8 @@ _NAMED = {"weighted_tau": "weighted τ", "kendall_tau": "Kendall τ", "spearman"
 class _Source:
     """A row of the ranking, as it is shown before the script runs."""
 
-    rank: int
+    place: int
+    bracket: int
     name: str
     value: str
     interval: str
@@ -60,8 +62,8 @@ def render(shown: PageData) -> str:
         lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
         notes=[make_printable(note) for note in shown.notes], failed=[make_printable(f.error) for f in shown.affinity.failed],
         about=[(make_printable(name), [make_printable(line) for line in lines]) for name, lines in shown.about],
-        names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"],
-        meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
+        names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"][content["target"]],
+        kin=all(content["kin"]), evidence=_describe_evidence(shown.affinity), meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
         sources=_sources(shown.affinity, shown.target), columns=[make_printable(name) for name in shown.sheet.columns],
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
@@ -102,23 +104,44 @@ def format_number(value: float) -> str:
 
 def _sources(found: Affinity, target: str) -> list[_Source]:
     sure = {} if target not in found.certainty else {one.source: one for one in found.certainty[target].sources}
-    row, rows = found.names.index(target), []
-    for place, (source, value) in enumerate(found.rank(target).sources, 1):
+    row, rows, ranked = found.names.index(target), [], found.rank(target)
+    for place, bracket, (source, value) in zip(ranked.places, ranked.brackets, ranked.sources, strict=True):
         one, interval, ahead = sure.get(source), "", ""
         if one is not None:
             interval = f"{format_number(one.low)} to {format_number(one.high)}"
             ahead = "" if one.ahead is None else f"{100 * one.ahead:.0f} %"
         elif found.errors is not None and (error := float(found.errors[row, found.names.index(source)])) > 0:
             interval = f"± {error:.3f}"
-        rows.append(_Source(place, make_printable(source), format_number(value), interval, ahead))
+        rows.append(_Source(place, bracket, make_printable(source), format_number(value), interval, ahead))
     return rows
+
+
+#: What the bars of a ranking by a score mean.
+_MEANINGS = {
+    "attribution": "The longer the bar, the more similar the attribution maps of the two models.",
+    "mean_rank": "The longer the bar, the better a source's mean rank by the scores that are combined.",
+    "knn_agreement": "The longer the bar, the more often neighbours in a source's features have the target's answer.",
+    "predictivity": "The longer the bar, the more of the target's outputs a source's features predict.",
+    "probability_predictivity": "The longer the bar, the more of the target's probabilities a source's features predict.",
+}
 
 
 def _meaning(found: Affinity) -> str:
     """A sentence on what the bars of the ranking mean."""
-    if found.ranks_by == "predictivity":
-        return "The longer the bar, the more of the target's outputs a source's features predict."
-    return "The longer the bar, the more similar the attribution maps of source and target."
+    return _MEANINGS.get(found.ranks_by, f"The longer the bar, the larger {make_printable(found.ranks_by)}.")
+
+
+def _describe_evidence(found: Affinity) -> list[str]:
+    """What the rankings rest on, a sentence each."""
+    ranked = [found.rank(name) for name in found.names]
+    lines = []
+    for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
+        score = "affinity of maps" if by == "attribution" else by
+        words = describe_reliability("none" if kin else evidence, by)
+        lines.append(make_printable(f"Evidence: {evidence}, by {score}. {words}"))
+    if found.evidence == "none":
+        lines.append("To rank what to start from, compare the models on pictures of the task: onnxspace score --probe photos/")
+    return lines
 
 
 def _rows(shown: PageData) -> list[tuple[str, str, str, tuple[str, ...]]]:

@@ -15,6 +15,7 @@ from onnxspace.evaluation import Evaluation
 from onnxspace.report.embedding import embed_in_plane
 from onnxspace.report.thumbnails import Gallery
 from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.ranking import Ranking
 from onnxspace.storage.printable import make_printable
 
 _DIGITS = 6
@@ -52,21 +53,33 @@ def page_numbers(shown: PageData) -> dict[str, Any]:
     """The data of the page's script, ready for `json.dumps`; models are indices into `names`."""
     found = shown.affinity
     places = {name: i for i, name in enumerate(found.names)}
-    ranks = [[places[source] for source, _ in found.rank(name).sources] for name in found.names]
+    ranked = [found.rank(name) for name in found.names]
     return {
         "names": [make_printable(name) for name in found.names],
         "by": score_label(found.by),
-        "rankedBy": score_label(found.ranks_by),
+        "rankedBy": [score_label(one.by) for one in ranked],
+        "kin": [one.lists_kin for one in ranked],
+        "notes": [[make_printable(note) for note in one.notes] for one in ranked],
+        "brackets": [list(one.brackets) for one in ranked],
+        "places": [list(one.places) for one in ranked],
         "target": places[shown.target],
         "matrix": _to_lists(found.matrix),
         "errors": None if found.errors is None else _to_lists(found.errors),
-        "ranks": ranks,
-        "values": None if found.ranks_by == found.by else _to_lists(found.scores[found.ranks_by]),
+        "ranks": [[places[source] for source, _ in one.sources] for one in ranked],
+        "values": None if all(one.by == found.by for one in ranked) else [_row_values(one, places) for one in ranked],
         "sure": {str(places[name]): _certainty_numbers(one, places) for name, one in found.certainty.items()},
         **_tree(found),
         "gallery": _gallery(shown.gallery),
         "evaluation": None if shown.evaluation is None else _evaluation(shown.evaluation),
     }
+
+
+def _row_values(ranked: Ranking, places: Mapping[str, int]) -> list[float | None]:
+    """The values of a target's sources at their positions, None for the rest."""
+    row: list[float | None] = [None] * len(places)
+    for source, value in ranked.sources:
+        row[places[source]] = round(value, _DIGITS)
+    return row
 
 
 def score_label(score: str) -> str:

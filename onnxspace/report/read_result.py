@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from onnxspace.errors import TableError
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import PROBES, SUMMARY
-from onnxspace.similarity.affinity import SCHEMA, Affinity
+from onnxspace.similarity.affinity import SCHEMA, SCHEMAS, Affinity
 from onnxspace.similarity.certainty import Certainty, SourceCertainty
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import Evidence, find_evidence
 from onnxspace.storage.json_fields import is_text, is_whole, require
 
 _MOST_BYTES = 256 * 2**20
@@ -71,7 +72,7 @@ def _parse(path: Path) -> dict[str, Any]:
         if isinstance(error, TableError):
             raise
         raise TableError(f"{path} is damaged (it is not JSON). {_AGAIN}") from error
-    if not isinstance(parsed, dict) or parsed.get("schema") != SCHEMA:
+    if not isinstance(parsed, dict) or parsed.get("schema") not in SCHEMAS:
         raise TableError(f"{path} is not a result of onnxspace score ({SCHEMA}). Name another folder, or upgrade onnxspace.")
     return parsed
 
@@ -85,25 +86,61 @@ def _affinity(content: Mapping[str, Any]) -> Affinity:
     names = [model.name for model in models]
     require(0 < len(names) == len(set(names)), "models")
     require(content["method"] in METHODS, "method")
-    probe = {"name": _text(content["probe"]["name"]), "sha256": _text(content["probe"]["sha256"])}
-    sizes = {"images": _whole(content["probe"]["images"]), "size": _whole(content["probe"]["size"])}
     errors = None if content.get("errors") is None else _matrix(content["errors"], len(models))
     options = {_text(name): value for name, value in dict(content.get("options", {})).items()}
+    rest = _read_first_schema if content["schema"] == SCHEMAS[0] else _read_scores
     return Affinity(
-        models, _matrix(content["affinity"], len(models)), content["method"], probe | sizes,
-        tuple(Failure(_text(one["path"]), _text(one["error"])) for one in _list(content["failed"], _MOST_MODELS, "failed")),
-        tuple(_text(one) for one in _list(content["warnings"], 10 * _MOST_MODELS, "warnings")), options, errors,
-        {_text(name): _certainty(name, one) for name, one in dict(content.get("certainty", {})).items() if name in names},
-        next(iter(dict(content.get("scores", {}))), "attribution"), **_ranking(content, len(models)),
+        models, method=content["method"], probe=_probe(content["probe"]),
+        failed=tuple(Failure(_text(one["path"]), _text(one["error"])) for one in _list(content["failed"], _MOST_MODELS, "failed")),
+        warnings=tuple(_text(one) for one in _list(content["warnings"], 10 * _MOST_MODELS, "warnings")), options=options,
+        errors=errors,
+        certainty={_text(name): _certainty(name, one) for name, one in dict(content.get("certainty", {})).items() if name in names},
+        **rest(content, names),
     )  # fmt: skip
 
 
-def _ranking(content: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """The score by which sources are ranked, where it differs from the matrix's."""
+def _probe(content: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {"name": _text(content["name"]), "sha256": _text(content["sha256"])}
+    return texts | {"images": _whole(content["images"]), "size": _whole(content["size"])}
+
+
+def _read_first_schema(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Matrix and ranking of schema 1, in which `affinity` is the first score's matrix whatever that is."""
+    first = next(iter(dict(content.get("scores", {}))), "attribution")
+    found = {
+        "matrix": _matrix(content["affinity"], len(names)),
+        "by": first,
+        "evidence": find_evidence(content["probe"]["name"]),
+    }
     if content.get("ranked_by") is None:
-        return {}
+        return found
     name = _text(content["ranked_by"])
-    return {"ranked_by": name, "scores": {name: _matrix(dict(content["scores"])[name], count)}}
+    return found | {"ranked_by": name, "scores": {name: _matrix(dict(content["scores"])[name], len(names))}}
+
+
+def _read_scores(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Matrices and rankings of schema 2."""
+    by, ranked_by = _text(content["by"]), _text(content["ranked_by"])
+    rankings = {name: dict(content["rankings"])[name] for name in names}
+    own = {name: _text(one["by"]) for name, one in rankings.items()}
+    wanted = {by, ranked_by, *own.values()}
+    scores = {name: _matrix(one, len(names)) for name, one in dict(content.get("scores", {})).items() if name in wanted}
+    if by == "attribution":
+        scores[by] = _matrix(content["affinity"], len(names))
+    require(wanted <= scores.keys(), "scores")
+    require(content["evidence"] in get_args(Evidence), "evidence")
+    return {
+        "matrix": scores[by], "by": by, "ranked_by": ranked_by, "scores": scores, "evidence": content["evidence"],
+        "ranked_targets": {name: one for name, one in own.items() if one != ranked_by},
+        "pictures": None if content.get("pictures") is None else _probe(content["pictures"]),
+        "brackets": {name: _brackets(one) for name, one in rankings.items()},
+        "notes": {name: tuple(_text(note) for note in _list(one["notes"], 100, "notes")) for name, one in rankings.items()},
+    }  # fmt: skip
+
+
+def _brackets(content: Mapping[str, Any]) -> tuple[int, ...]:
+    rows = _list(content["sources"], _MOST_MODELS, "sources")
+    return tuple(_whole(one["bracket"]) for one in rows if one["bracket"] is not None)
 
 
 def _record(content: Mapping[str, Any]) -> ModelRecord:

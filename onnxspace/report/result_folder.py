@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
-from onnxspace.similarity.affinity import SCHEMA, Affinity
+from onnxspace.similarity.affinity import SCHEMAS, Affinity
 from onnxspace.storage.resume import WorkFolders, open_work_folder
 
 SUMMARY = "score.json"
@@ -21,7 +21,7 @@ SUMMARY = "score.json"
 PROBES = "probes.npy"
 _MOST_BYTES = 2**30  # of photos: 7,000 of 224 × 224 pixels, as many as a space keeps
 _CONTENT = {SUMMARY, PROBES, "affinity.npy", "affinity.csv", "rankings.csv", "affinity.png", "maps"}
-_MATRIX = re.compile(r"score-[\w.-]+\.(npy|csv)")
+_MATRIX = re.compile(r"score-[\w.-]+\.(npy|csv|png)")
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def refuse_foreign_folder(target: Path) -> None:
 
 def _is_result(target: Path) -> bool:
     try:
-        written = str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) == SCHEMA
+        written = str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) in SCHEMAS
         return written and all(file.name in _CONTENT or _MATRIX.fullmatch(file.name) for file in target.iterdir())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -129,21 +129,23 @@ def place_probes(folder: Path, images: NDArray[np.uint8]) -> None:
 
 
 def write_results(folder: Path, result: Affinity) -> None:
-    """Write `affinity.npy`, `affinity.csv`, `rankings.csv`, `score.json`, and `affinity.png` for two models or more.
+    """Write `score.json`, `rankings.csv`, the matrix of each score, and a picture of the first for two models or more.
 
-    For each of `result.scores`, `score-NAME.npy` and `score-NAME.csv` are written too.
+    Affinities of maps are `affinity.npy` and `affinity.csv`, and each of `result.scores` is `score-NAME.npy` and `score-NAME.csv`;
+    the picture is named as its matrix.
     """
-    np.save(folder / "affinity.npy", result.matrix, allow_pickle=False)
-    (folder / "affinity.csv").write_text(result.to_csv(), "utf-8", "backslashreplace")
+    stem = "affinity" if result.by == "attribution" else f"score-{_file_part(result.by)}"
+    matrices = {stem: result.by} | {f"score-{_file_part(name)}": name for name in result.scores}
+    for file, name in matrices.items():
+        matrix = result.matrix if name == result.by else result.scores[name]
+        np.save(folder / f"{file}.npy", matrix, allow_pickle=False)
+        (folder / f"{file}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
     (folder / "rankings.csv").write_text(result.rankings_csv(), "utf-8", "backslashreplace")
-    for name, matrix in result.scores.items():
-        np.save(folder / f"score-{_file_part(name)}.npy", matrix, allow_pickle=False)
-        (folder / f"score-{_file_part(name)}.csv").write_text(result.to_csv(name), "utf-8", "backslashreplace")
     (folder / SUMMARY).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
     if len(result.models) > 1 and not np.isnan(result.matrix).any():
         from onnxspace.report.heatmap import draw_affinity
 
-        draw_affinity(result, folder / "affinity.png")
+        draw_affinity(result, folder / f"{stem}.png")
 
 
 def _file_part(name: str) -> str:

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from onnxspace.scores.pairs.cka import cka as cka
     from onnxspace.scores.pairs.dds import dds as dds
     from onnxspace.scores.pairs.depara import depara as depara
+    from onnxspace.scores.pairs.knn_agreement import knn_agreement as knn_agreement
+    from onnxspace.scores.pairs.mean_rank import mean_rank as mean_rank
     from onnxspace.scores.pairs.modelgif import field_distance as field_distance
     from onnxspace.scores.pairs.modelgif import modelgif as modelgif
     from onnxspace.scores.pairs.predictivity import predictivity as predictivity
+    from onnxspace.scores.pairs.probability_predictivity import probability_predictivity as probability_predictivity
     from onnxspace.scores.pairs.rsa import rsa as rsa
     from onnxspace.scores.pairs.svcca import svcca as svcca
     from onnxspace.scores.prepared import Prepared as Prepared
@@ -42,7 +45,10 @@ _HOME = {
     **{name: f"labelled.{name}" for name in (
         "gbc", "h_score", "knn", "leep", "lfc", "linear_probe", "logme", "nce", "nleep", "parc", "sfda", "transrate",
     )},
-    **{name: f"pairs.{name}" for name in ("attribution", "cka", "dds", "depara", "modelgif", "predictivity", "rsa", "svcca")},
+    **{name: f"pairs.{name}" for name in (
+        "attribution", "cka", "dds", "depara", "knn_agreement", "mean_rank", "modelgif", "predictivity", "probability_predictivity",
+        "rsa", "svcca",
+    )},
     "Ensemble": "labelled.ensemble",
     "sfda_ensemble": "labelled.ensemble",
     "field_distance": "pairs.modelgif",
@@ -50,8 +56,9 @@ _HOME = {
     "prepare": "prepared",
 }  # fmt: skip
 __all__ = [
-    "Ensemble", "Prepared", "attribution", "cka", "dds", "depara", "field_distance", "gbc", "h_score", "knn", "leep", "lfc",
-    "linear_probe", "logme", "modelgif", "nce", "nleep", "parc", "predictivity", "prepare", "rsa", "sfda", "sfda_ensemble", "svcca",
+    "Ensemble", "Prepared", "attribution", "cka", "dds", "depara", "field_distance", "gbc", "h_score", "knn", "knn_agreement",
+    "leep", "lfc", "linear_probe", "logme", "mean_rank", "modelgif", "nce", "nleep", "parc", "predictivity", "prepare",
+    "probability_predictivity", "rsa", "sfda", "sfda_ensemble", "svcca",
     "transrate",
 ]  # fmt: skip
 

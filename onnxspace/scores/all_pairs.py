@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.scores.registry import Kind
-from onnxspace.similarity.per_image import PerImageShares
+from onnxspace.similarity.per_image import PerImageRanks, PerImageShares
 
 Matrix = NDArray[np.float64]
 Function = Callable[..., float]
-#: The most images, evenly spaced, for scores that rank all pairs of images: 2 million pairs.
+#: The most images for scores that rank all pairs of images: 2 million pairs.
 MOST_PAIRED = 2000
-#: The most images, evenly spaced, whose outputs are predicted: 512 with 64 positions each.
+#: The most images whose outputs are predicted: 512 with 64 positions each.
 MOST_PREDICTED = 512
 
 
@@ -26,7 +26,8 @@ MOST_PREDICTED = 512
 class Arrays:
     """One model's `.npy` files, None for those it does not have.
 
-    Unit maps are [images, pixels], features and outputs [images, …], gradient fields [images, steps · pixels].
+    Unit maps are [images, pixels], features and outputs [images, …], gradient fields [images, steps · pixels]. `lost` has the
+    reason, a sentence, for each kind that could not be computed.
     """
 
     maps: Path | None = None
@@ -34,6 +35,7 @@ class Arrays:
     fields: Path | None = None
     outputs: Path | None = None
     steps: int = 1
+    lost: Mapping[Kind, str] = field(default_factory=dict)
 
     def load(self, kind: Kind) -> NDArray[Any] | None:
         """Open the array of this `kind`, memory-mapped; fields as [images, steps, pixels]. None where there is no file."""
@@ -48,13 +50,15 @@ class ScoreMatrix(NamedTuple):
     """`matrix`, float64 [models, models], NaN where there is no score, and `why`, one sentence per reason.
 
     Models without the files that a score takes, which are fingerprints, are not mentioned. `details` are parameters and parts
-    of the score, ready for JSON; `shares` hold per-image values of some targets, where the score keeps them.
+    of the score, ready for JSON; `shares` hold per-image values of some targets, where the score keeps them. `chance` is the
+    value by position of the target that its mean or most frequent answer gets, where the score has one.
     """
 
     matrix: Matrix
     why: tuple[str, ...]
     details: Mapping[str, Any] | None = None
-    shares: Mapping[int, PerImageShares] | None = None
+    shares: Mapping[int, PerImageShares | PerImageRanks] | None = None
+    chance: Mapping[int, float] | None = None
 
 
 def score_pairs(
@@ -83,42 +87,6 @@ def score_pairs(
             except Exception as error:  # a failing plug-in must not discard the results of other scores
                 why.setdefault(f"{type(error).__name__}: {error}", f"{names[i]} and {names[j]}")
     return ScoreMatrix(matrix, tuple(f"{who}: {sentence}" for sentence, who in why.items()))
-
-
-def predictivities(
-    sides: Sequence[Sequence[NDArray[Any] | None]], names: Sequence[str], resampled: Collection[int] = ()
-) -> ScoreMatrix:
-    """Compute `predictivity` of each target's outputs from each source's features, preparing both once.
-
-    `sides` holds each model's outputs and features, None for missing ones; `names` the models' names. The `shares` of the
-    result hold per-image sums of squares of the targets in `resampled` (positions).
-    """
-    from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
-
-    matrix, why = np.full((len(sides), len(sides)), np.nan), []
-    targets: dict[int, TargetOutputs] = {}
-    shares: dict[int, PerImageShares] = {}
-    for i, (outputs, _) in enumerate(sides):
-        try:
-            targets |= {} if outputs is None else {i: TargetOutputs.of(sample_images(outputs, MOST_PREDICTED))}
-        except OnnxspaceError as error:
-            why.append(f"{names[i]}: {error}")
-    for j, (_, features) in enumerate(sides):
-        try:
-            found = (
-                []
-                if features is None
-                else SourceFeatures(sample_images(features, MOST_PREDICTED)).sums_of_squares(list(targets.values()))
-            )
-        except OnnxspaceError as error:
-            why.append(f"{names[j]}: {error}")
-            continue
-        for i, parts in zip(targets, found, strict=False):
-            matrix[i, j] = parts.share
-            if i in resampled:
-                one = shares.setdefault(i, PerImageShares(*np.zeros((2, len(parts.missed), len(sides)))))
-                one.missed[:, j], one.there[:, j] = parts
-    return ScoreMatrix(matrix, tuple(why), None, shares)
 
 
 def _finite_or_nan(value: Any) -> float:

@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.inputs.content import hash_images as hash_images
-from onnxspace.scores.arrays import Index
+from onnxspace.scores.arrays import Index as Index
+
+#: Folds of comparisons without labels: each readout is trained on three quarters of the images.
+FOLDS = 4
 
 
 def order_by_content(hashes: Sequence[bytes]) -> Index:
@@ -49,6 +52,15 @@ def assign_folds(order: Index, folds: int) -> Index:
     [1, 0, 0, 0]
     """
     return np.unique(order, return_inverse=True)[1].reshape(-1).astype(np.intp) % folds
+
+
+def draw_folds(images: int, folds: int = FOLDS) -> Index:
+    """Return folds for `images` arrays of unknown content, intp [images]: those of the order that `scatter_positions` gives.
+
+    >>> draw_folds(8, 2).tolist() == draw_folds(8, 2).tolist()
+    True
+    """
+    return assign_folds(scatter_positions(images), folds)
 
 
 def assign_balanced_folds(order: Index, labels: ArrayLike, folds: int) -> Index:

@@ -31,9 +31,11 @@ class ScoreSpec:
     by kind: `depara(maps_a, maps_b, features_a, features_b)`. A `directed` score takes two kinds, the first of the target and
     the second of the source: `predictivity(outputs, features)`. `values` is the range of the result; `summary` and `source`
     describe the score in tables. Of a `symmetric` score only half of the pairs are computed. Of more than `max_images` images,
-    this many, evenly spaced, are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names
-    the function that computes all pairs: `function(spec, compared) -> ScoreMatrix`. `held_out` names the function that gives the
-    result of each image, whose mean the score is: `function(prepared) -> HeldOut`; rankings by the score then have intervals.
+    this many are compared. The certainty of rankings by a `resampled` score can be estimated. `matrix` names the function that
+    computes all pairs: `function(spec, compared) -> ScoreMatrix`. A combination has the names of the scores that it combines
+    as `members`; its function takes the features of several sources. `held_out`
+    names the function that gives the result of each image, whose mean the score is: `function(prepared) -> HeldOut`; rankings
+    by the score then have intervals.
     """
 
     summary: str
@@ -47,6 +49,7 @@ class ScoreSpec:
     symmetric: bool = False
     max_images: int | None = None
     resampled: bool = False
+    members: tuple[str, ...] = ()
     matrix: str = "onnxspace.scores.matrices:score_every_pair"
     held_out: str | None = None
 
@@ -123,11 +126,28 @@ SCORES: Mapping[str, ScoreSpec] = {
     "rsa": _pair_spec("rsa", "rank correlation of dissimilarities", "Dwivedi and Roig, CVPR 2019", "[−1, 1]", "features", max_images=2000),
     "svcca": _pair_spec("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features", matrix="score_svcca"),
     "cka": _pair_spec("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
-    "dds": _pair_spec("dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features"),
+    "dds": _pair_spec(
+        "dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features", matrix="score_dds"
+    ),
     "modelgif": _pair_spec("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
     "predictivity": _pair_spec(
         "predictivity", "share (R²) of a target's outputs that a source's features predict linearly", "Yamins et al., PNAS 2014",
         "up to 1", "outputs", "features", directed=True, resampled=True, matrix="score_predictivity",
+    ),
+    "probability_predictivity": _pair_spec(
+        "probability_predictivity", "predictivity of a classifier's probabilities; of other outputs as they are",
+        "Hinton et al., 2015; Yamins et al., PNAS 2014", "up to 1", "outputs", "features", directed=True, resampled=True,
+        matrix="score_probability_predictivity",
+    ),
+    "knn_agreement": _pair_spec(
+        "knn_agreement", "accuracy of nearest neighbours for a target's answers (R² where these are not classes)",
+        "Cover and Hart, 1967; Lee, 2013", "[0, 1], R² ≤ 1", "outputs", "features", directed=True, resampled=True,
+        matrix="score_knn_agreement",
+    ),
+    "mean_rank": _pair_spec(
+        "mean_rank", "mean rank among a target's sources by knn_agreement and probability_predictivity, 1 for the first by both",
+        "Borda, 1781; Dwork et al., WWW 2001", "[0, 1]", "outputs", "features", directed=True, resampled=True,
+        members=("knn_agreement", "probability_predictivity"), matrix="score_mean_rank",
     ),
 }  # fmt: skip
 
@@ -190,6 +210,10 @@ different scores are not comparable, and neither are those of one score on diffe
 This page is written by `python -m onnxspace.scores.registry > docs/scores.md`.
 
 {render_table()}
+
+`predictivity`, `probability_predictivity` and `knn_agreement` train on some images and test on others, in four folds: commands
+split images by their content, functions by a fixed permutation of positions. `mean_rank` combines two of them, and takes the
+features of several sources, `mean_rank(outputs_of_the_target, [features, …])`; [Results](results.md) says what it ranks.
 
 `prepare(features, labels)` checks both once and caches quantities that several scores share; pass it in their place.
 `sfda_ensemble([features, …], labels)` selects models that complement each other.

@@ -18,22 +18,26 @@ from onnxspace.scores import registry
 Weight = float | Literal["auto"]
 #: As for the paper's photos of rooms. With a fixed value, a pair's score does not depend on the other models.
 DEFAULT_WEIGHT = 0.25
-ATTRIBUTION, DEPARA, MODELGIF, PREDICTIVITY = "attribution", "depara", "modelgif", "predictivity"
-#: The default: similarity by maps, and ranking of sources by the score that predicts transfer best (docs/minitaskonomy.md).
-USUAL = (ATTRIBUTION, PREDICTIVITY)
-#: The least images for which predictivity is computed by default.
+ATTRIBUTION, DEPARA, MODELGIF, DDS, MEAN_RANK = "attribution", "depara", "modelgif", "dds", "mean_rank"
+#: The default with pictures of the task: similarity by maps, and ranking of sources by a combination of what predicts transfer.
+USUAL = (ATTRIBUTION, MEAN_RANK)
+#: The score of features alone that ranks the sources of a target without outputs.
+WITHOUT_OUTPUTS = DDS
+#: Pictures of a folder that are used by default, and those of them on which maps are computed.
+MOST_PICTURES, MOST_EXPLAINED = 300, 64
+#: The least images for which sources are ranked by default: some to learn from, others to test on.
 FEWEST = 8
-#: The most models for which it is computed by default, as every pair is a regression.
+#: The most models for which they are, as every pair is a regression.
 MOST_RANKED = 100
 _FIELD_OPTIONS = ("steps", "baseline")
 
 
 @dataclass(frozen=True)
 class ScoreSelection:
-    """The `scores` in display order; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
+    """The `scores` in display order, without the members of combinations; `weight` is DEPARA's λ, `fields` holds steps and baseline of gradient fields.
 
-    `ranks` is the score by which sources are ranked (None: the first). It is `usual` for the default selection, whose ranking
-    score is left out, with a warning, where it can't be computed. `certain` names the targets (True: all) whose rankings'
+    `ranks` is the score by which sources are ranked (None: the first). It is `usual` for the default selection with pictures,
+    where a model that lacks features or outputs is compared by the rest. `certain` names the targets (True: all) whose rankings'
     certainty is estimated by resampling images.
     """
 
@@ -54,6 +58,11 @@ class ScoreSelection:
         return any(array in registry.find_spec(name).arrays for name in self.scores)
 
     @property
+    def expanded(self) -> tuple[str, ...]:
+        """The scores, each combination followed by its members."""
+        return tuple(dict.fromkeys(each for name in self.scores for each in (name, *registry.find_spec(name).members)))
+
+    @property
     def ranked(self) -> str:
         """The score by which sources are ranked."""
         return self.ranks or self.scores[0]
@@ -71,19 +80,19 @@ def pair_score_names() -> tuple[str, ...]:
 
 
 def select_scores(
-    by: str | Sequence[str] | None, weight: Weight | None, method: Method, options: Options | None
+    by: str | Sequence[str] | None, weight: Weight | None, method: Method, options: Options | None, *, pictures: bool = False
 ) -> tuple[ScoreSelection, Options | None]:
     """Check the scores `by` (a name or several; None or empty: the default ones), and separate the options for maps.
 
-    `weight` is DEPARA's λ (None: the default). `options.steps` and `options.baseline` also apply to gradient fields. Returns
+    The default is `attribution` alone, and with `pictures` of the task a ranking by `mean_rank` too. `weight` is DEPARA's λ (None: the default). `options.steps` and `options.baseline` also apply to gradient fields. Returns
     the selection and the options of `method`. Raises ConfigError for a name that is not a score of two models, for a λ that is
     invalid or unused, and for options that neither the method nor a score uses.
     """
     requested = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ()))
     if not requested:
-        _check_weight(USUAL, weight)
+        _check_weight((ATTRIBUTION,), weight)
         resolve_settings([method], options)
-        return ScoreSelection(USUAL, ranks=PREDICTIVITY, usual=True), options
+        return (ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True) if pictures else ScoreSelection()), options
     for name in requested:
         if registry.find_spec(name).needs != "pair":
             raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ from onnxspace.inputs.methods import describe_options
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import Evidence
 
-SCHEMA = "onnxspace/score/1"
+SCHEMA = "onnxspace/score/2"
+#: Schemas that can be read.
+SCHEMAS = ("onnxspace/score/1", SCHEMA)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,11 @@ class Affinity:
     Where scores were requested by name, `by` is the first of them, which `matrix` holds, and `scores` has the matrix of each,
     NaN for pairs without that score. `unscored` gives the reasons by score, except for fingerprints, which only have
     attribution. `details` holds the parameters of the scores, and DEPARA's two parts. Sources are ranked by `ranked_by`, or
-    by `by` where it is None.
+    by `by` where it is None, and for the targets in `ranked_targets`, which lack what that takes, by another score.
+
+    `evidence` says what rankings know of the task. `pictures` describes the images of features and outputs, as `probe` does
+    those of maps (None: the same). `brackets` and `notes` hold, by target, the groups of sources that can't be told apart,
+    best first, and sentences about its ranking.
     """
 
     models: tuple[ModelRecord, ...]
@@ -48,6 +55,11 @@ class Affinity:
     unscored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ranked_by: str | None = None
+    ranked_targets: Mapping[str, str] = field(default_factory=dict)
+    evidence: Evidence = "none"
+    pictures: Mapping[str, Any] | None = None
+    brackets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,25 +73,32 @@ class Affinity:
     @property
     def title(self) -> str:
         """What `matrix` holds, in words."""
-        images = f"on {self.probe['images']} images ({self.probe['name']})"
+        probe = self.probe if self.by == "attribution" or self.pictures is None else self.pictures
+        images = f"on {probe['images']} images ({probe['name']})"
         return f"{self.method_words} {images}" if self.by == "attribution" else f"{self.by} {images}"
 
     def rank(self, target: str, by: str | None = None) -> Ranking:
         """Rank the sources for `target` (a name or a path), best first, leaving out those without a score.
 
-        They are ranked by the score `by`, or by `ranks_by` where it is None. Raises ConfigError for an unknown model or score.
+        They are ranked by the score `by`; where it is None, by that of the target. Raises ConfigError for an unknown model or
+        score.
         """
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
         if name is None:
             raise ConfigError(f"No compared model is called {target!r}; there are {', '.join(self.names) or 'none'}.")
-        matrix = self._matrix(by or self.ranks_by)
-        ranked = rank(self.names, matrix, name)
-        return Ranking(ranked.target, tuple((source, value) for source, value in ranked.sources if not np.isnan(value)))
+        own = self.ranked_targets.get(name, self.ranks_by)
+        ranked = rank(self.names, self._matrix(by or own), name)
+        ranked = replace(ranked, by=by or own, evidence=self.evidence)
+        if (by or own) != own:
+            return ranked
+        brackets = self.brackets.get(name, ())
+        fit = brackets if len(brackets) == len(ranked.sources) else ranked.brackets
+        return replace(ranked, brackets=fit, notes=self.notes.get(name, ()))
 
     @property
     def ranks_by(self) -> str:
-        """The score by which sources are ranked."""
+        """The score by which the sources of most targets are ranked."""
         return self.ranked_by or self.by
 
     def _matrix(self, by: str | None) -> NDArray[np.float64]:
@@ -105,17 +124,14 @@ class Affinity:
         return _csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
-        """Columns target, rank, source, affinity; where another score than the matrix's ranks, it is the last."""
+        """Columns target, rank, source, value, by (the score), evidence, bracket."""
         ranked = [self.rank(name) for name in self.names]
-        rows = [[r.target, str(i), s, repr(a)] for r in ranked for i, (s, a) in enumerate(r.sources, 1)]
-        return _csv([["target", "rank", "source", "affinity" if self.ranks_by == self.by else self.ranks_by], *rows])
-
-    def _rows(self, ranked: Ranking) -> list[dict[str, Any]]:
-        """Name and affinity of each source, with the score that ranks it where that is not the matrix's own."""
-        if self.ranks_by == self.by:
-            return [{"source": source, "affinity": value} for source, value in ranked.sources]
-        row = dict(zip(self.names, self.matrix[self.names.index(ranked.target)].tolist(), strict=True))
-        return [{"source": source, self.ranks_by: value, "affinity": row[source]} for source, value in ranked.sources]
+        rows = [
+            [one.target, str(place), source, repr(value), one.by, one.evidence, str(bracket)]
+            for one in ranked
+            for (source, value), place, bracket in zip(one.sources, one.places, one.brackets, strict=True)
+        ]
+        return _csv([["target", "rank", "source", "value", "by", "evidence", "bracket"], *rows])
 
     def to_dataframe(self) -> Any:
         """Return the matrix as a pandas DataFrame, named along both sides. Raises ConfigError where pandas is not installed."""
@@ -132,23 +148,27 @@ class Affinity:
         return render_heat_table(self.title, self.names, self.matrix, self.errors)
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/score/1`, ready for `json.dumps`, with rankings of `targets` (None: all).
+        """Return the object of schema `onnxspace/score/2`, ready for `json.dumps`, with rankings of `targets` (None: all).
 
-        It has `options` where any were set, `errors` where affinities come from fingerprints, and `certainty` of the targets
-        for which it was requested. Where scores were requested by name, it has `scores` (a matrix each, null for missing
-        values), `details` and `unscored`; `affinity` then holds the first score.
+        It has `affinity`, the mean cosines of maps, where maps were compared, and `scores`, a matrix by name with null for
+        missing values, where others were. `by` is the score of the matrix that is shown first. `options`, `errors` of affinities
+        from fingerprints, `pictures` and `certainty` are there where there are any.
         """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
+        affinity = self.matrix if self.by == "attribution" else self.scores.get("attribution")
         return {
             "schema": SCHEMA,
             "method": self.method,
             **({"options": dict(self.options)} if self.options else {}),
             "probe": dict(self.probe),
+            **({} if self.pictures is None else {"pictures": dict(self.pictures)}),
+            "evidence": self.evidence,
             "models": [asdict(model) for model in self.models],
-            "affinity": to_json_matrix(self.matrix),
-            **({"ranked_by": self.ranked_by} if self.ranked_by else {}),
+            "by": self.by,
+            "ranked_by": self.ranks_by,
+            **({} if affinity is None else {"affinity": to_json_matrix(affinity)}),
             **({} if self.errors is None else {"errors": self.errors.tolist()}),
-            "rankings": {r.target: self._rows(r) for r in ranked},
+            "rankings": {one.target: one.to_dict() for one in ranked},
             **({"certainty": self._certainty(ranked)} if self.certainty else {}),
             **self._scores(),
             "failed": [asdict(failure) for failure in self.failed],

@@ -15,26 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.similarity.per_image import PerImageAffinities, PerImageShares
+from onnxspace.similarity.mean_rank import TIE
+from onnxspace.similarity.per_image import PerImageAffinities, PerImageRanks, PerImageShares
 from onnxspace.similarity.ranking import Ranking
 
 LEVEL = 0.95
 RESAMPLES = 1000
-#: Affinities that differ by less count as equal: two exports of one network differ by this much through rounding alone.
-TIE = 1e-5
+#: Per-image values of one target.
+PerImage = PerImageAffinities | PerImageShares | PerImageRanks
 _STRETCH = 2**21  # numbers that are processed together
 
 
 @dataclass(frozen=True)
 class SourceCertainty:
-    """One source: `low` and `high` are the 95 % interval of its `affinity` over the resamples.
+    """One source: `low` and `high` are the 95 % interval of its `value` over the resamples.
 
     `ahead` is the share of resamples in which it is ahead of the next source in the ranking, with a tie counting one half;
     None for the last source.
     """
 
     source: str
-    affinity: float
+    value: float
     low: float
     high: float
     ahead: float | None
@@ -45,8 +46,8 @@ class Certainty:
     """Certainty of the ranking of the sources of `target`, by resampling its `images`.
 
     `settled` is the number of probe images after which the ranking no longer changes: the smallest n ≥ 1 such that for every
-    n' ≥ n, in the order of the images, the mean cosine over the first n' images puts no source more than 10⁻⁵ behind the
-    one that follows it in the ranking. A number near `images` means that more images may still change the ranking.
+    n' ≥ n, the value over the first n' images puts no source more than 10⁻⁵ behind the one that follows it in the ranking.
+    Images are in their order for maps, and in that of their content for features. A number near `images` means that more images may still change the ranking.
     """
 
     target: str
@@ -67,7 +68,7 @@ class Certainty:
 def estimate_certainty(
     ranking: Ranking,
     names: Sequence[str],
-    known: PerImageAffinities | PerImageShares,
+    known: PerImage,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Certainty:
@@ -93,6 +94,30 @@ def estimate_certainty(
     return Certainty(ranking.target, sources, settled, known.images, resamples)
 
 
+def find_brackets(
+    ranking: Ranking, names: Sequence[str], known: PerImage, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[int, ...]:
+    """Return the bracket of each source of `ranking`, from 1: sources of one bracket can't be told apart from its first.
+
+    A new bracket begins with the first source that is behind in at least 97.5 % of the resamples of images, which are paired:
+    all sources are compared on the same images. Arguments are as in `estimate_certainty`.
+    """
+    place = {name: i for i, name in enumerate(names)}
+    order = np.array([place[source] for source, _ in ranking.sources], np.intp)
+    found: list[int] = []
+    first, number = 0, 1
+    for start, columns in _split_ranking(order, max(resamples, known.images)) if len(order) else ():
+        drawn = _resample_means(known, np.concatenate([order[first : first + 1], columns]), resamples, seed)
+        leader = drawn[:, 0]
+        for k in range(len(columns)):
+            if start + k < len(found):
+                continue
+            if float((leader - drawn[:, k + 1] > TIE).mean()) >= (1 + LEVEL) / 2:
+                first, number, leader = start + k, number + 1, drawn[:, k + 1]
+            found.append(number)
+    return tuple(found)
+
+
 def _split_ranking(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Parts of the ranking and their starts; each begins with the last source of the one before, so that no pair is split."""
     step = max(1, _STRETCH // rows)
@@ -100,9 +125,7 @@ def _split_ranking(order: NDArray[np.intp], rows: int) -> Iterator[tuple[int, ND
         yield first, order[first : first + step + 1]
 
 
-def _resample_means(
-    known: PerImageAffinities | PerImageShares, columns: NDArray[np.intp], resamples: int, seed: int
-) -> NDArray[np.float64]:
+def _resample_means(known: PerImage, columns: NDArray[np.intp], resamples: int, seed: int) -> NDArray[np.float64]:
     """Affinities in each resample, float64 [resamples, columns]; all columns share the same drawn images."""
     generator, step = np.random.default_rng(seed), max(1, _STRETCH // known.images)
     parts = [min(step, resamples - first) for first in range(0, resamples, step)]

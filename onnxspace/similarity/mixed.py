@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Progress
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.certainty import estimate_certainty
+from onnxspace.similarity.certainty import PerImage, estimate_certainty, find_brackets
 from onnxspace.similarity.fingerprints.file import Fingerprint, print_matrix, project_file
 from onnxspace.similarity.gram import RowFunction, affinity_matrix
-from onnxspace.similarity.per_image import PerImageShares, PrintReader, read_per_image
+from onnxspace.similarity.per_image import PrintReader, read_per_image
 
 #: Up to this many models, the certainty of every ranking is stored with a result.
 MAX_CERTAIN_MODELS = 100
@@ -58,16 +58,21 @@ def _project_maps(path: Path, like: Fingerprint) -> NDArray[np.float16]:
     return project_file(path, like.numbers, like.seed)
 
 
-def with_certainty_of_predictivity(
-    found: Affinity, targets: bool | Sequence[str], known: Mapping[int, PerImageShares]
-) -> Affinity:
-    """Return `found` with the certainty of rankings by predictivity, for `targets` (names; True: all).
+def with_certainty_of_shares(found: Affinity, targets: bool | Sequence[str], known: Mapping[int, PerImage]) -> Affinity:
+    """Return `found` with the certainty of rankings by scores of features, for `targets` (names; True: all).
 
-    `known` maps positions of models to their per-image shares; targets that it lacks are skipped.
+    `known` maps positions of models to their per-image values of the score that ranks their sources; targets that it lacks are
+    skipped.
     """
     rows = {i: one for i, one in known.items() if targets is True or (targets and found.names[i] in targets)}
     sure = {found.names[i]: estimate_certainty(found.rank(found.names[i]), found.names, one) for i, one in rows.items()}
     return replace(found, certainty=sure)
+
+
+def with_brackets(found: Affinity, known: Mapping[int, PerImage]) -> Affinity:
+    """Return `found` with the brackets of the rankings of the models at the positions of `known`, as above."""
+    brackets = {found.names[i]: find_brackets(found.rank(found.names[i]), found.names, one) for i, one in known.items()}
+    return replace(found, brackets={**found.brackets, **brackets})
 
 
 def with_certainty_of_targets(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.execution import DEFAULT_MEMORY
 from onnxspace.similarity.gram import image_cosines
+from onnxspace.similarity.mean_rank import combine_many
 from onnxspace.storage.map_file import open_maps
 
 #: Computes weighted means over images: [images, columns] to [draws, columns], both float64.
@@ -56,7 +57,7 @@ class PerImageShares:
     """Per-image sums of squares of one target's outputs, float64 [images, models] each.
 
     `missed` are the residuals of each source's readout, `there` the outputs themselves; both are 0 for a source without
-    features.
+    features. Where answers are classes, `missed` is 1 for each that a source gets wrong, and `there` is 1.
     """
 
     missed: NDArray[np.float64]
@@ -70,6 +71,34 @@ class PerImageShares:
         """Compute R² of the models `columns` for `weighted` images, with fixed readouts: float64 [draws, columns], up to 1."""
         missed, there = (weighted(values[:, columns]) for values in (self.missed, self.there))
         found: NDArray[np.float64] = 1 - missed / np.maximum(there, np.finfo(np.float64).tiny)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class PerImageRanks:
+    """Per-image values of one target by the scores whose ranks are combined, `members`, against all models.
+
+    `ranked`, intp [sources], are the models that are ranked: those with all values, without the target itself.
+    """
+
+    members: tuple[PerImageShares, ...]
+    ranked: NDArray[np.intp]
+
+    @property
+    def images(self) -> int:
+        return self.members[0].images
+
+    def means(self, weighted: Weighted, columns: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Compute turned mean ranks of the models `columns` for `weighted` images: float64 [draws, columns] from 0 to 1.
+
+        Models that are not ranked are NaN.
+        """
+        combined = combine_many(np.stack([one.means(weighted, self.ranked) for one in self.members]))
+        place = {int(model): k for k, model in enumerate(self.ranked)}
+        found = np.full((len(combined), len(columns)), np.nan)
+        for k, model in enumerate(columns.tolist()):
+            if model in place:
+                found[:, k] = combined[:, place[model]]
         return found
 
 

@@ -1,36 +1,101 @@
-"""Rankings of sources per target, and the similarity tree of all models, from affinities."""
+"""Rankings of sources per target, and the similarity tree of all models, from matrices of scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.similarity.mean_rank import TIE
+from onnxspace.similarity.reliability import Evidence, describe_reliability
+
 Linkage = Literal["average", "single"]
+
+
+#: Scores that compare attribution maps: they list models that are alike, whatever the images are.
+SCORES_OF_MAPS = ("attribution", "depara", "modelgif")
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """`sources` of one `target`, best first: names and affinities."""
+    """`sources` of one `target`, best first: names and values of the score `by`.
+
+    `evidence` says what the ranking knows of the target's task. `brackets` number the sources' groups from 1: sources of one
+    group can't be told apart. `unranked` are the models without a value. `notes` are sentences about this ranking.
+    """
 
     target: str
     sources: tuple[tuple[str, float], ...]
+    by: str = "attribution"
+    evidence: Evidence = "none"
+    brackets: tuple[int, ...] = ()
+    unranked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lists_kin(self) -> bool:
+        """Whether the sources are models that are alike, rather than a recommendation of what to start from."""
+        return self.evidence == "none" or self.by in SCORES_OF_MAPS
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The place of each source, from 1; equal values share one."""
+        return tuple(first + 1 for first in _start_ties(self.sources))
+
+    @property
+    def title(self) -> str:
+        """What the list is, in words."""
+        if self.lists_kin:
+            return f"Most alike to {self.target}, by {'affinity of maps' if self.by == 'attribution' else self.by}"
+        return f"Sources for {self.target}, best first by {self.by}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ranking as an object for `json.dumps`; models without a value come last, with null."""
+        rows = [
+            {"source": source, "value": value, "place": place, "bracket": bracket}
+            for (source, value), place, bracket in zip(self.sources, self.places, self.brackets, strict=True)
+        ]
+        empty = [{"source": source, "value": None, "place": None, "bracket": None} for source in self.unranked]
+        return {
+            "by": self.by, "evidence": self.evidence, "reliability": describe_reliability(self.evidence, self.by),
+            "sources": rows + empty, "notes": list(self.notes),
+        }  # fmt: skip
 
     def _repr_html_(self) -> str:
         """The sources as a coloured table, for notebooks."""
         from onnxspace.similarity.html import render_ranked_table
 
-        return render_ranked_table(f"Sources for {self.target}, best first", self.sources)
+        return render_ranked_table(self.title, self.sources)
+
+
+def _start_ties(sources: Sequence[tuple[str, float]]) -> list[int]:
+    """The position of the first source with the value of each source."""
+    starts: list[int] = []
+    for place, (_, value) in enumerate(sources):
+        tied = place > 0 and sources[starts[-1]][1] - value <= TIE
+        starts.append(starts[-1] if tied else place)
+    return starts
+
+
+def bracket_ties(sources: Sequence[tuple[str, float]]) -> tuple[int, ...]:
+    """Return the bracket of each of the `sources`, best first, where only equal values can't be told apart.
+
+    >>> bracket_ties([("a", 0.5), ("b", 0.5), ("c", 0.1)])
+    (1, 1, 2)
+    """
+    starts = _start_ties(sources)
+    numbers = {start: number for number, start in enumerate(dict.fromkeys(starts), 1)}
+    return tuple(numbers[start] for start in starts)
 
 
 def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Ranking:
-    """Rank all other models by affinity to `target`, one of `names`, largest first, ties by position.
+    """Rank all other models by their values in the row of `target`, one of `names`, largest first, ties by position.
 
-    `matrix` is float64 [models, models] in the order of `names`, with targets as rows. The target is excluded by name: a copy
-    of it under another name stays in. Raises KeyError for an unknown target.
+    `matrix` is float64 [models, models] in the order of `names`, with targets as rows; models whose value is NaN are `unranked`.
+    The target is excluded by name: a copy of it under another name stays in. Raises KeyError for an unknown target.
 
     >>> rank(["a", "b", "c"], np.array([[1, 0.2, 0.7], [0.2, 1, 0], [0.7, 0, 1]]), "a").sources
     (('c', 0.7), ('b', 0.2))
@@ -39,7 +104,9 @@ def rank(names: Sequence[str], matrix: NDArray[np.float64], target: str) -> Rank
         raise KeyError(target)
     row = list(names).index(target)
     order = [int(i) for i in np.argsort(-matrix[row], kind="stable") if i != row]
-    return Ranking(target, tuple((names[i], float(matrix[row, i])) for i in order))
+    sources = tuple((names[i], float(matrix[row, i])) for i in order if not np.isnan(matrix[row, i]))
+    unranked = tuple(names[i] for i in order if np.isnan(matrix[row, i]))
+    return Ranking(target, sources, brackets=bracket_ties(sources), unranked=unranked)
 
 
 def tree(matrix: NDArray[np.float64], linkage: Linkage = "average") -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from onnxspace.similarity.certainty import Certainty, estimate_certainty
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.gram import RowFunction, affinity_matrix, affinity_rows
 from onnxspace.similarity.per_image import read_per_image
-from onnxspace.similarity.ranking import Ranking
+from onnxspace.similarity.ranking import Ranking, bracket_ties
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces.layout import CACHE, check_maps, read_prints
 from onnxspace.spaces.schema import CatalogueEntry
@@ -43,7 +43,8 @@ class AffinityRow:
     @property
     def ranking(self) -> Ranking:
         """The sources without standard errors."""
-        return Ranking(self.target, tuple((name, value) for name, value, _ in self.sources))
+        sources = tuple((name, value) for name, value, _ in self.sources)
+        return Ranking(self.target, sources, brackets=bracket_ties(sources))
 
 
 def affinities(

@@ -17,7 +17,7 @@ from onnxspace.attribution.gradient_fields import METHOD
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.methods import configure_options, resolve_settings
-from onnxspace.inputs.protocol import GENERATED, Setup
+from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.all_pairs import Arrays
 from onnxspace.scores.selection import ScoreSelection
@@ -26,6 +26,7 @@ from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, recor
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import Matrix, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import find_evidence
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
 from onnxspace.workflows.open import PreparedModel
@@ -70,7 +71,7 @@ class ResultSink:
             run.warnings += model.remarks
         else:
             files = run.write(turn, model, Destination(self.folder, key, self.kept))
-            self._written[key] = Arrays(**files, steps=self.steps)
+            self._written[key] = Arrays(**files, steps=self.steps, lost=run.lost)
         self._append(model.record, self._written[key])
 
     def _append(self, record: ModelRecord, model: Arrays | Fingerprint) -> None:
@@ -109,12 +110,14 @@ def score_models(
         key = None if output is None else run_key(setup, execution, describe_workers(workers, execution))
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
         sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
-        counter = Counter(len(paths) * len(setup.probes) * len(selection.kinds), execution.progress)
+        seen = setup.probes if agreement.pictures is None else agreement.pictures
+        work_of_model = sum(len(setup.probes if kind in ("maps", "fields") else seen) for kind in selection.kinds)
+        counter = Counter(len(paths) * work_of_model, execution.progress)
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
-        kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config))
+        kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config), seen)
         run = Run(config, sink, kinds, counter, list(agreement.remarks), dispatcher)
         run.explain_all(paths, encoders)
-        result, kept = _make_result(sink, run.warnings, setup, execution, selection, workers)
+        result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)
         if output is not None and result.models:
             place_maps(work.result / "maps", sink.maps())
             if selection.needs("maps") and GENERATED.fullmatch(setup.probes.name) is None:
@@ -124,20 +127,24 @@ def score_models(
 
 
 def _make_result(
-    sink: ResultSink, warnings: Sequence[str], setup: Setup, execution: Execution, selection: ScoreSelection,
+    sink: ResultSink, warnings: Sequence[str], agreement: Agreement, execution: Execution, selection: ScoreSelection,
     workers: Cluster | None,
 ) -> tuple[Affinity, Affinity]:  # fmt: skip
     """Make the result, and the result with the certainty that is stored in a folder."""
+    setup, pictures = agreement.setup, agreement.pictures
     compared = [one.maps or Path() if isinstance(one, Arrays) else one for one in sink.models]
     matrix: Matrix = np.full((len(compared), len(compared)), np.nan)
     errors: Matrix | None = None
     if selection.needs("maps"):
         matrix, errors = affinities(compared, row_function_for(workers), execution.memory)
     plain = Affinity(
-        tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors
-    )
+        tuple(sink.records), matrix, setup.method, setup.probe_facts(), tuple(sink.failed), (), setup.stated_options, errors,
+        evidence=find_evidence(setup.probes.name),
+        pictures=None if pictures is None else replace(setup, probes=pictures).probe_facts(),
+    )  # fmt: skip
     models = [one if isinstance(one, Arrays) else Arrays() for one in sink.models]
-    found, shares = add_scores(plain, selection, models, len(setup.probes))
+    seen = setup.probes if pictures is None else pictures
+    found, shares = add_scores(plain, selection, models, seen)
     found = replace(found, warnings=(*warnings, *found.warnings))
     return add_certainty(found, selection, shares, compared, execution)
 

@@ -199,7 +199,9 @@ def _summarise(found: Affinity) -> tuple[tuple[str, str], ...]:
         ("Method", found.method_words),
         *((("Score", found.by),) if found.by != "attribution" else ()),
         *((("Sources ranked by", found.ranks_by),) if found.ranks_by != found.by else ()),
+        ("Evidence", found.evidence),
         ("Probe images", f"{probe['images']} of {probe['size']} × {probe['size']} pixels ({probe['name']})"),
+        *((("Pictures that rank", str(found.pictures["images"])),) if found.pictures is not None else ()),
         ("SHA-256 of the images", str(probe["sha256"])),
         ("Page written by", f"onnxspace {version('onnxspace')}"),
     )
@@ -234,7 +236,10 @@ def _make_gallery(found: _FolderContents, images: int) -> Gallery | None:
 
 def _evaluate_rankings(truth: Table, found: Affinity) -> Evaluation:
     name = "affinity" if found.ranks_by == "attribution" else found.ranks_by
-    matrix = found.matrix if found.ranks_by == found.by else found.scores[found.ranks_by]
+    matrix = found.matrix if found.ranks_by == found.by else found.scores[found.ranks_by].copy()
+    for target, by in found.ranked_targets.items():
+        row = found.names.index(target)
+        matrix[row] = found.matrix[row] if by == found.by else found.scores[by][row]
     return evaluate(truth, [Table(name, "the compared models", found.names, found.names, matrix)])
 
 

@@ -13,10 +13,12 @@ from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fiel
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.features import features_key, find_float_outputs, write_features
+from onnxspace.model.features import features_key, write_features
 from onnxspace.model.model import Model
+from onnxspace.model.outputs import find_float_outputs
 from onnxspace.model.runtime import shapes_of
 from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import ScoreSelection
@@ -26,8 +28,8 @@ from onnxspace.storage.resume import FEATURES, JOURNAL
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.open import PreparedModel
 
-#: What a model lacks whose outputs can't be predicted.
-_NO_OUTPUTS = "its sources can't be ranked by predictivity"
+#: What a model lacks whose outputs can't be predicted, or from whose features nothing can be.
+_NO_OUTPUTS, _NO_FEATURES = "no sources can be ranked by what predicts its outputs", "it is no source for the others"
 #: Appends the missing maps of a model to a writer, and returns warnings about them.
 ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
 
@@ -136,18 +138,23 @@ class FieldsFile:
 
 
 def representations_for(
-    selection: ScoreSelection, setup: Setup, execution: Execution, compute: ComputeMaps | None = None
+    selection: ScoreSelection,
+    setup: Setup,
+    execution: Execution,
+    compute: ComputeMaps | None = None,
+    pictures: Probes | None = None,
 ) -> Mapping[Kind, Representation]:
     """Return the representations that the selected scores need, by kind, in the order of computation.
 
-    `compute` computes maps (None: in this process).
+    `pictures` are the images of features and outputs (None: those of `setup`); `compute` computes maps (None: in this process).
     """
-    lost_source = "no outputs can be predicted from it" if selection.usual else None
+    seen = setup if pictures is None else replace(setup, probes=pictures)
+    lost_source = _NO_FEATURES if selection.usual else None
     every: dict[Kind, Representation] = {
         "maps": MapsFile(setup, compute or compute_here(setup, execution)),
-        "features": FeaturesFile(setup, lambda model: model.encoder, lost_source),
+        "features": FeaturesFile(seen, lambda model: model.encoder, lost_source),
         "fields": FieldsFile(Setup(setup.probes, METHOD, selection.fields), execution),
-        "outputs": FeaturesFile(setup, lambda model: find_float_outputs(model.model), _NO_OUTPUTS),
+        "outputs": FeaturesFile(seen, lambda model: find_float_outputs(model.model), _NO_OUTPUTS),
     }
     return {kind: one for kind, one in every.items() if selection.needs(kind)}
 

@@ -54,8 +54,8 @@ class Run:
     """The state of a run over several models.
 
     `config` holds the options of models, `sink` decides what is computed and receives it, `representations` are the files to compute
-    of each model by kind, `counter` reports progress, `warnings` collects warnings. With a `dispatcher`, the workers of a cluster
-    compute maps.
+    of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
+    be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps.
     """
 
     config: Config
@@ -64,6 +64,7 @@ class Run:
     counter: Counter
     warnings: list[str] = field(default_factory=list)
     dispatcher: Dispatcher | None = None
+    lost: dict[Kind, str] = field(default_factory=dict)
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
@@ -114,6 +115,7 @@ class Run:
         ClusterError.
         """
         files: dict[Kind, Path] = {}
+        self.lost = {}
         if "maps" in self.representations:
             self._write("maps", model, to, files)
         self.warnings += model.remarks
@@ -132,6 +134,7 @@ class Run:
         except OnnxspaceError as error:
             if one.loss is None:
                 raise
+            self.lost[kind] = str(error)
             remarks = (f"{one.loss} ({str(error).rstrip('.')}).",)
         self.warnings += [f"{name}: {remark}" for remark in remarks]
 

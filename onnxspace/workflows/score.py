@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.report.result_folder import result_folder, write_results
+from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import (
-    ATTRIBUTION,
     FEWEST,
+    MEAN_RANK,
+    MOST_EXPLAINED,
+    MOST_PICTURES,
     MOST_RANKED,
     Weight,
     refuse_fingerprints,
@@ -25,6 +31,7 @@ from onnxspace.scores.selection import (
 )
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import (
+    Agreement,
     Prints,
     ProtocolRequest,
     agree,
@@ -35,16 +42,18 @@ from onnxspace.similarity.fingerprints.agreement import (
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import find_evidence
 
 _TOO_MANY = (
-    f"Sources are ranked by affinity, since predictivity of all pairs of more than {MOST_RANKED} models takes long;"
-    " --by predictivity computes it."
+    f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
+    f" --by {MEAN_RANK} does it."
 )
+_TOO_FEW = f"Models are listed by affinity of their maps, since ranking sources takes {FEWEST} images or more."
 
 
 def score(
     models: Sequence[str | Path],
-    probes: Probes | None = None,
+    probes: Probes | str | Path | None = None,
     *,
     method: Method | None = None,
     options: Options | None = None,
@@ -60,29 +69,34 @@ def score(
     weight: Weight | None = None,
     progress: Progress | None = None,
 ) -> Affinity:
-    """Explain all models on the same probe images and compare their maps; fingerprints (`.fp` files) are compared directly.
+    """Explain all models on the same probe images and compare them; fingerprints (`.fp` files) are compared directly.
 
-    `models` are ONNX files and fingerprints. `probes`, `method` and `options` are what models are explained with; where images and
-    method are not given, they are those of the first fingerprint if they can be reproduced, otherwise 64 generated images and `elrp`.
-    `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file; `device`
-    a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory).
+    `models` are ONNX files and fingerprints. `probes` are the images, or a folder of pictures of the task, of which up to 300 are
+    used; `method` and `options` are what models are explained with. Where images and method are not given, they are those of the
+    first fingerprint if they can be reproduced, otherwise 64 generated images and `elrp`. `encoder` is a tensor or node name for all
+    models, or a mapping from model to name; `config` a configuration or its file; `device` a device's name or a `Compute`;
+    `batch_size` the number of images per pass (None: chosen by memory).
 
     `by` names scores of pairs of models (`onnxspace.scores.registry`): the first is the matrix and ranks sources; `weight` is DEPARA's
-    λ. Without `by`, the matrix is the affinity of maps, and sources are ranked by `predictivity`, or by affinity where there are
-    fingerprints or fewer than 8 images. `certainty` names the targets (True: all) whose rankings are resampled.
+    λ. Without `by`, the matrix is the affinity of maps of up to 64 images, and pictures (8 or more, for up to 100 models) rank sources
+    by `mean_rank`; generated images say nothing of the task, and models are listed by affinity. `certainty` names the targets (True:
+    all) whose rankings are resampled.
 
     `output` is a folder for maps and results, which is complete or absent; an interrupted run is resumed. `cluster` is `local:4` or
     the address of a Dask scheduler whose workers share the same paths; `memory` bounds the bytes of maps held while comparing;
     `progress` is the callback. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
     Raises ConfigError, ProbeError, OutputError, ClusterError.
 
-    >>> affinity = ox.score(["a.onnx", "b.onnx"])  # doctest: +SKIP
+    >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
     """
     paths, configuration = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    if isinstance(probes, str | Path):
+        probes = read_pictures(probes, models, by)
     prints = read_prints(paths)
-    many = len(paths) > MOST_RANKED
-    maps_only = not by and weight is None and (bool(prints) or _are_few(probes) or many)
-    selected, options = select_scores(ATTRIBUTION if maps_only else by, weight, method or DEFAULT_METHOD, options)
+    pictures = probes is not None and find_evidence(probes.name) == "pictures"
+    remarks = _explain_default(len(paths), probes) if pictures and not by and weight is None else ()
+    ranks = pictures and not remarks and len(paths) > 1
+    selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=ranks)
     if certainty and not find_spec(selected.ranked).resampled:
         raise ConfigError(
             f"The certainty of a ranking by {selected.ranked} can't be computed. Name another score first, or leave out the certainty."
@@ -90,7 +104,7 @@ def score(
     targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
     request = ProtocolRequest(probes, method, options, configuration.rules)
     if paths and all(path in prints for path in paths):
-        refuse_fingerprints(selected)
+        refuse_fingerprints(replace(selected, scores=selected.scores[:1]) if selected.usual else selected)
         return _compare_fingerprints(
             paths, configuration, mark_incomparable(prints) if request.empty else agree(prints, request).prints, targets, output
         )
@@ -99,8 +113,9 @@ def score(
 
         check_cluster(cluster)
     agreement = agree(prints, request)
-    if many and not by:
-        agreement = replace(agreement, remarks=(*agreement.remarks, _TOO_MANY))
+    agreement = replace(agreement, remarks=(*agreement.remarks, *remarks))
+    if selected.usual and not prints:
+        agreement = _limit_maps(agreement)
     from onnxspace.workflows.compare import score_models
 
     selection = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
@@ -110,9 +125,37 @@ def score(
     )
 
 
-def _are_few(probes: Probes | None) -> bool:
-    """Whether the images are too few to learn from one half of them."""
-    return probes is not None and len(probes) < FEWEST
+def read_pictures(
+    folder: str | Path, models: Sequence[str | Path], by: str | Sequence[str] | None, images: int | None = None, seed: int = 0
+) -> Probes:
+    """Read the pictures of `folder` that `score` compares `models` on.
+
+    They are at most `images` of them (None: 300, or 64 where `by` names scores of maps alone), sampled by `seed`. With a fingerprint
+    among the models, number and size are its own. Raises ProbeError.
+    """
+    prints = [one for one in read_prints([Path(model) for model in models]).values() if isinstance(one, Fingerprint)]
+    if prints and 3 * prints[0].images * prints[0].probe_size ** 2 <= KEPT_BYTES:  # a fingerprint's numbers are not trusted
+        return Probes.from_folder(folder, images or prints[0].images, prints[0].probe_size, seed)
+    names = [by] if isinstance(by, str) else by or (MEAN_RANK,)
+    seen = any(kind in find_spec(name).arrays for name in names for kind in ("features", "outputs"))
+    return Probes.from_folder(folder, images or (MOST_PICTURES if seen else None), seed=seed)
+
+
+def _explain_default(models: int, probes: Probes | None) -> tuple[str, ...]:
+    """Why pictures don't rank sources by default: too many models, or too few images; empty where they do."""
+    if models > MOST_RANKED:
+        return (_TOO_MANY,)
+    return (_TOO_FEW,) if models > 1 and probes is not None and len(probes) < FEWEST else ()
+
+
+def _limit_maps(agreement: Agreement) -> Agreement:
+    """Compute maps on some of many pictures only, chosen by their content; features and outputs are of all."""
+    probes = agreement.setup.probes
+    if len(probes) <= MOST_EXPLAINED:
+        return agreement
+    chosen = np.sort(np.argsort(order_by_content(hash_images(probes.images)), kind="stable")[:MOST_EXPLAINED])
+    explained = Probes(probes.name, probes.images[chosen])
+    return replace(agreement, setup=replace(agreement.setup, probes=explained), pictures=probes)
 
 
 def _find_target_names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:
@@ -150,7 +193,17 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
         return Affinity((), matrix, DEFAULT_METHOD, {}, tuple(failed)), compared
     like = compared[0]
     probe = like.protocol.probe_facts()
-    return Affinity(tuple(records), matrix, like.method, probe, tuple(failed), (), dict(like.options), errors), compared
+    return Affinity(
+        tuple(records),
+        matrix,
+        like.method,
+        probe,
+        tuple(failed),
+        (),
+        dict(like.options),
+        errors,
+        evidence=find_evidence(probe["name"]),
+    ), compared
 
 
 def _hash_prints(compared: Sequence[Fingerprint]) -> str:

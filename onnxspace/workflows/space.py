@@ -21,6 +21,7 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
+from onnxspace.similarity.reliability import find_evidence
 from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
@@ -190,6 +191,7 @@ class Space:
             self.protocol.probe_facts(),
             options=dict(self.protocol.options),
             errors=errors,
+            evidence=find_evidence(self.protocol.probe),
         )
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:

@@ -19,12 +19,25 @@ from tests.helpers.nets import Net, save
 
 NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+EVIDENCE = {"enum": ["none", "pictures", "labels", "finetuned", "known"]}
+SOURCE = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["source", "value", "place", "bracket"],
+    "properties": {
+        "source": TEXT, "value": {"type": ["number", "null"]}, "place": {"type": ["integer", "null"]},
+        "bracket": {"type": ["integer", "null"]},
+    },
+}  # fmt: skip
 SCHEMA = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["schema", "method", "probe", "models", "affinity", "rankings", "failed", "warnings"],
+    "required": ["schema", "method", "probe", "evidence", "models", "by", "ranked_by", "rankings", "failed", "warnings"],
     "properties": {
-        "schema": {"const": "onnxspace/score/1"},
+        "schema": {"const": "onnxspace/score/2"},
+        "evidence": EVIDENCE,
+        "by": TEXT,
+        "ranked_by": TEXT,
         "method": {"enum": ["elrp", "saliency", "gradient-x-input"]},
         "probe": {
             "type": "object",
@@ -42,7 +55,18 @@ SCHEMA = {
         "affinity": {"type": "array", "items": {"type": "array", "items": NUMBER}},
         "rankings": {
             "type": "object",
-            "additionalProperties": {"type": "array", "items": {"type": "object", "required": ["source", "affinity"]}},
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["by", "evidence", "reliability", "sources", "notes"],
+                "properties": {
+                    "by": TEXT,
+                    "evidence": EVIDENCE,
+                    "reliability": TEXT,
+                    "notes": {"type": "array", "items": TEXT},
+                    "sources": {"type": "array", "items": SOURCE},
+                },
+            },
         },
         "failed": {"type": "array", "items": {"type": "object", "required": ["path", "error"]}},
         "warnings": {"type": "array", "items": TEXT},
@@ -71,9 +95,12 @@ def test_json_is_one_object_of_the_schema_and_nothing_else(run: Run) -> None:
     assert matrix.shape == (3, 3)
     assert (matrix == matrix.T).all()
     assert (np.diag(matrix) == 1).all()
-    for target, sources in found["rankings"].items():
-        assert target not in [s["source"] for s in sources]
-        assert [s["affinity"] for s in sources] == sorted((s["affinity"] for s in sources), reverse=True)
+    assert (found["evidence"], found["by"], found["ranked_by"]) == ("none", "attribution", "attribution")
+    for target, ranking in found["rankings"].items():
+        values = [s["value"] for s in ranking["sources"]]
+        assert target not in [s["source"] for s in ranking["sources"]]
+        assert values == sorted(values, reverse=True)
+        assert (ranking["by"], ranking["evidence"]) == ("attribution", "none")
 
 
 def test_json_numbers_are_those_of_the_python_call(run: Run) -> None:
@@ -119,14 +146,18 @@ def test_text_names_every_model_and_every_ranking(run: Run) -> None:
     assert code == 0
     assert "Affinity: mean cosine of elrp maps on 3 images (generated-0)" in out
     for name in "abc":
-        assert f"Sources for {name}, best first" in out
+        assert f"Most alike to {name}, by affinity of maps" in out
         assert f"assumed for {name}: layout NCHW" in err
         assert "encoder t5 (narrowest bottleneck: 4 values per image)" in err
+    assert "Evidence: none (no picture of the task), by affinity of maps." in out
+    assert "--probe photos/" in out
+    assert "Sources" not in out
+    assert "best first" not in out
 
 
 def test_quiet_leaves_stderr_empty(run: Run) -> None:
     _, out, err = run("score", *MODELS, *SMALL, "--quiet")
-    assert "Sources for" in out
+    assert "Most alike to" in out
     assert err == ""
 
 
@@ -244,7 +275,8 @@ def test_few_zero_maps_count_as_cosine_zero_and_are_reported(place: Path) -> Non
     save(net.model([net.conv(x, 1, 2, 16)]), place / "bright.onnx")
     images = np.stack([np.full((16, 16, 3), v, np.uint8) for v in (255, 0)])
     result = ox.score(["bright.onnx", "bright.onnx"], ox.Probes("two", images), encoder="t1")
-    assert result.warnings == ("bright: 1 of 2 maps are zero; their cosines count as 0.",)
+    few = "Models are listed by affinity of their maps, since ranking sources takes 8 images or more."
+    assert result.warnings == (few, "bright: 1 of 2 maps are zero; their cosines count as 0.")
     assert result.matrix[0, 1] == pytest.approx(0.5, abs=1e-6)
 
 

@@ -133,9 +133,10 @@ def test_without_a_score_of_maps_none_is_made(run: Run, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Explainer, "compute_maps", refuse)
     found = scored(run, "--by", "cka")
-    assert found["affinity"] == found["scores"]["cka"]
-    assert list(found["scores"]) == ["cka"]
-    assert [s["affinity"] for s in found["rankings"]["a"]] == sorted(found["affinity"][0][1:], reverse=True)
+    assert "affinity" not in found
+    assert (found["by"], list(found["scores"])) == ("cka", ["cka"])
+    values = [s["value"] for s in found["rankings"]["a"]["sources"]]
+    assert values == sorted(found["scores"]["cka"][0][1:], reverse=True)
 
 
 def test_lambda_is_what_was_said_or_the_ratio_of_spreads(run: Run) -> None:
@@ -145,7 +146,7 @@ def test_lambda_is_what_was_said_or_the_ratio_of_spreads(run: Run) -> None:
     auto = scored(run, "--by", "depara", "--lambda", "auto")
     ratio = upper(nodes).std() / upper(edges).std()
     assert auto["details"]["depara"]["lambda"] == pytest.approx(ratio)
-    np.testing.assert_allclose(auto["affinity"], nodes + ratio * edges)
+    np.testing.assert_allclose(auto["scores"]["depara"], nodes + ratio * edges)
 
 
 def test_two_models_have_no_ratio_of_spreads(run: Run) -> None:
@@ -168,7 +169,7 @@ def test_the_table_has_a_column_and_a_rank_for_each(run: Run) -> None:
     code, out, _ = run("score", *MODELS, *IMAGES, "--by", "attribution", "--by", "depara", "--target", "a")
     assert code == 0
     assert "depara is S_V + 0.25 · S_E" in out
-    lines = out[out.index("Sources for a") :].splitlines()
+    lines = out[out.index("Most alike to a") :].splitlines()
     assert lines[1].split() == ["attribution", "depara"]
     result = ox.score(MODELS, ox.Probes.generate(COUNT), by=["attribution", "depara"])
     order = [source for source, _ in result.rank("a").sources]
@@ -188,8 +189,8 @@ def test_output_keeps_every_matrix(run: Run, place: Path) -> None:
         np.testing.assert_array_equal(np.load(place / f"kept/score-{name}.npy"), found["scores"][name])
         rows = list(csv.reader((place / f"kept/score-{name}.csv").open()))
         np.testing.assert_array_equal(np.array(rows)[1:, 1:].astype(float), found["scores"][name])
-    assert (place / "kept/affinity.csv").read_text() == (place / "kept/score-cka.csv").read_text()
-    assert (place / "kept/affinity.png").read_text().startswith("cka on 12 images")
+    assert not list((place / "kept").glob("affinity.*"))
+    assert (place / "kept/score-cka.png").read_text().startswith("cka on 12 images")
     assert len(list((place / "kept/maps").iterdir())) == 3
     assert not (place / ".kept.unfinished").exists()
 
@@ -217,10 +218,10 @@ def test_a_score_that_fails_does_not_stop_the_others(run: Run, place: Path) -> N
     assert found["failed"] == []
     assert found["scores"]["cka"][0][1] is None
     assert found["scores"]["cka"][0][2] == pytest.approx(slow_cka("a.onnx", "c.onnx"), abs=1e-4)
-    assert [s["source"] for s in found["rankings"]["a"]] == ["c"]
+    assert [(s["source"], s["place"]) for s in found["rankings"]["a"]["sources"]] == [("c", 1), ("b", None)]
     assert len(found["unscored"]["cka"]) == 1
     assert "warning: cka: " in err
-    assert not (place / "kept/affinity.png").exists()
+    assert not list((place / "kept").glob("*.png"))
     _, text, _ = run("score", *MODELS, *IMAGES, "--by", "cka", "--by", "rsa")
     assert "n/a" in text
 

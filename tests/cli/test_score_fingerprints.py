@@ -89,7 +89,9 @@ def test_what_is_printed_says_how_far_estimates_can_be_trusted(prints: Run) -> N
     assert "warning: models are explained on 3 images (generated-0), as a.fp was." in err
     assert "Affinity: mean cosine of elrp maps on 3 images (generated-0)" in out
     assert re.search(r"Affinities from fingerprints have a standard error of up to 0\.0\d\d; the rankings show", out)
-    assert re.search(r"Sources for a, best first\n    1\. a\.fp +1\.000( ± 0\.000)?\n    2\. b +-?0\.\d{3} ± 0\.0\d\d\n", out)
+    assert re.search(
+        r"Most alike to a, by affinity of maps\n    1\. a\.fp +1\.000( ± 0\.000)?\n    2\. b +-?0\.\d{3} ± 0\.0\d\d\n", out
+    )
     assert "±" not in prints("score", "a.onnx", "b.onnx", *SMALL)[1]
 
 
@@ -159,7 +161,7 @@ def test_broken_and_missing_ones_are_listed_and_the_others_compared(prints: Run)
 def test_a_print_beside_its_network_keeps_its_suffix_and_can_be_the_target(prints: Run) -> None:
     facts = told(prints("score", "a.onnx", "a.fp", "b.fp", "--target", "a.fp", "--json", "--quiet"))
     assert [model["name"] for model in facts["models"]] == ["a", "a.fp", "b"]
-    assert [row["source"] for row in facts["rankings"]["a.fp"]] == ["a", "b"]
+    assert [row["source"] for row in facts["rankings"]["a.fp"]["sources"]] == ["a", "b"]
     assert facts["affinity"][0][1] > 0.9999
     assert list(told(prints("score", "b.fp", "c.fp", "--target", "c.fp", "--json"))["rankings"]) == ["c"]
 
@@ -202,7 +204,7 @@ def test_an_untrusted_fingerprint_is_never_followed_beyond_its_limits(
     assert len(facts["failed"]) == (0 if "probe_name" in changes else 1)
     code, out, _ = prints("score", "odd-a.fp", "odd-b.fp", "--output", "result")
     assert code == 0
-    assert "Sources for odd-a" in out
+    assert "Most alike to odd-a" in out
     read = read_fingerprint(Path("odd-a.fp"))
     drawn = ox.Probes.generate
     monkeypatch.setattr(ox.Probes, "generate", lambda n=64, size=224, seed=0: drawn(min(n, 3), size, seed))
@@ -232,9 +234,11 @@ def test_other_sketches_of_the_same_images_are_refused_beside_each_other(prints:
 
 def sure(facts: dict[str, Any], target: str) -> dict[str, Any]:
     found: dict[str, Any] = facts["certainty"][target]
-    assert [row["source"] for row in found["sources"]] == [row["source"] for row in facts["rankings"][target]]
-    for row, ranked in zip(found["sources"], facts["rankings"][target], strict=True):
-        assert row["low"] - 1e-6 <= ranked["affinity"] <= row["high"] + 1e-6
+    ranking = facts["rankings"][target]
+    rows = ranking["sources"] if isinstance(ranking, dict) else [{**row, "value": row["affinity"]} for row in ranking]
+    assert [row["source"] for row in found["sources"]] == [row["source"] for row in rows]
+    for row, ranked in zip(found["sources"], rows, strict=True):
+        assert row["low"] - 1e-6 <= ranked["value"] <= row["high"] + 1e-6
     return found
 
 
@@ -261,7 +265,7 @@ def test_certainty_in_words(prints: Run) -> None:
     code, out, _ = prints("score", "a.onnx", "b.onnx", "c.onnx", "b.fp", "--certainty", "--target", "a", "--quiet")
     assert code == 0
     number = r"-?\d\.\d{3}"
-    lines = out.split("Sources for a, best first, with 95 % intervals\n")[1].splitlines()
+    lines = out.split("Most alike to a, by affinity of maps, with 95 % intervals\n")[1].splitlines()
     for place, line in enumerate(lines[:3], 1):
         assert re.match(rf"    {place}\. [bc](\.fp)? +{number}( ± {number})? +\[ ?{number},  ?{number}\]", line), line
         assert bool(re.search(r"  ahead of the next in (>99| <1| *\d+) % of resamples$", line)) == (place < 3)
@@ -275,7 +279,7 @@ def test_certainty_in_python(prints: Run) -> None:
     result = ox.score(["a.onnx", "b.fp", "c.onnx"], probes, certainty=["c"])
     assert list(result.certainty) == ["c"]
     assert result.certainty["c"].target == "c"
-    assert tuple((row.source, row.affinity) for row in result.certainty["c"].sources) == result.rank("c").sources
+    assert tuple((row.source, row.value) for row in result.certainty["c"].sources) == result.rank("c").sources
     assert dict(ox.score(["a.fp", "b.fp"]).certainty) == {}
     with pytest.raises(ConfigError, match="not one of the models"):
         ox.score(["a.fp", "b.fp"], certainty=["z"])
@@ -294,7 +298,7 @@ def test_a_space_says_the_same_of_its_models(prints: Run) -> None:
             assert a["source"] == b["source"]
             np.testing.assert_allclose([a["low"], a["high"]], [b["low"], b["high"]], atol=2e-6)
     one = prints("space", "rank", "zoo.space", "b", "--certainty")[1]
-    assert one.startswith("Sources for b, best first, with 95 % intervals\n    1. ")
+    assert one.startswith("Most alike to b, by affinity of maps, with 95 % intervals\n    1. ")
     assert "of resamples" in one
     assert "certainty" not in told(prints("space", "rank", "zoo.space", "--json"))
 
@@ -311,15 +315,19 @@ def test_the_readmes_sample_is_what_is_printed(capsys: pytest.CaptureFixture[str
     """Same words; affinities within a hundredth and shares within five of a hundred, since another processor rounds otherwise."""
     root = REPOSITORY
     monkeypatch.chdir(root)
-    before, sample = (
-        (root / "README.md").read_text("utf-8").split("```text\nSources for segment-torch, best first by predictivity, with")
+    command = re.compile(
+        r"score models/\{([a-z,-]+)\}\.onnx --target segment-torch --certainty([^`]*)` ends with:\n\n```text\n"
     )
-    names = re.findall(r"score models/\{([a-z,-]+)\}\.onnx --target segment-torch --certainty", before)[-1].split(",")
+    found = command.search((root / "README.md").read_text("utf-8"))
+    assert found is not None
+    models, more = [f"models/{name}.onnx" for name in found[1].split(",")], found[2].split()
     with pytest.raises(SystemExit) as stopped:
-        main(["score", *(f"models/{name}.onnx" for name in names), "--target", "segment-torch", "--certainty", "--quiet"])
+        main(["score", *models, "--target", "segment-torch", "--certainty", "--quiet", *more])
     assert not stopped.value.code
-    printed = capsys.readouterr().out.split("best first by predictivity, with")[1].rstrip().splitlines()
-    said = sample.split("\n```")[0].splitlines()
+    said = found.string[found.end() :].split("\n```")[0].splitlines()
+    printed = capsys.readouterr().out.rstrip().splitlines()
+    assert said[0] in printed
+    printed = printed[printed.index(said[0]) :]
     number = re.compile(r"-?\d\.\d{3}|\d+(?= %| of)")
     for one, other in zip(said, printed, strict=True):
         assert number.sub("", one).split() == number.sub("", other).split()

@@ -166,7 +166,7 @@ def test_a_full_disk_is_named_with_the_space(zoo: Run) -> None:
 def test_every_command_answers(zoo: Run) -> None:
     assert "a  " in zoo("space", "list", "zoo.space")[1]
     assert "Affinity: mean cosine of elrp maps on 2 images" in zoo("space", "affinity", "zoo.space")[1]
-    assert "Sources for b, best first\n    1. a" in zoo("space", "rank", "zoo.space", "b")[1]
+    assert "Most alike to b, by affinity of maps\n    1. a" in zoo("space", "rank", "zoo.space", "b")[1]
     assert list(told(zoo("space", "rank", "zoo.space", "--json"), "rank")["rankings"]) == ["a", "b"]
     assert "├─a\n└─b" in zoo("space", "tree", "zoo.space")[1]
     assert np.shape(told(zoo("space", "tree", "zoo.space", "--json"), "tree")["tree"]) == (1, 4)

@@ -184,9 +184,7 @@ UNSCORABLE: dict[str, tuple[onnx.ModelProto, str]] = {
     "nasty operator": (after_conv(node(f"Fro{NASTY}b", ["image"], "x"), conv("x")), "is unknown"),
     "no such function": (after_conv(node("F", ["image"], "x", domain="own"), conv("x"), opsets={"own": 1}), "'own'"),
     "second input": (
-        without_conv_and_relu(
-            conv(), node("Mul", ["conv", "factor"], "active"), inputs=[nets.image(), nets.value("factor", [1])]
-        ),
+        after_conv(node("Mul", ["image", "factor"], "x"), conv("x"), inputs=[nets.image(), nets.value("factor", [1])]),
         "factor besides the image",
     ),
     "wrong shape": (nets.model(nets.classifier_nodes(), nets.classifier_weights(channels=5)), "ONNX Runtime"),

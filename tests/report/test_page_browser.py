@@ -122,13 +122,13 @@ def test_choosing_a_target_ranks_again(opened: Callable[..., Opened], pages: dic
     one = opened()
     for target in (NAMES[7], NAMES[0]):
         one.page.select_option("#target", label=target)
-        expected = [row["source"] for row in data["rankings"][target]]
+        expected = [row["source"] for row in data["rankings"][target]["sources"]]
         assert one.texts("#ranking tbody th") == expected
         assert one.texts("#maps tbody th") == [target, *expected]
         assert one.texts("#ranking-target") == [target]
-        assert f"Best source for {target}: {expected[0]}" in one.texts("#said")[0]
+        assert f"Most alike to {target} by affinity: {expected[0]}" in one.texts("#said")[0]
         one.page.wait_for_function(
-            "name => document.querySelector('#chart-sources').getAttribute('aria-label').includes('for ' + name)", arg=target
+            "name => document.querySelector('#chart-sources').getAttribute('aria-label').includes('to ' + name)", arg=target
         )
         assert one.texts("#chart-sources .ytick text")[0] == expected[0]
         values = [float(text.replace("−", "-")) for text in one.texts("#ranking tbody td:nth-child(3)")]

@@ -54,7 +54,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_width_is_that_of_the_normal_approximation() -> None:
     row = found(made(400, 4), 2000).sources[1]
-    assert (row.source, row.low < row.affinity < row.high) == ("m2", True)
+    assert (row.source, row.low < row.value < row.high) == ("m2", True)
     assert row.high - row.low == pytest.approx(2 * 1.96 * made(400, 4)[:, 2].std() / np.sqrt(400), rel=0.1)
 
 

@@ -75,8 +75,8 @@ def test_warnings_are_the_same(place: Path, capfd: pytest.CaptureFixture[str]) -
                 score("kept")
         assert "kept in" in stopped.value.__notes__[0]
     assert score("kept").warnings == expected.warnings
-    assert "2 of 4 maps are zero" in expected.warnings[1]
-    assert "has no rule for Sin ×1" in expected.warnings[0]
+    assert any("2 of 4 maps are zero" in warning for warning in expected.warnings)
+    assert any("has no rule for Sin ×1" in warning for warning in expected.warnings)
     assert content("kept") == content("reference")
 
 

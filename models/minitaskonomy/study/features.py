@@ -19,7 +19,8 @@ from onnxspace.inputs.execution import Device, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
-from onnxspace.model.features import features_key, find_float_outputs, write_features
+from onnxspace.model.features import features_key, write_features
+from onnxspace.model.outputs import find_float_outputs
 from onnxspace.scores import cka, dds, modelgif, rsa, svcca
 from onnxspace.scores.all_pairs import left_singular_vectors, score_pairs
 from onnxspace.scores.pairs.depara import edges

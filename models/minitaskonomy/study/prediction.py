@@ -18,9 +18,10 @@ from models.minitaskonomy.zoo import Zoo, arrange_on_grid
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.probes import Probes
 from onnxspace.scores import linear_probe, logme
-from onnxspace.scores.all_pairs import predictivities
+from onnxspace.scores.directed import Comparison, predictivities
 from onnxspace.scores.grids import average_pool, to_channels_first, unfold_neighbourhoods
-from onnxspace.scores.pairs.predictivity import TargetOutputs, explained_shares
+from onnxspace.scores.pairs.predictivity import TargetOutputs
+from onnxspace.scores.pairs.readout import explained_shares
 
 Table = NDArray[np.float64]
 SIDE = 8
@@ -46,7 +47,7 @@ def compute_predictivity(zoo: Zoo, features: Sequence[Features], outputs: Sequen
     """As the tool computes it: float64 [models, models], NaN in the rows of models that are no targets."""
     ends = iter(outputs)
     sides = [(next(ends)[:images] if main else None, values[:images]) for values, main in zip(features, zoo.main, strict=True)]
-    return predictivities(sides, zoo.names).matrix
+    return predictivities(sides, Comparison(zoo.names)).matrix
 
 
 def _compute_variants(zoo: Zoo, features: Sequence[Features], outputs: Sequence[Features], images: int) -> dict[str, Table]:

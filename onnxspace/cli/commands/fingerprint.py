@@ -47,7 +47,7 @@ def fingerprint(
 
         if place is not None:
             given = Space.open(place)
-            probes = None if probe is None else probes_from(probe, given.protocol.images, seed)
+            probes = None if probe is None else probes_from(probe, given.protocol.images, seed, given.protocol.size)
             found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
         else:
             found = fingerprint_file(

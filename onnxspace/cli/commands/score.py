@@ -21,18 +21,30 @@ from onnxspace.cli.options import (
     take_method_options,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
-from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY, pair_score_names, select_scores
+from onnxspace.scores.selection import (
+    ATTRIBUTION,
+    DEFAULT_WEIGHT,
+    MEAN_RANK,
+    MOST_PICTURES,
+    pair_score_names,
+    select_scores,
+)
 
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
-@click.option("--probe", metavar="DIR", help="Folder of photos to explain the models on; without it, generated images.")
-@click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option(
+    "--probe", metavar="DIR", help="Folder of pictures of the task, which rank sources; without it, generated images."
+)
+@click.option(
+    "--images", type=click.IntRange(1, 100_000), metavar="N",
+    help=f"Number of images [default: up to {MOST_PICTURES} pictures, or 64 generated images].",
+)  # fmt: skip
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--by", type=click.Choice(pair_score_names()), multiple=True, metavar="SCORE",
     help=f"{', '.join(pair_score_names())}; repeatable; the first one's matrix is shown, and ranks "
-    f"[default: the matrix of {ATTRIBUTION}, sources ranked by {PREDICTIVITY}].",
+    f"[default: the matrix of {ATTRIBUTION}; with --probe, sources ranked by {MEAN_RANK}].",
 )  # fmt: skip
 @click.option(
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
@@ -47,16 +59,17 @@ from onnxspace.scores.selection import ATTRIBUTION, DEFAULT_WEIGHT, PREDICTIVITY
 @memory_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
 @click.option("--output", metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/1).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
 def score(
     models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool, **options: Any
 ) -> int:
-    """Compare models by their attribution maps, or by what they compute.
+    """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
-    Every model is explained on the same unlabelled images. The affinity of two models is the mean cosine of their maps. The
-    sources for a model's task are ranked by how much of its outputs can be predicted from their features. Fingerprints (.fp)
-    stand for models that are not here; images and method then default to those of the first fingerprint, and sources are
-    ranked by affinity. Other scores compare what models compute at their encoders.
+    With --probe, a folder of pictures of the task without labels, the sources for each model's task are ranked by how well
+    their features give the model's answers on pictures that were held back. Without it every model is explained on generated
+    images, which say nothing of a task: models are then listed by the affinity of their attribution maps, the mean cosine.
+    Fingerprints (.fp) stand for models that are not here; images and method then default to those of the first fingerprint.
+    Other scores compare what models compute at their encoders.
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more to compare.")
@@ -70,13 +83,18 @@ def score(
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
+        from onnxspace.workflows.score import read_pictures
         from onnxspace.workflows.score import score as run
 
-        given = None if (probe, images, seed) == (None, None, None) else probes_from(probe, images, seed or 0)
+        given = None
+        if probe is not None:
+            given = read_pictures(probe, models, options["by"], images, seed or 0)
+        elif (images, seed) != (None, None):
+            given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
     _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet)
-    return 2 if result.failed or result.unscored else 0
+    return 2 if result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
 
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:
@@ -115,5 +133,6 @@ def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: b
             *text.estimate_note(result),
             "",
             *text.rankings(result, ranked),
+            *text.evidence_note(result, ranked),
         )
         click.echo("\n".join((*shown, *(text.static_baseline(ranks) if ranks else ()))))

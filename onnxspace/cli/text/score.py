@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from onnxspace.similarity.reliability import describe_reliability
+
 if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
     from onnxspace.similarity.certainty import Certainty, SourceCertainty
+    from onnxspace.similarity.ranking import Ranking
 
 #: A ranking whose last change lies within this share of the images counts as stable.
 _EARLY = 0.75
@@ -20,8 +23,8 @@ def one_line(message: str) -> str:
 
 
 def matrix(result: Affinity) -> Iterator[str]:
-    """The affinity matrix; columns are numbered like the rows."""
-    probe = result.probe
+    """The matrix of the first score; columns are numbered like the rows."""
+    probe = result.probe if result.by == "attribution" or result.pictures is None else result.pictures
     words = f"Affinity: mean cosine of {result.method_words} maps" if result.by == "attribution" else _summary(result.by)
     yield one_line(f"{words} on {probe['images']} images ({probe['name']})")
     yield ""
@@ -47,14 +50,24 @@ def _format_number(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.3f}" if error else text
 
 
+#: What the values of a score mean, where its summary is not enough.
+_MEANINGS = {
+    "mean_rank": "mean_rank is 1 for the source that is first by both other scores, 0 for the last by both.",
+    "knn_agreement": "knn_agreement is how often neighbours in a source's features have the target's answer (R² where answers are no classes).",
+    "probability_predictivity": "probability_predictivity is the share of a target's probabilities that features predict linearly, at most 1.",
+    "predictivity": "predictivity is the share of a target's outputs that a source's features predict linearly, at most 1.",
+}
+
+
 def score_notes(result: Affinity) -> Iterator[str]:
-    """Notes on what predictivity and depara are, where they are among the scores."""
-    if "predictivity" in result.scores:
-        yield ""
-        yield "predictivity is the share of a target's outputs that a source's features predict linearly, at most 1."
+    """Notes on what the scores that rank and depara are, where they are among the scores."""
+    notes = [words for name, words in _MEANINGS.items() if name in result.scores]
     if "depara" in result.details:
+        weight = result.details["depara"]["lambda"]
+        notes.append(f"depara is S_V + {weight:.3g} · S_E: mean cosine of maps, and similarity of images.")
+    if notes:
         yield ""
-        yield f"depara is S_V + {result.details['depara']['lambda']:.3g} · S_E: mean cosine of maps, and similarity of images."
+        yield from notes
 
 
 def estimate_note(result: Affinity) -> Iterator[str]:
@@ -68,52 +81,94 @@ def estimate_note(result: Affinity) -> Iterator[str]:
 def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     """For every target its ranked sources, with standard errors of estimates, and certainty where it was computed."""
     wide = max((len(one_line(name)) for name in result.names), default=0)
-    if len(result.scores) > 1:
-        for name in targets:
-            yield from _ranking_by_scores(result, name, wide)
-        return
     for name in targets:
-        yield from ranking(name, list(sources(result, name)), wide, result.certainty.get(name))
+        if len(result.scores) > 1:
+            lines = _ranking_by_scores(result, name, wide)
+        else:
+            ranked = result.rank(name)
+            rows = list(sources(result, name))
+            lines = ranking(ranked, rows, wide, result.certainty.get(name))
+        yield from lines
+        yield ""
 
 
-def ranking(target: str, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None) -> Iterator[str]:
-    """Ranked sources of one target, each with its affinity and standard error; names are padded to `wide` characters."""
-    yield f"Sources for {one_line(target)}, best first{', with 95 % intervals' if sure else ''}"
+def ranking(
+    ranked: Ranking, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None
+) -> Iterator[str]:  # fmt: skip
+    """Ranked sources of one target, each with its value and standard error; names are padded to `wide` characters."""
+    yield f"{one_line(ranked.title)}{', with 95 % intervals' if sure else ''}"
     numbers = [_format_number(value, error) for _, value, error in rows]
     room = max(map(len, numbers), default=0)
+    marks = _mark_brackets(ranked)
     for place, ((source, _, _), number) in enumerate(zip(rows, numbers, strict=True)):
-        line = f"  {place + 1:>3}. {one_line(source):<{wide}} "
+        line = f"{marks[place]} {ranked.places[place]:>3}. {one_line(source):<{wide}} "
         yield line + (number if sure is None else f"{number:<{room}}  {_format_interval(sure.sources[place])}")
+    yield from _list_unranked(ranked, wide)
+    yield from _describe_ranking(ranked, sure)
+
+
+def _mark_brackets(ranked: Ranking) -> list[str]:
+    """A stroke beside each source that can't be told apart from another one."""
+    many = {bracket for bracket in ranked.brackets if ranked.brackets.count(bracket) > 1}
+    return ["│" if bracket in many and bracket % 2 else "┊" if bracket in many else " " for bracket in ranked.brackets]
+
+
+def _list_unranked(ranked: Ranking, wide: int) -> Iterator[str]:
+    for source in ranked.unranked:
+        yield f"    –. {one_line(source):<{wide}}    n/a"
+
+
+def _describe_ranking(ranked: Ranking, sure: Certainty | None) -> Iterator[str]:
+    for note in ranked.notes:
+        yield f"  {one_line(note)}"
     if sure is not None and len(sure.sources) > 1:
         yield _stability_line(sure)
-    yield ""
 
 
 def _ranking_by_scores(result: Affinity, target: str, wide: int) -> Iterator[str]:
-    """Sources of one target, ranked by `result.ranks_by`, each with its value and rank by every score."""
-    shown = sorted(result.scores, key=lambda by: by != result.ranks_by)
-    rankings = {by: dict(result.rank(target, by).sources) for by in shown}
-    places = {by: {source: place for place, source in enumerate(values, 1)} for by, values in rankings.items()}
+    """Sources of one target by its own score, each with its value and rank by every score."""
+    own = result.rank(target)
+    shown = [
+        own.by,
+        *(by for by in result.scores if by not in (own.by, "attribution")),
+        *(["attribution"] if own.by != "attribution" and "attribution" in result.scores else []),
+    ]
+    others = {by: own if by == own.by else result.rank(target, by) for by in shown}
+    cells = {by: {s: (v, p) for (s, v), p in zip(one.sources, one.places, strict=True)} for by, one in others.items()}
     sure = result.certainty.get(target)
     certain = {} if sure is None else {one.source: _format_interval(one) for one in sure.sources}
     words = ", with 95 % intervals" if sure else ""
-    yield f"Sources for {one_line(target)}, best first by {one_line(result.ranks_by)}{words}; value and rank by each score"
-    yield " " * (wide + 7) + "  ".join(f"{one_line(by):>12}" for by in rankings)
-    first = list(rankings[result.ranks_by])
-    for line, source in enumerate([*first, *(n for n in result.names if n not in first and n != target)], 1):
-        cells = (_cell(rankings[by].get(source), places[by].get(source)) for by in rankings)
-        yield f"  {line:>3}. {one_line(source):<{wide}} " + "  ".join((*cells, *filter(None, (certain.get(source),))))
-    if sure is not None and len(sure.sources) > 1:
-        yield _stability_line(sure)
-    yield ""
+    yield f"{one_line(own.title)}{words}; value and rank by each score"
+    rooms = {by: max(12, len(one_line(by))) for by in shown}
+    yield " " * (wide + 9) + "  ".join(f"{one_line(by):>{room}}" for by, room in rooms.items())
+    marks = [*_mark_brackets(own), *(" " for _ in own.unranked)]
+    places = [*(f"{place:>3}." for place in own.places), *("  –." for _ in own.unranked)]
+    for mark, place, source in zip(marks, places, [*(s for s, _ in own.sources), *own.unranked], strict=True):
+        row = [f"{_cell(cells[by].get(source)):>{room}}" for by, room in rooms.items()]
+        yield f"{mark} {place} {one_line(source):<{wide}}  " + "  ".join((*row, *filter(None, (certain.get(source),))))
+    yield from _describe_ranking(own, sure)
 
 
-def _cell(value: float | None, place: int | None) -> str:
-    return f"{'n/a':>12}" if value is None else f"{_format_number(value)} {f'({place})':>5}"
+def _cell(found: tuple[float, int] | None) -> str:
+    return "n/a" if found is None else f"{_format_number(found[0])} {f'({found[1]})':>5}"
+
+
+def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
+    """What the rankings of `targets` rest on, and what would tell more."""
+    ranked = [result.rank(name) for name in targets]
+    if any(max(one.brackets, default=0) < len(one.brackets) for one in ranked):
+        yield "Sources beside one stroke can't be told apart on these images."
+    for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
+        images = (result.pictures or result.probe)["images"]
+        seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"
+        words = describe_reliability("none" if kin else evidence, by)
+        yield f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
+    if result.evidence == "none" and ranked:
+        yield "To rank what to start from, give pictures of the task: --probe photos/"
 
 
 def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]:
-    """The ranked sources of a target: name, affinity, and its standard error, 0 where it is not estimated."""
+    """The ranked sources of a target: name, value, and its standard error, 0 where it is not estimated."""
     place = {name: i for i, name in enumerate(result.names)}
     row = None if result.errors is None else result.errors[place[target]]
     for source, value in result.rank(target).sources:

@@ -100,7 +100,8 @@ def rankings(rows: Sequence[AffinityRow], sure: Mapping[str, Certainty] | None =
 
     wide = max((len(one_line(name)) for row in rows[:1] for name in row.names), default=0)
     for row in rows:
-        yield from text.ranking(row.target, row.sources, wide, (sure or {}).get(row.target))
+        yield from text.ranking(row.ranking, row.sources, wide, (sure or {}).get(row.target))
+        yield ""
 
 
 def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:

@@ -62,19 +62,19 @@ const charts = (data, chosen) => {
       };
       const layout = {
         ...base(width, 70 + 24 * shown.length, { l: left, r: 16, t: 8, b: 44 }, colours),
-        xaxis: axis(colours, { title: { text: plain(data.rankedBy) }, zeroline: true, zerolinecolor: colours.soft }),
+        xaxis: axis(colours, { title: { text: plain(data.rankedBy[chosen()]) }, zeroline: true, zerolinecolor: colours.soft }),
         yaxis: axis(colours, { range: [shown.length - 0.4, -0.6], tickvals: shown.map((_, place) => place), ticktext: shown.map((source) => short(names[source], letters(left))), showgrid: false }),
       };
       return [[trace], layout];
     },
     rows: () => [
-      ["target", "rank", "source", data.rankedBy, "low", "high", "ahead of the next"],
+      ["target", "rank", "source", data.rankedBy[chosen()], "bracket", "low", "high", "ahead of the next"],
       ...ranks[chosen()].map((source, place) => {
         const known = interval(source);
-        return [names[chosen()], place + 1, names[source], values[chosen()][source], known.low, known.high, known.ahead];
+        return [names[chosen()], data.places[chosen()][place], names[source], values[chosen()][source], data.brackets[chosen()][place], known.low, known.high, known.ahead];
       }),
     ],
-    label: () => "Bar chart of the sources for " + names[chosen()] + ", best first" + (ranks[chosen()].length ? ": " + ranks[chosen()].slice(0, 5).map((source) => names[source] + " " + number(values[chosen()][source])).join(", ") : ""),
+    label: () => (data.kin[chosen()] ? "Bar chart of the models most alike to " : "Bar chart of the sources for ") + names[chosen()] + ", best first by " + data.rankedBy[chosen()] + (ranks[chosen()].length ? ": " + ranks[chosen()].slice(0, 5).map((source) => names[source] + " " + number(values[chosen()][source])).join(", ") : ""),
     choose: (point) => ranks[chosen()][point.y],
   };
 

@@ -67,14 +67,16 @@
     const body = document.querySelector("#ranking tbody");
     body.replaceChildren(...ranks[target].map((source, place) => {
       const row = document.createElement("tr"), known = interval(source);
-      cell(row, String(place + 1), "number");
+      cell(row, String(data.places[target][place]), "number");
       cell(row, names[source], "th");
       cell(row, number(values[target][source]), "number");
+      cell(row, String(data.brackets[target][place]), "number");
       cell(row, inWords(known), "number");
       cell(row, known.ahead === null ? "" : Math.round(100 * known.ahead) + " %", "number");
       return row;
     }));
     find("ranking-target").textContent = names[target];
+    find("ranking-by").textContent = data.rankedBy[target];
   };
   const sayBest = () => {
     const [best] = ranks[target], sure = data.sure[target];
@@ -82,7 +84,13 @@
     const early = sure && sure.settled <= 0.75 * sure.images;
     const settled = !sure ? "" : early ? " The ranking no longer changes after " + count + "." :
       " The ranking still changed with image " + count.replace(" images", "") + "; more images may change it again.";
-    find("said").textContent = best === undefined ? "No source has a number for " + names[target] + "." : "Best source for " + names[target] + ": " + names[best] + " (" + number(values[target][best]) + ")." + settled;
+    const first = data.kin[target] ? "Most alike to " : "Best source for ";
+    find("said").textContent = best === undefined ? "No source has a value for " + names[target] + "." : first + names[target] + " by " + data.rankedBy[target] + ": " + names[best] + " (" + number(values[target][best]) + ")." + settled;
+    find("ranking-notes").replaceChildren(...data.notes[target].map((note) => {
+      const line = document.createElement("li");
+      line.textContent = note;
+      return line;
+    }));
     find("whiskers").textContent = sure ? Math.round(100 * sure.level) + " % intervals from drawing the images again" : data.errors ? "1.96 standard errors of fingerprints" : "none, since nothing is known of them";
     find("cut").textContent = ranks[target].length > mostBars ? " The first " + mostBars + " of " + ranks[target].length + " are drawn." : "";
   };

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
-from onnxspace.scores.arrays import as_table_pair
+from onnxspace.scores.arrays import as_table, as_table_pair
 from onnxspace.scores.hsic import Kernel, correlation, kernel_hsic
 from onnxspace.scores.kernels import FeatureRows, gaussian_kernel, laplacian_kernel
 
@@ -45,6 +46,33 @@ def dds(
         raise ConfigError(f"Duality-diagram similarity needs at least 3 images, not {len(a)}.")
     first, second = (_make_kernel(values, kernel, normalise) for values in (a, b))
     return correlation([kernel_hsic(first, second, len(a), unbiased=False)])
+
+
+def centred_similarities(features: ArrayLike) -> NDArray[np.float64]:
+    """Return the cosines of z-scored `features` [images, …], doubly centred and of unit length: float64 [images, images].
+
+    Raises ConfigError for fewer than 3 images, and where all pairs of images are equally similar.
+    """
+    values = as_table(features)
+    if len(values) < 3:
+        raise ConfigError(f"Duality-diagram similarity needs at least 3 images, not {len(values)}.")
+    rows = FeatureRows(values, centre=True, scale=True, unit=True)
+    products = np.concatenate([np.concatenate([rows.products(a, b) for b in rows.blocks], axis=1) for a in rows.blocks])
+    products -= products.mean(axis=0)
+    products -= products.mean(axis=1, keepdims=True)
+    size = float(np.linalg.norm(products))
+    if size <= 1e-12 * len(products):
+        raise ConfigError("The features are equally similar for all pairs of images, so there is nothing to compare.")
+    return products / size
+
+
+def correlate_similarities(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the duality-diagram similarity of two models from their `centred_similarities`, from −1 to 1."""
+    if len(first) != len(second):
+        raise ConfigError(
+            f"The two models' features are of {len(first)} and {len(second)} images; compare them on the same images."
+        )
+    return float(np.clip(np.vdot(first, second), -1.0, 1.0))
 
 
 def _make_kernel(values: NDArray[Any], kernel: Similarity, normalise: Normalisation) -> Kernel:

@@ -8,16 +8,17 @@ applied to neurons there); `docs/minitaskonomy.md` shows how well it predicts tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array, as_table
+from onnxspace.scores.folds import Index
 from onnxspace.scores.grids import (
     SIDE,
     as_feature_grid,
@@ -27,22 +28,19 @@ from onnxspace.scores.grids import (
     project_on_principal_axes,
     unfold_neighbourhoods,
 )
+from onnxspace.scores.pairs.readout import SumsOfSquares, regress_folds
 
-#: Ridges, as multiples of the mean eigenvalue of the features' Gram matrix; the best one is used.
-RIDGES = (1e-4, 1e-2, 1.0)
 #: Principal axes that are kept: of a position's outputs, and of the features' channels.
 OUTPUTS, CHANNELS = 64, 128
 FEWEST = 4
-_COLUMNS = 512
-Single = NDArray[np.float32]
 
 
 def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
     """Return R² of the target's outputs, predicted from a source's features on held-out images: up to 1, larger is better.
 
     `outputs` [images, …] are the target network's, and `features` [images, …] the source's at its encoder, of the same images,
-    4 or more; the score is directed. The images are split in halves, and each half is predicted by a readout trained on the
-    other. Where both have positions, [images, channels, height, width], the readout is a 3 × 3 convolution on an 8 × 8 grid,
+    4 or more; the score is directed. The images are split into four folds by a fixed permutation of their positions, and each
+    fold is predicted by a readout trained on the others; the commands split them by their content instead. Where both have positions, [images, channels, height, width], the readout is a 3 × 3 convolution on an 8 × 8 grid,
     which predicts the 64 leading principal components of the outputs in each grid cell; features are reduced to the 128
     leading principal components of their channels. Outputs without positions are predicted from the features averaged over a
     2 × 2 grid, and features without positions predict each position with separate weights. Raises ConfigError for other
@@ -50,7 +48,7 @@ def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
 
     >>> features = [[2.0, 0], [1, 0], [0, 2], [0, 1]]
     >>> round(predictivity(features, features), 3)
-    0.474
+    1.0
     """
     return SourceFeatures(features).explained_shares([TargetOutputs.of(outputs)])[0]
 
@@ -81,11 +79,14 @@ class TargetOutputs:
 
 
 class SourceFeatures:
-    """A source's `features` [images, …], prepared to predict any target's outputs. Raises ConfigError."""
+    """A source's `features` [images, …], prepared to predict any target's outputs. Raises ConfigError.
 
-    def __init__(self, features: ArrayLike) -> None:
+    `folds`, intp [images], is the fold of each image (None: as `draw_folds`).
+    """
+
+    def __init__(self, features: ArrayLike, folds: Index | None = None) -> None:
         values = _check_images(features, "features")
-        self.images, self.values, self.picture = len(values), values, as_feature_grid(values)
+        self.images, self.values, self.picture, self.folds = len(values), values, as_feature_grid(values), folds
 
     @cached_property
     def neighbourhood_rows(self) -> Array | None:
@@ -122,95 +123,8 @@ class SourceFeatures:
 
     def _sums_of_squares(self, answers: Sequence[Array], dense: bool) -> list[SumsOfSquares]:
         if dense and self.neighbourhood_rows is not None:
-            return regress_halves(self.neighbourhood_rows, answers, self.images)
-        return regress_halves(self.image_rows, [rows.reshape(self.images, -1) for rows in answers], self.images)
-
-
-class SumsOfSquares(NamedTuple):
-    """Per-image sums of squares, float64 [images]: of the residuals with the best ridge (`missed`), and of the outputs (`there`)."""
-
-    missed: Array
-    there: Array
-
-    @property
-    def share(self) -> float:
-        """R², up to 1."""
-        return 1 - float(self.missed.sum()) / max(float(self.there.sum()), np.finfo(np.float64).tiny)
-
-
-def regress_halves(features: Array, answers: Sequence[Array], images: int) -> list[SumsOfSquares]:
-    """Predict each half of the images by ridge regression on the other half, for each array of `answers`.
-
-    `features` and `answers` are rows float64 [images · positions, columns], in the order of the images. The rows of each half
-    are centred by the mean of the other. Returns per-image sums of squares for each of the answers.
-    """
-    first = np.arange(images) < images // 2
-    halves = [_RidgeRegression(features, train) for train in (first, ~first)]
-    return [one for some in _group_columns(answers) for one in _regress_group(halves, some)]
-
-
-def _group_columns(answers: Sequence[Array]) -> Iterator[Sequence[Array]]:
-    """Group `answers` to about 512 columns: one product with many columns is faster than many with few."""
-    first, columns = 0, 0
-    for place, rows in enumerate(answers):
-        columns += rows.shape[1]
-        if columns >= _COLUMNS or place == len(answers) - 1:
-            yield answers[first : place + 1]
-            first, columns = place + 1, 0
-
-
-def _regress_group(halves: Sequence[_RidgeRegression], answers: Sequence[Array]) -> list[SumsOfSquares]:
-    rows = np.concatenate(answers, axis=1).astype(np.float32)
-    starts = np.cumsum([0, *(one.shape[1] for one in answers[:-1])])
-    images = len(halves[0].train)
-    missed, there = np.zeros((len(answers), len(RIDGES), images)), np.zeros((len(answers), images))
-    for half in halves:
-        centred = rows - rows[half.known].mean(axis=0)
-        truth, held_out = centred[~half.known], ~half.train
-        there[:, held_out] = _sum_squares_by_image(truth, int(held_out.sum()), starts)
-        for place, predicted in enumerate(half.predictions(centred[half.known])):
-            missed[:, place, held_out] = _sum_squares_by_image(truth - predicted, int(held_out.sum()), starts)
-    best = missed.sum(axis=2).argmin(axis=1)
-    return [SumsOfSquares(missed[place, ridge], there[place]) for place, ridge in enumerate(best)]
-
-
-def explained_shares(features: Array, answers: Sequence[Array], images: int) -> list[float]:
-    """Return R² over all columns of each of the `answers`; arguments as in `regress_halves`."""
-    return [one.share for one in regress_halves(features, answers, images)]
-
-
-def _sum_squares_by_image(rows: Single, images: int, starts: NDArray[np.intp]) -> Array:
-    """Sums of squares over the rows of each image and the columns of each group: float64 [starts, images]."""
-    squares = np.square(rows).reshape(images, -1, rows.shape[1]).sum(axis=1, dtype=np.float64)
-    sums: Array = np.add.reduceat(squares, starts, axis=1).T
-    return sums
-
-
-class _RidgeRegression:
-    """Ridge regression trained on the images `train`, to predict the others.
-
-    Solved in double precision with the eigenvectors of the features' Gram matrix, or of the rows' where they are fewer; the
-    products with the answers are in single precision.
-    """
-
-    def __init__(self, features: Array, train: NDArray[np.bool_]) -> None:
-        self.train, self.known = train, np.repeat(train, len(features) // len(train))
-        trained, tested = features[self.known], features[~self.known]
-        centre = trained.mean(axis=0)
-        trained, tested = trained - centre, tested - centre
-        dual = len(trained) < trained.shape[1]
-        products = trained @ trained.T if dual else trained.T @ trained
-        values, vectors = np.linalg.eigh(products)
-        mean = max(float(np.trace(products)) / trained.shape[1], np.finfo(np.float64).tiny)
-        self.inverses = [1 / (np.maximum(values, 0.0) + ridge * mean) for ridge in RIDGES]
-        self.along = np.asarray(vectors.T if dual else (trained @ vectors).T, np.float32)
-        self.turned = np.asarray((tested @ trained.T if dual else tested) @ vectors, np.float32)
-
-    def predictions(self, answers: Single) -> Iterator[Single]:
-        """Predict the rows of the held-out images from the centred `answers` of the training rows, with each ridge."""
-        along = self.along @ answers
-        for inverse in self.inverses:
-            yield self.turned @ (inverse[:, None] * along).astype(np.float32)
+            return regress_folds(self.neighbourhood_rows, answers, self.images, self.folds)
+        return regress_folds(self.image_rows, [rows.reshape(self.images, -1) for rows in answers], self.images, self.folds)
 
 
 def _standardise(values: NDArray[Any]) -> Array:
@@ -231,7 +145,7 @@ def _check_images(values: ArrayLike, name: str) -> NDArray[np.float64]:
     as_table(found, name)
     if len(found) < FEWEST:
         raise ConfigError(
-            f"Predictivity needs at least {FEWEST} images, not {len(found)}: one half to train on, the other to evaluate on."
+            f"Predictivity needs at least {FEWEST} images, not {len(found)}: some to train on, others to evaluate on."
         )
     return found
 

@@ -43,11 +43,15 @@ class ProtocolRequest:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The `setup` with which all models are explained, the contents of the `.fp` files, and `remarks` on the choice."""
+    """The `setup` with which all models are explained, the contents of the `.fp` files, and `remarks` on the choice.
+
+    `pictures` are the images of features and outputs (None: those of `setup`, on which maps are computed).
+    """
 
     setup: Setup
     prints: Prints = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    pictures: Probes | None = None
 
 
 def read_prints(paths: Sequence[Path]) -> Prints:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores import predictivity
-from onnxspace.scores.all_pairs import predictivities
+from onnxspace.scores.directed import Comparison, predictivities
+from onnxspace.scores.folds import draw_folds
 from onnxspace.scores.grids import as_feature_grid, average_pool, extract_patches
 
 Array = NDArray[np.float64]
@@ -30,7 +31,7 @@ def related(images: int = 12, channels: int = 5, colours: int = 2, pixels: int =
 
 
 def slow(outputs: Array, features: Array) -> float:
-    """Each position's pixels from its neighbours' features, one linear system per half and ridge."""
+    """Each position's pixels from its neighbours' features, one linear system per fold and ridge."""
     n, pixels = len(outputs), outputs.shape[2] // 8
     features = features - features.mean(axis=(0, 2, 3), keepdims=True)
     answers, known = [], []
@@ -48,9 +49,10 @@ def solved(answers: Array, known: Array, images: int) -> float:
     answers = answers - answers.mean(axis=0)
     if answers.shape[1] > 64:
         answers = answers @ np.linalg.svd(answers, full_matrices=False)[2][:64].T
-    half = len(known) // images * (images // 2)
     missed, there = np.zeros(3), 0.0
-    for train, test in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+    for fold in range(4):
+        test = np.repeat(draw_folds(images) == fold, len(known) // images)
+        train = ~test
         x, y = known[train] - known[train].mean(axis=0), answers[train] - answers[train].mean(axis=0)
         truth = answers[test] - answers[train].mean(axis=0)
         products = x.T @ x
@@ -81,7 +83,9 @@ def test_features_without_positions_predict_each_position_by_weights_of_its_own(
     rows = outputs.transpose(0, 2, 3, 1).reshape(30 * 64, -1)
     rows = rows - rows.mean(axis=0)
     missed, there = np.zeros(3), 0.0
-    for train, test in ((slice(15), slice(15, None)), (slice(15, None), slice(15))):
+    for fold in range(4):
+        test = draw_folds(30) == fold
+        train = ~test
         x = features[train] - features[train].mean(axis=0)
         y = rows.reshape(30, -1)[train]
         truth = rows.reshape(30, -1)[test] - y.mean(axis=0)
@@ -151,7 +155,7 @@ def test_many_channels_are_reduced_to_what_varies_most() -> None:
 def test_all_pairs_are_the_single_ones_and_failures_stop_no_other() -> None:
     outputs, features = related()
     sides = [(outputs, features), (outputs[:, :1], features[:, 1:]), (None, features), (np.ones_like(outputs), None)]
-    found = predictivities(sides, ["a", "b", "c", "d"])
+    found = predictivities(sides, Comparison(["a", "b", "c", "d"]))
     for i in range(2):
         for j, (_, source) in enumerate(sides[:3]):
             assert found.matrix[i, j] == pytest.approx(predictivity(sides[i][0], source), abs=1e-6)
