@@ -19,6 +19,8 @@ from onnxspace.storage.atomic import whole_file
 
 Say = Callable[[str], None]
 PASSES = {"well": 100_000, "barely": 1500, "shuffled labels": 60_000, "none": 0}
+#: What learns more slowly sees more.
+LONGER = {"shapes-vit": 2.5}
 RATES = {"residual": 3e-3, "plain": 3e-3, "bare": 2e-3, "depthwise": 4e-3, "vit": 2e-3}
 #: The user's own network for each target: architecture by the target's place, normalisation and rate as of the sources.
 TARGET_ARCHITECTURES = ("plain", "residual", "depthwise", "bare")
@@ -40,7 +42,7 @@ def seed_of(name: str) -> int:
 
 def schedule_source(source: Source, count: int) -> Schedule:
     """So many epochs that the network sees as many images as others, whatever its task has."""
-    passes = PASSES[source.training]
+    passes = PASSES[source.training] * LONGER.get(source.name, 1.0)
     return Schedule(max(1, round(passes / count)) if passes else 0, 64, RATES[source.architecture])
 
 

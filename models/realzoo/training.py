@@ -38,7 +38,7 @@ def train(network: Network, images: Array, labels: NDArray[np.int64], schedule: 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     x, y = torch.from_numpy(images), torch.from_numpy(np.asarray(labels, np.int64))
-    optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay)
+    optimiser = torch.optim.AdamW(network.parameters(), schedule.rate, weight_decay=schedule.decay, fused=True)
     steps = schedule.epochs * max(1, len(x) // schedule.batch)
     network.train()
     for step, rows in enumerate(_draw_batches(len(x), schedule, rng)):
