@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from models.realzoo.data.tasks import TARGETS, TASKS
-from models.realzoo.sources import SOURCES
+from models.realzoo.zoo import SOURCES
 
 STAGES = ("data", "train", "export", "truth", "page")
 FOLDER = Path(__file__).parent
@@ -26,22 +26,15 @@ def make_data(work: Path, **_: object) -> None:
 
     for name in TASKS:
         split = load(name, work)
-        click.echo(f"data: {name}, {len(split.source.labels)} to learn from, {len(split.train.labels)} + {len(split.test.labels)}")
-
-
-def train_one(kind: str, name: str, work: str) -> str:
-    """Train one network of the zoo in a process of its own; gives a line for the log."""
-    import torch
-
-    from models.realzoo.checkpoints import train_source, train_target
-
-    torch.set_num_threads(1)
-    record = train_source(SOURCES[name], Path(work)) if kind == "source" else train_target(name, Path(work))
-    return f"train: {kind} {name}, accuracy {record.accuracy:.3f} (chance {record.chance:.3f})"
+        click.echo(
+            f"data: {name}, {len(split.source.labels)} to learn from, {len(split.train.labels)} + {len(split.test.labels)}"
+        )
 
 
 def train_all(work: Path, processes: int, **_: object) -> None:
     """Every source, and each target's own network."""
+    from models.realzoo.checkpoints import train_one
+
     wanted = [*(("source", name) for name in SOURCES), *(("target", name) for name in TARGETS)]
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         for line in pool.map(train_one, *zip(*wanted, strict=True), [str(work)] * len(wanted)):

@@ -13,8 +13,8 @@ import torch
 from models.realzoo.data.pool import Part
 from models.realzoo.data.tasks import TASKS, load
 from models.realzoo.networks import Network, build_network
-from models.realzoo.sources import SOURCES, Source, preprocess
 from models.realzoo.training import Schedule, measure_accuracy, train
+from models.realzoo.zoo import SOURCES, Source, preprocess
 from onnxspace.storage.atomic import whole_file
 
 Say = Callable[[str], None]
@@ -84,6 +84,13 @@ def train_target(target: str, work: Path) -> Record:
     schedule = Schedule(TARGET_EPOCHS, 32, RATES[architecture])
     train(network, preprocess(split.train.images, preprocessing), split.train.labels, schedule, seed_of(target))
     return _keep(network, preprocessing, split.test, file)
+
+
+def train_one(kind: str, name: str, work: str) -> str:
+    """Train one network, a "source" or a "target", in a process of its own; gives a line for the log."""
+    torch.set_num_threads(1)
+    record = train_source(SOURCES[name], Path(work)) if kind == "source" else train_target(name, Path(work))
+    return f"train: {kind} {name}, accuracy {record.accuracy:.3f} (chance {record.chance:.3f})"
 
 
 def _keep(network: Network, preprocessing: str, test: Part, file: Path) -> Record:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from models.realzoo.checkpoints import load_source, load_target, name_target
 from models.realzoo.data.pool import SIZE, Pixels
 from models.realzoo.networks import Network
-from models.realzoo.sources import PREPROCESSING, SOURCES, Exporter, preprocess
+from models.realzoo.zoo import PREPROCESSING, SOURCES, Exporter, preprocess
 from onnxspace.storage.atomic import scratch_folder
 
 #: Largest difference of an exported file from its network, as a share of the logits' standard deviation.
 TOLERANCE = 1e-4
 
 
-class DifferentExport(RuntimeError):
+class DifferentExportError(RuntimeError):
     """An exported file computes something else than its network."""
 
 
@@ -62,7 +63,7 @@ class Order:
 def export(order: Order, target: Path, probes: Pixels, python: str | None = None) -> None:
     """Write `target` and its sidecar. `probes` are images that both are compared on; `python` is an interpreter with Keras.
 
-    Raises DifferentExport where the file and the network differ.
+    Raises DifferentExportError where the file and the network differ.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if order.exporter == "keras":
@@ -73,18 +74,20 @@ def export(order: Order, target: Path, probes: Pixels, python: str | None = None
     difference = compare(order, target, probes)
     if difference > TOLERANCE:
         target.unlink()
-        raise DifferentExport(f"{target.name} differs from its network by {difference:.1e} of its logits' deviation.")
+        raise DifferentExportError(f"{target.name} differs from its network by {difference:.1e} of its logits' deviation.")
     target.with_name(f"{target.stem}.onnxspace.toml").write_text(format_sidecar(order), "utf-8")
 
 
 def _export_torch(order: Order, target: Path) -> None:
     example = torch.zeros(2, 3, SIZE, SIZE)
-    names = {"input_names": ["image"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if order.exporter == "torchscript":
             axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
-            torch.onnx.export(order.network, (example,), str(target), dynamo=False, opset_version=17, dynamic_axes=axes, **names)
+            torch.onnx.export(
+                order.network, (example,), str(target), dynamo=False, opset_version=17, dynamic_axes=axes, **names
+            )
         else:
             shapes = ({0: torch.export.Dim("batch")},)
             torch.onnx.export(
@@ -138,8 +141,7 @@ def feed(images: Pixels, preprocessing: str, layout: str) -> NDArray[np.float32]
 def run(file: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a file answers."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
-    return found
+    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0], np.float32)
 
 
 def format_sidecar(order: Order) -> str:

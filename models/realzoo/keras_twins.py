@@ -1,6 +1,6 @@
 """Networks of Keras with the weights of those of PyTorch, exported by tf2onnx; run by an interpreter that has Keras.
 
-    python keras_twins.py '{"architecture": "plain", "byte": true, "name": "emoji-plain"}' weights.npz emoji-plain.onnx
+python keras_twins.py '{"architecture": "plain", "byte": true, "name": "emoji-plain"}' weights.npz emoji-plain.onnx
 """
 
 from __future__ import annotations

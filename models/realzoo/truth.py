@@ -25,8 +25,8 @@ from torch import nn
 from models.realzoo.checkpoints import Say, load_source
 from models.realzoo.data.pool import Split
 from models.realzoo.data.tasks import TARGETS, load
-from models.realzoo.sources import SOURCES, preprocess
 from models.realzoo.training import Array, Schedule, encode, measure_accuracy, train
+from models.realzoo.zoo import SOURCES, preprocess
 from onnxspace.storage.atomic import whole_file
 
 SEEDS = (0, 1, 2)

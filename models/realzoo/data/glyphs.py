@@ -87,7 +87,11 @@ def read_letters(work: Path) -> Pool:
     rng = np.random.default_rng(9)
     fonts = [file for file in list_fonts(work) if not file.name.startswith("Noto")]
     return _pool(
-        ((letter, file, Pen.choose(rng, True, 12), place, _stem(file)) for file in fonts for place, letter in enumerate(LETTERS)),
+        (
+            (letter, file, Pen.choose(rng, True, 12), place, _stem(file))
+            for file in fonts
+            for place, letter in enumerate(LETTERS)
+        ),
         tuple(LETTERS),
     )
 

@@ -83,7 +83,11 @@ def shrink(image: Image.Image, size: int = SIZE) -> Pixels:
     image = image.convert("RGBA")
     ground = Image.new("RGBA", (max(image.size),) * 2, "white")
     ground.alpha_composite(image, tuple((max(image.size) - side) // 2 for side in image.size))
-    return np.asarray(ground.convert("RGB").resize((size, size), Image.Resampling.LANCZOS if size < ground.width else Image.Resampling.BICUBIC))
+    return np.asarray(
+        ground.convert("RGB").resize(
+            (size, size), Image.Resampling.LANCZOS if size < ground.width else Image.Resampling.BICUBIC
+        )
+    )
 
 
 def colour_grey(grey: Pixels) -> Pixels:

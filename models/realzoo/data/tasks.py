@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def load(name: str, work: Path) -> Split:
         _write(file, make(name, work))
     with np.load(file, allow_pickle=False) as found:
         parts = [Part(found[f"{part}_images"], found[f"{part}_labels"]) for part in ("source", "train", "test")]
-        return Split(*parts, tuple(map(str, found["classes"])))
+        return Split(parts[0], parts[1], parts[2], tuple(map(str, found["classes"])))
 
 
 def make(name: str, work: Path) -> Split:
@@ -69,7 +70,7 @@ def make(name: str, work: Path) -> Split:
 
 def _write(file: Path, split: Split) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {"classes": np.array(split.classes)}
+    arrays: dict[str, Any] = {"classes": np.array(split.classes)}
     for name in ("source", "train", "test"):
         part: Part = getattr(split, name)
         arrays |= {f"{name}_images": part.images, f"{name}_labels": part.labels}
