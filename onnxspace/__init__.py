@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity as Affinity
     from onnxspace.torchgraph.encoder_graph import to_torch as to_torch
     from onnxspace.workflows.explain import explain as explain
+    from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
+    from onnxspace.workflows.finetune_one import finetune as finetune
     from onnxspace.workflows.layers import layers as layers
     from onnxspace.workflows.rate import rate as rate
     from onnxspace.workflows.score import score as score
@@ -38,15 +40,17 @@ _HOME = {
     "Space": "workflows.space",
     "attribute": "attribution.maps",
     "explain": "workflows.explain",
+    "finetune": "workflows.finetune_one",
     "layers": "workflows.layers",
     "open_model": "model.model",
+    "rank_finetuned": "workflows.finetune",
     "rate": "workflows.rate",
     "score": "workflows.score",
     "to_torch": "torchgraph.encoder_graph",
 }
 __all__ = [
     "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",
-    "explain", "layers", "open_model", "rate", "score", "to_torch",
+    "explain", "finetune", "layers", "open_model", "rank_finetuned", "rate", "score", "to_torch",
 ]  # fmt: skip
 
 
