@@ -231,7 +231,7 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "photos/black.png")
-    for number in range(6):
+    for number in range(12):
         (tmp_path / "labelled" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "labelled" / "ab"[number % 2] / f"{number}.png")
