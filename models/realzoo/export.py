@@ -134,14 +134,16 @@ def compare(order: Order, file: Path, images: Pixels) -> float:
 def feed(images: Pixels, preprocessing: str, layout: str) -> NDArray[np.float32]:
     """Bytes [n, 32, 32, 3] as the file takes them."""
     scale, mean, std = PREPROCESSING[preprocessing]
-    x = (images.astype(np.float32) * np.float32(scale) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    scaled = (images.astype(np.float32) * np.float32(scale) - np.array(mean, np.float32)) / np.array(std, np.float32)
+    x = np.asarray(scaled, np.float32)
     return x if layout == "NHWC" else np.ascontiguousarray(np.moveaxis(x, -1, 1))
 
 
 def run(file: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a file answers."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {session.get_inputs()[0].name: images})[0], np.float32)
+    found: Any = session.run(None, {session.get_inputs()[0].name: images})[0]
+    return np.asarray(found, np.float32)
 
 
 def format_sidecar(order: Order) -> str:

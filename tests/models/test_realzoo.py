@@ -8,6 +8,7 @@ import itertools
 import json
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import onnxspace as ox
 from models.realzoo.__main__ import FOLDER, main
 from models.realzoo.data.drawn import split_scenes
 from models.realzoo.data.pool import BOUNDS, Pool, choose_balanced, place_group, shrink, split_pool
-from models.realzoo.data.tasks import TARGETS, TASKS
+from models.realzoo.data.tasks import TARGETS, TASKS, make
 from models.realzoo.networks import ARCHITECTURES, build_network
 from models.realzoo.packages import PACKAGES, MissingPackageError, unpack
 from models.realzoo.page import BEGIN, END, format_section, write_section
@@ -207,6 +208,22 @@ class TestData:
         assert [len(split.source.labels), len(split.train.labels), len(split.test.labels)] == [400, 100, 200]
         assert not seen[0] & seen[1]
         assert not (seen[0] | seen[1]) & seen[2]
+
+    def test_turned_clip_art_is_not_what_clip_art_is_judged_by(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pool = Pool(
+            np.arange(500, dtype=np.uint16).view(np.uint8).reshape(500, 1, 1, 2).repeat(2, axis=1),
+            np.arange(500) % 4,
+            [str(n) for n in range(500)],
+            tuple("abcd"),
+        )
+        for name in ("clipart", "turns"):
+            monkeypatch.setitem(TASKS, name, replace(TASKS[name], read=lambda _: pool))
+        learned = {image.tobytes() for image in make("turns", tmp_path).source.images}
+        target = make("clipart", tmp_path)
+        judged = {image.tobytes() for part in (target.train, target.test) for image in part.images}
+        assert len(learned) > 200
+        assert len(judged) > 150
+        assert not learned & judged
 
     def test_places_of_groups_are_even_and_depend_on_the_task(self) -> None:
         places = [place_group(str(n), "x") for n in range(2000)]

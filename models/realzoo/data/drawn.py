@@ -36,7 +36,8 @@ def split_scenes(task: str, sizes: tuple[int, int, int] = (SOURCE, TRAIN, TEST))
     label, classes = LABELS[task]
     mine = SEED + 1 + _ORDER.index(task)
     bounds = ((SEED, 0, sizes[0]), (mine, 0, sizes[1]), (mine, sizes[1], sizes[1] + sizes[2]))
-    return Split(*(_collect(draw_scenes(*one), label) for one in bounds), tuple(classes))
+    parts = [_collect(draw_scenes(*one), label) for one in bounds]
+    return Split(parts[0], parts[1], parts[2], tuple(classes))
 
 
 def _collect(scenes: tuple[dict[str, np.ndarray | int], ...], label: str) -> Part:

@@ -82,9 +82,10 @@ def _open_grey(folder: Path, name: str) -> Pixels:
 
 
 def _vary(patch: Pixels, rng: np.random.Generator) -> Pixels:
-    turned = np.rot90(patch, rng.integers(4)).astype(float)
+    turned = np.rot90(patch, int(rng.integers(4))).astype(float)
     if rng.random() < 0.5:
         turned = turned[:, ::-1]
     mean = turned.mean()
     moved = (turned - mean) * rng.uniform(0.7, 1.4) + 127 + (mean - 127) * rng.uniform(0.2, 0.6)
-    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    found: Pixels = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+    return found

@@ -76,5 +76,5 @@ def read_turned_clipart(work: Path) -> Pool:
     """Clip art by how it was turned: 0, 90, 180 or 270 degrees."""
     found = read_clipart(work)
     turns = np.arange(len(found.images)) % 4
-    images = np.stack([np.rot90(image, turn) for image, turn in zip(found.images, turns, strict=True)])
+    images = np.stack([np.rot90(image, int(turn)) for image, turn in zip(found.images, turns, strict=True)])
     return Pool(images, turns.astype(np.int64), found.groups, ("0", "90", "180", "270"))

@@ -75,7 +75,7 @@ def split_pool(
         rows = np.flatnonzero(part == number)
         rows = rows[choose_balanced(pool.labels[rows], size, rng)]
         parts.append(Part(pool.images[rows], pool.labels[rows]))
-    return Split(*parts, pool.classes)
+    return Split(parts[0], parts[1], parts[2], pool.classes)
 
 
 def shrink(image: Image.Image, size: int = SIZE) -> Pixels:
