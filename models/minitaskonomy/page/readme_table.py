@@ -9,10 +9,10 @@ MEASURES = ("P@1", "P@3", "tau")
 #: What a line says, and where its numbers are: score, options, probe images (any where there is one set).
 LINES = (
     ("a random order", "random", "", None),
-    ("`score`, no options: `predictivity` on 64 generated images", "default", "", None),
+    ("`score --by predictivity` on 64 generated images", "default", "", None),
     ("… its affinity of maps (`elrp`)", "default maps", "", None),
     ("the static baseline: sources that did well elsewhere", "static baseline", "", None),
-    ("`--probe` pictures like the target's, no other option", "predictivity", "", "rooms"),
+    ("… with `--probe` pictures like the target's", "predictivity", "", "rooms"),
     ("… `--by attribution`", "elrp", "", "rooms"),
     ("… `--method saliency`", "saliency", "", "rooms"),
     ("… `--by depara`", "depara", "λ 0.25", "rooms"),
