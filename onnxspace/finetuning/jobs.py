@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ConfigError, ModelError
 from onnxspace.finetuning.checkpoint import load_checkpoint, save_checkpoint
 from onnxspace.finetuning.export import describe_preprocessing, export_trainee, save_model
 from onnxspace.finetuning.pictures import Pictures
@@ -26,7 +26,9 @@ from onnxspace.finetuning.trainee import Trainee, make_optimiser, train_epochs
 from onnxspace.finetuning.training_graph import TrainingGraph
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.encoder import Encoder, find_encoder
+from onnxspace.model.features import write_features
 from onnxspace.model.model import Model, open_model
+from onnxspace.model.outputs import find_float_outputs
 
 #: Bytes of converted graphs and images that a process keeps for its next jobs.
 _KEPT = 2**30
@@ -71,7 +73,7 @@ class Run:
     state: str
     norms: Norms = "auto"
     frozen: bool = False
-    device: str = "cpu"
+    device: str = "auto"
 
 
 def describe_model(file: ModelFile) -> dict[str, Any]:
@@ -117,8 +119,25 @@ def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
 def build_trainee(run: Run, outputs: int) -> Trainee:
     """Build the network of a run with its new head, as it is before training."""
     graph, pictures = _take_graph(run)
-    on_device = Pictures(pictures.pixels.to(run.device), pictures.preprocess)
-    return Trainee(copy.deepcopy(graph).to(run.device), outputs, on_device, run.seed).to(run.device)
+    device = resolve_device(run.device)
+    on_device = Pictures(pictures.pixels.to(device), pictures.preprocess)
+    return Trainee(copy.deepcopy(graph).to(device), outputs, on_device, run.seed).to(device)
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `cpu`, `cuda` or `auto` (a GPU where Torch sees one) stands for. Raises ConfigError without a GPU for `cuda`."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ConfigError("--device cuda: Torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch.")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def answer_pictures(file: ModelFile, images: str, answers: str) -> dict[str, Any]:
+    """Write the outputs of a model for each of `images` (a `.npy` file) to the `.npy` file `answers`, means over positions."""
+    model, _ = file.open()
+    pixels = np.load(images, mmap_mode="r", allow_pickle=False)
+    write_features(model, find_float_outputs(model), pixels, Path(answers), "mean")
+    return {"images": len(pixels)}
 
 
 def time_step(run: Run) -> dict[str, Any]:
@@ -182,11 +201,13 @@ def _judge(trainee: Trainee, targets: Targets, rows: Any) -> tuple[list[float], 
 def perform(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request.
 
-    These are `{"task": "describe", "model"}`, `{"task": "time", "run"}`, `{"task": "advance", "run", "first", "last"}` and
+    These are `{"task": "describe", "model"}`, `{"task": "answer", "model", "images", "file"}`, `{"task": "time", "run"}`, `{"task": "advance", "run", "first", "last"}` and
     `{"task": "save", "run", "names", "file"}`.
     """
     if request["task"] == "describe":
         return describe_model(ModelFile(**request["model"]))
+    if request["task"] == "answer":
+        return answer_pictures(ModelFile(**request["model"]), request["images"], request["file"])
     given = dict(request["run"])
     run = Run(**{**given, "model": ModelFile(**given["model"]), "schedule": Schedule(**given["schedule"])})
     if request["task"] == "time":

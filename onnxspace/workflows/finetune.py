@@ -26,7 +26,7 @@ from onnxspace.scores.labels import read_labels
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.finetuning_run import FROZEN_RUNGS, RUNGS, Task, Training, rank_by_finetuning
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 def rank_finetuned(
@@ -39,7 +39,7 @@ def rank_finetuned(
     config: Config | str | Path | None = None,
     seed: int = 0,
     workers: int = 0,
-    device: Device = "cpu",
+    device: Device = "auto",
     folder: str | Path | None = None,
     save: str | Path | None = None,
     progress: Progress | None = None,
@@ -53,7 +53,7 @@ def rank_finetuned(
     `budget` is the time in seconds; what is left after the halving goes to further epochs, folds and seeds, the best models
     first (None: the halving alone, about a third of the cost of fine-tuning every model in full). With `frozen`, only
     readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
-    `workers` is the number of processes (0: one per core), `device` `cpu` or `cuda`. With `folder`, finished work is kept there
+    `workers` is the number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work is kept there
     and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images. `progress` is
     the callback.
 

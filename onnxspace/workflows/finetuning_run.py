@@ -60,7 +60,7 @@ class Training:
     budget: float | None = None
     seed: int = 0
     workers: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     frozen: bool = False
     progress: Progress | None = None
 

@@ -28,6 +28,11 @@ def parse_budget(_context: click.Context, _parameter: click.Parameter, text: str
     return float(found[1]) * _SECONDS[found[2]]
 
 
+budget_option = click.option(
+    "--budget", metavar="TIME", callback=parse_budget, help="With --by finetune: the time to use, such as 90s, 10m or 2h."
+)
+
+
 def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
     """Refuse other scores beside `finetune`, and options that it does not take; `given` holds them by name, None where unused.
 

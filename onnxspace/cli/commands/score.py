@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.options import (
     cluster_option,
     known_option,
@@ -42,8 +43,8 @@ from onnxspace.scores.selection import (
 )  # fmt: skip
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
-    "--by", type=click.Choice(pair_score_names()), multiple=True, metavar="SCORE",
-    help=f"{', '.join(pair_score_names())}; repeatable; the first one's matrix is shown, and ranks "
+    "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
+    help=f"{', '.join(pair_score_names())}, {FINETUNE}; repeatable; the first one's matrix is shown, and ranks "
     f"[default: the matrix of {ATTRIBUTION}; with --probe, sources ranked by {MEAN_RANK}].",
 )  # fmt: skip
 @click.option(
@@ -58,6 +59,7 @@ from onnxspace.scores.selection import (
 @cluster_option
 @memory_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
+@budget_option
 @click.option("--output", metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
 def score(
@@ -73,6 +75,13 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more to compare.")
+    budget = options.pop("budget")
+    if FINETUNE in options["by"]:
+        return _finetune(
+            models, target, budget, {**options, "known": known, "certainty": certainty}, as_json=as_json, quiet=quiet
+        )
+    if budget is not None:
+        raise click.UsageError("--budget needs --by finetune.")
     settings, compute, elsewhere = take_method_options(options), take_compute(options), read_known_table(known)
     select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, settings)
     probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
@@ -95,6 +104,31 @@ def score(
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
     _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet)
     return 2 if result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
+
+
+def _finetune(
+    models: tuple[str, ...], target: str | None, budget: float | None, given: dict[str, Any], *, as_json: bool, quiet: bool
+) -> int:
+    """Rank sources by fine-tuning them on the target's answers."""
+    if target is None or given["probe"] is None:
+        raise click.UsageError(
+            "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
+        )
+    refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "known", "certainty", "cluster", "output")})
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.quiet import silence_libraries
+
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.inputs.probes import Probes
+        from onnxspace.workflows.finetune_answers import rank_by_answers
+
+        pictures = Probes.from_folder(given["probe"], given["images"] or MOST_PICTURES, seed=given["seed"] or 0)
+        found = rank_by_answers(
+            target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
+            device=given["device"], progress=bar,
+        )  # fmt: skip
+    return show_finetuned(found, None, as_json=as_json, quiet=quiet)
 
 
 def _target_name(target: str, models: tuple[str, ...], config: str | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.commands.finetuning import FINETUNE, parse_budget, refuse_options, show_finetuned
+from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def labelled_scores() -> list[str]:
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
-@click.option(
-    "--budget", metavar="TIME", callback=parse_budget, help="With --by finetune: the time to use, such as 90s, 10m or 2h."
-)
+@budget_option
 @click.option("--frozen", is_flag=True, help="Rank readouts of frozen networks, as all scores but finetune do.")
 @click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
