@@ -222,6 +222,7 @@ def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget
     settings = {
         **asdict(training.schedule), "folds": FOLDS, "seed": training.seed, "budget": training.budget,
         "seconds": round(budget.used, 1), "workers": len(found.pool.workers),
+        "frozen": training.frozen, "saved": None if training.save is None else str(training.save),
         "stages": [asdict(rung) for rung in training.rungs],
     }  # fmt: skip
     return FineTuneRanking(

@@ -40,7 +40,16 @@ def _make_run(folder: Path, path: Path, **options: object) -> Run:
     np.savez(folder / "task.npz", values=np.eye(2, dtype=np.float32)[labels], folds=np.arange(48) // 2 % 4)
     model = ModelFile.describe(path, None, ModelOptions())
     files = str(folder / "images.npy"), str(folder / "task.npz")
-    run = Run(model, *files, "classes", 0, 0, Schedule(epochs=6, batch=8, rate=2e-2, head_rate=2e-2), str(folder / "state"), device="cpu")
+    run = Run(
+        model,
+        *files,
+        "classes",
+        0,
+        0,
+        Schedule(epochs=6, batch=8, rate=2e-2, head_rate=2e-2),
+        str(folder / "state"),
+        device="cpu",
+    )
     return replace(run, **options)  # type: ignore[arg-type]
 
 
