@@ -48,14 +48,24 @@ def centring(network: Network, means: Mapping[str, NDArray[np.float32]]) -> floa
     biases: list[NDArray[np.float64]] = [np.zeros(0)]
     products: list[NDArray[np.float64]] = [np.zeros(0)]
     for node in list_convolutions(network):
-        stored = network.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        bias = np.asarray(0.0 if stored is None else stored, np.float64)
-        if node.output[0] in means and np.std(bias) > 0:
+        bias = _read_bias(network, node)
+        if bias is not None and node.output[0] in means and np.std(bias) > 0:
             product = means[node.output[0]].astype(np.float64) - bias
             biases.append((bias - np.mean(bias)) / np.std(bias))
             products.append((product - product.mean()) / max(product.std(), 1e-12))
     every, other = np.concatenate(biases), np.concatenate(products)
     return float(np.mean(every * other)) if every.size else 0.0
+
+
+def has_untrained_norms(network: Network) -> bool:
+    """Whether every convolution has biases and all of them are 0, as merging a normalisation that was never trained leaves them."""
+    found = [_read_bias(network, node) for node in list_convolutions(network)]
+    return bool(found) and all(bias is not None and not bias.any() for bias in found)
+
+
+def _read_bias(network: Network, convolution: onnx.NodeProto) -> NDArray[np.float64] | None:
+    stored = network.graph.constant(convolution.input[2]) if len(convolution.input) > 2 and convolution.input[2] else None
+    return None if stored is None else np.asarray(stored, np.float64)
 
 
 def list_convolutions(network: Network) -> list[onnx.NodeProto]:

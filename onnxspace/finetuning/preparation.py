@@ -9,7 +9,14 @@ import numpy as np
 import torch
 
 from onnxspace.errors import ConversionError, ModelError
-from onnxspace.finetuning.batch_norms import MERGED, centring, has_norms, insert_batch_norms, list_convolutions
+from onnxspace.finetuning.batch_norms import (
+    MERGED,
+    centring,
+    has_norms,
+    has_untrained_norms,
+    insert_batch_norms,
+    list_convolutions,
+)
 from onnxspace.finetuning.dropouts import mark_dropouts
 from onnxspace.finetuning.pictures import Pictures
 from onnxspace.finetuning.training_graph import TrainingGraph
@@ -30,8 +37,8 @@ _BATCH = 32
 def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, norms: Norms = "auto") -> TrainingGraph:
     """Build the graph of `model` up to its `encoder`, with trainable weights and live normalisation.
 
-    `pictures` are images of the task, on which the normalisation that is put back is calibrated: the function stays the same, and
-    is compared with ONNX Runtime on some of them. Raises UnsupportedOperatorError, ConversionError, and ModelError for a network
+    `pictures` are images of the task, on which the normalisation that is put back is calibrated: the function stays the same
+    (except where it was never trained), and is compared with ONNX Runtime on some of them. Raises UnsupportedOperatorError, ConversionError, and ModelError for a network
     without weights to train, or one that takes a single image at a time.
     """
     part = cut(model, encoder)
@@ -41,6 +48,8 @@ def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, nor
     try:
         graph = _restore_norms(network, model.path, pictures, norms) or TrainingGraph(network, model.path)
         _verify(graph, part, pictures)
+        if graph.norms and not has_norms(network) and has_untrained_norms(network):
+            graph.reset_norms()
     except RuntimeError as error:  # of Torch: the shapes of a batch don't fit
         raise ModelError(
             f"{model.path} takes one image at a time, so it can't be trained. Export it with an open batch size."
@@ -55,7 +64,8 @@ def _restore_norms(network: Network, path: str, pictures: Pictures, norms: Norms
     graph = TrainingGraph(insert_batch_norms(network), path)
     graph.restore_statistics(_sample_batches(pictures), frozenset(graph.norms))
     means = {name: graph.weights[inputs[1]].detach().numpy() for name, (_, inputs) in graph.norms.items()}
-    return graph if norms == "back" or centring(network, means) < MERGED else None
+    merged = norms == "back" or has_untrained_norms(network) or centring(network, means) < MERGED
+    return graph if merged else None
 
 
 def _sample_batches(pictures: Pictures) -> Iterator[torch.Tensor]:

@@ -112,6 +112,13 @@ class TrainingGraph(nn.Module):
             for name, value in zip(inputs, values, strict=True):
                 self._get(self.held[name]).copy_(value)
 
+    @torch.no_grad()
+    def reset_norms(self) -> None:
+        """Set γ of every normalisation to 1 and β to 0, as they are before training: the function changes."""
+        for _, inputs in self.norms.values():
+            self._get(self.held[inputs[0]]).fill_(1.0)
+            self._get(self.held[inputs[1]]).fill_(0.0)
+
 
 def _revive_layers(graph: fx.GraphModule, source: Graph) -> Iterator[tuple[str, tuple[LiveBatchNorm, tuple[str, ...]]]]:
     """Replace batch normalisation and dropout by live layers; yields each normalisation by its output, with its inputs' names."""
