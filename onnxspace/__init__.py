@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from onnxspace.torchgraph.encoder_graph import to_torch as to_torch
     from onnxspace.workflows.explain import explain as explain
     from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
+    from onnxspace.workflows.finetune_answers import rank_by_answers as rank_by_answers
     from onnxspace.workflows.finetune_one import finetune as finetune
     from onnxspace.workflows.layers import layers as layers
     from onnxspace.workflows.rate import rate as rate
@@ -43,6 +44,7 @@ _HOME = {
     "finetune": "workflows.finetune_one",
     "layers": "workflows.layers",
     "open_model": "model.model",
+    "rank_by_answers": "workflows.finetune_answers",
     "rank_finetuned": "workflows.finetune",
     "rate": "workflows.rate",
     "score": "workflows.score",
@@ -50,7 +52,7 @@ _HOME = {
 }
 __all__ = [
     "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",
-    "explain", "finetune", "layers", "open_model", "rank_finetuned", "rate", "score", "to_torch",
+    "explain", "finetune", "layers", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "to_torch",
 ]  # fmt: skip
 
 

@@ -105,6 +105,18 @@ def images(work: Path, to: Path) -> None:
 
 
 @main.command()
+@click.argument("stages", nargs=-1)
+@click.option("--images", type=_PATH, required=True, help="Folder that `images` wrote.")
+def rank(stages: tuple[str, ...], images: Path) -> None:
+    """Rank the sources of every target by each kind of evidence (STAGES: all), into the folder `rankings`."""
+    from models.realzoo.rankings import STAGES as ALL
+    from models.realzoo.rankings import rank_all
+
+    for file in rank_all(FOLDER, images, stages or ALL):
+        click.echo(file.name)
+
+
+@main.command()
 @click.argument("rankings", nargs=-1, type=click.Path(path_type=Path, exists=True))
 def study(rankings: tuple[Path, ...]) -> None:
     """Hold RANKINGS (CSV files: target, source, value) against the truth, beside chance, baselines and ceilings."""

@@ -92,7 +92,7 @@ def test_labels_of_held_out_images_are_not_learned_from(tmp_path: Path) -> None:
 
 def test_a_readout_is_logistic_regression(tmp_path: Path) -> None:
     run = _make_run(tmp_path, save(classifier(units=6), tmp_path / "net.onnx"), frozen=True)
-    images, labels = _make_task()
+    _, labels = _make_task()
     trainee = build_trainee(run, 2)
     targets, rows = Targets("classes", np.eye(2, dtype=np.float32)[labels]), np.arange(48)
     before = [p.detach().clone() for p in trainee.graph.parameters()]

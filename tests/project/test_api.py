@@ -26,6 +26,7 @@ PUBLIC = [
     "finetune",
     "layers",
     "open_model",
+    "rank_by_answers",
     "rank_finetuned",
     "rate",
     "score",
