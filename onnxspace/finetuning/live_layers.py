@@ -19,7 +19,7 @@ class LiveBatchNorm(nn.Module):
 
     def __init__(self, epsilon: float) -> None:
         super().__init__()
-        self.epsilon = epsilon
+        self.epsilon, self.momentum = epsilon, MOMENTUM
         self.sums: list[tuple[Tensor, Tensor, int]] | None = None
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class LiveBatchNorm(nn.Module):
             self._add_sums(x)
             return x
         batch = self.training and x.numel() > x.shape[1]  # one value per channel has no variance
-        return F.batch_norm(x, mean, variance, scale, shift, batch, MOMENTUM, self.epsilon)
+        return F.batch_norm(x, mean, variance, scale, shift, batch, self.momentum, self.epsilon)
 
     def _add_sums(self, x: Tensor) -> None:
         flat = x.transpose(0, 1).flatten(1).double()

@@ -49,7 +49,7 @@ def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, nor
         graph = _restore_norms(network, model.path, pictures, norms) or TrainingGraph(network, model.path)
         _verify(graph, part, pictures)
         if graph.norms and not has_norms(network) and has_untrained_norms(network):
-            graph.reset_norms()
+            graph.reset_norms(_sample_batches(pictures))
     except RuntimeError as error:  # of Torch: the shapes of a batch don't fit
         raise ModelError(
             f"{model.path} takes one image at a time, so it can't be trained. Export it with an open batch size."

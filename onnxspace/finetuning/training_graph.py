@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from onnxspace.errors import ModelError
 from onnxspace.finetuning.dropouts import marked_ratio
-from onnxspace.finetuning.live_layers import LiveBatchNorm, LiveDropout
+from onnxspace.finetuning.live_layers import MOMENTUM, LiveBatchNorm, LiveDropout
 from onnxspace.model.graph import Graph
 from onnxspace.model.network import Network
 from onnxspace.torchgraph import operators
@@ -113,11 +113,26 @@ class TrainingGraph(nn.Module):
                 self._get(self.held[name]).copy_(value)
 
     @torch.no_grad()
-    def reset_norms(self) -> None:
-        """Set γ of every normalisation to 1 and β to 0, as they are before training: the function changes."""
+    def reset_norms(self, batches: Iterator[Tensor]) -> None:
+        """Set γ of every normalisation to 1 and β to 0, as they are before training, with statistics of `batches`."""
         for _, inputs in self.norms.values():
             self._get(self.held[inputs[0]]).fill_(1.0)
             self._get(self.held[inputs[1]]).fill_(0.0)
+        self.update_statistics(batches)
+
+    @torch.no_grad()
+    def update_statistics(self, batches: Iterator[Tensor]) -> None:
+        """Replace the running statistics by means over `batches`, each normalised by its own statistics as in training."""
+        layers = [layer for layer, _ in self.norms.values()]
+        self.eval()
+        for count, batch in enumerate(batches, 1):
+            for layer in layers:
+                layer.train()
+                layer.momentum = 1 / count
+            self.graph(batch)
+        for layer in layers:
+            layer.eval()
+            layer.momentum = MOMENTUM
 
 
 def _revive_layers(graph: fx.GraphModule, source: Graph) -> Iterator[tuple[str, tuple[LiveBatchNorm, tuple[str, ...]]]]:
