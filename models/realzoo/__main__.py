@@ -109,8 +109,8 @@ def images(work: Path, to: Path) -> None:
 @click.option("--images", type=_PATH, required=True, help="Folder that `images` wrote.")
 def rank(stages: tuple[str, ...], images: Path) -> None:
     """Rank the sources of every target by each kind of evidence (STAGES: all), into the folder `rankings`."""
-    from models.realzoo.rankings import STAGES as ALL
-    from models.realzoo.rankings import rank_all
+    from models.realzoo.rank import STAGES as ALL
+    from models.realzoo.rank import rank_all
 
     for file in rank_all(FOLDER, images, stages or ALL):
         click.echo(file.name)

@@ -90,8 +90,9 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
 def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
     """Train from epoch `first` up to `last` of the schedule, and judge the held-out images.
 
-    Where `first` is not 0 the run continues from its checkpoint, or starts anew where that is missing. Returns the mean training
-    `losses` per epoch, per held-out image its `results` and `judged` losses, and `seconds` of the job.
+    Where `first` is not 0 the run continues from its checkpoint, or starts anew where that is missing. Before it is judged, running
+    statistics of batch normalisation are replaced by those of the training images: after few steps they are still those of
+    other images. Returns the mean training `losses` per epoch (of a readout, the mean held-out loss), per held-out image its `results` and `judged` losses, and `seconds` of the job.
     """
     began = time.perf_counter()
     targets, folds = _read_data(run)
@@ -112,7 +113,10 @@ def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:
     if last < run.schedule.epochs and not run.frozen:
         save_checkpoint(Path(f"{run.state}-{last}.safetensors"), trainee, optimiser)
     earlier.unlink(missing_ok=True)
+    if not run.frozen:
+        trainee.update_statistics(train)
     results, judged = _judge(trainee, targets, held)
+    losses = [float(np.mean(judged))] if run.frozen else losses
     return {"losses": losses, "results": results, "judged": judged, "seconds": time.perf_counter() - began}
 
 

@@ -66,6 +66,11 @@ class Trainee(nn.Module):
         answers: Tensor = self.head(self.graph(x) / self.size)
         return answers
 
+    def update_statistics(self, rows: NDArray[np.intp]) -> None:
+        """Replace the running statistics of batch normalisation by those of the images `rows`."""
+        parts = np.array_split(rows, count_batches(len(rows), min(_JUDGED, self.largest_batch)))
+        self.graph.update_statistics(self.pictures.batch(part) for part in parts)
+
     @torch.no_grad()
     def features(self, rows: NDArray[np.intp]) -> Tensor:
         """The features that the head reads, float32 [images, features], in evaluation mode."""
@@ -114,10 +119,11 @@ def count_batches(images: int, batch: int) -> int:
 def make_optimiser(trainee: Trainee, schedule: Schedule) -> torch.optim.Optimizer:
     """AdamW with a rate for the network and one for the head; only matrices and filters decay."""
     body = [p for p in trainee.graph.parameters() if p.requires_grad]
+    scale = schedule.scale_rate(sum(p.numel() for p in body))
     groups = [
-        {"params": [p for p in body if p.dim() > 1], "weight_decay": schedule.decay, "base": schedule.rate},
-        {"params": [p for p in body if p.dim() <= 1], "weight_decay": 0.0, "base": schedule.rate},
-        {"params": list(trainee.head.parameters()), "weight_decay": schedule.decay, "base": schedule.head_rate},
+        {"params": [p for p in body if p.dim() > 1], "weight_decay": schedule.decay, "base": scale * schedule.rate},
+        {"params": [p for p in body if p.dim() <= 1], "weight_decay": 0.0, "base": scale * schedule.rate},
+        {"params": list(trainee.head.parameters()), "weight_decay": schedule.decay, "base": scale * schedule.head_rate},
     ]
     return torch.optim.AdamW(groups, lr=schedule.rate, foreach=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.finetuning.jobs import ModelFile, Run, to_request
-from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates
+from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates, plan_stages
 from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Targets
 from onnxspace.finetuning.workers import WorkerPool, available_cores
@@ -26,7 +26,7 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import whole_file
 
 #: The stages of a race: every model for a few epochs, the better ones for longer.
-RUNGS = (Rung(3, 1.0), Rung(6, 0.5), Rung(9, 0.25))
+RUNGS = (Rung(3, 1.0), Rung(5, 0.5))
 #: Readouts of frozen networks: every model on all folds.
 FROZEN_RUNGS = (Rung(1, 1.0, FOLDS),)
 
@@ -80,6 +80,7 @@ def rank_by_finetuning(
         found.describe(models, encoders, config)
         race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
         found.write_task()
+        race.rungs = found.fit_to_budget(budget)
         candidates = race.run() if found.records else []
         if training.save is not None:
             found.save(order_candidates(candidates), training.save)
@@ -97,7 +98,7 @@ class _Field:
     records: list[ModelRecord] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    epochs: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     def describe(self, paths: Sequence[Path], encoders: Sequence[str], config: Config) -> None:
         """Open the models in worker processes, and decode the images at the sizes that they take."""
@@ -129,6 +130,21 @@ class _Field:
         self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"])))
         self.files.append(file)
         self.images.append(self.task.decode(max(answer["height"], answer["width"])))
+
+    def fit_to_budget(self, budget: Budget) -> Sequence[Rung]:
+        """Return the stages that the budget allows, after timing a step of each model; images are cut before epochs."""
+        if budget.seconds is None or not self.records or self.training.frozen:
+            return self.training.rungs
+        requests = [{"task": "time", "run": asdict(self._run(model, 0))} for model in range(len(self.records))]
+        seconds = sum(answer.get("seconds", 0.0) for _, answer in self.pool.perform_all(requests)) / len(self.pool.workers)
+        images = round(len(self.task.targets) * (1 - 1 / FOLDS))
+        plan = plan_stages(self.training.rungs, images, seconds, budget.left)
+        self.training = replace(self.training, schedule=replace(self.training.schedule, images=plan.images), rungs=plan.rungs)
+        if plan.short:
+            self.warnings.append(
+                f"The budget is short: {plan.describe()}. The ranking is rough; a longer --budget or fewer models improve it."
+            )
+        return plan.rungs
 
     def write_task(self) -> None:
         """Write targets and folds for the worker processes."""
@@ -232,7 +248,7 @@ def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget
         constant,
         settings,
         (*found.failed, *broken),
-        _describe_doubts(rows, constant),
+        (*found.warnings, *_describe_doubts(rows, constant)),
     )
 
 

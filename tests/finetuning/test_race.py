@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onnxspace.finetuning import race as module
-from onnxspace.finetuning.race import Budget, Candidate, Race, Rung, order_candidates
+from onnxspace.finetuning.race import Budget, Candidate, Race, Rung, order_candidates, plan_stages
 
 RUNGS = (Rung(3, 1.0), Rung(6, 0.5), Rung(9, 0.25))
 
@@ -92,7 +92,20 @@ def test_few_models(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert learners.epochs(order[0]) == 9
 
 
+def test_plans_keep_to_the_budget() -> None:
+    for budget in (1.0, 10.0, 50.0, 90.0, 200.0):
+        plan = plan_stages(RUNGS, 225, 0.1, budget)
+        epochs = plan.rungs[0].epochs + 0.5 * (plan.rungs[1].epochs - plan.rungs[0].epochs)
+        epochs += 0.25 * (plan.rungs[2].epochs - plan.rungs[1].epochs)
+        needed = 0.1 * epochs * (plan.images or 225)
+        assert plan.short is (budget < 0.1 * 225 * 5.25 / 0.85)
+        if budget >= 0.1 * 64 * 5.25 / 0.85:
+            assert needed <= budget
+        assert plan.images == 0 or plan.images >= 64
+        assert plan.rungs[0].epochs >= 1
+
+
 def test_ties_share_ranks() -> None:
-    same = [Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}) for _ in range(3)]
-    better_loss = Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [0.5, 0.5]})
+    same = [Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, 1.0]}) for _ in range(3)]
+    better_loss = Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, 0.5]})
     assert order_candidates([*same, better_loss]) == [3, 0, 1, 2]
