@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.realzoo.packages import PACKAGES
-from models.realzoo.study import KINDS, Truth, format_judgements, judge_references
+from models.realzoo.study import KINDS, Truth, format_judgements, judge_file, judge_references
 from models.realzoo.truth import FINE_TUNING, READ, SEEDS
 from onnxspace.storage.atomic import whole_file
 
@@ -40,7 +40,7 @@ def format_section(folder: Path) -> str:
     truth = Truth.read(folder / "truth.csv")
     parts = (
         _introduce(sources, targets), _list_targets(targets, truth), _list_sources(sources, truth),
-        _describe_truth(truth), _list_packages(),
+        _describe_truth(truth, folder / "rankings"), _list_packages(),
     )  # fmt: skip
     return "\n".join(parts)
 
@@ -99,8 +99,9 @@ def _list_sources(sources: Sequence[dict[str, Any]], truth: Truth) -> str:
     return "### Sources\n\nNames are task and architecture.\n\n" + _format_table(head, rows)
 
 
-def _describe_truth(truth: Truth) -> str:
+def _describe_truth(truth: Truth, rankings: Path) -> str:
     schedule = FINE_TUNING
+    judged = [one for file in sorted(rankings.glob("*.csv")) for one in judge_file(file, truth)]
     return (
         "### Truth\n\n"
         f"*Fine-tuned*: the original network of PyTorch, all layers, batch normalisation live, a new head, {schedule.epochs} epochs "
@@ -112,7 +113,10 @@ def _describe_truth(truth: Truth) -> str:
         f"*Frozen*: logistic regression on the encoder's features of {READ} of the 300 images, its penalty by three folds. "
         f"Each {len(SEEDS)} times, accuracy on the test images. Sources of the target's own task are left out. Kendall's τ, P@3 "
         "against the five best, regret of the first in points of accuracy; means over targets with 95 % intervals (bootstrap over "
-        "targets).\n\n" + format_judgements(judge_references(truth))
+        "targets). `labels` is the default of `transfer`, `pictures mean_rank` that of `score --probe`, `finetune` and `finetune "
+        "answers` are `--by finetune` with labels and without, at the cost of 3 of 9 epochs on three quarters of the images; "
+        "`generated` is `score` without pictures, which ranks nothing. Written by `python -m models.realzoo rank`.\n\n"
+        + format_judgements([*judge_references(truth), *judged])
     )
 
 

@@ -20,8 +20,8 @@ class Schedule:
     epochs: int = 9
     images: int = 0
     batch: int = 32
-    rate: float = 4e-3
-    head_rate: float = 4e-3
+    rate: float = 5e-3
+    head_rate: float = 5e-3
     decay: float = 1e-4
     warm: float = 0.1
     shift: float = 0.06

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import describe_reliability
 
 SCHEMA = "onnxspace/finetune/1"
 #: Level of intervals, and resamples of the held-out images.
@@ -88,7 +89,8 @@ class FineTuneRanking:
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`."""
         return {
-            "schema": SCHEMA, "by": "finetune", "evidence": "finetuned", "task": self.task, "data": dict(self.data),
+            "schema": SCHEMA, "by": "finetune", "evidence": "finetuned",
+            "reliability": describe_reliability("finetuned", "answers" if self.task == "answers" else "labels"), "task": self.task, "data": dict(self.data),
             "constant": self.constant, "settings": dict(self.settings),
             "models": [asdict(model.record) for model in self.models],
             "ranking": [model.to_dict() for model in self.models],

@@ -15,6 +15,7 @@ from onnxspace.scores.image_results import ImageResults
 from onnxspace.scores.places import find_places
 from onnxspace.scores.ranked import Basis, RankedSource, choose_basis, rank_sources
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.similarity.reliability import describe_reliability
 
 SCHEMA = "onnxspace/transfer/2"
 
@@ -110,6 +111,11 @@ class Ratings:
             writer.writerow([name, *("" if math.isnan(value) else repr(value) for value in row), *last])
         return out.getvalue()
 
+    @property
+    def reliability(self) -> str:
+        """A sentence on how good such rankings were where the truth is known."""
+        return describe_reliability("known" if self.basis.known else "labels", self.basis.name)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/transfer/2`, ready for `json.dumps`, with null for missing values."""
         return {
@@ -118,6 +124,7 @@ class Ratings:
             "models": [asdict(model) for model in self.models],
             "by": self.basis.name,
             "evidence": self.basis.evidence,
+            "reliability": self.reliability,
             "ranking": [asdict(one) | {"by": self.basis.name} for one in self.ranked],
             "chance": dict(self.results.chance),
             "constant": dict(self.results.constant),

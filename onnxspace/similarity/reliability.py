@@ -17,10 +17,11 @@ Evidence = Literal["none", "pictures", "labels", "finetuned", "known"]
 class Measurement:
     """One study: on the `zoo`, the first source lost `regret` points against the best, a random one `random`.
 
-    `tau` is the mean Kendall correlation of rankings with the truth.
+    The truth was that of `transfer`: readouts of frozen networks, or fine-tuning. `tau` is the mean Kendall correlation with it.
     """
 
     zoo: str
+    transfer: Literal["frozen", "finetuned"]
     regret: float
     random: float
     tau: float
@@ -50,12 +51,15 @@ def describe_reliability(
 
     `measured` replaces the table (None: `MEASURED`); several zoos are averaged.
 
-    >>> describe_reliability("pictures", "cka", {("pictures", "cka"): [Measurement("a", 5.0, 16.0, 0.4)]})
-    'On zoos with known transfers, the first of such a ranking lost 5 points of accuracy on average; a random choice 16.'
+    >>> describe_reliability("pictures", "cka", {("pictures", "cka"): [Measurement("a", "frozen", 5.0, 16.0, 0.4)]})
+    'On zoos with known readouts of frozen networks, the first of such a ranking lost 5 points of accuracy on average; a random choice 16.'
     """
     rows = (MEASURED if measured is None else measured).get((evidence, by), ())
     if not rows:
         return _NOTHING if evidence == "none" else _UNMEASURED
     regret, random = (sum(getattr(row, name) for row in rows) / len(rows) for name in ("regret", "random"))
+    zoos = {"frozen": "zoos with known readouts of frozen networks", "finetuned": "zoos with known fine-tuning"}[
+        rows[0].transfer
+    ]
     lost = f"lost {regret:.2g} points of accuracy on average; a random choice {random:.2g}."
-    return f"On zoos with known transfers, the first of such a {'list' if evidence == 'none' else 'ranking'} {lost}"
+    return f"On {zoos}, the first of such a {'list' if evidence == 'none' else 'ranking'} {lost}"

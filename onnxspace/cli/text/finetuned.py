@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.score import one_line
+from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:
     from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking
@@ -19,6 +20,7 @@ def table(found: FineTuneRanking) -> Iterator[str]:
     settings, what = found.settings, _TASKS[found.task].format(target=one_line(str(found.data.get("target", ""))))
     yield f"Ranked by fine-tuning every network on {what} of {found.data['images']} images ({one_line(found.data['name'])})"
     yield f"evidence: finetuned; {settings['seconds']:.0f} s on {settings['workers']} processes; places of one bracket can't be told apart"
+    yield describe_reliability("finetuned", "answers" if found.task == "answers" else "labels")
     yield ""
     rows = [
         ["place", "bracket", "model", _RESULTS[found.task], "95 % interval", "loss", "epochs", "folds"],

@@ -25,6 +25,8 @@ def table(found: Ratings) -> Iterator[str]:
     for row in rows:
         cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
         yield "  ".join(cells).rstrip()
+    yield ""
+    yield f"This ranks readouts of frozen networks; --by finetune ranks fine-tuning. {found.reliability}"
     if found.findings:
         yield ""
         yield from (one_line(finding) for finding in found.findings)
