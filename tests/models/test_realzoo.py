@@ -32,6 +32,7 @@ from models.realzoo.training import Schedule, augment, encode, train
 from models.realzoo.truth import SEEDS, Outcome, list_pairs, read, write
 from models.realzoo.zoo import PREPROCESSING, SOURCES, preprocess
 from onnxspace.model.encoder import find_encoder
+from onnxspace.similarity.reliability import MEASURED, Evidence
 
 MANIFEST: list[dict[str, Any]] = json.loads((FOLDER / "manifest.json").read_text("utf-8"))["sources"]
 TARGET_ROWS = list(csv.DictReader((FOLDER / "targets.csv").open(newline="", encoding="utf-8")))
@@ -309,3 +310,23 @@ class TestPage:
         assert text.startswith("# A\n\nbefore\n\n")
         assert text.endswith(f"{END}\n\nbehind\n")
         assert "former text" not in text
+
+
+def _name_ranking(evidence: str, by: str) -> str:
+    if evidence == "finetuned":
+        return "finetune" if by == "labels" else "finetune answers"
+    if by.startswith("mean_rank("):
+        return "labels"
+    return f"{'generated' if evidence == 'none' else evidence} {by}"
+
+
+@pytest.mark.parametrize(("evidence", "by"), MEASURED)
+def test_reliability_is_that_of_the_tables(evidence: Evidence, by: str) -> None:
+    truth = Truth.read(FOLDER / "truth.csv")
+    (row,) = (one for one in MEASURED[evidence, by] if one.zoo == "realzoo")
+    (found,) = (
+        one for one in judge_file(FOLDER / "rankings" / f"{_name_ranking(evidence, by)}.csv", truth) if one.kind == row.transfer
+    )
+    (chance,) = (one for one in judge_baselines(truth, row.transfer) if one.name == "random")
+    assert found.count == len(truth.targets)
+    assert (row.tau, row.regret, row.random) == pytest.approx((found.mean[0], found.mean[2], chance.mean[2]), abs=0.051)

@@ -113,9 +113,9 @@ def test_only_pictures_and_features_recommend(by: str, evidence: str, kin: bool,
 
 
 def test_reliability_is_the_mean_over_zoos_in_words() -> None:
-    rows = {("pictures", "cka"): [Measurement("a", 4.0, 15.0, 0.4), Measurement("b", 6.0, 17.0, 0.5)]}
+    rows = {("pictures", "cka"): [Measurement("a", "frozen", 4.0, 15.0, 0.4), Measurement("b", "frozen", 6.0, 17.0, 0.5)]}
     assert describe_reliability("pictures", "cka", rows) == (  # type: ignore[arg-type]
-        "On zoos with known transfers, the first of such a ranking lost 5 points of accuracy on average; a random choice 16."
+        "On zoos with known readouts of frozen networks, the first of such a ranking lost 5 points of accuracy on average; a random choice 16."
     )
     assert "not been measured" in describe_reliability("pictures", "rsa", rows)  # type: ignore[arg-type]
     assert "not which one to start from" in describe_reliability("none", "attribution", {})
