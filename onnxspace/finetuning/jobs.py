@@ -19,7 +19,7 @@ from onnxspace.finetuning.checkpoint import load_checkpoint, save_checkpoint
 from onnxspace.finetuning.export import describe_preprocessing, export_trainee, save_model
 from onnxspace.finetuning.pictures import Pictures
 from onnxspace.finetuning.preparation import Norms, build_training_graph
-from onnxspace.finetuning.readout import fit_readout
+from onnxspace.finetuning.readout import fit_readout, judge_readouts
 from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Kind, Targets, compute_losses, judge
 from onnxspace.finetuning.trainee import Trainee, make_optimiser, train_epochs
@@ -155,6 +155,12 @@ def time_step(run: Run) -> dict[str, Any]:
     return {"seconds": (time.perf_counter() - began) / len(rows)}
 
 
+def compute_readouts(run: Run) -> dict[str, Any]:
+    """Cross-validate readouts of the frozen network; returns per image its `results`, whatever the run's fold is."""
+    targets, folds = _read_data(run)
+    return {"results": judge_readouts(build_trainee(run, targets.outputs), targets, folds).tolist()}
+
+
 def save_run(run: Run, names: Sequence[str], file: str) -> dict[str, Any]:
     """Train on all images through the whole schedule, and write the network as ONNX with its sidecar; returns the `losses`."""
     targets, _ = _read_data(run)
@@ -205,8 +211,8 @@ def _judge(trainee: Trainee, targets: Targets, rows: Any) -> tuple[list[float], 
 def perform(request: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request.
 
-    These are `{"task": "describe", "model"}`, `{"task": "answer", "model", "images", "file"}`, `{"task": "time", "run"}`, `{"task": "advance", "run", "first", "last"}` and
-    `{"task": "save", "run", "names", "file"}`.
+    These are `{"task": "describe", "model"}`, `{"task": "answer", "model", "images", "file"}`, `{"task": "time", "run"}`,
+    `{"task": "readouts", "run"}`, `{"task": "advance", "run", "first", "last"}` and `{"task": "save", "run", "names", "file"}`.
     """
     if request["task"] == "describe":
         return describe_model(ModelFile(**request["model"]))
@@ -216,6 +222,8 @@ def perform(request: Mapping[str, Any]) -> dict[str, Any]:
     run = Run(**{**given, "model": ModelFile(**given["model"]), "schedule": Schedule(**given["schedule"])})
     if request["task"] == "time":
         return time_step(run)
+    if request["task"] == "readouts":
+        return compute_readouts(run)
     if request["task"] == "save":
         return save_run(run, request["names"], request["file"])
     return advance_run(run, int(request["first"]), int(request["last"]))

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 #: Folds of the images; a run trains on all but one.
 FOLDS = 4
+#: Weight of the rank by readouts beside the mean rank by results and training losses.
+READOUT_WEIGHT = 0.25
 _USED = 0.85  # share of a budget that is planned for; the rest is for what measuring and starting take
 #: Advances runs, each (model, fold, first epoch, last epoch); returns the answer of each, in order.
 Advance = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[Mapping[str, Any]]]
@@ -71,8 +74,12 @@ def _with_starts(rungs: Sequence[Rung]) -> Iterator[tuple[Rung, int]]:
 
 @dataclass
 class Candidate:
-    """One network in the race: the epochs, results and losses of its held-out images, and training losses, by fold."""
+    """One network in the race: the epochs, results and losses of its held-out images, and training losses, by fold.
 
+    `readout` is the mean result of readouts of the frozen network over all images, where it was computed.
+    """
+
+    readout: float | None = None
     rung: int = -1
     epochs: dict[int, int] = field(default_factory=dict)
     results: dict[int, list[float]] = field(default_factory=dict)
@@ -115,18 +122,27 @@ class Candidate:
 
 
 def order_candidates(candidates: Sequence[Candidate]) -> list[int]:
-    """Positions of the candidates without an error, best first: by the rung reached, then by the mean of two ranks.
+    """Positions of the candidates without an error, best first: by the rung reached, then by a mean of ranks.
 
-    The ranks are those of the results on held-out images and of the mean training loss, among the candidates of a rung; equal
-    values share their mean rank. A training loss is of three times as many images as a result, and steadies it.
+    The ranks are those of the results on held-out images and of the mean training loss, among the candidates of a rung, and, with
+    a quarter of their mean's weight, of the readouts where all have one; equal values share their mean rank. A training loss is of
+    three times as many images as a result, a readout of four times as many: they steady it.
     """
     found: list[int] = []
     for rung in sorted({c.rung for c in candidates if c.error is None and c.epochs}, reverse=True):
         here = [i for i, c in enumerate(candidates) if c.rung == rung and c.error is None and c.epochs]
-        results = rankdata([-candidates[i].mean(candidates[i].results) for i in here])
-        losses = rankdata([candidates[i].progress for i in here])
-        found += [here[i] for i in np.argsort(results + losses, kind="stable")]
+        merits = _sum_ranks([candidates[i] for i in here])
+        found += [here[i] for i in np.argsort(merits, kind="stable")]
     return found
+
+
+def _sum_ranks(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Weighted sums of ranks, small for the best."""
+    sums = rankdata([-one.mean(one.results) for one in candidates]) + rankdata([one.progress for one in candidates])
+    readouts = [one.readout for one in candidates if one.readout is not None]
+    if len(readouts) == len(candidates):
+        sums += 2 * READOUT_WEIGHT * rankdata(np.negative(readouts))
+    return np.asarray(sums)
 
 
 @dataclass
@@ -152,7 +168,8 @@ class Race:
     """A race over `count` models, of which `workers` are trained at once.
 
     First come the `rungs` on one fold. Then, while `budget` lasts, the others are trained as long as the best, and all on further
-    folds and seeds, up to `repeats` runs of each model; the best first, where there is no time for all.
+    folds and seeds, up to `repeats` runs of each model; the best first, where there is no time for all. `readouts` are results of
+    the frozen networks, which help to order them.
     """
 
     count: int
@@ -161,11 +178,12 @@ class Race:
     budget: Budget
     workers: int = 1
     repeats: int = 4 * FOLDS
+    readouts: Sequence[float | None] = ()
     candidates: list[Candidate] = field(default_factory=list)
 
     def run(self) -> list[Candidate]:
         """Run the race; returns the candidates by position."""
-        self.candidates = [Candidate() for _ in range(self.count)]
+        self.candidates = [Candidate(readout) for readout in self.readouts or [None] * self.count]
         entrants = list(range(self.count))
         for number, rung in enumerate(self.rungs):
             entrants = entrants[: max(1, round(rung.share * self.count))]

@@ -35,7 +35,8 @@ class FineTunedModel:
 
     `place` is its place in the ranking, from 1; places of one `bracket` can't be told apart. `value` orders the models (larger is
     better): 1 for the first, 0 for the last. `result` is the mean over held-out images, with the 95 % interval from `low` to
-    `high`; `loss` the mean loss. They were measured after `epochs` on `runs` held-out folds. `seconds` is the time of training.
+    `high`; `loss` the mean loss. They were measured after `epochs` on `runs` held-out folds. `seconds` is the time of training, `curve` what was measured on the way.
+    `readout` is the mean result of cross-validated readouts of the frozen network, None where only these were asked for.
     """
 
     record: ModelRecord
@@ -50,6 +51,7 @@ class FineTunedModel:
     runs: int
     seconds: float
     curve: tuple[Point, ...]
+    readout: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as an object for `json.dumps`, the model by its name."""
@@ -81,9 +83,9 @@ class FineTuneRanking:
         """Format as CSV with a row per model, best first."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        columns = ("place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds")
+        columns = ("place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds", "readout")
         writer.writerow(["model", *columns])
-        writer.writerows([model.record.name, *(repr(getattr(model, name)) for name in columns)] for model in self.models)
+        writer.writerows([model.record.name, *(_format(getattr(model, name)) for name in columns)] for model in self.models)
         return out.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,6 +98,10 @@ class FineTuneRanking:
             "ranking": [model.to_dict() for model in self.models],
             "failed": [asdict(failure) for failure in self.failed], "warnings": list(self.warnings),
         }  # fmt: skip
+
+
+def _format(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def resample_means(values: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:

@@ -29,6 +29,8 @@ from onnxspace.storage.atomic import whole_file
 RUNGS = (Rung(3, 1.0), Rung(5, 0.5))
 #: Readouts of frozen networks: every model on all folds.
 FROZEN_RUNGS = (Rung(1, 1.0, FOLDS),)
+_FORWARD = 0.4  # what a pass forwards takes of a step
+_MOST_READOUTS = 0.15  # of a budget, that goes to readouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,7 @@ def rank_by_finetuning(
         race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
         found.write_task()
         race.rungs = found.fit_to_budget(budget)
+        race.readouts = found.fit_readouts(budget)
         candidates = race.run() if found.records else []
         if training.save is not None:
             found.save(order_candidates(candidates), training.save)
@@ -99,6 +102,7 @@ class _Field:
     images: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    step_seconds: float = 0.0  # of training with one image, all models, on all workers
 
     def describe(self, paths: Sequence[Path], encoders: Sequence[str], config: Config) -> None:
         """Open the models in worker processes, and decode the images at the sizes that they take."""
@@ -136,15 +140,31 @@ class _Field:
         if budget.seconds is None or not self.records or self.training.frozen:
             return self.training.rungs
         requests = [{"task": "time", "run": asdict(self._run(model, 0))} for model in range(len(self.records))]
-        seconds = sum(answer.get("seconds", 0.0) for _, answer in self.pool.perform_all(requests)) / len(self.pool.workers)
+        seconds = sum(answer.get("seconds", 0.0) for _, answer in self.pool.perform_all(requests))
+        self.step_seconds = seconds / len(self.pool.workers)
         images = round(len(self.task.targets) * (1 - 1 / FOLDS))
-        plan = plan_stages(self.training.rungs, images, seconds, budget.left)
+        plan = plan_stages(self.training.rungs, images, self.step_seconds, budget.left - self._readout_seconds(budget))
         self.training = replace(self.training, schedule=replace(self.training.schedule, images=plan.images), rungs=plan.rungs)
         if plan.short:
             self.warnings.append(
                 f"The budget is short: {plan.describe()}. The ranking is rough; a longer --budget or fewer models improve it."
             )
         return plan.rungs
+
+    def _readout_seconds(self, budget: Budget) -> float:
+        """Estimate what readouts of all models take, a pass forwards through all images; 0 where the budget is too short for them."""
+        seconds = self.step_seconds * len(self.task.targets) * _FORWARD
+        return seconds if seconds <= _MOST_READOUTS * budget.left else 0.0
+
+    def fit_readouts(self, budget: Budget) -> list[float | None]:
+        """The mean result of readouts of each frozen network, None where it failed, or where the budget is too short for all."""
+        if self.training.frozen or (budget.seconds is not None and not self._readout_seconds(budget)):
+            return [None] * len(self.records)
+        runs = [self._run(model, 0) for model in range(len(self.records))]
+        places = [self.training.folder / f"run-{self._key(model, 0)}-readouts.json" for model in range(len(runs))]
+        requests = [{"task": "readouts", "run": asdict(run)} for run in runs]
+        answers = self._perform(requests, places, [f"{record.name}, readouts" for record in self.records])
+        return [float(np.mean(answer["results"])) if "results" in answer else None for answer in answers]
 
     def write_task(self) -> None:
         """Write targets and folds for the worker processes."""
@@ -166,18 +186,23 @@ class _Field:
             raise ModelError(str(answer["error"]))
 
     def advance(self, jobs: Sequence[tuple[int, int, int, int]]) -> list[Mapping[str, Any]]:
-        """Carry out jobs of the race, except those whose answers an earlier run left in the folder."""
-        places = [self._place(*job) for job in jobs]
+        """Carry out jobs of the race."""
+        names = [self.records[job[0]].name for job in jobs]
+        return self._perform([self._request(*job) for job in jobs], [self._place(*job) for job in jobs], names)
+
+    def _perform(
+        self, requests: Sequence[Mapping[str, Any]], places: Sequence[Path], names: Sequence[str]
+    ) -> list[Mapping[str, Any]]:
+        """Carry out requests, except those whose answers an earlier run left at their `places`."""
         answers: dict[int, Mapping[str, Any]] = {i: found for i, place in enumerate(places) if (found := _read_answer(place))}
-        missing = [i for i in range(len(jobs)) if i not in answers]
-        requests = [self._request(*jobs[i]) for i in missing]
-        for index, answer in self.pool.perform_all(requests):
+        missing = [i for i in range(len(requests)) if i not in answers]
+        for index, answer in self.pool.perform_all([requests[i] for i in missing]):
             i = missing[index]
             answers[i] = answer
             if "error" not in answer:
                 _write_answer(places[i], answer)
-            self._report(self.records[jobs[i][0]].name, len(answers), len(jobs))
-        return [answers[i] for i in range(len(jobs))]
+            self._report(names[i], len(answers), len(requests))
+        return [answers[i] for i in range(len(requests))]
 
     def _request(self, model: int, repeat: int, first: int, last: int) -> dict[str, Any]:
         return to_request(self._run(model, repeat), first, last)
@@ -259,7 +284,7 @@ def _describe_candidate(record: ModelRecord, candidate: Candidate, place: int, b
     longest = max(candidate.epochs.values())
     return FineTunedModel(
         record, place, bracket, value, float(np.mean(pooled)), low, high, candidate.mean(candidate.judged), longest,
-        sum(epochs == longest for epochs in candidate.epochs.values()), round(candidate.seconds, 3), curve,
+        sum(epochs == longest for epochs in candidate.epochs.values()), round(candidate.seconds, 3), curve, candidate.readout,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.finetuning.jobs import ModelFile, Run, advance_run, build_trainee, fit, perform, resolve_device, save_run
-from onnxspace.finetuning.readout import RIDGE, fit_readout
+from onnxspace.finetuning.readout import RIDGE, fit_readout, judge_readouts
 from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Targets
 from onnxspace.inputs.config import ModelOptions
@@ -106,6 +106,18 @@ def test_a_readout_is_logistic_regression(tmp_path: Path) -> None:
     found = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=2e-3)
     assert all(bool((a == b).all()) for a, b in zip(before, trainee.graph.parameters(), strict=True))
+
+
+def test_readouts_are_judged_on_images_that_they_have_not_seen(tmp_path: Path) -> None:
+    run = _make_run(tmp_path, save(classifier(units=6), tmp_path / "net.onnx"), frozen=True)
+    _, labels = _make_task()
+    targets, folds = Targets("classes", np.eye(2, dtype=np.float32)[labels]), np.arange(48) // 2 % 4
+    found = judge_readouts(build_trainee(run, 2), targets, folds)
+    for fold in range(4):
+        trainee = build_trainee(run, 2)
+        fit_readout(trainee, targets, np.flatnonzero(folds != fold))
+        held = np.flatnonzero(folds == fold)
+        assert found[held].tolist() == (trainee.answer(held).argmax(1) == labels[held]).tolist()
 
 
 @pytest.mark.parametrize("kind", ["merged", "plain", "sequence"])

@@ -106,6 +106,18 @@ def test_plans_keep_to_the_budget() -> None:
 
 
 def test_ties_share_ranks() -> None:
-    same = [Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, 1.0]}) for _ in range(3)]
-    better_loss = Candidate(0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, 0.5]})
-    assert order_candidates([*same, better_loss]) == [3, 0, 1, 2]
+    same = [_trained() for _ in range(3)]
+    assert order_candidates([*same, _trained(loss=0.5)]) == [3, 0, 1, 2]
+
+
+def test_readouts_settle_what_results_leave_open() -> None:
+    assert order_candidates([_trained(readout=0.4), _trained(readout=0.6)]) == [1, 0]
+    assert order_candidates([_trained(readout=0.4, loss=0.5), _trained(readout=0.6)]) == [0, 1]
+
+
+def test_readouts_count_only_where_all_have_one() -> None:
+    assert order_candidates([_trained(), _trained(readout=0.6)]) == [0, 1]
+
+
+def _trained(loss: float = 1.0, readout: float | None = None) -> Candidate:
+    return Candidate(readout, 0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, loss]})

@@ -23,10 +23,12 @@ def table(found: FineTuneRanking) -> Iterator[str]:
     yield describe_reliability("finetuned", "answers" if found.task == "answers" else "labels")
     yield ""
     rows = [
-        ["place", "bracket", "model", _RESULTS[found.task], "95 % interval", "loss", "epochs", "folds"],
+        ["place", "bracket", "model", _RESULTS[found.task], "95 % interval", "loss", "epochs", "folds", "frozen"],
         *(_cells(m) for m in found.models),
-        ["", "", "a constant answer", f"{found.constant:.3f}", "", "", "", ""],
+        ["", "", "a constant answer", f"{found.constant:.3f}", "", "", "", "", ""],
     ]
+    if found.settings["frozen"]:
+        rows = [row[:-1] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
@@ -40,6 +42,7 @@ def _cells(model: FineTunedModel) -> list[str]:
     return [
         str(model.place), str(model.bracket), one_line(model.record.name), f"{model.result:.3f}",
         f"{model.low:.3f} to {model.high:.3f}", f"{model.loss:.3f}", str(model.epochs), str(model.runs),
+        "n/a" if model.readout is None else f"{model.readout:.3f}",
     ]  # fmt: skip
 
 
