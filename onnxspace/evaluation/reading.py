@@ -59,6 +59,32 @@ def read_aliases(path: Path) -> dict[str, str]:
     return dict(pairs)
 
 
+def read_pairs(path: Path, extra: Sequence[str]) -> list[tuple[str, str, float, *tuple[str, ...]]]:
+    """Read a table in any of its layouts as rows of target, source, value and the columns `extra`, empty where it lacks them.
+
+    Unknown values are left out. Raises TableError.
+    """
+    found = read_table(path)
+    notes = _read_notes(path, extra)
+    return [
+        (target, source, float(value), *notes.get((target, source), [""] * len(extra)))
+        for target, row in zip(found.targets, found.values, strict=True)
+        for source, value in zip(found.sources, row, strict=True)
+        if np.isfinite(value)
+    ]
+
+
+def _read_notes(path: Path, extra: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """The columns `extra` of a CSV file with a line per pair, by target and source; empty for other layouts."""
+    text = _read_text(path)
+    rows = [] if text.lstrip()[:1] in ("{", "[") else _read_cells(path, text)
+    head = [cell.lower() for cell in rows[0]] if rows else []
+    if not {"target", "source", *extra} <= set(head):
+        return {}
+    target, source, *columns = (head.index(name) for name in ("target", "source", *extra))
+    return {(row[target], row[source]): [row[column] for column in columns] for row in rows[1:]}
+
+
 def _read_cells(path: Path, text: str) -> Rows:
     """The lines that are not empty, with cells stripped of whitespace."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,9 @@ from onnxspace.finetuning.targets import Kind, Targets, compute_losses, judge
 from onnxspace.finetuning.trainee import Trainee, make_optimiser, train_epochs
 from onnxspace.finetuning.training_graph import TrainingGraph
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.model.encoder import Encoder, find_encoder
+from onnxspace.model.encoder import Encoder, cut, find_encoder
 from onnxspace.model.features import write_features
+from onnxspace.model.graph import iter_tensors
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.outputs import find_float_outputs
 
@@ -77,14 +79,23 @@ class Run:
 
 
 def describe_model(file: ModelFile) -> dict[str, Any]:
-    """Return facts of a model: checksum, encoder, the side of the images that it takes, and what was assumed."""
+    """Return facts of a model: checksum, architecture, encoder, the side of the images that it takes, and what was assumed."""
     model, encoder = file.open()
     assumed = (*model.assumed, *([f"encoder {encoder} ({encoder.why})"] if model.encoder == "auto" else []))
     return {
-        "sha256": model.sha256, "encoder": str(encoder), "input": model.image.name, "opset": model.opset,
+        "sha256": model.sha256, "architecture": identify_architecture(model, encoder), "encoder": str(encoder), "input": model.image.name, "opset": model.opset,
         "producer": model.producer, "assumed": list(assumed),
         "height": model.preprocess.height, "width": model.preprocess.width, "open": model.image.height is None,
     }  # fmt: skip
+
+
+def identify_architecture(model: Model, encoder: Encoder) -> str:
+    """24 hex digits that models of one architecture share: of the sizes of their filters and matrices up to the encoder.
+
+    The axes of a tensor are taken in any order, as exporters differ in it.
+    """
+    shapes = [sorted(tensor.dims) for tensor in iter_tensors(cut(model, encoder).proto) if len(tensor.dims) > 1]
+    return hashlib.sha256(repr(sorted(shapes)).encode()).hexdigest()[:24]
 
 
 def advance_run(run: Run, first: int, last: int) -> dict[str, Any]:

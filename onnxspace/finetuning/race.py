@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 
 #: Folds of the images; a run trains on all but one.
 FOLDS = 4
-#: Weight of the rank by readouts beside the mean rank by results and training losses.
-READOUT_WEIGHT = 0.25
+#: Weight of the rank by readouts, and of that by known results, beside the mean rank by results and training losses.
+SIDE_WEIGHT = 0.25
 _USED = 0.85  # share of a budget that is planned for; the rest is for what measuring and starting take
 #: Advances runs, each (model, fold, first epoch, last epoch); returns the answer of each, in order.
 Advance = Callable[[Sequence[tuple[int, int, int, int]]], Sequence[Mapping[str, Any]]]
@@ -76,10 +76,12 @@ def _with_starts(rungs: Sequence[Rung]) -> Iterator[tuple[Rung, int]]:
 class Candidate:
     """One network in the race: the epochs, results and losses of its held-out images, and training losses, by fold.
 
-    `readout` is the mean result of readouts of the frozen network over all images, where it was computed.
+    `readout` is the mean result of readouts of the frozen network over all images, where it was computed; `elsewhere` its mean rank
+    on other datasets, 1 is best, where it is known.
     """
 
     readout: float | None = None
+    elsewhere: float | None = None
     rung: int = -1
     epochs: dict[int, int] = field(default_factory=dict)
     results: dict[int, list[float]] = field(default_factory=dict)
@@ -124,9 +126,9 @@ class Candidate:
 def order_candidates(candidates: Sequence[Candidate]) -> list[int]:
     """Positions of the candidates without an error, best first: by the rung reached, then by a mean of ranks.
 
-    The ranks are those of the results on held-out images and of the mean training loss, among the candidates of a rung, and, with
-    a quarter of their mean's weight, of the readouts where all have one; equal values share their mean rank. A training loss is of
-    three times as many images as a result, a readout of four times as many: they steady it.
+    The ranks are those of the results on held-out images and of the mean training loss, among the candidates of a rung, and, each
+    with a quarter of their mean's weight, of readouts and of results elsewhere, where they are known. Equal values share their mean
+    rank. A training loss is of three times as many images as a result, a readout of four times as many: they steady it.
     """
     found: list[int] = []
     for rung in sorted({c.rung for c in candidates if c.error is None and c.epochs}, reverse=True):
@@ -139,10 +141,19 @@ def order_candidates(candidates: Sequence[Candidate]) -> list[int]:
 def _sum_ranks(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     """Weighted sums of ranks, small for the best."""
     sums = rankdata([-one.mean(one.results) for one in candidates]) + rankdata([one.progress for one in candidates])
-    readouts = [one.readout for one in candidates if one.readout is not None]
-    if len(readouts) == len(candidates):
-        sums += 2 * READOUT_WEIGHT * rankdata(np.negative(readouts))
+    readouts = [None if one.readout is None else -one.readout for one in candidates]
+    for known in (readouts, [one.elsewhere for one in candidates]):
+        sums += 2 * SIDE_WEIGHT * _rank_known(known)
     return np.asarray(sums)
+
+
+def _rank_known(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Ranks of values, small for the best; a missing one has the middle rank, all 0 where none is known."""
+    known = np.array([np.nan if value is None else value for value in values])
+    there = np.isfinite(known)
+    ranks = np.full(len(known), (len(known) + 1) / 2)
+    ranks[there] = (rankdata(known[there]) - 0.5) * len(known) / max(1, there.sum()) + 0.5
+    return ranks if there.any() else np.zeros(len(known))
 
 
 @dataclass
@@ -169,7 +180,7 @@ class Race:
 
     First come the `rungs` on one fold. Then, while `budget` lasts, the others are trained as long as the best, and all on further
     folds and seeds, up to `repeats` runs of each model; the best first, where there is no time for all. `readouts` are results of
-    the frozen networks, which help to order them.
+    the frozen networks, `elsewhere` mean ranks on other datasets; they help to order them.
     """
 
     count: int
@@ -179,11 +190,14 @@ class Race:
     workers: int = 1
     repeats: int = 4 * FOLDS
     readouts: Sequence[float | None] = ()
+    elsewhere: Sequence[float | None] = ()
     candidates: list[Candidate] = field(default_factory=list)
 
     def run(self) -> list[Candidate]:
         """Run the race; returns the candidates by position."""
-        self.candidates = [Candidate(readout) for readout in self.readouts or [None] * self.count]
+        unknown = [None] * self.count
+        sides = zip(self.readouts or unknown, self.elsewhere or unknown, strict=True)
+        self.candidates = [Candidate(readout, elsewhere) for readout, elsewhere in sides]
         entrants = list(range(self.count))
         for number, rung in enumerate(self.rungs):
             entrants = entrants[: max(1, round(rung.share * self.count))]

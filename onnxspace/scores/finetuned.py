@@ -36,7 +36,8 @@ class FineTunedModel:
     `place` is its place in the ranking, from 1; places of one `bracket` can't be told apart. `value` orders the models (larger is
     better): 1 for the first, 0 for the last. `result` is the mean over held-out images, with the 95 % interval from `low` to
     `high`; `loss` the mean loss. They were measured after `epochs` on `runs` held-out folds. `seconds` is the time of training, `curve` what was measured on the way.
-    `readout` is the mean result of cross-validated readouts of the frozen network, None where only these were asked for.
+    `readout` is the mean result of cross-validated readouts of the frozen network, None where only these were asked for,
+    `elsewhere` its mean rank on other datasets, 1 is best, where it is known.
     """
 
     record: ModelRecord
@@ -52,6 +53,7 @@ class FineTunedModel:
     seconds: float
     curve: tuple[Point, ...]
     readout: float | None = None
+    elsewhere: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as an object for `json.dumps`, the model by its name."""
@@ -83,7 +85,20 @@ class FineTuneRanking:
         """Format as CSV with a row per model, best first."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        columns = ("place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds", "readout")
+        columns = (
+            "place",
+            "bracket",
+            "value",
+            "result",
+            "low",
+            "high",
+            "loss",
+            "epochs",
+            "runs",
+            "seconds",
+            "readout",
+            "elsewhere",
+        )
         writer.writerow(["model", *columns])
         writer.writerows([model.record.name, *(_format(getattr(model, name)) for name in columns)] for model in self.models)
         return out.getvalue()

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onnxspace.errors import OutputError
+
+_PAUSE = 0.05  # seconds between two attempts
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,3 +35,19 @@ else:
         except OSError:  # a file system without locks
             return unknown
         return True
+
+
+@contextmanager
+def hold_lock(path: Path, seconds: float = 30.0) -> Iterator[None]:
+    """Hold a lock on the file `path`, which is created and stays; wait up to `seconds` for it. Raises OutputError.
+
+    >>> with hold_lock(Path("table.lock")):  # doctest: +SKIP
+    ...     ...
+    """
+    end = time.monotonic() + seconds
+    with path.open("ab") as file:
+        while not try_lock(file.fileno()):
+            if time.monotonic() > end:
+                raise OutputError(None, f"{path} is locked by another process. Wait until it has ended.")
+            time.sleep(_PAUSE)
+        yield

@@ -42,6 +42,7 @@ def rank_finetuned(
     device: Device = "auto",
     folder: str | Path | None = None,
     save: str | Path | None = None,
+    known: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FineTuneRanking:
     """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
@@ -52,12 +53,14 @@ def rank_finetuned(
 
     `budget` is the time in seconds; what is left after the halving goes to further epochs, folds and seeds, the best models
     first (None: the halving alone, about a third of the cost of fine-tuning every model in full). With `frozen`, only
-    readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
-    `workers` is the number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work is kept there
-    and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images. `progress` is
-    the callback.
+    readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`.
+    `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking. `workers` is the
+    number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work
+    is kept there and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images.
+    `known` is a table of results on other datasets, whose mean rank helps to order the models; a file that ends in `.known` is
+    created where it is missing, and this ranking is entered in it. `progress` is the callback.
 
-    A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, OutputError.
+    A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, TableError for `known`, OutputError.
 
     >>> ranking = ox.rank_finetuned(["a.onnx", "b.onnx"], "flowers", budget=600)  # doctest: +SKIP
     """
@@ -66,7 +69,7 @@ def rank_finetuned(
     with open_folder(folder) as place:
         training = Training(
             place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
-            progress=progress,
+            known=None if known is None else Path(known), progress=progress,
         )  # fmt: skip
         task = make_task(photos, place)
         return rank_by_finetuning([Path(path) for path in models], list_encoders(encoder), configuration, task, training)

@@ -44,6 +44,7 @@ def rank_by_answers(
     workers: int = 0,
     device: Device = "auto",
     folder: str | Path | None = None,
+    known: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FineTuneRanking:
     """Rank `models` as sources for the task of one of them, `target`, by fine-tuning them on its answers to `pictures`.
@@ -51,7 +52,7 @@ def rank_by_answers(
     `target` is the name or path of a model, `pictures` a folder of pictures of the task, or `Probes`. A classifier's probabilities
     are what is learned, and results are the share of held-out pictures on which a source comes to the same class; of other
     outputs, averaged over positions, the leading principal components, and R². The other arguments are those of
-    `rank_finetuned`. Raises ConfigError, ProbeError, ModelError where the target can't be run, OutputError.
+    `rank_finetuned`. Raises ConfigError, ProbeError, TableError, ModelError where the target can't be run, OutputError.
 
     >>> ranking = ox.rank_by_answers("a.onnx", ["a.onnx", "b.onnx", "c.onnx"], "photos")  # doctest: +SKIP
     """
@@ -63,7 +64,15 @@ def rank_by_answers(
     if not sources:
         raise ConfigError(f"{name} is the only model. Name others, which are ranked as its sources.")
     with open_folder(folder) as place:
-        training = Training(place, budget=budget, seed=seed, workers=workers, device=device, progress=progress)
+        training = Training(
+            place,
+            budget=budget,
+            seed=seed,
+            workers=workers,
+            device=device,
+            known=None if known is None else Path(known),
+            progress=progress,
+        )
         images = place / f"pictures-{probes.sha256[:24]}.npy"
         if not images.exists():
             write_array(images, probes.images)

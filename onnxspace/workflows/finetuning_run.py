@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnxspace.errors import ConfigError, ModelError
+from onnxspace.evaluation.known_results import SUFFIX, KnownModel, KnownResult, add_results, estimate_ranks, read_results
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.finetuning.jobs import ModelFile, Run, to_request
 from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates, plan_stages
@@ -52,7 +53,8 @@ class Training:
     """How a ranking by fine-tuning is computed.
 
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images.
+    `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images. `known` is a file of results
+    on other datasets, which help to order the models; a `.known` file is created where it is missing, and gets this ranking.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Training:
     workers: int = 0
     device: str = "auto"
     frozen: bool = False
+    known: Path | None = None
     progress: Progress | None = None
 
 
@@ -76,6 +79,7 @@ def rank_by_finetuning(
     """
     if len(task.targets) < 2 * FOLDS:
         raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
+    known = () if training.known is None else read_results(training.known)
     budget = Budget(training.budget)
     with WorkerPool(training.workers or available_cores()) as pool:
         found = _Field(task, training, pool)
@@ -84,10 +88,14 @@ def rank_by_finetuning(
         found.write_task()
         race.rungs = found.fit_to_budget(budget)
         race.readouts = found.fit_readouts(budget)
+        race.elsewhere = estimate_ranks(known, found.known_models, task.key)
         candidates = race.run() if found.records else []
         if training.save is not None:
             found.save(order_candidates(candidates), training.save)
-    return _make_ranking(found, candidates, budget)
+    ranking = _make_ranking(found, candidates, budget, len({one.target for one in known}))
+    if training.known is not None and training.known.suffix == SUFFIX:
+        add_results(training.known, found.to_results(ranking))
+    return ranking
 
 
 @dataclass
@@ -99,6 +107,7 @@ class _Field:
     pool: WorkerPool
     files: list[ModelFile] = field(default_factory=list)
     records: list[ModelRecord] = field(default_factory=list)
+    architectures: list[str] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -132,8 +141,24 @@ class _Field:
             return
         facts = (answer["sha256"], answer["encoder"], answer["input"], answer["opset"], answer["producer"])
         self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"])))
+        self.architectures.append(str(answer["architecture"]))
         self.files.append(file)
         self.images.append(self.task.decode(max(answer["height"], answer["width"])))
+
+    @property
+    def known_models(self) -> list[KnownModel]:
+        """What identifies each model in files of results."""
+        pairs = zip(self.records, self.architectures, strict=True)
+        return [KnownModel(record.name, record.sha256, architecture) for record, architecture in pairs]
+
+    def to_results(self, ranking: FineTuneRanking) -> list[KnownResult]:
+        """The ranking as results on this dataset."""
+        kinds = {one.sha256: one.architecture for one in self.known_models}
+        name = str(self.task.data["name"])
+        return [
+            KnownResult(name, one.record.name, one.value, self.task.key, one.record.sha256, kinds[one.record.sha256])
+            for one in {one.record.sha256: one for one in reversed(ranking.models)}.values()
+        ]
 
     def fit_to_budget(self, budget: Budget) -> Sequence[Rung]:
         """Return the stages that the budget allows, after timing a step of each model; images are cut before epochs."""
@@ -249,7 +274,7 @@ def _write_answer(place: Path, answer: Mapping[str, Any]) -> None:
         partial.write_text(json.dumps(answer), "utf-8")
 
 
-def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget) -> FineTuneRanking:
+def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget, datasets: int) -> FineTuneRanking:
     order = order_candidates(candidates)
     brackets = group_places([candidates[i].results for i in order])
     most = max(len(order) - 1, 1)
@@ -264,6 +289,7 @@ def _make_ranking(found: _Field, candidates: Sequence[Candidate], budget: Budget
         **asdict(training.schedule), "folds": FOLDS, "seed": training.seed, "budget": training.budget,
         "seconds": round(budget.used, 1), "workers": len(found.pool.workers),
         "frozen": training.frozen, "saved": None if training.save is None else str(training.save),
+        "known": None if training.known is None else {"file": str(training.known), "datasets": datasets},
         "stages": [asdict(rung) for rung in training.rungs],
     }  # fmt: skip
     return FineTuneRanking(
@@ -285,6 +311,7 @@ def _describe_candidate(record: ModelRecord, candidate: Candidate, place: int, b
     return FineTunedModel(
         record, place, bracket, value, float(np.mean(pooled)), low, high, candidate.mean(candidate.judged), longest,
         sum(epochs == longest for epochs in candidate.epochs.values()), round(candidate.seconds, 3), curve, candidate.readout,
+        candidate.elsewhere,
     )  # fmt: skip
 
 

@@ -115,9 +115,14 @@ def test_readouts_settle_what_results_leave_open() -> None:
     assert order_candidates([_trained(readout=0.4, loss=0.5), _trained(readout=0.6)]) == [0, 1]
 
 
-def test_readouts_count_only_where_all_have_one() -> None:
-    assert order_candidates([_trained(), _trained(readout=0.6)]) == [0, 1]
+def test_results_elsewhere_settle_what_is_open() -> None:
+    assert order_candidates([_trained(elsewhere=2.0), _trained(elsewhere=1.0)]) == [1, 0]
+    assert order_candidates([_trained(), _trained(elsewhere=3.0), _trained(elsewhere=1.0)]) == [2, 0, 1]
 
 
-def _trained(loss: float = 1.0, readout: float | None = None) -> Candidate:
-    return Candidate(readout, 0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, loss]})
+def test_a_model_without_a_readout_has_the_middle_rank() -> None:
+    assert order_candidates([_trained(readout=0.2), _trained(), _trained(readout=0.6)]) == [2, 1, 0]
+
+
+def _trained(loss: float = 1.0, readout: float | None = None, elsewhere: float | None = None) -> Candidate:
+    return Candidate(readout, elsewhere, 0, {0: 3}, {0: [0.5, 0.5]}, {0: [1.0, 1.0]}, {0: [2.0, 1.0, loss]})

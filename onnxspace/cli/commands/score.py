@@ -114,7 +114,7 @@ def _finetune(
         raise click.UsageError(
             "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
         )
-    refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "known", "certainty", "cluster", "output")})
+    refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")})
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -126,7 +126,7 @@ def _finetune(
         pictures = Probes.from_folder(given["probe"], given["images"] or MOST_PICTURES, seed=given["seed"] or 0)
         found = rank_by_answers(
             target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
-            device=given["device"], progress=bar,
+            device=given["device"], known=given["known"], progress=bar,
         )  # fmt: skip
     return show_finetuned(found, None, as_json=as_json, quiet=quiet)
 

@@ -50,7 +50,8 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--known",
     metavar="FILE",
-    help="Table of the models' results on other datasets; their mean rank there and the rank by labels rank together.",
+    help="Table of the models' results on other datasets: their mean rank there takes part in the ranking. With --by finetune, a "
+    "file that ends in .known gets the new results, and need not exist.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
@@ -96,10 +97,10 @@ def transfer(
 def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any, given: dict[str, Any]) -> FineTuneRanking:
     from onnxspace.workflows.finetune import rank_finetuned
 
-    refuse_options(by, {"ensemble": given["ensemble"], "known": given["known"], "pool none": given["pool"] != "mean"})
+    refuse_options(by, {"ensemble": given["ensemble"], "pool none": given["pool"] != "mean"})
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
-        seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], progress=bar,
+        seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], known=given["known"], progress=bar,
     )  # fmt: skip
 
 
