@@ -143,11 +143,11 @@ def _sum_ranks(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
     sums = rankdata([-one.mean(one.results) for one in candidates]) + rankdata([one.progress for one in candidates])
     readouts = [None if one.readout is None else -one.readout for one in candidates]
     for known in (readouts, [one.elsewhere for one in candidates]):
-        sums += 2 * SIDE_WEIGHT * _rank_known(known)
+        sums += 2 * SIDE_WEIGHT * _rank_present(known)
     return np.asarray(sums)
 
 
-def _rank_known(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _rank_present(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Ranks of values, small for the best; a missing one has the middle rank, all 0 where none is known."""
     known = np.array([np.nan if value is None else value for value in values])
     there = np.isfinite(known)

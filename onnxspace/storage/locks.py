@@ -41,8 +41,10 @@ else:
 def hold_lock(path: Path, seconds: float = 30.0) -> Iterator[None]:
     """Hold a lock on the file `path`, which is created and stays; wait up to `seconds` for it. Raises OutputError.
 
-    >>> with hold_lock(Path("table.lock")):  # doctest: +SKIP
-    ...     ...
+    >>> from onnxspace.storage.atomic import scratch_folder
+    >>> with scratch_folder() as folder, hold_lock(folder / "lock"):
+    ...     (folder / "lock").exists()
+    True
     """
     end = time.monotonic() + seconds
     with path.open("ab") as file:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.evaluation.known_results import SUFFIX, KnownModel, KnownResult, add_results, estimate_ranks, read_results
+from onnxspace.evaluation.past_results import SUFFIX, ModelIdentity, PastResult, add_results, estimate_ranks, read_results
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.finetuning.jobs import ModelFile, Run, to_request
 from onnxspace.finetuning.race import FOLDS, Budget, Candidate, Race, Rung, order_candidates, plan_stages
@@ -88,7 +88,7 @@ def rank_by_finetuning(
         found.write_task()
         race.rungs = found.fit_to_budget(budget)
         race.readouts = found.fit_readouts(budget)
-        race.elsewhere = estimate_ranks(known, found.known_models, task.key)
+        race.elsewhere = estimate_ranks(known, found.identities, task.key)
         candidates = race.run() if found.records else []
         if training.save is not None:
             found.save(order_candidates(candidates), training.save)
@@ -146,17 +146,17 @@ class _Field:
         self.images.append(self.task.decode(max(answer["height"], answer["width"])))
 
     @property
-    def known_models(self) -> list[KnownModel]:
+    def identities(self) -> list[ModelIdentity]:
         """What identifies each model in files of results."""
         pairs = zip(self.records, self.architectures, strict=True)
-        return [KnownModel(record.name, record.sha256, architecture) for record, architecture in pairs]
+        return [ModelIdentity(record.name, record.sha256, architecture) for record, architecture in pairs]
 
-    def to_results(self, ranking: FineTuneRanking) -> list[KnownResult]:
+    def to_results(self, ranking: FineTuneRanking) -> list[PastResult]:
         """The ranking as results on this dataset."""
-        kinds = {one.sha256: one.architecture for one in self.known_models}
+        kinds = {one.sha256: one.architecture for one in self.identities}
         name = str(self.task.data["name"])
         return [
-            KnownResult(name, one.record.name, one.value, self.task.key, one.record.sha256, kinds[one.record.sha256])
+            PastResult(name, one.record.name, one.value, self.task.key, one.record.sha256, kinds[one.record.sha256])
             for one in {one.record.sha256: one for one in reversed(ranking.models)}.values()
         ]
 

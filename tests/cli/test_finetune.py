@@ -53,6 +53,18 @@ def test_transfer_prints_a_table_and_writes_files(folder: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("name", "start"), [("curves.png", b"\x89PNG"), ("curves.svg", b"<?xml")])
+def test_transfer_draws_learning_curves(folder: Path, name: str, start: bytes) -> None:
+    found = CliRunner().invoke(
+        transfer, [*_models(folder), "--data", str(folder / "photos"), "--by", "finetune", "--workers", "1", "--quiet",
+                   "--output", str(folder / name)], standalone_mode=False,
+    )  # fmt: skip
+    assert found.return_value == 0, found.output
+    assert (folder / name).read_bytes().startswith(start)
+    assert not list(folder.glob(".*partial"))
+
+
+@pytest.mark.process
 def test_score_ranks_the_sources_of_a_target(folder: Path) -> None:
     found = CliRunner().invoke(
         score, [*_models(folder), "--target", "a", "--probe", str(folder / "photos"), "--by", "finetune", "--quiet", "--json"],

@@ -11,7 +11,7 @@ from PIL import Image
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.evaluation.known_results import read_results
+from onnxspace.evaluation.past_results import read_results
 from onnxspace.finetuning.race import Rung
 from onnxspace.inputs.photos import Photos
 from onnxspace.workflows import finetuning_run
@@ -143,7 +143,8 @@ def test_results_become_known(photos: Path, models: list[Path], tmp_path: Path) 
     (photos / "dark" / "1.png").unlink()
     other = rank_finetuned([*models[:2], save(classifier(seed=9), tmp_path / "new.onnx")], photos, workers=1, known=file)
     ranks = {m.record.name: m.elsewhere for m in other.models}
-    assert ranks["a"] is not None and ranks["b"] is not None
+    assert ranks["a"] is not None
+    assert ranks["b"] is not None
     assert ranks["new"] == pytest.approx(2.0), "the mean of its architecture"
     assert len(read_results(file)) == 6
 

@@ -46,14 +46,12 @@ def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
 
 
 def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool, quiet: bool) -> int:
-    """Print a ranking, and write it to the CSV file `output`; returns the exit code."""
+    """Print a ranking, and write it to `output`, a picture or a table by its suffix; returns the exit code."""
     from onnxspace.cli.text import finetuned as text
     from onnxspace.cli.text.score import one_line
-    from onnxspace.storage.atomic import whole_file
 
     if output is not None:
-        with whole_file(Path(output)) as partial:
-            partial.write_text(found.to_csv(), "utf-8", "backslashreplace")
+        _write(found, Path(output))
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
@@ -64,3 +62,15 @@ def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool,
     elif found.models:
         click.echo("\n".join(text.table(found)))
     return 2 if found.failed else 0
+
+
+def _write(found: FineTuneRanking, target: Path) -> None:
+    """Write a picture to a file that ends in .png or .svg, else CSV."""
+    from onnxspace.report.learning_curves import PICTURES, draw_learning_curves
+    from onnxspace.storage.atomic import whole_file
+
+    with whole_file(target) as partial:
+        if target.suffix.lower() in PICTURES:
+            draw_learning_curves(found, partial, target.suffix.lower()[1:])
+        else:
+            partial.write_text(found.to_csv(), "utf-8", "backslashreplace")

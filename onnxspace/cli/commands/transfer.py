@@ -60,7 +60,9 @@ def labelled_scores() -> list[str]:
 @click.option("--frozen", is_flag=True, help="Rank readouts of frozen networks, as all scores but finetune do.")
 @click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
-@click.option("--output", metavar="FILE.csv", help="Write the table to a file.")
+@click.option(
+    "--output", metavar="FILE", help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def transfer(

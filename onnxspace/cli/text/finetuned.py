@@ -20,6 +20,7 @@ def table(found: FineTuneRanking) -> Iterator[str]:
     settings, what = found.settings, _TASKS[found.task].format(target=one_line(str(found.data.get("target", ""))))
     yield f"Ranked by fine-tuning every network on {what} of {found.data['images']} images ({one_line(found.data['name'])})"
     yield f"evidence: finetuned; {settings['seconds']:.0f} s on {settings['workers']} processes; places of one bracket can't be told apart"
+    yield _ORDER[bool(settings["frozen"])]
     yield describe_reliability("finetuned", "answers" if found.task == "answers" else "labels")
     yield ""
     rows = [
@@ -35,6 +36,10 @@ def table(found: FineTuneRanking) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
+_ORDER = {
+    False: "order: the mean rank by results and by training losses, then by readouts of the frozen network (column frozen)",
+    True: "order: the mean rank by results and by losses",
+}
 _NAME = 2  # the column of the models' names
 
 

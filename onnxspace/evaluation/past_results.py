@@ -25,7 +25,7 @@ SUFFIX = ".known"
 
 
 @dataclass(frozen=True)
-class KnownModel:
+class ModelIdentity:
     """A model by what identifies it; empty where unknown."""
 
     name: str
@@ -34,7 +34,7 @@ class KnownModel:
 
 
 @dataclass(frozen=True)
-class KnownResult:
+class PastResult:
     """The `value` of a model, `source`, on a dataset, `target`: larger is better, comparable within the dataset only."""
 
     target: str
@@ -45,10 +45,10 @@ class KnownResult:
     architecture: str = ""
 
 
-COLUMNS = tuple(field.name for field in fields(KnownResult))
+COLUMNS = tuple(field.name for field in fields(PastResult))
 
 
-def read_results(file: Path) -> tuple[KnownResult, ...]:
+def read_results(file: Path) -> tuple[PastResult, ...]:
     """Read a file of results; a `.known` file that does not exist yet has none. Raises TableError.
 
     >>> read_results(Path("none-yet.known"))
@@ -56,19 +56,17 @@ def read_results(file: Path) -> tuple[KnownResult, ...]:
     """
     if file.suffix == SUFFIX and not file.exists():
         return ()
-    return tuple(
-        KnownResult(target, source, value, *others) for target, source, value, *others in read_pairs(file, COLUMNS[3:])
-    )
+    return tuple(PastResult(target, source, value, *others) for target, source, value, *others in read_pairs(file, COLUMNS[3:]))
 
 
-def estimate_ranks(known: Sequence[KnownResult], models: Sequence[KnownModel], data: str = "") -> list[float | None]:
+def estimate_ranks(known: Sequence[PastResult], models: Sequence[ModelIdentity], data: str = "") -> list[float | None]:
     """Estimate the rank of each of `models` on a new dataset: its mean rank on the other datasets, 1 is best.
 
     A model is recognised by its checksum, or by its name where a result has none. One without results takes the mean of those of
     its architecture; None where there is none either. Results on the dataset with checksum `data` are left out.
 
-    >>> found = [KnownResult("flowers", "a", 0.9), KnownResult("flowers", "b", 0.7)]
-    >>> estimate_ranks(found, [KnownModel("b"), KnownModel("a"), KnownModel("c")])
+    >>> found = [PastResult("flowers", "a", 0.9), PastResult("flowers", "b", 0.7)]
+    >>> estimate_ranks(found, [ModelIdentity("b"), ModelIdentity("a"), ModelIdentity("c")])
     [2.0, 1.0, None]
     """
     rows = [one for one in known if not data or one.data != data]
@@ -77,7 +75,7 @@ def estimate_ranks(known: Sequence[KnownResult], models: Sequence[KnownModel], d
     return [_estimate(model, ranks, kinds) for model in models]
 
 
-def _rank(rows: Sequence[KnownResult]) -> dict[str, float]:
+def _rank(rows: Sequence[PastResult]) -> dict[str, float]:
     """The mean rank of each model, by its key."""
     keys, datasets = (list(dict.fromkeys(map(find, rows))) for find in (_key, _dataset))
     values = np.full((len(datasets), len(keys)), np.nan)
@@ -87,7 +85,7 @@ def _rank(rows: Sequence[KnownResult]) -> dict[str, float]:
     return {key: float(rank) for key, rank in zip(keys, ranks, strict=True) if np.isfinite(rank)}
 
 
-def _estimate(model: KnownModel, ranks: dict[str, float], kinds: dict[str, str]) -> float | None:
+def _estimate(model: ModelIdentity, ranks: dict[str, float], kinds: dict[str, str]) -> float | None:
     for key in (model.sha256, model.name):
         if key in ranks:
             return ranks[key]
@@ -95,15 +93,15 @@ def _estimate(model: KnownModel, ranks: dict[str, float], kinds: dict[str, str])
     return float(np.mean(kin)) if kin else None
 
 
-def _key(one: KnownResult) -> str:
+def _key(one: PastResult) -> str:
     return one.sha256 or one.source
 
 
-def _dataset(one: KnownResult) -> str:
+def _dataset(one: PastResult) -> str:
     return one.data or one.target
 
 
-def add_results(file: Path, added: Sequence[KnownResult]) -> None:
+def add_results(file: Path, added: Sequence[PastResult]) -> None:
     """Enter results of one dataset in a `.known` file; its former results on that dataset are replaced.
 
     A name that stands for another dataset or another model gets the start of the checksum. Raises OutputError, and TableError
@@ -122,15 +120,15 @@ def add_results(file: Path, added: Sequence[KnownResult]) -> None:
         raise OutputError(error.errno, f"{file} can't be written ({error.strerror}). Name another --known.") from error
 
 
-def _name_apart(new: KnownResult, kept: Iterable[KnownResult]) -> KnownResult:
+def _name_apart(new: PastResult, kept: Iterable[PastResult]) -> PastResult:
     rows = list(kept)
     target = new.target if all(one.target != new.target for one in rows) else f"{new.target}-{new.data[:8]}"
     twice = any(one.source == new.source and one.sha256 != new.sha256 for one in rows)
     source = f"{new.source}-{new.sha256[:8]}" if twice else new.source
-    return KnownResult(target, source, new.value, new.data, new.sha256, new.architecture)
+    return PastResult(target, source, new.value, new.data, new.sha256, new.architecture)
 
 
-def _format(rows: Iterable[KnownResult]) -> str:
+def _format(rows: Iterable[PastResult]) -> str:
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
     lines.writerow(COLUMNS)

@@ -10,11 +10,11 @@ import pytest
 
 from onnxspace.errors import TableError
 from onnxspace.evaluation import Table
-from onnxspace.evaluation.known_results import KnownModel, KnownResult, add_results, estimate_ranks, read_results
+from onnxspace.evaluation.past_results import ModelIdentity, PastResult, add_results, estimate_ranks, read_results
 
 
-def _results(data: str, values: dict[str, float]) -> list[KnownResult]:
-    return [KnownResult(f"set-{data}", name, value, data, f"sha-{name}", name[0]) for name, value in values.items()]
+def _results(data: str, values: dict[str, float]) -> list[PastResult]:
+    return [PastResult(f"set-{data}", name, value, data, f"sha-{name}", name[0]) for name, value in values.items()]
 
 
 def test_a_file_grows_and_reads_as_a_table(tmp_path: Path) -> None:
@@ -37,28 +37,28 @@ def test_a_dataset_is_entered_once(tmp_path: Path) -> None:
 
 def test_equal_names_of_other_data_and_models_are_told_apart(tmp_path: Path) -> None:
     file = tmp_path / "zoo.known"
-    add_results(file, [KnownResult("photos", "net", 1.0, "1" * 24, "a" * 64)])
-    add_results(file, [KnownResult("photos", "net", 0.5, "2" * 24, "b" * 64)])
+    add_results(file, [PastResult("photos", "net", 1.0, "1" * 24, "a" * 64)])
+    add_results(file, [PastResult("photos", "net", 0.5, "2" * 24, "b" * 64)])
     assert [(one.target, one.source) for one in read_results(file)] == [("photos", "net"), ("photos-22222222", "net-bbbbbbbb")]
     Table.read(file)
 
 
 def test_ranks_are_means_over_the_other_datasets() -> None:
     known = [*_results("one", {"a": 3.0, "b": 2.0, "c": 1.0}), *_results("two", {"a": 1.0, "b": 2.0, "c": 3.0})]
-    models = [KnownModel(f"renamed {name}", f"sha-{name}") for name in "abc"]
+    models = [ModelIdentity(f"renamed {name}", f"sha-{name}") for name in "abc"]
     assert estimate_ranks(known, models) == [2.0, 2.0, 2.0]
     assert estimate_ranks(known, models, "two") == [1.0, 2.0, 3.0]
 
 
 def test_a_new_model_takes_the_mean_of_its_architecture() -> None:
-    known = [KnownResult("one", name, value, "", "", name[0]) for name, value in (("a1", 4.0), ("a2", 2.0), ("b1", 3.0))]
-    models = [KnownModel("new", "", "a"), KnownModel("other", "", "z"), KnownModel("b1", "", "")]
+    known = [PastResult("one", name, value, "", "", name[0]) for name, value in (("a1", 4.0), ("a2", 2.0), ("b1", 3.0))]
+    models = [ModelIdentity("new", "", "a"), ModelIdentity("other", "", "z"), ModelIdentity("b1", "", "")]
     assert estimate_ranks(known, models) == [2.0, None, 2.0]
 
 
 def test_nothing_is_known(tmp_path: Path) -> None:
     assert read_results(tmp_path / "new.known") == ()
-    assert estimate_ranks((), [KnownModel("a")]) == [None]
+    assert estimate_ranks((), [ModelIdentity("a")]) == [None]
     with pytest.raises(TableError, match="can't be read"):
         read_results(tmp_path / "missing.csv")
 
@@ -66,7 +66,7 @@ def test_nothing_is_known(tmp_path: Path) -> None:
 def test_other_layouts_are_known_results(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("dataset,a,b\none,0.9,0.8\ntwo,0.7,\n")
-    assert estimate_ranks(read_results(file), [KnownModel("a"), KnownModel("b"), KnownModel("c")]) == [1.25, 2.0, None]
+    assert estimate_ranks(read_results(file), [ModelIdentity("a"), ModelIdentity("b"), ModelIdentity("c")]) == [1.25, 2.0, None]
 
 
 def test_a_broken_file_is_not_replaced(tmp_path: Path) -> None:
