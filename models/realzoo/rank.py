@@ -10,7 +10,9 @@ import numpy as np
 
 import onnxspace as ox
 from models.realzoo.data.tasks import TARGETS
+from models.realzoo.unlabelled import STATISTICS, describe_source
 from models.realzoo.zoo import SOURCES
+from onnxspace.inputs.probes import Probes
 from onnxspace.storage.atomic import whole_file
 
 Values = Mapping[str, float]
@@ -18,7 +20,7 @@ Values = Mapping[str, float]
 PICTURES = ("mean_rank", "knn_agreement", "probability_predictivity", "predictivity", "dds", "cka", "rsa")
 GENERATED = ("attribution", "predictivity", "dds")
 LABELS = ("sfda", "logme", "h_score", "knn", "linear_probe")
-STAGES = ("labels", "pictures", "generated", "finetune", "answers")
+STAGES = ("labels", "pictures", "generated", "unlabelled", "finetune", "answers")
 
 
 def list_sources(folder: Path, target: str) -> list[Path]:
@@ -52,6 +54,13 @@ def _read_row(found: ox.Affinity, score: str) -> Values:
     return {name: float(value) for name, value in zip(found.names[1:], row[1:], strict=True)}
 
 
+def rank_by_pictures_alone(folder: Path, images: Path, target: str) -> dict[str, Values]:
+    """Statistics of each source on the pictures, without labels and without a network of the task."""
+    pictures = Probes.from_folder(images / target / "train", 300)
+    found = {file.stem: describe_source(file, pictures) for file in list_sources(folder, target)}
+    return {f"unlabelled {name}": {source: values[name] for source, values in found.items()} for name in STATISTICS}
+
+
 def rank_by_finetuning(folder: Path, images: Path, target: str) -> dict[str, Values]:
     """Fine-tuning in small on the labels, halving alone."""
     found = ox.rank_finetuned(list_sources(folder, target), images / target / "train")
@@ -66,7 +75,8 @@ def rank_by_answers(folder: Path, images: Path, target: str) -> dict[str, Values
 
 
 RANK: Mapping[str, Callable[[Path, Path, str], dict[str, Values]]] = {
-    "labels": rank_by_labels, "pictures": rank_by_pictures, "generated": rank_by_generated, "finetune": rank_by_finetuning,
+    "labels": rank_by_labels, "pictures": rank_by_pictures, "generated": rank_by_generated,
+    "unlabelled": rank_by_pictures_alone, "finetune": rank_by_finetuning,
     "answers": rank_by_answers,
 }  # fmt: skip
 

@@ -165,6 +165,11 @@ def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
         yield f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
     if result.evidence == "none" and ranked:
         yield "To rank what to start from, give pictures of the task: --probe photos/"
+    elif result.evidence == "pictures" and len(ranked) > 1:
+        yield (
+            "Sources are ranked for the tasks of these models. If none of them does your task, pictures alone can't tell: give "
+            "labels (onnxspace transfer --data photos/) or a model of the task, however weak."
+        )
 
 
 def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]:
