@@ -140,5 +140,5 @@ def percent(share: float) -> str:
 
 
 def _describe_biases(count: int) -> str:
-    what = "It is a bias or a parameter" if count == 1 else "All are biases or parameters"
+    what = "It is a bias or a parameter" if count == 1 else f"{'Both' if count == 2 else 'All'} are biases or parameters"
     return f"{what} of a normalisation, as where a batch normalisation was folded wrongly."

@@ -11,15 +11,15 @@ from onnxspace.checking.measure_signals import align_rows
 _SAME = 0.02
 #: Classes and values of each up to which an order is looked for.
 _MOST_CLASSES, _MOST_SAMPLES = 2048, 4096
-#: Relative difference of lengths up to which they count as equal, and cosine from which on values count as equal.
-_EQUAL_LENGTHS, _EQUAL_COSINE = 2e-3, 0.99
+#: Relative difference of moments up to which they count as equal, and cosine from which on values count as equal.
+_EQUAL_MOMENTS, _EQUAL_COSINE = 1e-3, 0.99
 _NAMED = 3
 
 
 def describe_permutation(pair: Pair) -> str | None:
     """Words for an output in another order of classes; None where it is not."""
     if pair.new.rows is None or pair.old.rows is None:
-        return _describe_by_lengths(pair)
+        return _describe_by_moments(pair)
     for axis in sorted({0, len(pair.old.shape) - 1}):
         if (order := _find_order(pair, axis)) is not None:
             return _describe_order(order)
@@ -53,14 +53,19 @@ def _describe_order(order: NDArray[np.intp]) -> str:
     return f"holds the old values in another order of classes ({shown}{more})"
 
 
-def _describe_by_lengths(pair: Pair) -> str | None:
-    """For sketches: equal lengths of all images, and largest values whose places correspond one to one."""
+def _describe_by_moments(pair: Pair) -> str | None:
+    """For sketches: equal lengths, sums and sums of cubes on every image, and other values."""
     new, old = pair.new, pair.old
-    gap = np.abs(new.lengths - old.lengths) / np.maximum(old.lengths, 1e-30)
-    if gap.max() > _EQUAL_LENGTHS or pair.cosines.mean() >= _EQUAL_COSINE or max(old.shape, default=1) < 2:
+    if (
+        new.rows is None
+        or not np.isfinite(old.moments).all()
+        or pair.cosines.mean() >= _EQUAL_COSINE
+        or max(old.shape, default=1) < 2
+    ):
         return None
-    pairs = set(zip(new.top.tolist(), old.top.tolist(), strict=True))
-    one_to_one = len({mine for mine, _ in pairs}) == len({theirs for _, theirs in pairs}) == len(pairs)
-    if not one_to_one or len(pairs) == old.images or all(mine == theirs for mine, theirs in pairs):
+    scales = [np.abs(row).sum() for row in new.rows], [(np.abs(row.astype(np.float64)) ** 3).sum() for row in new.rows]
+    gaps = np.abs(new.moments - old.moments) / np.maximum(np.stack(scales, axis=1), 1e-30)
+    lengths = np.abs(new.lengths - old.lengths) / np.maximum(old.lengths, 1e-30)
+    if max(gaps.max(), lengths.max()) > _EQUAL_MOMENTS:
         return None
-    return "has the old lengths on every image, and its largest values correspond one to one: the classes are in another order"
+    return "has the old length, sum and sum of cubes on every image: the same values in another order of classes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class Signal:
     that of the rows divided by their norms, `lengths` float64 [images] are the norms, `top` intp [images] is the index of the
     largest value. `varying` is Σ|row − mean row|², NaN where a baseline does not have it. `rows` float32 [images, values] are
     the values, where available; shorter ones are filled with zeros. `finite` bool [images] says which images have no NaN and
-    no infinity; these count as 0 in all the rest.
+    no infinity; these count as 0 in all the rest. `moments` float64 [images, 2] are Σ value and Σ value³, which another order of
+    values does not change; NaN where a baseline does not have them.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +42,7 @@ class Signal:
     rows: NDArray[np.float32] | None
     varying: float
     finite: NDArray[np.bool_]
+    moments: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: NDArray[np.float32], shape: tuple[int, ...]) -> Signal:
@@ -51,7 +53,7 @@ class Signal:
         lengths = np.array([np.linalg.norm(row.astype(np.float64)) for row in rows])
         sketch = np.stack([sketch_row(row, image) for image, row in enumerate(rows)])
         top = rows.argmax(axis=1) if rows.size else np.zeros(len(rows))
-        return cls(shape, sketch, lengths, top.astype(np.intp), rows, _variation(rows), finite)
+        return cls(shape, sketch, lengths, top.astype(np.intp), rows, _variation(rows), finite, moments_of(rows))
 
     @property
     def images(self) -> int:
@@ -64,6 +66,7 @@ class Signal:
             "lengths": [float(f"{length:.7g}") for length in self.lengths],
             "top": self.top.tolist(),
             **({"varying": float(f"{self.varying:.7g}")} if math.isfinite(self.varying) else {}),
+            **({"moments": _rounded(self.moments)} if np.isfinite(self.moments).all() else {}),
             **({} if self.finite.all() else {"finite": self.finite.tolist()}),
             "sketch": base64.b64encode(np.ascontiguousarray(self.sketch, dtype="<f2").tobytes()).decode("ascii"),
         }
@@ -77,12 +80,25 @@ class Signal:
         values = np.frombuffer(base64.b64decode(content["sketch"], validate=True), "<f2").astype(np.float16)
         shape = tuple(int(size) for size in content["shape"])
         varying = float(content.get("varying", math.nan))
+        moments = np.array(content.get("moments", [[math.nan] * 2] * len(lengths)), np.float64)
         _check(lengths, top, finite, shape)
+        if moments.shape != (len(lengths), 2) or np.isinf(moments).any():
+            raise ValueError("its moments don't match")
         if not np.isfinite(values).all():
             raise ValueError("its sketch is not finite")
         if not math.isnan(varying) and not 0 <= varying <= 1.01 * float(np.square(lengths).sum()):
             raise ValueError("its variation does not fit its lengths")
-        return cls(shape, values.reshape(len(lengths), NUMBERS), lengths, top, None, varying, finite)
+        return cls(shape, values.reshape(len(lengths), NUMBERS), lengths, top, None, varying, finite, moments)
+
+
+def moments_of(rows: Iterable[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Σ value and Σ value³ of each row, float64 [images, 2]."""
+    wide = (row.astype(np.float64) for row in rows)
+    return np.array([(row.sum(), (row**3).sum()) for row in wide]).reshape(-1, 2)
+
+
+def _rounded(values: NDArray[np.float64]) -> list[list[float]]:
+    return [[float(f"{value:.7g}") for value in row] for row in values]
 
 
 def sketch_row(row: NDArray[np.floating], image: int) -> NDArray[np.float16]:

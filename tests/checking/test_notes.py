@@ -136,6 +136,7 @@ SPOILT: dict[str, Callable[[str], str]] = {
     "fewer images": spoil(lambda notes: first(notes).update(lengths=[1.0], top=[0])),
     "no sketch": spoil(lambda notes: first(notes).update(sketch="")),
     "marks that are no truth values": spoil(lambda notes: first(notes).update(finite=[2] * IMAGES)),
+    "moments of fewer images": spoil(lambda notes: first(notes).update(moments=[[1.0, 2.0]])),
     "a shape of text": spoil(lambda notes: first(notes).update(shape="abc")),
     "no bytes": spoil(lambda notes: notes["facts"].update(bytes=0)),
     "operators without counts": spoil(lambda notes: notes["facts"].update(operators={"Conv": "many"})),

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.checking.child.other_inputs import fill_inputs
-from onnxspace.checking.values import OPEN, Signal, sketch_row
+from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
 from onnxspace.errors import ModelError
 from onnxspace.model.model import Model
 from onnxspace.model.runtime import Runner, import_onnxruntime
@@ -112,7 +112,7 @@ class _Record:
         self.kept, self.reason, self.values = True, "", 0
         self.shapes: list[tuple[int, ...]] = []
         self.rows: list[NDArray[np.float32]] = []
-        self.reduced: list[tuple[NDArray[np.float16], float, int, bool]] = []
+        self.reduced: list[tuple[NDArray[np.float16], float, int, bool, NDArray[np.float64]]] = []
         self.sum, self.squares = np.zeros(0), 0.0
 
     def add(self, value: Any) -> None:
@@ -146,16 +146,18 @@ class _Record:
         self.sum[: len(wide)] += wide
         self.squares += float(wide @ wide)
         top = int(row.argmax()) if row.size else 0
-        self.reduced.append((sketch_row(row, len(self.reduced)), math.sqrt(float(wide @ wide)), top, finite))
+        self.reduced.append(
+            (sketch_row(row, len(self.reduced)), math.sqrt(float(wide @ wide)), top, finite, moments_of([wide])[0])
+        )
 
     def signal(self) -> Signal:
         if self.kept:
             return Signal.of(_pad(self.rows), _common_shape(self.shapes))
-        sketches, lengths, tops, finite = zip(*self.reduced, strict=True)
+        sketches, lengths, tops, finite, moments = zip(*self.reduced, strict=True)
         varying = max(0.0, self.squares - float(self.sum @ self.sum) / len(lengths))
         return Signal(
             _common_shape(self.shapes), np.stack(sketches), np.array(lengths), np.array(tops, np.intp), None, varying,
-            np.array(finite),
+            np.array(finite), np.stack(moments),
         )  # fmt: skip
 
 
