@@ -17,18 +17,24 @@ from onnxspace.checking.values import NUMBERS, OPEN, Signal, sketch_row
 Values = NDArray[np.float64]
 #: Relative difference up to which a last step explains an output, and how much less than without it that must be.
 _SAME, _LESS = 0.02, 0.2
-_EPSILON = 1e-12
+_EPSILON, _ROOM = 1e-12, 1e-3
+#: Share of its norm below which an output does not vary over images.
+_STILL = 1e-5
 #: Images on which last steps are tried, and the most values of one.
 _IMAGES, _MOST_VALUES = 32, 2**22
 
 
 @dataclass(frozen=True)
 class Step:
-    """A last step of networks, and its inverse; where that is known up to a number per image only, it is `shifted`."""
+    """A last step of networks, its inverse, and whether values may be its results.
+
+    An inverse that is known up to a number per image only is `shifted`.
+    """
 
     name: str
     apply: Callable[[Values, int], Values]
     invert: Callable[[Values, int], Values]
+    fits: Callable[[Values, int], bool]
     shifted: bool = False
 
 
@@ -50,12 +56,30 @@ def _log(values: Values, _axis: int) -> Values:
     return np.log(np.maximum(values, _EPSILON))
 
 
+def _log_softmax(values: Values, axis: int) -> Values:
+    return np.log(np.maximum(_softmax(values, axis), 1e-300))
+
+
+def _sums_to_one(values: Values, axis: int) -> bool:
+    return bool(values.min() >= 0 and np.abs(values.sum(axis=axis) - 1).max() <= _ROOM)
+
+
+def _is_within(low: float, high: float) -> Callable[[Values, int], bool]:
+    return lambda values, _axis: bool(values.min() >= low and values.max() <= high)
+
+
 STEPS = (
-    Step("Sigmoid", _sigmoid, _logit),
-    Step("Softmax", _softmax, _log, shifted=True),
-    Step("LogSoftmax", lambda v, axis: np.log(np.maximum(_softmax(v, axis), 1e-300)), lambda v, _axis: v, shifted=True),
-    Step("Tanh", lambda v, _axis: np.tanh(v), lambda v, _axis: np.arctanh(np.clip(v, -1 + 1e-7, 1 - 1e-7))),
-    Step("Exp", lambda v, _axis: np.exp(np.minimum(v, 80)), _log),
+    Step("Sigmoid", _sigmoid, _logit, _is_within(0, 1)),
+    Step("Softmax", _softmax, _log, _sums_to_one, shifted=True),
+    Step(
+        "LogSoftmax",
+        _log_softmax,
+        lambda v, _axis: v,
+        lambda v, axis: _sums_to_one(np.exp(np.minimum(v, 80)), axis),
+        shifted=True,
+    ),
+    Step("Tanh", lambda v, _axis: np.tanh(v), lambda v, _axis: np.arctanh(np.clip(v, -1 + 1e-7, 1 - 1e-7)), _is_within(-1, 1)),
+    Step("Exp", lambda v, _axis: np.exp(np.minimum(v, 80)), _log, _is_within(0, np.inf)),
 )
 #: Steps whose inputs are called logits.
 _OF_LOGITS = ("Sigmoid", "Softmax", "LogSoftmax")
@@ -65,8 +89,18 @@ def describe_endings(pairs: Sequence[Pair], equal: str) -> Iterator[str]:
     """A sentence for each output that differs by its last step, its order or its scale; `equal` says which parts are equal."""
     tail = f"; {equal}" if equal else ""
     for pair in pairs:
-        if _fits(pair) and (found := _describe_step(pair) or describe_permutation(pair) or _describe_scale(pair)):
+        if _fits(pair) and (found := _describe_constant(pair) or _describe_change(pair)):
             yield f"Output {pair.name} {found}{tail}."
+
+
+def _describe_change(pair: Pair) -> str | None:
+    return _describe_step(pair) or describe_permutation(pair) or _describe_scale(pair)
+
+
+def _describe_constant(pair: Pair) -> str | None:
+    """For values that no longer depend on the image."""
+    still = [signal.varying <= _STILL**2 * float(np.square(signal.lengths).sum()) for signal in (pair.new, pair.old)]
+    return "is the same for every image, which the old one is not" if still == [True, False] and pair.old.images > 1 else None
 
 
 def _fits(pair: Pair) -> bool:
@@ -81,7 +115,8 @@ def _describe_step(pair: Pair) -> str | None:
         for axis in _axes(pair.new.shape):
             if _explains(_gap(_through(pair.new, step.apply, axis), pair.old, shifted=False), plain):
                 return _describe_dropped(step)
-            if _explains(_added_gap(pair, step, axis), plain):
+            fits = all(step.fits(values, axis) for values in _values(pair.new))
+            if fits and _explains(_added_gap(pair, step, axis), plain):
                 return _describe_added(step)
     return None
 

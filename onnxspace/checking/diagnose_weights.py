@@ -61,18 +61,20 @@ def changes_of_digests(new: FileFacts, old: FileFacts) -> WeightChanges | None:
     """The tensors that differ by their checksums, for a baseline without its model file; None where that says nothing."""
     if not old.weights or not new.weights:
         return None
-    left = Counter(digest for _, digest in old.weights)
+    numbers = new.scalars is not None and old.scalars is not None
+    mine, theirs = (((*one.weights, *(one.scalars or ())) if numbers else one.weights) for one in (new, old))
+    left = Counter(digest for _, digest in theirs)
     others = []
-    for name, digest in new.weights:
+    for name, digest in mine:
         if left[digest] > 0:
             left[digest] -= 1
         else:
             others.append(name)
     gone = sum(left.values())
     paired = min(len(others), gone)
-    if len(new.weights) - len(others) == 0 and len(new.weights) != len(old.weights):
+    if len(others) == len(mine) and len(mine) != len(theirs):
         return None
-    return WeightChanges(len(new.weights), tuple((name, None) for name in others[:paired]), len(others) - paired, gone - paired)
+    return WeightChanges(len(mine), tuple((name, None) for name in others[:paired]), len(others) - paired, gone - paired)
 
 
 def describe_weights(weights: WeightChanges | None, biases: Collection[str], *, explained: bool) -> Iterator[str]:

@@ -20,7 +20,8 @@ class FileFacts:
     `zero` is the colour (red, green, blue, or grey, from 0 to 255) that the network's input holds as 0; `fed` are slope and offset
     of what its first layer gets, per colour: value = slope · pixel + offset. Both are empty where they are unknown.
     `biases` names the stored tensors that are biases or parameters of normalisations, `front` the operators that
-    compute what the first layer gets, None where that is unknown.
+    compute what the first layer gets, None where that is unknown. `scalars` are names and checksums of stored single numbers,
+    which the first version of notes does not have.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FileFacts:
     fed: tuple[tuple[float, float], ...] = ()
     biases: tuple[str, ...] = ()
     front: tuple[str, ...] | None = None
+    scalars: tuple[tuple[str, str], ...] | None = None
 
     @property
     def of_file(self) -> bool:
@@ -60,6 +62,8 @@ def read_facts(content: Any, where: Path) -> FileFacts:
             values[name] = tuple(str(word) for word in values.get(name, ()))
         front = values.get("front")
         values["front"] = None if front is None else tuple(str(name) for name in front)
+        scalars = values.get("scalars")
+        values["scalars"] = None if scalars is None else tuple((str(name), str(digest)) for name, digest in scalars)
         for name in ("inputs", "outputs", "operators"):
             values[name] = dict(values[name])
         found = FileFacts(**values)

@@ -87,7 +87,7 @@ def test_notes_of_another_model_are_trouble(place: Path) -> None:
 def test_notes_of_the_first_version_are_read(place: Path) -> None:
     notes = json.loads((place / NOTES).read_text())
     notes["schema"] = "onnxspace/baseline/1"
-    for name in ("zero", "fed", "biases", "front"):
+    for name in ("zero", "fed", "biases", "front", "scalars"):
         del notes["facts"][name]
     del notes["unmeasured"]
     (place / NOTES).unlink()

@@ -241,3 +241,14 @@ def test_a_verdict_near_its_limit_shows_its_interval(place: Path) -> None:
     assert f"(on other images {near.low:.4g} to {near.high:.4g})" in near.words
     far = next(f for f in verdict("new.onnx", limits={"affinity": 0.1}).findings if f.metric == "affinity")
     assert (far.low, far.high) == (None, None)
+
+
+def test_an_output_that_became_constant_is_named(place: Path) -> None:
+    model = ended("Sigmoid")
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0, np.float32), "nothing"))
+    model.graph.node.append(helper.make_node("Mul", ["ended", "nothing"], ["none"]))
+    model.graph.node.append(helper.make_node("Cos", ["none"], ["one"]))
+    model.graph.output[0].name = "one"
+    for found in both(place, network(), model).values():
+        assert says(found, "is the same for every image, which the old one is not"), found.reasons
+        assert not any(says(found, word) for word in ("logits", "scale", *TRAINED)), found.reasons

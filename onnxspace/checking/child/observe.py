@@ -84,15 +84,16 @@ def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> 
     return FileFacts(
         found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
         found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
-        weight_digests(found.model.network),
+        weight_digests(found.model.network, scalars=False),
         found.record.assumed, warnings, zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,
+        weight_digests(found.model.network, scalars=True),
     )  # fmt: skip
 
 
-def weight_digests(network: Network) -> tuple[tuple[str, str], ...]:
-    """Names and checksums (12 hex digits of SHA-256) of stored tensors of several numbers, in the order nodes read them."""
+def weight_digests(network: Network, *, scalars: bool) -> tuple[tuple[str, str], ...]:
+    """Names and checksums (12 hex digits of SHA-256) of stored tensors of several numbers, or of `scalars`, as nodes read them."""
     return tuple(
         (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
         for name, values in read_weights(network).items()
-        if values.size > 1 and values.dtype.kind in "fiu"
+        if values.size and (values.size == 1) == scalars and values.dtype.kind in ("f" if scalars else "fiu")
     )
