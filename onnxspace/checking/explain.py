@@ -47,6 +47,8 @@ def explain(verdict: Verdict, case: Case, other: Mapping[str, Any] | None, ask: 
     reasons += diagnose.describe_maps(case.found, case.new.facts, case.old.facts)
     layers: Sequence[Mapping[str, Any]] = [] if sides is None else sides["layers"]
     reasons += diagnose.describe_layers(layers)
+    if "outputs" in case.limits and "outputs" in case.found.missing:
+        reasons.append(f"Not compared: {case.found.missing['outputs']}.")
     layer = diagnose.first_different_layer(layers)
     named = None if layer is None else _describe_layer(layer)
     return replace(verdict, reasons=tuple(reasons), layer=named, images=_different_images(case))

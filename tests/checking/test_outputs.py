@@ -12,8 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxspace.checking.child import outputs as outputs_module
+from onnxspace.checking.measure_signals import signal_cosines
 from onnxspace.checking.plan import CheckPlan, artifacts_against
 from onnxspace.checking.run import update
+from onnxspace.checking.values import OPEN
 from onnxspace.checking.verdict import Verdict
 from tests.helpers.checks import IMAGES, changed, network, verdict
 from tests.helpers.nets import Net, save
@@ -137,11 +139,29 @@ def boxes_above(limit: float) -> onnx.ModelProto:
 def test_outputs_whose_size_depends_on_the_image_are_compared(place: Path) -> None:
     save(boxes_above(0.1), place / "old.onnx")
     save(boxes_above(0.3), place / "new.onnx")
+    save(boxes_above(0.1 + 1e-6), place / "near.onnx")
     update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
     for against in ("old.onnx", "net.fp"):
         same = verdict("old.onnx", against)
         assert (same.outcome, same.measures["outputs"]) == ("same", 1)
+        assert verdict("near.onnx", against).measures["outputs"] == 1
         assert verdict("new.onnx", against).outcome == "different"
+
+
+@pytest.mark.parametrize("counts", [([1, 3, 2], [1, 3, 1]), ([1, 2, 1], [2, 2, 2]), ([0, 2, 1], [0, 0, 0])])
+def test_boxes_have_one_shape_however_many_there_are(counts: tuple[list[int], list[int]]) -> None:
+    """Also where an image has one box, whose axis is not that of the batch."""
+    signals = []
+    for side in counts:
+        record = outputs_module._Record()
+        for count in side:
+            record.add(outputs_module._first_image(np.ones((count, 4), np.float32), 1))
+        signals.append(record.signal())
+    assert signals[0].shape == (OPEN, 4)
+    found = signal_cosines(*signals)
+    assert found is not None
+    expected = [min(a, b) / np.sqrt(a * b) if a and b else float(a == b) for a, b in zip(*counts, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_classes_and_names_are_outputs_too(place: Path) -> None:

@@ -84,10 +84,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _first_image(value: Any, batch: int) -> Any:
-    """What a value says of the first image of a batch of equal ones, without the batch axis."""
-    if isinstance(value, np.ndarray) and value.ndim and len(value) == batch:
-        return value[0]
-    return value
+    """What a value says of the first image of a batch of equal ones; its batch axis has the size 1."""
+    return value[:1] if isinstance(value, np.ndarray) and batch > 1 and value.shape[:1] == (batch,) else value
 
 
 def _numbers(value: Any) -> NDArray[np.float32]:
@@ -176,7 +174,12 @@ def _pad(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape of all images' values, OPEN for axes on which they differ; one open axis where their ranks differ."""
+    """The shape of all images' values without the batch axis, OPEN for axes on which they differ.
+
+    A first axis that is 1 for all images is the batch's; that of boxes, whose number depends on the image, is not. Where ranks
+    differ, there is one open axis.
+    """
     if len({len(shape) for shape in shapes}) > 1:
         return (OPEN,)
-    return tuple(sizes[0] if len(set(sizes)) == 1 else OPEN for sizes in zip(*shapes, strict=True))
+    sizes = [axis[0] if len(set(axis)) == 1 else OPEN for axis in zip(*shapes, strict=True)]
+    return tuple(sizes[1:] if sizes[:1] == [1] else sizes)
