@@ -59,8 +59,8 @@ SEEDS = {"calibrate": 1, "judge": 0}
 NAMED = {
     "shuffled": "weight tensors? differs?, all others are equal",
     "swapped": "RGB and BGR are swapped",
-    "forgotten": "own (rescaling|normalisation) is gone",
-    "tuned": "trained on|weight tensors? differs?, all others are equal",
+    "forgotten": "a (rescaling|normalisation) was added or removed|first layer .*(is gone|gets other numbers)",
+    "tuned": "trained further|weight tensors? differs?, all others are equal",
     "unrelated": "Another network",
 }
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from onnxspace.checking.observation import Observation, Signal, facts_dict, facts_without_file, read_facts
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, SpaceError
+from onnxspace.checking.file_facts import facts_without_file
+from onnxspace.checking.notes import read_notes, refuse_to_replace, write_notes
+from onnxspace.checking.observation import Observation
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError, SpaceError
 from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol
+from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
-
-SCHEMA = "onnxspace/baseline/1"
-NOTES = ".json"
-_MOST_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -46,65 +44,53 @@ def parse_reference(text: str) -> BaselineReference:
     return BaselineReference("model", Path(text))
 
 
-def notes_of(path: Path) -> Path:
-    """The notes file beside the fingerprint at `path`: `NAME.json` for `NAME.fp`."""
-    return path.with_suffix(NOTES)
-
-
 def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
     """Write the fingerprint `path`, and beside it a notes file with facts of the model and its signals per image.
 
     `found` is the observation to keep, `protocol` what it was made with. Each file is written whole or not at all; a notes
-    file that does not belong to its fingerprint is ignored when it is read. Raises OutputError.
+    file that does not belong to its fingerprint is not used when it is read. Raises ModelError for an observation that no
+    artifact could pass, ConfigError where one of the two files exists and is no baseline, and OutputError.
     """
     facts = found.facts
+    _refuse_unfit(found)
+    if path.exists() or path.is_symlink():
+        _refuse_other_file(path)
+    refuse_to_replace(path)
     with whole_file(path) as partial:
         write_fingerprint(partial, Fingerprint(
             facts.name, facts.sha256, facts.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, found.prints, protocol.sketch,
             protocol.fingerprint_options(), protocol.sketch_version,
         ))  # fmt: skip
-    notes: dict[str, Any] = {"schema": SCHEMA, "facts": {**facts_dict(facts), "path": Path(facts.path).name}}
-    if found.encoder is not None:
-        notes["encoder"] = found.encoder.to_dict()
-    notes["outputs"] = {name: signal.to_dict() for name, signal in found.outputs.items()}
-    with whole_file(notes_of(path)) as partial:
-        partial.write_text(json.dumps(notes, indent=1) + "\n", "utf-8")
+    write_notes(path, found)
 
 
-def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, tuple[str, ...]]:
-    """The observation that a fingerprint and its notes hold, and warnings about the notes.
+def _refuse_unfit(found: Observation) -> None:
+    for name, signal in found.outputs.items():
+        if not signal.finite.all():
+            count = f"{int((~signal.finite).sum())} of {signal.images}"
+            raise ModelError(
+                f"{found.facts.path} computes NaN or infinity in its output {name} for {count} images, so no baseline was "
+                "written. Check its weights and preprocessing."
+            )
+
+
+def _refuse_other_file(path: Path) -> None:
+    if isinstance(try_read_fingerprint(path), OnnxspaceError):
+        raise ConfigError(
+            f"{path} exists and is not a fingerprint that can be read, so --update does not replace it. Move it away."
+        )
+
+
+def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, str]:
+    """The observation that a fingerprint and its notes hold, and why it has no notes (empty where it has).
 
     `path` is the fingerprint's file, `one` its content. Without usable notes the observation holds only the fingerprint.
     Raises ModelError for a damaged notes file.
     """
-    bare = facts_without_file(one.name, str(path), one.sha256, one.encoder)
-    notes = notes_of(path)
-    if not notes.exists():
-        return Observation(bare, one.prints, None, {}), (f"{path} has no notes file beside it, so only maps are compared.",)
-    content = _read_notes(notes)
-    facts = read_facts(content.get("facts", {}), notes)
-    if facts.sha256 != one.sha256:
-        return Observation(bare, one.prints, None, {}), (f"{notes} describes another model than {path}, and is ignored.",)
-    try:
-        encoder = Signal.read(content["encoder"]) if "encoder" in content else None
-        outputs = {str(name): Signal.read(signal) for name, signal in content["outputs"].items()}
-        if any(len(signal.lengths) != one.images for signal in (*outputs.values(), *([encoder] if encoder else []))):
-            raise ValueError("its numbers of images differ")
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{notes} is damaged ({error}); make it again with --update.") from error
-    return Observation(facts, one.prints, encoder, outputs), ()
-
-
-def _read_notes(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise ValueError("it is too large")
-        content = json.loads(file.read_text("utf-8"))
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is not {SCHEMA}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file} is not the notes file of a baseline ({error}); make it again with --update.") from error
-    return content
+    found, reason = read_notes(path, one)
+    if found is not None:
+        return found, ""
+    return Observation(facts_without_file(one.name, str(path), one.sha256, one.encoder), one.prints, None, {}), reason
 
 
 def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Protocol]:
@@ -130,3 +116,14 @@ def try_read_fingerprint(path: Path) -> Fingerprint | OnnxspaceError:
         return read_fingerprint(path)
     except OnnxspaceError as error:
         return error
+
+
+def agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:
+    """The images and method of a space. Raises ProbeError, ConfigError where the plan names others."""
+    if request.probes is not None and request.probes.sha256 != probes.sha256:
+        raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
+    stated = None if request.options is None else request.options.baseline
+    if request.method not in (None, made.method) or stated not in (None, made.options.get("baseline", "zero")) or made.baseline:
+        method = f"{made.method} {dict(made.options) or ''}".strip()
+        raise ConfigError(f"The space's maps are made by {method}, which this check can't use. Name another baseline.")
+    return Agreement(Setup(probes, made.method, made.options_with(None) if made.options else None))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.run import Setting, child_request, observe_artifact, plan_probes
+from onnxspace.checking.run import Setting, child_request, observe_artifact, request_protocol
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import find_config
 from onnxspace.inputs.execution import Device, Progress
-from onnxspace.similarity.fingerprints.agreement import ProtocolRequest, agree
+from onnxspace.similarity.fingerprints.agreement import agree
 from onnxspace.storage.atomic import scratch_folder
 
 #: Default forms; int8 is left out, since a team has to allow quantisation on purpose.
@@ -62,8 +62,8 @@ def _calibrate_artifact(
     artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
 ) -> Calibration:
     known = find_config(config)
-    agreement = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
-    setting, measured, failed = Setting(agreement, limits, device, known.path), {}, {}
+    agreement = agree({}, request_protocol(plan, artifact, known))
+    setting, measured, failed = Setting(agreement, limits, device, known.path, "outputs" in artifact.limits), {}, {}
     with scratch_folder() as folder:
         try:
             old = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "old")
@@ -71,10 +71,14 @@ def _calibrate_artifact(
             raise
         except OnnxspaceError as error:
             return Calibration(artifact.name, {}, {}, {"itself": str(error)})
+        if old.broken:
+            return Calibration(artifact.name, {}, {}, {"itself": old.broken})
         for form in forms:
             try:
                 path = _make_form(form, artifact, setting, folder / form)
                 new = observe_artifact(path, artifact.name, artifact.encoder, setting, folder / f"{form}-seen")
+                if new.broken:
+                    raise ModelError(new.broken)
                 measured[form] = _require_faithful(dict(measure(new, old).values), form, artifact.path)
             except OutputError:
                 raise

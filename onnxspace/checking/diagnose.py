@@ -1,4 +1,4 @@
-"""Find the most likely reasons why an artifact differs from its baseline."""
+"""How two networks that differ are related, in sentences that hold only what was measured."""
 
 from __future__ import annotations
 
@@ -8,139 +8,114 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.checking.measure import Measures, signal_cosines
-from onnxspace.checking.observation import FileFacts, Observation, Signal
+from onnxspace.checking.diagnose_weights import WeightChanges, percent
+from onnxspace.checking.file_facts import FileFacts
+from onnxspace.checking.measure import Measures
 
-#: Cosine at the encoder from which on a change of the input explains the difference.
-_EXPLAINS = 0.999
-_NEARLY = 0.95
-#: Relative difference of values above which a layer counts as different.
-DEPARTS = 0.05
+#: Relative difference of values above which a layer counts as different, and below which it counts as equal.
+DEPARTS, EQUAL = 0.05, 1e-3
 _UNRELATED = 0.3
 #: Affinity below which rounding can't be the reason why maps differ although the encoder's outputs agree.
 _INEXACT = 0.75
+#: Cosine, and largest relative difference, at which the encoder's outputs count as equal.
+_EQUAL_COSINE, _EQUAL_RELATIVE = 0.9999, 0.02
+#: Difference of colours, from 0 to 255, above which the zeros of two inputs differ.
+_ANOTHER_ZERO = 0.51
 _LAYER = re.compile("Conv|Gemm|MatMul")
-#: Relative difference of weights below which storage in eight bits can be the reason.
-_FEW_BITS = 0.02
-#: Relative difference of weights from which on they count as unrelated.
-_APART = 0.5
-#: Relative difference of weights below which they count as the same, stored in half precision.
-_ROUNDING = 1e-3
 
 
-def find_input_change(variants: Mapping[str, Any], old: Observation, plain: float) -> str | None:
-    """A sentence on the change of the input that restores the old outputs; None where none does.
-
-    `variants` holds the new model's signals (as `Signal.to_dict`) by the words for the change, `old` is the baseline's
-    observation, `plain` the cosine at the encoder without a change.
-    """
-    if old.encoder is None:
-        return None
-    found: dict[str, float] = {}
-    for name, signal in variants.items():
-        cosines = signal_cosines(Signal.read(signal), old.encoder)
-        if cosines is not None:
-            found[name] = float(cosines.mean())
-    best = max(found, key=lambda name: found[name], default=None)
-    if best is None or not (
-        (found[best] >= _EXPLAINS and found[best] - plain >= (1 - plain) / 2) or _explains_most(found[best], plain)
-    ):
-        return None
-    return f"With another input it gives the old outputs (cosine {found[best]:.4f} at the encoder): {best}."
+def encoder_is_equal(found: Measures) -> bool:
+    """Whether the encoder's outputs were compared and are equal up to rounding."""
+    values = found.values
+    return values.get("encoder_cosine", 0.0) >= _EQUAL_COSINE and values.get("encoder_relative", 1.0) <= _EQUAL_RELATIVE
 
 
-def _explains_most(cosine: float, plain: float) -> bool:
-    """Whether the change removes most of a large difference; the rest may be due to something else, such as precision."""
-    return cosine >= _NEARLY and 1 - cosine <= (1 - plain) / 5
+def equal_parts(found: Measures, weights: WeightChanges | None) -> str:
+    """What is equal in words, such as `the encoder and weights are equal`; empty where nothing is."""
+    parts = [
+        *(["the encoder"] if encoder_is_equal(found) else []),
+        *(["weights"] if weights is not None and weights.all_equal else []),
+    ]
+    verb = "is" if parts == ["the encoder"] else "are"
+    return f"{' and '.join(parts)} {verb} equal" if parts else ""
 
 
 def first_different_layer(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The first of `layers` (of `compare_layers`) that differs by more than DEPARTS, else the one that differs most."""
-    comparable = [layer for layer in layers if layer["difference"] is not None]
-    departing = [layer for layer in comparable if layer["difference"] > DEPARTS]
-    return departing[0] if departing else max(comparable, key=lambda layer: layer["difference"], default=None)
+    """The first of `layers` (of `compare_layers`) that differs by more than DEPARTS; None where none does."""
+    return next((layer for layer in _comparable(layers) if layer["difference"] > DEPARTS), None)
 
 
-def describe_weights(weights: Mapping[str, Any] | None) -> str | None:
-    """A sentence on the weights that changed (of `child.layers.weight_changes`); None where that says nothing."""
-    if weights is None or not (weights["changed"] or weights["alone"]):
-        return None
-    alone = weights["alone"]
-    if alone and np.median([one["difference"] for one in weights["changed"]] or [0.0]) >= _APART:
-        return None  # sizes that are alike by accident
-    if not weights["changed"]:
-        return f"{_describe_unpaired(alone)}, all {weights['of']} others are equal."
-    return f"{_describe_pairs(weights['changed'], weights['of'])}{f' {_describe_unpaired(alone)}.' if alone else ''}"
+def describe_layers(layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence on layers none of which differs by more than DEPARTS."""
+    comparable = _comparable(layers)
+    if not comparable or first_different_layer(layers) is not None:
+        return
+    most = max(comparable, key=lambda layer: layer["difference"])
+    if most["difference"] < EQUAL:
+        yield f"All {len(comparable)} layers that were compared are equal, to {EQUAL:.1%}: the difference arises after them."
+    else:
+        yield f"None of {len(comparable)} layers is off by more than {percent(most['difference'])} ({most['new']})."
 
 
-def _describe_unpaired(alone: int) -> str:
-    return "One weight tensor has another size" if alone == 1 else f"{alone} weight tensors have other sizes"
+def _comparable(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [layer for layer in layers if layer["difference"] is not None]
 
 
-def _describe_pairs(changed: Sequence[Mapping[str, Any]], count: int) -> str:
-    """A sentence on the tensors that have partners."""
-    sizes = np.array([one["difference"] for one in changed])
-    if sizes.max() < _ROUNDING:
-        return f"The same weights up to rounding: {len(changed)} of {count} tensors differ, by {sizes.max():.2%} at most."
-    if len(changed) <= max(2, count // 10):
-        names = ", ".join(f"{one['name']} (by {one['difference']:.0%})" for one in changed[:4])
-        return f"{len(changed)} of {count} weight tensors differ, all others are equal: {names}."
-    words = f"The same architecture with other weights: {len(changed)} of {count} tensors differ"
-    if np.median(sizes) < _APART:
-        few = ", or stored with fewer bits" if np.median(sizes) < _FEW_BITS else ""
-        return f"{words}, by {np.median(sizes):.1%} (median): trained further{few}."
-    return f"{words}, by {np.median(sizes):.0%} (median): trained separately."
-
-
-def describe_digests(new: FileFacts, old: FileFacts) -> str | None:
-    """A sentence on the weights that changed, from their checksums alone, for a baseline without its model file."""
-    if not old.weights or len(new.weights) != len(old.weights):
-        return None
-    changed = [name for (name, mine), (_, theirs) in zip(new.weights, old.weights, strict=True) if mine != theirs]
-    if not changed:
-        return None
-    names = f": {', '.join(changed[:4])}" if len(changed) <= 4 else ""
-    return (
-        f"{len(changed)} of {len(new.weights)} weight tensors differ, all others are equal{names}."
-        if len(changed) <= max(2, len(new.weights) // 10)
-        else f"The same number of weight tensors, and {len(changed)} of {len(new.weights)} differ: trained further or separately."
-    )
-
-
-def describe_relation(measures: Measures, new: FileFacts, old: FileFacts, *, explained: bool = False) -> Iterator[str]:
-    """Sentences on how two models are related, from their metrics and facts; `explained` says that a reason was found before.
+def describe_relation(
+    found: Measures, new: FileFacts, old: FileFacts, weights: WeightChanges | None, *, explained: bool = False
+) -> Iterator[str]:
+    """Sentences on how two models are related; `explained` says that a reason was found before.
 
     Nothing where the baseline has no facts of its file.
     """
     if not old.of_file:
         return
-    affinity = measures.values["affinity"]
     if _is_quantised(new) and not _is_quantised(old):
         yield "It is quantised and the old one is not; `--calibrate` measures how much that may change."
-        explained |= affinity >= _UNRELATED
-    if not explained and _is_same_architecture(new, old):
+        explained |= found.values["affinity"] >= _UNRELATED
+    if not explained:
+        yield from _describe_unexplained(found, new, old, weights)
+
+
+def _describe_unexplained(found: Measures, new: FileFacts, old: FileFacts, weights: WeightChanges | None) -> Iterator[str]:
+    affinity = found.values["affinity"]
+    if weights is not None and weights.all_equal:
+        where = "what follows the encoder" if encoder_is_equal(found) else "the graph, or what its input is fed"
+        yield f"All {weights.count} weight tensors are equal, so {where} has changed."
+    elif _is_same_architecture(new, old):
         yield (
-            f"A network of the same size ({new.parameters:,} parameters, {old.parameters:,} before) with affinity {affinity:.2f}: "
-            "trained further, trained separately, or with another preprocessing."
+            f"A network of the same size ({new.parameters:,} parameters, {old.parameters:,} before) with affinity {affinity:.2f}; "
+            "no single change that was tried brings the old outputs back."
         )
-    elif not explained and affinity < _UNRELATED:
+    elif affinity < _UNRELATED:
         yield (
             f"Another network: its maps are unrelated (affinity {affinity:.2f}), and it has {new.parameters:,} parameters "
             f"instead of {old.parameters:,}."
         )
-    elif not explained:
-        yield f"A related network rather than a copy (affinity {affinity:.2f}): trained further from the same one, or edited."
+    else:
+        yield f"A related network rather than a copy (affinity {affinity:.2f}), with {new.parameters:,} parameters instead of {old.parameters:,}."
 
 
-def describe_maps(measures: Measures) -> str | None:
-    """A sentence for an encoder whose outputs agree while its maps don't; None otherwise."""
-    cosine, affinity = measures.values.get("encoder_cosine", 0.0), measures.values["affinity"]
-    if cosine < _EXPLAINS or affinity >= _INEXACT:
-        return None
-    return (
-        f"The encoder gives the old outputs (cosine {cosine:.4f}) but the maps differ: the input has another scale, as "
-        "where a normalisation has moved into or out of the network. Maps of --method saliency hardly depend on that."
-    )
+def describe_maps(found: Measures, new: FileFacts, old: FileFacts) -> Iterator[str]:
+    """A sentence for an encoder whose outputs agree while its maps don't."""
+    cosine, affinity = found.values.get("encoder_cosine", 0.0), found.values["affinity"]
+    if not encoder_is_equal(found) or affinity >= _INEXACT:
+        return
+    words = f"The encoder gives the old outputs (cosine {cosine:.4f}) but the maps differ (affinity {affinity:.2f})"
+    if _zeros_differ(new, old):
+        yield (
+            f"{words}: the input has another scale, as where a normalisation has moved into or out of the network. "
+            "Compare maps that don't depend on that by --baseline black."
+        )
+    else:
+        yield f"{words}: it reaches them in another way."
+
+
+def _zeros_differ(new: FileFacts, old: FileFacts) -> bool:
+    """Whether the inputs hold another colour as 0; also where a baseline of an older version does not say it."""
+    if not (new.zero and old.zero):
+        return True
+    return bool(np.abs(np.broadcast_to(new.zero, 3) - np.broadcast_to(old.zero, 3)).max() > _ANOTHER_ZERO)
 
 
 def _is_quantised(facts: FileFacts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from typing import Any
 
 from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.storage.json_fields import is_whole
+from onnxspace.storage.printable import shorten
 
 BASELINES = "baselines"
-_KEYS = {"method", "probe", "images", "seed", "baselines", "limits", "artifacts"}
+#: Names that are those of a file in one folder on every system.
+_PLAIN = re.compile(r"[\w+-][\w+. -]{0,149}")
+_KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts"}
 _ARTIFACT = {"model", "against", "limits", "distinct", "encoder", "probe"}
 
 
@@ -23,7 +28,7 @@ class Artifact:
     """One file to check: its `path`, the baseline `against` as a user writes it, and `limits` by metric.
 
     `distinct` is the affinity that it must stay below, None where it must be the same model. `probe` is a folder of photos
-    for this artifact alone.
+    for this artifact alone; `given` names the limits that somebody set, which are never left out.
     """
 
     name: str
@@ -33,11 +38,15 @@ class Artifact:
     distinct: float | None = None
     encoder: str | None = None
     probe: str | None = None
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """What to check, and on which images; None stands for what the baselines were made with, else for the defaults."""
+    """What to check, and on which images; None stands for what the baselines were made with, else for the defaults.
+
+    `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image.
+    """
 
     artifacts: tuple[Artifact, ...]
     method: Method | None = None
@@ -45,6 +54,7 @@ class CheckPlan:
     images: int | None = None
     seed: int = 0
     limits: Mapping[str, float | None] = field(default_factory=dict)
+    pixels: str | None = None
 
 
 def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
@@ -93,20 +103,45 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
         raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
     probe = None if "probe" not in table else str(home / _require_text(where, "probe", table["probe"]))
     images, seed = _require_whole(where, "images", table.get("images")), _require_whole(where, "seed", table.get("seed", 0), 0)
-    return CheckPlan(parsed, method, probe, images, seed or 0, given)
+    return CheckPlan(parsed, method, probe, images, seed or 0, given, _parse_pixels(where, table.get("baseline"), home))
+
+
+def _parse_pixels(where: str, value: Any, home: Path) -> str | None:
+    """A word, or the path of an image."""
+    if value is None:
+        return None
+    text = _require_text(where, "baseline", value)
+    return text if text in PIXELS else str(home / text)
 
 
 def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path, given: Mapping[str, float | None]) -> Artifact:
     here = f"{where[:-1]}.artifacts.{name}]"
+    _refuse_path(where, name)
     if not isinstance(entry, dict) or "model" not in entry:
         raise ConfigError(f'{here} must be a table with model = "model.onnx".')
     _refuse_unknown(here, entry, _ARTIFACT)
     model = home / _require_text(here, "model", entry["model"])
     base = str(home / _require_text(here, "against", entry["against"])) if "against" in entry else str(folder / f"{name}.fp")
-    limits = limits_for({**given, **_parse_limits(here, entry.get("limits", {}))})
+    stated = {**given, **_parse_limits(here, entry.get("limits", {}))}
+    limits = limits_for(stated)
     encoder = None if "encoder" not in entry else _require_text(here, "encoder", entry["encoder"])
     probe = None if "probe" not in entry else str(home / _require_text(here, "probe", entry["probe"]))
-    return Artifact(name, model, base, limits, _parse_distinct(here, entry.get("distinct", False)), encoder, probe)
+    return Artifact(
+        name, model, base, limits, _parse_distinct(here, entry.get("distinct", False)), encoder, probe, _given(stated)
+    )
+
+
+def _given(limits: Mapping[str, float | None]) -> frozenset[str]:
+    return frozenset(name for name, limit in limits.items() if limit is not None)
+
+
+def _refuse_path(where: str, name: str) -> None:
+    """Raise ConfigError for a name that is not that of a file in one folder, since baselines and pictures are called by it."""
+    if _PLAIN.fullmatch(name) is None or name.endswith((".", " ")):
+        raise ConfigError(
+            f"{where}: the artifact {shorten(name)!r} can't be the name of a baseline. Use letters, digits, spaces and . _ + - only, "
+            "without a dot or space at either end."
+        )
 
 
 def artifacts_against(
@@ -118,7 +153,10 @@ def artifacts_against(
     """
     checked = limits_for(limits)
     return tuple(
-        Artifact(Path(path).stem, Path(path), base, checked, _parse_distinct("--distinct", distinct), encoder) for path in paths
+        Artifact(
+            Path(path).stem, Path(path), base, checked, _parse_distinct("--distinct", distinct), encoder, given=_given(limits)
+        )
+        for path in paths
     )
 
 

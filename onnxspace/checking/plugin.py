@@ -20,8 +20,8 @@ def onnxspace_check() -> Check:
     """A function `(model, against, **options) -> Verdict` that fails the test where a model differs from its baseline.
 
     `against` is another model, a `.fp` file, or `zoo.space:name`. Options: `limits` by metric, `images` (the number of
-    generated images), `probe` (a folder of photos), `encoder`, `config` (a TOML file); `distinct=True` requires that the model
-    is not a copy of the other.
+    generated images), `probe` (a folder of photos), `encoder`, `config` (a TOML file), `baseline` (what maps
+    count from, as in `--baseline`); `distinct=True` requires that the model is not a copy of the other.
 
     >>> def test_export(onnxspace_check):
     ...     onnxspace_check("exported.onnx", "baselines/model.fp")
@@ -37,6 +37,7 @@ class _Options:
     probe: str | Path | None = None
     encoder: str | None = None
     config: str | Path | None = None
+    baseline: str | Path | None = None
 
 
 def _check(model: str | Path, against: str | Path, **options: Any) -> Verdict:
@@ -46,7 +47,8 @@ def _check(model: str | Path, against: str | Path, **options: Any) -> Verdict:
 
     given = _Options(**options)
     artifacts = artifacts_against([str(model)], str(against), given.limits or {}, given.distinct, given.encoder)
-    plan = CheckPlan(artifacts, probe=None if given.probe is None else str(given.probe), images=given.images)
+    probe, pixels = (None if value is None else str(value) for value in (given.probe, given.baseline))
+    plan = CheckPlan(artifacts, probe=probe, images=given.images, pixels=pixels)
     verdict = check(plan, config=given.config)[0]
     if verdict.outcome != "same":
         pytest.fail(f"{headline(verdict)}\n{details(verdict)}", pytrace=False)

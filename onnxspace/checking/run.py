@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxspace.checking import diagnose
+from onnxspace.checking import explain, same_zero
 from onnxspace.checking.baseline import (
     BaselineReference,
+    agree_with_space,
     parse_reference,
     read_baseline,
     read_from_space,
@@ -23,28 +24,29 @@ from onnxspace.checking.measure import Measures, measure
 from onnxspace.checking.observation import Observation, load_observation
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, run_in_child
-from onnxspace.checking.verdict import Verdict, judge, judge_distinct
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
+from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Device, Progress
+from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
-from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.storage.atomic import scratch_folder
 
-#: Number of images with the most different maps that a verdict names, and a picture shows.
-SHOWN = 3
-
 
 @dataclass(frozen=True)
 class Setting:
-    """How artifacts are observed: images and method, limits and device of the child processes, the configuration's file."""
+    """How artifacts are observed: images and method, limits and device of the child processes, the configuration's file.
+
+    `whole` says that ONNX Runtime must be able to load and run all of a model.
+    """
 
     agreement: Agreement
     limits: Limits
     device: Device = "auto"
     config: Path | None = None
+    whole: bool = True
 
 
 def check(
@@ -76,17 +78,19 @@ def update(
     plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
-    """Write the baseline of every artifact of `plan`: `NAME.fp` and its notes file.
+    """Write the baseline of every artifact of `plan` whose baseline is a fingerprint: `NAME.fp` and its notes file.
 
-    Options are as in `check`. Returns a verdict per artifact, `trouble` for one that can't be observed. Raises OutputError.
+    Artifacts that are compared with a model or a space, or that must differ from their baseline, have none to write. Options are
+    as in `check`. Returns a verdict per baseline, `trouble` for an artifact that can't be observed. Raises ConfigError where
+    there is nothing to write, or two artifacts have one baseline, and OutputError.
     """
-    found = []
-    for done, artifact in enumerate(plan.artifacts):
+    found, artifacts = [], _artifacts_to_update(plan)
+    for done, artifact in enumerate(artifacts):
         if progress is not None:
-            progress(artifact.name, done, len(plan.artifacts))
+            progress(artifact.name, done, len(artifacts))
         try:
-            _update_baseline(artifact, plan, limits or Limits(), device, config)
-            verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "same")
+            warnings = _update_baseline(artifact, plan, limits or Limits(), device, config)
+            verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "same", warnings=warnings)
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -95,18 +99,47 @@ def update(
     return tuple(found)
 
 
-def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None) -> None:
-    base = parse_reference(artifact.against)
-    if base.kind != "print":
+def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
+    """The artifacts whose baselines are fingerprints of themselves."""
+    own = [one for one in plan.artifacts if one.distinct is None and parse_reference(one.against).kind == "print"]
+    if not own:
+        first = plan.artifacts[0]
         raise ConfigError(
-            f'{artifact.name} is compared with {base}, but --update writes fingerprints only; set against = "NAME.fp".'
+            f"{first.name} is compared with {first.against}, but --update writes fingerprints of artifacts only; set "
+            'against = "NAME.fp".'
         )
-    known = find_config(config)
-    agreement = agree({}, ProtocolRequest(plan_probes(plan, artifact), plan.method, None, known.rules))
-    setting = Setting(agreement, limits, device, known.path)
+    places: dict[Path, str] = {}
+    for one in own:
+        other = places.setdefault(Path(one.against).resolve(), one.name)
+        if other != one.name:
+            raise ConfigError(f"{other} and {one.name} have one baseline, {one.against}. Give each its own.")
+    return own
+
+
+def _update_baseline(
+    artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None
+) -> tuple[str, ...]:
+    """Write a baseline; returns warnings."""
+    base, known = parse_reference(artifact.against), find_config(config)
+    agreement = agree({}, request_protocol(plan, artifact, known))
+    setting = Setting(agreement, limits, device, known.path, "outputs" in artifact.limits)
     with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
+        _refuse_broken(found)
         write_baseline(base.path, found, agreement.setup.protocol())
+    return (*found.facts.warnings, *(f"{artifact.name}: {name} {why}" for name, why in found.unmeasured.items()))
+
+
+def _refuse_broken(found: Observation) -> None:
+    if found.broken:
+        raise ModelError(found.broken)
+
+
+def request_protocol(plan: CheckPlan, artifact: Artifact, config: Config) -> ProtocolRequest:
+    """The images, method and options that a plan names. Raises ProbeError, and ConfigError for options the method has not."""
+    options = None if plan.pixels is None else Options(baseline=plan.pixels)
+    resolve_settings([plan.method or DEFAULT_METHOD], options)
+    return ProtocolRequest(plan_probes(plan, artifact), plan.method, options, config.rules)
 
 
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
@@ -128,12 +161,12 @@ def observe_artifact(path: Path, name: str, encoder: str | None, setting: Settin
 
 def child_request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
     """The request of a child process; its images are written to the parent of `folder`."""
-    images = folder.parent / "images.npy"
+    images, setup = folder.parent / "images.npy", setting.agreement.setup
     if not images.exists():
-        np.save(images, setting.agreement.setup.probes.images, allow_pickle=False)
+        np.save(images, setup.probes.images, allow_pickle=False)
     return {
-        "path": str(path), "encoder": encoder, "images": str(images), "probe": setting.agreement.setup.probes.name,
-        "method": setting.agreement.setup.method, "device": setting.device,
+        "path": str(path), "encoder": encoder, "images": str(images), "probe": setup.probes.name, "method": setup.method,
+        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole,
         "config": None if setting.config is None else str(setting.config),
     }  # fmt: skip
 
@@ -152,39 +185,67 @@ class _ArtifactCheck:
 
     def run(self) -> Verdict:
         base, known = parse_reference(self.artifact.against), find_config(self.config)
-        old, agreement = self._read_baseline(base, known)
-        setting = Setting(agreement, self.limits, self.device, known.path)
+        old, reason, agreement = self._read_baseline(base, known)
+        setting = Setting(agreement, self.limits, self.device, known.path, "outputs" in self.artifact.limits)
         with scratch_folder() as folder:
             if old is None:
                 old = observe_artifact(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
+                _refuse_broken(old)
             if base.kind == "model" and _is_same_file(base.path, self.artifact.path):
                 new = replace(old, facts=replace(old.facts, name=self.artifact.name))
             else:
                 new = observe_artifact(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
             self.warnings += new.facts.warnings
-            found = measure(new, old)
-            verdict = self._judge(base, found)
-            if verdict.outcome == "different" and self.artifact.distinct is None:
-                verdict = self._explain(verdict, base, found, new, old, setting, folder)
-            if self.pictures is not None and verdict.outcome == "different":
-                verdict = self._draw(verdict, new, old, agreement)
-            return verdict
+            if new.broken:
+                return self._judge_broken(base, new)
+            return self._compare(explain.Case(self.artifact.limits, new, old, measure(new, old)), base, reason, setting, folder)
 
-    def _read_baseline(self, base: BaselineReference, config: Config) -> tuple[Observation | None, Agreement]:
-        """The baseline's observation, None for a model file, which is yet to be run; and images and method to compare with."""
-        request = ProtocolRequest(plan_probes(self.plan, self.artifact), self.plan.method, None, config.rules)
+    def _compare(
+        self, case: explain.Case, base: BaselineReference, reason: str, setting: Setting, folder: Path
+    ) -> Verdict:  # fmt: skip
+        def ask(task: str, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+            return self._ask(task, more, setting, folder)
+
+        case = same_zero.compare_from_same_zero(case, self.artifact.distinct, setting.agreement.setup, folder, ask)
+        self._refuse_unmeasured(case.found, base, reason)
+        verdict = self._judge(base, case.found)
+        if verdict.outcome == "different" and self.artifact.distinct is None:
+            other = {"other": str(base.path), "other_encoder": self.artifact.encoder} if base.kind == "model" else None
+            verdict = explain.explain(verdict, case, other, ask)
+        if self.pictures is not None and verdict.images:
+            verdict = self._draw(verdict, case.new, case.old, setting.agreement)
+        return verdict
+
+    def _read_baseline(self, base: BaselineReference, config: Config) -> tuple[Observation | None, str, Agreement]:
+        """The baseline's observation, None for a model file, which is yet to be run; why it has no notes; what to compare with."""
+        request = request_protocol(self.plan, self.artifact, config)
         if base.kind == "space":
             found, probes, protocol = read_from_space(base)
-            return found, _agree_with_space(protocol, probes, request)
+            if self.artifact.distinct is None:
+                self.warnings.append(f"{base} holds maps only, so encoder and outputs are not compared.")
+            return found, "", agree_with_space(protocol, probes, request)
         if base.kind == "model":
-            return None, agree({}, request)
+            return None, "", agree({}, request)
         agreement = agree({base.path: try_read_fingerprint(base.path)}, request)
         one = agreement.prints[base.path]
         if not isinstance(one, Fingerprint):
             raise one
-        observation, remarks = read_baseline(base.path, one)
-        self.warnings += remarks
-        return observation, agreement
+        observation, reason = read_baseline(base.path, one)
+        return observation, reason, agreement
+
+    def _refuse_unmeasured(self, found: Measures, base: BaselineReference, reason: str) -> None:
+        """Raise ConfigError for limits that have no value; a limit that is not measured must not pass."""
+        if self.artifact.distinct is not None:
+            return
+        lost = find_unmeasured(found, self.artifact.limits, self.artifact.given, complete=base.kind != "space")
+        if not lost:
+            return
+        words = reason or f"{self.artifact.path} against {base}: {next(iter(lost.values()))}"
+        again = "Write the baseline again with --update, or take" if base.kind == "print" else "Take"
+        flags = " ".join(f"--limit {name}=none" for name in lost if name != "outputs" or "output_cosine" not in lost)
+        raise ConfigError(
+            f"{words}, so {' and '.join(lost)} can't be measured. {again} the limits away by {flags} (false in a configuration)."
+        )
 
     def _judge(self, base: BaselineReference, found: Measures) -> Verdict:
         distinct = self.artifact.distinct
@@ -195,44 +256,26 @@ class _ArtifactCheck:
             measures=found.values, findings=findings, missing=found.missing, changes=found.changes, warnings=tuple(self.warnings),
         )  # fmt: skip
 
-    def _explain(
-        self,
-        verdict: Verdict,
-        base: BaselineReference,
-        found: Measures,
-        new: Observation,
-        old: Observation,
-        setting: Setting,
-        folder: Path,
-    ) -> Verdict:
-        """Add reasons to a verdict, from input changes, layers, weights and facts of the files."""
-        reasons: list[str] = []
-        changes = self._ask("variants", {}, setting, folder)
-        plain = found.values.get("encoder_cosine", found.values["affinity"])
-        if changes is not None and (reason := diagnose.find_input_change(changes["variants"], old, plain)) is not None:
-            reasons.append(reason)
-        sides: Mapping[str, Any] | None = None
-        if base.kind == "model":
-            sides = self._ask("layers", {"other": str(base.path), "other_encoder": self.artifact.encoder}, setting, folder)
-        weights = (
-            diagnose.describe_weights(sides["weights"])
-            if sides is not None
-            else diagnose.describe_digests(new.facts, old.facts)
-        )
-        reasons += [weights] if weights else []
-        reasons += diagnose.describe_relation(found, new.facts, old.facts, explained=bool(reasons))
-        reasons += [moved] if (moved := diagnose.describe_maps(found)) is not None else []
-        layer = None if sides is None else diagnose.first_different_layer(sides["layers"])
-        names = [(i, f"image {i}", float(found.cosines[i])) for i in found.worst[:SHOWN]]
-        return replace(
-            verdict, reasons=tuple(reasons), layer=None if layer is None else _describe_layer(layer), images=tuple(names)
-        )
+    def _judge_broken(self, base: BaselineReference, new: Observation) -> Verdict:
+        """The verdict on an artifact whose outputs are not finite and that can't be explained."""
+        if self.artifact.distinct is not None:
+            raise ModelError(new.broken)
+        share = min(float(signal.finite.mean()) for signal in new.outputs.values())
+        finding = Finding("output_finite", share, 1.0, False)
+        return Verdict(
+            self.artifact.name, str(self.artifact.path), str(base), "different", measures={"output_finite": share},
+            findings=(finding,), reasons=(*explain.describe_not_finite(new), new.broken), warnings=tuple(self.warnings),
+        )  # fmt: skip
 
     def _ask(self, task: str, more: Mapping[str, Any], setting: Setting, folder: Path) -> Mapping[str, Any] | None:
-        """The answer of a task that helps to explain a difference; None where it fails."""
+        """The answer of a task that helps to explain a difference; None where it fails. Its files are in `folder`/TASK."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        request = {**child_request(self.artifact.path, self.artifact.encoder, setting, place), **more}
+        request = {
+            **child_request(self.artifact.path, self.artifact.encoder, setting, place),
+            "name": self.artifact.name,
+            **more,
+        }
         try:
             answer: Mapping[str, Any] = run_in_child(task, request, place, setting.limits, str(self.artifact.path))
         except ModelError:
@@ -243,7 +286,7 @@ class _ArtifactCheck:
         from onnxspace.checking.picture import draw_differences
 
         file = Path(str(self.pictures)) / f"{self.artifact.name}.png"
-        rows = [i for i, _, _ in verdict.images] or [0]
+        rows = [i for i, _, _ in verdict.images]
         draw_differences(file, agreement.setup.probes, rows, new, old, agreement.setup.method)
         return replace(verdict, picture=str(file))
 
@@ -254,18 +297,3 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
-
-
-def _describe_layer(layer: Mapping[str, Any]) -> str:
-    names = layer["new"] if layer["new"] == layer["old"] else f"{layer['new']} ({layer['old']} before)"
-    return f"{names}: {layer['difference']:.1%} off"
-
-
-def _agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:
-    """The images and method of a space. Raises ProbeError, ConfigError where the plan names others."""
-    if request.probes is not None and request.probes.sha256 != probes.sha256:
-        raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
-    if request.method not in (None, made.method) or made.options:
-        method = f"{made.method} {dict(made.options) or ''}".strip()
-        raise ConfigError(f"The space's maps are made by {method}, which a check can't use. Name another baseline.")
-    return Agreement(Setup(probes, made.method))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from onnxspace.checking.measure import METRICS, Measures
+from onnxspace.checking.measure import MAPS_ONLY, METRICS, NOT_FINITE, Measures
 from onnxspace.errors import ConfigError
 
 SCHEMA = "onnxspace/check/1"
@@ -20,7 +20,8 @@ COPY = 0.9
 class Finding:
     """A metric's value against its limit, and whether it is `kept`.
 
-    `below` says that the value must stay below the limit, as that of an artifact that must not be a copy.
+    `below` says that the value must stay below the limit, as that of an artifact that must not be a copy. `low` and `high` are
+    the ends of the 95 % interval over images where the limit lies within it, else None.
     """
 
     metric: str
@@ -28,11 +29,25 @@ class Finding:
     limit: float
     kept: bool
     below: bool = False
+    low: float | None = None
+    high: float | None = None
 
     @property
     def words(self) -> str:
         sign = "below" if self.below else "at least" if METRICS[self.metric].better == "more" else "at most"
-        return f"{METRICS[self.metric].words}: {self.value:.4g}, must be {sign} {self.limit:.4g}"
+        value, limit = distinguish(self.value, self.limit)
+        near = "" if self.low is None or self.high is None else f" (on other images {self.low:.4g} to {self.high:.4g})"
+        return f"{METRICS[self.metric].words}: {value}, must be {sign} {limit}{near}"
+
+
+def distinguish(value: float, limit: float) -> tuple[str, str]:
+    """Both numbers with four digits, or as many as show that they differ.
+
+    >>> distinguish(0.97999, 0.98)
+    ('0.97999', '0.98')
+    """
+    digits = next((n for n in range(4, 17) if f"{value:.{n}g}" != f"{limit:.{n}g}"), 4) if value != limit else 4
+    return f"{value:.{digits}g}", f"{limit:.{digits}g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,22 +101,48 @@ def limits_for(changes: Mapping[str, float | None]) -> dict[str, float]:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit)):
             raise ConfigError(f"The limit of {name} is {limit!r}, but must be a number.")
         made[name] = None if limit is None else float(limit)
+    if made["output_cosine"] is None and "outputs" not in changes:
+        made["outputs"] = None  # outputs that may differ in value may also be others
     return {name: limit for name, limit in made.items() if limit is not None}
 
 
 def judge(measures: Measures, limits: Mapping[str, float]) -> tuple[Finding, ...]:
     """Compare each metric with its limit; those without one are left out."""
     return tuple(
-        Finding(name, value, limits[name], value >= limits[name] if METRICS[name].better == "more" else value <= limits[name])
-        for name, value in measures.values.items()
-        if name in limits
-    )
+        _judge_one(name, value, limits[name], measures) for name, value in measures.values.items() if name in limits
+    )  # fmt: skip
+
+
+def _judge_one(name: str, value: float, limit: float, measures: Measures) -> Finding:
+    kept = value >= limit if METRICS[name].better == "more" else value <= limit
+    return Finding(name, value, limit, kept, False, *_interval_around(name, limit, measures))
 
 
 def judge_distinct(measures: Measures, most: float) -> tuple[Finding, ...]:
     """The finding for an artifact that must not be a copy: its affinity must stay below `most`."""
     value = measures.values["affinity"]
-    return (Finding("affinity", value, most, value < most, below=True),)
+    return (Finding("affinity", value, most, value < most, True, *_interval_around("affinity", most, measures)),)
+
+
+def _interval_around(name: str, limit: float, measures: Measures) -> tuple[float, float] | tuple[None, None]:
+    """The metric's interval over images if the limit lies within it."""
+    low, high = measures.intervals.get(name, (limit, limit))
+    return (low, high) if low < limit < high else (None, None)
+
+
+def find_unmeasured(
+    measures: Measures, limits: Mapping[str, float], given: Collection[str], *, complete: bool
+) -> dict[str, str]:
+    """Limits that have no value although they must, with the reasons.
+
+    These are limits that somebody set (`given`), those of metrics that are not finite, and, for a baseline that should be
+    `complete`, default limits of what it does not hold.
+    """
+    return {
+        name: reason
+        for name, reason in measures.missing.items()
+        if name in limits and (name in given or reason == NOT_FINITE or (complete and reason == MAPS_ONLY))
+    }
 
 
 def exit_code_of(verdicts: Sequence[Verdict]) -> int:

@@ -35,7 +35,7 @@ from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, cert
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
+from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
 
@@ -285,17 +285,17 @@ class Space:
         return fingerprint(model, self.protocol, setup, encoders, configuration, execution)
 
     def duplicates(
-        self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+        self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> tuple[tuple[str, str, float, float], ...]:
         """Return the pairs of models with an affinity of at least `least`, largest first: name, name, affinity, standard error.
 
-        The same network exported twice has an affinity of nearly 1; a quantised or fine-tuned copy has slightly less. `memory` and
-        `progress` are as in `affinity`.
+        The same network exported twice has an affinity of nearly 1; in 8 bits, or with weights changed by 1 %, mostly more than the
+        default. `memory` and `progress` are as in `affinity`.
         """
         return self.duplicate_groups(least, memory, progress).pairs
 
     def duplicate_groups(
-        self, least: float = 0.98, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
+        self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> DuplicateGroups:  # fmt: skip
         """Return the pairs of `duplicates`, with its arguments, and the groups of models that they connect.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,19 @@ from tests.helpers.checks import network
 from tests.helpers.nets import save
 
 
+def run_here(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
+    """Run a task in this process, in the place of `onnxspace.checking.sandbox.run_in_child`."""
+    try:
+        return TASKS[task](json.loads(json.dumps(request)), folder)
+    except OnnxspaceError as error:
+        raise ModelError(str(error)) from error
+
+
 @pytest.fixture
 def tasks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run in this process; test_sandbox.py tests those in processes of their own."""
-
-    def direct(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
-        try:
-            return TASKS[task](request, folder)
-        except OnnxspaceError as error:
-            raise ModelError(str(error)) from error
-
     for module in ("run", "calibrate"):
-        monkeypatch.setattr(f"onnxspace.checking.{module}.run_in_child", direct)
+        monkeypatch.setattr(f"onnxspace.checking.{module}.run_in_child", run_here)
 
 
 @pytest.fixture

@@ -76,4 +76,5 @@ def test_proposed_limits_leave_room_and_leave_extremes_alone() -> None:
     }
     assert found == pytest.approx(expected, abs=1.01e-3)
     assert all(found[name] <= value for name, value in expected.items())
-    assert set(found) == {name for name, metric in METRICS.items() if metric.limit is not None}
+    exact = {"outputs", "output_finite"}  # of every faithful form they are 1
+    assert set(found) == {name for name, metric in METRICS.items() if metric.limit is not None} - exact

@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from onnxspace.checking.plan import CheckPlan, artifacts_against
-from onnxspace.checking.run import check
+from onnxspace.checking.run import check, update
 from tests.helpers.checks import IMAGES, changed, network, shuffled, swapped, tuned, verdict
 from tests.helpers.nets import save
 
@@ -33,9 +33,9 @@ def normalised(model: onnx.ModelProto) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (shuffled, "1 of 5 weight tensors differ, all others are equal: w3"),
+        (shuffled, "1 of 8 weight tensors differ, all others are equal: w3"),
         (swapped, "its colour channels are in another order (RGB and BGR are swapped)"),
-        (tuned, "The same architecture with other weights: 5 of 5 tensors differ, by 2"),
+        (tuned, "The same architecture with other weights: 8 of 8 tensors differ, by 19"),
     ],
 )
 def test_a_fault_is_caught_and_its_reason_named(place: Path, change: Any, reason: str) -> None:
@@ -56,8 +56,8 @@ def test_a_forgotten_normalisation_is_named(place: Path) -> None:
     assert "normalised by ImageNet's mean and standard deviation (a normalisation was added or removed)" in found.reasons[0]
 
 
-def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> None:
-    """Maps of elrp say how much each pixel adds, and so depend on where zero lies; those of saliency don't."""
+def test_a_normalisation_that_moved_into_the_network_is_the_same(place: Path) -> None:
+    """Maps of elrp say how much each pixel adds, and so depend on where zero lies; they are compared from the old zero."""
     model = network()
     model.graph.node[0].input[0] = "scaled"
     for name, value in (("factor", 1 / 127.5), ("shift", -1.0)):
@@ -66,12 +66,17 @@ def test_a_normalisation_that_moved_into_the_network_is_named(place: Path) -> No
     model.graph.node.insert(0, helper.make_node("Mul", ["image", "factor"], ["larger"]))
     save(model, place / "new.onnx")
     (place / "new.onnxspace.toml").write_text("scale = 1\nmean = [0.0]\nstd = [1.0]\n")
-    found = verdict("new.onnx")
-    assert found.outcome == "different"
-    assert found.measures["encoder_cosine"] == pytest.approx(1, abs=1e-6)
-    assert "as where a normalisation has moved into or out of the network" in found.reasons[-1]
-    plan = CheckPlan(artifacts_against(["new.onnx"], "old.onnx", {}, False, None), "saliency", images=IMAGES)
-    assert check(plan)[0].outcome == "same"
+    update(CheckPlan(artifacts_against(["old.onnx"], "net.fp", {}, False, None), images=IMAGES))
+    for against in ("old.onnx", "net.fp"):
+        found = verdict("new.onnx", against)
+        assert (found.outcome, found.error) == ("same", None)
+        assert found.measures["affinity"] > 0.99
+        assert "the input's zero is the colour (0, 0, 0) instead of (127.5, 127.5, 127.5)" in found.changes[-1]
+        assert verdict("new.onnx", against, distinct=True).outcome == "different"
+    artifacts = artifacts_against(["new.onnx"], "old.onnx", {}, False, None)
+    for plan in (CheckPlan(artifacts, "saliency", images=IMAGES), CheckPlan(artifacts, images=IMAGES, pixels="mean")):
+        same = check(plan)[0]
+        assert (same.outcome, [words for words in same.changes if "zero" in words]) == ("same", [])
 
 
 def test_a_copy_with_a_new_head_is_named(place: Path) -> None:
@@ -79,13 +84,14 @@ def test_a_copy_with_a_new_head_is_named(place: Path) -> None:
     head = np.random.default_rng(1).standard_normal((7, 8))
     last = max((t.name for t in network().graph.initializer if len(t.dims) == 2), key=lambda name: int(name[1:]))
     for change, reason in (
-        (tuned, "The same architecture with other weights: 4 of 4 tensors differ, by 2"),
-        (lambda _name, values: values, "One weight tensor has another size, all 4 others are equal."),
+        (tuned, "The same architecture with other weights: 7 of 8 tensors differ, by 20"),
+        (lambda _name, values: values, "One weight tensor has another size, all 7 others are equal."),
     ):
         made = changed(network(), lambda name, values, change=change: head if name == last else change(name, values))
         found = verdict(str(save(made, place / "new.onnx")))
         assert found.outcome == "different"
-        assert found.missing == {"outputs": "one is 7, not 5"}
+        assert found.missing["outputs"].endswith(" is 7, not 5")
+        assert [finding.metric for finding in found.failed if finding.metric.startswith("output")] == ["outputs"]
         assert found.reasons[0].startswith(reason), found.reasons
     assert verdict("new.onnx", limits={"output_cosine": None}).outcome == "same"
 

@@ -64,11 +64,18 @@ def test_pyproject_says_it_too(place: Path) -> None:
         ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "no metric 'speed'"),
         ({"artifacts": {"a": {"model": "a"}}, "images": 0}, "images must be a whole number"),
         ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "method is 'x'"),
+        ({"artifacts": {"a": {"model": "a"}}, "baseline": 3}, "baseline must be text"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(table: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_plan(table, Path("onnxspace.toml"))
+
+
+def test_what_maps_count_from_is_a_word_or_an_image_beside_the_file() -> None:
+    for value, path in (("mean", "mean"), ("grey.png", "folder/grey.png")):
+        table = {"artifacts": {"a": {"model": "a"}}, "baseline": value}
+        assert parse_plan(table, Path("folder/onnxspace.toml")).pixels == path
 
 
 def test_without_a_plan_the_way_out_is_told(place: Path) -> None:

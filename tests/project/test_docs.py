@@ -61,7 +61,7 @@ def test_the_action_and_the_hook_ask_for_what_there_is() -> None:
     from onnxspace.checking.formats import FORMATS
     from onnxspace.cli.commands.check import FORMS
 
-    asked = (REPOSITORY / "action.yml").read_text("utf-8").split('bin/onnxspace" check')[1]
+    asked = (REPOSITORY / "action.yml").read_text("utf-8").split('programs/onnxspace" check')[1].split("- name:")[0]
     assert set(re.findall(r"(--[a-z-]+)", asked)) == {"--quiet", "--pictures", "--format"} <= long_options(check)
     assert set(re.findall(r"--format ([a-z]+)", asked)) <= set(FORMATS)
     assert "entry: onnxspace check\n" in (REPOSITORY / ".pre-commit-hooks.yaml").read_text("utf-8")

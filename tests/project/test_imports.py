@@ -81,6 +81,7 @@ def exists(name: str) -> bool:
 #: Names that are no modules: files, an entry-point group, a suite of tests, a schema's.
 NO_MODULES = {
     "onnxspace.toml",
+    "onnxspace.json",
     "onnxspace.sarif",
     "onnxspace.md",
     "onnxspace.check",

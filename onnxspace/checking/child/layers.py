@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import permutations
@@ -69,28 +71,55 @@ def _least_difference(old: NDArray[Any], new: NDArray[Any]) -> float | None:
 
 
 def weight_changes(old: Network, new: Network) -> dict[str, Any] | None:
-    """How stored weights differ, paired so that their sizes come in the same order; None where most have no partner.
+    """How all stored floating-point tensors differ; None where most have no partner.
 
-    `changed` lists the `name` and `difference`, |new − old| / |old|, of those that differ; `of` is the number of pairs, `alone`
-    the number of the new network's tensors without a partner, such as those of a head for other classes.
+    Equal tensors are partners, wherever they stand; the others are paired so that their sizes come in the same order. `changed`
+    lists the `name` and `difference`, |new − old| / |old|, of those that differ; `of` is the number of the new network's tensors,
+    `alone` that of those without a partner, such as those of a head for other classes, `gone` that of the old network's.
     """
-    first, second = _weight_matrices(old), _weight_matrices(new)
-    sizes = [[values.shape for _, values in side] for side in (first, second)]
+    first, second = _float_tensors(old), _float_tensors(new)
+    left, others = _drop_equal(first, second)
+    sizes = [[values.shape for _, values in side] for side in (left, others)]
     blocks = SequenceMatcher(None, sizes[0], sizes[1], autojunk=False).get_matching_blocks()
-    pairs = [(first[b.a + i], second[b.b + i]) for b in blocks for i in range(b.size)]
-    if 2 * len(pairs) <= max(len(first), len(second)):
+    pairs = [(left[b.a + i], others[b.b + i]) for b in blocks for i in range(b.size)]
+    if 2 * (len(second) - len(others) + len(pairs)) <= max(len(first), len(second)):
         return None
-    changed = [
-        {"name": name, "difference": _relative_difference(a, b)}
-        for (_, a), (name, b) in pairs
-        if not np.array_equal(a, b, equal_nan=True)
-    ]
-    return {"of": len(pairs), "changed": changed, "alone": len(second) - len(pairs)}
+    changed = [{"name": name, "difference": _relative_difference(a, b)} for (_, a), (name, b) in pairs]
+    return {"of": len(second), "changed": changed, "alone": len(others) - len(pairs), "gone": len(left) - len(pairs)}
 
 
-def _weight_matrices(network: Network) -> list[tuple[str, NDArray[Any]]]:
-    """Stored floating-point tensors of two axes or more, in the order in which nodes read them."""
-    return [(name, values) for name, values in read_weights(network).items() if values.ndim > 1 and values.dtype.kind == "f"]
+#: Name and values of a stored tensor.
+_Named = tuple[str, NDArray[Any]]
+
+
+def _float_tensors(network: Network) -> list[_Named]:
+    """Stored floating-point tensors in the order in which nodes read them."""
+    return [(name, values) for name, values in read_weights(network).items() if values.dtype.kind == "f" and values.size]
+
+
+def _drop_equal(first: list[_Named], second: list[_Named]) -> tuple[list[_Named], list[_Named]]:
+    """Both lists without the tensors that are in both, each as often as in the other."""
+    held = Counter(_digest(values) for _, values in first)
+    others, shared = [], Counter[bytes]()
+    for name, values in second:
+        digest = _digest(values)
+        if shared[digest] < held[digest]:
+            shared[digest] += 1
+        else:
+            others.append((name, values))
+    left = []
+    for name, values in first:
+        if shared[digest := _digest(values)]:
+            shared[digest] -= 1
+        else:
+            left.append((name, values))
+    return left, others
+
+
+def _digest(values: NDArray[Any]) -> bytes:
+    """The checksum of a tensor's type, shape and values."""
+    head = f"{values.dtype.str} {values.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).digest()
 
 
 def _relative_difference(old: NDArray[Any], new: NDArray[Any]) -> float:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.checking.child.front import front_facts
+from onnxspace.checking.child.input_range import zero_colour
+from onnxspace.checking.child.outputs import observe_outputs
 from onnxspace.checking.child.signals import observe_signal
-from onnxspace.checking.child.weights import read_weights
-from onnxspace.checking.observation import FileFacts, Observation, Signal, save_observation
+from onnxspace.checking.child.weights import find_biases, read_weights
+from onnxspace.checking.file_facts import FileFacts
+from onnxspace.checking.observation import Observation, save_observation
+from onnxspace.checking.values import Signal
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.protocol import SKETCH_NUMBERS, Setup
 from onnxspace.model.describe import describe
-from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.similarity.fingerprints.file import project_file
@@ -25,53 +31,69 @@ from onnxspace.workflows.open import PreparedModel, prepare_model
 from onnxspace.workflows.representations import Destination
 
 
-def observe(
-    path: Path, name: str, encoder: str | None, setup: Setup, config: Config, execution: Execution, folder: Path
-) -> Observation:
-    """Explain and run the model `path`, and write the observation to `folder` for `observation.load_observation`.
+@dataclass(frozen=True)
+class Subject:
+    """The model `path` that is observed, called `name`, cut at `encoder`; with `whole`, ONNX Runtime must be able to run all of it."""
 
-    `encoder` is where to cut it, `setup` has the probe images, method and options. Raises ModelError and its subclasses,
-    OutputError.
+    path: Path
+    name: str
+    encoder: str | None = None
+    whole: bool = True
+
+
+def observe(subject: Subject, setup: Setup, config: Config, execution: Execution, folder: Path) -> Observation:
+    """Run and explain a model, and write the observation to `folder` for `observation.load_observation`.
+
+    `setup` has the probe images, method and options. A model whose outputs are not finite and that can't be explained gives an
+    observation that is `broken`. Raises ModelError and its subclasses, OutputError.
     """
-    images = setup.probes.images
-    found = prepare_model(path, name, encoder, config)
-    maps, warnings = write_maps(found, setup, execution, Destination(folder, "maps"))
-    observation = Observation(
-        _file_facts(found, path, warnings), project_file(maps, SKETCH_NUMBERS, 0),
-        observe_signal(found.model, found.encoder, images, folder / "rows.npy"), _observe_outputs(found.model, images, folder),
-    )  # fmt: skip
+    found = prepare_model(subject.path, subject.name, subject.encoder, config)
+    outputs, unmeasured = _observe_outputs(found.model, setup.probes.images, whole=subject.whole)
+    try:
+        observation = _explain(found, subject.path, setup, execution, folder)
+    except ModelError as error:
+        if all(signal.finite.all() for signal in outputs.values()):
+            raise
+        nothing = np.zeros((len(setup.probes), SKETCH_NUMBERS), np.float16)
+        observation = Observation(_file_facts(found, subject.path, ()), nothing, None, {}, broken=str(error))
+    observation = replace(observation, outputs=outputs, unmeasured=unmeasured)
     save_observation(observation, folder)
     return observation
 
 
-def _observe_outputs(model: Model, images: NDArray[np.uint8], folder: Path) -> dict[str, Signal]:
-    """The signal of every floating-point output that depends on the image; outputs that can't be stacked are left out."""
-    reached = model.graph.descendants_of(model.image.name)
-    signals: dict[str, Signal] = {}
-    for name in model.graph.outputs:
-        if model.graph.producer.get(name) not in reached:
-            continue
-        try:
-            signals[name] = observe_signal(model, Encoder((name,), "output"), images, folder / "rows.npy")
-        except ModelError:  # detection boxes (their number depends on the image) or sequences; the encoder is still compared
-            continue
-    return signals
+def _explain(found: PreparedModel, path: Path, setup: Setup, execution: Execution, folder: Path) -> Observation:
+    """The observation without outputs."""
+    maps, warnings = write_maps(found, setup, execution, Destination(folder, "maps"))
+    encoder = observe_signal(found.model, found.encoder, setup.probes.images, folder / "rows.npy")
+    return Observation(_file_facts(found, path, warnings), project_file(maps, SKETCH_NUMBERS, 0), encoder, {})
+
+
+def _observe_outputs(model: Model, images: NDArray[np.uint8], *, whole: bool) -> tuple[Mapping[str, Signal], Mapping[str, str]]:
+    """The signals of all outputs, and why others have none. Raises ModelError with `whole` where the file can't be run."""
+    try:
+        return observe_outputs(model, images)
+    except ModelError as error:
+        if whole:
+            raise
+        return {}, dict.fromkeys(model.graph.outputs, str(error))
 
 
 def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> FileFacts:
     description = describe(found.model)
+    fed, front = front_facts(found.model)
     return FileFacts(
         found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
         found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
-        weight_digests(found.model.network),
-        found.record.assumed, warnings,
+        weight_digests(found.model.network, scalars=False),
+        found.record.assumed, warnings, zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,
+        weight_digests(found.model.network, scalars=True),
     )  # fmt: skip
 
 
-def weight_digests(network: Network) -> tuple[tuple[str, str], ...]:
-    """Names and checksums (12 hex digits of SHA-256) of stored tensors of several numbers, in the order nodes read them."""
+def weight_digests(network: Network, *, scalars: bool) -> tuple[tuple[str, str], ...]:
+    """Names and checksums (12 hex digits of SHA-256) of stored tensors of several numbers, or of `scalars`, as nodes read them."""
     return tuple(
         (name, hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()[:12])
         for name, values in read_weights(network).items()
-        if values.size > 1 and values.dtype.kind in "fiu"
+        if values.size and (values.size == 1) == scalars and values.dtype.kind in ("f" if scalars else "fiu")
     )

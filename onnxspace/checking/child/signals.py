@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.checking.observation import Signal
+from onnxspace.checking.values import Signal
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.features import compute_per_image, write_features

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from onnxspace.inputs.config import Config, load_config
 from onnxspace.inputs.execution import Execution
-from onnxspace.inputs.methods import configure_options
+from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
@@ -34,12 +33,27 @@ def _open(request: Mapping[str, Any], path: str, encoder: str | None) -> Model:
 
 def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     _open(request, request["path"], request["encoder"])  # refuses an unreadable file before Torch is loaded
-    from onnxspace.checking.child.observe import observe
+    from onnxspace.checking.child.observe import Subject, observe
 
-    config, method = _config(request), request["method"]
-    setup = Setup(_probes(request), method, configure_options(method, None, config.rules))
-    execution = Execution.on(request["device"])
-    observe(Path(request["path"]), request["name"], request["encoder"], setup, config, execution, folder)
+    subject = Subject(Path(request["path"]), request["name"], request["encoder"], request["whole"])
+    observe(subject, _setup(request), _config(request), Execution.on(request["device"]), folder)
+    return {}
+
+
+def _setup(request: Mapping[str, Any]) -> Setup:
+    """Images, method and options; rules of the configuration are among the options already."""
+    options = request["options"]
+    return Setup(_probes(request), request["method"], None if options is None else Options(**options))
+
+
+def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Maps alone, by another baseline than before."""
+    from onnxspace.workflows.fingerprint import write_maps
+    from onnxspace.workflows.open import prepare_model
+    from onnxspace.workflows.representations import Destination
+
+    found = prepare_model(Path(request["path"]), request["name"], request["encoder"], _config(request))
+    write_maps(found, _setup(request), Execution.on(request["device"]), Destination(folder, "maps"))
     return {}
 
 
@@ -56,19 +70,11 @@ def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
 
 def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Signals at the encoder for each change of the model's preprocessing."""
-    from onnxspace.checking.child.signals import observe_signal
-    from onnxspace.checking.child.variants import VARIANTS
-    from onnxspace.model.encoder import find_encoder
+    """Signals at the encoder for each change of the model's input."""
+    from onnxspace.checking.child.variants import observe_variants
 
     model = _open(request, request["path"], request["encoder"])
-    images, signals = _probes(request).images, {}
-    for name, change in VARIANTS.items():
-        if (fed := change(model.preprocess)) is None or fed == model.preprocess:
-            continue
-        found = observe_signal(replace(model, preprocess=fed), find_encoder(model), images, folder / "variant.npy")
-        signals[name] = found.to_dict()
-    return {"variants": signals}
+    return observe_variants(model, request["fed"], _probes(request).images, folder / "variant.npy")
 
 
 def _write_form(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
@@ -82,6 +88,7 @@ def _write_form(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Path], dict[str, Any]]] = {
     "observe": _observe,
+    "maps": _maps,
     "layers": _layers,
     "variants": _variants,
     "make": _write_form,

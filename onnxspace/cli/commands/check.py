@@ -56,6 +56,12 @@ class _Options:
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the probe images.")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
+@click.option(
+    "--baseline",
+    "pixels",
+    metavar="WORD|IMAGE",
+    help="What maps count from: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
+)
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--limits", "bounds", metavar="memory=8G,cpu=1800,wall=900", help="Limits of each model's process.")
@@ -184,8 +190,14 @@ def _make_plan(
     limits = _parse_limits(chosen.limits)
     if bool(models) != (against is not None):
         raise click.UsageError("give both a model and --against, or neither to check what the configuration names.")
+    if chosen.distinct and limits:
+        raise click.UsageError("--distinct and --limit exclude each other: what must not be a copy has no other limit.")
     if against is None:
-        if limits or chosen.distinct or any(options[name] for name in ("encoder", "probe", "images", "seed", "method")):
+        if (
+            limits
+            or chosen.distinct
+            or any(options[name] for name in ("encoder", "probe", "images", "seed", "method", "pixels"))
+        ):
             raise click.UsageError("these options need a model and --against; else write them into the configuration.")
         return find_plan(chosen.config)
     encoder = options.pop("encoder")

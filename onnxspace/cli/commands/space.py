@@ -282,7 +282,7 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 @click.option(
     "--least",
     type=click.FloatRange(-1, 1),
-    default=0.98,
+    default=0.9,
     show_default=True,
     metavar="A",
     help="Smallest affinity of duplicates.",
@@ -293,7 +293,7 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
     """Show groups of models that may be the same network.
 
-    Such models were exported twice, quantised, or fine-tuned a little. Candidate pairs are found by fingerprints and confirmed
+    Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
     by maps.
     """
     from onnxspace.cli.text import space as spacetext

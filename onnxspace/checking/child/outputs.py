@@ -1,0 +1,185 @@
+"""All outputs of a whole artifact, computed by ONNX Runtime from the file's own bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from onnxspace.checking.child.other_inputs import fill_inputs
+from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
+from onnxspace.errors import ModelError
+from onnxspace.model.model import Model
+from onnxspace.model.runtime import Runner, import_onnxruntime
+
+#: Values of all images of all outputs that are kept as they are (1 GB); of larger outputs only sketches remain.
+_MOST_KEPT = 2**28
+_WAY_OUT = "Export it again, or compare without its outputs by --limit outputs=none."
+
+
+def observe_outputs(model: Model, images: NDArray[np.uint8]) -> tuple[dict[str, Signal], dict[str, str]]:
+    """The signals of the outputs of `model` for `images` uint8 [images, size, size, 3], and why other outputs have none.
+
+    The whole file is loaded and run image by image; inputs besides the image get the values of `fill_inputs`. Raises ModelError
+    where ONNX Runtime can't load or run it.
+    """
+    names = [value.name for value in model.proto.graph.output]
+    session = _load(model)
+    others = fill_inputs(session, model.image.name)
+    records: dict[str, _Record] = {name: _Record() for name in names}
+    for values in _feeds(model, images):
+        for name, value in zip(names, _run(session, {model.image.name: values, **others}, names, model.path), strict=True):
+            records[name].add(_first_image(value, len(values)))
+            _drop_largest(records)
+    signals = {name: record.signal() for name, record in records.items() if not record.reason}
+    return signals, {name: record.reason for name, record in records.items() if record.reason}
+
+
+def _load(model: Model) -> Any:
+    """An ONNX Runtime session of the file, optimised as its users run it, else as it is."""
+    try:
+        return _session(model, optimise=True)
+    except Exception:  # a few graphs run only without optimisation; ONNX Runtime's errors share no base class
+        try:
+            return _session(model, optimise=False)
+        except Exception as error:
+            raise ModelError(f"{model.path} can't be loaded by ONNX Runtime ({_first_line(error)}). {_WAY_OUT}") from error
+
+
+def _session(model: Model, *, optimise: bool) -> Any:
+    content = Path(model.path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != model.sha256:  # it has external data, which only `read_model` reads
+        return Runner(model.network, optimise=True).session
+    library = import_onnxruntime()
+    options = library.SessionOptions()
+    options.log_severity_level = 4
+    if not optimise:
+        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
+    """One image after the other, repeated where the file has a batch of a fixed size."""
+    kind = onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type)
+    for i in range(len(images)):
+        yield np.repeat(model.preprocess(images[i : i + 1]).astype(kind), model.image.batch or 1, axis=0)
+
+
+def _run(session: Any, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], path: str) -> list[Any]:
+    try:
+        return list(session.run(list(names), dict(feeds)))
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"{path} can't be run by ONNX Runtime ({_first_line(error)}). {_WAY_OUT}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _first_image(value: Any, batch: int) -> Any:
+    """What a value says of the first image of a batch of equal ones; its batch axis has the size 1."""
+    return value[:1] if isinstance(value, np.ndarray) and batch > 1 and value.shape[:1] == (batch,) else value
+
+
+def _numbers(value: Any) -> NDArray[np.float32]:
+    """The numbers of a tensor, sequence or map, which ONNX Runtime returns as an array, list or dictionary.
+
+    Texts count as checksums between −1 and 1. Raises TypeError for anything else.
+    """
+    if isinstance(value, Mapping):
+        return _numbers([value[key] for key in sorted(value, key=str)])
+    if isinstance(value, list | tuple):
+        return np.concatenate([np.zeros(0, np.float32), *(_numbers(one).ravel() for one in value)])
+    array = np.asarray(value)
+    if array.dtype.kind in "OSU":
+        return np.array([zlib.crc32(str(text).encode()) / 2**31 - 1 for text in array.ravel()], np.float32)
+    return np.asarray(array, np.float32)
+
+
+class _Record:
+    """Collects one output, image by image; the values themselves until `kept` is set to False."""
+
+    def __init__(self) -> None:
+        self.kept, self.reason, self.values = True, "", 0
+        self.shapes: list[tuple[int, ...]] = []
+        self.rows: list[NDArray[np.float32]] = []
+        self.reduced: list[tuple[NDArray[np.float16], float, int, bool, NDArray[np.float64]]] = []
+        self.sum, self.squares = np.zeros(0), 0.0
+
+    def add(self, value: Any) -> None:
+        try:
+            numbers = _numbers(value)
+        except (TypeError, ValueError):
+            self.reason = f"it gives {type(value).__name__}, not numbers"
+            return
+        self.shapes.append(numbers.shape)
+        self.values += numbers.size
+        self._keep(np.ascontiguousarray(numbers).reshape(-1))
+
+    def _keep(self, row: NDArray[np.float32]) -> None:
+        if self.kept:
+            self.rows.append(row)
+        else:
+            self._reduce(row)
+
+    def reduce(self) -> None:
+        """Reduce what was kept, and whatever follows."""
+        rows, self.rows, self.kept, self.values = self.rows, [], False, 0
+        for row in rows:
+            self._reduce(row)
+
+    def _reduce(self, row: NDArray[np.float32]) -> None:
+        finite = bool(np.isfinite(row).all())
+        row = row if finite else np.nan_to_num(row, nan=0.0, posinf=0.0, neginf=0.0)
+        wide = row.astype(np.float64)
+        if len(wide) > len(self.sum):
+            self.sum = np.pad(self.sum, (0, len(wide) - len(self.sum)))
+        self.sum[: len(wide)] += wide
+        self.squares += float(wide @ wide)
+        top = int(row.argmax()) if row.size else 0
+        self.reduced.append(
+            (sketch_row(row, len(self.reduced)), math.sqrt(float(wide @ wide)), top, finite, moments_of([wide])[0])
+        )
+
+    def signal(self) -> Signal:
+        if self.kept:
+            return Signal.of(_pad(self.rows), _common_shape(self.shapes))
+        sketches, lengths, tops, finite, moments = zip(*self.reduced, strict=True)
+        varying = max(0.0, self.squares - float(self.sum @ self.sum) / len(lengths))
+        return Signal(
+            _common_shape(self.shapes), np.stack(sketches), np.array(lengths), np.array(tops, np.intp), None, varying,
+            np.array(finite), np.stack(moments),
+        )  # fmt: skip
+
+
+def _drop_largest(records: Mapping[str, _Record]) -> None:
+    """Reduce the largest outputs until the rest is small enough to be kept."""
+    while sum(record.values for record in records.values() if record.kept) > _MOST_KEPT:
+        max((record for record in records.values() if record.kept), key=lambda record: record.values).reduce()
+
+
+def _pad(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Rows of any lengths as one array, filled with zeros."""
+    made = np.zeros((len(rows), max(map(len, rows))), np.float32)
+    for target, row in zip(made, rows, strict=True):
+        target[: len(row)] = row
+    return made
+
+
+def _common_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of all images' values without the batch axis, OPEN for axes on which they differ.
+
+    A first axis that is 1 for all images is the batch's; that of boxes, whose number depends on the image, is not. Where ranks
+    differ, there is one open axis.
+    """
+    if len({len(shape) for shape in shapes}) > 1:
+        return (OPEN,)
+    sizes = [axis[0] if len(set(axis)) == 1 else OPEN for axis in zip(*shapes, strict=True)]
+    return tuple(sizes[1:] if sizes[:1] == [1] else sizes)
