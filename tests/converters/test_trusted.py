@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -163,6 +164,42 @@ def test_a_saved_model_of_the_first_version_is_checked_where_it_is_run(keras: An
     with pytest.raises(ModelError, match=r"\(WriteFile\).*add --allow-code"):
         run(str(tmp_path / "harmful"), tmp_path / "out.onnx", Request())
     assert not (tmp_path / "marker").exists()
+
+
+def linked(path: Path, other: Path) -> None:
+    """Replace a weight by a link to another file."""
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        group = file.get("model_weights", file)
+        group["stolen"] = h5py.ExternalLink(str(other), "/x")
+
+
+def stored_outside(path: Path, other: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file.create_dataset("stolen", (4,), "u1", external=[(str(other), 0, 4)])
+
+
+@pytest.mark.parametrize("change", [linked, stored_outside])
+def test_weights_of_keras_lie_in_their_file(change: Callable[[Path, Path], None], keras: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"1234")
+    keras.plain().save(tmp_path / "net.h5")
+    change(tmp_path / "net.h5", tmp_path / "secret")
+    with pytest.raises(ModelError, match=r"net.h5 keeps weights outside its file \('stolen'"):
+        run(str(tmp_path / "net.h5"), tmp_path / "out.onnx", Request())
+    inner = tmp_path / "model.weights.h5"
+    keras.plain().save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        inner.write_bytes(archive.read("model.weights.h5"))
+        rest = {name: archive.read(name) for name in archive.namelist() if name != "model.weights.h5"}
+    change(inner, tmp_path / "secret")
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
+        for name, content in {**rest, "model.weights.h5": inner.read_bytes()}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=r"net.keras keeps weights outside its file \('stolen'"):
+        run(str(tmp_path / "net.keras"), tmp_path / "out.onnx", Request())
 
 
 def half(path: Path) -> Path:
