@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
-from onnxspace.model.inlined import check_model
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.rewritten import check_model
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
 from onnxspace.storage.atomic import whole_array
 

@@ -35,7 +35,7 @@ _PLAIN = {
 class Network:
     """A graph, and the values of the initialisers that it only declares, by name.
 
-    `source` is the graph as its file holds it, where that has model-local functions, which `proto` has no more.
+    `source` is the graph as its file holds it, where that was rewritten (see `onnxspace/model/rewriting.py`); None where it is `proto`.
     """
 
     proto: onnx.ModelProto

@@ -11,6 +11,7 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -21,9 +22,9 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.model.functions import inline_functions
 from onnxspace.model.graph import find_defect, iter_tensors
-from onnxspace.model.network import Network, declare, is_large, separate_weights
+from onnxspace.model.network import Network, declare, is_large
+from onnxspace.model.rewriting import rewrite
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
 MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have about 24 GB
@@ -49,12 +50,10 @@ def read_model(path: str | Path) -> tuple[Network, str]:
     digest = hashlib.sha256(content)
     del content
     weights = _load_external_data(path, model, digest.update)
-    embedded = separate_weights(model)
-    inlined = inline_functions(path, embedded.proto)
-    if (found := find_defect(inlined.graph)) is not None:
+    network = rewrite(path, model)
+    if (found := find_defect(network.proto.graph)) is not None:
         raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
-    source = embedded.proto if model.functions else None
-    return Network(inlined, {**weights, **embedded.weights}, source), digest.hexdigest()
+    return replace(network, weights={**weights, **network.weights}), digest.hexdigest()
 
 
 def _load_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut, find_encoder
-from onnxspace.model.inlined import check_model
 from onnxspace.model.model import Model
+from onnxspace.model.rewritten import check_model
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build

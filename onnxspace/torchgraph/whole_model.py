@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.model import runtime
 from onnxspace.model.feeds import generate_feeds
-from onnxspace.model.functions import inline_functions
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import dims
-from onnxspace.model.inlined import check_inlined
 from onnxspace.model.model import Model
-from onnxspace.model.network import Network, separate_weights
+from onnxspace.model.network import Network
 from onnxspace.model.reader import read_model
+from onnxspace.model.rewriting import rewrite
+from onnxspace.model.rewritten import check_rewritten
 from onnxspace.model.shapes import Shape
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
@@ -54,7 +54,7 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
     given = None if inputs is None else _name_inputs(graph, inputs, path)
-    check_inlined(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
+    check_rewritten(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
     built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
     if built is None:
         feeds = generate_feeds(graph, shapes) if given is None else iter([given])
@@ -85,9 +85,8 @@ def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Networ
     if isinstance(model, Model):
         return model.network, model.path
     if isinstance(model, onnx.ModelProto):
-        path, given = model.graph.name or "the model", separate_weights(model)
-        inlined = inline_functions(path, given.proto)
-        return Network(inlined, given.weights, given.proto if model.functions else None), path
+        path = model.graph.name or "the model"
+        return rewrite(path, model), path
     return read_model(model)[0], str(model)
 
 

@@ -1,4 +1,4 @@
-"""A graph whose model-local functions were replaced by their nodes, compared with the graph that its file holds."""
+"""A graph that was rewritten when it was read, compared with the graph that its file holds."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ALLOWED = 1e-3
 def check_model(model: Model, images: NDArray[np.uint8]) -> None:
     """Compare the graph of `model` with that of its file on the first of `images` (uint8 [images, size, size, 3]).
 
-    Inputs besides the image get random values. Nothing is run for a model without model-local functions. Raises ConversionError
+    Inputs besides the image get random values. Nothing is run for a model whose graph was not rewritten. Raises ConversionError
     where an output differs, ModelError where ONNX Runtime can't run the file's graph.
     """
     if model.network.source is not None:
-        check_inlined(model.network, _feeds(model, images), model.path)
+        check_rewritten(model.network, _feeds(model, images), model.path)
 
 
 def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[Mapping[str, NDArray[Any]]]:
@@ -37,11 +37,11 @@ def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[Mapping[str, NDA
         yield {**feed, model.image.name: image}
 
 
-def check_inlined(network: Network, feeds: Iterator[Mapping[str, NDArray[Any]]], path: str) -> None:
-    """Compare a network whose functions were inlined with the graph that its file holds, both run by ONNX Runtime.
+def check_rewritten(network: Network, feeds: Iterator[Mapping[str, NDArray[Any]]], path: str) -> None:
+    """Compare a network that was rewritten with the graph that its file holds, both run by ONNX Runtime.
 
     `feeds` yields inputs by name, of which the first that the file's graph accepts is used; `path` names the model in errors.
-    Nothing is run for a network without functions. Raises ConversionError where an output differs, ModelError where the file's
+    Nothing is run for a network that was not rewritten. Raises ConversionError where an output differs, ModelError where the file's
     graph accepts no input.
     """
     if network.source is None:
@@ -52,7 +52,7 @@ def check_inlined(network: Network, feeds: Iterator[Mapping[str, NDArray[Any]]],
     for name, ours, theirs in zip(names, found, expected, strict=True):
         if not _agree(ours, theirs):
             raise ConversionError(
-                f"{path}: its output {name!r} changes when its model-local functions are replaced by their nodes. Export it without functions."
+                f"{path}: its output {name!r} changes when its functions and sparse tensors are written out. Export it without them."
             )
 
 
@@ -67,7 +67,7 @@ def _run_first(
             refused = error
     reason = (str(refused).splitlines() or [""])[0][:300].rstrip(". ")
     raise ModelError(
-        f"{path} has model-local functions that ONNX Runtime can't run ({reason}). Export it without functions."
+        f"{path} has functions or sparse tensors that ONNX Runtime can't run ({reason}). Export it without them."
     ) from refused
 
 
