@@ -81,7 +81,9 @@ def _check_pickle(content: bytes, path: Path) -> None:
     except (ValueError, IndexError, UnicodeDecodeError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is damaged: one of its pickles can't be read. Save or copy it again.") from error
+        raise ModelError(
+            f"{path} can't be read as a TorchScript network: one of its pickles is damaged. Save or copy it again."
+        ) from error
 
 
 def check_operators(functions: Iterator[Any], path: Path) -> None:
