@@ -66,14 +66,14 @@ def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     from onnxspace_converters.files import describe_error
-    from onnxspace_converters.tensorflow_files import check_saved_model, known_operators
+    from onnxspace_converters.tensorflow_files import check_saved_model, list_operators
     from onnxspace_converters.tensorflow_routes import freeze
 
     stored = SavedModel()
     try:
         stored.ParseFromString(_read_bytes(folder / _SAVED))
         for meta in stored.meta_graphs if not request.allow_code else ():
-            check_saved_model(meta, folder, known_operators())
+            check_saved_model(meta, folder, list_operators())
         network = tf.saved_model.load(str(folder))
     except ModelError:
         raise
@@ -88,7 +88,7 @@ def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
 def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
     """A frozen graph as a function of its one placeholder."""
     from onnxspace_converters.files import describe_error, require_file
-    from onnxspace_converters.tensorflow_files import check_graph, known_operators
+    from onnxspace_converters.tensorflow_files import check_graph, list_operators
     from onnxspace_converters.tensorflow_routes import import_graph
 
     require_file(path, "")
@@ -100,7 +100,7 @@ def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
             f"{path} is not a TensorFlow graph, or is damaged ({describe_error(error)}). Freeze or copy it again."
         ) from error
     if not request.allow_code:
-        check_graph(graph, path, known_operators())
+        check_graph(graph, path, list_operators())
     images = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
     read = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
     last = [

@@ -29,7 +29,7 @@ _SAVING = frozenset({"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilena
 _RESTORING = "RestoreV2"
 
 
-def known_operators() -> frozenset[str]:
+def list_operators() -> frozenset[str]:
     """The operators that only compute: what the installed tf2onnx converts, and what it or freezing takes away before."""
     import tf2onnx.tfonnx  # noqa: F401
     from tf2onnx import handler

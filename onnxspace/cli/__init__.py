@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 from onnxspace.cli.text.score import one_line
-from onnxspace.errors import OnnxspaceError, unexpected
+from onnxspace.errors import OnnxspaceError, is_out_of_memory, unexpected
 from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -103,6 +103,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
+        if is_out_of_memory(error):
+            _exit_with("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
         _exit_with(
             f"{unexpected('The command', error)} Please report this with the output of `python -X dev -m onnxspace …`.", TROUBLE
         )
