@@ -52,6 +52,9 @@ class ClusterError(OnnxspaceError, ConnectionError):
     """A cluster that can't be reached, has no workers, or whose workers can't read the files."""
 
 
+_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "unable to allocate", "cannot allocate")
+
+
 def describe(error: BaseException) -> str:
     """The type of any exception and the first line of its message, up to 300 characters without the final full stop.
 
@@ -62,10 +65,24 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(first.split())[:300]}".rstrip(": .")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory could not be allocated; libraries raise it under other names too.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    True
+    """
+    text = str(error)[:2000].lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
+
+
 def unexpected(path: object, error: BaseException) -> str:
     """The sentence for an exception that no caller foresaw, such as a defect in a library; `path` is the file it concerns.
 
     >>> unexpected("model.onnx", IndexError("list index out of range"))
     'model.onnx failed unexpectedly (IndexError: list index out of range).'
+    >>> unexpected("model.onnx", MemoryError())
+    'model.onnx needs more memory than there is. Leave it out, or use a machine with more.'
     """
+    if is_out_of_memory(error):
+        return f"{path} needs more memory than there is. Leave it out, or use a machine with more."
     return f"{path} failed unexpectedly ({describe(error)})."

@@ -26,10 +26,23 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def limit_resources(memory: int, cpu: int) -> None:
+    """Limit this process to `memory` bytes of data and `cpu` seconds of processor time, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows: only the parent's time limit applies
+        return
+    # Not the address space: frameworks reserve far more of it than they ever use.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def main() -> int:
     """Carry out one order. The exit code is 0 if the conversion's facts were sent, else 2."""
     events = _redirect_stdout()
     order = json.loads(sys.stdin.buffer.readline())
+    limit_resources(order["limits"]["memory"], order["limits"]["cpu"])
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(**event: Any) -> None:
@@ -44,6 +57,10 @@ def main() -> int:
     except OnnxspaceError as error:
         text = error.args[-1] if isinstance(error, OSError) and error.args else error
         send(error=type(error).__name__, message=str(text))
+        return 2
+    except MemoryError:
+        needed = f"more than {order['limits']['memory'] / 2**30:.3g} GiB of memory"
+        send(error="ModelError", message=f"{order['source']} needs {needed} to be converted. Convert it on a larger machine.")
         return 2
     except Exception as error:
         traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -76,6 +77,7 @@ def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwor
     """Load the vision model of a folder, built by transformers from its config and safetensors. Raises ModelError."""
     config = read_json(folder / "config.json")
     _refuse_unsafe(folder, config, request)
+    _architecture(config, folder)
     from onnxspace.torchgraph.onnx2torch import import_torchvision
 
     with suppress(ImportError):  # optional; but transformers fails on a broken torchvision
@@ -117,10 +119,10 @@ def _build_module(
 ) -> torch.nn.Module:
     from onnxspace_converters.files import describe_error
 
-    name = next(iter(config.get("architectures") or []), "AutoModel")
+    name = _architecture(config, folder)
     kind = getattr(transformers, name, None)
-    if kind is None and not request.allow_code:
-        raise ModelError(f"{source.text}: transformers {transformers.__version__} has no {name}. Update transformers.")
+    if not _is_network(transformers, kind) and not request.allow_code:
+        raise ModelError(f"{source.text}: transformers {transformers.__version__} has no network {name}. Update transformers.")
     trusted = request.allow_code
     try:
         if request.random_weights is not None:
@@ -133,6 +135,22 @@ def _build_module(
             f"{source.text} can't be loaded by transformers ({describe_error(error)}). Download the folder again."
         ) from error
     return module
+
+
+def _architecture(config: Mapping[str, Any], folder: Path) -> str:
+    """The name of the network's class, `AutoModel` where the configuration has none. Raises ModelError for anything but a name."""
+    stated = config.get("architectures") or ["AutoModel"]
+    name = stated[0] if isinstance(stated, list) else None
+    if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
+        raise ModelError(
+            f"{folder / 'config.json'} does not name its network in `architectures` ({str(stated)[:80]}). Download it again."
+        )
+    return name
+
+
+def _is_network(transformers: Any, kind: object) -> bool:
+    """Whether a member of transformers is a class of networks, or one that selects among them."""
+    return isinstance(kind, type) and (kind is transformers.AutoModel or issubclass(kind, transformers.PreTrainedModel))
 
 
 def _build_random(transformers: Any, kind: Any, folder: Path, seed: int) -> torch.nn.Module:
@@ -183,11 +201,13 @@ def read_preprocessing(folder: Path) -> ModelOptions:
         return ModelOptions()
     values = read_json(path)
     size = _image_size(values.get("crop_size") if values.get("do_center_crop") else values.get("size"))
-    scale = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
+    factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+    if not _is_number(factor):
+        raise ModelError(f"{path} states a rescale_factor that is not a number ({str(factor)[:80]}). Download it again.")
     plain = not values.get("do_normalize", True)
     mean, std = ((0.0,), (1.0,)) if plain else (_numbers(values, "image_mean", 0.0), _numbers(values, "image_std", 1.0))
     return ModelOptions(
-        size=size, layout="NCHW", color="BGR" if values.get("do_flip_channel_order") else "RGB", scale=scale, mean=mean,
+        size=size, layout="NCHW", color="BGR" if values.get("do_flip_channel_order") else "RGB", scale=float(factor), mean=mean,
         std=std,
         resize="crop" if values.get("do_center_crop") else "squash",
     )  # fmt: skip
@@ -209,8 +229,13 @@ def _image_size(values: object) -> tuple[int, int] | None:
 
 def _numbers(config: Mapping[str, Any], name: str, usual: float) -> tuple[float, ...]:
     found = config.get(name)
-    values = tuple(float(value) for value in found) if isinstance(found, list) else ()
+    values = tuple(float(value) for value in found) if isinstance(found, list) and all(map(_is_number, found)) else ()
     return values if len(values) in (1, 3) else (usual,)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -76,13 +76,14 @@ def network_from_model(
 
 def _read_model(source: Source, request: Request) -> Any:
     from onnxspace_converters.files import describe_error
-    from onnxspace_converters.keras_files import check_layers, unknown_layer_advice
+    from onnxspace_converters.keras_files import check_layers, check_weights, unknown_layer_advice
     from onnxspace_converters.pickle_guard import forbid_pickle
     from onnxspace_converters.tensorflow_routes import configure_tensorflow
 
     if source.made is not None:
         return source.made
     check_layers(source.path, allow_code=request.allow_code)
+    check_weights(source.path)
     configure_tensorflow()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     import keras
@@ -102,9 +103,11 @@ def _read_model(source: Source, request: Request) -> Any:
 
 def _load_weights(model: Any, path: Path, source: Source) -> Path:
     from onnxspace_converters.files import describe_error, require_file
+    from onnxspace_converters.keras_files import check_weights
     from onnxspace_converters.pickle_guard import forbid_pickle
 
     require_file(path, "--weights")
+    check_weights(path)
     try:
         with forbid_pickle():
             model.load_weights(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,6 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
 
 _SAVED = "saved_model.pb"
-#: Operators that run Python code, or read or write files.
-_CODE = frozenset({
-    "EagerPyFunc", "LoadDataset", "MatchingFiles", "PyFunc", "PyFuncStateless", "ReadFile", "SaveDataset", "SaveDatasetV2",
-    "WholeFileReader", "WholeFileReaderV2", "WriteFile",
-})  # fmt: skip
 _SIGNATURE = "serving_default"
 _MAX = 2**31 - 1
 
@@ -72,14 +66,14 @@ def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     from onnxspace_converters.files import describe_error
+    from onnxspace_converters.tensorflow_files import check_saved_model, list_operators
     from onnxspace_converters.tensorflow_routes import freeze
 
     stored = SavedModel()
     try:
         stored.ParseFromString(_read_bytes(folder / _SAVED))
-        graphs = [meta.graph_def for meta in stored.meta_graphs]
-        for graph in graphs:
-            _refuse_code(_operators(graph), folder, request)
+        for meta in stored.meta_graphs if not request.allow_code else ():
+            check_saved_model(meta, folder, list_operators())
         network = tf.saved_model.load(str(folder))
     except ModelError:
         raise
@@ -94,6 +88,7 @@ def _load_saved_model(folder: Path, request: Request, tf: Any) -> Any:
 def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
     """A frozen graph as a function of its one placeholder."""
     from onnxspace_converters.files import describe_error, require_file
+    from onnxspace_converters.tensorflow_files import check_graph, list_operators
     from onnxspace_converters.tensorflow_routes import import_graph
 
     require_file(path, "")
@@ -104,7 +99,8 @@ def _load_frozen_graph(path: Path, request: Request, tf: Any) -> Any:
         raise ModelError(
             f"{path} is not a TensorFlow graph, or is damaged ({describe_error(error)}). Freeze or copy it again."
         ) from error
-    _refuse_code(_operators(graph), path, request)
+    if not request.allow_code:
+        check_graph(graph, path, list_operators())
     images = [f"{node.name}:0" for node in graph.node if node.op == "Placeholder"]
     read = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
     last = [
@@ -129,17 +125,6 @@ def _read_bytes(path: Path) -> bytes:
     if path.stat().st_size > _MAX:
         raise ModelError(f"{path} is larger than a graph can be (2 GiB). Save it again.")
     return path.read_bytes()
-
-
-def _operators(graph: Any) -> Iterable[str]:
-    yield from (node.op for node in graph.node)
-    yield from (node.op for function in graph.library.function for node in function.node_def)
-
-
-def _refuse_code(operators: Iterable[str], path: Path, request: Request) -> None:
-    found = sorted(_CODE.intersection(operators))
-    if found and not request.allow_code:
-        raise ModelError(f"{path} runs code or accesses files ({', '.join(found)}). If you trust it, add --allow-code.")
 
 
 def _image_input(function: Any, source: Source, tf: Any) -> Any:

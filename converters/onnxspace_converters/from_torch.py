@@ -40,9 +40,10 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
     kind, trusted = kind_of(source.path), is_trusted(request, source.path)
     if kind == "program":
-        return _network_from_program(read_program(source.path, trusted=trusted), source, request)
+        program = read_program(source.path, trusted=trusted, allow_code=request.allow_code)
+        return _network_from_program(program, source, request)
     if kind == "script":
-        return _network_from_script(read_script(source.path), source, request)
+        return _network_from_script(read_script(source.path, allow_code=request.allow_code), source, request)
     return network_from_module(read_pickle(source.path, trusted=trusted), source, request, Origin(files=(source.path,)))
 
 

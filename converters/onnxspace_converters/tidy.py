@@ -29,7 +29,7 @@ def tidy(model: onnx.ModelProto, loaded: LoadedNetwork, *, dynamic: bool) -> onn
     _require_one_input(model)
     rename_tensors(model, _new_names(model, loaded.outputs))
     _set_batch(model, None if dynamic else loaded.batch or 1)
-    _refuse_unknown_operators(model)
+    _refuse_unlist_operators(model)
     return model
 
 
@@ -112,7 +112,7 @@ def _set_dim(dim: Any, size: int | None) -> None:
         dim.dim_value = size
 
 
-def _refuse_unknown_operators(model: onnx.ModelProto) -> None:
+def _refuse_unlist_operators(model: onnx.ModelProto) -> None:
     local = {function.domain for function in model.functions}
     strange = {f"{node.domain}.{node.op_type}" for node in iter_nodes(model.graph) if node.domain not in (*_STANDARD, *local)}
     if strange:

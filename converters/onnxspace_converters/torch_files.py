@@ -15,6 +15,8 @@ import torch
 from onnxspace.errors import ModelError
 from onnxspace_converters.files import describe_error, require_file
 from onnxspace_converters.pickle_guard import PickleError, forbid_pickle
+from onnxspace_converters.program_files import check_program
+from onnxspace_converters.script_files import check_operators, check_script
 
 Kind = Literal["program", "script", "pickle"]
 _WRAPPED = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema", "module", "net")
@@ -50,6 +52,8 @@ def _member_names(path: Path) -> set[str]:
         with zipfile.ZipFile(path) as archive:
             if not archive.infolist() or min(entry.header_offset for entry in archive.infolist()) > 0:
                 raise ModelError(f"{path} is a truncated archive. {_AGAIN}")  # zipfile found an archive inside it
+            if len(set(archive.namelist())) < len(archive.infolist()):
+                raise ModelError(f"{path} is a damaged archive: two of its members have the same name. {_AGAIN}")
             size = sum(entry.file_size for entry in archive.infolist())
             if size > 4 * path.stat().st_size + _CONFIG_BYTES:
                 raise ModelError(f"{path} would expand to {size:,} bytes. {_AGAIN}")
@@ -75,10 +79,16 @@ def _restrict_unpickling() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
-def read_program(path: Path, *, trusted: bool) -> torch.export.ExportedProgram:
-    """Read an exported program. Raises ModelError for a damaged one, and, unless `trusted`, for one with pickled objects."""
+def read_program(path: Path, *, trusted: bool, allow_code: bool = False) -> torch.export.ExportedProgram:
+    """Read an exported program.
+
+    Raises ModelError for a damaged one, and, unless `trusted`, for one with pickled objects, and, unless `trusted` or
+    `allow_code`, for one with text that Torch would run as code.
+    """
     if not trusted and (pickled := _find_pickle(path)):
         raise ModelError(f"{path} contains pickled objects ({pickled}), which can run any code. {_trust_advice(path)}")
+    if not (trusted or allow_code):
+        check_program(path)
     try:
         if trusted:
             return torch.export.load(path)
@@ -116,16 +126,25 @@ def _uses_pickle(content: bytes) -> bool:
         return False  # invalid, which Torch's reader refuses itself
 
 
-def read_script(path: Path) -> torch.jit.ScriptModule:
-    """Read a TorchScript network, whose code can only compute tensors. Raises ModelError."""
+def read_script(path: Path, *, allow_code: bool = False) -> torch.jit.ScriptModule:
+    """Read a TorchScript network. Raises ModelError, unless `allow_code` also for one that does more than compute tensors."""
+    if not allow_code:
+        check_script(path)
+    library: Any = torch._C
     try:
         with forbid_pickle():
-            module: torch.jit.ScriptModule = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            functions = library.CompilationUnit()
+            read = library.import_ir_module(functions, str(path), torch.device("cpu"), {}, False)
+            module: torch.jit.ScriptModule = torch.jit._recursive.wrap_cpp_module(read)  # type: ignore[no-untyped-call]
+        if not allow_code:
+            check_operators(functions.get_functions(), path)
+        return module.eval()
     except PickleError as error:
         raise ModelError(f"{path}: {describe_error(error)}. {_AGAIN}") from error
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(f"{path} can't be read as a TorchScript network ({describe_error(error)}). {_AGAIN}") from error
-    return module
 
 
 def read_pickle(path: Path, *, trusted: bool) -> torch.nn.Module:

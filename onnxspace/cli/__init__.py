@@ -17,7 +17,8 @@ from typing import NoReturn
 import click
 
 from onnxspace.cli.text.score import one_line
-from onnxspace.errors import OnnxspaceError, unexpected
+from onnxspace.errors import OnnxspaceError, is_out_of_memory, unexpected
+from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
@@ -88,8 +89,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except SystemExit as error:
         sys.exit(_discard_output(PIPE_CLOSED) if error.code == 1 else error.code)  # click exits with 1 only on a closed pipe
     except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
+        _show_usage(error)
         sys.exit(TROUBLE)
     except OnnxspaceError as error:
         _exit_with(error_message(error), TROUBLE)
@@ -103,10 +103,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if sys.flags.dev_mode:
             raise
+        if is_out_of_memory(error):
+            _exit_with("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
         _exit_with(
             f"{unexpected('The command', error)} Please report this with the output of `python -X dev -m onnxspace …`.", TROUBLE
         )
     sys.exit(code or 0)
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Show click's own message, which may quote the name of a file."""
+    text = io.StringIO()
+    error.show(file=text)
+    with suppress(OSError):
+        click.echo("\n".join(make_printable(line) for line in text.getvalue().splitlines()), err=True)
 
 
 def _prepare() -> None:

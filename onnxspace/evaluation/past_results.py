@@ -6,8 +6,6 @@ under other names: `data` and `sha256`, checksums, and `architecture`, which mod
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ from onnxspace.errors import OutputError
 from onnxspace.evaluation.reading import read_pairs
 from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.csv_text import format_csv
 from onnxspace.storage.locks import hold_lock
 
 #: Files with this suffix grow; tables in other files are only read.
@@ -129,8 +128,5 @@ def _name_apart(new: PastResult, kept: Iterable[PastResult]) -> PastResult:
 
 
 def _format(rows: Iterable[PastResult]) -> str:
-    out = io.StringIO()
-    lines = csv.writer(out, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    lines.writerows([one.target, one.source, f"{one.value:.6g}", one.data, one.sha256, one.architecture] for one in rows)
-    return out.getvalue()
+    cells = [[one.target, one.source, f"{one.value:.6g}", one.data, one.sha256, one.architecture] for one in rows]
+    return format_csv([COLUMNS, *cells])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
+from onnxspace.storage.csv_text import read_cell
 
 Rows = list[list[str]]
 _MOST_BYTES, _MOST_CELLS = 64 * 2**20, 16 * 2**20
@@ -88,7 +89,7 @@ def _read_notes(path: Path, extra: Sequence[str]) -> dict[tuple[str, str], list[
 def _read_cells(path: Path, text: str) -> Rows:
     """The lines that are not empty, with cells stripped of whitespace."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+        rows = [[read_cell(cell.strip()) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except csv.Error as error:
         raise TableError(f"{path} is not a CSV file ({error}). {_FORMS}") from error
     return [row for row in rows if any(row)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from onnxspace.evaluation import bootstrap
 from onnxspace.evaluation.precision import precision, recall
 from onnxspace.evaluation.priority import Priorities
 from onnxspace.evaluation.static_baseline import NAME
+from onnxspace.storage.csv_text import format_csv
 
 Numbers = NDArray[np.float64]
 SCHEMA = "onnxspace/evaluate/1"
@@ -126,9 +125,7 @@ class Evaluation:
 
         Numbers round-trip exactly.
         """
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("ranking", "measure", "k", "mean", "low", "high"), *self._rows()])
-        return text.getvalue()
+        return format_csv([("ranking", "measure", "k", "mean", "low", "high"), *self._rows()])
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for one in self.scored:

@@ -152,8 +152,8 @@ def _make_object(source: Source, request: Request, known: Sequence[Exporter]) ->
 def _find_factory(source: Source) -> object:
     module, _, names = source.text.partition(":")
     here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if here not in sys.path:  # last, so that no file there can stand for an installed package
+        sys.path.append(here)
     try:
         found: object = importlib.import_module(module)
         for name in names.split("."):

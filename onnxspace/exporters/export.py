@@ -1,18 +1,20 @@
 """Convert a model of any framework into a verified ONNX file and its sidecar, both whole or not at all.
 
-The framework runs in a process of its own, since it may flood the terminal, patch other libraries, or crash. Its output is
-captured, and an error quotes the last line.
+The framework runs in a process of its own under limits, since it may flood the terminal, patch other libraries, crash, or never
+end. Its output is captured, and an error quotes the last line.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +25,24 @@ from onnxspace.exporters.sidecar import may_write, sidecar_of, sidecar_text
 from onnxspace.storage.atomic import whole_file
 
 _WORKER = "onnxspace_converters"
+
+
+@dataclass(frozen=True)
+class ConversionLimits:
+    """Limits of the process that converts: `memory` in bytes, `cpu` and `wall` in seconds."""
+
+    memory: int
+    cpu: int = 7200
+    wall: int = 3600
+
+    @classmethod
+    def of_this_machine(cls) -> ConversionLimits:
+        """Three quarters of the machine's memory, at least 4 GiB."""
+        try:
+            installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, OSError, ValueError):  # not on Windows, where memory is not limited either
+            installed = 0
+        return cls(max(installed * 3 // 4, 4 * 2**30))
 
 
 def to_onnx(
@@ -59,8 +79,13 @@ def to_onnx(
 
 
 def _convert_in_child(source: str, destination: Path, request: Request, python: str, progress: Progress | None) -> Facts:
-    order = {"source": source, "destination": str(destination), "request": request.to_dict()}
-    with tempfile.TemporaryFile() as chatter, _start_child(python, chatter) as child:
+    limits = ConversionLimits.of_this_machine()
+    order = {"source": source, "destination": str(destination), "request": request.to_dict(), "limits": asdict(limits)}
+    with (
+        tempfile.TemporaryFile() as chatter,
+        _start_child(python, chatter) as child,
+        _stop_after(limits.wall, child) as stopped,
+    ):
         assert child.stdin is not None
         assert child.stdout is not None
         with suppress(BrokenPipeError):  # it has ended; the reason is found below
@@ -74,13 +99,35 @@ def _convert_in_child(source: str, destination: Path, request: Request, python: 
                 raise _rebuild_error(found)
             if found.get("progress") is not None and progress is not None:
                 progress(*found["progress"])
-        raise _describe_end(source, python, child.wait(), _last_words(chatter))
+        code = child.wait()
+        if stopped.is_set():
+            raise ModelError(f"{source}: the conversion was stopped after {limits.wall} seconds. Convert it separately.")
+        raise _describe_end(source, python, code, _last_words(chatter))
+
+
+@contextmanager
+def _stop_after(seconds: float, child: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """Kill the child after a time, unless the block ends before; the event says whether that happened."""
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        child.kill()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield stopped
+    finally:
+        timer.cancel()
 
 
 @contextmanager
 def _start_child(python: str, chatter: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process that converts; it is killed if the block ends before it does."""
-    command = [python, "-m", _WORKER]
+    # -P: must not import a file such as torch.py from the current folder, which may be an untrusted checkout.
+    command = [python, "-P", "-m", _WORKER]
     try:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter)
     except OSError as error:

@@ -17,6 +17,7 @@ from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.rewritten import check_model
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
 from onnxspace.storage.atomic import whole_array
 
@@ -82,6 +83,7 @@ def write_features(
     Returns the features. Raises ModelError where ONNX Runtime can't run the model, AttributionError for values that are not
     finite, OutputError where the file can't be written.
     """
+    check_model(model, images)
     found = _ForwardPass(model, cut(model, encoder), pool)
     shape, rows = found.measure(images)
     whole = (len(images), *shape) if pool == "fit" and len(encoder.tensors) == 1 else (len(images), rows)

@@ -28,8 +28,9 @@ def iter_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Iterate over every dense tensor of a model: initialisers and attributes, including those of subgraphs and functions."""
     yield from _iter_graph_tensors(model.graph)
     for function in model.functions:
+        yield from _iter_attribute_tensors(function.attribute_proto)
         for node in function.node:
-            yield from _iter_node_tensors(node)
+            yield from _iter_attribute_tensors(node.attribute)
 
 
 def _iter_graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -37,11 +38,11 @@ def _iter_graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     for node in graph.node:
-        yield from _iter_node_tensors(node)
+        yield from _iter_attribute_tensors(node.attribute)
 
 
-def _iter_node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
+def _iter_attribute_tensors(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in attributes:
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors

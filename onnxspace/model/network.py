@@ -33,10 +33,14 @@ _PLAIN = {
 
 @dataclass(frozen=True)
 class Network:
-    """A graph, and the values of the initialisers that it only declares, by name."""
+    """A graph, and the values of the initialisers that it only declares, by name.
+
+    `source` is the graph as its file holds it, where that was rewritten (see `onnxspace/model/rewriting.py`); None where it is `proto`.
+    """
 
     proto: onnx.ModelProto
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    source: onnx.ModelProto | None = None
 
     @cached_property
     def graph(self) -> Graph:
@@ -49,7 +53,7 @@ class Network:
         proto.CopyFrom(self.proto)
         del proto.graph.output[:]
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        return replace(self, proto=proto)
+        return replace(self, proto=proto, source=None)
 
 
 def is_large(tensor: onnx.TensorProto) -> bool:

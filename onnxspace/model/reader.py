@@ -10,26 +10,24 @@ import hashlib
 import math
 import os
 import stat
-from collections import Counter
 from collections.abc import Callable, Iterator
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.defs
-import onnx.inliner
 from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
-from onnxspace.model.graph import find_defect, iter_nodes, iter_tensors
-from onnxspace.model.network import Network, declare, is_large, separate_weights
+from onnxspace.model.graph import find_defect, iter_tensors
+from onnxspace.model.network import Network, declare, is_large
+from onnxspace.model.rewriting import rewrite
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
 MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have about 24 GB
-MAX_NODES = 1_000_000  # after model-local functions are inlined; the largest networks have about ten thousand
 _PACKED_BITS = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
@@ -52,11 +50,10 @@ def read_model(path: str | Path) -> tuple[Network, str]:
     digest = hashlib.sha256(content)
     del content
     weights = _load_external_data(path, model, digest.update)
-    inlined = _inline_functions(path, model)
-    if (found := find_defect(inlined.graph)) is not None:
+    network = rewrite(path, model)
+    if (found := find_defect(network.proto.graph)) is not None:
         raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
-    embedded = separate_weights(inlined)
-    return Network(embedded.proto, {**weights, **embedded.weights}), digest.hexdigest()
+    return replace(network, weights={**weights, **network.weights}), digest.hexdigest()
 
 
 def _load_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:
@@ -252,34 +249,3 @@ def _check_size(path: Path, tensor: onnx.TensorProto) -> None:
         fits = held in {expected, -(-expected // per_entry)}
     if not fits:
         raise ModelError(f"{path}: tensor {tensor.name!r} holds fewer or more values than its shape requires. Export it again.")
-
-
-def _inline_functions(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
-    if not model.functions:
-        return model
-    try:
-        if _count_inlined_nodes(model) > MAX_NODES:
-            raise ModelError(
-                f"{path}: its model-local functions expand to more than {MAX_NODES} nodes. Export it without functions."
-            )
-        return onnx.inliner.inline_local_functions(model)
-    except ModelError:
-        raise
-    except CycleError as error:
-        raise ModelError(f"{path}: its model-local functions call themselves. Export it without functions.") from error
-    except Exception as error:  # the inliner raises bare RuntimeError and protobuf errors
-        raise ModelError(
-            f"{path}: its model-local functions can't be inlined ({str(error).rstrip('.')}). Export it without functions."
-        ) from error
-
-
-def _count_inlined_nodes(model: onnx.ModelProto) -> int:
-    """Count the nodes after inlining without inlining: nested functions can make their number grow exponentially.
-
-    Raises CycleError for recursive functions, on which some releases of the inliner crash.
-    """
-    calls = {(f.domain, f.name): Counter((n.domain, n.op_type) for n in iter_nodes(f)) for f in model.functions}
-    size: dict[tuple[str, str], int] = {}
-    for name in TopologicalSorter({name: calls.keys() & called.keys() for name, called in calls.items()}).static_order():
-        size[name] = min(MAX_NODES + 1, sum(count * size.get(callee, 1) for callee, count in calls[name].items()))
-    return sum(size.get((node.domain, node.op_type), 1) for node in iter_nodes(model.graph))

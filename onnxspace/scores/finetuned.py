@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,10 +11,14 @@ from numpy.typing import NDArray
 
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import describe_reliability
+from onnxspace.storage.csv_text import format_csv
 
 SCHEMA = "onnxspace/finetune/1"
 #: Level of intervals, and resamples of the held-out images.
 LEVEL, RESAMPLES = 0.95, 1000
+_COLUMNS = (
+    "place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds", "readout", "elsewhere",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,25 +85,8 @@ class FineTuneRanking:
 
     def to_csv(self) -> str:
         """Format as CSV with a row per model, best first."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        columns = (
-            "place",
-            "bracket",
-            "value",
-            "result",
-            "low",
-            "high",
-            "loss",
-            "epochs",
-            "runs",
-            "seconds",
-            "readout",
-            "elsewhere",
-        )
-        writer.writerow(["model", *columns])
-        writer.writerows([model.record.name, *(_format(getattr(model, name)) for name in columns)] for model in self.models)
-        return out.getvalue()
+        rows = [[model.record.name, *(_format(getattr(model, name)) for name in _COLUMNS)] for model in self.models]
+        return format_csv([["model", *_COLUMNS], *rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`."""

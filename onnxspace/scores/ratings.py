@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +14,7 @@ from onnxspace.scores.places import find_places
 from onnxspace.scores.ranked import Basis, RankedSource, choose_basis, rank_sources
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import describe_reliability
+from onnxspace.storage.csv_text import format_csv
 
 SCHEMA = "onnxspace/transfer/2"
 
@@ -100,16 +99,16 @@ class Ratings:
 
         Numbers round-trip exactly.
         """
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
         ranked = {one.source: one for one in self.ranked}
-        writer.writerow(["model", *self.values, *(["known"] if self.known else []), "place", "bracket", self.basis.name])
+        rows: list[list[object]] = [
+            ["model", *self.values, *(["known"] if self.known else []), "place", "bracket", self.basis.name]
+        ]
         columns = [*self.values.values(), *([self.known] if self.known else [])]
         for name, row in zip(self.names, zip(*columns, strict=True), strict=True):
             mine = ranked.get(name)
             last = ("", "", "") if mine is None else (mine.place, mine.bracket or "", repr(mine.value))
-            writer.writerow([name, *("" if math.isnan(value) else repr(value) for value in row), *last])
-        return out.getvalue()
+            rows.append([name, *("" if math.isnan(value) else repr(value) for value in row), *last])
+        return format_csv(rows)
 
     @property
     def reliability(self) -> str:

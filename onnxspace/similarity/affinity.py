@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -17,6 +15,7 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence
+from onnxspace.storage.csv_text import format_csv
 
 SCHEMA = "onnxspace/score/2"
 #: Schemas that can be read.
@@ -121,7 +120,7 @@ class Affinity:
         Raises ConfigError for a score that was not computed.
         """
         values = self._matrix(by).tolist()
-        return _csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
+        return format_csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
         """Columns target, rank, source, value, by (the score), evidence, bracket."""
@@ -131,7 +130,7 @@ class Affinity:
             for one in ranked
             for (source, value), place, bracket in zip(one.sources, one.places, one.brackets, strict=True)
         ]
-        return _csv([["target", "rank", "source", "value", "by", "evidence", "bracket"], *rows])
+        return format_csv([["target", "rank", "source", "value", "by", "evidence", "bracket"], *rows])
 
     def to_dataframe(self) -> Any:
         """Return the matrix as a pandas DataFrame, named along both sides. Raises ConfigError where pandas is not installed."""
@@ -189,9 +188,3 @@ class Affinity:
 def to_json_matrix(matrix: NDArray[np.float64]) -> list[list[float | None]]:
     """Convert a matrix to lists for JSON, with None for NaN."""
     return [[None if np.isnan(value) else value for value in row] for row in matrix.tolist()]
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

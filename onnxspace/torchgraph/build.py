@@ -17,6 +17,7 @@ from onnxspace.errors import ConversionError, UnsupportedOperatorError
 from onnxspace.model.graph import describe_node, domain_of, names_read_by
 from onnxspace.model.network import Network, separate_weights
 from onnxspace.torchgraph import onnx2torch as bridge
+from onnxspace.torchgraph.attributes import refuse_unlisted
 from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, select_inputs
 
 
@@ -82,11 +83,13 @@ class Builder:
         version = schema_version(node.op_type, domain, self.opsets.get(domain, 0))
         own = CONVERTERS.get((domain, node.op_type, version))
         try:
+            attributes = read_attributes(node)
+            refuse_unlisted(node.op_type, attributes)
             if own is None:
                 return self.legacy.convert(node, version)
             captured = self._captured_inputs(node)
             bodies = partial(self._build_body, node, captured)
-            given = Node(node, version, read_attributes(node), self.graph.constant, bodies, self._element_type)
+            given = Node(node, version, attributes, self.graph.constant, bodies, self._element_type)
             module = own(given)
             return module, (*select_inputs(module, node.input), *captured)
         except (NotImplementedError, KeyError) as error:

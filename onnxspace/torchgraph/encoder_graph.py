@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut, find_encoder
 from onnxspace.model.model import Model
+from onnxspace.model.rewritten import check_model
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
@@ -50,6 +51,7 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     """
     encoder = encoder or find_encoder(model)
     part = cut(model, encoder)
+    check_model(model, images)
     bridge.refuse_unknown(part.proto, model.path)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
     expected = compute_reference(part, values, model.path)

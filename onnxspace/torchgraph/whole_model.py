@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.model import runtime
+from onnxspace.model.feeds import generate_feeds
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
-from onnxspace.model.network import Network, separate_weights
+from onnxspace.model.network import Network
 from onnxspace.model.reader import read_model
+from onnxspace.model.rewriting import rewrite
+from onnxspace.model.rewritten import check_rewritten
 from onnxspace.model.shapes import Shape
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
@@ -26,9 +29,6 @@ from onnxspace.torchgraph.normalise import normalise
 from onnxspace.torchgraph.passes.canonicalise import canonicalise
 from onnxspace.torchgraph.verify import COARSE, difference, tolerance
 from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_difference
-
-#: Sizes that are tried for open axes: of the first axis, and of all others.
-_TRIALS = ((2, 224), (2, 32), (1, 224), (1, 32), (2, 8), (1, 4), (2, 2), (1, 1))
 
 
 def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] | None = None) -> torch.fx.GraphModule:
@@ -53,9 +53,11 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     graph = network.graph
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
+    given = None if inputs is None else _name_inputs(graph, inputs, path)
+    check_rewritten(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
     built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
     if built is None:
-        feeds = _generate_feeds(graph, shapes) if inputs is None else iter([_name_inputs(graph, inputs, path)])
+        feeds = generate_feeds(graph, shapes) if given is None else iter([given])
         built = _build_checked(network, normalise(network, shapes), path, feeds)
     return _copy_shared_weights(built, network) if isinstance(model, Model) else built
 
@@ -83,8 +85,8 @@ def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Networ
     if isinstance(model, Model):
         return model.network, model.path
     if isinstance(model, onnx.ModelProto):
-        inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
-        return separate_weights(inlined), model.graph.name or "the model"
+        path = model.graph.name or "the model"
+        return rewrite(path, model), path
     return read_model(model)[0], str(model)
 
 
@@ -107,7 +109,7 @@ def _build_batchable(network: Network, shapes: dict[str, Shape], path: str) -> t
     if None in shapes[name]:
         return None
     graph = canonicalise(build(normalise(network, shapes, batched=name), path))
-    single = [feed for feed, _ in zip(_generate_feeds(network.graph, shapes), range(2), strict=False)]
+    single = [feed for feed, _ in zip(generate_feeds(network.graph, shapes), range(2), strict=False)]
     try:
         rows = [_run_reference(network, feed, path) for feed in single]
         expected = [np.concatenate(column) for column in zip(*rows, strict=True)]
@@ -120,34 +122,6 @@ def _build_batchable(network: Network, shapes: dict[str, Shape], path: str) -> t
     del graph
     gc.collect()  # a graph and its module reference each other, which keeps the folded weights alive
     return None
-
-
-def _generate_feeds(graph: Graph, shapes: dict[str, Shape]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Generate random inputs by name, one set for each trial size of the open axes."""
-    for seed, (first, other) in enumerate(_TRIALS):
-        rng = np.random.default_rng(seed)
-        yield {v.name: _draw_value(rng, v.type, shapes.get(v.name, ()), first, other) for v in graph.inputs}
-
-
-def _close_shape(shape: Shape, first: int, other: int) -> tuple[int, ...]:
-    return tuple(n if n is not None else first if axis == 0 else other for axis, n in enumerate(shape))
-
-
-def _draw_value(rng: np.random.Generator, kind: onnx.TypeProto, shape: Shape, first: int, other: int) -> Any:
-    """Draw a random value of a declared type: a sequence has three elements, an optional value is present."""
-    if kind.HasField("optional_type"):
-        return _draw_value(rng, kind.optional_type.elem_type, (), first, other)
-    if kind.HasField("sequence_type"):
-        return [_draw_value(rng, kind.sequence_type.elem_type, (), first, other) for _ in range(3)]
-    sizes = shape or tuple(dims(onnx.ValueInfoProto(type=kind)) or ())
-    return _draw_tensor(rng, kind.tensor_type.elem_type, _close_shape(sizes, first, other))
-
-
-def _draw_tensor(rng: np.random.Generator, elem_type: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
-    if dtype.kind in "iub":
-        return rng.integers(0, 2, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
 
 
 def _run_reference(network: Network, feed: dict[str, NDArray[Any]], path: str) -> list[NDArray[Any]]:

@@ -121,7 +121,7 @@ def test_a_folder_that_transformers_cannot_build_is_refused(tmp_path: Path) -> N
     vit(tmp_path / "vit")
     config = json.loads((tmp_path / "vit/config.json").read_text())
     (tmp_path / "vit/config.json").write_text(json.dumps(config | {"architectures": ["NoSuchNetwork"]}))
-    with pytest.raises(ModelError, match=r"transformers \S+ has no NoSuchNetwork\. Update transformers"):
+    with pytest.raises(ModelError, match=r"transformers \S+ has no network NoSuchNetwork\. Update transformers"):
         run(str(tmp_path / "vit"), tmp_path / "net.onnx", Request())
     (tmp_path / "vit/config.json").write_text(json.dumps(config))
     (tmp_path / "vit/model.safetensors").write_bytes(b"\xff" * 64)

@@ -86,8 +86,19 @@ def no_json(path: Path) -> Path:
         ),
         (
             lambda path: archive(path, layer("get_file", module="keras.utils")),
-            r"layer of another package \(keras.utils.get_file\)",
+            r"has 'get_file' of keras.utils, which is none of the layers that only compute. If you trust it, add --allow-code",
         ),
+        (lambda path: archive(path, layer("TFSMLayer", {"filepath": "/x"})), "has 'TFSMLayer' of keras.layers"),
+        (lambda path: archive(path, layer("TorchModuleWrapper")), "has 'TorchModuleWrapper'"),
+        (lambda path: archive(path, layer("StringLookup", {"vocabulary": "/etc/passwd"})), "has 'StringLookup'"),
+        (
+            lambda path: archive(path, layer("Dense", {"inner": [layer("get_file", module="keras.src.utils.file_utils")]})),
+            "has 'get_file'",
+        ),
+        (lambda path: archive(path, layer("Layer", {}, "keras.src.ops.numpy.sneaky")), "has 'Layer'"),
+        (lambda path: archive(path, layer("function", "get_file", "keras.utils")), "contains a function, which is code"),
+        (lambda path: archive(path, layer("function", "mine>relu", "builtins")), "contains a function, which is code"),
+        (lambda path: archive(path, layer("__typespec__", {"spec_name": "x"})), "has '__typespec__'"),
         (lambda path: archive(path, layer("Mine", module="my_layers")), r"\(my_layers.Mine\). Write a function that builds it"),
         (lambda path: path, "no such file"),
     ],
@@ -103,6 +114,7 @@ def test_keras_own_layers_and_functions_pass(tmp_path: Path) -> None:
     check_layers(
         archive(tmp_path / "net.keras", layer("Dense", {"activation": relu, "kernel_initializer": start})), allow_code=False
     )
+    check_layers(archive(tmp_path / "operation.keras", layer("Mean", {}, "keras.src.ops.numpy")), allow_code=False)
     check_layers(archive(tmp_path / "code.keras", layer("Lambda")), allow_code=True)
 
 

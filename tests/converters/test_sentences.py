@@ -21,6 +21,7 @@ from onnxspace.exporters import Request, Source, run
 from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters import write_model
 from onnxspace_converters.deliver import deliver
+from onnxspace_converters.from_huggingface import read_preprocessing
 from onnxspace_converters.from_jax import load_network as of_jax
 from onnxspace_converters.from_sklearn import unpickle
 from onnxspace_converters.loaded_network import LoadedNetwork, Route
@@ -210,12 +211,29 @@ def folder(tmp_path: Path, config: str, **files: str) -> Path:
         ("{", r"config\.json is not a JSON file\. Download it again"),
         ("[]", r"config\.json does not contain a JSON object\. Download it again"),
         (json.dumps({"note": "x" * 2**20}), r"config\.json is too large for a configuration\. Download it again"),
+        *(
+            (
+                json.dumps({"architectures": bad}),
+                r"config\.json does not name its network in `architectures` .*Download it again",
+            )
+            for bad in ([{"a": 1}], {"a": 1}, "ViTModel", [["ViTModel"]], [3], ["os.system"], ["a\x1b[31m"], ["Ａ"])
+        ),
         (json.dumps({"auto_map": {"AutoModel": "evil.Evil"}}), r"contains code \(evil\.Evil\)\. .*add --allow-code"),
     ],
 )
 def test_a_folder_with_no_readable_configuration(config: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
         run(str(folder(tmp_path, config)), tmp_path / "out.onnx", Request())
+
+
+@pytest.mark.parametrize("stated", [{"a": 1}, [1], "1/255", None, True])
+def test_a_folder_with_odd_preprocessing(stated: Any, tmp_path: Path) -> None:
+    path = folder(tmp_path, "{}", preprocessor_config=json.dumps({"rescale_factor": stated, "image_mean": [stated] * 3}))
+    with pytest.raises(ModelError, match=r"preprocessor_config\.json states a rescale_factor that is not a number"):
+        read_preprocessing(path)
+    path = path / "preprocessor_config.json"
+    path.write_text(json.dumps({"rescale_factor": 0.5, "image_mean": [stated] * 3}))
+    assert read_preprocessing(path.parent).mean == (0.0,)
 
 
 def test_a_folder_of_pickled_weights_alone(tmp_path: Path) -> None:

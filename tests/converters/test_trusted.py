@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,156 @@ def test_a_graph_that_calls_python_is_refused(keras: Any, tmp_path: Path) -> Non
         tf.TensorSpec((None, 16, 16, 3))
     )
     (tmp_path / "net.pb").write_bytes(call.graph.as_graph_def().SerializeToString())
-    with pytest.raises(ModelError, match=r"runs code or accesses files \(PyFunc\). If you trust it, add --allow-code"):
+    with pytest.raises(ModelError, match=r"not converted, and can access files or run code \(PyFunc\). .* add --allow-code"):
         run(str(tmp_path / "net.pb"), tmp_path / "out.onnx", Request())
+
+
+def printing(tf: Any, marker: Path) -> Any:
+    tf.print("x", output_stream=f"file://{marker}")
+    return 0.0
+
+
+def writing(tf: Any, marker: Path) -> Any:
+    tf.io.write_file(str(marker), "x")
+    return 0.0
+
+
+def saving(tf: Any, marker: Path) -> Any:
+    tf.raw_ops.Save(filename=str(marker), tensor_names=["x"], data=[tf.zeros(1)])
+    return 0.0
+
+
+def saving_again(tf: Any, marker: Path) -> Any:
+    tf.raw_ops.SaveV2(prefix=str(marker), tensor_names=["x"], shape_and_slices=[""], tensors=[tf.zeros(1)])
+    return 0.0
+
+
+def reading(tf: Any, marker: Path) -> Any:
+    return tf.strings.to_number(tf.io.read_file(str(marker)))
+
+
+def merging(tf: Any, marker: Path) -> Any:
+    """Deletes the files that it merges, and writes another one."""
+    tf.raw_ops.MergeV2Checkpoints(checkpoint_prefixes=[str(marker)], destination_prefix=str(marker))
+    return 0.0
+
+
+def debugging(tf: Any, marker: Path) -> Any:
+    return tf.reduce_sum(tf.raw_ops.DebugIdentityV2(input=tf.zeros(1), debug_urls=[f"file://{marker}"]))
+
+
+PAYLOADS = {
+    "PrintV2": printing, "WriteFile": writing, "Save": saving, "SaveV2": saving_again, "ReadFile": reading,
+    "MergeV2Checkpoints": merging, "DebugIdentityV2": debugging,
+}  # fmt: skip
+
+
+def saved_module(tf: Any, folder: Path, payload: Callable[[], Any], *, when: str) -> Path:
+    """A SavedModel whose payload runs when it is called, when it is initialised, or behind a condition."""
+
+    class Table(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc,name-defined]
+        """A resource of the model, which loading initialises."""
+
+        def _create_resource(self) -> Any:
+            return tf.raw_ops.HashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+        def _initialize(self) -> None:
+            payload()
+
+    class Network(tf.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            self.kernel = tf.Variable(tf.ones((3, 3, 3, 2)))
+            self.table = Table() if when == "loaded" else None
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])  # type: ignore[untyped-decorator]
+        def __call__(self, image: Any) -> Any:
+            found = tf.nn.conv2d(image, self.kernel, 1, "SAME")
+            if when == "called":
+                found = found + payload()
+            if when == "nested":
+                found = tf.cond(tf.reduce_sum(image) > -1e9, lambda: found + payload(), lambda: found)
+            return found
+
+    network = Network()
+    tf.saved_model.save(network, str(folder), signatures=network.__call__)
+    return folder
+
+
+@pytest.mark.parametrize("when", ["called", "nested"])
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_a_saved_model_that_touches_files_is_refused(name: str, when: str, keras: Any, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    saved_module(keras.tf, tmp_path / "net", lambda: PAYLOADS[name](keras.tf, marker), when=when)
+    with pytest.raises(ModelError, match=rf"net has operators .*can access files or run code \({name}\b.*add --allow-code"):
+        run(str(tmp_path / "net"), tmp_path / "out.onnx", Request())
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["PrintV2", "WriteFile"])
+def test_what_loading_runs_is_refused(name: str, keras: Any, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    saved_module(keras.tf, tmp_path / "net", lambda: PAYLOADS[name](keras.tf, marker), when="loaded")
+    with pytest.raises(ModelError, match=rf"\({name}\b.*add --allow-code"):
+        run(str(tmp_path / "net"), tmp_path / "out.onnx", Request())
+    assert not list(tmp_path.glob("marker*"))
+    with suppress(ModelError):  # the table is not converted; what matters is that it would have run
+        run(str(tmp_path / "net"), tmp_path / "out.onnx", Request(allow_code=True))
+    assert list(tmp_path.glob("marker*"))
+
+
+def test_a_saved_model_of_the_first_version_is_checked_where_it_is_run(keras: Any, tmp_path: Path) -> None:
+    v1 = keras.tf.compat.v1
+    for name, harmful in (("plain", False), ("harmful", True)):
+        with v1.Graph().as_default(), v1.Session() as session:
+            image = v1.placeholder(keras.tf.float32, (None, 16, 16, 3))
+            kernel = v1.get_variable("kernel", (3, 3, 3, 2))
+            found = keras.tf.nn.conv2d(image, kernel, 1, "SAME")
+            session.run(v1.global_variables_initializer())
+            start = v1.raw_ops.WriteFile(filename=str(tmp_path / "marker"), contents="x") if harmful else None
+            builder = v1.saved_model.Builder(str(tmp_path / name))
+            signature = v1.saved_model.predict_signature_def({"image": image}, {"found": found})
+            builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature}, main_op=start)
+            builder.save()
+    assert run(str(tmp_path / "plain"), tmp_path / "out.onnx", Request()).framework == "TensorFlow"
+    with pytest.raises(ModelError, match=r"\(WriteFile\).*add --allow-code"):
+        run(str(tmp_path / "harmful"), tmp_path / "out.onnx", Request())
+    assert not (tmp_path / "marker").exists()
+
+
+def linked(path: Path, other: Path) -> None:
+    """Replace a weight by a link to another file."""
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        group = file.get("model_weights", file)
+        group["stolen"] = h5py.ExternalLink(str(other), "/x")
+
+
+def stored_outside(path: Path, other: Path) -> None:
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file.create_dataset("stolen", (4,), "u1", external=[(str(other), 0, 4)])
+
+
+@pytest.mark.parametrize("change", [linked, stored_outside])
+def test_weights_of_keras_lie_in_their_file(change: Callable[[Path, Path], None], keras: Any, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"1234")
+    keras.plain().save(tmp_path / "net.h5")
+    change(tmp_path / "net.h5", tmp_path / "secret")
+    with pytest.raises(ModelError, match=r"net.h5 keeps weights outside its file \('stolen'"):
+        run(str(tmp_path / "net.h5"), tmp_path / "out.onnx", Request())
+    inner = tmp_path / "model.weights.h5"
+    keras.plain().save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        inner.write_bytes(archive.read("model.weights.h5"))
+        rest = {name: archive.read(name) for name in archive.namelist() if name != "model.weights.h5"}
+    change(inner, tmp_path / "secret")
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
+        for name, content in {**rest, "model.weights.h5": inner.read_bytes()}.items():
+            archive.writestr(name, content)
+    with pytest.raises(ModelError, match=r"net.keras keeps weights outside its file \('stolen'"):
+        run(str(tmp_path / "net.keras"), tmp_path / "out.onnx", Request())
 
 
 def half(path: Path) -> Path:

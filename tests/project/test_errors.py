@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onnxspace import errors
-from onnxspace.errors import OnnxspaceError, describe, unexpected
+from onnxspace.errors import OnnxspaceError, describe, is_out_of_memory, unexpected
 
 
 def test_every_error_is_of_one_family_and_a_builtin() -> None:
@@ -30,3 +30,20 @@ def test_every_error_is_of_one_family_and_a_builtin() -> None:
 def test_an_unforeseen_error_is_one_sentence_that_names_the_file(error: Exception, words: str) -> None:
     assert describe(error) == words
     assert unexpected(Path("a.onnx"), error) == f"a.onnx failed unexpectedly ({words})."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+        RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"),
+        ValueError("Unable to allocate 8.00 EiB for an array with shape (1,)"),
+    ],
+)
+def test_a_lack_of_memory_is_a_sentence(error: Exception) -> None:
+    assert unexpected("a.onnx", error) == "a.onnx needs more memory than there is. Leave it out, or use a machine with more."
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(ValueError("bad shape"))

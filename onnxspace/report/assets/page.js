@@ -158,7 +158,9 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   const quoted = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
+    const plain = value === null || value === undefined ? "" : String(value);
+    const formula = typeof value === "string" && /^['\s]*[=+@\-\t\r＝＋－＠]/.test(plain) && !Number.isFinite(Number(plain)); // of a spreadsheet
+    const text = formula ? "'" + plain : plain;
     return /[",\r\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
   };
   const galleryRows = () => {

@@ -208,6 +208,7 @@ def _start_workers(workers: int) -> Iterator[Any]:
     from distributed import LocalCluster
 
     with restore_environment(), scratch_folder() as scratch:
+        os.environ["PYTHONSAFEPATH"] = "1"  # workers must not import a file such as torch.py from the current folder
         try:
             cluster = LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=None, dashboard_address=None,
