@@ -117,11 +117,12 @@ def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerC
     The model's encoder `own` is always included, and takes the place of a cut point with the same trained nodes.
     """
     names = [candidate.tensor for candidate in trunk.candidates()]
-    groups: dict[int, str] = {}
-    for name in [*names, *_find_outputs(trunk), *own.tensors]:
-        groups[count_trained_below(trunk, name)] = name
+    counts = trunk.count_trained_below(names)
+    ends = {name: count_trained_below(trunk, name) for name in (*_find_outputs(trunk), *own.tensors)}
+    groups = {count: name for name, count in (*counts.items(), *ends.items())}  # the last of each count
     tensors = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
-    order = sorted(tensors, key=lambda name: (count_trained_below(trunk, name), trunk.graph.producer[name]))
+    counts |= ends
+    order = sorted(tensors, key=lambda name: (counts[name], trunk.graph.producer[name]))
     kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
     kept = [name for name in order if name in kept or name in own.tensors]
     layers = tuple(
@@ -140,7 +141,7 @@ def _find_outputs(trunk: Trunk) -> list[str]:
 
 def count_trained_below(trunk: Trunk, tensor: str) -> int:
     """Return the number of trained nodes that a tensor depends on."""
-    return len(trunk.graph.ancestors_of([tensor]).intersection(trunk.parametric))
+    return trunk.count_trained_below([tensor])[tensor]
 
 
 @dataclass
