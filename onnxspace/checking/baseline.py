@@ -16,6 +16,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import map_array, read_regular
 
 SCHEMA = "onnxspace/baseline/1"
 NOTES = ".json"
@@ -97,9 +98,10 @@ def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, tuple[str,
 
 def _read_notes(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _MOST_BYTES:
+        text = read_regular(file, _MOST_BYTES)
+        if len(text) > _MOST_BYTES:
             raise ValueError("it is too large")
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(text)
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
     except (OSError, ValueError, RecursionError) as error:
@@ -120,7 +122,7 @@ def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Prot
         )
     facts = facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder)
     prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
-    maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)
+    maps = None if entry.maps is None else map_array(maps_path(place.path, entry.stem))
     return Observation(facts, prints, None, {}, maps), space.probes(), space.protocol
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError
 from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.storage.map_file import to_unit_maps
+from onnxspace.storage.regular_files import map_array
 
 #: Length of an image's sketch, which is kept where the values themselves are not.
 NUMBERS = 64
@@ -198,4 +199,4 @@ def _load_signal(content: Mapping[str, Any], folder: Path) -> Signal:
 
 
 def _map_array(file: Path) -> Any:
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    return map_array(file)

@@ -29,6 +29,7 @@ from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.features import write_features
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.outputs import find_float_outputs
+from onnxspace.storage.regular_files import map_array
 
 #: Bytes of converted graphs and images that a process keeps for its next jobs.
 _KEPT = 2**30
@@ -139,7 +140,7 @@ def resolve_device(name: str) -> torch.device:
 def answer_pictures(file: ModelFile, images: str, answers: str) -> dict[str, Any]:
     """Write the outputs of a model for each of `images` (a `.npy` file) to the `.npy` file `answers`, means over positions."""
     model, _ = file.open()
-    pixels = np.load(images, mmap_mode="r", allow_pickle=False)
+    pixels = map_array(images)
     write_features(model, find_float_outputs(model), pixels, Path(answers), "mean")
     return {"images": len(pixels)}
 
@@ -178,7 +179,7 @@ def _take_graph(run: Run) -> tuple[TrainingGraph, Pictures]:
     key = (repr(run.model), run.images, run.norms)
     if key not in _graphs:
         model, encoder = run.model.open()
-        pixels = model.preprocess.pixels(np.load(run.images, mmap_mode="r", allow_pickle=False))
+        pixels = model.preprocess.pixels(map_array(run.images))
         pictures = Pictures(torch.from_numpy(pixels), model.preprocess)
         _graphs[key] = build_training_graph(model, encoder, pictures, run.norms), pictures
     _graphs.move_to_end(key)

@@ -19,6 +19,7 @@ from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
 from onnxspace.storage.atomic import whole_array
+from onnxspace.storage.regular_files import map_array
 
 #: How positions are pooled: "mean" over all of them, which leaves a value per channel; "none", which keeps every value; or
 #: "fit", means over windows where an image has more than `FIT` values.
@@ -42,7 +43,7 @@ class Features:
     @property
     def values(self) -> NDArray[np.float32]:
         """The features, memory-mapped and read-only."""
-        mapped: NDArray[np.float32] = np.load(self.file, mmap_mode="r", allow_pickle=False)
+        mapped: NDArray[np.float32] = map_array(self.file)
         return mapped
 
 

@@ -25,6 +25,7 @@ from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.grids import project_on_principal_axes
 from onnxspace.storage.atomic import write_array
+from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.finetune import Device, assign_task_folds, identify, open_folder
 from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
 
@@ -86,7 +87,7 @@ def _read_outputs(path: Path, encoder: str | None, config: Config, images: Path,
         ((_, answer),) = pool.perform_all([request])
     if "error" in answer:
         raise ModelError(str(answer["error"]))
-    found: NDArray[np.float32] = np.load(folder / "answers.npy", allow_pickle=False)
+    found: NDArray[np.float32] = load_array(folder / "answers.npy")
     return found
 
 

@@ -24,6 +24,7 @@ from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import read_regular
 
 #: The stages of a race: every model for a few epochs, the better ones for longer.
 RUNGS = (Rung(3, 1.0), Rung(5, 0.5))
@@ -213,7 +214,7 @@ class _Field:
 
 def _read_answer(place: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(place.read_text("utf-8"))
+        found = json.loads(read_regular(place))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -37,6 +37,7 @@ from onnxspace.scores.arrays import unit_rows
 from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.scores.pairs.depara import edges
 from onnxspace.storage.atomic import scratch_folder, whole_array
+from onnxspace.storage.regular_files import map_array
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
 from onnxspace.workflows.open import PreparedModel, prepare_model
@@ -202,7 +203,7 @@ class _LayerComparison:
                 f"{target.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
             )
         write_features(target.model, target.encoder, self.probes.images, features, "fit")
-        return np.load(maps, mmap_mode="r", allow_pickle=False), features
+        return map_array(maps), features
 
     def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
         """Cut the source at all its layers, or at those up to its encoder where the rest can't be converted."""
@@ -263,9 +264,7 @@ class _LayerComparison:
         self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
     ) -> tuple[Layer, str]:
         """Score a layer: its row of the table, and a warning where it has no S_E."""
-        both = [
-            sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._features_file(place), target)
-        ]
+        both = [sample_images(map_array(file)) for file in (self._features_file(place), target)]
         edge, why = None, ""
         try:
             edge = edges(both[0], both[1], centre=False)

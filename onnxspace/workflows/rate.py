@@ -31,6 +31,7 @@ from onnxspace.scores.ratings import EnsembleChoice, Ratings
 from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
+from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.open import PreparedModel, prepare_model
 
 #: The default scores by kind of labels: fast, and of different types.
@@ -199,9 +200,7 @@ class _RatingRun:
                     held_out[score] = judge(ready)
                     value = held_out[score].mean
                 elif one.needs == "features":
-                    value = (
-                        one.load()(ready) if score in SCORES else one.load()(np.load(file, mmap_mode="r"), self.photos.labels)
-                    )
+                    value = one.load()(ready) if score in SCORES else one.load()(map_array(file), self.photos.labels)
                 else:
                     value = one.load()(self._predict_source(found, one.needs == "source labels"), self.photos.labels)
             except OnnxspaceError as error:
@@ -210,7 +209,7 @@ class _RatingRun:
             yield score, float(value)
 
     def _prepare_features(self, file: Path, name: str) -> Prepared:
-        values = np.load(file, mmap_mode="r", allow_pickle=False)
+        values = map_array(file)
         if 8 * values.size > _MOST_BYTES:
             raise ConfigError(
                 f"{name} has {values.shape[1]:,} features per image, {8 * values.size / 2**30:.1f} GiB in all. Use --pool mean, or "
@@ -223,9 +222,7 @@ class _RatingRun:
         output = find_class_output(found.model)
         if output is None:
             raise ModelError(f"{found.record.name} has no output with a value per class, so it has no source classes.")
-        numbers: NDArray[np.float64] = np.load(
-            self._write_features(found, output, "none"), mmap_mode="r", allow_pickle=False
-        ).astype(np.float64)
+        numbers: NDArray[np.float64] = map_array(self._write_features(found, output, "none")).astype(np.float64)
         if labels:
             return np.asarray(numbers.argmax(axis=1))
         if numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < 1e-2:
@@ -261,6 +258,6 @@ class _RatingRun:
             return None
         from onnxspace.scores import sfda_ensemble
 
-        features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
+        features = [map_array(file) for file in self.files]
         found = sfda_ensemble(features, self.photos.labels, most)
         return EnsembleChoice(tuple(self.records[i].name for i in found.members), found.scores)

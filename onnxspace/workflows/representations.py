@@ -24,6 +24,7 @@ from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import ScoreSelection
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, to_unit_maps
+from onnxspace.storage.regular_files import map_array
 from onnxspace.storage.resume import FEATURES, JOURNAL
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.workflows.open import PreparedModel
@@ -118,7 +119,7 @@ class FeaturesFile:
         else:
             write_features(model.model, encoder, probes.images, file, "fit", advance)
         values = _count_values(model.model, encoder)
-        kept = int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
+        kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
         return file, (averaged,) if values > kept else ()
 
@@ -162,7 +163,7 @@ def representations_for(
 def _has_images(file: Path, images: int) -> bool:
     """Whether a file of features exists for so many images."""
     try:
-        return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
+        return len(map_array(file)) == images
     except (OSError, ValueError, EOFError):
         return False
 

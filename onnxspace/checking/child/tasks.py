@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnxspace.inputs.config import Config, load_config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import configure_options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
+from onnxspace.storage.regular_files import map_array
 
 #: Number of images on which layers and input changes are compared.
 FEW = 4
@@ -25,7 +24,7 @@ def _config(request: Mapping[str, Any]) -> Config:
 
 
 def _probes(request: Mapping[str, Any]) -> Probes:
-    return Probes(request["probe"], np.load(request["images"], mmap_mode="r", allow_pickle=False))
+    return Probes(request["probe"], map_array(request["images"]))
 
 
 def _open(request: Mapping[str, Any], path: str, encoder: str | None) -> Model:

@@ -20,6 +20,7 @@ from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
+from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, write_chunk
 from onnxspace.workflows.cluster.reply import return_errors
 
@@ -136,7 +137,7 @@ def _check_versions(run_spec: RunSpec) -> None:
 def _read_probes(path: str, name: str, sha256: str) -> Probes:
     """Memory-map the probe images from the shared folder; their digest is checked once per process."""
     try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        images: NDArray[np.uint8] = map_array(path)
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"The worker on {socket.gethostname()} can't read {path}. Name an --output in a folder that all machines share."
