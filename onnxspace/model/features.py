@@ -18,6 +18,7 @@ from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.storage.atomic import whole_array
 from onnxspace.storage.regular_files import map_array
 
@@ -101,6 +102,7 @@ class _ForwardPass:
 
     def __init__(self, model: Model, part: Network, pool: Pool) -> None:
         self.model, self.pool = model, pool
+        refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
         self.dtype = input_dtype(part)
         self.runner = _load_runner(part, model.path)
         self.batched = True

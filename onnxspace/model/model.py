@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxspace.errors import ConfigError, ModelError
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.graph import Graph
@@ -70,16 +70,24 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 
     `path` is the `.onnx` file. `encoder` is the name of a tensor or node, or "auto" to select one; None uses the
     configured encoder, or "auto". `options` is the configuration of this model; None reads the sidecar beside the file.
-    Nothing in the file is executed.
+    Nothing in the file is executed, but it is read in this process, not in a worker process with limits as the commands do it.
 
     Returns the model. Raises ModelNotFoundError where there is no such file, ModelError where it is not a valid ONNX model
-    with an image input, ConfigError where the configuration contradicts the file.
+    with an image input or can't be read for any other reason, ConfigError where the configuration contradicts the file.
 
     >>> model = open_model("model.onnx", encoder="auto")  # doctest: +SKIP
     """
     from onnxspace.inputs.config import load_sidecar
 
-    options = load_sidecar(Path(path)) if options is None else options
+    try:
+        return _open(path, encoder, load_sidecar(Path(path)) if options is None else options)
+    except OnnxspaceError:
+        raise
+    except Exception as error:  # a defect in a library, or a damaged file
+        raise ModelError(f"{unexpected(path, error)} Export it again.") from error
+
+
+def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model:
     network, digest = read_model(path)
     graph = network.graph
     image = find_image_input(graph, str(path), options.input, options.layout)

@@ -15,6 +15,7 @@ from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build, domain_of_entry
 from onnxspace.torchgraph.normalise import normalise
@@ -74,7 +75,9 @@ def list_support(model: Model) -> list[OperatorSupport]:
 
 def _normalise_model(model: Model) -> Network:
     shapes = {v.name: tuple(sizes) for v in model.graph.inputs if (sizes := dims(v)) is not None}
-    return normalise(model.network, shapes | {model.image.name: model.input_shape})
+    shapes[model.image.name] = model.input_shape
+    refuse_large_tensors(model.proto, shapes, model.path)
+    return normalise(model.network, shapes)
 
 
 def _count_fused(normal: Network) -> Counter[str]:

@@ -64,9 +64,7 @@ def test_a_hard_link_outside_the_real_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exchange", ["file", "folder"])
-def test_what_is_exchanged_after_the_check_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str
-) -> None:
+def test_what_is_exchanged_after_the_check_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: str) -> None:
     """Between the check and the opening, the data or its folder becomes a link to something else."""
     (tmp_path / "inside").mkdir()
     path = with_data_beside(tmp_path / "model.onnx", "inside/data.bin")
@@ -89,7 +87,9 @@ def overlapping(folder: Path, tensors: int, size: int, step: int) -> Path:
     """A classifier with further weights that all lie in one sparse file, each `step` bytes after the one before."""
     model = nets.classifier()
     for number in range(tensors):
-        tensor = TensorProto(name=f"extra{number}", data_type=TensorProto.FLOAT, dims=[size // 4], data_location=TensorProto.EXTERNAL)
+        tensor = TensorProto(
+            name=f"extra{number}", data_type=TensorProto.FLOAT, dims=[size // 4], data_location=TensorProto.EXTERNAL
+        )
         for key, value in (("location", "sparse.bin"), ("offset", number * step), ("length", size)):
             tensor.external_data.add(key=key, value=str(value))
         model.graph.initializer.append(tensor)
