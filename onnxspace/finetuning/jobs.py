@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -225,3 +225,13 @@ def perform(request: Mapping[str, Any]) -> dict[str, Any]:
 def to_request(run: Run, first: int, last: int) -> dict[str, Any]:
     """The request of some epochs of a run."""
     return {"task": "advance", "run": asdict(run), "first": first, "last": last}
+
+
+def _carry_out(request: Mapping[str, Any], _advance: Callable[[int], None]) -> Mapping[str, Any]:
+    return perform(request)
+
+
+#: The tasks of worker processes (see `onnxspace.sandbox.child`).
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Callable[[int], None]], Mapping[str, Any]]] = dict.fromkeys(
+    ("describe", "answer", "time", "advance", "save"), _carry_out
+)

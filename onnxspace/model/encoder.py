@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
@@ -19,40 +18,14 @@ from onnxspace.errors import ModelError
 from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.records import Candidate as Candidate
+from onnxspace.model.records import Encoder as Encoder
 from onnxspace.model.runtime import shapes_of
 from onnxspace.model.shapes import Shape, count_elements, infer_shapes, multiply_adds
 
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 #: Bottlenecks are considered only if at least this share of the multiply-adds lies below one of them.
 ENOUGH_BELOW = 0.5
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A tensor at which the network could be cut.
-
-    `shape` is its shape for one image, `below` the share of the network's multiply-adds that lies below it (0 to 1).
-    """
-
-    tensor: str
-    shape: Shape | None
-    below: float
-
-    @property
-    def elements(self) -> int | None:
-        """Number of values per image, None where a size is unknown."""
-        return count_elements(self.shape)
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words."""
-
-    tensors: tuple[str, ...]
-    why: str
-
-    def __str__(self) -> str:
-        return " + ".join(self.tensors)
 
 
 class Trunk:

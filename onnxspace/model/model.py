@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,6 +106,11 @@ def rename_model(model: Model, name: str) -> Model:
 def drop_graph(model: Model) -> Model:
     """Return the same model without its graph and weights, so that a model waiting for others takes no memory."""
     return replace(model, network=Network(onnx.ModelProto()))
+
+
+def model_key(model: Model, tensors: tuple[str, ...]) -> str:
+    """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
+    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
 def _resolve_preprocess(

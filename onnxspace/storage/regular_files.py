@@ -83,7 +83,7 @@ def load_array(path: str | Path, *, follow: bool = True) -> NDArray[Any]:
     with open_regular(path, follow=follow) as file:
         shape, _, dtype = _read_header(file)
         if dtype.itemsize * int(np.prod(shape, dtype=object)) != os.fstat(file.fileno()).st_size - file.tell():
-            raise ValueError("its length is not that of its array")
+            raise ValueError("it has another length than its array")
         file.seek(0)
         found: NDArray[Any] = np.load(file, allow_pickle=False)
         return found

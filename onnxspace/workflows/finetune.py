@@ -20,6 +20,7 @@ from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.photos import Photos
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
 from onnxspace.scores.labels import read_labels
@@ -43,6 +44,7 @@ def rank_finetuned(
     folder: str | Path | None = None,
     save: str | Path | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> FineTuneRanking:
     """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
 
@@ -55,7 +57,7 @@ def rank_finetuned(
     readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`. `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking.
     `workers` is the number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work is kept there
     and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images. `progress` is
-    the callback.
+    the callback, `limits` are those of each process.
 
     A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, OutputError.
 
@@ -66,7 +68,7 @@ def rank_finetuned(
     with open_folder(folder) as place:
         training = Training(
             place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
-            progress=progress,
+            progress=progress, limits=limits,
         )  # fmt: skip
         task = make_task(photos, place)
         return rank_by_finetuning([Path(path) for path in models], list_encoders(encoder), configuration, task, training)

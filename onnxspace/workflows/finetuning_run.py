@@ -21,6 +21,7 @@ from onnxspace.finetuning.workers import WorkerPool, available_cores
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import whole_file
@@ -51,7 +52,7 @@ class Training:
     """How a ranking by fine-tuning is computed.
 
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images.
+    `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Training:
     device: str = "auto"
     frozen: bool = False
     progress: Progress | None = None
+    limits: Limits | str | None = None
 
 
 def rank_by_finetuning(
@@ -76,7 +78,7 @@ def rank_by_finetuning(
     if len(task.targets) < 2 * FOLDS:
         raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
     budget = Budget(training.budget)
-    with WorkerPool(training.workers or available_cores()) as pool:
+    with WorkerPool(training.workers or available_cores(), limits=training.limits) as pool:
         found = _Field(task, training, pool)
         found.describe(models, encoders, config)
         race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))

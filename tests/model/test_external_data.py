@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -130,7 +129,7 @@ def test_each_tensor_has_its_part_of_a_shared_range(tmp_path: Path) -> None:
 
 def test_files_are_closed(tmp_path: Path) -> None:
     path = with_data_beside(tmp_path / "model.onnx")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         open_model(path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

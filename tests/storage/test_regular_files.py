@@ -50,7 +50,7 @@ def test_arrays_are_those_of_numpy(tmp_path: Path, read: object) -> None:
     (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '(((', " + b" " * 100)
     (tmp_path / "short.npy").write_bytes((tmp_path / "0.npy").read_bytes()[:-1])
     for name in ("object", "damaged", "short"):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match="it"):
             read(tmp_path / f"{name}.npy")
 
 

@@ -58,7 +58,12 @@ class _Options:
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--limits", "bounds", metavar="memory=8G,cpu=1800,wall=900", help="Limits of each model's process.")
+@click.option(
+    "--limits",
+    "bounds",
+    metavar="memory=8G,cpu=1800,wall=900",
+    help="What a model may take of the process that reads it: memory, and seconds for each step.",
+)
 @click.option(
     "--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there]."
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
+from onnxspace.cli.options import limits_option
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def labelled_scores() -> list[str]:
     help="Table of the models' results on other datasets; their mean rank there and the rank by labels rank together.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
+@limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @budget_option
@@ -99,7 +101,7 @@ def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any
     refuse_options(by, {"ensemble": given["ensemble"], "known": given["known"], "pool none": given["pool"] != "mean"})
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
-        seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], progress=bar,
+        seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], progress=bar, limits=given["limits"],
     )  # fmt: skip
 
 
