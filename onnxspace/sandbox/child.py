@@ -33,7 +33,8 @@ _SHORTAGE = ("bad_alloc", "bad allocation", "out of memory", "can't allocate mem
 
 def main(arguments: list[str]) -> None:
     """Answer requests until standard input ends; libraries that print can't disturb the answers."""
-    lifeline, tasks, memory, cpu, threads = int(arguments[0]), arguments[1], *map(int, arguments[2:])
+    lifeline, tasks = arguments[:2]
+    memory, cpu, threads = map(int, arguments[2:])
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     end_with_parent(lifeline)
@@ -90,16 +91,17 @@ def _shortage(path: str, limits: Limits) -> Mapping[str, Any]:
     return {"error": "shortage", "message": describe_shortage(path, limits)}
 
 
-def end_with_parent(lifeline: int) -> None:
+def end_with_parent(pipe: str) -> None:
     """Have the system end this process when its parent closes the other end of a pipe, as it does when it ends.
 
-    The signal reaches a process that is held up in a library as well.
+    The signal reaches a process that is held up in a library as well. `pipe` is `DESCRIPTOR:INODE`.
     """
-    if lifeline < 0:
-        return
-    with suppress(ImportError, AttributeError, OSError):
+    number, _, inode = pipe.partition(":")
+    with suppress(ImportError, AttributeError, OSError, ValueError):
         import fcntl
 
+        if os.fstat(lifeline := int(number)).st_ino != int(inode):
+            return
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)

@@ -72,7 +72,7 @@ def start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> P
     ours, theirs = _make_lifeline()
     try:
         popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", CHILD, str(-1 if theirs is None else theirs), *arguments],
+            [sys.executable, "-P", "-m", CHILD, _name_pipe(theirs), *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env={**clean_environment(os.environ), **environment}, start_new_session=True,
             pass_fds=[] if theirs is None else [theirs],
@@ -85,6 +85,11 @@ def start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> P
         if theirs is not None:
             os.close(theirs)
     return Process(popen, ours)
+
+
+def _name_pipe(number: int | None) -> str:
+    """A pipe by the number of its descriptor and its inode, by which the child makes sure that it has got it."""
+    return "" if number is None else f"{number}:{os.fstat(number).st_ino}"
 
 
 def _make_lifeline() -> tuple[int | None, int | None]:
