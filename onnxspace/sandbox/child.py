@@ -77,14 +77,20 @@ def carry_out(
         return {"result": table[request["task"]](request, advance)}
     except OnnxspaceError as error:
         message = str(error.args[-1]) if isinstance(error, OSError) and error.args else str(error)
+        if _is_shortage(message) and not isinstance(error, OSError):
+            return _shortage(path, limits)
         number = error.errno if isinstance(error, OSError) else None
         return {"error": type(error).__name__, "message": message, "errno": number}
     except MemoryError:
         return _shortage(path, limits)
     except Exception as error:  # a defect in a library, for one model
-        if any(word in str(error).lower() for word in _SHORTAGE):
+        if _is_shortage(str(error)):
             return _shortage(path, limits)
         return {"error": "unexpected", "message": unexpected(path, error)}
+
+
+def _is_shortage(message: str) -> bool:
+    return any(word in message.lower() for word in _SHORTAGE)
 
 
 def _shortage(path: str, limits: Limits) -> Mapping[str, Any]:
