@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from onnxspace.sandbox.worker import borrow_worker
 from tests.helpers.commands import Run, drawn_once, runner, save_classifiers, sketch_result
+from tests.helpers.direct import borrow_direct
 from tests.helpers.warm import interpreter
 
 #: Fixtures by which a test starts a process or mounts a disk.
-PROCESSES = {"warm_python", "warm_children", "cluster", "small_disk"}
+PROCESSES = {"sandboxed", "warm_python", "warm_children", "cluster", "small_disk"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,6 +42,20 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def warm_children(warm_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is started by `sys.executable` has imported everything already."""
     monkeypatch.setattr("sys.executable", str(warm_python))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_in_this_process() -> Iterator[None]:
+    """Models are read and run in the tests' own process, except where a test asks for `sandboxed`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onnxspace.workflows.session.borrow_worker", borrow_direct)
+        yield
+
+
+@pytest.fixture
+def sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are read and run in worker processes, as a user has it."""
+    monkeypatch.setattr("onnxspace.workflows.session.borrow_worker", borrow_worker)
 
 
 @pytest.fixture(autouse=True)

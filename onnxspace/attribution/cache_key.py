@@ -22,7 +22,7 @@ from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.methods import BASELINES
 from onnxspace.inputs.probes import read_square
 from onnxspace.inputs.protocol import Setup, installed_versions
-from onnxspace.model.model import Model
+from onnxspace.model.model import model_key as model_key
 
 _PACKAGE = Path(str(files("onnxspace")))
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx-ir", "onnxscript", "onnx2torch", "pillow")
@@ -46,11 +46,6 @@ def run_key(setup: Setup, execution: Execution, elsewhere: Sequence[object] | No
         "code": _hash_code(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def model_key(model: Model, tensors: tuple[str, ...]) -> str:
-    """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
-    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
 def _resolve_options(setup: Setup) -> dict[str, Any]:

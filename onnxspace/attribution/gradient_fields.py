@@ -22,7 +22,7 @@ from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
-from onnxspace.inputs.methods import BASELINES, Method
+from onnxspace.inputs.methods import BASELINES, FIELDS_METHOD, FIELDS_SIZE
 from onnxspace.inputs.probes import read_square
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
@@ -33,10 +33,7 @@ from onnxspace.storage.resume import JOURNAL
 from onnxspace.torchgraph.encoder_graph import convert
 from onnxspace.torchgraph.verify import outputs_of
 
-#: Side of a field, as in the paper.
-SIZE = 128
-#: The method whose options fields take: steps and baseline.
-METHOD: Method = "integrated-gradients"
+SIZE, METHOD = FIELDS_SIZE, FIELDS_METHOD
 
 
 def fields_key(key: str, setup: Setup) -> str:

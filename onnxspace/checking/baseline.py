@@ -18,6 +18,7 @@ from onnxspace.inputs.protocol import Protocol, Setup
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import map_array
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Prot
         )
     facts = facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder)
     prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
-    maps = None if entry.maps is None else np.load(maps_path(place.path, entry.stem), mmap_mode="r", allow_pickle=False)
+    maps = None if entry.maps is None else map_array(maps_path(place.path, entry.stem))
     return Observation(facts, prints, None, {}, maps), space.probes(), space.protocol
 
 

@@ -14,6 +14,7 @@ from onnxspace.checking.values import Signal
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import read_regular
 
 SCHEMA, FIRST_SCHEMA = "onnxspace/baseline/2", "onnxspace/baseline/1"
 #: `NAME.fp.onnxspace.json`, which no other program writes; the first version wrote `NAME.json`.
@@ -66,11 +67,10 @@ def is_notes(file: Path) -> bool:
 
 def _read_json(file: Path) -> dict[str, Any]:
     """The object in an untrusted JSON file. Raises OSError, ValueError, RecursionError."""
-    if not file.is_file():
-        raise ValueError("it is not a regular file")
-    if file.stat().st_size > _MOST_BYTES:
+    text = read_regular(file, _MOST_BYTES)
+    if len(text) > _MOST_BYTES:
         raise ValueError("it is too large")
-    content = json.loads(file.read_text("utf-8"), parse_constant=_refuse_constant)
+    content = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(content, dict):
         raise ValueError("it is not an object")
     return content

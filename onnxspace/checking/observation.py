@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxspace.checking.file_facts import FileFacts, facts_dict, read_facts
 from onnxspace.checking.values import Signal
+from onnxspace.storage.regular_files import map_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +69,10 @@ def load_observation(folder: Path) -> Observation:
     maps = folder / "maps.npy"
     return Observation(
         read_facts(content["facts"], folder),
-        _map_array(folder / "prints.npy"),
+        map_array(folder / "prints.npy"),
         _load_signal(content["encoder"], folder) if "encoder" in content else None,
         {name: _load_signal(signal, folder) for name, signal in content["outputs"].items()},
-        _map_array(maps) if maps.exists() else None,
+        map_array(maps) if maps.exists() else None,
         content["unmeasured"],
         content["broken"],
     )
@@ -79,9 +80,5 @@ def load_observation(folder: Path) -> Observation:
 
 def _load_signal(content: Mapping[str, Any], folder: Path) -> Signal:
     signal = Signal.read(content)
-    rows = None if content["rows"] is None else _map_array(folder / f"{content['rows']}.npy")
+    rows = None if content["rows"] is None else map_array(folder / f"{content['rows']}.npy")
     return replace(signal, rows=rows)
-
-
-def _map_array(file: Path) -> Any:
-    return np.load(file, mmap_mode="r", allow_pickle=False)

@@ -15,6 +15,7 @@ from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
+from onnxspace.storage.regular_files import read_regular
 
 BASELINES = "baselines"
 #: Names that are those of a file in one folder on every system.
@@ -75,7 +76,7 @@ def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
 
 def _read_table(path: Path) -> Mapping[str, Any] | None:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(read_regular(path).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} can't be read as TOML ({error}). Correct it.") from error
     found = content.get("tool", {}).get("onnxspace", {}) if path.name == "pyproject.toml" else content

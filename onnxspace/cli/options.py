@@ -35,6 +35,10 @@ memory_option = click.option(
 )  # fmt: skip
 
 
+limits_option = click.option(
+    "--limits", metavar="memory=4G,cpu=600,wall=300",
+    help="What a model may take of the process that reads it: memory, and seconds for each step [default: half of this machine's memory, 10 minutes].",
+)  # fmt: skip
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
 NUMBERS = ("baseline", "steps", "samples", "noise", "units")
@@ -56,6 +60,7 @@ _SHARED = (
     click.option("--compile", "compiled", is_flag=True, help="Compile each network with Torch first; for GPUs."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
+    limits_option,
     click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from onnxspace.errors import OutputError
 from onnxspace.evaluation.result import SCHEMA, Evaluation
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import read_regular
 
 PICTURES = (".png", ".svg")
 SUMMARY = "evaluate.json"
@@ -49,7 +50,7 @@ def _is_replaceable(target: Path) -> bool:
     if not names:
         return True
     try:
-        return names <= _CONTENT and json.loads((target / SUMMARY).read_text("utf-8"))["schema"] == SCHEMA
+        return names <= _CONTENT and json.loads(read_regular(target / SUMMARY))["schema"] == SCHEMA
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 

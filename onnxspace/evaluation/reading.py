@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
 from onnxspace.storage.csv_text import read_cell
+from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 Rows = list[list[str]]
 _MOST_BYTES, _MOST_CELLS = 64 * 2**20, 16 * 2**20
@@ -97,14 +98,11 @@ def _read_cells(path: Path, text: str) -> Rows:
 
 def _read_text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():
-            raise TableError(f"{path} is not a file. Name a table as .csv or .json.")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = read_regular(path, _MOST_BYTES)
+    except (IsADirectoryError, NotRegularError) as error:
+        raise TableError(f"{path} is not a file. Name a table as .csv or .json.") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        if isinstance(error, TableError):
-            raise
         raise TableError(f"{path} can't be read ({reason}). Check the path.") from error
     if len(content) > _MOST_BYTES:
         raise TableError(f"{path} is larger than {_MOST_BYTES >> 20} MiB. Remove what is not to be compared.")

@@ -23,10 +23,12 @@ from onnxspace.exporters.api import Exporter, Request, Source
 from onnxspace.exporters.discovery import accepting, is_source
 from onnxspace.exporters.export import to_onnx
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
+from onnxspace.storage.regular_files import open_regular, read_regular
 
 VARIABLE = "ONNXSPACE_CACHE"
 _FORMAT = 1
 _NOTE = "made.json"
+_MOST_NOTE = 2**20
 _OWN = frozenset({".onnx", ".fp"})
 #: Conversions that are removed with this process, by source and request.
 _made: dict[tuple[str, str], Path] = {}
@@ -80,7 +82,7 @@ def _version(package: str) -> str:
 
 
 def _hash(file: Path) -> bytes:
-    with file.open("rb") as content:
+    with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").digest()
 
 
@@ -110,7 +112,7 @@ def _convert_once(path: Path, request: Request, folder: Path) -> Path:
 def _is_intact(target: Path) -> bool:
     """Whether a cached model exists and has the checksum of its note."""
     try:
-        note = json.loads((target.parent / _NOTE).read_text("utf-8"))
+        note = json.loads(read_regular(target.parent / _NOTE, _MOST_NOTE))
         return isinstance(note, dict) and note.get("sha256") == _hash(target).hex()
     except (OSError, ValueError):
         return False

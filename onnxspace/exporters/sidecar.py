@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxspace.exporters.api import Facts
 from onnxspace.inputs.config import SIDECAR_SUFFIX, ModelOptions
+from onnxspace.storage.regular_files import read_regular
 
 FIRST_LINE = "# Written by `onnxspace convert`; the next conversion writes it anew. Edit a copy of it in onnxspace.toml."
 
@@ -21,7 +22,9 @@ def sidecar_of(model: Path) -> Path:
 def may_write(path: Path) -> bool:
     """Whether there is no sidecar yet, or one that a conversion wrote; a user's file is not overwritten."""
     try:
-        return not path.exists() or path.read_bytes()[: len(FIRST_LINE.encode())] == FIRST_LINE.encode()
+        return (
+            not path.exists() or read_regular(path, len(FIRST_LINE.encode()))[: len(FIRST_LINE.encode())] == FIRST_LINE.encode()
+        )
     except OSError:
         return False
 

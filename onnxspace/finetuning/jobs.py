@@ -6,7 +6,7 @@ import copy
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from onnxspace.model.features import write_features
 from onnxspace.model.graph import iter_tensors
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.outputs import find_float_outputs
+from onnxspace.storage.regular_files import map_array
 
 #: Bytes of converted graphs and images that a process keeps for its next jobs.
 _KEPT = 2**30
@@ -150,7 +151,7 @@ def resolve_device(name: str) -> torch.device:
 def answer_pictures(file: ModelFile, images: str, answers: str) -> dict[str, Any]:
     """Write the outputs of a model for each of `images` (a `.npy` file) to the `.npy` file `answers`, means over positions."""
     model, _ = file.open()
-    pixels = np.load(images, mmap_mode="r", allow_pickle=False)
+    pixels = map_array(images)
     write_features(model, find_float_outputs(model), pixels, Path(answers), "mean")
     return {"images": len(pixels)}
 
@@ -195,7 +196,7 @@ def _take_graph(run: Run) -> tuple[TrainingGraph, Pictures]:
     key = (repr(run.model), run.images, run.norms)
     if key not in _graphs:
         model, encoder = run.model.open()
-        pixels = model.preprocess.pixels(np.load(run.images, mmap_mode="r", allow_pickle=False))
+        pixels = model.preprocess.pixels(map_array(run.images))
         pictures = Pictures(torch.from_numpy(pixels), model.preprocess)
         _graphs[key] = build_training_graph(model, encoder, pictures, run.norms), pictures
     _graphs.move_to_end(key)
@@ -243,3 +244,13 @@ def perform(request: Mapping[str, Any]) -> dict[str, Any]:
 def to_request(run: Run, first: int, last: int) -> dict[str, Any]:
     """The request of some epochs of a run."""
     return {"task": "advance", "run": asdict(run), "first": first, "last": last}
+
+
+def _carry_out(request: Mapping[str, Any], _advance: Callable[[int], None]) -> Mapping[str, Any]:
+    return perform(request)
+
+
+#: The tasks of worker processes (see `onnxspace.sandbox.child`).
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Callable[[int], None]], Mapping[str, Any]]] = dict.fromkeys(
+    ("describe", "answer", "time", "advance", "save"), _carry_out
+)

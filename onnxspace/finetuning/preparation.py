@@ -23,6 +23,7 @@ from onnxspace.finetuning.training_graph import TrainingGraph
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.normalise import normalise
 from onnxspace.torchgraph.verify import compute_reference, difference, tolerance
@@ -44,6 +45,7 @@ def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, nor
     part = cut(model, encoder)
     bridge.refuse_unknown(part.proto, model.path)
     name = part.proto.graph.input[0].name
+    refuse_large_tensors(part.proto, {name: model.input_shape}, model.path)
     network = normalise(mark_dropouts(part), {name: model.input_shape}, batched=name)
     try:
         graph = _restore_norms(network, model.path, pictures, norms) or TrainingGraph(network, model.path)

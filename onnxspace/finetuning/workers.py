@@ -2,70 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
-#: Seconds after which a job is stopped, unless a budget stops it earlier.
-LIMIT = 3600.0
-_DIED = "ended the process that opened or trained it, probably for lack of memory. Leave it out."
+from onnxspace.errors import OnnxspaceError
+from onnxspace.sandbox import worker as sandbox
+from onnxspace.sandbox.limits import Limits, machine_limits, parse_limits
+
+#: Seconds after which a job is stopped, unless the limits or a budget stop it earlier.
+LIMIT = 3600
+TASKS = "onnxspace.finetuning.jobs"
+_LEAST_MEMORY = 2**32
+
+
+def training_limits(given: Limits | str | None, workers: int, threads: int = 1) -> Limits:
+    """The limits of each of `workers` processes that train, which share this machine's memory unless `given` states another.
+
+    Raises ConfigError.
+    """
+    if isinstance(given, Limits):
+        return given
+    memory = max(_LEAST_MEMORY, machine_limits().memory // workers)
+    default = Limits(min(memory, machine_limits().memory), LIMIT * (threads + 1), LIMIT)
+    return default if given is None else parse_limits(given, default)
 
 
 class Worker:
     """One process, started at its first job and again after it has died."""
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, threads: int = 1, limits: Limits | None = None) -> None:
         self.seen: set[str] = set()
-        self._process: subprocess.Popen[str] | None = None
+        limits = limits or training_limits(None, 1, threads)
+        self._worker = sandbox.Worker(TASKS, limits, threads, {"OMP_NUM_THREADS": str(threads)})
 
-    def perform(self, request: Mapping[str, Any], limit: float = LIMIT) -> dict[str, Any]:
+    @property
+    def pid(self) -> int:
+        """The number of the process that was started last."""
+        return self._worker.pid
+
+    def perform(self, request: Mapping[str, Any], limit: float | None = None) -> dict[str, Any]:
         """Send a request and return the answer, `{"error": …}` where the process died or took more than `limit` seconds."""
-        process = self._process or self._start()
-        timer = threading.Timer(limit, process.kill)
-        timer.start()
         try:
-            line = _exchange(process, json.dumps(request))
-        finally:
-            stopped = timer.finished.is_set()
-            timer.cancel()
-        if line:
-            found: dict[str, Any] = json.loads(line)
-            return found
-        self.close()
-        return {"error": f"{_path_of(request)} {f'took more than {limit:.0f} seconds. Leave it out.' if stopped else _DIED}"}
-
-    def _start(self) -> subprocess.Popen[str]:
-        # -P: must not import a file such as torch.py from the current folder, which may be an untrusted checkout.
-        command = [sys.executable, "-P", "-m", "onnxspace.finetuning.child", str(self.threads)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-        return self._process
+            answer = self._worker.perform({"path": _path_of(request), **request}, wall=limit)
+        except OnnxspaceError as error:
+            return {"error": str(error.args[-1] if error.args else error)}
+        return answer if isinstance(answer, dict) else {"error": f"{_path_of(request)} has no answer. Leave it out."}
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
-def _exchange(process: subprocess.Popen[str], line: str) -> str:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with suppress(OSError):  # it died: an empty answer says so
-        process.stdin.write(line + "\n")
-        process.stdin.flush()
-    return process.stdout.readline()
+        self._worker.close()
 
 
 def _path_of(request: Mapping[str, Any]) -> str:
@@ -76,8 +64,9 @@ def _path_of(request: Mapping[str, Any]) -> str:
 class WorkerPool:
     """Several workers that take requests as they become free; a context manager that ends them."""
 
-    def __init__(self, count: int, threads: int = 1) -> None:
-        self.workers = [Worker(threads) for _ in range(count)]
+    def __init__(self, count: int, threads: int = 1, limits: Limits | str | None = None) -> None:
+        allowed = training_limits(limits, count, threads)
+        self.workers = [Worker(threads, allowed) for _ in range(count)]
 
     def __enter__(self) -> WorkerPool:
         return self

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.preprocess import Color, Layout, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
+from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 DEFAULT_FILE = "onnxspace.toml"
 SIDECAR_SUFFIX = ".onnxspace.toml"
@@ -134,7 +135,7 @@ def load_sidecar(model: Path) -> ModelOptions:
     """
     path = model.parent / (model.stem + SIDECAR_SUFFIX)
     try:
-        exists = bool(model.name) and path.is_file()
+        exists = bool(model.name) and path.exists()
     except (OSError, ValueError):  # a name too long to exist, or not a path
         exists = False
     return _parse_options(str(path), _read_toml(path)) if exists else ModelOptions()
@@ -154,15 +155,16 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"{path} is not a file. Give the path of a TOML file.")
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path} is too large for a configuration file. Give the path of a TOML file.")
-        return path.read_bytes()
+        content = read_regular(path, _MAX_BYTES)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file. Check the path given to --config.") from error
+    except (IsADirectoryError, NotRegularError) as error:
+        raise ConfigError(f"{path} is not a file. Give the path of a TOML file.") from error
     except OSError as error:
         raise ConfigError(f"{path} can't be read ({error.strerror or error}). Check its path and permissions.") from error
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"{path} is too large for a configuration file. Give the path of a TOML file.")
+    return content
 
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind: str) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
+from onnxspace.storage.regular_files import load_array, map_array
 
 
 class DecodedPhotos:
@@ -35,7 +34,7 @@ class DecodedPhotos:
             file = self.file_at_size(size)
             if not (file.exists() and self._hash_file.exists()):
                 self.photos.decode(file, size, self.progress, None if self._hash_file.exists() else self._hash_file)
-            self._sets[size] = Probes(self.photos.name, np.load(file, mmap_mode="r", allow_pickle=False))
+            self._sets[size] = Probes(self.photos.name, map_array(file))
         return self._sets[size]
 
     def file_at_size(self, size: int) -> Path:
@@ -51,7 +50,7 @@ class DecodedPhotos:
         """The digest of each photo's pixels at its own size. Raises ProbeError, OutputError."""
         if not self._hash_file.exists():
             self.at_size(DEFAULT_SIZE)
-        return [row.tobytes() for row in np.load(self._hash_file, allow_pickle=False)]
+        return [row.tobytes() for row in load_array(self._hash_file)]
 
     @cached_property
     def sha256(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from onnxspace.sandbox.limits import Limits, machine_limits, resolve_limits
+
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 Precision = Literal["float32", "tf32", "bf16", "fp16"]
@@ -45,7 +47,7 @@ class Execution:
 
     `batch_size` is the number of images per pass (None: chosen by memory), `memory` the bytes of maps held while comparing,
     `cluster` the Dask workers that compute (`local:4` or a scheduler's address such as `tcp://host:8786`; None: this process),
-    `progress` the callback.
+    `progress` the callback, `limits` those of the processes that read models.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -53,19 +55,22 @@ class Execution:
     memory: int = DEFAULT_MEMORY
     cluster: str | None = None
     progress: Progress | None = None
+    limits: Limits = field(default_factory=machine_limits)
 
     @classmethod
     def on(
         cls, device: Compute | Device, batch_size: int | None = None, progress: Progress | None = None, *,
-        memory: int = DEFAULT_MEMORY, cluster: str | None = None,
+        memory: int = DEFAULT_MEMORY, cluster: str | None = None, limits: Limits | str | None = None,
     ) -> Execution:  # fmt: skip
         """Make an execution from a device's name or a `Compute`, and the fields described above.
+
+        `limits` may be text such as `memory=4G,cpu=600,wall=300`; None stands for those of this machine. Raises ConfigError.
 
         >>> Execution.on("cpu", batch_size=8).compute.device
         'cpu'
         """
         compute = device if isinstance(device, Compute) else Compute(device)
-        return cls(compute, batch_size, memory, cluster, progress)
+        return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits))
 
 
 class Counter:

@@ -112,6 +112,11 @@ class Settings:
         return {name: str(v) if name == "baseline" else v for name, v in used.items() if v not in ("zero", {})}
 
 
+#: The method whose options gradient fields take, steps and baseline; the side of a field in pixels, as in the paper of ModelGiF.
+FIELDS_METHOD: Method = "integrated-gradients"
+FIELDS_SIZE = 128
+
+
 def describe_options(options: Mapping[str, Any]) -> str:
     """Describe the options of a method in words, for titles and captions.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, crop_square, draw_sample, find_images, read_upright
 from onnxspace.storage.printable import escape_surrogates
+from onnxspace.storage.regular_files import map_array, open_regular
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
@@ -103,7 +105,7 @@ class Photos:
         if hashes is not None:
             with whole_array(hashes, (len(self), len(digests[0])), np.uint8) as append:
                 append(np.frombuffer(b"".join(digests), np.uint8))
-        decoded: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+        decoded: NDArray[np.uint8] = map_array(file)
         return decoded
 
 
@@ -152,7 +154,7 @@ def _read_rows(file: Path) -> Iterator[list[str]]:
     if not file.is_file() or file.stat().st_size > _MOST_BYTES:
         raise ProbeError(f"{file} is not a CSV of paths and labels. {_ADVICE}")
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
+        with open_regular(file) as content, io.TextIOWrapper(content, "utf-8-sig", newline="") as text:
             yield from (row for row in csv.reader(text, strict=True) if row)
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise ProbeError(f"{file} can't be read as CSV in UTF-8 ({error}). {_ADVICE}") from error

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.scenes import render
+from onnxspace.storage.regular_files import NotRegularError, open_regular
 
 DEFAULT_IMAGES = 64
 DEFAULT_SIZE, SMALLEST = 224, 16
@@ -162,16 +163,16 @@ def _read_sides(path: Path) -> tuple[int, int]:
 @contextmanager
 def _open_image(path: Path) -> Iterator[Image.Image]:
     """Open an image file of a permitted format and size. Raises ProbeError, for errors inside the block too."""
-    if path.exists() and not path.is_file():
-        raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of the large images that are refused below
-            with Image.open(path, formats=_FORMATS) as image:
+            with open_regular(path) as file, Image.open(file, formats=_FORMATS) as image:
                 _check_pixels(path, image)
                 yield image
     except ProbeError:
         raise
+    except NotRegularError as error:
+        raise ProbeError(f"{path} is not a regular file. Remove it from the probe folder.") from error
     except Image.DecompressionBombError as error:
         raise ProbeError(f"{path} has more than {MAX_PIXELS} pixels. Remove it, or make it smaller.") from error
     except Exception as error:  # Pillow's decoders raise errors of many types for a damaged file

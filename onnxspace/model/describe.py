@@ -4,45 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import onnx
 
-from onnxspace.model.encoder import Candidate, Encoder, Trunk, find_encoder
+from onnxspace.model.encoder import Trunk, find_encoder
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
-
-
-@dataclass(frozen=True)
-class Description:
-    """What `onnxspace inspect` shows of a model.
-
-    `flops` counts two operations per multiply-add of the parametric operators (Conv, Gemm, MatMul and others) for one image,
-    `share_below` the share of these that lies below the encoder (0 to 1). `assumed` lists what was inferred from the graph
-    because neither the file nor the configuration states it.
-    """
-
-    name: str
-    path: str
-    sha256: str
-    producer: str
-    ir_version: int
-    opsets: dict[str, int]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-    operators: dict[str, int]
-    parameters: int
-    flops: int
-    assumed: tuple[str, ...]
-    encoder: Encoder
-    share_below: float
-    candidates: tuple[Candidate, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values, with the schema `onnxspace/inspect/1`."""
-        return {"schema": "onnxspace/inspect/1", **asdict(self)}
+from onnxspace.model.records import Description as Description
 
 
 def describe(model: Model) -> Description:

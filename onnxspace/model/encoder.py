@@ -6,8 +6,11 @@ both sides. Networks without one in their later half (detectors with several hea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 
 import onnx
 
@@ -15,40 +18,14 @@ from onnxspace.errors import ModelError
 from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.records import Candidate as Candidate
+from onnxspace.model.records import Encoder as Encoder
 from onnxspace.model.runtime import shapes_of
 from onnxspace.model.shapes import Shape, count_elements, infer_shapes, multiply_adds
 
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
 #: Bottlenecks are considered only if at least this share of the multiply-adds lies below one of them.
 ENOUGH_BELOW = 0.5
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A tensor at which the network could be cut.
-
-    `shape` is its shape for one image, `below` the share of the network's multiply-adds that lies below it (0 to 1).
-    """
-
-    tensor: str
-    shape: Shape | None
-    below: float
-
-    @property
-    def elements(self) -> int | None:
-        """Number of values per image, None where a size is unknown."""
-        return count_elements(self.shape)
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words."""
-
-    tensors: tuple[str, ...]
-    why: str
-
-    def __str__(self) -> str:
-        return " + ".join(self.tensors)
 
 
 class Trunk:
@@ -90,12 +67,16 @@ class Trunk:
 
     def _last_use(self, name: str) -> int:
         uses = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
-        return len(self.graph.nodes) if name in self.graph.outputs else max(uses, default=-1)
+        return len(self.graph.nodes) if name in self._output_set else max(uses, default=-1)
 
     @cached_property
     def _node_set(self) -> set[int]:
         """The trunk's nodes as a set; nodes that read only a tensor's shape are not among them."""
         return set(self.nodes)
+
+    @cached_property
+    def _output_set(self) -> frozenset[str]:
+        return frozenset(self.graph.outputs)
 
     def bottlenecks(self) -> list[str]:
         """Names of the tensors that every path from the image to an output passes through, in topological order.
@@ -103,42 +84,79 @@ class Trunk:
         Every node on such a path is an ancestor or a descendant of the tensor, so right after it is computed it is the only
         tensor that is still needed.
         """
-        ends = [self._last_use(self.model.image.name)]
-        found = []
+        return list(self._bottlenecks)
+
+    @cached_property
+    def _bottlenecks(self) -> tuple[str, ...]:
+        image = self._last_use(self.model.image.name)
+        ends = {name: self._last_use(name) for i in self.nodes for name in self.graph.nodes[i].output if name}
+        due = Counter([image, *ends.values()])
+        needed, found, passed = int(image >= 0), [], -1
         for i in self.nodes:
-            ends = [end for end in ends if end > i]
-            for name in self.graph.nodes[i].output:
-                if name and (end := self._last_use(name)) > i:
-                    ends.append(end)
-                    last = name
-            if len(ends) == 1 and last in self.graph.nodes[i].output:
-                found.append(last)
-        return found
+            needed -= sum(due[end] for end in range(passed + 1, i + 1))
+            passed = i
+            later = [name for name in self.graph.nodes[i].output if name and ends[name] > i]
+            needed += len(later)
+            if needed == 1 and later:
+                found.append(later[-1])
+        return tuple(found)
 
     def candidates(self) -> list[Candidate]:
         """Bottlenecks of floating-point type with parametric nodes both below and above them, that need no other input."""
-        found = []
-        for name in self.bottlenecks():
-            position = self.graph.producer[name]
-            under = sum(i <= position for i in self.parametric)
-            if 0 < under < len(self.parametric) and self.is_float(name) and self._needs_image_alone(name):
-                found.append(Candidate(name, self._shape(name), self.share_below([name])))
+        names = [name for name in self._bottlenecks if self._lies_between_layers(name)]
+        names = [name for name in names if self.is_float(name) and self.graph.producer[name] not in self._needing_others]
+        below = self._shares_below(names)
+        return [Candidate(name, self._shape(name), below[name]) for name in names]
+
+    def _lies_between_layers(self, name: str) -> bool:
+        return 0 < bisect_right(self.parametric, self.graph.producer[name]) < len(self.parametric)
+
+    @cached_property
+    def _needing_others(self) -> set[int]:
+        """Nodes that depend on an input of the graph besides the image."""
+        others = {value.name for value in self.graph.inputs} - {self.model.image.name}
+        return self.graph.readers_of(others) if others else set()
+
+    def _shares_below(self, names: Sequence[str]) -> dict[str, float]:
+        """`share_below` of each of `names`, of which every one depends on the one before."""
+        total, found = self._total_work, {}
+        work = count = 0
+        for name, layers in self._nest(names):
+            work, count = work + sum(self.work[i] for i in layers), count + len(layers)
+            found[name] = self._to_share(work, count, total)
         return found
 
-    def _needs_image_alone(self, name: str) -> bool:
-        others = {value.name for value in self.graph.inputs} - {self.model.image.name}
-        if not others:
-            return True
-        read = {each for i in self.graph.ancestors_of([name]) for each in names_read_by(self.graph.nodes[i])}
-        return others.isdisjoint(read)
+    def count_trained_below(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the number of trained nodes that each of `names` depends on; every one depends on the one before."""
+        count, found = 0, {}
+        for name, layers in self._nest(names):
+            count += len(layers)
+            found[name] = count
+        return found
+
+    def _nest(self, names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+        """Each of `names` with the trained nodes below it that are not below the one before, in one pass over the graph."""
+        under: set[int] = set()
+        for name in names:
+            new = self.graph.ancestors_of([name], but=under)
+            under |= new
+            yield name, [i for i in new if i in self._parametric_set]
+
+    @cached_property
+    def _parametric_set(self) -> frozenset[int]:
+        return frozenset(self.parametric)
 
     def share_below(self, tensors: list[str]) -> float:
         """Share (0 to 1) of the multiply-adds on which `tensors` depend; of the parametric nodes where no size is known."""
-        under = self.graph.ancestors_of(tensors)
-        total = sum(self.work[i] for i in self.parametric)
-        if total == 0:
-            return sum(i in under for i in self.parametric) / max(1, len(self.parametric))
-        return sum(self.work[i] for i in self.parametric if i in under) / total
+        under = self.graph.ancestors_of(tensors) & self._parametric_set
+        return self._to_share(sum(self.work[i] for i in under), len(under), self._total_work)
+
+    def _to_share(self, work: int, count: int, total: int) -> float:
+        return work / total if total else count / max(1, len(self.parametric))
+
+    @property
+    def _total_work(self) -> int:
+        return sum(self.work[i] for i in self.parametric)
 
     def is_float(self, name: str) -> bool:
         """Whether the tensor `name` is of a floating-point type, or of an unknown one."""
@@ -164,9 +182,15 @@ class Trunk:
 
     def _is_trained(self, name: str) -> bool:
         """Whether a parametric node lies below a tensor."""
-        return not self.graph.ancestors_of([name]).isdisjoint(self.parametric)
+        return self.graph.producer.get(name) in self._trained
 
-    def _is_branch_point(self, name: str, shared: set[int], reached: dict[int, set[int]]) -> bool:
+    @cached_property
+    def _trained(self) -> set[int]:
+        """Parametric nodes of the trunk, and all nodes that depend on them."""
+        outputs = {name for i in self.parametric for name in self.graph.nodes[i].output if name}
+        return self.graph.readers_of(outputs) | self._parametric_set
+
+    def _is_branch_point(self, name: str, shared: set[int], reached: dict[int, frozenset[int]]) -> bool:
         users = [i for i in self.graph.consumers.get(name, []) if i in self._node_set]
         return any(i not in shared and reached[i] for i in users)
 
@@ -186,11 +210,13 @@ class Trunk:
         names = self.graph.nodes[index].output
         return [j for name in names for j in self.graph.consumers.get(name, []) if j in self._node_set]
 
-    def _ends_reached(self, ends: list[int]) -> dict[int, set[int]]:
-        reached: dict[int, set[int]] = {}
+    def _ends_reached(self, ends: Sequence[int]) -> dict[int, frozenset[int]]:
+        """At most two of the `ends` that lie above each node, which tell nodes of one head from shared ones."""
+        last = frozenset(ends)
+        reached: dict[int, frozenset[int]] = {}
         for i in reversed(self.nodes):
-            own = {i} if i in ends else set()
-            reached[i] = own.union(*(reached[j] for j in self._users(i)))
+            own = last & {i}
+            reached[i] = frozenset(islice(sorted(own.union(*(reached[j] for j in self._users(i)))), 2))
         return reached
 
     def _inputs_of(self, ends: list[int]) -> list[str]:

@@ -19,7 +19,9 @@ from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.rewritten import check_model
 from onnxspace.model.runtime import Runner, input_dtype, shapes_of
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.storage.atomic import whole_array
+from onnxspace.storage.regular_files import map_array
 
 #: How positions are pooled: "mean" over all of them, which leaves a value per channel; "none", which keeps every value; or
 #: "fit", means over windows where an image has more than `FIT` values.
@@ -43,7 +45,7 @@ class Features:
     @property
     def values(self) -> NDArray[np.float32]:
         """The features, memory-mapped and read-only."""
-        mapped: NDArray[np.float32] = np.load(self.file, mmap_mode="r", allow_pickle=False)
+        mapped: NDArray[np.float32] = map_array(self.file)
         return mapped
 
 
@@ -102,6 +104,7 @@ class _ForwardPass:
 
     def __init__(self, model: Model, part: Network, pool: Pool) -> None:
         self.model, self.pool = model, pool
+        refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
         self.dtype = input_dtype(part)
         self.runner = _load_runner(part, model.path)
         self.batched = True

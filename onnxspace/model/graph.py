@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -130,8 +130,8 @@ class Graph:
     def consumers(self) -> dict[str, list[int]]:
         """The nodes that read each tensor, by the tensor's name."""
         found: dict[str, list[int]] = {}
-        for i, node in enumerate(self.nodes):
-            for name in dict.fromkeys(names_read_by(node)):
+        for i in range(len(self.nodes)):
+            for name in self.reads[i]:
                 found.setdefault(name, []).append(i)
         return found
 
@@ -139,8 +139,8 @@ class Graph:
     def constants(self) -> set[str]:
         """Names of the initialisers and of every tensor that is computed from them alone."""
         known = set(self.initializers) | {t.values.name for t in self.proto.graph.sparse_initializer}
-        for node in self.nodes:
-            if all(name in known for name in names_read_by(node)):
+        for i, node in enumerate(self.nodes):
+            if all(name in known for name in self.reads[i]):
                 known.update(node.output)
         return known
 
@@ -159,22 +159,35 @@ class Graph:
     def _producer_of(self, name: str) -> onnx.NodeProto | None:
         return self.nodes[self.producer[name]] if name in self.producer else None
 
+    @cached_property
+    def reads(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the tensors that each node reads."""
+        return tuple(tuple(dict.fromkeys(names_read_by(node))) for node in self.nodes)
+
     def descendants_of(self, name: str) -> set[int]:
         """Nodes whose values (not only whose shapes) depend on the tensor `name`, as positions in `nodes`."""
-        live, found = {name}, set()
+        return self._follow({name}, SHAPE_ONLY)
+
+    def readers_of(self, names: Iterable[str]) -> set[int]:
+        """Nodes that depend on the tensors `names`, if only on their shapes, as positions in `nodes`."""
+        return self._follow(set(names), frozenset())
+
+    def _follow(self, live: set[str], but: frozenset[str]) -> set[int]:
+        found = set()
         for i, node in enumerate(self.nodes):
-            if node.op_type not in SHAPE_ONLY and not live.isdisjoint(names_read_by(node)):
+            if node.op_type not in but and not live.isdisjoint(self.reads[i]):
                 found.add(i)
                 live.update(output for output in node.output if output)
         return found
 
-    def ancestors_of(self, names: Iterable[str]) -> set[int]:
-        """Nodes on which the tensors `names` depend, as positions in `nodes`."""
-        wanted, found = set(names), set()
-        for i in range(len(self.nodes) - 1, -1, -1):
-            if not wanted.isdisjoint(self.nodes[i].output):
+    def ancestors_of(self, names: Iterable[str], but: Container[int] = ()) -> set[int]:
+        """Nodes on which the tensors `names` depend, as positions in `nodes`; those in `but`, and what is below, are left out."""
+        waiting, found = list(names), set[int]()
+        while waiting:
+            i = self.producer.get(waiting.pop())
+            if i is not None and i not in found and i not in but:
                 found.add(i)
-                wanted.update(names_read_by(self.nodes[i]))
+                waiting += self.reads[i]
         return found
 
     def is_parametric(self, index: int) -> bool:

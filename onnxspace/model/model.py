@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
-from onnxspace.errors import ConfigError, ModelError
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.graph import Graph
@@ -70,16 +71,24 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 
     `path` is the `.onnx` file. `encoder` is the name of a tensor or node, or "auto" to select one; None uses the
     configured encoder, or "auto". `options` is the configuration of this model; None reads the sidecar beside the file.
-    Nothing in the file is executed.
+    Nothing in the file is executed, but it is read in this process, not in a worker process with limits as the commands do it.
 
     Returns the model. Raises ModelNotFoundError where there is no such file, ModelError where it is not a valid ONNX model
-    with an image input, ConfigError where the configuration contradicts the file.
+    with an image input or can't be read for any other reason, ConfigError where the configuration contradicts the file.
 
     >>> model = open_model("model.onnx", encoder="auto")  # doctest: +SKIP
     """
     from onnxspace.inputs.config import load_sidecar
 
-    options = load_sidecar(Path(path)) if options is None else options
+    try:
+        return _open(path, encoder, load_sidecar(Path(path)) if options is None else options)
+    except OnnxspaceError:
+        raise
+    except Exception as error:  # a defect in a library, or a damaged file
+        raise ModelError(f"{unexpected(path, error)} Export it again.") from error
+
+
+def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model:
     network, digest = read_model(path)
     graph = network.graph
     image = find_image_input(graph, str(path), options.input, options.layout)
@@ -97,6 +106,11 @@ def rename_model(model: Model, name: str) -> Model:
 def drop_graph(model: Model) -> Model:
     """Return the same model without its graph and weights, so that a model waiting for others takes no memory."""
     return replace(model, network=Network(onnx.ModelProto()))
+
+
+def model_key(model: Model, tensors: tuple[str, ...]) -> str:
+    """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
+    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
 def _resolve_preprocess(

@@ -1,7 +1,7 @@
 """Reading untrusted ONNX files: sizes are bounded, paths are confined to the model's folder, and nothing is executed.
 
-External data must lie inside the model's folder (no absolute path, no `..`, no link), and a tensor is read only after its
-declared size has been compared with the bytes in the file.
+A tensor is read only after its declared size has been compared with the bytes in the file; `external_data` says where these
+may lie.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,18 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
+from onnxspace.model.external_data import ExternalData
 from onnxspace.model.graph import find_defect, iter_tensors
 from onnxspace.model.network import Network, declare, is_large
 from onnxspace.model.rewriting import rewrite
+from onnxspace.storage.regular_files import NotRegularError, open_regular
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
-MAX_DATA_BYTES = 64 * 2**30  # of external data: the largest image encoders have about 24 GB
 _PACKED_BITS = {
     onnx.TensorProto.INT4: 4, onnx.TensorProto.UINT4: 4, onnx.TensorProto.FLOAT4E2M1: 4,
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
 }  # fmt: skip
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-_COPY = "Copy the model's external data again."
 _COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
 
 
@@ -59,34 +59,39 @@ def read_model(path: str | Path) -> tuple[Network, str]:
 def _load_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:
     """Check every tensor and read external data: large initialisers into arrays, all else into the message."""
     weights: dict[str, NDArray[Any]] = {}
-    room = MAX_DATA_BYTES
-    for index, tensor in enumerate(iter_tensors(model)):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            content = _read_external(path, tensor, room)
-            room -= len(content)
-            note(content)
-            if index < len(model.graph.initializer) and is_large(tensor):
-                weights[tensor.name] = _to_array(tensor, content)
-                tensor.CopyFrom(declare(tensor))
-                continue
-            _embed(path, tensor, content)
-        _check_size(path, tensor)
+    data, tensors = ExternalData(path, note), list(iter_tensors(model))
+    external = [index for index, tensor in enumerate(tensors) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    spans = {index: data.locate(tensors[index], *_resolve_span(path, tensors[index])) for index in external}
+    data.plan(spans.values())
+    room = MAX_FILE_BYTES  # of what is embedded in the message
+    with closing(data):
+        for index, tensor in enumerate(tensors):
+            if index in spans:
+                content = data.read(spans[index])
+                if index < len(model.graph.initializer) and is_large(tensor):
+                    weights[tensor.name] = _to_array(tensor, content)
+                    tensor.CopyFrom(declare(tensor))
+                    continue
+                room -= len(content)
+                _embed(path, tensor, content, room)
+            _check_size(path, tensor)
     return weights
 
 
 def _read_content(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.")
-        if not path.is_file() and path.exists():
-            raise ModelError(f"{path} is not a regular file. Give the path of an .onnx file.")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path} is larger than an ONNX file can be (2 GiB). Save its weights as external data.")
-        return path.read_bytes()
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                raise ModelError(f"{path} is larger than an ONNX file can be (2 GiB). Save its weights as external data.")
+            return file.read()
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{path}: no such file. Check the path.") from error
-    except ModelError:
-        raise
+    except IsADirectoryError as error:
+        raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.") from error
+    except NotRegularError as error:
+        raise ModelError(f"{path} is not a regular file. Give the path of an .onnx file.") from error
+    except MemoryError as error:
+        raise ModelError(f"{path} does not fit in memory. Leave it out.") from error
     except OSError as error:
         raise ModelError(f"{path} can't be read ({error.strerror or error}). Check the path and its permissions.") from error
     except ValueError as error:
@@ -137,71 +142,22 @@ def _check_opset(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _read_external(path: Path, tensor: onnx.TensorProto, room: int) -> bytearray:
-    """Read a tensor's external data; `room` is the number of bytes that the model may still have."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    source = _resolve_location(path, tensor.name, entries.get("location", ""))
-    offset, length = _resolve_span(path, tensor, entries)
-    if length > room:
-        raise ModelError(f"{path} has more than {MAX_DATA_BYTES // 2**30} GiB of external data. Leave it out.")
-    try:
-        status = source.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path}: external data {source.name!r} of tensor {tensor.name!r} is not a regular file. {_COPY}")
-        if offset + length > status.st_size:
-            raise ModelError(
-                f"{path}: tensor {tensor.name!r} needs bytes {offset} to {offset + length} of {source.name}, which has only "
-                f"{status.st_size}. {_COPY}"
-            )
-        return _read_range(source, offset, length)
-    except MemoryError as error:
-        raise ModelError(f"{path}: its weights do not fit in memory. Leave it out.") from error
-    except OSError as error:
-        raise ModelError(
-            f"{path}: external data {source.name!r} of tensor {tensor.name!r} can't be read ({error.strerror or error}). "
-            "Keep it in the model's folder."
-        ) from error
-
-
-def _read_range(source: Path, offset: int, length: int) -> bytearray:
-    content = bytearray(length)
-    with source.open("rb") as file:
-        file.seek(offset)
-        if file.readinto(content) < length:
-            raise OSError("it was truncated while it was read")
-    return content
-
-
-def _to_array(tensor: onnx.TensorProto, content: bytearray) -> NDArray[Any]:
+def _to_array(tensor: onnx.TensorProto, content: memoryview) -> NDArray[Any]:
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).newbyteorder("<")
     return np.frombuffer(content, dtype).reshape(tuple(tensor.dims))
 
 
-def _embed(path: Path, tensor: onnx.TensorProto, content: bytearray) -> None:
-    if len(content) > MAX_FILE_BYTES:
+def _embed(path: Path, tensor: onnx.TensorProto, content: memoryview, room: int) -> None:
+    if room < 0:
         raise ModelError(f"{path}: tensor {tensor.name!r} is too large to be converted (more than 2 GiB). Leave the model out.")
     tensor.raw_data = bytes(content)
     tensor.data_location = onnx.TensorProto.DEFAULT
     del tensor.external_data[:]
 
 
-def _resolve_location(path: Path, name: str, location: str) -> Path:
-    if not location or "\0" in location:
-        raise ModelError(f"{path}: tensor {name!r} names no file for its external data. Export the model again.")
-    windows = PureWindowsPath(location)
-    folder = Path(os.path.realpath(path.parent))
-    target = folder / location
-    outside = ".." in windows.parts or windows.anchor or PurePosixPath(location).is_absolute()
-    if outside or Path(os.path.realpath(target)) != target:
-        raise ModelError(
-            f"{path}: tensor {name!r} keeps its data outside the model's folder ({location!r}: absolute, '..' or a link), "
-            "which is not followed. Save the model with its data beside it."
-        )
-    return target
-
-
-def _resolve_span(path: Path, tensor: onnx.TensorProto, entries: dict[str, str]) -> tuple[int, int]:
-    needed = _bytes_needed(path, tensor)
+def _resolve_span(path: Path, tensor: onnx.TensorProto) -> tuple[int, int]:
+    """Offset and length of a tensor's external data, which must have the length that its shape needs."""
+    needed, entries = _bytes_needed(path, tensor), {entry.key: entry.value for entry in tensor.external_data}
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except ValueError as error:

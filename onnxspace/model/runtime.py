@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,18 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.model.network import Network, embed_weights, with_weights_as_inputs
+from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, refuse_large_tensors
 
+#: The most time for which a graph is run to learn the sizes of its tensors.
+SIZING_SECONDS = 10.0
+_SMALL_WORK = 2**27  # multiply-adds and values that the reference implementation computes in seconds
 _QUIET = 4  # fatal messages only: all other errors are raised as exceptions
 
 
 class Runner:
     """One loaded model: an ONNX Runtime session on the CPU, and the weights that are fed to it.
 
-    Called with a mapping of input names to arrays, it returns the list of outputs. Without `optimise`, ONNX Runtime executes
+    Called with a mapping of input names to arrays, it returns the list of outputs; it stops at the next node after `seconds`. Without `optimise`, ONNX Runtime executes
     the graph node by node and reads the weights without copying them. Raises ONNX Runtime's own errors.
     """
 
@@ -35,8 +40,18 @@ class Runner:
             proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        return list(self.session.run(None, {**self.weights, **feeds}))
+    def __call__(self, feeds: Mapping[str, NDArray[Any]], seconds: float | None = None) -> list[NDArray[Any]]:
+        given = {**self.weights, **feeds}
+        if seconds is None:
+            return list(self.session.run(None, given))
+        options = import_onnxruntime().RunOptions()
+        options.log_severity_level = _QUIET
+        timer = Timer(seconds, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            return list(self.session.run(None, given, options))
+        finally:
+            timer.cancel()
 
 
 def import_onnxruntime() -> Any:
@@ -93,15 +108,28 @@ def run_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[
 def evaluate(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Run a model on `feeds` by ONNX Runtime, or by the ONNX reference implementation where the runtime can't run it.
 
-    Returns its outputs in order. Raises ONNX Runtime's own error where neither can run it.
+    The reference, which is slow, runs small graphs only. Returns the outputs in order. Raises ONNX Runtime's own error where
+    neither can run it.
     """
     try:
         return run(model, feeds)
     except Exception:  # ONNX Runtime's errors share no base class
-        for other in (_run_optimised, run_reference):
+        for other in (_run_optimised, _run_small_reference):
             with suppress(Exception):  # the first error is the one to report
                 return other(model, feeds)
         raise
+
+
+def _run_small_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Run a model by the reference implementation; raises ValueError where that would take long."""
+    network = as_network(model)
+    shapes = infer_shapes(
+        network.proto, {name: np.shape(value) for name, value in feeds.items() if isinstance(value, np.ndarray)}
+    )
+    work = sum(multiply_adds(network.graph, shapes).values()) + sum(count_elements(shape) or 0 for shape, _ in shapes.values())
+    if work > _SMALL_WORK:
+        raise ValueError("the reference implementation would take too long")
+    return run_reference(network, feeds)
 
 
 def _run_optimised(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -120,7 +148,12 @@ def run_each(model: onnx.ModelProto | Network, images: NDArray[np.float32], *, o
 
 
 def shapes_of(network: Network, tensors: Sequence[str], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Shapes of `tensors` for an input of `shape`, by running the graph once on zeros. Raises ONNX Runtime's own errors."""
+    """Shapes of `tensors` for an input of `shape`, by running the graph once on zeros, for some seconds at most.
+
+    Raises ModelError for a graph with a tensor that is too large, and ONNX Runtime's own errors.
+    """
+    name = network.proto.graph.input[0].name
+    refuse_large_tensors(network.proto, {name: shape}, "the graph")
     zeros = np.zeros(shape, input_dtype(network))
-    found = run(network.with_outputs(tensors), {network.proto.graph.input[0].name: zeros})
+    found = Runner(network.with_outputs(tensors))({name: zeros}, SIZING_SECONDS)
     return {name: np.shape(value) for name, value in zip(tensors, found, strict=True)}

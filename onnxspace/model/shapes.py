@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 
+from onnxspace.errors import ModelError
 from onnxspace.model.graph import PARAMETRIC, Graph
 from onnxspace.model.network import SMALL
 
 Shape = tuple[int | None, ...]
+#: The largest tensor that is computed: those of real networks have some hundred megabytes.
+MAX_TENSOR_BYTES = 2**32
+_LONG, _RANK = 2**16, 16  # numbers that inference may compute as one tensor; those of a shape that it computes
+_BYTES = {
+    kind: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).itemsize
+    for kind in onnx.TensorProto.DataType.values()
+    if kind not in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
+}
 
 
 def with_input_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
@@ -64,13 +74,47 @@ def infer_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[st
     fixed = _without_weights(proto)
     set_input_shapes(fixed, shapes)
     try:
-        inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=not _propagates_long_data(fixed.graph))
     except Exception:  # RuntimeErrors on unusual graphs: only the shapes recorded in the file remain
         inferred = fixed
     values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
     known = {v.name: (_declared_shape(v), v.type.tensor_type.elem_type) for v in values if v.type.tensor_type.HasField("shape")}
     known |= {t.name: (tuple(t.dims), t.data_type) for t in proto.graph.initializer}
     return known
+
+
+def _propagates_long_data(graph: onnx.GraphProto) -> bool:
+    """Whether inference would compute long tensors: it concatenates stored values, and a few nodes can ask for any length."""
+    lengths = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        known = [lengths.get(name, _RANK) for name in node.input]
+        length = sum(known) if node.op_type == "Concat" else max(known, default=_RANK)
+        lengths |= dict.fromkeys(node.output, length)
+        if length > _LONG:
+            return True
+    return False
+
+
+def find_large_tensor(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> tuple[str, int] | None:
+    """Find a tensor of more than `MAX_TENSOR_BYTES` that a graph computes for inputs of `shapes`: its name and its bytes.
+
+    Only sizes that inference determines are compared: what depends on values is found when it is run, by a limit on memory.
+    """
+    stored = {tensor.name for tensor in proto.graph.initializer} | {value.name for value in proto.graph.input}
+    for name, (shape, kind) in infer_shapes(proto, shapes).items():
+        size = (count_elements(shape) or 0) * _BYTES.get(kind, 1)
+        if size > MAX_TENSOR_BYTES and name not in stored:
+            return name, size
+    return None
+
+
+def refuse_large_tensors(proto: onnx.ModelProto, shapes: Mapping[str, Shape], path: str) -> None:
+    """Raise ModelError for the model `path` where `find_large_tensor` finds one in its graph `proto`."""
+    if (found := find_large_tensor(proto, shapes)) is not None:
+        raise ModelError(
+            f"{path} computes {found[0]!r} of {found[1] / 2**30:.3g} GiB, more than the {MAX_TENSOR_BYTES / 2**30:.3g} GiB that one "
+            "tensor may have. Leave it out, or state a smaller size of its image."
+        )
 
 
 def _declared_shape(value: onnx.ValueInfoProto) -> Shape:

@@ -22,6 +22,7 @@ from onnxspace.similarity.certainty import Certainty, SourceCertainty
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence, find_evidence
 from onnxspace.storage.json_fields import is_text, is_whole, require
+from onnxspace.storage.regular_files import NotRegularError, load_array, map_array, read_regular
 
 _MOST_BYTES = 256 * 2**20
 _MOST_MODELS = 20_000
@@ -59,13 +60,14 @@ def _reason(error: Exception) -> str:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        if path.is_symlink() or not path.is_file():
-            raise TableError(f"{path} is not a file. Name a model space, or a folder that `onnxspace score --output` wrote.")
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+        content = read_regular(path, _MOST_BYTES, follow=False)
         if len(content) > _MOST_BYTES:
             raise TableError(f"{path} is larger than {_MOST_BYTES >> 20} MiB. Compare fewer models.")
         parsed = json.loads(content, parse_constant=_refuse)
+    except (FileNotFoundError, IsADirectoryError, NotRegularError) as error:
+        raise TableError(
+            f"{path} is not a file. Name a model space, or a folder that `onnxspace score --output` wrote."
+        ) from error
     except OSError as error:
         raise TableError(f"{path} can't be read ({error.strerror or error}). Check its permissions.") from error
     except (ValueError, RecursionError) as error:
@@ -214,7 +216,7 @@ def _pictures(path: Path, probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     if not os.path.lexists(path):
         return None
     size = probe["size"]
-    found = np.load(_check_array(path, (probe["images"], size, size, 3), "uint8"), allow_pickle=False)
+    found = load_array(_check_array(path, (probe["images"], size, size, 3), "uint8"))
     if Probes(probe["name"], found).sha256 != probe["sha256"]:
         raise TableError(f"{path} is damaged (its images are not those of the result). {_AGAIN}")
     return np.asarray(found)
@@ -230,9 +232,7 @@ def _files(folder: Path, stem: str, most: int) -> list[Path]:
 def _check_array(path: Path, shape: tuple[int, ...], kind: str) -> Path:
     """Return `path` if it holds an array of that shape and type. Raises TableError."""
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("not a regular file")
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = map_array(path, follow=False)
         if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.dtype(kind).newbyteorder("<"):
             raise ValueError(f"not an array of {kind} {list(shape)}")
     except (OSError, ValueError, EOFError, SyntaxError) as error:

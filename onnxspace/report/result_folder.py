@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
 from onnxspace.similarity.affinity import SCHEMAS, Affinity
+from onnxspace.storage.regular_files import read_regular
 from onnxspace.storage.resume import WorkFolders, open_work_folder
 
 SUMMARY = "score.json"
@@ -75,7 +76,7 @@ def refuse_foreign_folder(target: Path) -> None:
 
 def _is_result(target: Path) -> bool:
     try:
-        written = str(json.loads((target / SUMMARY).read_text("utf-8"))["schema"]) in SCHEMAS
+        written = str(json.loads(read_regular(target / SUMMARY))["schema"]) in SCHEMAS
         return written and all(file.name in _CONTENT or _MATRIX.fullmatch(file.name) for file in target.iterdir())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

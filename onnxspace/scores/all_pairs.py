@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import OnnxspaceError
 from onnxspace.scores.registry import Kind
 from onnxspace.similarity.per_image import PerImageRanks, PerImageShares
+from onnxspace.storage.regular_files import map_array
 
 Matrix = NDArray[np.float64]
 Function = Callable[..., float]
@@ -42,7 +43,7 @@ class Arrays:
         path: Path | None = getattr(self, kind)
         if path is None:
             return None
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: NDArray[Any] = map_array(path)
         return found.reshape(len(found), self.steps, -1) if kind == "fields" else found
 
 

@@ -15,6 +15,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.similarity.tiling import Tile, TilePlan
 from onnxspace.storage.float16 import widen
 from onnxspace.storage.map_file import open_maps
+from onnxspace.storage.regular_files import open_regular
 
 #: Receives the result of one image: its number, the tile, and the cosines, float64 [left, right].
 Sink = Callable[[int, Tile, NDArray[np.float64]], None]
@@ -49,7 +50,7 @@ class MapFiles:
         """
         for path, start, row in zip(self.paths[models], self.starts[models], out, strict=True):
             room = memoryview(row).cast("B")
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 file.seek(start + 2 * first)
                 while room and (count := file.readinto(room)):
                     room = room[count:]

@@ -135,7 +135,7 @@ def _decode_row(number: object, content: object, crc: object) -> Pairs | None:
 
 @contextmanager
 def _open_cache(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-    if path.is_symlink() or (not create and not path.is_file()):
+    if path.is_symlink() or ((path.exists() or not create) and not path.is_file()):
         raise ValueError("no cache")
     address = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
     with closing(sqlite3.connect(address, uri=True, timeout=10, isolation_level=None, check_same_thread=False)) as connection:

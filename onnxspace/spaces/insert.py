@@ -18,6 +18,7 @@ from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_s
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array
 from onnxspace.storage.printable import escape_surrogates
+from onnxspace.storage.regular_files import open_regular
 
 #: Placeholders for the checksum and the stem of an entry that has none yet.
 NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
@@ -196,7 +197,7 @@ def find_changed_rows(
     """
     sheet, path = open_sheet(folder, stem, protocol), prints_path(folder, stem)
     head = header_of(sheet)
-    with path.open("rb") as file:
+    with open_regular(path, follow=False) as file:
         same = file.read(len(head)) == head and path.stat().st_size == len(head) + sheet.nbytes
     for entry in entries:
         row = (split_stem(entry.stem) or ("", None))[1]

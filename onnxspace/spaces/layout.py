@@ -15,6 +15,7 @@ from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem
 from onnxspace.storage.atomic import remove_files
+from onnxspace.storage.regular_files import map_array, open_regular
 
 MAPS, PRINTS, WORK = FOLDERS
 PROBES, BASELINE = "probes.npy", "baseline.png"
@@ -83,9 +84,7 @@ def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
     Raises SpaceError for a file that is missing, is not a regular file, or has another shape or type.
     """
     try:
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError("not a regular file")
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = map_array(path, follow=False)
     except FileNotFoundError as error:
         raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
     except (ValueError, OSError, EOFError, SyntaxError) as error:
@@ -100,10 +99,8 @@ def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
 
 def checksum_of(path: Path) -> Checksum:
     """Return length and SHA-256 of a regular file. Raises OSError."""
-    if path.is_symlink() or not path.is_file():
-        raise FileNotFoundError(2, "not a regular file", str(path))
     digest, length = hashlib.sha256(), 0
-    with path.open("rb") as file:
+    with open_regular(path, follow=False) as file:
         while part := file.read(2**20):
             digest.update(part)
             length += len(part)

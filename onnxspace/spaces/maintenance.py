@@ -33,6 +33,7 @@ from onnxspace.spaces.packed import prune_pack
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
+from onnxspace.storage.regular_files import NotRegularError
 
 _OWN = {
     CATALOGUE,
@@ -169,7 +170,7 @@ def _check_file(folder: Path, path: Path, expected: Checksum, model: str) -> Pro
 
     try:
         found = checksum_of(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotRegularError):
         return report("missing", "is missing")
     except OSError as error:
         return report("damaged", f"can't be read ({error.strerror or error})")

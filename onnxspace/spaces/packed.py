@@ -27,6 +27,7 @@ from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import place, remove_files
 from onnxspace.storage.locks import try_lock
+from onnxspace.storage.regular_files import open_regular, read_regular
 
 _KEY, _AT_ONCE = 32, 1024
 
@@ -78,10 +79,11 @@ def read_pack(folder: Path, protocol: Protocol) -> Pack:
     """Read the pack in its current state; empty where it is missing or unreadable."""
     width = protocol.images * protocol.numbers
     with suppress(OSError, ValueError):
-        keys = (folder / KEYS).read_bytes() if not (folder / KEYS).is_symlink() else b""
+        keys = read_regular(folder / KEYS, follow=False)
         count = min(len(keys) // _KEY, (folder / ROWS).stat().st_size // (2 * width))
-        if count and not (folder / ROWS).is_symlink():
-            matrix = np.memmap(folder / ROWS, "<f2", "r", shape=(count, width))
+        if count:
+            with open_regular(folder / ROWS, follow=False) as rows:
+                matrix = np.memmap(rows, "<f2", "r", shape=(count, width))
             return Pack(matrix, tuple(keys[_KEY * i : _KEY * (i + 1)] for i in range(count)))
     return Pack(np.empty((0, width), np.float16), ())
 
@@ -110,7 +112,7 @@ def _open_at(path: Path, length: int) -> BinaryIO:
 def prune_pack(folder: Path, living: set[bytes]) -> None:
     """Delete the pack and its index where they have rows of models that are not `living`, or are empty."""
     with suppress(OSError):
-        keys = b"" if (folder / KEYS).is_symlink() else (folder / KEYS).read_bytes()
+        keys = read_regular(folder / KEYS, follow=False)
         if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
             return
     remove_files(folder / INDEX, folder / KEYS, folder / ROWS)

@@ -17,6 +17,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from onnxspace.storage.regular_files import open_regular
+
 _MAX_LINE = 2**22  # enough for a batch of 100,000 images with a standard error each
 _MAX_REMARKS, _MAX_LETTERS = 100, 10_000
 
@@ -108,7 +110,7 @@ def count_valid_shards(path: Path, header: bytes, shards: Sequence[Shard], row: 
     The file must begin with `header`; each row has `row` bytes. Returns 0 for a file that can't be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(len(header)) != header:
                 return 0
             sums = (_crc(file, shard.rows * row) == shard.crc for shard in shards)
@@ -127,7 +129,7 @@ def _crc(file: BinaryIO, length: int) -> int | None:
 
 def _read_lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while line := file.readline(_MAX_LINE):
                 yield line
     except OSError:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
 from onnxspace.storage.journal import Journal, Shard, count_valid_shards, write_all
+from onnxspace.storage.regular_files import map_array
 
 #: The most work that a power cut may lose; if only the process ends, nothing that was appended is lost.
 SYNC_SECONDS = 1.0
@@ -179,7 +180,7 @@ def open_maps(path: Path) -> NDArray[np.float16]:
 
     Raises OSError or ValueError for a file that NumPy can't read.
     """
-    maps: NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    maps: NDArray[np.float16] = map_array(path)
     return maps
 
 

@@ -13,6 +13,7 @@ from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut, find_encoder
 from onnxspace.model.model import Model
 from onnxspace.model.rewritten import check_model
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
@@ -53,6 +54,7 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     part = cut(model, encoder)
     check_model(model, images)
     bridge.refuse_unknown(part.proto, model.path)
+    refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
     expected = compute_reference(part, values, model.path)
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)

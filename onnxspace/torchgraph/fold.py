@@ -28,9 +28,10 @@ def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]],
     `weights` holds the values of large initialisers, and receives new ones; `shapes` are those of the model's inputs.
     """
     graph = Graph(model)
-    constant = [node for node in graph.nodes if graph.constants.issuperset(node.output) and node.op_type not in _RANDOM]
+    fixed = [graph.constants.issuperset(node.output) and node.op_type not in _RANDOM for node in graph.nodes]
+    constant = [node for node, known in zip(graph.nodes, fixed, strict=True) if known]
     computed = {name for node in constant for name in node.output if name}
-    used = {name for node in graph.nodes if node not in constant for name in names_read_by(node)} & computed
+    used = {name for reads, known in zip(graph.reads, fixed, strict=True) if not known for name in reads} & computed
     known = infer_shapes(model, shapes)
     small = [name for name in sorted(used) if name in known and (count_elements(known[name][0]) or _FOLD_LIMIT) < _FOLD_LIMIT]
     if not small:
@@ -42,9 +43,11 @@ def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]],
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
     values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
-    for node in constant:
-        if used.intersection(node.output) and used.intersection(node.output).issubset(small):
-            model.graph.node.remove(node)
+    stored = set(small)
+    computing = [used.intersection(node.output) for node in model.graph.node]
+    kept = [node for node, names in zip(model.graph.node, computing, strict=True) if not names or not names <= stored]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
     for name, value in zip(small, values, strict=True):
         _add_initializer(model, weights, name, value)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Literal
 
 import onnx
 import onnx.defs
@@ -15,6 +13,9 @@ from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.records import WAYS as WAYS
+from onnxspace.model.records import OperatorSupport, Way
+from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build, domain_of_entry
 from onnxspace.torchgraph.normalise import normalise
@@ -23,26 +24,8 @@ from onnxspace.torchgraph.passes.expand import expand_operators
 from onnxspace.torchgraph.registry import CONVERTERS, schema_version
 from onnxspace.torchgraph.view import operator_from_name
 
-Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
-WAYS = {
-    "onnxspace": "converted by onnxspace",
-    "onnx2torch": "converted by onnx2torch",
-    "folded": "constant-folded or removed",
-    "fused": "fused into a larger operator, which is explained as one",
-    "none": "not supported",
-}
 #: The newest opset that the table covers, so that a newer `onnx` does not change the page.
 LATEST = 28
-
-
-@dataclass(frozen=True)
-class OperatorSupport:
-    """One operator of a model, with its domain unless it is the standard one: schema version, number of nodes, and handling."""
-
-    operator: str
-    version: int
-    count: int
-    way: Way
 
 
 def find_converter(operator: str, version: int, domain: str = "") -> Way:
@@ -74,7 +57,9 @@ def list_support(model: Model) -> list[OperatorSupport]:
 
 def _normalise_model(model: Model) -> Network:
     shapes = {v.name: tuple(sizes) for v in model.graph.inputs if (sizes := dims(v)) is not None}
-    return normalise(model.network, shapes | {model.image.name: model.input_shape})
+    shapes[model.image.name] = model.input_shape
+    refuse_large_tensors(model.proto, shapes, model.path)
+    return normalise(model.network, shapes)
 
 
 def _count_fused(normal: Network) -> Counter[str]:

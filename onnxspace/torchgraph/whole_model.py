@@ -12,7 +12,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConversionError, ModelError
+from onnxspace.errors import ConversionError, ModelError, OnnxspaceError, unexpected
 from onnxspace.model import runtime
 from onnxspace.model.feeds import generate_feeds
 from onnxspace.model.graph import Graph
@@ -22,7 +22,7 @@ from onnxspace.model.network import Network
 from onnxspace.model.reader import read_model
 from onnxspace.model.rewriting import rewrite
 from onnxspace.model.rewritten import check_rewritten
-from onnxspace.model.shapes import Shape
+from onnxspace.model.shapes import Shape, refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.normalise import normalise
@@ -34,6 +34,9 @@ from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_diff
 def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] | None = None) -> torch.fx.GraphModule:
     """Convert a model to a `torch.fx.GraphModule` in evaluation mode, with frozen parameters in single precision.
 
+    The file is read, and its graph run, in this process: a hostile one may crash it or take all its memory, unlike in the commands
+    and in functions such as `onnxspace.score`, which do so in a worker process with limits.
+
     `model` is an opened model, a ModelProto, or the path of an `.onnx` file. `inputs` are example inputs for the
     verification, NumPy arrays in the order of the graph's inputs; None uses random values, which are unsuitable where an
     input is a size or a position.
@@ -42,12 +45,22 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     axis fixed at one is opened where the graph allows it. The graph has been compared with ONNX Runtime.
 
     Raises UnsupportedOperatorError naming an operator without a converter and its node, ConversionError where the graph
-    differs from ONNX Runtime, ModelError where the model can't be read or run.
+    differs from ONNX Runtime, ModelError where the model can't be read, run or converted for any other reason.
 
     >>> graph = to_torch("model.onnx")  # doctest: +SKIP
     >>> graph(torch.zeros(1, 3, 224, 224)).shape  # doctest: +SKIP
     torch.Size([1, 1000])
     """
+    path = _name_source(model)
+    try:
+        return _convert_whole(model, inputs)
+    except OnnxspaceError:
+        raise
+    except Exception as error:  # a defect in a library, or a graph that none of them foresaw
+        raise ModelError(f"{unexpected(path, error)} Export it again.") from error
+
+
+def _convert_whole(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] | None) -> torch.fx.GraphModule:
     network, path = _resolve_source(model)
     bridge.refuse_unknown(network.proto, path)
     graph = network.graph
@@ -55,6 +68,7 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
     given = None if inputs is None else _name_inputs(graph, inputs, path)
     check_rewritten(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
+    refuse_large_tensors(network.proto, shapes, path)
     built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
     if built is None:
         feeds = generate_feeds(graph, shapes) if given is None else iter([given])
@@ -79,6 +93,12 @@ def _name_inputs(graph: Graph, inputs: Sequence[Any], path: str) -> dict[str, An
             f"{path} takes {len(names)} input(s) ({', '.join(names)}), but {len(inputs)} were given. Give one array per input."
         )
     return dict(zip(names, inputs, strict=True))
+
+
+def _name_source(model: Model | onnx.ModelProto | str | Path) -> str:
+    if isinstance(model, Model):
+        return model.path
+    return (model.graph.name or "the model") if isinstance(model, onnx.ModelProto) else str(model)
 
 
 def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from onnxspace.attribution.cache_key import run_key
-from onnxspace.attribution.explainer import check_options
 from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
@@ -27,11 +24,12 @@ from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.fingerprint import prints_of
-from onnxspace.workflows.open import PreparedModel
-from onnxspace.workflows.representations import Destination, representations_for
+from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.run import Run, Turn
-from onnxspace.workflows.workers import compute_on, connect_workers, describe_workers, make_dispatcher
+from onnxspace.workflows.session import open_session
+from onnxspace.workflows.workers import collect_from, connect_workers, describe_workers, make_dispatcher
 
 _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 
@@ -55,13 +53,13 @@ class SpaceSink:
     def enter_file(self, path: Path, name: str) -> None:
         raise NotImplementedError  # fingerprints enter a space in bulk, see `add_fingerprints`
 
-    def is_missing(self, model: PreparedModel) -> bool:
+    def is_missing(self, model: DescribedModel) -> bool:
         return self._find_existing(draft_of(model)) is None
 
-    def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
+    def enter(self, turn: Turn, model: DescribedModel, run: Run) -> None:
         draft = draft_of(model)
         existing = self._find_existing(draft)
-        entry, new = self._insert(turn, model, draft, run) if existing is None else (existing, False)
+        entry, new = self._insert(model, draft, run) if existing is None else (existing, False)
         self.report.record_entered(turn[0], entry, new)
 
     def fail(self, path: Path, error: Exception, sentence: str) -> None:
@@ -71,11 +69,11 @@ class SpaceSink:
         with open_catalogue(self.home) as book:
             return find_existing(book, draft, keep_maps=self.protocol.keep_maps)
 
-    def _insert(self, turn: Turn, model: PreparedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
+    def _insert(self, model: DescribedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
         """Explain and enter a model; an interrupted computation is resumed if everything that determines its maps is unchanged."""
         with resume_workbench(self.home, draft.identity[:32], self.run_key) as (folder, kept):
             try:
-                return self._explain(turn, model, draft, run, Destination(folder, self.run_key, kept))
+                return self._explain(model, draft, run, Destination(folder, self.run_key, kept))
             except BaseException:
                 self.report.kept = self._describe_kept(draft.name, folder) if kept else ""
                 raise
@@ -86,12 +84,10 @@ class SpaceSink:
         count = sum(shard.rows for shard in journal.shards)
         return f"{count} map{'' if count == 1 else 's'} of {name}" if count else ""
 
-    def _explain(
-        self, turn: Turn, model: PreparedModel, draft: CatalogueEntry, run: Run, to: Destination
-    ) -> tuple[CatalogueEntry, bool]:
+    def _explain(self, model: DescribedModel, draft: CatalogueEntry, run: Run, to: Destination) -> tuple[CatalogueEntry, bool]:
         before = len(run.warnings)
         try:
-            maps = run.write(turn, model, to)["maps"]
+            maps = run.write(model, to)["maps"]
         except OutputError as error:
             reason = os.strerror(error.errno or 0)
             raise OutputError(
@@ -115,25 +111,24 @@ def add_models(
     protocol = sink.protocol
     options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
     setup = Setup(probes, protocol.method, options)
-    check_options([setup.method], options, probes, {})
-    with connect_workers(execution.cluster) as workers, ExitStack() as stack:
-        sink.run_key = run_key(setup, execution, describe_workers(workers, execution))
+    with open_session(execution) as session, connect_workers(execution.cluster) as workers, ExitStack() as stack:
+        session.check([setup.method], setup, {}, device=False)
+        sink.run_key = session.make_run_key(setup, describe_workers(workers, execution))
         folder = sink.home
         if workers is not None:
             folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.run_key, ""))  # chunks of all models
         images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
         counter = Counter(len(paths) * len(probes), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
-        kinds = representations_for(ScoreSelection(), setup, execution, compute_on(dispatcher, setup, config))
-        Run(config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
+        kinds = representations_for(ScoreSelection(), setup, execution, session, collect_from(dispatcher, setup))
+        Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
 
 
-def draft_of(model: PreparedModel) -> CatalogueEntry:
+def draft_of(model: DescribedModel) -> CatalogueEntry:
     """Return the catalogue's entry of a model, without the facts about its files."""
-    opened, record = model.model, model.record
-    feed = json.dumps({"input": opened.image.name, **asdict(opened.preprocess)}, sort_keys=True)
+    record, feed = model.record, model.feed
     return CatalogueEntry(
-        record.name, NO_STEM, identity_of(opened.sha256, record.encoder, feed), opened.sha256, record.path, record.encoder,
+        record.name, NO_STEM, identity_of(record.sha256, record.encoder, feed), record.sha256, record.path, record.encoder,
         record.input, feed, record.opset, record.producer, NO_SUM, assumed=record.assumed,
         versions=installed_versions(_LIBRARIES), added=current_time(),
     )  # fmt: skip

@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.attribution.cache_key import model_key, run_key
-from onnxspace.attribution.devices import resolve_compute
-from onnxspace.attribution.explainer import check_options
-from onnxspace.attribution.gradient_fields import METHOD
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
-from onnxspace.inputs.methods import configure_options, resolve_settings
+from onnxspace.inputs.methods import FIELDS_METHOD, configure_options, resolve_settings
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.all_pairs import Arrays
@@ -29,11 +25,12 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
-from onnxspace.workflows.open import PreparedModel
+from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.rank import add_certainty, add_scores
-from onnxspace.workflows.representations import Destination, representations_for
+from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.run import Run, Turn
-from onnxspace.workflows.workers import compute_on, connect_workers, describe_workers, make_dispatcher, row_function_for
+from onnxspace.workflows.session import open_session
+from onnxspace.workflows.workers import collect_from, connect_workers, describe_workers, make_dispatcher, row_function_for
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
@@ -62,15 +59,15 @@ class ResultSink:
     def enter_file(self, path: Path, name: str) -> None:
         self._append(*record_of(self.prints[path], path, name))
 
-    def is_missing(self, model: PreparedModel) -> bool:
+    def is_missing(self, model: DescribedModel) -> bool:
         return True
 
-    def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
-        key = model_key(model.model, model.encoder.tensors)
+    def enter(self, turn: Turn, model: DescribedModel, run: Run) -> None:
+        key = model.key
         if key in self._written:
             run.warnings += model.remarks
         else:
-            files = run.write(turn, model, Destination(self.folder, key, self.kept))
+            files = run.write(model, Destination(self.folder, key, self.kept))
             self._written[key] = Arrays(**files, steps=self.steps, lost=run.lost)
         self._append(model.record, self._written[key])
 
@@ -101,21 +98,23 @@ def score_models(
     `agreement` holds the setup and the fingerprints, `encoders` are values of `--encoder`, `selection` the scores to compute, `output`
     is the result folder (None: none). Raises ConfigError, OutputError, ClusterError.
     """
-    if execution.cluster is None:
-        resolve_compute(execution.compute)
     setup = agreement.setup
-    check_options([setup.method], setup.options, setup.probes, config.rules)
-    setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
-    with connect_workers(execution.cluster if selection.needs("maps") else None) as workers, ExitStack() as stack:
-        key = None if output is None else run_key(setup, execution, describe_workers(workers, execution))
+    with open_session(execution) as session, ExitStack() as stack:
+        session.check([setup.method], setup, config.rules, device=execution.cluster is None)
+        setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
+        workers = stack.enter_context(connect_workers(execution.cluster if selection.needs("maps") else None))
+        key = None if output is None else session.make_run_key(setup, describe_workers(workers, execution))
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
-        sink = ResultSink(work.maps, output is not None, agreement.prints, resolve_settings([METHOD], selection.fields).steps)
+        sink = ResultSink(
+            work.maps, output is not None, agreement.prints, resolve_settings([FIELDS_METHOD], selection.fields).steps
+        )
         seen = setup.probes if agreement.pictures is None else agreement.pictures
         work_of_model = sum(len(setup.probes if kind in ("maps", "fields") else seen) for kind in selection.kinds)
         counter = Counter(len(paths) * work_of_model, execution.progress)
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
-        kinds = representations_for(selection, setup, execution, compute_on(dispatcher, setup, config), seen)
-        run = Run(config, sink, kinds, counter, list(agreement.remarks), dispatcher)
+        pictures = None if seen is setup.probes else seen
+        kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup), pictures)
+        run = Run(session, config, sink, kinds, counter, list(agreement.remarks), dispatcher)
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)
         if output is not None and result.models:

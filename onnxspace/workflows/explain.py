@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from onnxspace.attribution.devices import resolve_compute
-from onnxspace.attribution.explainer import check_options
-from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError, unexpected
+from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.inputs.protocol import Setup
-from onnxspace.model.encoder import find_encoder
-from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
-from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.sandbox.limits import Limits
+from onnxspace.storage.atomic import scratch_folder
+from onnxspace.storage.regular_files import load_array
+from onnxspace.workflows.requests import LocatedModel, encode_execution, read_texts, wrong_answer
+from onnxspace.workflows.session import ModelSession, find_file, open_session
 
 MAX_IMAGES = 32
 MAX_COLUMNS = 32
@@ -43,13 +39,15 @@ def explain(
     device: Compute | Device = "auto",
     output: str | Path | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
     `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
-    `device` a device's name or a `Compute`; `progress` the callback. Raises ModelError or ProbeError for the first model
+    `device` a device's name or a `Compute`; `progress` the callback, `limits` those of the process
+    that reads models. Raises ModelError or ProbeError for the first model
     or image that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
@@ -57,7 +55,6 @@ def explain(
     """
     settings = resolve_settings(methods, options)
     _check_counts(len(images), len(models) * len(methods))
-    resolve_compute(device)
     if output is not None:
         check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
     configuration = config if isinstance(config, Config) else find_config(config)
@@ -65,31 +62,20 @@ def explain(
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
     probes = _read_images([Path(path) for path in images])
-    check_options(methods, options, probes, configuration.rules)
     setups = [Setup(probes, method, configure_options(method, options, configuration.rules)) for method in methods]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
-    run = _ExplanationRun(setups, Execution.on(device), counter)
-    columns: list[Column] = []
-    for path, name, requested in zip(paths, names, encoders, strict=True):
-        with _convert_defects(path):
-            columns += run.columns(rename_model(open_model(path, requested, configuration.options(path)), name))
+    with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
+        session.check(methods, Setup(probes, methods[0], options), configuration.rules)
+        run = _ExplanationRun(session, setups, folder, counter)
+        for path, name, requested in zip(paths, names, encoders, strict=True):
+            stated = {key: value for key, value in asdict(configuration.options(path)).items() if value is not None}
+            run.explain(LocatedModel(str(path), name, str(path), requested, stated))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
-    found = Explanation(pictures, probes.images, tuple(columns), stated, tuple(run.assumed), tuple(run.warnings))
+    found = Explanation(pictures, probes.images, tuple(run.columns), stated, tuple(run.assumed), tuple(run.warnings))
     if output is not None:
         _draw(found, Path(output))
     return found
-
-
-@contextmanager
-def _convert_defects(path: Path) -> Iterator[None]:
-    """Convert unexpected errors, such as a library's defect, to a ModelError that names the model."""
-    try:
-        yield
-    except OnnxspaceError:
-        raise
-    except Exception as error:
-        raise ModelError(unexpected(path, error)) from error
 
 
 def _check_counts(images: int, columns: int) -> None:
@@ -121,35 +107,34 @@ def _draw(found: Explanation, output: Path) -> None:
 
 @dataclass
 class _ExplanationRun:
-    """The state of one explanation: `setups` has one setup per method, with the same images."""
+    """The state of one explanation: `setups` has one setup per method, with the same images; maps are written to `folder`."""
 
+    session: ModelSession
     setups: Sequence[Setup]
-    execution: Execution
+    folder: Path
     counter: Counter
+    columns: list[Column] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def columns(self, model: Model) -> Iterator[Column]:
+    def explain(self, model: LocatedModel) -> None:
+        """Have a model's maps computed, and read them. Raises ModelError."""
         self.counter.advance(0, model.name)
-        encoder = find_encoder(model)
-        converted = convert(model, self.setups[0].probes.images[:VERIFIED_IMAGES], encoder)
-        assumed = (f"encoder {encoder} ({encoder.why})",) if model.encoder == "auto" else ()
-        if model.assumed or assumed:
-            self.assumed.append(f"{model.name}: {'; '.join((*model.assumed, *assumed))}")
-        gradients: defaultdict[str | None, dict[bytes, Tensor]] = defaultdict(dict)
-        for setup in self.setups:
-            known = gradients[METHODS[setup.method].rules]
-            yield self._make_column(engines_for(model, converted, setup, self.execution, known), model.name, setup.method)
+        request = {
+            "task": "explain", "path": model.file, "model": asdict(model), "setups": [self.session.place(s) for s in self.setups],
+            "execution": encode_execution(self.session.execution), "folder": str(self.folder),
+        }  # fmt: skip
+        found = self.session.worker.perform(request, lambda images: self.counter.advance(images, model.name))
+        try:
+            self._read(found, model.name)
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise wrong_answer(model.path) from error
 
-    def _make_column(self, engines: Engines, name: str, method: Method) -> Column:
-        maps: list[NDArray[np.float32]] = []
-        errors: list[float] = []
-        for found in engines.maps():
-            maps.append(found.maps)
-            errors += [] if found.errors is None else found.errors.tolist()
-            self.counter.advance(len(found.maps), name)
-        self.warnings += [f"{name}: {remark}" for remark in engines.remarks(errors)]
-        whole = np.concatenate(maps)
-        if zero := int(np.count_nonzero(~whole.any(axis=(1, 2)))):
-            self.warnings.append(f"{name}: {zero} of {len(whole)} maps by {method} are zero.")
-        return Column(name, method, METHODS[method].signed, whole)
+    def _read(self, found: Mapping[str, Any], name: str) -> None:
+        for setup, file in zip(self.setups, found["files"], strict=True):
+            maps = load_array(find_file(self.folder, file), follow=False)
+            if maps.dtype != np.float32 or maps.shape != setup.probes.images.shape[:3]:
+                raise ValueError("its maps have another shape")
+            self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps))
+        self.assumed += read_texts(found["assumed"])
+        self.warnings += read_texts(found["warnings"])

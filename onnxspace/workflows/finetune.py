@@ -20,6 +20,7 @@ from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.photos import Photos
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
 from onnxspace.scores.labels import read_labels
@@ -44,6 +45,7 @@ def rank_finetuned(
     save: str | Path | None = None,
     known: str | Path | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> FineTuneRanking:
     """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
 
@@ -58,7 +60,8 @@ def rank_finetuned(
     number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work
     is kept there and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images.
     `known` is a table of results on other datasets, whose mean rank helps to order the models; a file that ends in `.known` is
-    created where it is missing, and this ranking is entered in it. `progress` is the callback.
+    created where it is missing, and this ranking is entered in it. `progress` is the callback, `limits` are those of each
+    process.
 
     A model that fails is listed in `failed`. Raises ConfigError, ProbeError for data that can't be read, TableError for `known`, OutputError.
 
@@ -69,7 +72,7 @@ def rank_finetuned(
     with open_folder(folder) as place:
         training = Training(
             place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
-            known=None if known is None else Path(known), progress=progress,
+            known=None if known is None else Path(known), progress=progress, limits=limits,
         )  # fmt: skip
         task = make_task(photos, place)
         return rank_by_finetuning([Path(path) for path in models], list_encoders(encoder), configuration, task, training)

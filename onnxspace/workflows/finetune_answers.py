@@ -20,11 +20,13 @@ from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoders_for, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.answers import find_probabilities
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.grids import project_on_principal_axes
 from onnxspace.storage.atomic import write_array
+from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.finetune import Device, assign_task_folds, identify, open_folder
 from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
 
@@ -46,6 +48,7 @@ def rank_by_answers(
     folder: str | Path | None = None,
     known: str | Path | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> FineTuneRanking:
     """Rank `models` as sources for the task of one of them, `target`, by fine-tuning them on its answers to `pictures`.
 
@@ -72,13 +75,14 @@ def rank_by_answers(
             device=device,
             known=None if known is None else Path(known),
             progress=progress,
+            limits=limits,
         )
         images = place / f"pictures-{probes.sha256[:24]}.npy"
         if not images.exists():
             write_array(images, probes.images)
         wanted = list_encoders(encoder)
         asked = encoders_for(paths, names, wanted)[names.index(name)]
-        outputs = _read_outputs(paths[names.index(name)], asked, configuration, images, place)
+        outputs = _read_outputs(paths[names.index(name)], asked, configuration, images, place, limits)
         task = _make_task(name, probes, images, outputs)
         return rank_by_finetuning(sources, wanted, configuration, task, training)
 
@@ -86,16 +90,18 @@ def rank_by_answers(
 _MOST_PICTURES = 300
 
 
-def _read_outputs(path: Path, encoder: str | None, config: Config, images: Path, folder: Path) -> NDArray[np.float32]:
+def _read_outputs(
+    path: Path, encoder: str | None, config: Config, images: Path, folder: Path, limits: Limits | str | None
+) -> NDArray[np.float32]:
     """What a model answers to the pictures, computed in a worker process. Raises ModelError."""
     file = onnx_file(path, encoder, config)
     model = ModelFile.describe(file, encoder if file == path else None, stated_options(path, file, config))
     request = {"task": "answer", "model": asdict(model), "images": str(images), "file": str(folder / "answers.npy")}
-    with WorkerPool(1) as pool:
+    with WorkerPool(1, limits=limits) as pool:
         ((_, answer),) = pool.perform_all([request])
     if "error" in answer:
         raise ModelError(str(answer["error"]))
-    found: NDArray[np.float32] = np.load(folder / "answers.npy", allow_pickle=False)
+    found: NDArray[np.float32] = load_array(folder / "answers.npy")
     return found
 
 

@@ -20,6 +20,7 @@ from onnxspace.inputs.photos import Photos
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.atomic import scratch_folder
+from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.finetune import make_task
 
 
@@ -71,7 +72,7 @@ def finetune(
     given = opened.preprocess
     with scratch_folder() as folder:
         task = make_task(photos, folder)
-        images = np.load(task.decode(max(given.height, given.width)), allow_pickle=False)
+        images = load_array(task.decode(max(given.height, given.width)))
     pictures = Pictures(torch.from_numpy(given.pixels(images)), given)
     graph = build_training_graph(opened, find_encoder(opened), pictures)
     trainee = Trainee(graph, task.targets.outputs, pictures, seed)

@@ -22,9 +22,11 @@ from onnxspace.finetuning.workers import WorkerPool, available_cores
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import whole_file
+from onnxspace.storage.regular_files import read_regular
 
 #: The stages of a race: every model for a few epochs, the better ones for longer.
 RUNGS = (Rung(3, 1.0), Rung(5, 0.5))
@@ -53,7 +55,7 @@ class Training:
     """How a ranking by fine-tuning is computed.
 
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images. `known` is a file of results
+    `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images. `known` is a file of results
     on other datasets, which help to order the models; a `.known` file is created where it is missing, and gets this ranking.
     """
 
@@ -68,6 +70,7 @@ class Training:
     frozen: bool = False
     known: Path | None = None
     progress: Progress | None = None
+    limits: Limits | str | None = None
 
 
 def rank_by_finetuning(
@@ -81,7 +84,7 @@ def rank_by_finetuning(
         raise ConfigError(f"Fine-tuning needs at least {2 * FOLDS} images, not {len(task.targets)}. Add some.")
     known = () if training.known is None else read_results(training.known)
     budget = Budget(training.budget)
-    with WorkerPool(training.workers or available_cores()) as pool:
+    with WorkerPool(training.workers or available_cores(), limits=training.limits) as pool:
         found = _Field(task, training, pool)
         found.describe(models, encoders, config)
         race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
@@ -263,7 +266,7 @@ class _Field:
 
 def _read_answer(place: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(place.read_text("utf-8"))
+        found = json.loads(read_regular(place))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

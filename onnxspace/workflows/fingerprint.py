@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.attribution.explainer import check_options
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
 from onnxspace.storage.atomic import scratch_folder
-from onnxspace.workflows.open import PreparedModel, prepare_model
-from onnxspace.workflows.representations import Destination, MapsFile, compute_here
+from onnxspace.workflows.files import representations_for
+from onnxspace.workflows.requests import Destination
+from onnxspace.workflows.session import open_session
 
 
 def fingerprint(
@@ -26,25 +27,18 @@ def fingerprint(
 
     `protocol` describes `setup`; `encoders` are values of `--encoder`. Raises ModelError, ConfigError.
     """
-    check_options([setup.method], setup.options, setup.probes, {})
-    name = name_models([path], config)[0]
-    with scratch_folder() as folder:
-        model = prepare_model(path, name, encoders_for([path], [name], encoders)[0], config)
-        maps, warnings = write_maps(model, setup, execution, Destination(folder, "model"))
+    name, counter = name_models([path], config)[0], Counter(len(setup.probes), execution.progress)
+    with open_session(execution) as session, scratch_folder() as folder:
+        session.check([setup.method], setup, {}, device=False)
+        model = session.prepare(path, name, encoders_for([path], [name], encoders)[0], config)
+        file = representations_for(ScoreSelection(), setup, execution, session)["maps"]
+        maps, remarks = file.write(model, Destination(folder, "model"), lambda images: counter.advance(images, name))
         prints = prints_of(maps, protocol)
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
         protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version,
     )  # fmt: skip
-    return found, model.record.assumed, warnings
-
-
-def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Destination) -> tuple[Path, tuple[str, ...]]:
-    """Write a model's unit maps to `to`; returns their file and warnings. Raises ModelError, OutputError."""
-    name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
-    file = MapsFile(setup, compute_here(setup, execution))
-    path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
-    return path, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
+    return found, model.record.assumed, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
 
 
 def prints_of(maps: Path, protocol: Protocol) -> NDArray[np.float16]:

@@ -1,51 +1,29 @@
-"""Choosing the layer of a source network to transfer from: each layer is compared with a target's encoder.
-
-Song et al., "DEPARA: Deep Attribution Graph for Deep Knowledge Transferability" (CVPR 2020), section 3.4: S = S_V + λ S_E, with maps
-from one backward pass per layer after a single forward pass, and features that are not centred.
-"""
+"""Choosing the layer of a source network to transfer from: each layer is compared with a target's encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from onnxspace.attribution.batches import halve_batch
-from onnxspace.attribution.devices import autocast_for, configure_torch, resolve_compute
-from onnxspace.attribution.explainer import Explainer, check_options
-from onnxspace.attribution.gradients import InputMaps
-from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
-from onnxspace.errors import AttributionError, ConfigError, ModelError, OnnxspaceError
+from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.methods import METHODS, Method, Options, configure_options
+from onnxspace.inputs.execution import Advance, Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.methods import METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
-from onnxspace.model.encoder import Candidate, Encoder, Trunk
-from onnxspace.model.features import pool_to_fit, restore_image_axis, write_features
-from onnxspace.model.model import Model
-from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
-from onnxspace.scores.arrays import unit_rows
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.layer_table import Layer, LayerTable
-from onnxspace.scores.pairs.depara import edges
-from onnxspace.storage.atomic import scratch_folder, whole_array
-from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.torchgraph.verify import outputs_of
-from onnxspace.workflows.open import PreparedModel, prepare_model
+from onnxspace.storage.atomic import scratch_folder
+from onnxspace.storage.json_fields import is_text, is_whole
+from onnxspace.workflows.requests import DescribedModel, encode_execution, read_texts, wrong_answer
+from onnxspace.workflows.session import ModelSession, open_session
 
 DEFAULT_METHOD: Method = "gradient-x-input"
 #: λ; the paper reports results for 1 and 10.
 DEFAULT_WEIGHT = 1.0
-#: Most layers that are compared; of more, this number, evenly spaced.
-MOST_LAYERS = 64
 
 
 def layers(
@@ -61,6 +39,7 @@ def layers(
     device: Compute | Device = "auto",
     batch_size: int | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> LayerTable:
     """Score the layers of the model `source` as starting points for the task of the model `target`.
 
@@ -70,266 +49,70 @@ def layers(
     correlation of the cosines of features, S = S_V + `weight` S_E with `weight` ≥ 0. Features of more than 16,384 values are averaged
     over windows; of more than 2,000 images, 2,000 are compared in pairs. `method` must compute one gradient per image; `options` are
     its options, `config` a configuration or its file, `device` a device's name or a `Compute`, `batch_size` the number of images per
-    pass (None: chosen by memory), `progress` the callback. Raises ConfigError for invalid options, ModelError for models
+    pass (None: chosen by memory), `progress` the callback, `limits` those of the process that reads the models. Raises ConfigError for invalid options, ModelError for models
     that can't be used.
 
     >>> table = ox.layers("resnet50.onnx", "segmentation.onnx")  # doctest: +SKIP
     """
     probes = Probes.generate() if probes is None else probes
     configuration = config if isinstance(config, Config) else find_config(config)
-    _check(method, weight, options, probes, configuration)
-    resolve_compute(device)
+    execution = Execution.on(device, batch_size, progress, limits=limits)
+    _check(method, weight, len(probes))
     paths = [Path(source), Path(target)]
     names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
-    first, second = (
-        prepare_model(path, name, requested, configuration)
-        for path, name, requested in zip(paths, names, (None, encoder), strict=True)
-    )
-    setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-    execution = Execution.on(device, batch_size, progress)
-    with scratch_folder() as folder:
-        run = _LayerComparison(setup, execution, folder, weight, Counter(2 * len(probes), progress))
-        return run.table(first, second)
+    counter = Counter(2 * len(probes), progress)
+    with open_session(execution) as session, scratch_folder() as folder:
+        session.check([method], Setup(probes, method, options), configuration.rules)
+        setup = Setup(probes, method, configure_options(method, options, configuration.rules))
+        first, second = (
+            session.prepare(path, name, requested, configuration)
+            for path, name, requested in zip(paths, names, (None, encoder), strict=True)
+        )
+        counter.advance(0, second.record.name)
+        found = _compare(session, first, second, setup, weight, folder, lambda images: counter.advance(images, "layers"))
+        return _parse_table(found, (first, second), setup, weight)
 
 
-def _check(method: Method, weight: float, options: Options | None, probes: Probes, config: Config) -> None:
-    check_options([method], options, probes, config.rules)
+def _compare(
+    session: ModelSession, source: DescribedModel, target: DescribedModel, setup: Setup, weight: float, folder: Path,
+    advance: Advance,
+) -> Any:  # fmt: skip
+    more = {
+        "source": asdict(source.located), "source_sha256": source.record.sha256,
+        "target": asdict(target.located), "target_sha256": target.record.sha256,
+        "setup": session.place(setup), "execution": encode_execution(session.execution), "weight": weight,
+    }  # fmt: skip
+    return session.compute("layers", source, folder, advance, **more)
+
+
+def _parse_table(found: Any, models: tuple[DescribedModel, DescribedModel], setup: Setup, weight: float) -> LayerTable:
+    """Check what a worker has answered. Raises ModelError."""
+    source, target = models
+    try:
+        rows = tuple(Layer(**{**row, "shape": tuple(row["shape"])}) for row in found["layers"])
+        if not (all(map(_is_layer, rows)) and is_whole(found["trained"], 0, 2**31) and is_whole(found["skipped"], 0, 2**31)):
+            raise ValueError("it has other fields")
+        warnings = (*target.remarks, *read_texts(found["warnings"])[len(target.remarks) :])
+        return LayerTable(
+            replace(source.record, encoder=str(found["encoder"])), target.record, rows, found["trained"], weight, setup.method,
+            setup.probe_facts(), setup.stated_options, found["skipped"], warnings,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise wrong_answer(source.record.path) from error
+
+
+def _is_layer(row: Layer) -> bool:
+    numbers = (row.share_below, row.nodes, *(value for value in (row.edges, row.score) if value is not None))
+    sizes = is_whole(row.trained_below, 0, 2**31) and all(is_whole(size, 0, 2**62) for size in row.shape)
+    return is_text(row.tensor, 2**16) and sizes and all(isinstance(value, float) and isfinite(value) for value in numbers)
+
+
+def _check(method: Method, weight: float, images: int) -> None:
+    resolve_settings([method])
     if METHODS[method].way not in ("product", "absolute"):
         fit = ", ".join(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
         raise ConfigError(f"--method {method} takes several gradients per image, too many for all layers. Use one of {fit}.")
-    if isinstance(weight, bool) or not (isinstance(weight, int | float) and 0 <= weight < np.inf):
+    if isinstance(weight, bool) or not (isinstance(weight, int | float) and 0 <= weight < float("inf")):
         raise ConfigError(f"--lambda is {weight!r} but must be a number of at least 0.")
-    if len(probes) < 3:
-        raise ConfigError(f"Layers are compared by the similarity of images, which takes at least 3 images, not {len(probes)}.")
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """The layers to compare, from image to output, and how many were `skipped`."""
-
-    layers: tuple[Candidate, ...]
-    skipped: int
-
-
-def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
-    """Choose at most `most` layers of a network: the last cut point before each trained node, and the network's output.
-
-    The model's encoder `own` is always included, and takes the place of a cut point with the same trained nodes.
-    """
-    names = [candidate.tensor for candidate in trunk.candidates()]
-    groups: dict[int, str] = {}
-    for name in [*names, *_find_outputs(trunk), *own.tensors]:
-        groups[count_trained_below(trunk, name)] = name
-    tensors = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
-    order = sorted(tensors, key=lambda name: (count_trained_below(trunk, name), trunk.graph.producer[name]))
-    kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
-    kept = [name for name in order if name in kept or name in own.tensors]
-    layers = tuple(
-        Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
-    )
-    return LayerChoice(layers, len(order) - len(kept))
-
-
-def _find_outputs(trunk: Trunk) -> list[str]:
-    """The network's output, where it has one of a floating-point type that depends on the image."""
-    found = [
-        name for name in trunk.graph.outputs if name in trunk.tensors and name in trunk.graph.producer and trunk.is_float(name)
-    ]
-    return found if len(trunk.graph.outputs) == 1 else []
-
-
-def count_trained_below(trunk: Trunk, tensor: str) -> int:
-    """Return the number of trained nodes that a tensor depends on."""
-    return len(trunk.graph.ancestors_of([tensor]).intersection(trunk.parametric))
-
-
-@dataclass
-class _LayerComparison:
-    """The state of one comparison of layers. Features are written to `folder`."""
-
-    setup: Setup
-    execution: Execution
-    folder: Path
-    weight: float
-    counter: Counter
-
-    @property
-    def probes(self) -> Probes:
-        return self.setup.probes
-
-    def table(self, source: PreparedModel, target: PreparedModel) -> LayerTable:
-        trunk = Trunk(source.model)
-        found = choose_layers(trunk, source.encoder)
-        self.counter.advance(0, target.record.name)
-        maps, features = self._explain_target(target)
-        engines, found, dropped = self._prepare_source(source.model, found, source.encoder)
-        nodes, shapes = self._compare_maps(engines, found, maps)
-        scored = [
-            self._score_layer(trunk, candidate, shape, float(node), features, place)
-            for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
-        ]
-        warnings = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
-        record = replace(source.record, encoder=str(source.encoder))
-        rows = tuple(layer for layer, _ in scored)
-        return LayerTable(
-            record,
-            target.record,
-            rows,
-            len(trunk.parametric),
-            self.weight,
-            self.setup.method,
-            self.setup.probe_facts(),
-            self.setup.stated_options,
-            found.skipped,
-            tuple(warnings),
-        )
-
-    def _explain_target(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
-        """Compute unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
-        converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
-        engines = engines_for(target.model, converted, self.setup, self.execution)
-        maps, features = self.folder / "maps.npy", self.folder / "target.npy"
-        some = False
-        with whole_array(maps, (len(self.probes), self.probes.size**2), np.float32) as append:
-            for found in engines.maps():
-                rows = found.maps.reshape(len(found.maps), -1)
-                append(unit_rows(rows.astype(np.float64)).astype(np.float32))
-                some |= bool(rows.any())
-                self.counter.advance(len(rows), target.record.name)
-        if not some:
-            raise AttributionError(
-                f"{target.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
-            )
-        write_features(target.model, target.encoder, self.probes.images, features, "fit")
-        return np.load(maps, mmap_mode="r", allow_pickle=False), features
-
-    def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
-        """Cut the source at all its layers, or at those up to its encoder where the rest can't be converted."""
-        try:
-            return self._cut(model, found), found, ()
-        except ModelError as error:
-            below = model.graph.ancestors_of(own.tensors)
-            layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
-            if len(layers) == len(found.layers):
-                raise
-            fewer = LayerChoice(layers, found.skipped)
-            return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
-
-    def _cut(self, model: Model, found: LayerChoice) -> Engines:
-        encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
-        converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
-        return engines_for(model, converted, self.setup, self.execution)
-
-    def _compare_maps(
-        self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
-        """Compute S_V of every layer, float64 [layers], and its shape for one image; features are written to a file per layer."""
-        total = np.zeros(len(found.layers))
-        shapes: list[tuple[int, ...]] = []
-        with ExitStack() as stack, configure_torch(engines.compute):
-            files: list[Callable[[NDArray[Any]], None]] = []
-            for start, batch_results in self._explain_batches(engines):
-                if not files:
-                    shapes = [one.shape for one in batch_results]
-                    widths = [one.features.shape[1] for one in batch_results]
-                    files = [
-                        stack.enter_context(whole_array(self._features_file(i), (len(self.probes), width), np.float32))
-                        for i, width in enumerate(widths)
-                    ]
-                targets = maps[start : start + len(batch_results[0].maps)].astype(np.float64)
-                for place, one in enumerate(batch_results):
-                    total[place] += _cosines(one.maps, targets).sum()
-                    files[place](one.features)
-                self.counter.advance(len(targets), "layers")
-        return np.clip(total / len(self.probes), -1, 1), shapes
-
-    def _explain_batches(self, engines: Engines) -> Iterator[tuple[int, list[LayerBatch]]]:
-        start, size = 0, engines.size
-        while start < len(self.probes):
-            images = self.probes.images[start : start + size]
-            try:
-                batch_results = list(explain_layers(engines.explainers[0], images))
-            except (RuntimeError, MemoryError) as error:
-                size = halve_batch(error, size, engines.path)
-                continue
-            for one in batch_results:
-                if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
-                    raise AttributionError(f"{engines.path}: a layer's map or features are not finite. Try another --method.")
-            yield start, batch_results
-            start += len(images)
-
-    def _score_layer(
-        self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
-    ) -> tuple[Layer, str]:
-        """Score a layer: its row of the table, and a warning where it has no S_E."""
-        both = [
-            sample_images(np.load(file, mmap_mode="r", allow_pickle=False)) for file in (self._features_file(place), target)
-        ]
-        edge, why = None, ""
-        try:
-            edge = edges(both[0], both[1], centre=False)
-        except OnnxspaceError as error:
-            why = f"{candidate.tensor}: {error}"
-        score = None if edge is None else node + self.weight * edge
-        below = count_trained_below(trunk, candidate.tensor)
-        return Layer(candidate.tensor, shape, below, candidate.below, node, edge, score), why
-
-    def _features_file(self, place: int) -> Path:
-        return self.folder / f"layer{place}.npy"
-
-    def _describe_omissions(self, found: LayerChoice) -> Iterator[str]:
-        if found.skipped:
-            yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
-        if len(self.probes) > MOST_PAIRED:
-            yield f"S_E compares all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images."
-
-
-@dataclass(frozen=True)
-class LayerBatch:
-    """Results of one layer for a batch of images.
-
-    `maps` is float32 [images, size, size], `features` float32 [images, dimensions], `shape` that of the layer for one image.
-    """
-
-    maps: NDArray[np.float32]
-    features: NDArray[np.float32]
-    shape: tuple[int, ...]
-
-
-def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[LayerBatch]:
-    """Yield maps and features of every output of the graph, in order, for `images`, uint8 [images, size, size, 3].
-
-    This takes one forward pass, and one backward pass to the image per output.
-    """
-    batch = engine.prepare_batch(images)
-    with autocast_for(engine.compute, engine.device):
-        point = batch.values.detach().requires_grad_(True)
-        outputs = outputs_of(engine.network.graph, point)
-        baseline = 0.0 if batch.baseline is None else batch.baseline
-        for place, output in enumerate(outputs):
-            gradient = _gradient(output, point, last=place == len(outputs) - 1)
-            maps = _make_map(engine, gradient, point.detach() - baseline)
-            values = output.detach().float().cpu().numpy()
-            rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
-            yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
-
-
-def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
-    """d(sum of the output)/d(image); zero where the layer does not depend on the image."""
-    if not output.requires_grad:
-        return torch.zeros_like(point)
-    found = torch.autograd.grad(output.sum(), point, retain_graph=not last, allow_unused=True)[0]
-    return torch.zeros_like(point) if found is None else found
-
-
-def _make_map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
-    network = engine.network
-    if METHODS[engine.method].way == "absolute":
-        return network.mean_over_channels(gradient.abs())
-    return network.mean_over_channels(gradient if network.relevance else gradient * way)
-
-
-def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosines of maps [images, size, size] with unit rows [images, pixels]; 0 where one of the two is zero."""
-    found: NDArray[np.float64] = np.einsum("ij,ij->i", unit_rows(maps.reshape(len(maps), -1).astype(np.float64)), units)
-    return found
+    if images < 3:
+        raise ConfigError(f"Layers are compared by the similarity of images, which takes at least 3 images, not {images}.")

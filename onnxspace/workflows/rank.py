@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.attribution.gradient_fields import METHOD, SIZE
 from onnxspace.inputs.execution import Execution
-from onnxspace.inputs.methods import resolve_settings
+from onnxspace.inputs.methods import FIELDS_METHOD, FIELDS_SIZE, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.scores.all_pairs import MOST_PREDICTED, Arrays, ScoreMatrix
 from onnxspace.scores.answers import describe_answers
@@ -170,8 +169,8 @@ def _exceeds_chance(one: ScoreMatrix, i: int) -> bool:
 def _describe_fields(selection: ScoreSelection) -> dict[str, Mapping[str, Any]]:
     if not selection.needs("fields"):
         return {}
-    settings = resolve_settings([METHOD], selection.fields)
-    return {"modelgif": {"steps": settings.steps, "baseline": str(settings.baseline), "size": SIZE}}
+    settings = resolve_settings([FIELDS_METHOD], selection.fields)
+    return {"modelgif": {"steps": settings.steps, "baseline": str(settings.baseline), "size": FIELDS_SIZE}}
 
 
 def _describe_limits(names: Sequence[str] | Mapping[str, ScoreMatrix], images: int) -> list[str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +17,11 @@ from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.decoded import DecodedPhotos
-from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.execution import Execution, Progress
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import Probes
-from onnxspace.model.encoder import Encoder
-from onnxspace.model.features import Pool, features_key, find_class_output, write_features
-from onnxspace.model.model import Model
+from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.held_out import HeldOut
 from onnxspace.scores.image_results import ImageResults
@@ -31,7 +30,9 @@ from onnxspace.scores.ratings import EnsembleChoice, Ratings
 from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
-from onnxspace.workflows.open import PreparedModel, prepare_model
+from onnxspace.storage.regular_files import map_array
+from onnxspace.workflows.requests import DescribedModel
+from onnxspace.workflows.session import READING_TASKS, ModelSession, open_session
 
 #: The default scores by kind of labels: fast, and of different types.
 DEFAULT_SCORES: Mapping[str, tuple[str, ...]] = {
@@ -45,6 +46,8 @@ RANKING_SCORES: Mapping[str, tuple[str, ...]] = {
     "multilabel": ("logme", "linear_probe"),
     "regression": ("logme", "linear_probe"),
 }
+#: How positions are pooled, see `onnxspace.model.features`.
+Pool = Literal["mean", "none", "fit"]
 _MOST_BYTES = 2**32  # of one model's features in double precision
 
 
@@ -61,6 +64,7 @@ def rate(
     features: str | Path | None = None,
     known: Table | str | Path | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> Ratings:
     """Rank `models` by how well their features at the encoder suit labelled images.
 
@@ -72,7 +76,7 @@ def rate(
     of models of an ensemble selected by SFDA, 0 for none. With `features`, decoded images and features are kept in that folder,
     and the same call resumes after an interruption. `known` is a table of the models' results on other datasets (datasets ×
     models, larger is better): the ranking is then by the mean of the rank by labels and the rank there. `progress` is the
-    callback. A model that fails is listed in `failed`, a score that fails in `why`.
+    callback, `limits` are those of the process that reads models. A model that fails is listed in `failed`, a score that fails in `why`.
 
     Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
     OutputError where files can't be written.
@@ -87,8 +91,9 @@ def rate(
     paths = [Path(path) for path in models]
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
-    with _open_folder(features) as folder:
-        run = _RatingRun(photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
+    execution = Execution(limits=resolve_limits(limits))
+    with _open_folder(features) as folder, open_session(execution, READING_TASKS) as session:
+        run = _RatingRun(session, photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
         for path, name, requested in zip(paths, names, encoders, strict=True):
             run.rate(path, name, requested)
         return run.result(tuple(by[:1]) or RANKING_SCORES[photos.kind], ensemble, known_results)
@@ -125,6 +130,7 @@ def _open_folder(kept: str | Path | None) -> Iterator[Path]:
 class _RatingRun:
     """The state of one rating."""
 
+    session: ModelSession
     photos: Photos
     scores: Mapping[str, ScoreSpec]
     config: Config
@@ -155,8 +161,8 @@ class _RatingRun:
         self.due += len(self.photos)
         held_out: dict[str, HeldOut] = {}
         try:
-            found = prepare_model(path, name, encoder, self.config)
-            file = self._write_features(found, found.encoder, self.pool)
+            found = self.session.prepare(path, name, encoder, self.config)
+            file = self._write_features(found)
             row = dict(self._compute_values(found, file, held_out))
         except (OutputError, ProbeError):
             raise
@@ -172,24 +178,28 @@ class _RatingRun:
             self.warnings += found.remarks
         self._advance(name, self.due - self.done)
 
-    def _images_for(self, model: Model) -> Probes:
+    def _images_for(self, model: DescribedModel) -> Probes:
         """The images at the size that the model takes: a detour over another size would lose what a small network looks at."""
-        size = self.size or max(model.preprocess.height, model.preprocess.width)
+        size = self.size or model.side
         if size not in self.decoded.sizes:
             self.due += len(self.photos)
             self.total += len(self.photos) if self.decoded.sizes else 0
         return self.decoded.at_size(size)
 
-    def _write_features(self, found: PreparedModel, encoder: Encoder, pool: Pool) -> Path:
-        """Return the file of the features at an encoder, computed unless it exists."""
-        images = self._images_for(found.model)
-        file = self.folder / f"{features_key(found.model, encoder.tensors, pool, images.sha256)}.npy"
-        if not file.exists():
-            name = found.record.name
-            write_features(found.model, encoder, images.images, file, pool, lambda count: self._advance(name, count))
+    def _write_features(self, found: DescribedModel) -> Path:
+        """Return the file of the features at a model's encoder, computed unless it exists."""
+        file = self._write(found, self.pool, "encoder")
+        assert file is not None
         return file
 
-    def _compute_values(self, found: PreparedModel, file: Path, held_out: dict[str, HeldOut]) -> Iterator[tuple[str, float]]:
+    def _write(self, found: DescribedModel, pool: Pool, of: Literal["encoder", "classes"]) -> Path | None:
+        images, name = self._images_for(found), found.record.name
+        return self.session.write_features(
+            found, self.decoded.file_at_size(images.size), images.sha256, pool, self.folder,
+            lambda count: self._advance(name, count), of,
+        )  # fmt: skip
+
+    def _compute_values(self, found: DescribedModel, file: Path, held_out: dict[str, HeldOut]) -> Iterator[tuple[str, float]]:
         """Values by score; the results of single images, where a score has them, are entered in `held_out`."""
         name = found.record.name
         ready = self._prepare_features(file, name) if any(s.needs == "features" for s in self.scores.values()) else None
@@ -199,9 +209,7 @@ class _RatingRun:
                     held_out[score] = judge(ready)
                     value = held_out[score].mean
                 elif one.needs == "features":
-                    value = (
-                        one.load()(ready) if score in SCORES else one.load()(np.load(file, mmap_mode="r"), self.photos.labels)
-                    )
+                    value = one.load()(ready) if score in SCORES else one.load()(map_array(file), self.photos.labels)
                 else:
                     value = one.load()(self._predict_source(found, one.needs == "source labels"), self.photos.labels)
             except OnnxspaceError as error:
@@ -210,7 +218,7 @@ class _RatingRun:
             yield score, float(value)
 
     def _prepare_features(self, file: Path, name: str) -> Prepared:
-        values = np.load(file, mmap_mode="r", allow_pickle=False)
+        values = map_array(file)
         if 8 * values.size > _MOST_BYTES:
             raise ConfigError(
                 f"{name} has {values.shape[1]:,} features per image, {8 * values.size / 2**30:.1f} GiB in all. Use --pool mean, or "
@@ -218,14 +226,12 @@ class _RatingRun:
             )
         return Prepared(values, self.photos.labels, self.photos.kind, self.content)
 
-    def _predict_source(self, found: PreparedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
+    def _predict_source(self, found: DescribedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
         """Compute the prediction of the model's own classifier for each image: probabilities, or with `labels` the class."""
-        output = find_class_output(found.model)
-        if output is None:
+        file = self._write(found, "none", "classes")
+        if file is None:
             raise ModelError(f"{found.record.name} has no output with a value per class, so it has no source classes.")
-        numbers: NDArray[np.float64] = np.load(
-            self._write_features(found, output, "none"), mmap_mode="r", allow_pickle=False
-        ).astype(np.float64)
+        numbers: NDArray[np.float64] = map_array(file).astype(np.float64)
         if labels:
             return np.asarray(numbers.argmax(axis=1))
         if numbers.min() >= 0 and np.abs(numbers.sum(axis=1) - 1).max() < 1e-2:
@@ -261,6 +267,6 @@ class _RatingRun:
             return None
         from onnxspace.scores import sfda_ensemble
 
-        features = [np.load(file, mmap_mode="r", allow_pickle=False) for file in self.files]
+        features = [map_array(file) for file in self.files]
         found = sfda_ensemble(features, self.photos.labels, most)
         return EnsembleChoice(tuple(self.records[i].name for i in found.members), found.scores)

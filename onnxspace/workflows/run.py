@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from onnxspace.attribution.cache_key import model_key
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError, unexpected
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter
 from onnxspace.inputs.names import encoders_for, name_models
-from onnxspace.model.model import drop_graph
 from onnxspace.scores.registry import Kind
-from onnxspace.workflows.open import PreparedModel, prepare_model
-from onnxspace.workflows.representations import Destination, Representation
+from onnxspace.workflows.files import Representation
+from onnxspace.workflows.requests import DescribedModel, Destination
+from onnxspace.workflows.session import ModelSession
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.dispatch import Dispatcher
-    from onnxspace.workflows.cluster.worker import ModelTask
 
 #: A model's path, its name, and the requested encoder.
 Turn = tuple[Path, str, str | None]
@@ -36,11 +34,11 @@ class Sink(Protocol):
         """Enter such a file under the name `name`. Raises the error of reading it."""
         ...
 
-    def is_missing(self, model: PreparedModel) -> bool:
+    def is_missing(self, model: DescribedModel) -> bool:
         """Whether the maps of this model must be computed."""
         ...
 
-    def enter(self, turn: Turn, model: PreparedModel, run: Run) -> None:
+    def enter(self, turn: Turn, model: DescribedModel, run: Run) -> None:
         """Enter a model; `run.write` computes its missing files. Raises ModelError, OutputError, ClusterError."""
         ...
 
@@ -53,11 +51,12 @@ class Sink(Protocol):
 class Run:
     """The state of a run over several models.
 
-    `config` holds the options of models, `sink` decides what is computed and receives it, `representations` are the files to compute
+    `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
     be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps.
     """
 
+    session: ModelSession
     config: Config
     sink: Sink
     representations: Mapping[Kind, Representation]
@@ -83,7 +82,7 @@ class Run:
                 self.sink.fail(path, error, unexpected(path, error))
             self.counter.reach((index + 1) * each, name)
 
-    def _enter(self, turn: Turn, prepare: Callable[[Turn], PreparedModel | None]) -> None:
+    def _enter(self, turn: Turn, prepare: Callable[[Turn], DescribedModel | None]) -> None:
         path, name, _ = turn
         self.counter.advance(0, name)
         if self.sink.has_read(path):
@@ -91,24 +90,26 @@ class Run:
         elif (model := prepare(turn)) is not None:
             self.sink.enter(turn, model, self)
 
-    def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], PreparedModel | None]:
+    def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], DescribedModel | None]:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
         if self.dispatcher is None:
-            return lambda turn: prepare_model(*turn, self.config)
+            return lambda turn: self.session.prepare(*turn, self.config)
         from onnxspace.workflows.cluster.dispatch import Prefetcher
 
         return Prefetcher(turns, self._dispatch, self.dispatcher.width).take
 
-    def _dispatch(self, path: Path, name: str, encoder: str | None) -> PreparedModel | None:
+    def _dispatch(self, path: Path, name: str, encoder: str | None) -> DescribedModel | None:
         """Open a model ahead of its turn, and submit its maps to the workers."""
         if self.sink.has_read(path) or self.dispatcher is None:
             return None
-        found = prepare_model(path, name, encoder, self.config)
-        if self.sink.is_missing(found):
-            self.dispatcher.start(task_for(found, self.config), str(path))
-        return replace(found, model=drop_graph(found.model))
+        from onnxspace.workflows.cluster.dispatch import make_task
 
-    def write(self, turn: Turn, model: PreparedModel, to: Destination) -> dict[Kind, Path]:
+        found = self.session.prepare(path, name, encoder, self.config)
+        if self.sink.is_missing(found):
+            self.dispatcher.start(make_task(found), str(path))
+        return found
+
+    def write(self, model: DescribedModel, to: Destination) -> dict[Kind, Path]:
         """Write all representations of a model to `to`, and return their files by kind.
 
         A representation that fails is left out with a warning where its `loss` allows. Raises ModelError, OutputError,
@@ -119,13 +120,12 @@ class Run:
         if "maps" in self.representations:
             self._write("maps", model, to, files)
         self.warnings += model.remarks
-        others = [kind for kind in self.representations if kind != "maps"]
-        whole = model if self.dispatcher is None or not others else prepare_model(*turn, self.config)
-        for kind in others:
-            self._write(kind, whole, to, files)
+        for kind in self.representations:
+            if kind != "maps":
+                self._write(kind, model, to, files)
         return files
 
-    def _write(self, kind: Kind, model: PreparedModel, to: Destination, files: dict[Kind, Path]) -> None:
+    def _write(self, kind: Kind, model: DescribedModel, to: Destination, files: dict[Kind, Path]) -> None:
         one, name = self.representations[kind], model.record.name
         try:
             files[kind], remarks = one.write(model, to, lambda images: self.counter.advance(images, name))
@@ -137,11 +137,3 @@ class Run:
             self.lost[kind] = str(error)
             remarks = (f"{one.loss} ({str(error).rstrip('.')}).",)
         self.warnings += [f"{name}: {remark}" for remark in remarks]
-
-
-def task_for(model: PreparedModel, config: Config) -> ModelTask:
-    """Return the task of a model for the workers of a cluster."""
-    from onnxspace.workflows.cluster.dispatch import make_task
-
-    key = model_key(model.model, model.encoder.tensors)
-    return make_task(model.model, model.encoder, key, config.options(Path(model.model.path)))

@@ -17,6 +17,7 @@ from onnxspace.inputs.names import find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.report.result_folder import result_folder, write_results
+from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import (
@@ -68,6 +69,7 @@ def score(
     by: str | Sequence[str] | None = None,
     weight: Weight | None = None,
     progress: Progress | None = None,
+    limits: Limits | str | None = None,
 ) -> Affinity:
     """Explain all models on the same probe images and compare them; fingerprints (`.fp` files) are compared directly.
 
@@ -84,7 +86,7 @@ def score(
 
     `output` is a folder for maps and results, which is complete or absent; an interrupted run is resumed. `cluster` is `local:4` or
     the address of a Dask scheduler whose workers share the same paths; `memory` bounds the bytes of maps held while comparing;
-    `progress` is the callback. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
+    `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
     Raises ConfigError, ProbeError, OutputError, ClusterError.
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
@@ -119,7 +121,7 @@ def score(
     from onnxspace.workflows.compare import score_models
 
     selection = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
-    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster)
+    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster, limits=limits)
     return score_models(
         paths, agreement, list_encoders(encoder), configuration, execution, selection, None if output is None else Path(output)
     )

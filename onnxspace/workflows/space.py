@@ -16,6 +16,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
@@ -113,13 +114,14 @@ class Space:
         self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
+        limits: Limits | str | None = None,
     ) -> Additions:  # fmt: skip
         """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
         `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
         `device` a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
-        models and share the space's folder. `progress` is the callback.
+        models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models.
 
         A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
         at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
@@ -136,7 +138,7 @@ class Space:
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
-                execution = Execution.on(device, batch_size, progress, cluster=cluster)
+                execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits)
                 sink = SpaceSink(self.path, self.protocol, report)
                 add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
@@ -226,7 +228,7 @@ class Space:
         self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
-        warn: Callable[[str], None] | None = None,
+        warn: Callable[[str], None] | None = None, limits: Limits | str | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
         """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, or a `.fp` or `.onnx` file.
 
@@ -239,7 +241,9 @@ class Space:
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
         elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
             prints, own = (
-                self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))[0].prints,
+                self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))[
+                    0
+                ].prints,
                 None,
             )
         else:
@@ -262,14 +266,14 @@ class Space:
     def fingerprint(
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
         The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
-        found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress))
+        found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -331,7 +335,7 @@ class Space:
 def fingerprint_file(
     model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
-    batch_size: int | None = None, progress: Progress | None = None,
+    batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
@@ -343,7 +347,7 @@ def fingerprint_file(
     encoders, configuration = _resolve_inputs(encoder, config)
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-    execution = Execution.on(device, batch_size, progress)
+    execution = Execution.on(device, batch_size, progress, limits=limits)
     found = fingerprint(Path(model), setup.protocol(), setup, encoders, configuration, execution)
     write_fingerprint(Path(output), found[0])
     return found

@@ -11,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.protocol import Setup
 from onnxspace.similarity.gram import RowFunction
-from onnxspace.workflows.representations import ComputeMaps
-from onnxspace.workflows.run import task_for
+from onnxspace.workflows.files import CollectMaps
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
@@ -41,7 +39,7 @@ def describe_workers(workers: Cluster | None, execution: Execution) -> list[obje
         return None
     from onnxspace.workflows.cluster.worker import list_processors
 
-    return list_processors(workers, execution.compute)
+    return list_processors(workers, execution.compute, execution.limits)
 
 
 def make_dispatcher(
@@ -60,11 +58,13 @@ def make_dispatcher(
     return dispatcher
 
 
-def compute_on(dispatcher: Dispatcher | None, setup: Setup, config: Config) -> ComputeMaps | None:
-    """Return a function that computes maps on the workers of a cluster."""
+def collect_from(dispatcher: Dispatcher | None, setup: Setup) -> CollectMaps | None:
+    """Return a function that collects the maps that the workers of a cluster compute."""
     if dispatcher is None:
         return None
-    return lambda model, writer, _: dispatcher.collect(task_for(model, config), model.model.path, setup, writer)
+    from onnxspace.workflows.cluster.dispatch import make_task
+
+    return lambda model, writer, _: dispatcher.collect(make_task(model), model.located.file, setup, writer)
 
 
 def row_function_for(workers: Cluster | None) -> RowFunction | None:

@@ -143,7 +143,7 @@ def test_a_defect_below_names_the_model(run: Run, place: Path, monkeypatch: pyte
     def stumble(*_: Any) -> None:
         raise IndexError("list index out of range\nsecond line")
 
-    monkeypatch.setattr("onnxspace.workflows.explain.convert", stumble)
+    monkeypatch.setattr("onnxspace.workflows.child.explain.convert", stumble)
     refused(run("a.onnx", "cat.jpg", "-o", "out.png"), "a.onnx failed unexpectedly (IndexError: list index out of range).")
     assert left(place) == set()
 

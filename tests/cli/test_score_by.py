@@ -23,7 +23,7 @@ from onnxspace.model.model import open_model
 from onnxspace.scores import registry
 from onnxspace.scores.all_pairs import balancing_weight
 from onnxspace.scores.selection import pair_score_names
-from onnxspace.workflows import representations
+from onnxspace.workflows.child import representations
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, save
 

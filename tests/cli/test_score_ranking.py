@@ -24,7 +24,7 @@ from onnxspace.report.read_result import read_result
 from onnxspace.scores.pairs.knn_agreement import Answers, FeatureNeighbours
 from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
-from onnxspace.workflows import representations
+from onnxspace.workflows.child import representations
 from tests.cli.test_score_by import COUNT, IMAGES, MODELS, features, scored
 from tests.helpers.commands import Run
 

@@ -200,7 +200,7 @@ def test_pictures_reach_a_network_at_its_own_size(place: Path, monkeypatch: pyte
         fed[model.name] = model.preprocess.pixels(np.asarray(images)), images.shape[1]
         return genuine(model, encoder, images, *rest)
 
-    monkeypatch.setattr("onnxspace.workflows.rate.write_features", spy)
+    monkeypatch.setattr("onnxspace.workflows.child.reading_tasks.write_features", spy)
     photos, names = Photos.open("photos"), ["large.onnx", "a.onnx", "open.onnx", "oblong.onnx"]
     first = rate(names, photos, ["logme"], features="kept")
     files = [np.asarray(Image.open(path)) for path in photos.paths]
@@ -257,7 +257,7 @@ def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest
         written.append(arguments[0].path)
         return genuine(*arguments)
 
-    monkeypatch.setattr("onnxspace.workflows.rate.write_features", stopping)
+    monkeypatch.setattr("onnxspace.workflows.child.reading_tasks.write_features", stopping)
     with pytest.raises(KeyboardInterrupt):
         rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
     assert written == ["a.onnx"]
@@ -265,7 +265,7 @@ def test_features_that_are_there_are_used_again(place: Path, monkeypatch: pytest
     written.clear()
     first = rate(["a.onnx", "b.onnx"], "photos", ["logme"], features="kept")
     assert written == ["b.onnx"]
-    monkeypatch.setattr("onnxspace.workflows.rate.write_features", genuine)
+    monkeypatch.setattr("onnxspace.workflows.child.reading_tasks.write_features", genuine)
     assert rate(["a.onnx", "b.onnx"], "photos", ["logme"]).values == first.values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,36 @@ def test_the_cut_keeps_what_the_encoder_needs_and_nothing_else(tmp_path: Path) -
 def test_the_same_encoder_whatever_the_batch_is_called(tmp_path: Path) -> None:
     for batch in ("N", 1, None):
         assert find_encoder(opened(classifier((batch, 3, 16, 16)), tmp_path)).tensors == ("t5",)
+
+
+def chain(length: int) -> onnx.ModelProto:
+    """A Conv, so many activations one after the other, and a Conv."""
+    net = Net()
+    x = net.conv("image", 3, 4)
+    for _ in range(length):
+        x = net.add("Relu", x)
+    return net.model([net.conv(x, 4, 2)])
+
+
+def test_candidates_of_twenty_thousand_nodes_take_less_than_two_seconds(tmp_path: Path) -> None:
+    model = opened(chain(20_000), tmp_path)
+    began = time.process_time()
+    trunk = Trunk(model)
+    found = find_encoder(model, trunk)
+    assert time.process_time() - began < 2
+    assert len(trunk.candidates()) == 20_001
+    assert found.tensors == ("t20000",)
+
+
+def many_heads(count: int) -> onnx.ModelProto:
+    """So many heads that share a trunk."""
+    net = Net()
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    return net.model([net.conv(x, 4, 1, pads=[1] * 4) for _ in range(count)])
+
+
+def test_heads_are_found_in_linear_time(tmp_path: Path) -> None:
+    model = opened(many_heads(3_000), tmp_path)
+    began = time.process_time()
+    assert find_encoder(model).tensors == ("t1",)
+    assert time.process_time() - began < 2

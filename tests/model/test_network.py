@@ -98,7 +98,7 @@ def test_more_than_one_message_can_hold_is_refused_where_one_is_needed() -> None
 
 def test_external_data_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = outside(tmp_path / "net.onnx", wide())
-    monkeypatch.setattr("onnxspace.model.reader.MAX_DATA_BYTES", 10_000)
+    monkeypatch.setattr("onnxspace.model.external_data.MAX_DATA_BYTES", 10_000)
     with pytest.raises(ModelError, match=r"net\.onnx has more than 0 GiB of external data\. Leave it out"):
         open_model(path)
 

@@ -70,9 +70,9 @@ def assert_one_line(text: str, *words: str) -> None:
         assert word in text
 
 
-APPEND = "onnxspace.workflows.representations/MapWriter/append"
+APPEND = "onnxspace.workflows.child.representations/MapWriter/append"
 STOPS = {
-    "Ctrl-C when opening": (signal.SIGINT, "onnxspace.workflows.open/open_model", ("--output", "new/kept"), set()),
+    "Ctrl-C when opening": (signal.SIGINT, "onnxspace.workflows.child.open/open_model", ("--output", "new/kept"), set()),
     "Ctrl-C in the maps": (signal.SIGINT, APPEND, ("--output", "new/kept"), {"new"}),
     "Ctrl-C in the results": (
         signal.SIGINT,

@@ -20,7 +20,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.workflows.layers import choose_layers, explain_layers
+from onnxspace.workflows.child.layers import choose_layers, explain_layers
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from onnxspace.model.describe import describe
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.similarity.fingerprints.file import project_file
-from onnxspace.workflows.fingerprint import write_maps
-from onnxspace.workflows.open import PreparedModel, prepare_model
-from onnxspace.workflows.representations import Destination
+from onnxspace.workflows.child.open import PreparedModel, prepare_model
+from onnxspace.workflows.child.representations import write_maps
+from onnxspace.workflows.requests import Destination
 
 
 @dataclass(frozen=True)

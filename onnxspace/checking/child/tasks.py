@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from onnxspace.inputs.config import Config, load_config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
+from onnxspace.storage.regular_files import map_array
 
 #: Number of images on which layers and input changes are compared.
 FEW = 4
@@ -24,7 +23,7 @@ def _config(request: Mapping[str, Any]) -> Config:
 
 
 def _probes(request: Mapping[str, Any]) -> Probes:
-    return Probes(request["probe"], np.load(request["images"], mmap_mode="r", allow_pickle=False))
+    return Probes(request["probe"], map_array(request["images"]))
 
 
 def _open(request: Mapping[str, Any], path: str, encoder: str | None) -> Model:
@@ -48,9 +47,9 @@ def _setup(request: Mapping[str, Any]) -> Setup:
 
 def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Maps alone, by another baseline than before."""
-    from onnxspace.workflows.fingerprint import write_maps
-    from onnxspace.workflows.open import prepare_model
-    from onnxspace.workflows.representations import Destination
+    from onnxspace.workflows.child.open import prepare_model
+    from onnxspace.workflows.child.representations import write_maps
+    from onnxspace.workflows.files import Destination
 
     found = prepare_model(Path(request["path"]), request["name"], request["encoder"], _config(request))
     write_maps(found, _setup(request), Execution.on(request["device"]), Destination(folder, "maps"))

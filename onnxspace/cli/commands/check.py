@@ -64,7 +64,12 @@ class _Options:
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
-@click.option("--limits", "bounds", metavar="memory=8G,cpu=1800,wall=900", help="Limits of each model's process.")
+@click.option(
+    "--limits",
+    "bounds",
+    metavar="memory=8G,cpu=1800,wall=900",
+    help="What a model may take of the process that reads it: memory, and seconds for each step.",
+)
 @click.option(
     "--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there]."
 )

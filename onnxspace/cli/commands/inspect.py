@@ -5,33 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from onnxspace.cli.options import limits_option
+
 if TYPE_CHECKING:
-    from onnxspace.model.describe import Description
-    from onnxspace.model.encoder import Candidate
-    from onnxspace.model.model import Model
-    from onnxspace.torchgraph.support import OperatorSupport
+    from onnxspace.model.records import Candidate, Description, OperatorSupport
 
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
+@limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
-def inspect(model: str, encoder: str | None, config: str | None, support: bool, as_json: bool) -> None:
+def inspect(model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, as_json: bool) -> None:
     """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
     An arrow marks the encoder that is used.
     """
-    from onnxspace.quiet import silence_libraries
+    from onnxspace.workflows.inspect import inspect_model
 
-    with silence_libraries():
-        found, rows = _describe_model(model, encoder, config, support=support)
+    found, rows = inspect_model(model, encoder, config, support=support, limits=limits)
     if as_json:
         listed = {"support": [asdict(row) for row in rows]} if support else {}
         click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
@@ -39,33 +37,9 @@ def inspect(model: str, encoder: str | None, config: str | None, support: bool, 
         click.echo("\n".join((*_description_lines(found), *(_support_lines(rows) if support else ()))))
 
 
-def _describe_model(
-    model: str, encoder: str | None, config: str | None, *, support: bool
-) -> tuple[Description, list[OperatorSupport]]:
-    from onnxspace.errors import ModelError, OnnxspaceError, unexpected
-    from onnxspace.inputs.config import find_config
-    from onnxspace.model.describe import describe
-    from onnxspace.model.model import open_model
-
-    options = find_config(config).options(Path(model))
-    try:
-        opened = open_model(model, encoder, options)
-        return describe(opened), _support_rows(opened) if support else []
-    except OnnxspaceError:
-        raise
-    except Exception as error:  # a defect in a library, or a damaged file
-        raise ModelError(f"{unexpected(model, error)} Export it again.") from error
-
-
-def _support_rows(model: Model) -> list[OperatorSupport]:
-    from onnxspace.torchgraph.support import list_support
-
-    return list_support(model)
-
-
 def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
-    from onnxspace.torchgraph.support import WAYS
+    from onnxspace.model.records import WAYS
 
     yield ""
     yield "Operators of the whole model (schema version, number of nodes)"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import probes_from
+from onnxspace.cli.options import limits_option, probes_from
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -49,6 +49,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )
+@limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")

@@ -126,7 +126,7 @@ def _finetune(
         pictures = Probes.from_folder(given["probe"], given["images"] or MOST_PICTURES, seed=given["seed"] or 0)
         found = rank_by_answers(
             target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
-            device=given["device"], known=given["known"], progress=bar,
+            device=given["device"], known=given["known"], progress=bar, limits=given["limits"],
         )  # fmt: skip
     return show_finetuned(found, None, as_json=as_json, quiet=quiet)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
+from onnxspace.cli.options import limits_option
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def labelled_scores() -> list[str]:
     "file that ends in .known gets the new results, and need not exist.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
+@limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @budget_option
@@ -103,6 +105,7 @@ def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
         seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], known=given["known"], progress=bar,
+        limits=given["limits"],
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protoc
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.storage.map_file import open_maps
+from onnxspace.storage.regular_files import read_regular
 
 FORMAT = 1
 MOST_IMAGES = 1_000_000
@@ -161,8 +162,7 @@ def read_fingerprint(path: Path) -> Fingerprint:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(_FIXED.size + _MOST_HEADER + _MOST_PRINTS + _SUM + 1)
+        content = read_regular(path, _FIXED.size + _MOST_HEADER + _MOST_PRINTS + _SUM)
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"There is no file {path}.") from error
     except OSError as error:

@@ -24,6 +24,7 @@ from onnxspace.similarity.fingerprints.count_sketch import sketch_matrix
 from onnxspace.similarity.fingerprints.file import replace_file
 from onnxspace.similarity.fingerprints.search import Found, check_shapes, rerank
 from onnxspace.storage.float16 import widen
+from onnxspace.storage.regular_files import open_regular
 
 FORMAT = 1
 NUMBERS = 128
@@ -89,7 +90,7 @@ class Index:
         where usearch is not installed.
         """
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise SpaceError(f"The index {path} can't be read ({error}); build it again.") from error

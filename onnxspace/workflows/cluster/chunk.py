@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.storage.atomic import place, write_file
+from onnxspace.storage.regular_files import open_regular
 from onnxspace.storage.resume import CHUNK
 
 _NAME = re.compile(r"(?P<key>[0-9A-Za-z.]+)-(?P<first>\d{1,6})-(?P<rows>\d{1,6})")
@@ -75,7 +76,7 @@ def read_chunk(path: Path, pixels: int) -> tuple[Chunk, NDArray[np.float16]] | N
     """
     named = _NAME.fullmatch(path.name.removesuffix(CHUNK))
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             chunk, crc = _parse_header(file.readline(_MAX_LINE))
             if named is None or (int(named["first"]), int(named["rows"])) != (chunk.first, chunk.rows):
                 return None

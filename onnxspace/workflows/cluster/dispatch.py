@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from onnxspace.attribution.cache_key import library_versions
 from onnxspace.attribution.maps import remarks_on
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError
-from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import BASELINES, Options
 from onnxspace.inputs.protocol import Setup
-from onnxspace.model.encoder import Encoder
-from onnxspace.model.model import Model
 from onnxspace.storage.atomic import place, write_array
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
@@ -27,6 +24,7 @@ from onnxspace.storage.resume import JOURNAL
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk
 from onnxspace.workflows.cluster.client import Cluster, Future
 from onnxspace.workflows.cluster.worker import ImageRange, ModelTask, RunSpec, explain_images
+from onnxspace.workflows.requests import DescribedModel
 
 #: Approximate images of a chunk: more are costly to repeat when a worker ends, fewer are not worth converting a model for.
 IMAGES = 128
@@ -243,7 +241,7 @@ def dispatcher_for(
     run_spec = RunSpec(
         str(folder), _absolute_path(images), probes.name, probes.sha256, setup.method, _with_absolute_baseline(setup.options),
         execution.compute, execution.batch_size,
-        cluster.threads, tuple(library_versions().items()),
+        cluster.threads, tuple(library_versions().items()), execution.limits,
     )  # fmt: skip
     return Dispatcher(cluster, run_spec, len(probes), probes.size**2)
 
@@ -261,9 +259,10 @@ def _restore_path(error: OnnxspaceError, model: _ModelProgress) -> OnnxspaceErro
     return error
 
 
-def make_task(model: Model, encoder: Encoder, key: str, options: ModelOptions) -> ModelTask:
-    """Return the task of a model for workers; `options` are its options from the configuration, `key` names its files."""
-    return ModelTask(_absolute_path(model.path), model.name, model.sha256, encoder, options, key)
+def make_task(model: DescribedModel) -> ModelTask:
+    """Return the task of a model for workers."""
+    located, encoder = model.located, {"tensors": model.tensors, "why": model.why}
+    return ModelTask(_absolute_path(located.file), located.name, model.record.sha256, encoder, located.options, model.key)
 
 
 def _absolute_path(path: str | Path) -> str:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import socket
-from collections import OrderedDict
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from onnxspace.errors import ClusterError, ModelError
-from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.execution import Compute, Execution
+from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.methods import Method, Options
-from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Setup
-from onnxspace.model.encoder import Encoder
-from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, write_chunk
+from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.worker import borrow_worker
+from onnxspace.storage.json_fields import is_text, is_whole
+from onnxspace.workflows.cluster.chunk import Chunk
 from onnxspace.workflows.cluster.reply import return_errors
+from onnxspace.workflows.requests import wrong_answer
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.client import Cluster
 
-_KEPT = 2  # converted models that a process caches: tasks of one model come in succession
-_one = Lock()  # Torch's settings hold for the whole process, so a process computes one task at a time
-_ready: OrderedDict[str, Any] = OrderedDict()
+TASKS = "onnxspace.workflows.child.tasks"
+_one = Lock()  # a model's chunks come in succession, and a process computes one at a time
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class RunSpec:
     """What is common to all tasks of a run.
 
     `folder` is the shared folder, `images` the `.npy` file of the probe images, which are named `probe` and have the digest
-    `sha256`; `threads` is as in `Cluster`, `versions` are those of the client's libraries.
+    `sha256`; `threads` is as in `Cluster`, `versions` are those of the client's libraries, `limits` hold for each model.
     """
 
     folder: str
@@ -49,17 +41,19 @@ class RunSpec:
     batch_size: int | None
     threads: int | None
     versions: tuple[tuple[str, str], ...]
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
 class ModelTask:
-    """A model to be explained: the absolute path, name and digest of its file, its encoder and options, and the `key` of its maps."""
+    """A model to be explained: the absolute path, name and digest of its file, its encoder and options as JSON, and the `key` of
+    its maps."""
 
     path: str
     name: str
     sha256: str
-    encoder: Encoder
-    options: ModelOptions
+    encoder: Mapping[str, Any]
+    options: Mapping[str, Any]
     key: str
 
 
@@ -78,112 +72,40 @@ class ImageRange:
 
 @return_errors
 def explain_images(run_spec: RunSpec, task: ModelTask, image_range: ImageRange) -> Chunk:
-    """Compute a model's unit maps of a range of images, write them as a chunk file unless it exists, and return its header.
+    """Have a process with limits compute a model's unit maps of a range of images, and return the header of its chunk file.
 
     Raises ModelError, ClusterError, OutputError.
     """
     from distributed import get_worker
 
-    with _one:
-        _set_threads(run_spec.threads, get_worker())
-        _check_versions(run_spec)
-        probes = _read_probes(run_spec.images, run_spec.probe, run_spec.sha256)
-        engines = _set_batch_size(_prepare_engines(run_spec, task, probes), image_range.size)
-        last = min(image_range.end, image_range.first + -(-image_range.count // engines.size) * engines.size)
-        chunk = Chunk(image_range.first, last - image_range.first, engines.size, (), dict(engines.fallback))
-        if chunk.rows == 0 or chunk_path(Path(run_spec.folder), task.key, chunk).exists():
-            return chunk
-        rows, errors = _compute_maps(engines, image_range.first, last)
-        chunk = Chunk(chunk.first, chunk.rows, chunk.size, errors, chunk.fallback)
-        write_chunk(Path(run_spec.folder), task.key, chunk, rows)
-        return chunk
+    threads = get_worker().state.nthreads if run_spec.threads is None else run_spec.threads
+    request = {"task": "chunk", "path": task.path, "run": asdict(run_spec), "model": asdict(task), "range": asdict(image_range)}
+    with _one, borrow_worker(TASKS, run_spec.limits, threads) as worker:
+        return parse_chunk(worker.perform(request), task.path)
+
+
+def parse_chunk(found: Any, path: str) -> Chunk:
+    """Check what a process has answered about a chunk of the model `path`. Raises ModelError."""
+    try:
+        whole = all(is_whole(found[name], 0, 2**31) for name in ("first", "rows", "size"))
+        counts = all(is_text(name, 1_000) and is_whole(count, 0, 2**31) for name, count in found["fallback"].items())
+        if not (whole and counts and all(type(error) is float for error in found["errors"])):
+            raise ValueError("it has other fields")
+        return Chunk(found["first"], found["rows"], found["size"], tuple(found["errors"]), found["fallback"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise wrong_answer(path) from error
 
 
 @return_errors
-def describe_processors(compute: Compute, threads: int | None, dask_worker: Any = None) -> list[list[object]]:
+def describe_processors(compute: Compute, threads: int | None, limits: Limits, dask_worker: Any = None) -> list[list[object]]:
     """Describe the processors of this worker, which Dask passes as `dask_worker`, as `cache_key.describe_processors`."""
-    from onnxspace.attribution import cache_key
-
-    _set_threads(threads, dask_worker)
-    return cache_key.describe_processors(compute)
-
-
-def _set_threads(threads: int | None, dask_worker: Any) -> None:
-    import torch
-
-    torch.set_num_threads(dask_worker.state.nthreads if threads is None else threads)
+    number = dask_worker.state.nthreads if threads is None else threads
+    with borrow_worker(TASKS, limits, number) as worker:
+        found: list[list[object]] = worker.perform({"task": "processors", "compute": asdict(compute)})["processors"]
+        return found
 
 
-def list_processors(cluster: Cluster, compute: Compute) -> list[object]:
+def list_processors(cluster: Cluster, compute: Compute, limits: Limits) -> list[object]:
     """Describe the processors of the current workers, each kind once, as `cache_key.run_key` takes them. Raises ClusterError."""
-    kinds = {repr(one): one for one in cluster.run_on_all(describe_processors, compute, cluster.threads).values()}
+    kinds = {repr(one): one for one in cluster.run_on_all(describe_processors, compute, cluster.threads, limits).values()}
     return [processor for _, one in sorted(kinds.items()) for processor in one]
-
-
-def _check_versions(run_spec: RunSpec) -> None:
-    from onnxspace.attribution.cache_key import library_versions
-
-    for name, here in library_versions().items():
-        there = dict(run_spec.versions).get(name, "")
-        if here != there:
-            raise ClusterError(
-                f"The worker on {socket.gethostname()} has {name} {here or '(none)'}, and {there or 'none'} is used where "
-                "the run was started. Install equal versions on all machines."
-            )
-
-
-@cache
-def _read_probes(path: str, name: str, sha256: str) -> Probes:
-    """Memory-map the probe images from the shared folder; their digest is checked once per process."""
-    try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"The worker on {socket.gethostname()} can't read {path}. Name an --output in a folder that all machines share."
-        ) from error
-    probes = Probes(name, images)
-    if images.ndim != 4 or images.dtype != np.uint8 or probes.sha256 != sha256:
-        raise ClusterError(f"{path} holds other images on {socket.gethostname()} than where the run was started.")
-    return probes
-
-
-def _set_batch_size(engines: Any, size: int | None) -> Any:
-    return engines if size is None else replace(engines, size=size)
-
-
-def _prepare_engines(run_spec: RunSpec, task: ModelTask, probes: Probes) -> Any:
-    """Convert a model for computing; the last few are cached."""
-    name = repr((run_spec, task))
-    if (found := _ready.pop(name, None)) is None:
-        while len(_ready) >= _KEPT:
-            _ready.popitem(last=False)
-        found = _convert_model(run_spec, task, probes)
-    _ready[name] = found
-    return found
-
-
-def _convert_model(run_spec: RunSpec, task: ModelTask, probes: Probes) -> Any:
-    from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
-    from onnxspace.model.model import open_model, rename_model
-    from onnxspace.torchgraph.encoder_graph import convert
-
-    model = rename_model(open_model(task.path, None, task.options), task.name)
-    if model.sha256 != task.sha256:
-        raise ModelError(
-            f"{task.path} is another file on {socket.gethostname()} than where the run was started. "
-            "Put models in a folder that all machines share, and don't change them meanwhile."
-        )
-    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), task.encoder)
-    setup, execution = Setup(probes, run_spec.method, run_spec.options), Execution(run_spec.compute, run_spec.batch_size)
-    return engines_for(model, converted, setup, execution)
-
-
-def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:
-    from onnxspace.storage.map_file import to_unit_maps
-
-    rows: list[NDArray[np.float16]] = []
-    errors: list[float] = []
-    for found in engines.maps(first, end):
-        rows.append(to_unit_maps(found.maps)[0])
-        errors += [] if found.errors is None else found.errors.tolist()
-    return np.concatenate(rows), tuple(errors)

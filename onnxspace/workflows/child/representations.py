@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,9 +11,8 @@ import numpy as np
 
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
-from onnxspace.errors import AttributionError
-from onnxspace.inputs.execution import Advance, Execution
-from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.execution import Advance, Counter, Execution
+from onnxspace.inputs.methods import Options
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.features import features_key, write_features
@@ -21,36 +20,20 @@ from onnxspace.model.model import Model
 from onnxspace.model.outputs import find_float_outputs
 from onnxspace.model.runtime import shapes_of
 from onnxspace.scores.registry import Kind
-from onnxspace.scores.selection import ScoreSelection
-from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter, to_unit_maps
-from onnxspace.storage.resume import FEATURES, JOURNAL
+from onnxspace.storage.regular_files import map_array
+from onnxspace.storage.resume import FEATURES
 from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.workflows.open import PreparedModel
+from onnxspace.workflows.child.open import PreparedModel
+from onnxspace.workflows.files import write_map_file
+from onnxspace.workflows.requests import Destination, FileRequest, decode_execution, decode_setup
 
-#: What a model lacks whose outputs can't be predicted, or from whose features nothing can be.
-_NO_OUTPUTS, _NO_FEATURES = "no sources can be ranked by what predicts its outputs", "it is no source for the others"
 #: Appends the missing maps of a model to a writer, and returns warnings about them.
 ComputeMaps = Callable[[PreparedModel, MapWriter, Advance], tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class Destination:
-    """Where a model's files are written: into `folder`, named by the model's `key`; `kept` says whether unfinished files are kept."""
-
-    folder: Path
-    key: str
-    kept: bool = False
-
-
 class Representation(Protocol):
-    """One kind of file of a model.
-
-    `loss` describes the consequence where the file can't be computed; None means that the model fails as a whole.
-    """
-
-    @property
-    def loss(self) -> str | None: ...
+    """One kind of file of a model."""
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
         """Write the file unless it exists; returns its path and warnings.
@@ -66,24 +49,9 @@ class MapsFile:
 
     setup: Setup
     compute: ComputeMaps
-    loss: None = None
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        path, images = to.folder / f"{to.key}.npy", len(self.setup.probes)
-        journal = Journal(path.with_suffix(JOURNAL), images) if to.kept else None
-        with MapWriter(path, images, self.setup.probes.size**2, journal) as writer:
-            advance(writer.rows)
-            remarks = writer.remarks
-            if remarks is None:
-                remarks = self.compute(model, writer, advance)
-            if writer.zeros == images:
-                raise AttributionError(
-                    f"{model.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
-                )
-            if writer.remarks is None:
-                writer.finish(remarks)
-        zeros = (f"{writer.zeros} of {images} maps are zero; their cosines count as 0.",) if writer.zeros else ()
-        return path, (*remarks, *zeros)
+        return write_map_file(self.setup, to, advance, model.model.path, lambda writer: self.compute(model, writer, advance))
 
 
 def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
@@ -108,7 +76,6 @@ class FeaturesFile:
 
     setup: Setup
     locate: Callable[[PreparedModel], Encoder]
-    loss: str | None = None
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
         encoder, probes = self.locate(model), self.setup.probes
@@ -118,7 +85,7 @@ class FeaturesFile:
         else:
             write_features(model.model, encoder, probes.images, file, "fit", advance)
         values = _count_values(model.model, encoder)
-        kept = int(np.prod(np.load(file, mmap_mode="r", allow_pickle=False).shape[1:]))
+        kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
         return file, (averaged,) if values > kept else ()
 
@@ -129,7 +96,6 @@ class FieldsFile:
 
     setup: Setup
     execution: Execution
-    loss: None = None
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
         file = to.folder / f"{fields_key(to.key, self.setup)}.npy"
@@ -137,32 +103,38 @@ class FieldsFile:
         return file, remarks
 
 
-def representations_for(
-    selection: ScoreSelection,
-    setup: Setup,
-    execution: Execution,
-    compute: ComputeMaps | None = None,
-    pictures: Probes | None = None,
-) -> Mapping[Kind, Representation]:
-    """Return the representations that the selected scores need, by kind, in the order of computation.
+def representation_of(kind: Kind, given: FileRequest) -> Representation:
+    """The representation of this kind that a request describes."""
+    setup, execution = decode_setup(given.setup), decode_execution(given.execution)
+    seen = setup if given.seen is None else decode_setup(given.seen)
+    if kind == "maps":
+        return MapsFile(setup, compute_here(setup, execution))
+    if kind == "fields":
+        options = None if given.fields is None else Options(**given.fields)
+        return FieldsFile(Setup(setup.probes, METHOD, options), execution)
+    return FeaturesFile(seen, _locate_encoder if kind == "features" else _locate_outputs)
 
-    `pictures` are the images of features and outputs (None: those of `setup`); `compute` computes maps (None: in this process).
-    """
-    seen = setup if pictures is None else replace(setup, probes=pictures)
-    lost_source = _NO_FEATURES if selection.usual else None
-    every: dict[Kind, Representation] = {
-        "maps": MapsFile(setup, compute or compute_here(setup, execution)),
-        "features": FeaturesFile(seen, lambda model: model.encoder, lost_source),
-        "fields": FieldsFile(Setup(setup.probes, METHOD, selection.fields), execution),
-        "outputs": FeaturesFile(seen, lambda model: find_float_outputs(model.model), _NO_OUTPUTS),
-    }
-    return {kind: one for kind, one in every.items() if selection.needs(kind)}
+
+def _locate_encoder(model: PreparedModel) -> Encoder:
+    return model.encoder
+
+
+def _locate_outputs(model: PreparedModel) -> Encoder:
+    return find_float_outputs(model.model)
+
+
+def write_maps(model: PreparedModel, setup: Setup, execution: Execution, to: Destination) -> tuple[Path, tuple[str, ...]]:
+    """Write a model's unit maps to `to`; returns their file and warnings. Raises ModelError, OutputError."""
+    name, counter = model.record.name, Counter(len(setup.probes), execution.progress)
+    file = MapsFile(setup, compute_here(setup, execution))
+    path, remarks = file.write(model, to, lambda images: counter.advance(images, name))
+    return path, (*(f"{name}: {remark}" for remark in remarks), *model.remarks)
 
 
 def _has_images(file: Path, images: int) -> bool:
     """Whether a file of features exists for so many images."""
     try:
-        return len(np.load(file, mmap_mode="r", allow_pickle=False)) == images
+        return len(map_array(file)) == images
     except (OSError, ValueError, EOFError):
         return False
 

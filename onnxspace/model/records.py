@@ -1,0 +1,103 @@
+"""What is known of a model, without the model: its description, encoder, candidates and operators. Free of ONNX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Shape = tuple[int | None, ...]
+Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
+WAYS = {
+    "onnxspace": "converted by onnxspace",
+    "onnx2torch": "converted by onnx2torch",
+    "folded": "constant-folded or removed",
+    "fused": "fused into a larger operator, which is explained as one",
+    "none": "not supported",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tensor at which the network could be cut.
+
+    `shape` is its shape for one image, `below` the share of the network's multiply-adds that lies below it (0 to 1).
+    """
+
+    tensor: str
+    shape: Shape | None
+    below: float
+
+    @property
+    def elements(self) -> int | None:
+        """Number of values per image, None where a size is unknown."""
+        return None if self.shape is None or None in self.shape else math.prod(n for n in self.shape if n is not None)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words."""
+
+    tensors: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        return " + ".join(self.tensors)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `onnxspace inspect` shows of a model.
+
+    `flops` counts two operations per multiply-add of the parametric operators (Conv, Gemm, MatMul and others) for one image,
+    `share_below` the share of these that lies below the encoder (0 to 1). `assumed` lists what was inferred from the graph
+    because neither the file nor the configuration states it.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    producer: str
+    ir_version: int
+    opsets: dict[str, int]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    operators: dict[str, int]
+    parameters: int
+    flops: int
+    assumed: tuple[str, ...]
+    encoder: Encoder
+    share_below: float
+    candidates: tuple[Candidate, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON values, with the schema `onnxspace/inspect/1`."""
+        return {"schema": "onnxspace/inspect/1", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Description:
+        """The description in JSON that a worker has sent. Raises KeyError, TypeError or ValueError for anything else."""
+        candidates = tuple(_read_candidate(one) for one in found["candidates"])
+        encoder = Encoder(tuple(str(name) for name in found["encoder"]["tensors"]), str(found["encoder"]["why"]))
+        facts: dict[str, Any] = {name: str(found[name]) for name in ("name", "path", "sha256", "producer")}
+        facts |= {name: int(found[name]) for name in ("ir_version", "parameters", "flops")}
+        facts |= {name: {str(key): str(text) for key, text in found[name].items()} for name in ("inputs", "outputs")}
+        facts |= {name: {str(key): int(n) for key, n in found[name].items()} for name in ("opsets", "operators")}
+        share, assumed = float(found["share_below"]), tuple(str(text) for text in found["assumed"])
+        return cls(**facts, assumed=assumed, encoder=encoder, share_below=share, candidates=candidates)
+
+
+def _read_candidate(found: Mapping[str, Any]) -> Candidate:
+    shape = None if found["shape"] is None else tuple(None if size is None else int(size) for size in found["shape"])
+    return Candidate(str(found["tensor"]), shape, float(found["below"]))
+
+
+@dataclass(frozen=True)
+class OperatorSupport:
+    """One operator of a model, with its domain unless it is the standard one: schema version, number of nodes, and handling."""
+
+    operator: str
+    version: int
+    count: int
+    way: Way

@@ -1,0 +1,131 @@
+"""Starting and ending a worker process, and the sentence for one that ended before its answer.
+
+It runs in a session of its own, so that Ctrl-C reaches the parent alone; with a clean environment, and without the current folder
+on its path, which may be an untrusted checkout; and it ends with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxspace.sandbox.limits import Limits
+
+CHILD = "onnxspace.sandbox.child"
+#: Environment variables that reach a worker: what libraries need to be found and to compute as in the parent, no secrets.
+_PASSED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|SYSTEMDRIVE|WINDIR|COMSPEC|PATHEXT|APPDATA|"
+    r"LOCALAPPDATA|USERPROFILE|PROCESSOR_\w+|NUMBER_OF_PROCESSORS|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_\w+|"
+    r"XDG_CACHE_HOME|(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|DNNL|ONEDNN|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|ORT|CUDA|CUDNN|"
+    r"CUBLAS|NCCL|NVIDIA|TRITON|MALLOC|ONNXSPACE)_\w+|PYTHON(HASHSEED|UTF8|IOENCODING|DONTWRITEBYTECODE|PYCACHEPREFIX|WARNINGS|HOME)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A worker process, and the end of a pipe by whose closing the child notices that its parent has ended."""
+
+    popen: subprocess.Popen[bytes]
+    lifeline: int | None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self.popen.pid
+
+    def kill(self) -> None:
+        """Kill the process and whatever it has started."""
+        with suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            else:
+                self.popen.kill()
+
+    def end(self) -> int:
+        """End the process and whatever it has started; returns its exit code, or minus the signal that ended it before."""
+        before = self.popen.poll()
+        self.kill()
+        code = self.popen.wait()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        if self.lifeline is not None:
+            with suppress(OSError):
+                os.close(self.lifeline)
+        return code if before is None else before
+
+
+def start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
+    """Start a process that runs the module `CHILD` with these arguments, its input and output connected to this one.
+
+    `environment` has variables besides those of `clean_environment`.
+    """
+    ours, theirs = _make_lifeline()
+    try:
+        popen = subprocess.Popen(
+            [sys.executable, "-P", "-m", CHILD, _name_pipe(theirs), *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**clean_environment(os.environ), **environment}, start_new_session=True,
+            pass_fds=[] if theirs is None else [theirs],
+        )  # fmt: skip
+    except BaseException:
+        if ours is not None:
+            os.close(ours)
+        raise
+    finally:
+        if theirs is not None:
+            os.close(theirs)
+    return Process(popen, ours)
+
+
+def _name_pipe(number: int | None) -> str:
+    """A pipe by the number of its descriptor and its inode, by which the child makes sure that it has got it."""
+    return "" if number is None else f"{number}:{os.fstat(number).st_ino}"
+
+
+def _make_lifeline() -> tuple[int | None, int | None]:
+    if os.name != "posix":
+        return None, None
+    theirs, ours = os.pipe()
+    return ours, theirs
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a worker needs: not those that hold secrets, and no relative entries in PYTHONPATH."""
+    kept = {name: value for name, value in environment.items() if _PASSED.fullmatch(name)}
+    folders = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if Path(folder).is_absolute()]
+    return {**kept, **({"PYTHONPATH": os.pathsep.join(folders)} if folders else {})}
+
+
+def describe_end(path: str, code: int, limits: Limits) -> str:
+    """The sentence for the model `path`, during which its worker ended with `code` (minus a signal, as of `Popen`)."""
+    size = f"{limits.memory / 2**30:.3g}G"
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return f"{path} was stopped after {limits.cpu} seconds of processor time. {_leave_out('cpu')}"
+    if -code in (getattr(signal, "SIGKILL", 9), signal.SIGABRT):
+        return f"{path} ended the process that read it (signal {-code}), probably out of memory (limit {size}). {_leave_out('memory')}"
+    how = f"signal {-code}" if code < 0 else f"code {code}"
+    return f"{path} ended the process that read it ({how}). Leave it out, or export it again."
+
+
+def describe_timeout(path: str, seconds: float) -> str:
+    """The sentence for a model that took longer than its limit of so many seconds."""
+    return f"{path} was stopped after {seconds:.0f} seconds. {_leave_out('wall')}"
+
+
+def describe_shortage(path: str, limits: Limits) -> str:
+    """The sentence for a model that needed more memory than its limit."""
+    return f"{path} needs more than {limits.memory / 2**30:.3g}G of memory. {_leave_out('memory')}"
+
+
+def _leave_out(limit: str) -> str:
+    return f"Leave it out, or allow more with --limits {limit}=…."

@@ -1,0 +1,275 @@
+"""Choosing the layer of a source network to transfer from: each layer is compared with a target's encoder.
+
+Song et al., "DEPARA: Deep Attribution Graph for Deep Knowledge Transferability" (CVPR 2020), section 3.4: S = S_V + λ S_E, with maps
+from one backward pass per layer after a single forward pass, and features that are not centred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from onnxspace.attribution.batches import halve_batch
+from onnxspace.attribution.devices import autocast_for, configure_torch
+from onnxspace.attribution.explainer import Explainer
+from onnxspace.attribution.gradients import InputMaps
+from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
+from onnxspace.errors import AttributionError, ModelError, OnnxspaceError
+from onnxspace.inputs.execution import Counter, Execution
+from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
+from onnxspace.model.encoder import Candidate, Encoder, Trunk
+from onnxspace.model.features import pool_to_fit, restore_image_axis, write_features
+from onnxspace.model.model import Model
+from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
+from onnxspace.scores.arrays import unit_rows
+from onnxspace.scores.layer_table import Layer, LayerTable
+from onnxspace.scores.pairs.depara import edges
+from onnxspace.storage.atomic import whole_array
+from onnxspace.storage.regular_files import map_array
+from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.torchgraph.verify import outputs_of
+from onnxspace.workflows.child.open import PreparedModel
+
+#: Most layers that are compared; of more, this number, evenly spaced.
+MOST_LAYERS = 64
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The layers to compare, from image to output, and how many were `skipped`."""
+
+    layers: tuple[Candidate, ...]
+    skipped: int
+
+
+def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
+    """Choose at most `most` layers of a network: the last cut point before each trained node, and the network's output.
+
+    The model's encoder `own` is always included, and takes the place of a cut point with the same trained nodes.
+    """
+    names = [candidate.tensor for candidate in trunk.candidates()]
+    counts = trunk.count_trained_below(names)
+    ends = {name: count_trained_below(trunk, name) for name in (*_find_outputs(trunk), *own.tensors)}
+    groups = {count: name for name, count in (*counts.items(), *ends.items())}  # the last of each count
+    tensors = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
+    counts |= ends
+    order = sorted(tensors, key=lambda name: (counts[name], trunk.graph.producer[name]))
+    kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
+    kept = [name for name in order if name in kept or name in own.tensors]
+    layers = tuple(
+        Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
+    )
+    return LayerChoice(layers, len(order) - len(kept))
+
+
+def _find_outputs(trunk: Trunk) -> list[str]:
+    """The network's output, where it has one of a floating-point type that depends on the image."""
+    found = [
+        name for name in trunk.graph.outputs if name in trunk.tensors and name in trunk.graph.producer and trunk.is_float(name)
+    ]
+    return found if len(trunk.graph.outputs) == 1 else []
+
+
+def count_trained_below(trunk: Trunk, tensor: str) -> int:
+    """Return the number of trained nodes that a tensor depends on."""
+    return trunk.count_trained_below([tensor])[tensor]
+
+
+@dataclass
+class LayerComparison:
+    """The state of one comparison of layers. Features are written to `folder`."""
+
+    setup: Setup
+    execution: Execution
+    folder: Path
+    weight: float
+    counter: Counter
+
+    @property
+    def probes(self) -> Probes:
+        return self.setup.probes
+
+    def table(self, source: PreparedModel, target: PreparedModel) -> LayerTable:
+        trunk = Trunk(source.model)
+        found = choose_layers(trunk, source.encoder)
+        self.counter.advance(0, target.record.name)
+        maps, features = self._explain_target(target)
+        engines, found, dropped = self._prepare_source(source.model, found, source.encoder)
+        nodes, shapes = self._compare_maps(engines, found, maps)
+        scored = [
+            self._score_layer(trunk, candidate, shape, float(node), features, place)
+            for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
+        ]
+        warnings = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
+        record = replace(source.record, encoder=str(source.encoder))
+        rows = tuple(layer for layer, _ in scored)
+        return LayerTable(
+            record,
+            target.record,
+            rows,
+            len(trunk.parametric),
+            self.weight,
+            self.setup.method,
+            self.setup.probe_facts(),
+            self.setup.stated_options,
+            found.skipped,
+            tuple(warnings),
+        )
+
+    def _explain_target(self, target: PreparedModel) -> tuple[NDArray[np.float32], Path]:
+        """Compute unit maps of the target's encoder, float32 [images, pixels], and the file of its features."""
+        converted = convert(target.model, self.probes.images[:VERIFIED_IMAGES], target.encoder)
+        engines = engines_for(target.model, converted, self.setup, self.execution)
+        maps, features = self.folder / "maps.npy", self.folder / "target.npy"
+        some = False
+        with whole_array(maps, (len(self.probes), self.probes.size**2), np.float32) as append:
+            for found in engines.maps():
+                rows = found.maps.reshape(len(found.maps), -1)
+                append(unit_rows(rows.astype(np.float64)).astype(np.float32))
+                some |= bool(rows.any())
+                self.counter.advance(len(rows), target.record.name)
+        if not some:
+            raise AttributionError(
+                f"{target.model.path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
+            )
+        write_features(target.model, target.encoder, self.probes.images, features, "fit")
+        return map_array(maps), features
+
+    def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
+        """Cut the source at all its layers, or at those up to its encoder where the rest can't be converted."""
+        try:
+            return self._cut(model, found), found, ()
+        except ModelError as error:
+            below = model.graph.ancestors_of(own.tensors)
+            layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
+            if len(layers) == len(found.layers):
+                raise
+            fewer = LayerChoice(layers, found.skipped)
+            return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
+
+    def _cut(self, model: Model, found: LayerChoice) -> Engines:
+        encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
+        converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
+        return engines_for(model, converted, self.setup, self.execution)
+
+    def _compare_maps(
+        self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], list[tuple[int, ...]]]:
+        """Compute S_V of every layer, float64 [layers], and its shape for one image; features are written to a file per layer."""
+        total = np.zeros(len(found.layers))
+        shapes: list[tuple[int, ...]] = []
+        with ExitStack() as stack, configure_torch(engines.compute):
+            files: list[Callable[[NDArray[Any]], None]] = []
+            for start, batch_results in self._explain_batches(engines):
+                if not files:
+                    shapes = [one.shape for one in batch_results]
+                    widths = [one.features.shape[1] for one in batch_results]
+                    files = [
+                        stack.enter_context(whole_array(self._features_file(i), (len(self.probes), width), np.float32))
+                        for i, width in enumerate(widths)
+                    ]
+                targets = maps[start : start + len(batch_results[0].maps)].astype(np.float64)
+                for place, one in enumerate(batch_results):
+                    total[place] += _cosines(one.maps, targets).sum()
+                    files[place](one.features)
+                self.counter.advance(len(targets), "layers")
+        return np.clip(total / len(self.probes), -1, 1), shapes
+
+    def _explain_batches(self, engines: Engines) -> Iterator[tuple[int, list[LayerBatch]]]:
+        start, size = 0, engines.size
+        while start < len(self.probes):
+            images = self.probes.images[start : start + size]
+            try:
+                batch_results = list(explain_layers(engines.explainers[0], images))
+            except (RuntimeError, MemoryError) as error:
+                size = halve_batch(error, size, engines.path)
+                continue
+            for one in batch_results:
+                if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
+                    raise AttributionError(f"{engines.path}: a layer's map or features are not finite. Try another --method.")
+            yield start, batch_results
+            start += len(images)
+
+    def _score_layer(
+        self, trunk: Trunk, candidate: Candidate, shape: tuple[int, ...], node: float, target: Path, place: int
+    ) -> tuple[Layer, str]:
+        """Score a layer: its row of the table, and a warning where it has no S_E."""
+        both = [sample_images(map_array(file)) for file in (self._features_file(place), target)]
+        edge, why = None, ""
+        try:
+            edge = edges(both[0], both[1], centre=False)
+        except OnnxspaceError as error:
+            why = f"{candidate.tensor}: {error}"
+        score = None if edge is None else node + self.weight * edge
+        below = count_trained_below(trunk, candidate.tensor)
+        return Layer(candidate.tensor, shape, below, candidate.below, node, edge, score), why
+
+    def _features_file(self, place: int) -> Path:
+        return self.folder / f"layer{place}.npy"
+
+    def _describe_omissions(self, found: LayerChoice) -> Iterator[str]:
+        if found.skipped:
+            yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
+        if len(self.probes) > MOST_PAIRED:
+            yield f"S_E compares all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images."
+
+
+@dataclass(frozen=True)
+class LayerBatch:
+    """Results of one layer for a batch of images.
+
+    `maps` is float32 [images, size, size], `features` float32 [images, dimensions], `shape` that of the layer for one image.
+    """
+
+    maps: NDArray[np.float32]
+    features: NDArray[np.float32]
+    shape: tuple[int, ...]
+
+
+def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[LayerBatch]:
+    """Yield maps and features of every output of the graph, in order, for `images`, uint8 [images, size, size, 3].
+
+    This takes one forward pass, and one backward pass to the image per output.
+    """
+    batch = engine.prepare_batch(images)
+    with autocast_for(engine.compute, engine.device):
+        point = batch.values.detach().requires_grad_(True)
+        outputs = outputs_of(engine.network.graph, point)
+        baseline = 0.0 if batch.baseline is None else batch.baseline
+        for place, output in enumerate(outputs):
+            gradient = _gradient(output, point, last=place == len(outputs) - 1)
+            maps = _make_map(engine, gradient, point.detach() - baseline)
+            values = output.detach().float().cpu().numpy()
+            rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
+            yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
+
+
+def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
+    """d(sum of the output)/d(image); zero where the layer does not depend on the image."""
+    if not output.requires_grad:
+        return torch.zeros_like(point)
+    found = torch.autograd.grad(output.sum(), point, retain_graph=not last, allow_unused=True)[0]
+    return torch.zeros_like(point) if found is None else found
+
+
+def _make_map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
+    network = engine.network
+    if METHODS[engine.method].way == "absolute":
+        return network.mean_over_channels(gradient.abs())
+    return network.mean_over_channels(gradient if network.relevance else gradient * way)
+
+
+def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines of maps [images, size, size] with unit rows [images, pixels]; 0 where one of the two is zero."""
+    found: NDArray[np.float64] = np.einsum("ij,ij->i", unit_rows(maps.reshape(len(maps), -1).astype(np.float64)), units)
+    return found

@@ -1,0 +1,169 @@
+"""The connection of a verb to the worker process that reads its models: requests are sent, answers are checked, files are found.
+
+Free of Torch and ONNX. The answers are untrusted: a model may have taken over the process that read it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.methods import Method
+from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.rule_names import Rules
+from onnxspace.sandbox.worker import Worker, borrow_worker
+from onnxspace.scores.registry import Kind
+from onnxspace.storage.atomic import scratch_folder, write_array
+from onnxspace.storage.regular_files import open_regular
+from onnxspace.workflows.requests import (
+    DescribedModel,
+    Destination,
+    FileRequest,
+    LocatedModel,
+    encode_execution,
+    encode_setup,
+    locate_model,
+    parse_description,
+    read_texts,
+    wrong_answer,
+)
+
+TASKS = "onnxspace.workflows.child.tasks"
+#: Those that need no Torch.
+READING_TASKS = "onnxspace.workflows.child.reading_tasks"
+
+
+@dataclass
+class ModelSession:
+    """A worker for the models of one verb, and the folder in which probe images are stored for it."""
+
+    worker: Worker
+    folder: Path
+    execution: Execution
+    _images: dict[int, tuple[Probes, str]] = field(default_factory=dict)
+
+    def place(self, setup: Setup, images: Path | None = None) -> dict[str, Any]:
+        """The setup as JSON; its probe images are written to a file, unless they are in the `.npy` file `images`. Raises OutputError."""
+        probes = setup.probes
+        if id(probes) not in self._images:
+            file = images
+            if file is None:
+                file = self.folder / f"images-{len(self._images)}.npy"
+                write_array(file, np.asarray(probes.images))
+            self._images[id(probes)] = probes, str(file.absolute())
+        return encode_setup(setup, self._images[id(probes)][1])
+
+    def check(self, methods: Sequence[Method], setup: Setup, rules: Rules, *, device: bool = True) -> None:
+        """Check methods, options and, unless other machines compute, the device. Raises ConfigError, ProbeError."""
+        placed = self.place(setup)
+        request = {
+            "task": "check", "methods": list(methods), "setup": placed, "options": placed["options"],
+            "rules": {name: dict(entries) for name, entries in rules.items()},
+            "compute": asdict(self.execution.compute) if device else None,
+        }  # fmt: skip
+        self.worker.perform(request)
+
+    def make_run_key(self, setup: Setup, elsewhere: Sequence[object] | None) -> str:
+        """The digest of everything besides a model that determines its maps, see `cache_key.run_key`. Raises ConfigError."""
+        request = {"setup": self.place(setup), "execution": encode_execution(self.execution), "elsewhere": elsewhere}
+        return str(self.worker.perform({"task": "run key", **request})["key"])
+
+    def prepare(self, path: Path, name: str, encoder: str | None, config: Config) -> DescribedModel:
+        """Have the model `path`, called `name` in results, opened, and its encoder found.
+
+        `encoder` is a tensor or node name (None: the configured one, or the one found). Raises ModelError, ConfigError.
+        """
+        located = locate_model(path, name, encoder, config)
+        return parse_description(located, self._perform("prepare", located))
+
+    def _perform(self, task: str, located: LocatedModel, advance: Advance | None = None, **more: Any) -> Any:
+        return self.worker.perform({"task": task, "path": located.file, "model": asdict(located), **more}, advance)
+
+    def compute(self, task: str, model: DescribedModel, folder: Path, advance: Advance | None = None, **more: Any) -> Any:
+        """Have a task carried out that writes files of a model to `folder`; what a worker leaves there as it dies is removed.
+
+        Raises ModelError, OutputError.
+        """
+        more = {"sha256": model.record.sha256, "folder": str(folder.absolute()), **more}
+        try:
+            return self._perform(task, model.located, advance, **more)
+        except BaseException:
+            if self.worker.dead:
+                remove_partials(folder, self.worker.pid)
+            raise
+
+    def write(
+        self, kind: Kind, model: DescribedModel, to: Destination, files: FileRequest, advance: Advance
+    ) -> tuple[Path, tuple[str, ...]]:
+        """Have one representation of a model written; returns its file and warnings. Raises ModelError, OutputError."""
+        more = {"kind": kind, "key": to.key, "kept": to.kept, "files": files.to_json()}
+        found = self.compute("write", model, to.folder, advance, **more)
+        try:
+            return find_file(to.folder, found["file"]), read_texts(found["remarks"])
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise wrong_answer(model.record.path) from error
+
+    def write_features(
+        self, model: DescribedModel, images: Path, digest: str, pool: str, folder: Path, advance: Advance,
+        of: Literal["encoder", "classes"] = "encoder",
+    ) -> Path | None:  # fmt: skip
+        """Have the features of a model at its encoder written for the images in a `.npy` file, whose checksum is `digest`.
+
+        `of` classes, they are its classifier's outputs. Returns their file in `folder`, None where there is no classifier. Raises
+        ModelError, OutputError.
+        """
+        more = {"images": str(images.absolute()), "digest": digest, "pool": pool, "of": of}
+        found = self.compute("features", model, folder, advance, **more)
+        try:
+            return None if found["file"] is None else find_file(folder, found["file"])
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise wrong_answer(model.record.path) from error
+
+
+def find_file(folder: Path, name: Any) -> Path:
+    """The regular file of this name in `folder`. Raises ValueError for what is no plain name, and OSError."""
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError("not the name of a file")
+    open_regular(folder / name, follow=False).close()
+    return folder / name
+
+
+def remove_partials(folder: Path, process: int) -> None:
+    """Remove the files that a process was writing to `folder` when it ended; those from which a later run resumes stay."""
+    for path in folder.glob(f".*.{process}.partial"):
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSession]:
+    """Open a session for the block, with a worker for the module `tasks`; its process starts at once."""
+    with scratch_folder() as folder, borrow_worker(tasks, execution.limits, _count_threads()) as worker:
+        if tasks == TASKS and (modules := list(find_rule_modules())):
+            worker.perform({"task": "set up", "modules": modules})
+        yield ModelSession(worker, folder, execution)
+
+
+def _count_threads() -> int:
+    """The number of threads that Torch uses here, where it is loaded: maps depend on it in their last bits; 0 where it is not."""
+    torch = sys.modules.get("torch")
+    return 0 if torch is None else int(torch.get_num_threads())
+
+
+def find_rule_modules() -> Iterator[tuple[str, str]]:
+    """Names and folders of the modules whose functions were added to the LRP rules in this process."""
+    lrp = sys.modules.get("onnxspace.attribution.lrp")
+    rules: Mapping[str, Callable[..., Any]] = {} if lrp is None else lrp.RULES
+    for name in sorted({str(getattr(rule, "__module__", "")) for rule in rules.values()}):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if not name.startswith("onnxspace.") and name != "__main__" and file is not None:
+            yield name, str(Path(file).absolute().parents[name.count(".") + (Path(file).name == "__init__.py")])

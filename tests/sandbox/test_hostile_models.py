@@ -1,0 +1,201 @@
+"""Hostile models beside good ones, in worker processes: the good ones have the result that they have alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from tests.helpers.commands import Run
+from tests.helpers.nets import Net
+from tests.helpers.nets import save as save_model
+from tests.sandbox.test_worker import is_running, wait_for_end
+
+CLASSIFIERS = "ab"
+LIMITS = "memory=3G,cpu=5,wall=40"
+
+
+def scaled(part: str, net: Net, x: str) -> onnx.ModelProto:
+    return finished(net, net.add("Mul", x, part))
+
+
+def finished(net: Net, x: str) -> onnx.ModelProto:
+    """A classifier on four channels, which is cut above them."""
+    pooled = net.add("GlobalAveragePool", net.add("Relu", net.conv(x, 4, 3)))
+    return net.model([net.dense(net.add("Flatten", pooled), 3, 2)])
+
+
+def dividing() -> onnx.ModelProto:
+    """A ConvTranspose in no groups."""
+    net = Net((1, 3, 16, 16))
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    return scaled(net.add("ReduceSum", net.add("ConvTranspose", x, net.random(4, 4, 1, 1), group=0), keepdims=0), net, x)
+
+
+def greedy() -> onnx.ModelProto:
+    """A tensor whose size depends on the image, so that no inference knows it: 2³² numbers and more."""
+    net = Net()
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    count = net.add(
+        "Add", net.add("Cast", net.add("ReduceMax", x, keepdims=0), to=TensorProto.INT64), net.weight(np.array(2**32))
+    )
+    large = net.add("Expand", net.weight(np.float32([1])), net.add("Reshape", count, net.weight(np.array([1]))))
+    return scaled(net.add("ReduceSum", net.add("Cos", large), keepdims=0), net, x)
+
+
+def endless() -> onnx.ModelProto:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["again"]), helper.make_node("Sin", ["x"], ["y"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, None)],
+        [value("again", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
+    )
+    net = Net()
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    x = net.add("Loop", net.weight(np.array(2**62, np.int64)), net.weight(np.array(True)), x, body=body)
+    return finished(net, x)
+
+
+def huge() -> onnx.ModelProto:
+    """A tensor of 2³⁴ numbers, of which some are used."""
+    net = Net()
+    x = net.add("GlobalAveragePool", net.conv("image", 3, 4))
+    x = net.add("Expand", x, net.weight(np.array([1, 4, 2**16, 2**16])))
+    starts, ends, axes = (net.weight(np.array(numbers)) for numbers in ([0, 0], [8, 8], [2, 3]))
+    return finished(net, net.add("Slice", x, starts, ends, axes))
+
+
+HOSTILE = {
+    "dividing": (dividing, "ended the process that read it (signal 8). Leave it out"),
+    "greedy": (greedy, "memory"),
+    "endless": (endless, "was stopped after 5 seconds of processor time"),
+    "huge": (huge, "GiB that one tensor may have"),
+}
+
+
+@pytest.fixture
+def hostile(place: Path) -> list[str]:
+    """Files of each kind in the current folder, beside the good ones."""
+    return [str(save_model(make(), place / f"{name}.onnx").name) for name, (make, _) in HOSTILE.items()]
+
+
+def children() -> set[int]:
+    """Processes whose parent is this one, of the kind that reads models."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                mine = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == os.getpid()
+                if mine and b"onnxspace.sandbox.child" in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_the_good_models_have_their_result(run: Run, hostile: list[str], sandboxed: None) -> None:
+    alone = json.loads(run("score", "a.onnx", "b.onnx", "--images", "2", "--quiet", "--json")[1])
+    before, start = children(), time.monotonic()
+    code, out, err = run(
+        "score",
+        "a.onnx",
+        *hostile,
+        "b.onnx",
+        "--images",
+        "2",
+        "--quiet",
+        "--json",
+        "--limits",
+        LIMITS,
+        "--encoder",
+        "endless=t6",
+    )
+    assert time.monotonic() - start < 400
+    assert code == 2
+    found = json.loads(out)
+    for name in ("models", "affinity", "rankings"):
+        assert found.get(name) == alone.get(name)
+    assert [failure["path"] for failure in found["failed"]] == hostile
+    lines = err.splitlines()
+    assert len(lines) == len(HOSTILE), err
+    for line, (name, (_, sentence)) in zip(lines, HOSTILE.items(), strict=True):
+        assert line.startswith(f"onnxspace: {name}.onnx ")
+        assert sentence in line
+        assert "Leave it out" in line
+    assert len(children() - before) <= 1  # the worker that waits for the next call
+
+
+COMMANDS = {
+    "inspect": ("inspect", "dividing.onnx"),
+    "explain": ("explain", "dividing.onnx", "image.png", "-o", "maps.png"),
+    "fingerprint": ("fingerprint", "dividing.onnx", "-o", "dividing.fp", "--images", "2"),
+    "layers": ("layers", "a.onnx", "dividing.onnx", "--images", "3"),
+    "transfer": ("transfer", "a.onnx", "dividing.onnx", "--data", "photos", "--by", "knn"),
+    "space add": ("space", "add", "zoo.space", "a.onnx", "dividing.onnx"),
+    "check": ("check", "dividing.onnx", "--against", "a.onnx", "--images", "2"),
+    "finetune": ("transfer", "a.onnx", "dividing.onnx", "--data", "photos", "--by", "finetune", "--workers", "1"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_dies(run: Run, place: Path, command: str, sandboxed: None) -> None:
+    from PIL import Image
+
+    save_model(dividing(), place / "dividing.onnx")
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        file = place / f"photos/{'xy'[number % 2]}/{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(file)
+    (place / "image.png").write_bytes((place / "photos/x/0.png").read_bytes())
+    if command == "space add":
+        assert run("space", "create", "zoo.space", "--images", "2")[0] == 0
+    code, out, err = run(*COMMANDS[command], "--quiet") if command != "inspect" else run(*COMMANDS[command])
+    assert code == (0 if command == "inspect" and "candidates" in out else 2), err
+    assert code == 0 or "dividing.onnx ended the process that read it (signal 8)" in err
+    if command == "transfer":
+        assert "a " in out
+
+
+def start_command(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "onnxspace", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def child_of(parent: int) -> int:
+    """The process that reads models for a command."""
+    for _ in range(3000):
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                try:
+                    if int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                        return int(folder.name)
+                except OSError:
+                    continue
+        time.sleep(0.02)
+    raise AssertionError("no child")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_by_a_command_that_is_stopped(place: Path, how: signal.Signals) -> None:
+    save_model(endless(), place / "endless.onnx")
+    command = start_command("score", "a.onnx", "endless.onnx", "--images", "2", "--output", "kept", "--encoder", "endless=t6")
+    child = child_of(command.pid)
+    time.sleep(4)
+    assert is_running(child)
+    command.send_signal(how)
+    _, err = command.communicate(timeout=60)
+    assert b"Traceback" not in err
+    assert command.returncode == (130 if how == signal.SIGINT else 143 if how == signal.SIGTERM else -9)
+    wait_for_end(child)
