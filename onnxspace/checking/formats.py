@@ -11,7 +11,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as Xml
 
 from onnxspace.checking.measure import METRICS
-from onnxspace.checking.verdict import SCHEMA, Finding, Verdict
+from onnxspace.checking.verdict import SCHEMA, Finding, Verdict, distinguish
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~-])")
@@ -116,8 +116,9 @@ def as_markdown(found: Sequence[Verdict]) -> str:
 def _cell(verdict: Verdict, name: str) -> str:
     if name not in verdict.measures:
         return ""
-    text = f"{verdict.measures[name]:.4g}"
-    return f"**{text}**" if any(finding.metric == name for finding in verdict.failed) else text
+    finding = next((one for one in verdict.findings if one.metric == name), None)
+    text = f"{verdict.measures[name]:.4g}" if finding is None else distinguish(verdict.measures[name], finding.limit)[0]
+    return f"**{text}**" if finding is not None and not finding.kept else text
 
 
 def _section(verdict: Verdict) -> str:

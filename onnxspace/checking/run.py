@@ -244,7 +244,7 @@ class _ArtifactCheck:
         again = "Write the baseline again with --update, or take" if base.kind == "print" else "Take"
         flags = " ".join(f"--limit {name}=none" for name in lost if name != "outputs" or "output_cosine" not in lost)
         raise ConfigError(
-            f"{words}, so {' and '.join(lost)} can't be measured. {again} the limits away by {flags} (false in a configuration)."
+            f"{words}, so {_join(list(lost))} can't be measured. {again} the limits away by {flags} (false in a configuration)."
         )
 
     def _judge(self, base: BaselineReference, found: Measures) -> Verdict:
@@ -289,6 +289,10 @@ class _ArtifactCheck:
         rows = [i for i, _, _ in verdict.images]
         draw_differences(file, agreement.setup.probes, rows, new, old, agreement.setup.method)
         return replace(verdict, picture=str(file))
+
+
+def _join(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

@@ -13,6 +13,7 @@ import xmlschema
 
 from onnxspace.checking.formats import FORMATS, as_github, as_junit, as_markdown, as_sarif
 from onnxspace.checking.verdict import Finding, Verdict
+from onnxspace.cli.text import check as checktext
 
 SCHEMAS = Path(__file__).parent / "schemas"
 HOSTILE = 'a"]]>\x00\x1b[31m\n::error::x, `b` | <script>alert(1)</script> & @team %0A'
@@ -80,3 +81,16 @@ def test_json_is_the_schema_of_check() -> None:
     assert [one["outcome"] for one in told["verdicts"]] == ["same", "different", "trouble"]
     assert told["verdicts"][1]["findings"][0]["words"] == ("mean cosine of attribution maps: 0.5, must be at least 0.98")
     assert told["verdicts"][1]["images"] == [{"index": 3, "name": "image 3", "cosine": 0.1}]
+
+
+@pytest.mark.parametrize("value", [0.97999999, 0.979, 0.98000001])
+def test_a_value_and_its_limit_never_look_alike(value: float) -> None:
+    kept = value >= 0.98
+    finding = Finding("affinity", value, 0.98, kept, False, 0.97, 0.99)
+    found = Verdict(
+        "net", "net.onnx", "old.fp", "same" if kept else "different", measures={"affinity": value}, findings=(finding,)
+    )
+    line = next(line for line in checktext.verdicts([found]) if "affinity" in line)
+    assert f" {value:.8g}  (must be at least 0.98 (on other images 0.97 to 0.99))" in line
+    assert ("!" in line) == (not kept)
+    assert f"{value:.8g}" in as_markdown([found])

@@ -59,7 +59,7 @@ def test_without_notes_maps_alone_are_compared_on_demand_only(place: Path) -> No
     (place / NOTES).unlink()
     found = judged()
     assert found.outcome == "trouble"
-    assert "net.fp has no notes file beside it, so encoder_cosine and outputs" in str(found.error)
+    assert "net.fp has no notes file beside it, so encoder_cosine, outputs" in str(found.error)
     flags = str(found.error).split("away by ")[1].split(" (false")[0].split()
     assert flags[::2] == ["--limit"] * 4
     assert {flag.removesuffix("=none") for flag in flags[1::2]} == set(MAPS_ALONE)

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from onnxspace.checking.child.other_inputs import fill_inputs
 from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
 from onnxspace.errors import ModelError
+from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
 from onnxspace.model.runtime import Runner, import_onnxruntime
 
 #: Values of all images of all outputs that are kept as they are (1 GB); of larger outputs only sketches remain.
 _MOST_KEPT = 2**28
+#: Domains of ONNX Runtime's own operators.
+_OWN = {"", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.training", "com.microsoft", "com.ms.internal.nhwc"}
 _WAY_OUT = "Export it again, or compare without its outputs by --limit outputs=none."
 
 
@@ -50,7 +53,14 @@ def _load(model: Model) -> Any:
         try:
             return _session(model, optimise=False)
         except Exception as error:
-            raise ModelError(f"{model.path} can't be loaded by ONNX Runtime ({_first_line(error)}). {_WAY_OUT}") from error
+            reason = _describe_libraries(model) or _first_line(error)
+            raise ModelError(f"{model.path} can't be loaded by ONNX Runtime ({reason}). {_WAY_OUT}") from error
+
+
+def _describe_libraries(model: Model) -> str:
+    """Words for operators of libraries, which are not loaded; empty where there are none."""
+    domains = sorted({domain_of(node) for node in iter_nodes(model.proto.graph)} - _OWN)
+    return f"it has operators of {' and '.join(map(repr, domains))}, whose libraries are not loaded" if domains else ""
 
 
 def _session(model: Model, *, optimise: bool) -> Any:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from onnxspace.checking.formats import count_outcomes
+from onnxspace.checking.verdict import distinguish
 from onnxspace.cli.text.score import one_line
 
 if TYPE_CHECKING:
     from onnxspace.checking.calibrate import Calibration
-    from onnxspace.checking.verdict import Verdict
+    from onnxspace.checking.verdict import Finding, Verdict
 
 
 def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
@@ -29,8 +30,7 @@ def _block(verdict: Verdict) -> Iterator[str]:
         yield "      must not be a copy"
     limits = {finding.metric: finding for finding in verdict.findings}
     for name, value in verdict.measures.items():
-        mark = "" if name not in limits else f"  ({_bound(verdict, name)})"
-        yield f"  {'!' if name in limits and not limits[name].kept else ' '} {name:<16} {value:>10.4g}{mark}"
+        yield _measure_line(name, value, limits.get(name))
     for name, why in verdict.missing.items():
         yield f"    {name:<16} not compared: {one_line(why)}"
     for title, lines in (("why", verdict.reasons), ("file", verdict.changes)):
@@ -44,8 +44,12 @@ def _block(verdict: Verdict) -> Iterator[str]:
         yield f"    picture: {one_line(verdict.picture)}"
 
 
-def _bound(verdict: Verdict, name: str) -> str:
-    return next(one for one in verdict.findings if one.metric == name).words.rpartition(", ")[2]
+def _measure_line(name: str, value: float, finding: Finding | None) -> str:
+    """A metric, with a mark where it is beyond its limit, and with as many digits as show that."""
+    if finding is None:
+        return f"    {name:<16} {value:>10.4g}"
+    number, bound = distinguish(value, finding.limit)[0], finding.words.rpartition(", ")[2]
+    return f"  {' ' if finding.kept else '!'} {name:<16} {number:>10}  ({bound})"
 
 
 def written_baselines(found: Sequence[Verdict]) -> Iterator[str]:
