@@ -53,7 +53,7 @@ class Campaign:
         try:
             done = subprocess.run(
                 [str(self.python), *arguments], cwd=self.folder, capture_output=True, text=True, errors="replace", timeout=_WALL,
-                preexec_fn=_limit_memory, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "ONNXSPACE_CACHE": str(self.folder / "cache")},
+                preexec_fn=_limit_memory, env=self._environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             wrong = f"took more than {_WALL} seconds"
@@ -63,6 +63,10 @@ class Campaign:
         if wrong is not None:
             self.ends["failed"] += 1
             self.failed.append(f"{self._keep(file)}: {wrong}")
+
+    def _environment(self) -> dict[str, str]:
+        paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ONNXSPACE_CACHE": str(self.folder / "cache")}
 
     def _keep(self, file: Path) -> str:
         if KEEP is None:
