@@ -82,7 +82,7 @@ def _change_value(value: Any, rng: random.Random) -> Any:
         else:
             value[key] = _change_value(value[key], rng)
         return value
-    others = (
+    others: tuple[Any, ...] = (
         None,
         True,
         False,
@@ -154,7 +154,7 @@ def change_model(content: bytes, rng: random.Random) -> bytes:
         rng.choice((_change_attribute, _change_attribute, _change_node, _change_wiring, _change_weight, _change_header))(
             model, rng
         )
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _nodes(model: onnx.ModelProto) -> Any:
@@ -245,7 +245,7 @@ def _change_number(tensor: onnx.TensorProto, rng: random.Random) -> None:
     except (ValueError, TypeError, KeyError):  # an earlier change broke it
         return
     if values.size and values.dtype.kind in "fiu":
-        others = FLOATS[:5] if values.dtype.kind == "f" else (0, 1, 2, 100)
+        others: tuple[float, ...] = FLOATS[:5] if values.dtype.kind == "f" else (0, 1, 2, 100)
         values.reshape(-1)[rng.randrange(values.size)] = rng.choice(others)
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
