@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -231,6 +232,23 @@ def test_a_script_with_a_compiled_object_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(linear), path)
     with pytest.raises(ModelError, match=r"net.pt has .*--allow-code"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "named", ["__torch__.torch.classes.quantized\nLinearPackedParamsBase", "posix\nsystem", "torch.distributed.rpc\nRRef"]
+)
+def test_a_script_whose_pickle_names_other_objects_is_refused(named: str, tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torchnets.plain()), tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as archive:
+        content = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    (name,) = (each for each in content if each.endswith("/data.pkl"))
+    content[name] = b"\x80\x02c" + named.encode() + b"\n)\x81."
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        for each, held in content.items():
+            archive.writestr(each, held)
+    words = re.escape(named.replace("\n", " "))
+    with pytest.raises(ModelError, match=rf"net.pt has the object '{words}', .*--allow-code"):
+        load(tmp_path / "net.pt")
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
