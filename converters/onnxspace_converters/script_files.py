@@ -26,7 +26,7 @@ _CODE_BYTES = 256 * 2**20
 _AT_READING = (b"__setstate__", b"__getstate__", b"torch.classes")
 #: What the pickles of a TorchScript file name: its own classes, tensors and their storage, lists and dictionaries.
 _PICKLED = re.compile(
-    r"__torch__(\.[\w]+)* [\w]+|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_v2)|collections OrderedDict"
+    r"__torch__(?!\.torch\.classes\b)(\.\w+)* \w+|torch\._utils _rebuild_(tensor|tensor_v2|parameter|parameter_v2)|collections OrderedDict"
     r"|torch [A-Z][A-Za-z0-9]*Storage|torch\.jit\._pickle (restore_type_tag|build_\w+list)|torch (float|int|uint|bool|complex|bfloat)\w*"
 )
 #: Steps of the interpreter on plain values, and the calls of the file's own functions.

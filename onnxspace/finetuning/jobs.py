@@ -252,5 +252,5 @@ def _carry_out(request: Mapping[str, Any], _advance: Callable[[int], None]) -> M
 
 #: The tasks of worker processes (see `onnxspace.sandbox.child`).
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Callable[[int], None]], Mapping[str, Any]]] = dict.fromkeys(
-    ("describe", "answer", "time", "advance", "save"), _carry_out
+    ("describe", "answer", "time", "readouts", "advance", "save"), _carry_out
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -155,7 +156,7 @@ def test_text_that_torch_only_keeps_is_not_run(tmp_path: Path, marker: Path) -> 
 def test_plain_programs_and_scripts_pass(make: Callable[[], torch.nn.Module], tmp_path: Path) -> None:
     module, image = make().eval(), torch.randn(2, *torchnets.SHAPE)
     torch.export.save(torch.export.export(module, (image,), dynamic_shapes=({0: BATCH},)), tmp_path / "net.pt2")
-    torch.jit.save(torch.jit.script(module), tmp_path / "script.pt")  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(module), tmp_path / "script.pt")
     torch.jit.save(torch.jit.trace(module, image, check_trace=False), tmp_path / "trace.pt")  # type: ignore[no-untyped-call]
     for name in ("net.pt2", "script.pt", "trace.pt"):
         run(load(tmp_path / name))
@@ -195,7 +196,7 @@ class Restoring(torch.nn.Module):
         return x
 
     @torch.jit.export
-    def __getstate__(self) -> tuple[str, bool]:  # type: ignore[override]
+    def __getstate__(self) -> tuple[str, bool]:
         return self.path, self.training
 
     @torch.jit.export
@@ -215,7 +216,7 @@ SCRIPTS = {
 def test_a_script_that_touches_files_is_refused(name: str, tmp_path: Path) -> None:
     kind, words = SCRIPTS[name]
     marker, path = tmp_path / "marker", tmp_path / "net.pt"
-    torch.jit.save(torch.jit.script(kind(str(marker))), path)  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(kind(str(marker))), path)
     with pytest.raises(ModelError, match=rf"net.pt has {words}.*If you trust it, add --allow-code."):
         run(load(path))
     assert not marker.exists()
@@ -227,10 +228,27 @@ def test_a_script_that_touches_files_is_refused(name: str, tmp_path: Path) -> No
 
 def test_a_script_with_a_compiled_object_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
-    linear = torch.ao.nn.quantized.Linear(4, 4)
-    torch.jit.save(torch.jit.script(linear), path)  # type: ignore[no-untyped-call]
+    linear = torch.ao.nn.quantized.Linear(4, 4)  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(linear), path)
     with pytest.raises(ModelError, match=r"net.pt has .*--allow-code"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "named", ["__torch__.torch.classes.quantized\nLinearPackedParamsBase", "posix\nsystem", "torch.distributed.rpc\nRRef"]
+)
+def test_a_script_whose_pickle_names_other_objects_is_refused(named: str, tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torchnets.plain()), tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as archive:
+        content = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    (name,) = (each for each in content if each.endswith("/data.pkl"))
+    content[name] = b"\x80\x02c" + named.encode() + b"\n)\x81."
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        for each, held in content.items():
+            archive.writestr(each, held)
+    words = re.escape(named.replace("\n", " "))
+    with pytest.raises(ModelError, match=rf"net.pt has the object '{words}', .*--allow-code"):
+        load(tmp_path / "net.pt")
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sqlite3
 import zipfile
 from collections.abc import Callable
@@ -52,9 +53,11 @@ def change_text(content: bytes, rng: random.Random) -> bytes:
         return change_bytes(content, rng)
     lines = content.decode("utf-8", "replace").split("\n")
     at = rng.randrange(len(lines))
-    cells = lines[at].replace("=", " = ").split(rng.choice((",", " ")))
-    cells[rng.randrange(len(cells))] = rng.choice((*TEXTS, *map(str, NUMBERS), *map(str, FLOATS), "[1, 2]", "{a = 1}", '"x"'))
-    lines[at] = rng.choice((",", " ")).join(cells)
+    cells = re.split(r"([,\s=]+)", lines[at])  # words at even places, what is between them at odd ones
+    cells[2 * rng.randrange((len(cells) + 1) // 2)] = rng.choice(
+        (*TEXTS, *map(str, NUMBERS), *map(str, FLOATS), "[1, 2]", "{a = 1}", '"x"')
+    )
+    lines[at] = "".join(cells)
     if rng.random() < 0.3:
         lines.insert(rng.randrange(len(lines)), rng.choice(lines))
     return "\n".join(lines).encode("utf-8", "surrogatepass")
@@ -79,7 +82,7 @@ def _change_value(value: Any, rng: random.Random) -> Any:
         else:
             value[key] = _change_value(value[key], rng)
         return value
-    others = (
+    others: tuple[Any, ...] = (
         None,
         True,
         False,
@@ -151,7 +154,7 @@ def change_model(content: bytes, rng: random.Random) -> bytes:
         rng.choice((_change_attribute, _change_attribute, _change_node, _change_wiring, _change_weight, _change_header))(
             model, rng
         )
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def _nodes(model: onnx.ModelProto) -> Any:
@@ -233,12 +236,18 @@ def _change_weight(model: onnx.ModelProto, rng: random.Random) -> None:
     elif kind == 2:
         tensor.raw_data = change_bytes(tensor.raw_data, rng)
     else:
+        _change_number(tensor, rng)
+
+
+def _change_number(tensor: onnx.TensorProto, rng: random.Random) -> None:
+    try:
         values = numpy_helper.to_array(tensor).copy()
-        if values.size and values.dtype.kind in "fiu":
-            values.reshape(-1)[rng.randrange(values.size)] = (
-                rng.choice(FLOATS) if values.dtype.kind == "f" else rng.choice((0, 1, 2, 100))
-            )
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    except (ValueError, TypeError, KeyError):  # an earlier change broke it
+        return
+    if values.size and values.dtype.kind in "fiu":
+        others: tuple[float, ...] = FLOATS[:5] if values.dtype.kind == "f" else (0, 1, 2, 100)
+        values.reshape(-1)[rng.randrange(values.size)] = rng.choice(others)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
 def _change_header(model: onnx.ModelProto, rng: random.Random) -> None:

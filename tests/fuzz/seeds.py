@@ -80,12 +80,12 @@ _KINDS: dict[str, Callable[[], onnx.ModelProto]] = {
 
 
 def config() -> bytes:
-    return b"""[model."a.onnx"]
+    return b"""[models.a]
 name = "first"
 size = [16, 16]
 layout = "NCHW"
 color = "RGB"
-scale = 0.004
+scale = "1/255"
 mean = [0.5, 0.5, 0.5]
 std = [0.2, 0.2, 0.2]
 encoder = "auto"

@@ -90,7 +90,9 @@ MODELS = {
     "nested, outer given": model("outer", {"steepness": 0.4}, leak(), passing_on("leak", None)),
     "graph": model("branch", {}, branch()),
     "tensor": model("shift", {}, shift([[[[2.0]]]])),
-    "tensor override": model("shift", {"offset": numpy_helper.from_array(np.float32([[[[-3]]]]))}, shift([[[[2.0]]]])),
+    "tensor override": model(
+        "shift", {"offset": numpy_helper.from_array(np.full((1, 1, 1, 1), -3, np.float32))}, shift([[[[2.0]]]])
+    ),
 }
 
 
