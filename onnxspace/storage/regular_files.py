@@ -29,7 +29,8 @@ def open_regular(path: str | Path, *, follow: bool = True) -> BufferedReader:
 
     Raises NotRegularError for anything but a file or a folder, IsADirectoryError for a folder, and OSError.
 
-    >>> open_regular("model.onnx").read(4)  # doctest: +SKIP
+    >>> open_regular(__file__).readable()
+    True
     """
     number = _open(path, follow=follow)
     try:
@@ -45,7 +46,7 @@ def _open(path: str | Path, *, follow: bool) -> int:
         return os.open(path, _FLAGS | (0 if follow else _NO_LINK))
     except OSError as error:
         if not follow and error.errno in (errno.ELOOP, errno.EMLINK):
-            raise NotRegularError(errno.EINVAL, "it is a link", str(path)) from error
+            raise NotRegularError(errno.EINVAL, "it is a link, not a regular file", str(path)) from error
         if error.errno == errno.ENXIO:  # a socket
             raise NotRegularError(errno.EINVAL, "it is not a regular file", str(path)) from error
         raise

@@ -112,12 +112,13 @@ def add_models(
     options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
     setup = Setup(probes, protocol.method, options)
     with open_session(execution) as session, connect_workers(execution.cluster) as workers, ExitStack() as stack:
+        images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
+        session.place(setup, images)
         session.check([setup.method], setup, {}, device=False)
         sink.run_key = session.make_run_key(setup, describe_workers(workers, execution))
         folder = sink.home
         if workers is not None:
             folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.run_key, ""))  # chunks of all models
-        images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
         counter = Counter(len(paths) * len(probes), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(ScoreSelection(), setup, execution, session, collect_from(dispatcher, setup))

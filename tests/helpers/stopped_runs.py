@@ -44,10 +44,14 @@ def interrupt(appends: int, *command: str) -> None:
         assert run(*command) == 130
 
 
-#: Runs the command line; kills the process when the function that is named first is called for the given time.
+#: Runs the command line, models in the same process; kills the process when the function that is named first is called for the given time.
 CHILD = """
 import importlib, os, signal, sys
+sys.path.append("ROOT")
 from onnxspace.attribution import cache_key
+from onnxspace.workflows import session
+from tests.helpers.direct import borrow_direct
+session.borrow_worker = borrow_direct
 from onnxspace.cli import main
 cache_key._hash_code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")
@@ -64,4 +68,4 @@ def die(*arguments, **options):
     return called(*arguments, **options)
 setattr(place, name, die)
 main()
-"""
+""".replace("ROOT", str(Path(__file__).parents[2]))

@@ -26,6 +26,10 @@ KEPT = {"affinity.csv", "affinity.npy", "affinity.png", "maps", "rankings.csv", 
 #: Runs the command line, and stops for a signal right after the function that is named first was called.
 CHILD = """
 import importlib, signal, sys, time
+sys.path.append("ROOT")
+from onnxspace.workflows import session
+from tests.helpers.direct import borrow_direct
+session.borrow_worker = borrow_direct
 from onnxspace.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
 module, *path, name = sys.argv.pop(1).split("/")
@@ -40,7 +44,7 @@ def stop(*arguments, **options):
     return found
 setattr(place, name, stop)
 main()
-"""
+""".replace("ROOT", str(Path(__file__).parents[2]))
 
 
 @pytest.fixture
