@@ -72,8 +72,18 @@ def replace_lines(folder: Path, zoo: Zoo, scores: Sequence[Score]) -> None:
     changed = {_name(row) for row in before if row["kind"] in KINDS}
     measures = [row for row in before if row["kind"] not in KINDS]
     write_rows(folder / "measures.csv", evaluation.HEAD, [*measures, *evaluation.format_rows(judged)])
-    shown = tables.list_values(tables.select_values(judged, ()), zoo)
+    shown = tables.list_values(_select_shown(judged), zoo)
     write_rows(folder / "scores.csv", tables.VALUE, [*(row for row in values if _name(row) not in changed), *shown])
+
+
+def _select_shown(judged: Sequence[Judgement]) -> list[Score]:
+    """What scores.csv holds of them: labels, the former default, and `predictivity` of the most images of each probe set."""
+    scores = [one.score for one in judged if one.group == "tasks"]
+    most = [one for one in scores if one.name == "predictivity"]
+    most = [
+        max((one for one in most if one.probe == probe), key=lambda one: one.images) for probe in {one.probe: 0 for one in most}
+    ]
+    return [*(one for one in scores if one.kind == "labels" or one.name == DEFAULT), *most]
 
 
 def _name(row: Row) -> tuple[str, str]:

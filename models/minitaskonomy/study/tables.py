@@ -39,7 +39,7 @@ def write_tables(zoo: Zoo, scores: Sequence[Score], oracle_file: Path, into: Pat
     write_rows(into / "fingerprints.csv", FINGERPRINT, _list_fingerprints(all_judged))
     made, winners = selection_table.choose(all_judged, oracle, zoo)
     write_rows(into / "choosing.csv", selection_table.HEAD, made)
-    write_rows(into / "scores.csv", VALUE, list_values(select_values(all_judged, winners), zoo))
+    write_rows(into / "scores.csv", VALUE, list_values(_select_values(all_judged, winners), zoo))
 
 
 def _list_fingerprints(some: Sequence[Judgement]) -> list[dict[str, str]]:
@@ -57,7 +57,7 @@ def _list_fingerprints(some: Sequence[Judgement]) -> list[dict[str, str]]:
     return lines
 
 
-def select_values(some: Sequence[Judgement], winners: Sequence[Judgement]) -> list[Score]:
+def _select_values(some: Sequence[Judgement], winners: Sequence[Judgement]) -> list[Score]:
     """What scores.csv holds: the default, what is beside, published scores at the most images, the pools' best, probes with labels."""
     tasks = [one.score for one in some if one.group == "tasks"]
     shown = [one for one in tasks if one.kind in ("beside", "labels") and one.name != "oracle"]
