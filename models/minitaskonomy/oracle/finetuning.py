@@ -50,7 +50,7 @@ class Learner:
     @classmethod
     def of(cls, encoder: nn.Module, images: NDArray[np.uint8], task: Task, prior: Tensor, seed: int) -> Learner:
         """With features scaled as on the frozen encoder, and a readout that says at first what is said without looking."""
-        own = copy.deepcopy(encoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        own = copy.deepcopy(encoder).to(memory_format=torch.channels_last)
         centre, spread = compute_moments(encode(own, images))
         inside = examples.gather_neighbourhoods(centre.expand(1, -1, examples.GRID, examples.GRID)).shape[2]
         return cls(own, centre, spread, Readouts([task], inside, [prior], seed))
