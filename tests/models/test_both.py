@@ -14,7 +14,8 @@ from models.both import page
 from models.both.__main__ import main
 from models.both.comparison import MODELS, ROWS, Zoo, format_cells, format_comparison, read_minitaskonomy, read_realzoo
 from models.both.page import BEGIN, END, format_readme_table, format_section, read_zoos, write_section
-from models.realzoo.study import Judgement, judge, judge_file
+from models.realzoo.study import KINDS, Judgement, Kind, judge, judge_file
+from onnxspace.evaluation import bootstrap
 from tests.helpers.paths import REPOSITORY
 
 
@@ -64,6 +65,44 @@ class TestZoos:
             known = zoo.truths["frozen"].mean("frozen")
             assert random.each[:, 1] == pytest.approx(5 / np.isfinite(known).sum(axis=1))
             assert ceiling.mean[0] > 0.6
+
+
+def find_interval(zoo: Zoo, kind: Kind, name: str) -> tuple[float, float]:
+    each = zoo.judge(kind, name).each[:, :1]
+    low, high = bootstrap.intervals(each[np.isfinite(each[:, 0])])[:, 0]
+    return float(low), float(high)
+
+
+class TestSentences:
+    """What docs/ranking.md and README say in words of the tables."""
+
+    def test_kin_say_nothing_of_where_to_start(self, zoos: tuple[Zoo, Zoo]) -> None:
+        for zoo in zoos:
+            for kind in KINDS:
+                low, high = find_interval(zoo, kind, "generated attribution")
+                assert low < 0 < high
+
+    def test_mean_rank_is_behind_predictivity_on_rooms_and_not_on_real_images(self, zoos: tuple[Zoo, Zoo]) -> None:
+        real, rooms = zoos
+        names = ("pictures predictivity", "pictures probability_predictivity")
+        assert all(
+            find_interval(rooms, "frozen", "pictures mean_rank")[1] <= find_interval(rooms, "frozen", one)[0] for one in names
+        )
+        own = real.judge("frozen", "pictures mean_rank").mean[0]
+        assert all(find_interval(real, "frozen", one)[0] < own < find_interval(real, "frozen", one)[1] for one in names)
+
+    def test_knn_agreement_is_the_weaker_half_on_rooms(self, zoos: tuple[Zoo, Zoo]) -> None:
+        halves = [zoos[1].judge("frozen", f"pictures {one}").mean[0] for one in ("knn_agreement", "probability_predictivity")]
+        assert halves[0] < halves[1] - 0.1
+
+    def test_trying_it_is_ahead_on_real_images_and_not_on_rooms(self, zoos: tuple[Zoo, Zoo]) -> None:
+        real, rooms = zoos
+        for tried in ("finetune", "finetune answers"):
+            low = find_interval(real, "finetuned", tried)[0]
+            others = [name for evidence, name, _ in ROWS if evidence in ("pictures", "labels")]
+            assert all(low > find_interval(real, "finetuned", other)[1] for other in others)
+        tried_mean, seen = (rooms.judge("finetuned", one).mean[0] for one in ("finetune answers", "pictures mean_rank"))
+        assert tried_mean < seen < find_interval(rooms, "finetuned", "finetune answers")[1]
 
 
 class TestCells:

@@ -10,6 +10,7 @@ from models.minitaskonomy.page.trees import choose_trees
 from models.minitaskonomy.study.evaluation import MEASURES
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, MAPS
 from models.minitaskonomy.study.map_similarity import CHANGES
+from models.minitaskonomy.study.prediction import PATCHES
 from models.minitaskonomy.study.score_matrix import COMMON, LABEL_FREE
 from models.minitaskonomy.tasks import TASKS
 
@@ -111,7 +112,7 @@ def write_labels(found: Results) -> str:
     rows = [[f"`{one.score}`", str(one.images), str(one.targets), *(format_interval(one, m) for m in SHOWN)] for one in some]
     return f"""## Scores that see labels
 
-On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures, from means over positions for classes. Scores of classes can be asked for the few targets only that have classes.
+On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures ({PATCHES} patches at random), from means over positions for classes. Scores of classes can be asked for the few targets only that have classes.
 
 {format_table(head, rows)}"""
 
