@@ -6,6 +6,7 @@ import numpy as np
 
 from models.minitaskonomy.oracle.finetuned import STATISTICS
 from models.minitaskonomy.oracle.finetuned import Settings as FineTuned
+from models.minitaskonomy.oracle.readout import Budget
 from models.minitaskonomy.page.markdown import format_interval, format_table
 from models.minitaskonomy.page.results import Results
 from onnxspace.evaluation.correlation import kendall_tau
@@ -45,7 +46,7 @@ def write_finetuned(found: Results) -> str:
     how = FineTuned()
     return f"""## The oracle by fine-tuning
 
-For {len(tuned.targets)} targets, every layer of the original network of PyTorch is trained with a new readout of the same form on the same labelled rooms, {how.labelled} for pictures and {how.images} for classes, and judged by the same losses on the same test rooms, by {how.seeds} seeds: {how.how.readout.steps} steps in batches of {how.how.readout.batch}, the encoder at the rate at which it was trained ({how.how.rate:g}), the readout at that of readouts on frozen encoders ({how.how.readout.rate:g}). Nothing in this was chosen by its results, but that targets of numbers per image are left out: there, the readout of 18 thousand weights learned nothing in so few steps. Weights come out of the ONNX files, into which batch normalisation was merged; it is live again, with the moments that its channels have on {STATISTICS} rooms from which the network learned, and each encoder is held against its file. Only the lengths of rows of weights, on which the function does not depend, are those of a network that was trained anew. Sources are the {int(columns.sum())} networks of the main architecture.
+For {len(tuned.targets)} targets, every layer of the original network of PyTorch is trained with a new readout of the same form on the same labelled rooms, {how.labelled} for pictures and {how.images} for classes, and judged by the same losses on the same test rooms, by {how.seeds} seeds: {how.how.readout.steps} steps in batches of {how.how.readout.batch}, the encoder at the rate at which it was trained ({how.how.rate:g}), the readout at that of readouts on frozen encoders ({how.how.readout.rate:g}). Nothing in this was chosen by its results, but that targets of numbers per image are left out: there, the readout of 18 thousand weights learned nothing in so few steps. Weights come out of the ONNX files, into which batch normalisation was merged; it is live again, with the moments that its channels have on {STATISTICS} rooms from which the network learned, and each encoder is held against its file. Only the lengths of rows of weights, on which the function does not depend, are those of a network that was trained anew. Sources are the {int(columns.sum())} networks of the main architecture. Levels don't compare with those of frozen encoders, whose readouts have {Budget().steps} steps, or a closed form for classes; orders do.
 
 The best source and the median of 1 − loss, and Kendall's τ of the two orders (mean {np.mean(taus):.2f}):
 

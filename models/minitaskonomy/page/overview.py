@@ -41,7 +41,7 @@ def write_overview(found: Results) -> str:
     first = (
         "Without pictures of the task, `onnxspace score` lists models by the affinity of their maps (`elrp`, 64 generated images of 224"
         f" pixels), which has {format_sentence(affinity)}. `predictivity` on the same images, by which it ranked for a while (`default`"
-        f" on this page), has {format_sentence(default)} here, and next to nothing on another zoo ([both zoos](ranking.md))."
+        f" on this page), has {format_sentence(default)} here, and little on another zoo ([both zoos](ranking.md))."
         if default and affinity
         else ""
     )
