@@ -10,7 +10,9 @@ import click
 
 from onnxspace.errors import OnnxspaceError
 
-STAGES = ("rooms", "train", "export", "oracle", "study", "page")
+STAGES = ("rooms", "train", "export", "oracle", "finetuned", "study", "rank", "page")
+#: Part of `study`, and run where it is named only.
+EXTRA = ("renew",)
 MODELS = Path(__file__).parent
 _PATH = click.Path(path_type=Path)
 
@@ -53,11 +55,30 @@ class Plan:
 
         measure(self.work, self.models, self.device, workers=self.workers)
 
+    def finetuned(self) -> None:
+        """Fine-tune a part of the pairs."""
+        from models.minitaskonomy.oracle.finetuned import measure
+
+        measure(self.work, self.models, workers=self.workers)
+
+    def rank(self) -> None:
+        """Rank the sources by each kind of evidence, through the public interface."""
+        from models.minitaskonomy.ranking import rank_all
+
+        for file in rank_all(self.work, self.models):
+            click.echo(f"rank: {file.name}")
+
     def study(self) -> None:
         """Hold every score against the oracle."""
         from models.minitaskonomy.study.pipeline import run
 
         run(self.work, models=self.models, device=self.device, photos=self.photos, processes=self.workers, say=click.echo)  # type: ignore[arg-type]
+
+    def renew(self) -> None:
+        """Compute anew what scores of regressions and labels say."""
+        from models.minitaskonomy.study.renewal import renew
+
+        renew(self.work, models=self.models, device=self.device, photos=self.photos, processes=self.workers, say=click.echo)  # type: ignore[arg-type]
 
     def page(self) -> None:
         """Write the page and its pictures."""
@@ -69,7 +90,7 @@ class Plan:
 
 
 @click.command(help=__doc__)
-@click.argument("stages", nargs=-1, type=click.Choice(STAGES))
+@click.argument("stages", nargs=-1, type=click.Choice((*STAGES, *EXTRA)))
 @click.option(
     "--work", type=_PATH, default=".minitaskonomy", show_default=True, help="Folder for rooms, weights and all that is resumed."
 )
@@ -84,7 +105,7 @@ class Plan:
 def main(stages: tuple[str, ...], **options: object) -> None:
     """Run the stages that are named, or all, in their order."""
     plan = Plan(**options)  # type: ignore[arg-type]
-    for stage in (one for one in STAGES if not stages or one in stages):
+    for stage in (one for one in (*EXTRA, *STAGES) if one in (stages or STAGES)):
         began = time.monotonic()
         try:
             getattr(plan, stage)()

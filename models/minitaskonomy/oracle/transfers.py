@@ -120,14 +120,14 @@ def measure_losses(settings: Settings, tasks: Sequence[Task], few: Examples, tes
         return found.cpu().numpy()
     best = readout.train(tasks, x, few[1], settings.budget, seed)
     said = [examples.compute_priors(task, truth) for task, truth in zip(tasks, few[1], strict=True)]
-    return _test_readouts(best, test, said, half)
+    return judge_readouts(best, test, said, half)
 
 
 def _prepare(features: Tensor, half: bool) -> Tensor:
     return examples.gather_neighbourhoods(features.to(torch.bfloat16 if half else torch.float32))
 
 
-def _test_readouts(best: readout.Readouts, test: Examples, said: Sequence[Tensor], half: bool) -> Array:
+def judge_readouts(best: readout.Readouts, test: Examples, said: Sequence[Tensor], half: bool) -> Array:
     """Losses on the test rooms, some at a time."""
     truths, summed = Truths.of(best.tasks, test[1]), list[list[Tensor]]()
     with torch.no_grad():

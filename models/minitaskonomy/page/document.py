@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from models.minitaskonomy.page import curves, figures, style
-from models.minitaskonomy.page.overview import PUBLISHED, write_choice, write_opening, write_oracle, write_overview
+from models.minitaskonomy.page.oracles import write_finetuned, write_oracle
+from models.minitaskonomy.page.overview import PUBLISHED, write_choice, write_opening, write_overview
 from models.minitaskonomy.page.results import Key, Measurement, Results
 from models.minitaskonomy.page.sections import (
     write_architectures,
@@ -89,6 +90,7 @@ def _choose_panels(found: Results) -> list[tuple[str, list[tuple[str, Key]]]]:
 def _write_parts(found: Results, docs: Path) -> Iterator[str]:
     yield write_opening(found, docs)
     yield write_oracle(found)
+    yield write_finetuned(found)
     yield write_overview(found)
     yield write_choice(found)
     yield write_methods(found)

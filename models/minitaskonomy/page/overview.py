@@ -1,10 +1,10 @@
-"""The first sections of the page: the oracle, every score, and the choice of a default."""
+"""The first sections of the page: every score, and the choice of a default."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from models.minitaskonomy.page.markdown import SHOWN, Row, format_interval, format_list, format_sentence, format_table
+from models.minitaskonomy.page.markdown import SHOWN, Row, format_list, format_sentence, format_table
 from models.minitaskonomy.page.results import Results
 from models.minitaskonomy.study.features import FIELD_IMAGES, FIELD_STEPS
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT
@@ -34,30 +34,14 @@ Which score predicts transfer, where the truth is known? Rendered rooms with exa
 P@K is the share of a score's K first sources that are among the target's 5 best; weighted τ counts errors at the top more ([evaluation](evaluation.md)). Numbers in brackets are 95 % intervals over the {count} targets. Many targets are alike, so intervals are too narrow rather than too wide, and they say nothing of other zoos."""
 
 
-def write_oracle(found: Results) -> str:
-    seeds = len(found.oracle.values)
-    ceiling, random = found.last("oracle of one seed"), found.last("random")
-    said = ""
-    if ceiling is not None and random is not None:
-        said = (
-            f" A random order has P@3 = {random.mean['P@3']:.3f}. The oracle of one seed, as a prediction of the other {seeds - 1}"
-            f" seeds' mean, reaches P@1 = {format_interval(ceiling, 'P@1')}, P@3 = {format_interval(ceiling, 'P@3')} and"
-            f" τ = {format_interval(ceiling, 'tau')}: no score can be expected to do much better."
-        )
-    return f"""## The oracle
-
-A source's encoder is frozen, and a readout on it is trained for the target task from few labels; what counts is the loss on other rooms, as a mean over {seeds} seeds, which draw the labels.{said}
-
-![What each target gets from each source](minitaskonomy-oracle.png)"""
-
-
 def write_overview(found: Results) -> str:
     head = ["score", *(f"{probe}: {m if m != 'tau' else 'τ'}" for probe in found.probes for m in ("images", *SHOWN))]
     rows = [[words, *_format_cells(found, score, options)] for score, options, words in ALL]
     default, affinity = found.last(DEFAULT), found.last(AFFINITY)
     first = (
-        f"The default (`onnxspace score` without options: `predictivity`, 64 generated images of 224 pixels) has {format_sentence(default)}."
-        f" The affinity of its maps (`elrp`), by which sources were ranked before, has {format_sentence(affinity)}."
+        "Without pictures of the task, `onnxspace score` lists models by the affinity of their maps (`elrp`, 64 generated images of 224"
+        f" pixels), which has {format_sentence(affinity)}. `predictivity` on the same images, by which it ranked for a while (`default`"
+        f" on this page), has {format_sentence(default)} here, and little on another zoo ([both zoos](ranking.md))."
         if default and affinity
         else ""
     )
@@ -89,15 +73,17 @@ def _format_cells(found: Results, score: str, options: str) -> list[str]:
 def write_choice(found: Results) -> str:
     if not found.choices:
         return ""
-    titles = {AFFINITY: "the affinity of maps", DEFAULT: "the default, predictivity"}
+    titles = {AFFINITY: "the affinity of maps", DEFAULT: "the default of then, predictivity"}
     parts = "\n\n".join(_write_comparison(found, name, words) for name, words in titles.items())
     return f"""## Is there a better default?
+
+This section is a record: the choice was made by values of then (`predictivity` by two halves of the images in place of four folds), which need hours to compute. The tables of all other sections are computed anew where a score has changed since. The default of then, `predictivity` on generated images, was right on this zoo and wrong on others, which no choice within one zoo could tell.
 
 The best of many variants looks good by chance alone. So the choice is made by weighted τ on some targets, and judged on others: for each target on all others (`leave one task out`), or on those of other groups, since depth and distance are nearly one task (`leave one group out`); and by the oracle of one half of its seeds, judged by that of the other (`other seeds`, all targets). The difference is paired by target. `any score` includes those that have the target's own network as teacher; they see no label either.
 
 That is not enough. Some sources are good for nearly every target, and a variant that puts these first by luck does so on the targets that were left out, too. So the whole choice is made again with the oracle's names dealt at random, {DEALS} times: `by chance` is the mean difference then, with its 95th percentile, and `p` the share of deals in which it is as large as the true one.
 
-Two rankings are to be beaten: the affinity of default maps, by which sources were ranked before, and the ranking by `predictivity` that took its place (`the default alone` is the latter, without any choice). A mean of ranks depends on which models are compared, and a share of variance does not: so the default is one score, not a mixture of two.
+Two rankings are to be beaten: the affinity of default maps, by which sources were ranked before, and the ranking by `predictivity` that took its place (`the default alone` is the latter, without any choice). A mean of ranks depends on which models are compared, and a share of variance does not: so the default of then was one score, not a mixture of two.
 
 {parts}"""
 

@@ -85,6 +85,15 @@ class Results:
         return Oracle.read(self.folder / "oracle.csv", self.targets, self.sources)
 
     @cached_property
+    def finetuned(self) -> Oracle | None:
+        """The oracle by fine-tuning, of some targets; None where it was not measured."""
+        file = self.folder / "finetuned.csv"
+        if not file.exists():
+            return None
+        there = {row["target"] for row in _read_rows(file)}
+        return Oracle.read(file, [name for name in self.targets if name in there], self.sources)
+
+    @cached_property
     def values(self) -> dict[Key, Values]:
         """Matrices [targets, sources] of scores.csv."""
         down, across = ({name: i for i, name in enumerate(names)} for names in (self.targets, self.sources))

@@ -10,6 +10,7 @@ from models.minitaskonomy.page.trees import choose_trees
 from models.minitaskonomy.study.evaluation import MEASURES
 from models.minitaskonomy.study.jobs import AFFINITY, DEFAULT, MAPS
 from models.minitaskonomy.study.map_similarity import CHANGES
+from models.minitaskonomy.study.prediction import PATCHES
 from models.minitaskonomy.study.score_matrix import COMMON, LABEL_FREE
 from models.minitaskonomy.tasks import TASKS
 
@@ -100,7 +101,7 @@ def write_others(found: Results) -> str:
     best = "; ".join(f"{one.options} ({one.images} {one.probe}): τ {one.mean['tau']:.3f}" for one in ranks[:3])
     return f"""## Features, and the target's network as teacher
 
-`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on the other half of the images: position by position, `from 3 x 3` from a neighbourhood, as `predictivity` does with outputs. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` look at the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
+`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on images that it has not seen: position by position, `from 3 x 3` from a neighbourhood, as `predictivity` does with outputs. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` look at the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
 
 {format_table(head, rows)}"""
 
@@ -111,7 +112,7 @@ def write_labels(found: Results) -> str:
     rows = [[f"`{one.score}`", str(one.images), str(one.targets), *(format_interval(one, m) for m in SHOWN)] for one in some]
     return f"""## Scores that see labels
 
-On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures, from means over positions for classes. Scores of classes can be asked for the few targets only that have classes.
+On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures ({PATCHES} patches at random), from means over positions for classes. Scores of classes can be asked for the few targets only that have classes.
 
 {format_table(head, rows)}"""
 
@@ -165,6 +166,8 @@ def write_setup(found: Results) -> str:
     if "photos" in found.probes:
         most = max(one.images for one in found.measures if one.probe == "photos")
         photos = f" `photos` are {most} photographs of animals, things and scenes (`--photos DIR`): real, and unlike the rooms."
+        if not any(one.probe == "photos" for one in found.measures if one.kind == "prediction"):
+            photos += " They were not at hand when scores by regression were computed anew, so these have none."
     return f"""## What was compared
 
 {len({(one.kind, one.score, one.options, one.probe, one.images) for one in found.measures})} variants; `measures.csv` has {", ".join(name_measure(m) for m in MEASURES)} of each with intervals, `scores.csv` the values of some of them, `choosing.csv` and `fingerprints.csv` the rest of this page. Probe sets: `rooms` are rendered like the training rooms, of other seeds; `generated` are the tool's embedded images at 64 pixels; the default has them at 224.{photos}"""

@@ -21,8 +21,9 @@ from onnxspace.similarity.fingerprints.count_sketch import affinities, project
 
 #: Raised when pieces of before can't be used any more.
 FORMAT = 2
-#: Raised for one kind of piece when its values change; pieces of other kinds stay valid. 1 of `labelled`: PARC's ties are exact.
-REVISIONS = {"labelled": 1}
+#: Raised for one kind of piece when its values change; pieces of other kinds stay valid. Of `labelled`, 1: PARC's ties are exact;
+#: 2: the probe has balanced folds, and of patches there are 1,600. 1 of predictions: four folds in place of halves.
+REVISIONS = {"labelled": 2, "predicting": 1, "by tool": 1, "default": 1}
 BASELINES = ("zero", "mean", "black", "blur")
 #: What `onnxspace score` does without options: the ranking, and the affinity of maps.
 DEFAULT, AFFINITY = "default", "default maps"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.minitaskonomy.cache import Arrays
 from models.minitaskonomy.study.features import load_features
-from models.minitaskonomy.study.prediction import SIDE, average_patches, flatten_grid
+from models.minitaskonomy.study.prediction import SIDE, average_patches, draw_patches, flatten_grid
 from models.minitaskonomy.tasks import Task
 from models.minitaskonomy.zoo import Zoo, arrange_on_grid
 from onnxspace.errors import OnnxspaceError
@@ -18,8 +18,6 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.scores import gbc, h_score, knn, lfc, linear_probe, logme, nleep, parc, sfda, transrate
 
 ROOMS = 200
-#: Of patches with a class, so many are drawn evenly for scores of classes.
-PATCHES = 1600
 Score = Callable[..., float]
 OF_ALL: dict[str, Score] = {"linear_probe": linear_probe, "logme": logme}
 OF_CLASSES: dict[str, Score] = {
@@ -46,15 +44,19 @@ def compute_label_scores(zoo: Zoo, tasks: Mapping[str, Task], rooms: Any, count:
 def score_labels(features: NDArray[np.float32], labels: NDArray[Any], kind: str) -> dict[str, float]:
     """Every score that takes the labels of a task of this kind, for features [images, channels, side, side]."""
     if kind == "image":
-        return _score_each(OF_ALL, flatten_grid(features), average_patches(labels), "regression")
+        return _score_patches(OF_ALL, flatten_grid(features), average_patches(labels), "regression")
     if kind == "vector":
         return _score_each(OF_ALL, features.reshape(len(features), -1), labels.astype(np.float64), "regression")
     if kind == "classes":
         return _score_each({**OF_ALL, **OF_CLASSES}, features.mean(axis=(2, 3)), labels, "classes")
     rows, shares = flatten_grid(features), average_patches(encode_one_hot(labels))
-    some = np.linspace(0, len(rows) - 1, min(PATCHES, len(rows))).round().astype(np.intp)
-    found = _score_each(OF_ALL, rows, shares, "regression")
-    return found | _score_each(OF_CLASSES, rows[some], shares[some].argmax(axis=1), "classes")
+    found = _score_patches(OF_ALL, rows, shares, "regression")
+    return found | _score_patches(OF_CLASSES, rows, shares.argmax(axis=1), "classes")
+
+
+def _score_patches(some: Mapping[str, Score], rows: NDArray[Any], labels: NDArray[Any], kind: str) -> dict[str, float]:
+    drawn = draw_patches(len(rows))
+    return _score_each(some, rows[drawn], labels[drawn], kind)
 
 
 def encode_one_hot(labels: NDArray[Any]) -> NDArray[np.float32]:

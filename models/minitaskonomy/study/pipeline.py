@@ -39,7 +39,7 @@ def run(
     pieces whose names hold that word are made, and no tables are written. Raises ModelNotFoundError and TableError where there is
     no model, or no oracle yet.
     """
-    opened = rooms or partial(_open_rooms, work)
+    opened = rooms or partial(open_rooms, work)
     folder = work / "study"
     zoo = Zoo(list_entries(models, list(TASKS)), folder)
     if not zoo.entries:
@@ -51,26 +51,26 @@ def run(
     names = [name for name in probes if name != DEFAULT]
     jobs = [*list_first_jobs(names), *list_jobs(names)]
     for stage in (list_first_jobs(names), list_jobs(names)):
-        _compute_pieces(
-            [job for job in stage if only is None or only in job.name], bench, kept, processes or _count_processes(), say
+        compute_pieces(
+            [job for job in stage if only is None or only in job.name], bench, kept, processes or count_processes(), say
         )
     if only is None:
         write_tables(zoo, _collect_scores(jobs, bench, kept), models / "oracle.csv", results or models)
 
 
-def _open_rooms(work: Path, split: str) -> Any:
+def open_rooms(work: Path, split: str) -> Any:
     from models.minitaskonomy.rooms.dataset import Rooms
 
     return Rooms.load(work, split)
 
 
-def _count_processes() -> int:
+def count_processes() -> int:
     import torch
 
     return 1 if torch.cuda.is_available() else max(1, min(8, os.cpu_count() or 1))
 
 
-def _compute_pieces(jobs: Sequence[Job], bench: Bench, kept: Cache, processes: int, say: Say) -> None:
+def compute_pieces(jobs: Sequence[Job], bench: Bench, kept: Cache, processes: int, say: Say) -> None:
     """Make the pieces that are missing, each in one process."""
     missing = [job for job in jobs if kept.read(job.name, bench.recipe(job)) is None]
     if processes == 1 or len(missing) < 2:

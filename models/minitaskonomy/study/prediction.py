@@ -28,6 +28,8 @@ SIDE = 8
 #: Numbers of images at which outputs are predicted: those of more would fill the disk.
 NUMBERS = (16, 32, 64, 128, 256)
 VARIANTS = (64, 256)
+#: Patches of pictures that scores of labels are given: the probe's cost grows with the cube of their number.
+PATCHES = 1600
 
 
 def compute_predictions(zoo: Zoo, probes: Probes) -> Arrays:
@@ -85,6 +87,11 @@ def average_patches(outputs: NDArray[np.floating]) -> Table:
     return flatten_grid(average_pool(to_channels_first(outputs), (SIDE, SIDE)))
 
 
+def draw_patches(count: int) -> NDArray[np.intp]:
+    """Rows of some of `count` patches, the same for every source."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:PATCHES])
+
+
 def load_outputs(zoo: Zoo, probes: Probes) -> list[Features]:
     """Each target's own outputs on the first images, at most 16,384 numbers of each."""
     return load_features(zoo, Probes(probes.name, np.ascontiguousarray(probes.images[: max(NUMBERS)])), "output")
@@ -107,8 +114,9 @@ def score_outputs(zoo: Zoo, probes: Probes, images: int = 64) -> Arrays:
         labels = (labels - labels.mean(axis=0)) * compute_scales(labels)
         for column, features in enumerate(grids):
             rows = flatten_grid(features) if values.ndim == 4 else features.mean(axis=(2, 3))
+            some = draw_patches(len(rows))
             for score in (linear_probe, logme):
-                found[f"{score.__name__} to outputs@{images}"][row, column] = _score_or_nan(score, rows, labels)
+                found[f"{score.__name__} to outputs@{images}"][row, column] = _score_or_nan(score, rows[some], labels[some])
     return found
 
 

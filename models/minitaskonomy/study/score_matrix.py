@@ -64,7 +64,7 @@ def read_scores(job: Job, arrays: Arrays, zoo: Zoo) -> list[Score]:
     else:
         kind: Kind = {"labelled": "labels", "predicting": "prediction", "by tool": "prediction"}.get(job.kind, "features")  # type: ignore[assignment]
         found = [_read_plain(kind, words, values, job.probe, zoo) for words, values in arrays.items()]
-    return [replace(one, values=_select_targets(one.values, zoo)) for one in found]
+    return [replace(one, values=select_targets(one.values, zoo)) for one in found]
 
 
 def _read_plain(kind: Kind, words: str, values: NDArray[Any], probe: str, zoo: Zoo) -> Score:
@@ -75,7 +75,7 @@ def _read_plain(kind: Kind, words: str, values: NDArray[Any], probe: str, zoo: Z
     return Score(kind, name.rstrip(","), options, probe, int(images), values.astype(np.float64))
 
 
-def _select_targets(values: Values, zoo: Zoo) -> Values:
+def select_targets(values: Values, zoo: Zoo) -> Values:
     """Rows of the targets, columns of all models: what has no value, and a target for itself, is NaN."""
     count, rows = len(zoo.entries), np.flatnonzero(zoo.main)
     found = np.full((len(rows), count), np.nan)

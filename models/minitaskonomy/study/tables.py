@@ -35,11 +35,11 @@ def write_tables(zoo: Zoo, scores: Sequence[Score], oracle_file: Path, into: Pat
         all_judged += [one for one in some if one is not None]
     into.mkdir(parents=True, exist_ok=True)
     without = [one for one in all_judged if one.score.name != "fingerprint"]
-    _write_csv(into / "measures.csv", evaluation.HEAD, evaluation.format_rows(without))
-    _write_csv(into / "fingerprints.csv", FINGERPRINT, _list_fingerprints(all_judged))
+    write_rows(into / "measures.csv", evaluation.HEAD, evaluation.format_rows(without))
+    write_rows(into / "fingerprints.csv", FINGERPRINT, _list_fingerprints(all_judged))
     made, winners = selection_table.choose(all_judged, oracle, zoo)
-    _write_csv(into / "choosing.csv", selection_table.HEAD, made)
-    _write_csv(into / "scores.csv", VALUE, _list_values(_select_values(all_judged, winners), zoo))
+    write_rows(into / "choosing.csv", selection_table.HEAD, made)
+    write_rows(into / "scores.csv", VALUE, list_values(_select_values(all_judged, winners), zoo))
 
 
 def _list_fingerprints(some: Sequence[Judgement]) -> list[dict[str, str]]:
@@ -70,7 +70,14 @@ def _select_values(some: Sequence[Judgement], winners: Sequence[Judgement]) -> l
     return list({id(one): one for one in [*shown, *(one.score for one in winners)]}.values())
 
 
-def _list_values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """What `write_rows` wrote."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def list_values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
+    """Lines of scores.csv."""
     found = []
     for one in scores:
         said = (one.name, one.options, one.probe, str(one.images))
@@ -80,7 +87,7 @@ def _list_values(scores: Sequence[Score], zoo: Zoo) -> list[dict[str, str]]:
     return found
 
 
-def _write_csv(path: Path, head: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
+def write_rows(path: Path, head: Sequence[str], lines: Sequence[Mapping[str, str]]) -> None:
     """Beside its place, then renamed."""
     partial_file = path.with_name(f".{path.name}.partial")
     with partial_file.open("w", newline="") as file:

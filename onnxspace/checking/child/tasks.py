@@ -49,7 +49,7 @@ def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Maps alone, by another baseline than before."""
     from onnxspace.workflows.child.open import prepare_model
     from onnxspace.workflows.child.representations import write_maps
-    from onnxspace.workflows.files import Destination
+    from onnxspace.workflows.requests import Destination
 
     found = prepare_model(Path(request["path"]), request["name"], request["encoder"], _config(request))
     write_maps(found, _setup(request), Execution.on(request["device"]), Destination(folder, "maps"))

@@ -1,0 +1,1 @@
+"""Both zoos with known transfers side by side."""

@@ -1,0 +1,20 @@
+"""`python -m models.both` writes the section with both zoos in docs/ranking.md, and prints README's table."""
+
+from __future__ import annotations
+
+import click
+
+from models.both.comparison import MODELS
+from models.both.page import format_readme_table, format_section, read_zoos, write_section
+
+
+@click.command(help=__doc__)
+def main() -> None:
+    """Write the section, print the table."""
+    zoos = read_zoos()
+    write_section(MODELS.parent / "docs" / "ranking.md", format_section(zoos))
+    click.echo(format_readme_table(zoos), nl=False)
+
+
+if __name__ == "__main__":
+    main()
