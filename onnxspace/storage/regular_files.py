@@ -6,6 +6,7 @@ A file is opened once and judged by its open handle, so that nothing can be exch
 from __future__ import annotations
 
 import errno
+import math
 import os
 import stat
 from io import BufferedReader
@@ -75,6 +76,8 @@ def map_array(path: str | Path, *, follow: bool = True) -> NDArray[Any]:
     """
     with open_regular(path, follow=follow) as file:
         shape, fortran, dtype = _read_header(file)
+        if _size_of(shape, dtype) > os.fstat(file.fileno()).st_size - file.tell():
+            raise ValueError("it is shorter than its array")
         order = "F" if fortran else "C"
         return np.memmap(file, dtype, "r", file.tell(), shape, order)  # type: ignore[call-overload, no-any-return]
 
@@ -83,11 +86,15 @@ def load_array(path: str | Path, *, follow: bool = True) -> NDArray[Any]:
     """Read the array of the regular `.npy` file at `path` into memory. Raises as `map_array`."""
     with open_regular(path, follow=follow) as file:
         shape, _, dtype = _read_header(file)
-        if dtype.itemsize * int(np.prod(shape, dtype=object)) != os.fstat(file.fileno()).st_size - file.tell():
+        if _size_of(shape, dtype) != os.fstat(file.fileno()).st_size - file.tell():
             raise ValueError("it has another length than its array")
         file.seek(0)
         found: NDArray[Any] = np.load(file, allow_pickle=False)
         return found
+
+
+def _size_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return dtype.itemsize * math.prod(shape)
 
 
 def _read_header(file: BufferedReader) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -52,9 +52,9 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     """
     encoder = encoder or find_encoder(model)
     part = cut(model, encoder)
-    check_model(model, images)
     bridge.refuse_unknown(part.proto, model.path)
     refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
+    check_model(model, images)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
     expected = compute_reference(part, values, model.path)
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)

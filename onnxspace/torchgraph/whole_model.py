@@ -66,9 +66,9 @@ def _convert_whole(model: Model | onnx.ModelProto | str | Path, inputs: Sequence
     graph = network.graph
     _refuse_strings(graph, path)
     shapes = {v.name: tuple(sizes) for v in graph.inputs if (sizes := dims(v)) is not None}
+    refuse_large_tensors(network.proto, shapes, path)
     given = None if inputs is None else _name_inputs(graph, inputs, path)
     check_rewritten(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
-    refuse_large_tensors(network.proto, shapes, path)
     built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
     if built is None:
         feeds = generate_feeds(graph, shapes) if given is None else iter([given])

@@ -19,6 +19,7 @@ from onnxspace.errors import ModelError
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
 from onnxspace.model.runtime import Runner, import_onnxruntime
+from onnxspace.model.shapes import refuse_large_tensors
 
 #: Values of all images of all outputs that are kept as they are (1 GB); of larger outputs only sketches remain.
 _MOST_KEPT = 2**28
@@ -33,6 +34,7 @@ def observe_outputs(model: Model, images: NDArray[np.uint8]) -> tuple[dict[str, 
     The whole file is loaded and run image by image; inputs besides the image get the values of `fill_inputs`. Raises ModelError
     where ONNX Runtime can't load or run it.
     """
+    refuse_large_tensors(model.proto, {model.image.name: model.input_shape}, model.path)
     names = [value.name for value in model.proto.graph.output]
     session = _load(model)
     others = fill_inputs(session, model.image.name)
