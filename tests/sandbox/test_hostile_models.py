@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,9 @@ def test_no_command_dies(run: Run, place: Path, command: str, sandboxed: None) -
 
 def start_command(*arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-m", "onnxspace", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # Tests that run in the background of a shell have SIGINT ignored, and so would their children.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed)
 
 
 def child_of(parent: int) -> int:
