@@ -50,11 +50,12 @@ def main(arguments: list[str]) -> None:
         limit_processor(cpu)
         write_line(answers, {"done": images})
 
+    modules = 0
     with silence_libraries():
         while (line := _next(requests)) is not None:
             limit_processor(cpu)
             write_line(answers, {"answer": carry_out(table, json.loads(line), limits, advance)})
-            gc.collect()
+            modules = collect_garbage(modules)
 
 
 def write_line(out: BinaryIO | Any, message: Mapping[str, Any]) -> None:
@@ -62,6 +63,17 @@ def write_line(out: BinaryIO | Any, message: Mapping[str, Any]) -> None:
     content = memoryview(json.dumps(message, allow_nan=True).encode() + b"\n")
     while content:
         content = content[out.write(content) :]
+
+
+def collect_garbage(modules: int) -> int:
+    """Free what a request left, cycles included; `modules` were loaded at the last call. Returns how many are loaded now.
+
+    Objects of libraries are left out of later calls: looking through those of Torch takes longer than opening a small model.
+    """
+    gc.collect()
+    if len(sys.modules) > modules:
+        gc.freeze()
+    return len(sys.modules)
 
 
 def carry_out(
