@@ -55,8 +55,9 @@ class Training:
     """How a ranking by fine-tuning is computed.
 
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
-    `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to `save`, fine-tuned on all images. `known` is a file of results
-    on other datasets, which help to order the models; a `.known` file is created where it is missing, and gets this ranking.
+    `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to
+    `save`, fine-tuned on all images. `known` is a file of results on other datasets, which help to order the models; a `.known`
+    file is created where it is missing, and gets this ranking.
     """
 
     folder: Path
@@ -71,6 +72,11 @@ class Training:
     known: Path | None = None
     progress: Progress | None = None
     limits: Limits | str | None = None
+
+    @property
+    def transfer(self) -> str:
+        """The kind of transfer, as files of results name it."""
+        return "frozen" if self.frozen else "finetuned"
 
 
 def rank_by_finetuning(
@@ -91,7 +97,7 @@ def rank_by_finetuning(
         found.write_task()
         race.rungs = found.fit_to_budget(budget)
         race.readouts = found.fit_readouts(budget)
-        race.elsewhere = estimate_ranks(known, found.identities, task.key)
+        race.elsewhere = estimate_ranks(known, found.identities, task.key, training.transfer)
         candidates = race.run() if found.records else []
         if training.save is not None:
             found.save(order_candidates(candidates), training.save)
@@ -159,7 +165,15 @@ class _Field:
         kinds = {one.sha256: one.architecture for one in self.identities}
         name = str(self.task.data["name"])
         return [
-            PastResult(name, one.record.name, one.value, self.task.key, one.record.sha256, kinds[one.record.sha256])
+            PastResult(
+                name,
+                one.record.name,
+                one.value,
+                self.task.key,
+                one.record.sha256,
+                kinds[one.record.sha256],
+                self.training.transfer,
+            )
             for one in {one.record.sha256: one for one in reversed(ranking.models)}.values()
         ]
 

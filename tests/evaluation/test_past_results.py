@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_a_new_model_takes_the_mean_of_its_architecture() -> None:
     known = [PastResult("one", name, value, "", "", name[0]) for name, value in (("a1", 4.0), ("a2", 2.0), ("b1", 3.0))]
     models = [ModelIdentity("new", "", "a"), ModelIdentity("other", "", "z"), ModelIdentity("b1", "", "")]
     assert estimate_ranks(known, models) == [2.0, None, 2.0]
+
+
+def test_kinds_of_transfer_are_kept_apart(tmp_path: Path) -> None:
+    file = tmp_path / "zoo.known"
+    for transfer, values in (("finetuned", {"a": 1.0, "b": 0.0}), ("frozen", {"a": 0.0, "b": 1.0})):
+        add_results(file, [replace(one, transfer=transfer) for one in _results("one", values)])
+    assert Table.read(file).targets == ("set-one", "set-one, frozen")
+    models = [ModelIdentity("a", "sha-a"), ModelIdentity("b", "sha-b")]
+    assert estimate_ranks(read_results(file), models, "two", "finetuned") == [1.0, 2.0]
+    assert estimate_ranks(read_results(file), models, "two", "frozen") == [2.0, 1.0]
 
 
 def test_nothing_is_known(tmp_path: Path) -> None:
