@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,10 @@ def _convert_in_child(source: str, destination: Path, request: Request, python: 
         code = child.wait()
         if stopped.is_set():
             raise ModelError(f"{source}: the conversion was stopped after {limits.wall} seconds. Convert it separately.")
+        if code == -getattr(signal, "SIGXCPU", 0):
+            raise ModelError(
+                f"{source}: the conversion was stopped after {limits.cpu} seconds of processor time. Convert it separately."
+            )
         raise _describe_end(source, python, code, _last_words(chatter))
 
 

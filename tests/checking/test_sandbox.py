@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxspace.checking.sandbox import Limits, parse_limits, run_in_child
 from onnxspace.errors import ConfigError, ModelError
 from tests.helpers.commands import Run
+from tests.helpers.hostile import add_endless_loop
 from tests.helpers.nets import Net, classifier, save
 
 pytest_plugins = ["pytester"]
@@ -34,17 +35,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def endless() -> onnx.ModelProto:
     """A Loop that ends after 2⁶² rounds."""
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["again"]), helper.make_node("Sin", ["x"], ["y"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, None)],
-        [value("again", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
-    )
     net = Net()
     x = net.add("Relu", net.conv("image", 3, 4, pads=[1, 1, 1, 1]))
-    rounds, go = net.weight(np.array(2**62, np.int64)), net.weight(np.array(True))
-    x = net.add("Loop", rounds, go, x, body=body)
+    x = add_endless_loop(net, x)
     return net.model([net.conv(x, 4, 2)])
 
 

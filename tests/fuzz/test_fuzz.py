@@ -239,7 +239,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Path:
     (place / "good.csv").write_bytes(seeds.table())
     torch.export.save(torch.export.export(torchnets.plain(), (torch.randn(1, *torchnets.SHAPE),)), place / "good.pt2")
     for arguments in (
-        ["score", "a.onnx", "b.onnx", "--images", "2", "--output", "result"], ["space", "create", "zoo.space", "--images", "2"],
+        ["score", "a.onnx", "b.onnx", "c.onnx", "--images", "2", "--output", "result"], ["space", "create", "zoo.space", "--images", "2"],
         ["space", "add", "zoo.space", "a.onnx", "b.onnx"], ["fingerprint", "a.onnx", "-o", "a.fp", "--images", "2"],
         ["fingerprint", "b.onnx", "-o", "b.fp", "--images", "2"],
     ):  # fmt: skip

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.inputs.config import ModelOptions
@@ -23,6 +23,7 @@ from onnxspace.model.features import write_features
 from onnxspace.model.model import open_model
 from onnxspace.model.shapes import infer_shapes
 from onnxspace.torchgraph.encoder_graph import convert, to_torch
+from tests.helpers.hostile import add_endless_loop
 from tests.helpers.nets import Net, classifier, save
 
 
@@ -84,16 +85,9 @@ def test_inference_does_not_compute_long_tensors() -> None:
 
 def endless() -> onnx.ModelProto:
     """A Loop of 2⁶² rounds, whose result has a size that only running it would tell."""
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["again"]), helper.make_node("Sin", ["x"], ["y"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, None)],
-        [value("again", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
-    )
     net = Net()
     x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
-    x = net.add("Loop", net.weight(np.array(2**62, np.int64)), net.weight(np.array(True)), x, body=body)
+    x = add_endless_loop(net, x)
     return net.model([net.conv(net.add("Relu", net.conv(x, 4, 4)), 4, 2)])
 
 

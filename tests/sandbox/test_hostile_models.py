@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from tests.helpers.commands import Run
+from tests.helpers.hostile import add_endless_loop
 from tests.helpers.nets import Net
 from tests.helpers.nets import save as save_model
 from tests.sandbox.test_worker import is_running, wait_for_end
@@ -54,16 +55,9 @@ def greedy() -> onnx.ModelProto:
 
 
 def endless() -> onnx.ModelProto:
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["again"]), helper.make_node("Sin", ["x"], ["y"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, None)],
-        [value("again", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, None)],
-    )
     net = Net()
     x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
-    x = net.add("Loop", net.weight(np.array(2**62, np.int64)), net.weight(np.array(True)), x, body=body)
+    x = add_endless_loop(net, x)
     return finished(net, x)
 
 

@@ -10,21 +10,19 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from models.minitaskonomy.cache import Cache, digest_recipe
 from models.minitaskonomy.oracle import finetuning, originals, sampling
 from models.minitaskonomy.oracle.finetuning import FineTuning
+from models.minitaskonomy.oracle.processes import measure_each
 from models.minitaskonomy.oracle.sampling import load_split
 from models.minitaskonomy.tasks import TASKS
 from models.minitaskonomy.training.process import Say
@@ -114,7 +112,7 @@ def measure(
     sources = [one for one in list_entries(folder, list(TASKS)) if one.main]
     jobs = [Job(work.absolute(), one, tuple(targets), chosen, rooms) for one in sources]
     found: dict[str, dict[str, list[float]]] = {}
-    for job, losses in zip(jobs, _measure_each(jobs, workers or os.cpu_count() or 1), strict=True):
+    for job, losses in zip(jobs, measure_each([job.measure for job in jobs], workers or os.cpu_count() or 1), strict=True):
         found[job.source.name] = losses
         say(f"{job.source.name}: {', '.join(f'{name} {np.mean(each):.2f}' for name, each in losses.items())}")
     _write_losses(folder / "finetuned.csv", targets, found)
@@ -129,20 +127,6 @@ def _render_rooms(work: Path) -> dict[str, str]:
     for split in ("train", "transfer", "test"):
         dataset.Rooms.load(work, split)
     return {split: dataset.digest_split(split) for split in ("train", "transfer", "test")}
-
-
-def _measure_each(jobs: Sequence[Job], workers: int) -> Iterator[dict[str, list[float]]]:
-    if workers <= 1:
-        yield from (job.measure() for job in jobs)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        running = [pool.submit(job.measure) for job in jobs]
-        try:
-            for each in running:
-                yield each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _write_losses(file: Path, targets: Sequence[str], found: dict[str, dict[str, list[float]]]) -> None:

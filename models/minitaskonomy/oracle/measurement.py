@@ -10,16 +10,14 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
-
-import torch
 
 import onnxspace as ox
 from models.minitaskonomy.cache import Cache, digest_recipe
 from models.minitaskonomy.oracle import transfers
+from models.minitaskonomy.oracle.processes import measure_each
 from models.minitaskonomy.oracle.sampling import Settings
 from models.minitaskonomy.oracle.table import Losses
 from models.minitaskonomy.oracle.transfers import choose_device
@@ -94,17 +92,7 @@ class Job:
 def _measure_each(job: Job, sources: Sequence[Entry], workers: int | None) -> Iterator[Losses]:
     """The losses of one source after the other."""
     count = 1 if choose_device(job.device).type == "cuda" else min(workers or os.cpu_count() or 1, len(sources))
-    if count <= 1:
-        yield from map(job.losses, sources)
-        return
-    with ProcessPoolExecutor(count, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        running = [pool.submit(job.losses, entry) for entry in sources]
-        try:
-            for each in running:
-                yield each.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    yield from measure_each([partial(job.losses, entry) for entry in sources], count)
 
 
 def _write_losses(target: Path, targets: Sequence[str], found: Mapping[str, Losses]) -> None:
