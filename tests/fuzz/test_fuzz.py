@@ -211,7 +211,19 @@ def of_json(campaign: Campaign, _content: bytes, file: Path) -> None:
             _read_results(campaign, file, of_space=False)
         else:
             campaign.run(
-                ["-m", "onnxspace", "evaluate", "--oracle", "good.csv", "--predicted", file.name, "--resamples", "20"],
+                [
+                    "-m",
+                    "onnxspace",
+                    "evaluate",
+                    "--oracle",
+                    "good.csv",
+                    "--predicted",
+                    file.name,
+                    "--relevant",
+                    "1",
+                    "--resamples",
+                    "20",
+                ],
                 file,
                 has_answer,
             )
