@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Executio
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
@@ -266,14 +267,15 @@ class Space:
     def fingerprint(
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, outputs: bool = True,
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
-        The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
+        Without `outputs` it holds nothing of what the model answers. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
-        found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))
+        execution = Execution.on(device, batch_size, progress, limits=limits)
+        found = _drop_outputs(self._explain(Path(model), encoder, config, probes, execution), keep=outputs)
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -336,10 +338,13 @@ def fingerprint_file(
     model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
     batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
+    detail: Detail | None = None, outputs: bool = True,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
-    `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
+    by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
+    images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
     assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
     """
     from onnxspace.workflows.fingerprint import fingerprint
@@ -348,9 +353,18 @@ def fingerprint_file(
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress, limits=limits)
-    found = fingerprint(Path(model), setup.protocol(), setup, encoders, configuration, execution)
+    protocol = setup.protocol(detail=detail or ("pictures" if find_evidence(probes.name) == "pictures" else "maps"))
+    found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
     write_fingerprint(Path(output), found[0])
     return found
+
+
+def _drop_outputs(found: Explained, *, keep: bool) -> Explained:
+    """The fingerprint without what the model answers, unless that is to be kept."""
+    one, assumed, warnings = found
+    if keep or one.reduced is None:
+        return found
+    return replace(one, reduced=one.reduced.without_outputs()), assumed, warnings
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

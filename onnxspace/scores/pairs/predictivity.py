@@ -73,9 +73,14 @@ class TargetOutputs:
             if has_grid(values.shape)
             else project_on_principal_axes(as_table(values).astype(np.float64))
         )
+        return cls.of_rows(rows, len(values))
+
+    @classmethod
+    def of_rows(cls, rows: Array, images: int) -> TargetOutputs:
+        """Prepare outputs that are `rows` [images · positions, columns] already. Raises ConfigError where they do not vary."""
         if not np.any(rows):
             raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
-        return cls(_standardise(rows), len(values))
+        return cls(_standardise(rows), images)
 
 
 class SourceFeatures:
