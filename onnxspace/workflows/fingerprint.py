@@ -41,7 +41,7 @@ def fingerprint(
         run = Run(session, config, _NoSink(), representations_for(selection, setup, execution, session), counter)
         model = session.prepare(path, name, encoders_for([path], [name], encoders)[0], config)
         files = run.write(model, Destination(folder, "model"))
-        prints, reduced = prints_of(files["maps"], protocol), reduce_files(protocol, setup, files, run.lost)
+        prints, reduced = prints_of(files["maps"], protocol), reduce_files(protocol, setup.probes.images, files, run.lost)
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
         protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced,
@@ -80,14 +80,16 @@ def prints_of(maps: Path, protocol: Protocol) -> NDArray[np.float16]:
     return project_file(maps, protocol.numbers, protocol.sketch)
 
 
-def reduce_files(protocol: Protocol, setup: Setup, files: Mapping[Kind, Path], lost: Mapping[Kind, str]) -> Reduced | None:
+def reduce_files(
+    protocol: Protocol, images: NDArray[np.uint8] | None, files: Mapping[Kind, Path], lost: Mapping[Kind, str]
+) -> Reduced | None:
     """Reduce a model's features and outputs to what a fingerprint keeps; None where it keeps maps only.
 
-    `lost` has the reason for each file that is missing.
+    `images` are the probe images, uint8 [images, size, size, 3], and `lost` has the reason for each file that is missing.
     """
-    if protocol.detail == "maps" or protocol.images > MOST_REDUCED:
+    if images is None or protocol.detail == "maps" or protocol.images > MOST_REDUCED:
         return None
-    order = order_by_content(hash_images(setup.probes.images))
+    order = order_by_content(hash_images(images))
     features, outputs = (map_array(files[kind]) if kind in files else None for kind in ("features", "outputs"))
     reasons = {str(kind): reason[:400] for kind, reason in lost.items() if kind in ("features", "outputs")}
     return reduce_arrays(protocol.detail, order, features, outputs, reasons)

@@ -16,8 +16,9 @@ from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Executio
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Detail, Protocol, Setup
+from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Protocol, Setup
 from onnxspace.sandbox.limits import Limits
+from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
@@ -40,6 +41,7 @@ from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.workflows.space_ranking import add_rankings, choose_candidates, explain_candidates, keeps_rankings
 
 #: A fingerprint, the assumptions about its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
@@ -66,11 +68,14 @@ class Space:
     def create(
         cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
         options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
+        detail: Detail | None = None,
     ) -> Space:  # fmt: skip
         """Create a space at `path`, where there must be nothing or an empty folder.
 
         The images `probes` (None: 64 generated ones), `method`, `options` and the rules of `config` apply to every model that is added. Without
-        `keep_maps` only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are stored in the
+        `keep_maps` only fingerprints are kept, and every affinity has a standard error. `detail` is what is kept beside maps, in little:
+        `maps` (nothing), `images` (features and outputs, enough to rank sources by answers per image) or `pictures` (enough for outputs
+        that are pictures too); None is `pictures`, and `maps` for generated images. Images of up to 1 GiB in all are stored in the
         space. Raises SpaceError, ConfigError for invalid options, OutputError.
         """
         configuration = config if isinstance(config, Config) else find_config(config)
@@ -78,9 +83,9 @@ class Space:
             from onnxspace.attribution.explainer import check_options as check_rules
 
             check_rules([method], options, Probes.generate(1, 16), configuration.rules)
-        protocol = new_space(
-            Path(path), Probes.generate() if probes is None else probes, method, options, configuration.rules, keep_maps
-        )
+        images = Probes.generate() if probes is None else probes
+        chosen = detail or choose_detail(images)
+        protocol = new_space(Path(path), images, method, options, configuration.rules, keep_maps, chosen)
         return cls(Path(path), protocol)
 
     @classmethod
@@ -153,6 +158,10 @@ class Space:
         """Remove the model with this name or path. Raises SpaceError where there is none."""
         maintenance.remove(self.path, self._find_entry(name))
 
+    def name_of(self, model: str) -> str:
+        """Return the name of the model with this name or path. Raises SpaceError where there is none."""
+        return self._find_entry(model).name
+
     def _find_entry(self, name: str) -> CatalogueEntry:
         with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
@@ -186,6 +195,11 @@ class Space:
                 matrix, errors = affinities(
                     self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
                 )
+        return self._describe(entries, matrix, errors)
+
+    def _describe(
+        self, entries: Sequence[CatalogueEntry], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None
+    ) -> Affinity:  # fmt: skip
         records = tuple(entry.record() for entry in entries)
         return Affinity(
             records,
@@ -196,6 +210,34 @@ class Space:
             errors=errors,
             evidence=find_evidence(self.protocol.probe),
         )
+
+    @property
+    def ranks_by_use(self) -> bool:
+        """Whether sources are ranked by what predicts transfer, as `score` ranks them on pictures, and not by maps alone."""
+        return keeps_rankings(self.protocol)
+
+    def compare(
+        self, target: str | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> Affinity:  # fmt: skip
+        """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
+
+        Of up to 100 models all are compared, else `target` (a name or path) with the 99 whose features resemble its outputs most.
+        `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
+        no target.
+        """
+        entries, own = self.entries(), None if target is None else self._find_entry(target)
+        if not self.ranks_by_use or len(entries) < 2:
+            return self.affinity(memory, progress)
+        chosen = list(entries)
+        if len(entries) > MOST_RANKED:
+            if own is None:
+                raise SpaceError(
+                    f"{self.path} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for."
+                )
+            chosen = choose_candidates(self.path, self.protocol, entries, [one.stem for one in entries].index(own.stem))
+        plain = self._describe(chosen, *affinities(self.path, self.protocol, chosen, memory, progress))
+        found = add_rankings(plain, self.path, self.protocol, chosen)
+        return found if len(chosen) == len(entries) else explain_candidates(found, len(entries))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
@@ -353,10 +395,15 @@ def fingerprint_file(
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress, limits=limits)
-    protocol = setup.protocol(detail=detail or ("pictures" if find_evidence(probes.name) == "pictures" else "maps"))
+    protocol = setup.protocol(detail=detail or choose_detail(probes))
     found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
     write_fingerprint(Path(output), found[0])
     return found
+
+
+def choose_detail(probes: Probes) -> Detail:
+    """What is kept beside maps unless something else is asked for: nothing on generated images, which rank no sources."""
+    return "pictures" if find_evidence(probes.name) == "pictures" and len(probes) <= MOST_REDUCED else "maps"
 
 
 def _drop_outputs(found: Explained, *, keep: bool) -> Explained:

@@ -66,6 +66,11 @@ def space() -> None:
     "--keep-maps/--no-keep-maps", default=True, show_default=True,
     help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
 )  # fmt: skip
+@click.option(
+    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    help="What is kept beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
+    "[default: pictures with --probe, else maps].",
+)  # fmt: skip
 def create(place: str, probe: str | None, images: int | None, seed: int, **options: Any) -> None:
     """Create an empty space.
 
@@ -205,6 +210,9 @@ def rank(
     from onnxspace.cli.text import space as spacetext
 
     elsewhere, opened = read_known_table(known), _open(place)
+    if opened.ranks_by_use and not certainty:
+        _rank_by_use(opened, target, elsewhere, memory, quiet=quiet, as_json=as_json)
+        return
     if target is None:
         rows = spacetext.rows(_compute_affinity(place, memory, quiet=quiet))
     else:
@@ -217,6 +225,27 @@ def rank(
         _print_json("rank", {**spacetext.rankings_as_json(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
         click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
+
+
+def _rank_by_use(opened: Space, target: str | None, elsewhere: Any, memory: int, *, quiet: bool, as_json: bool) -> None:
+    """Print rankings by what predicts transfer, as `score` prints them."""
+    from onnxspace.cli.text import score as text
+
+    with _share_bar(quiet=quiet) as share:
+        found = opened.compare(target, memory, share)
+    targets = found.names if target is None else (opened.name_of(target),)
+    ranks = known_ranks(elsewhere, targets, found.names)
+    if as_json:
+        _print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
+        return
+    lines = (
+        *text.rankings(found, targets),
+        *text.evidence_note(found, targets),
+        *(text.static_baseline(ranks) if ranks else ()),
+    )
+    click.echo("\n".join(lines))
+    for warning in () if quiet else text.warnings(found):
+        click.echo(warning, err=True)
 
 
 def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, *, quiet: bool) -> dict[str, Certainty]:
@@ -381,5 +410,6 @@ def _print_warnings(*, quiet: bool) -> Callable[[str], None]:
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
-def _print_json(name: str, facts: dict[str, Any]) -> None:
-    click.echo(json.dumps({"schema": f"onnxspace/space-{name}/1", **facts}, allow_nan=False))
+def _print_json(name: str, facts: dict[str, Any], number: int = 1) -> None:
+    rest = {key: value for key, value in facts.items() if key != "schema"}
+    click.echo(json.dumps({"schema": f"onnxspace/space-{name}/{number}", **rest}, allow_nan=False))

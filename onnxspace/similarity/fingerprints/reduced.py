@@ -5,6 +5,8 @@ The arrays are those of `onnxspace.scores.reduce`, which makes them; here they a
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +20,8 @@ from onnxspace.inputs.protocol import MOST_REDUCED, Detail
 SIDES: Mapping[str, int] = {"images": 2, "pictures": 8}
 #: The most columns or channels of features before they were reduced.
 MOST_CHANNELS = 2**20
-_MOST_UNPACKED = 2**31
+_MOST_UNPACKED, _MOST_HEADER = 2**31, 2**16
+_LENGTH = struct.Struct("<I")
 _MOST_BYTES, _MOST_WORDS, _MOST_TEXTS = 2**26, 400, 8
 _TYPES = {"features": "<f2", "levels": "|i1", "scales": "<f4", "answers": "<f2", "classes": "<i4", "similarities": "<f2"}
 
@@ -66,6 +69,25 @@ def encode(reduced: Reduced) -> tuple[dict[str, Any], bytes]:
         "lost": dict(reduced.lost), "arrays": {name: list(values.shape) for name, values in arrays.items()},
     }  # fmt: skip
     return facts, b"".join(values.tobytes() for values in arrays.values())
+
+
+def pack(reduced: Reduced) -> bytes:
+    """Return facts and arrays as the bytes of a file: the length of the facts, 4 bytes, the facts, JSON in UTF-8, the arrays."""
+    facts, content = encode(reduced)
+    header = json.dumps(facts, sort_keys=True, allow_nan=False).encode()
+    return _LENGTH.pack(len(header)) + header + content
+
+
+def unpack(content: bytes, images: int) -> Reduced:
+    """Read what `pack` returned, from an untrusted file of `images` images. Raises ValueError with the reason."""
+    _require(len(content) >= _LENGTH.size, "length")
+    end = _LENGTH.size + _LENGTH.unpack_from(content)[0]
+    _require(end <= min(len(content), _MOST_HEADER), "length")
+    try:
+        facts = json.loads(content[_LENGTH.size : end])
+    except RecursionError as error:
+        raise ValueError("its header is not JSON") from error
+    return decode(facts, content[end:], images)
 
 
 def decode(facts: Any, content: bytes, images: int) -> Reduced:
