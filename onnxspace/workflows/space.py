@@ -38,6 +38,7 @@ from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, cert
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
+from onnxspace.spaces.merge import export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
@@ -153,6 +154,31 @@ class Space:
         if report.causes and isinstance(models, str | Path):
             raise report.causes[0]
         return report.result()
+
+    def merge(self, other: Space | str | Path, progress: Progress | None = None) -> Additions:
+        """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
+
+        `progress` is called with a model's name, the number of models done, and their total. Raises SpaceError where the other space
+        has other images, another method or detail, or a damaged file, and OutputError.
+        """
+        theirs = other if isinstance(other, Space) else Space.open(other)
+        report = AdditionReport()
+        try:
+            merge_space(self.path, self.protocol, theirs.path, theirs.protocol, theirs.entries(), report, progress)
+        except BaseException as error:
+            report.note(error, self.path)
+            raise
+        return report.result()
+
+    def export(
+        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> tuple[Path, ...]:
+        """Write the fingerprints of the models `names` (None: all) to `.fp` files in `folder`, and return the files.
+
+        `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
+        """
+        entries = self.entries() if names is None else [self._find_entry(name) for name in names]
+        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress))
 
     def remove(self, name: str) -> None:
         """Remove the model with this name or path. Raises SpaceError where there is none."""

@@ -18,6 +18,7 @@ from onnxspace.cli.options import (
     opening_options,
     probes_from,
     read_known_table,
+    read_list,
     take_compute,
     take_method_options,
 )
@@ -91,19 +92,28 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
 @space.command()
 @_place
-@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
+@click.argument("models", nargs=-1, metavar="MODEL.onnx|PRINT.fp...")
+@click.option(
+    "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
+)
 @opening_options
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
 @_json_option("add")
-def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
+def add(
+    place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """Explain models and add them.
 
     Each model is added as soon as it is done; one that the space already contains is left as it is.
     """
     compute = take_compute(options)
+    models = (*models, *read_list(listed))
+    if not models:
+        raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
     opened = _open(place)
     from onnxspace.cli.console import progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
@@ -149,6 +159,44 @@ def remove(place: str, names: tuple[str, ...]) -> None:
     opened = _open(place)
     for name in names:
         opened.remove(name)
+
+
+@space.command()
+@_place
+@click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
+@_quiet
+@_json_option("merge")
+def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Add the models of other spaces.
+
+    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps.
+    """
+    opened = _open(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        found = [opened.merge(other, bar) for other in others]
+    for one in found:
+        _print_added(one, quiet=quiet)
+    if as_json:
+        there = [{"path": path, "name": name} for one in found for path, name in one.there]
+        _print_json("merge", {"added": [vars(model) for one in found for model in one.models], "there": there})
+
+
+@space.command()
+@_place
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
+@_quiet
+def export(place: str, names: tuple[str, ...], output: str, quiet: bool) -> None:
+    """Write the fingerprints of all models, or of those that are named."""
+    opened = _open(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        files = opened.export(output, names or None, bar)
+    if not quiet:
+        click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
 
 
 @space.command(name="list")
