@@ -96,7 +96,7 @@ def _draft_of(entry: CatalogueEntry) -> CatalogueEntry:
 
 def _insert_whole(folder: Path, other: Path, theirs: Protocol, entry: CatalogueEntry) -> tuple[CatalogueEntry, bool]:
     with open_workbench(folder) as bench:
-        write_file(bench / "maps.npy", memoryview(np.memmap(check_maps(other, entry, theirs), np.uint8, "r")))
+        write_file(bench / "maps.npy", np.memmap(check_maps(other, entry, theirs), np.uint8, "r").data)
         if checksum_of(bench / "maps.npy") != entry.maps:
             raise SpaceError(f"{other}: the maps of {entry.name} are damaged. Run `onnxspace space verify {other}`.")
         write_array(bench / "prints.npy", read_prints(other, [entry.stem], theirs)[0])

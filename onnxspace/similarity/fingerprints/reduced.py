@@ -19,8 +19,8 @@ from onnxspace.inputs.protocol import MOST_REDUCED, Detail
 #: The side of the grid on which features are averaged, by detail.
 SIDES: Mapping[str, int] = {"images": 2, "pictures": 8}
 #: The most columns or channels of features before they were reduced.
-MOST_CHANNELS = 2**20
-_MOST_UNPACKED, _MOST_HEADER = 2**31, 2**16
+MOST_CHANNELS = 2**17
+_MOST_UNPACKED, _MOST_HEADER = 2**29, 2**16
 _LENGTH = struct.Struct("<I")
 _MOST_BYTES, _MOST_WORDS, _MOST_TEXTS = 2**26, 400, 8
 _TYPES = {"features": "<f2", "levels": "|i1", "scales": "<f4", "answers": "<f2", "classes": "<i4", "similarities": "<f2"}
