@@ -158,11 +158,13 @@ def read_fingerprint(path: Path) -> Fingerprint:
     Raises ModelNotFoundError for a missing file, and ModelError for one that is damaged, oversized, not a fingerprint, or of
     a newer version.
     """
-    header, content = _split_content(path, _read_bytes(path))
+    version, header, content = _split_content(path, _read_bytes(path))
     try:
         facts = json.loads(header)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "its header is not JSON") from error
+    if isinstance(facts, dict) and ("reduced" in facts) != (version > 1):
+        raise _damaged(path, "its header is not one of its format")
     prints, rest = _split_arrays(facts, content)
     _check_facts(path, facts, prints)
     reduced = None if rest is None else _read_reduced(path, facts, rest)
@@ -199,8 +201,8 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _split_content(path: Path, content: bytes) -> tuple[bytes, bytes]:
-    """Header and prints of a file whose magic bytes, version, lengths and checksum are right."""
+def _split_content(path: Path, content: bytes) -> tuple[int, bytes, bytes]:
+    """Format, header and arrays of a file whose magic bytes, version, lengths and checksum are right."""
     if content[:8] != _MAGIC or len(content) < _FIXED.size + _SUM:
         raise ModelError(f"{path} is not a fingerprint; `onnxspace fingerprint` makes one.")
     _, version, length = _FIXED.unpack_from(content)
@@ -210,7 +212,7 @@ def _split_content(path: Path, content: bytes) -> tuple[bytes, bytes]:
         raise _damaged(path, "its checksum is wrong")
     if not version or length > min(_MOST_HEADER, len(content) - _FIXED.size - _SUM):
         raise _damaged(path, "its lengths are invalid")
-    return content[_FIXED.size : _FIXED.size + length], content[_FIXED.size + length : -_SUM]
+    return version, content[_FIXED.size : _FIXED.size + length], content[_FIXED.size + length : -_SUM]
 
 
 _TEXTS = ("name", "sha256", "encoder", "method", "probe_name", "probe_sha256")
