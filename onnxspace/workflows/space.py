@@ -36,13 +36,19 @@ from onnxspace.spaces.add_fingerprints import (
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
-from onnxspace.spaces.layout import read_prints
+from onnxspace.spaces.layout import read_prints, read_reduced
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.workflows.space_ranking import add_rankings, choose_candidates, explain_candidates, keeps_rankings
+from onnxspace.workflows.space_ranking import (
+    add_model,
+    add_rankings,
+    choose_candidates,
+    explain_candidates,
+    keeps_rankings,
+)
 
 #: A fingerprint, the assumptions about its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
@@ -243,27 +249,42 @@ class Space:
         return keeps_rankings(self.protocol)
 
     def compare(
-        self, target: str | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+        self, target: str | Path | Fingerprint | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> Affinity:  # fmt: skip
         """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
 
-        Of up to 100 models all are compared, else `target` (a name or path) with the 99 whose features resemble its outputs most.
+        `target` is the name or path of a model, or a fingerprint or `.fp` file of one that is not in the space, which is then the last
+        of the result. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
         """
-        entries, own = self.entries(), None if target is None else self._find_entry(target)
-        if not self.ranks_by_use or len(entries) < 2:
-            return self.affinity(memory, progress)
-        chosen = list(entries)
-        if len(entries) > MOST_RANKED:
-            if own is None:
-                raise SpaceError(
-                    f"{self.path} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for."
-                )
-            chosen = choose_candidates(self.path, self.protocol, entries, [one.stem for one in entries].index(own.stem))
-        plain = self._describe(chosen, *affinities(self.path, self.protocol, chosen, memory, progress))
-        found = add_rankings(plain, self.path, self.protocol, chosen)
-        return found if len(chosen) == len(entries) else explain_candidates(found, len(entries))
+        entries, given = self.entries(), self._read_given(target)
+        own = None if target is None or given is not None else self._find_entry(str(target))
+        if target is None and self.ranks_by_use and len(entries) > MOST_RANKED:
+            raise SpaceError(
+                f"{self.path} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for."
+            )
+        sources = [entry for entry in entries if own is None or entry.stem != own.stem]
+        if self.ranks_by_use and target is not None:
+            wanted = given.reduced if given else None if own is None else read_reduced(self.path, own, self.protocol)
+            chosen = {entry.stem for entry in choose_candidates(self.path, self.protocol, sources, wanted)}
+            entries = tuple(entry for entry in entries if entry.stem in chosen or entry is own or entry == own)
+        found = self._describe(entries, *affinities(self.path, self.protocol, entries, memory, progress))
+        held = [read_reduced(self.path, entry, self.protocol) for entry in entries] if self.ranks_by_use else []
+        if given is not None:
+            prints = read_prints(self.path, [entry.stem for entry in entries], self.protocol)
+            found, held = add_model(found, given, prints, Path(str(target))), [*held, given.reduced]
+        if not self.ranks_by_use or len(found.names) < 2:
+            return found
+        return explain_candidates(add_rankings(found, held), len(sources))
+
+    def _read_given(self, target: str | Path | Fingerprint | None) -> Fingerprint | None:
+        """The fingerprint that `target` is, or the file of one; None where it names a model of the space."""
+        if target is None or (
+            not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self._has(str(target)))
+        ):
+            return None
+        return read_comparable_fingerprint(self.path, self.protocol, target)
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.

@@ -78,6 +78,18 @@ def test_a_space_of_pictures_ranks_as_score(run: Run, prints: list[str]) -> None
     assert len(ox.Space.open("zoo.space").compare().scores) > 1
 
 
+def test_a_print_of_another_model_ranks_the_models_of_a_space(run: Run, prints: list[str]) -> None:
+    little = answered(run("score", *prints, "--json"))
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints[1:], "--quiet")[0] == 0
+    found = answered(run("space", "rank", "zoo.space", prints[0], "--json"))
+    target = Path(prints[0]).stem
+    rows = [{row["source"]: row["value"] for row in one["rankings"][target]["sources"]} for one in (found, little)]
+    assert rows[0] == pytest.approx(rows[1])
+    assert len(ox.Space.open("zoo.space")) == len(MODELS) - 1
+    assert run("space", "rank", "zoo.space", prints[0], "--certainty")[0] == 2
+
+
 def test_without_outputs_a_model_is_a_source_and_no_target(run: Run, prints: list[str]) -> None:
     given = ("--probe", "photos", "--images", str(COUNT), "--no-outputs", "--quiet")
     assert run("fingerprint", MODELS[0], "-o", prints[0], *given)[0] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -81,8 +82,6 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     settings = take_method_options(options)
     resolve_settings([options["method"]], settings)
-    from pathlib import Path
-
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
@@ -241,7 +240,7 @@ def affinity(
 
 @space.command()
 @_place
-@click.argument("target", required=False, metavar="[NAME]")
+@click.argument("target", required=False, metavar="[NAME|PRINT.fp]")
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
 @_quiet
@@ -252,13 +251,17 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank the other models as sources for a model, or for each model.
 
-    For one model, only its own affinities are computed, if they are not cached.
+    A .fp file stands for a model that is not in the space. For one model, only its own affinities are computed, if they are not cached.
     """
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text import space as spacetext
 
     elsewhere, opened = read_known_table(known), _open(place)
-    if opened.ranks_by_use and not certainty:
+    from onnxspace.inputs.names import is_fingerprint
+
+    if target is not None and is_fingerprint(Path(target)) and certainty:
+        raise click.UsageError("--certainty is for models of the space.")
+    if (opened.ranks_by_use and not certainty) or (target is not None and is_fingerprint(Path(target))):
         _rank_by_use(opened, target, elsewhere, memory, quiet=quiet, as_json=as_json)
         return
     if target is None:
@@ -278,10 +281,11 @@ def rank(
 def _rank_by_use(opened: Space, target: str | None, elsewhere: Any, memory: int, *, quiet: bool, as_json: bool) -> None:
     """Print rankings by what predicts transfer, as `score` prints them."""
     from onnxspace.cli.text import score as text
+    from onnxspace.inputs.names import is_fingerprint
 
     with _share_bar(quiet=quiet) as share:
         found = opened.compare(target, memory, share)
-    targets = found.names if target is None else (opened.name_of(target),)
+    targets = found.names if target is None else (found.names[-1] if is_fingerprint(Path(target)) else opened.name_of(target),)
     ranks = known_ranks(elsewhere, targets, found.names)
     if as_json:
         _print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
