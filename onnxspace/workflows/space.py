@@ -190,6 +190,10 @@ class Space:
         """Remove the model with this name or path. Raises SpaceError where there is none."""
         maintenance.remove(self.path, self._find_entry(name))
 
+    def holds(self, model: str | Path) -> bool:
+        """Return whether a model of the space has this name or path."""
+        return self._has(str(model)) or any(entry.path == str(model) for entry in self.entries())
+
     def name_of(self, model: str) -> str:
         """Return the name of the model with this name or path. Raises SpaceError where there is none."""
         return self._find_entry(model).name
@@ -280,9 +284,7 @@ class Space:
 
     def _read_given(self, target: str | Path | Fingerprint | None) -> Fingerprint | None:
         """The fingerprint that `target` is, or the file of one; None where it names a model of the space."""
-        if target is None or (
-            not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self._has(str(target)))
-        ):
+        if target is None or (not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self.holds(target))):
             return None
         return read_comparable_fingerprint(self.path, self.protocol, target)
 

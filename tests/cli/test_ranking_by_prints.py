@@ -88,6 +88,8 @@ def test_a_print_of_another_model_ranks_the_models_of_a_space(run: Run, prints: 
     assert rows[0] == pytest.approx(rows[1])
     assert len(ox.Space.open("zoo.space")) == len(MODELS) - 1
     assert run("space", "rank", "zoo.space", prints[0], "--certainty")[0] == 2
+    own = answered(run("space", "rank", "zoo.space", prints[1], "--json"))  # the path of a model of the space
+    assert [model["name"] for model in own["models"]] == [Path(name).stem for name in prints[1:]]
 
 
 def test_without_outputs_a_model_is_a_source_and_no_target(run: Run, prints: list[str]) -> None:

@@ -259,9 +259,10 @@ def rank(
     elsewhere, opened = read_known_table(known), _open(place)
     from onnxspace.inputs.names import is_fingerprint
 
-    if target is not None and is_fingerprint(Path(target)) and certainty:
+    stranger = target is not None and is_fingerprint(Path(target)) and not opened.holds(target)
+    if stranger and certainty:
         raise click.UsageError("--certainty is for models of the space.")
-    if (opened.ranks_by_use and not certainty) or (target is not None and is_fingerprint(Path(target))):
+    if stranger or (opened.ranks_by_use and not certainty):
         _rank_by_use(opened, target, elsewhere, memory, quiet=quiet, as_json=as_json)
         return
     if target is None:
@@ -281,11 +282,10 @@ def rank(
 def _rank_by_use(opened: Space, target: str | None, elsewhere: Any, memory: int, *, quiet: bool, as_json: bool) -> None:
     """Print rankings by what predicts transfer, as `score` prints them."""
     from onnxspace.cli.text import score as text
-    from onnxspace.inputs.names import is_fingerprint
 
     with _share_bar(quiet=quiet) as share:
         found = opened.compare(target, memory, share)
-    targets = found.names if target is None else (found.names[-1] if is_fingerprint(Path(target)) else opened.name_of(target),)
+    targets = found.names if target is None else (opened.name_of(target) if opened.holds(target) else found.names[-1],)
     ranks = known_ranks(elsewhere, targets, found.names)
     if as_json:
         _print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
