@@ -63,7 +63,12 @@ def __getattr__(name: str) -> Any:
         return version("onnxspace")
     if name not in _HOME:
         raise AttributeError(f"module 'onnxspace' has no attribute {name!r}")
-    return getattr(import_module(f"onnxspace.{_HOME[name]}"), name)
+    try:
+        return getattr(import_module(f"onnxspace.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        from onnxspace.errors import MissingLibraryError, describe_missing
+
+        raise MissingLibraryError(describe_missing(error), name=error.name) from error
 
 
 def __dir__() -> list[str]:

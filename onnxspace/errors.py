@@ -52,6 +52,10 @@ class ClusterError(OnnxspaceError, ConnectionError):
     """A cluster that can't be reached, has no workers, or whose workers can't read the files."""
 
 
+class MissingLibraryError(OnnxspaceError, ImportError):
+    """A library that reading models requires is not installed, as in an installation for comparing only."""
+
+
 _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "unable to allocate", "cannot allocate")
 
 
@@ -75,6 +79,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY)
 
 
+def describe_missing(error: ImportError) -> str:
+    """The sentence for a library that can't be imported because it is not installed.
+
+    >>> describe_missing(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    'This requires torch, which is not installed. Install all that reading models requires: pip install onnxspace'
+    """
+    library = (error.name or "a library").partition(".")[0]
+    return f"This requires {library}, which is not installed. Install all that reading models requires: pip install onnxspace"
+
+
 def unexpected(path: object, error: BaseException) -> str:
     """The sentence for an exception that no caller foresaw, such as a defect in a library; `path` is the file it concerns.
 
@@ -85,4 +99,6 @@ def unexpected(path: object, error: BaseException) -> str:
     """
     if is_out_of_memory(error):
         return f"{path} needs more memory than there is. Leave it out, or use a machine with more."
+    if isinstance(error, ModuleNotFoundError):
+        return describe_missing(error)
     return f"{path} failed unexpectedly ({describe(error)})."

@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 from onnxspace.cli.text.score import one_line
-from onnxspace.errors import OnnxspaceError, is_out_of_memory, unexpected
+from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -100,6 +100,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _exit_with(f"{what} can't be read or written ({why}). Free some space or check the path.", _discard_output(TROUBLE))
     except MemoryError:
         _exit_with("not enough memory. Use fewer --images or a smaller --batch-size.", TROUBLE)
+    except ModuleNotFoundError as error:
+        _exit_with(describe_missing(error), TROUBLE)
     except Exception as error:
         if sys.flags.dev_mode:
             raise

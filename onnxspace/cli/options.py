@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import Options, Settings
 
 LEAST = 2**20
+_MOST_LIST = 2**26  # bytes of a list of paths
 
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
@@ -110,6 +113,24 @@ def probes_from(folder: str | None, images: int | None, seed: int, size: int | N
     if folder is not None:
         return Probes.from_folder(folder, images, size, seed=seed)
     return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
+
+
+def read_list(name: str | None) -> tuple[str, ...]:
+    """The lines of a file of paths (`-`: standard input; None: no lines), without blank ones. Raises ConfigError."""
+    from pathlib import Path
+
+    from onnxspace.errors import ConfigError
+    from onnxspace.storage.regular_files import read_regular
+
+    if name is None:
+        return ()
+    try:
+        content = sys.stdin.buffer.read(_MOST_LIST) if name == "-" else read_regular(Path(name), _MOST_LIST)
+    except OSError as error:
+        raise ConfigError(f"{name} can't be read ({error.strerror or error}). Give a file with a path per line.") from error
+    if len(content) >= _MOST_LIST or b"\0" in content:
+        raise ConfigError(f"{name} is not a list of paths. Give a file with a path per line.")
+    return tuple(os.fsdecode(line.strip()) for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip())
 
 
 def parse_weight(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Any:

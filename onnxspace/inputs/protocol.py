@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,10 @@ class Setup:
         probes = self.probes
         return {"name": probes.name, "images": len(probes), "size": probes.size, "sha256": probes.sha256}
 
-    def protocol(self, keep_maps: bool = True) -> Protocol:
-        """Return the description of this setup as stored in spaces and fingerprints; `keep_maps` is whether a space keeps maps.
+    def protocol(self, keep_maps: bool = True, detail: Detail = "maps") -> Protocol:
+        """Return the description of this setup as stored in spaces and fingerprints.
+
+        `keep_maps` is whether a space keeps maps, `detail` what is kept beside them.
 
         Raises ConfigError for invalid options, ProbeError for an unreadable baseline, SpaceError for images too large for a space.
         """
@@ -79,8 +81,15 @@ class Setup:
         return Protocol(
             probes.name[:MAX_NAME], len(probes), probes.size, probes.sha256, self.method, stated, _find_seed(probes),
             probes.images.nbytes <= KEPT_BYTES, None if picture is None else hashlib.sha256(picture.tobytes()).hexdigest(),
-            keep_maps, version=version("onnxspace"),
+            keep_maps, version=version("onnxspace"), detail=detail,
         )  # fmt: skip
+
+
+#: What is kept of a model beside its maps: nothing; features and outputs in little, enough to rank by answers per image; or enough
+#: for outputs that are pictures too.
+Detail = Literal["maps", "images", "pictures"]
+#: The most images of which features and outputs are kept in little.
+MOST_REDUCED = 512
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class Protocol:
     `stored` says whether they are in the space. `options` are those of the `method` that are not its defaults; `baseline` is the
     SHA-256 of the pixels [size, size, 3] where the baseline is an image file. `keep_maps` says whether the space keeps maps.
     Fingerprints have `numbers` numbers per image, computed by a sketch with the seed `sketch` and the version `sketch_version`.
-    `version` is that of onnxspace.
+    `version` is that of onnxspace, `detail` what is kept of a model beside its maps.
     """
 
     probe: str
@@ -108,6 +117,7 @@ class Protocol:
     sketch: int = 0
     sketch_version: int = SKETCH_VERSION
     version: str = ""
+    detail: Detail = "maps"
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from onnxspace.sandbox.limits import Limits
 from onnxspace.sandbox.process import describe_shortage
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
     limits = Limits(memory, cpu)
     limit_memory(memory)
     requests = _read_in_background(sys.stdin.buffer)
-    table: Mapping[str, Task] = import_module(tasks).TASKS
+    table = _import_tasks(tasks)
     if threads and (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(threads)
     from onnxspace.quiet import silence_libraries
@@ -56,6 +57,22 @@ def main(arguments: list[str]) -> None:
             limit_processor(cpu)
             write_line(answers, {"answer": carry_out(table, json.loads(line), limits, advance)})
             modules = collect_garbage(modules)
+
+
+def _import_tasks(module: str) -> Mapping[str, Task]:
+    """The tasks of a module; where a library that it imports is not installed, ones that raise MissingLibraryError."""
+    from onnxspace.errors import MissingLibraryError, describe_missing
+
+    try:
+        table: Mapping[str, Task] = import_module(module).TASKS
+    except ModuleNotFoundError as error:
+        sentence = describe_missing(error)
+
+        def refuse(request: Mapping[str, Any], advance: Callable[[int], None]) -> Mapping[str, Any]:
+            raise MissingLibraryError(sentence)
+
+        return defaultdict(lambda: refuse)
+    return table
 
 
 def write_line(out: BinaryIO | Any, message: Mapping[str, Any]) -> None:
@@ -167,5 +184,17 @@ def _next(lines: SimpleQueue[bytes]) -> bytes | None:
     return None
 
 
+def run_and_exit(arguments: list[str]) -> NoReturn:
+    """Run `main` and exit at once: Python would wait for the thread that reads requests, and abort."""
+    code = 1
+    try:
+        main(arguments)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    finally:
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_and_exit(sys.argv[1:])

@@ -49,6 +49,11 @@ class Process:
             else:
                 self.popen.kill()
 
+    def wait_for_end(self, seconds: float = 1.0) -> None:
+        """Wait for a process that has closed its output, so that `end` returns how it ended and not the signal that `end` sends."""
+        with suppress(subprocess.TimeoutExpired):
+            self.popen.wait(seconds)
+
     def end(self) -> int:
         """End the process and whatever it has started; returns its exit code, or minus the signal that ended it before."""
         before = self.popen.poll()

@@ -84,6 +84,7 @@ class Worker:
                     advance(done)
                 elif isinstance(answer := message.get("answer"), dict):
                     return answer
+        process.wait_for_end()
         code = self.close()
         raise ModelError(describe_timeout(path, seconds) if alarm.rang else describe_end(path, code, self.limits))
 

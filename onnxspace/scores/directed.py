@@ -15,6 +15,7 @@ from onnxspace.scores.folds import Index
 from onnxspace.scores.pairs.knn_agreement import Answers, FeatureNeighbours
 from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
+from onnxspace.scores.reduce import ReducedOutputs
 from onnxspace.similarity.per_image import PerImageShares
 
 #: Each model's outputs and features, [images, …], None for missing ones.
@@ -25,12 +26,14 @@ Sides = Sequence[Sequence[NDArray[Any] | None]]
 class Comparison:
     """The `names` of the compared models, and the fold of each image, intp [images] (None: as `draw_folds`).
 
-    Per-image values are kept for the targets in `resampled` (positions).
+    Per-image values are kept for the targets in `resampled` (positions). Sources in `coarse` (positions) have features that are
+    too coarse to predict pictures, so that they have no value for targets whose outputs are pictures.
     """
 
     names: Sequence[str]
     folds: Index | None = None
     resampled: Collection[int] = field(default_factory=tuple)
+    coarse: Collection[int] = ()
 
 
 def predictivities(sides: Sides, among: Comparison) -> ScoreMatrix:
@@ -40,12 +43,20 @@ def predictivities(sides: Sides, among: Comparison) -> ScoreMatrix:
 
 def probability_predictivities(sides: Sides, among: Comparison) -> ScoreMatrix:
     """Compute `probability_predictivity` of each target's outputs from each source's features."""
-    return _compare(sides, among, prepare_probabilities, SourceFeatures, lambda _: 0.0)
+    return _compare(sides, among, _prepare_probabilities, SourceFeatures, lambda _: 0.0)
 
 
 def knn_agreements(sides: Sides, among: Comparison) -> ScoreMatrix:
     """Compute `knn_agreement` of each target's answers with each source's features."""
-    return _compare(sides, among, Answers.of, FeatureNeighbours, lambda one: one.chance)
+    return _compare(sides, among, _prepare_answers, FeatureNeighbours, lambda one: one.chance)
+
+
+def _prepare_probabilities(outputs: Any) -> TargetOutputs:
+    return outputs.as_target() if isinstance(outputs, ReducedOutputs) else prepare_probabilities(outputs)
+
+
+def _prepare_answers(outputs: Any) -> Answers:
+    return outputs.as_answers() if isinstance(outputs, ReducedOutputs) else Answers.of(outputs)
 
 
 def _compare(
@@ -69,6 +80,8 @@ def _compare(
             why.append(f"{names[j]}: {error}")
             continue
         for i, parts in zip(targets, found, strict=False):
+            if j in among.coarse and getattr(targets[i], "dense", False):
+                continue
             matrix[i, j] = parts.share
             if i in among.resampled:
                 one = shares.setdefault(i, PerImageShares(*np.zeros((2, len(parts.missed), count))))

@@ -27,6 +27,7 @@ from onnxspace.scores.all_pairs import (
 from onnxspace.scores.directed import Comparison, knn_agreements, predictivities, probability_predictivities
 from onnxspace.scores.folds import FOLDS, Index, assign_folds
 from onnxspace.scores.pairs.dds import centred_similarities, correlate_similarities
+from onnxspace.scores.reduce import ReducedArrays
 from onnxspace.scores.registry import Kind, ScoreSpec, find_spec
 from onnxspace.scores.selection import DEFAULT_WEIGHT, DEPARA, Weight
 from onnxspace.similarity.affinity import to_json_matrix
@@ -50,7 +51,7 @@ class Compared:
     """
 
     names: Sequence[str]
-    models: Sequence[Arrays]
+    models: Sequence[Arrays | ReducedArrays]
     affinity: Matrix = field(default_factory=lambda: np.zeros((0, 0)))
     weight: Weight = DEFAULT_WEIGHT
     resampled: Collection[int] = ()
@@ -94,27 +95,30 @@ def score_svcca(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     return svcca_matrix(spec.load(), [side[0] for side in unify_grids(sides)], compared.names)
 
 
-def score_predictivity(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+def score_predictivity(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     """Compute predictivity, with each target and each source prepared once."""
-    return predictivities(*_prepare_directed(compared))
+    return predictivities(*_prepare_directed(spec, compared))
 
 
-def score_probability_predictivity(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+def score_probability_predictivity(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     """Compute predictivity of probabilities, with each target and each source prepared once."""
-    return probability_predictivities(*_prepare_directed(compared))
+    return probability_predictivities(*_prepare_directed(spec, compared))
 
 
-def score_knn_agreement(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
+def score_knn_agreement(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     """Compute the agreement of neighbours, with each target and each source prepared once."""
-    return knn_agreements(*_prepare_directed(compared))
+    return knn_agreements(*_prepare_directed(spec, compared))
 
 
-def _prepare_directed(compared: Compared) -> tuple[list[tuple[Values, Values]], Comparison]:
+def _prepare_directed(spec: ScoreSpec, compared: Compared) -> tuple[list[tuple[Values, Values]], Comparison]:
     """Outputs and features of each model, of the same images in the order of their content, and the folds of these."""
     rows = compared.select_images(MOST_PREDICTED)
-    sides = [(_take(model.load("outputs"), rows), _take(model.load("features"), rows)) for model in compared.models]
+    sides = [
+        (_take(load(model, "outputs", spec), rows), _take(load(model, "features", spec), rows)) for model in compared.models
+    ]
     folds = None if compared.order is None or rows is None else assign_folds(compared.order[rows], FOLDS)
-    return sides, Comparison(compared.names, folds, compared.resampled)
+    coarse = {j for j, model in enumerate(compared.models) if isinstance(model, ReducedArrays) and model.coarse}
+    return sides, Comparison(compared.names, folds, compared.resampled, coarse)
 
 
 def _take(values: Values, rows: Index | None) -> Values:
@@ -148,9 +152,9 @@ def score_dds(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
         return score_pairs(spec.load(), sides, compared.names)
     kept: list[list[NDArray[Any] | None]] = []
     why = []
-    for (values,), name in zip(sides, compared.names, strict=True):
+    for (values,), model, name in zip(sides, compared.models, compared.names, strict=True):
         try:
-            kept.append([None if values is None else centred_similarities(values)])
+            kept.append([None if values is None else _find_similarities(model, values)])
         except OnnxspaceError as error:
             kept.append([None])
             why.append(f"{name}: {error}")
@@ -158,16 +162,25 @@ def score_dds(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     return found._replace(why=(*why, *found.why))
 
 
+def _find_similarities(model: Arrays | ReducedArrays, features: NDArray[Any]) -> NDArray[np.float64] | None:
+    return model.load_similarities() if isinstance(model, ReducedArrays) else centred_similarities(features)
+
+
 def score_depara(_spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
     """Compute S = S_V + λ S_E, with the affinity of maps as S_V (Song et al., CVPR 2020, section 3.3)."""
-    edges = edges_matrix(compared.models, compared.names)
+    edges = edges_matrix([Arrays() if isinstance(one, ReducedArrays) else one for one in compared.models], compared.names)
     weight = _weight(compared, edges.matrix)
     details = {"lambda": weight, "nodes": to_json_matrix(compared.affinity), "edges": to_json_matrix(edges.matrix)}
     return ScoreMatrix(compared.affinity + weight * edges.matrix, edges.why, details)
 
 
-def _load(model: Arrays, kind: Kind, spec: ScoreSpec, compared: Compared) -> NDArray[Any] | None:
-    values = model.load(kind)
+def load(model: Arrays | ReducedArrays, kind: Kind, spec: ScoreSpec) -> Any:
+    """Load an array [images, …] of a model; None where it has none, or has only a reduced one that the score can't take."""
+    return None if isinstance(model, ReducedArrays) and not spec.reduced else model.load(kind)
+
+
+def _load(model: Arrays | ReducedArrays, kind: Kind, spec: ScoreSpec, compared: Compared) -> NDArray[Any] | None:
+    values: NDArray[Any] | None = load(model, kind, spec)
     if values is None or spec.max_images is None or len(values) <= spec.max_images:
         return values
     rows = compared.select_images(spec.max_images)

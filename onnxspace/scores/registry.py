@@ -35,7 +35,7 @@ class ScoreSpec:
     computes all pairs: `function(spec, compared) -> ScoreMatrix`. A combination has the names of the scores that it combines
     as `members`; its function takes the features of several sources. `held_out`
     names the function that gives the result of each image, whose mean the score is: `function(prepared) -> HeldOut`; rankings
-    by the score then have intervals.
+    by the score then have intervals. A score is `reduced` if it can be computed from what a fingerprint holds.
     """
 
     summary: str
@@ -52,6 +52,7 @@ class ScoreSpec:
     members: tuple[str, ...] = ()
     matrix: str = "onnxspace.scores.matrices:score_every_pair"
     held_out: str | None = None
+    reduced: bool = False
 
     def load(self) -> Callable[..., float]:
         """Return the function, importing it if it is given by name."""
@@ -118,7 +119,7 @@ SCORES: Mapping[str, ScoreSpec] = {
         "linear_probe", "accuracy of a ridge probe on held-out folds (R² where labels are not classes)", "Golub et al., 1979",
         "[0, 1], R² ≤ 1", labels=_ALL_KINDS, held_out="onnxspace.scores.labelled.linear_probe:hold_out_probe",
     ),
-    "attribution": _pair_spec("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps", resampled=True, matrix="score_maps"),
+    "attribution": _pair_spec("attribution", "mean cosine of attribution maps", "Song et al., NeurIPS 2019", "[−1, 1]", "maps", resampled=True, matrix="score_maps", reduced=True),
     "depara": _pair_spec(
         "depara", "attribution maps, and similarities between images", "Song et al., CVPR 2020", "[−1.25, 1.25]", "maps", "features",
         max_images=2000, matrix="score_depara",
@@ -127,7 +128,7 @@ SCORES: Mapping[str, ScoreSpec] = {
     "svcca": _pair_spec("svcca", "mean canonical correlation", "Raghu et al., NeurIPS 2017", "[0, 1]", "features", matrix="score_svcca"),
     "cka": _pair_spec("cka", "centred kernel alignment, unbiased", "Kornblith et al., ICML 2019", "[−1, 1]", "features"),
     "dds": _pair_spec(
-        "dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features", matrix="score_dds"
+        "dds", "correlation of z-scored cosine matrices", "Dwivedi et al., ECCV 2020", "[−1, 1]", "features", matrix="score_dds", reduced=True,
     ),
     "modelgif": _pair_spec("modelgif", "mean cosine of gradient fields", "Song et al., ICCV 2023", "[−1, 1]", "fields"),
     "predictivity": _pair_spec(
@@ -137,17 +138,17 @@ SCORES: Mapping[str, ScoreSpec] = {
     "probability_predictivity": _pair_spec(
         "probability_predictivity", "predictivity of a classifier's probabilities; of other outputs as they are",
         "Hinton et al., 2015; Yamins et al., PNAS 2014", "up to 1", "outputs", "features", directed=True, resampled=True,
-        matrix="score_probability_predictivity",
+        matrix="score_probability_predictivity", reduced=True,
     ),
     "knn_agreement": _pair_spec(
         "knn_agreement", "accuracy of nearest neighbours for a target's answers (R² where these are not classes)",
         "Cover and Hart, 1967; Lee, 2013", "[0, 1], R² ≤ 1", "outputs", "features", directed=True, resampled=True,
-        matrix="score_knn_agreement",
+        matrix="score_knn_agreement", reduced=True,
     ),
     "mean_rank": _pair_spec(
         "mean_rank", "mean rank among a target's sources by knn_agreement and probability_predictivity, 1 for the first by both",
         "Borda, 1781; Dwork et al., WWW 2001", "[0, 1]", "outputs", "features", directed=True, resampled=True,
-        members=("knn_agreement", "probability_predictivity"), matrix="score_mean_rank",
+        members=("knn_agreement", "probability_predictivity"), matrix="score_mean_rank", reduced=True,
     ),
 }  # fmt: skip
 

@@ -124,7 +124,10 @@ def _check_weight(asked: Sequence[str], weight: Weight | None) -> None:
 
 
 def refuse_fingerprints(wanted: ScoreSelection) -> None:
-    """Raise ConfigError where a score other than attribution is `wanted`, which fingerprints do not have."""
-    others = [name for name in wanted.scores if name != ATTRIBUTION]
+    """Raise ConfigError where a score is `wanted` that can't be computed from what fingerprints hold."""
+    others = [name for name in wanted.scores if not registry.find_spec(name).reduced]
     if others:
-        raise ConfigError(f"Fingerprints only hold maps, so they have no {others[0]}; give the models themselves.")
+        there = ", ".join(name for name, spec in registry.SCORES.items() if spec.reduced)
+        raise ConfigError(
+            f"Fingerprints do not hold what {others[0]} takes; give the models themselves, or choose from: {there}."
+        )

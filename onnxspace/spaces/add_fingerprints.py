@@ -11,6 +11,7 @@ from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import is_fingerprint as is_fingerprint
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
+from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
@@ -35,6 +36,11 @@ def read_comparable_fingerprint(folder: Path, protocol: Protocol, given: str | P
                 f"{found.name if given is found else given} was made with other {what} than {folder}, so it can't be compared."
                 " Make it with `onnxspace fingerprint --space`."
             )
+    if protocol.detail != "maps" and found.reduced is not None and found.reduced.detail != protocol.detail:
+        raise SpaceError(
+            f"{found.name if given is found else given} holds features for {found.reduced.detail}, and {folder} keeps them for"
+            f" {protocol.detail}. Make it with `onnxspace fingerprint --space`."
+        )
     return found
 
 
@@ -48,7 +54,7 @@ def add_fingerprints(
     """
     step = max(1, min(_MOST, _BYTES // (2 * protocol.images * protocol.numbers)))
     for first in range(0, len(paths), step):
-        drafts, rows, taken = [], [], []
+        drafts, rows, taken, parts = [], [], [], []
         for place, path in enumerate(paths[first : first + step], first):
             if progress is not None:
                 progress(path.name, place, len(paths))
@@ -61,8 +67,9 @@ def add_fingerprints(
             else:
                 drafts.append(_make_draft(given, path))
                 rows.append(given.prints)
+                parts.append(None if given.reduced is None or protocol.detail == "maps" else pack(given.reduced))
                 taken.append(path)
-        for path, (entry, new) in zip(taken, insert_sheet(folder, drafts, rows), strict=True):
+        for path, (entry, new) in zip(taken, insert_sheet(folder, drafts, rows, parts), strict=True):
             found.record_entered(path, entry, new)
 
 

@@ -17,10 +17,11 @@ from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_protocol, to_json
 
-FORMAT = 1
+#: The newest format, and the one of spaces that keep maps only, which older versions read.
+FORMAT, MAPS_ONLY = 2, 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
 CATALOGUE = "catalogue.sqlite"
-FOLDERS = ("maps", "prints", "work")
+FOLDERS = ("maps", "prints", "work", "reduced")
 MAX_MODELS = 2_000_000
 BUSY_SECONDS = 60.0
 _MAX_ROW = 16 * 2**20
@@ -182,7 +183,7 @@ def write_catalogue(path: Path, protocol: Protocol) -> None:
             connection.execute(statement)
         connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _checksum(facts)))
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute(f"PRAGMA user_version = {MAPS_ONLY if protocol.detail == 'maps' else FORMAT}")
         connection.execute("COMMIT")
 
 
@@ -216,7 +217,7 @@ def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
             f"{folder} was made by a newer onnxspace (format {number}; this one reads up to {FORMAT}). Upgrade onnxspace."
         )
     tables = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100")}
-    if number != FORMAT or tables != {*_TABLES, "CREATE TABLE sqlite_sequence(name,seq)"}:
+    if number < 1 or tables != {*_TABLES, "CREATE TABLE sqlite_sequence(name,seq)"}:
         raise _damaged(path, "its tables are not those of its format")
 
 

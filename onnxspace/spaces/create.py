@@ -17,14 +17,14 @@ from PIL import Image
 from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
-from onnxspace.inputs.protocol import Protocol, Setup, read_baseline
+from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
 from onnxspace.inputs.rule_names import Rules
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
-from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, open_array
+from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, REDUCED, open_array
 from onnxspace.storage.atomic import convert_write_errors, place, sync_folder, write_array
 
 _NEW = ".new-"
-_EARLY = {PROBES, BASELINE, MAPS, PRINTS}
+_EARLY = {PROBES, BASELINE, MAPS, PRINTS, REDUCED}
 
 
 def create(folder: Path, protocol: Protocol, images: NDArray[np.uint8] | None, picture: NDArray[np.uint8] | None) -> Protocol:
@@ -80,12 +80,12 @@ def _fill(folder: Path, token: Path, protocol: Protocol, images: NDArray[Any] | 
 
 def new_space(
     folder: Path, probes: Probes, method: Method, options: Options | None, rules: Rules,
-    keep_maps: bool,
+    keep_maps: bool, detail: Detail = "maps",
 ) -> Protocol:  # fmt: skip
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
     resolve_settings([method], options)
     refuse_occupied(folder)
-    protocol = Setup(probes, method, configure_options(method, options, rules)).protocol(keep_maps)
+    protocol = Setup(probes, method, configure_options(method, options, rules)).protocol(keep_maps, detail)
     return create(folder, protocol, probes.images if protocol.stored else None, read_baseline(protocol.options, probes.size))
 
 

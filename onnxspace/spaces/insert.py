@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Protocol
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
-from onnxspace.spaces.layout import checksum_of, maps_path, open_sheet, prints_path, read_prints, remove_leftovers
-from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem, truncate
+from onnxspace.spaces.layout import (
+    checksum_of,
+    maps_path,
+    open_sheet,
+    prints_path,
+    read_part,
+    read_prints,
+    reduced_path,
+    remove_leftovers,
+)
+from onnxspace.spaces.schema import CatalogueEntry, Checksum, Part, file_stem, split_stem, truncate
 from onnxspace.spaces.workdirs import open_workbench
-from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array
+from onnxspace.storage.atomic import convert_write_errors, header_of, place, write_array, write_file
 from onnxspace.storage.printable import escape_surrogates
 from onnxspace.storage.regular_files import open_regular
 
@@ -24,15 +33,20 @@ from onnxspace.storage.regular_files import open_regular
 NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
 
 
-def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None) -> tuple[CatalogueEntry, bool]:
-    """Enter a model whose complete, synchronised files `prints` and `maps` (None: none) are in the space's workbench.
+def insert_model(
+    folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None, reduced: Path | None = None
+) -> tuple[CatalogueEntry, bool]:
+    """Enter a model whose complete, synchronised files `prints`, `maps` and `reduced` (None: none) are in the space's workbench.
 
     Returns the model's entry in the space, and whether it is new. A model that is already there is left unchanged, except that
     one added as a fingerprint is replaced by one with maps; a name that is taken is extended. The catalogue notes each file
     before it is renamed into place, so that an interruption leaves no unknown file behind. Raises OutputError where the disk
     is full.
     """
-    draft = replace(truncate_entry(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps))
+    draft = replace(
+        truncate_entry(draft), prints=checksum_of(prints), maps=None if maps is None else checksum_of(maps),
+        reduced=None if reduced is None else Part(0, *astuple(checksum_of(reduced))),
+    )  # fmt: skip
     with open_catalogue(folder) as book:
         while True:
             with book.transaction():
@@ -47,7 +61,7 @@ def insert_model(folder: Path, draft: CatalogueEntry, prints: Path, maps: Path |
                     book.delete(before)
                     draft = replace(draft, name=before.name)
                 entry = replace(draft, stem=stem, name=free_name(book, draft))
-                _place_files(folder, stem, prints, maps)
+                _place_files(folder, stem, prints, maps, reduced)
                 book.insert(entry)
                 book.forget(stem)
             remove_leftovers(folder, book)
@@ -63,9 +77,11 @@ def find_existing(book: Catalogue, draft: CatalogueEntry, *, keep_maps: bool) ->
     return found
 
 
-def _place_files(folder: Path, stem: str, prints: Path, maps: Path | None) -> None:
-    for source, target in ((maps, maps_path(folder, stem)), (prints, prints_path(folder, stem))):
+def _place_files(folder: Path, stem: str, prints: Path, maps: Path | None = None, reduced: Path | None = None) -> None:
+    """Rename files into their places in the space."""
+    for source, make in ((maps, maps_path), (reduced, reduced_path), (prints, prints_path)):
         if source is not None:
+            target = make(folder, stem)
             with convert_write_errors(target):
                 target.parent.mkdir(exist_ok=True)
             place(source, target)
@@ -122,10 +138,16 @@ def truncate_entry(draft: CatalogueEntry) -> CatalogueEntry:
 
 
 Rows = Sequence[NDArray[np.float16]]
+#: The bytes of features and outputs in little of each model, None for one without.
+Parts = Sequence[bytes | None]
 
 
-def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> list[tuple[CatalogueEntry, bool]]:
+def insert_sheet(
+    folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows, parts: Parts | None = None
+) -> list[tuple[CatalogueEntry, bool]]:
     """Enter the models `drafts` by their fingerprints `rows`, float16 [images, numbers] each, together or not at all.
+
+    `parts` are their features and outputs in little (None: no model has any).
 
     Returns each model's entry in the space, and whether it is new. Raises OutputError where the disk is full.
     """
@@ -135,11 +157,27 @@ def insert_sheet(folder: Path, drafts: Sequence[CatalogueEntry], rows: Rows) -> 
     new: dict[int, CatalogueEntry] = {}
     if fresh:
         with open_workbench(folder) as bench, open_catalogue(folder) as book:
-            sums = {i: _checksum(rows[i]) for i in fresh}
             write_array(bench / "prints.npy", np.stack([rows[i] for i in fresh]).astype("<f2"))
-            new = _enter_sheet(folder, book, bench / "prints.npy", {i: replace(drafts[i], prints=sums[i]) for i in fresh})
+            held = dict(
+                zip(fresh, write_parts(bench / "reduced.bin", [parts[i] if parts else None for i in fresh]), strict=True)
+            )
+            new = _enter_sheet(
+                folder, book, bench, {i: replace(drafts[i], prints=_checksum(rows[i]), reduced=held[i]) for i in fresh}
+            )
     with open_catalogue(folder) as book:
         return [(new[i], True) if i in new else (_find_existing_or_draft(book, draft), False) for i, draft in enumerate(drafts)]
+
+
+def write_parts(path: Path, parts: Parts) -> list[Part | None]:
+    """Write parts one after the other to a file, unless there are none; returns where each one is."""
+    found: list[Part | None] = []
+    start = 0
+    for part in parts:
+        found.append(None if part is None else Part(start, len(part), hashlib.sha256(part).hexdigest()))
+        start += len(part or b"")
+    if start:
+        write_file(path, *(part for part in parts if part is not None))
+    return found
 
 
 def _find_new(book: Catalogue, drafts: Sequence[CatalogueEntry]) -> list[int]:
@@ -152,8 +190,8 @@ def _find_existing_or_draft(book: Catalogue, draft: CatalogueEntry) -> Catalogue
     return find_existing(book, draft, keep_maps=False) or draft  # in case another process has removed it
 
 
-def _enter_sheet(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
-    """Place the sheet and insert its models; returns new ones, by position. The steps are those of `insert_model`."""
+def _enter_sheet(folder: Path, book: Catalogue, bench: Path, drafts: dict[int, CatalogueEntry]) -> dict[int, CatalogueEntry]:
+    """Place the files of the workbench and insert its models; returns new ones, by position. The steps are those of `insert_model`."""
     key = hashlib.sha256("".join(draft.identity for draft in drafts.values()).encode()).hexdigest()
     while True:
         with book.transaction():
@@ -164,7 +202,7 @@ def _enter_sheet(folder: Path, book: Catalogue, sheet: Path, drafts: dict[int, C
                 continue  # another process was faster
             new = dict(_insert_entries(book, stem, drafts))
             if new:
-                _place_sheet(sheet, prints_path(folder, stem))
+                _place_bench(folder, stem, bench)
             book.forget(stem)
         return new
 
@@ -177,10 +215,9 @@ def _insert_entries(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry
             yield index, entry
 
 
-def _place_sheet(sheet: Path, target: Path) -> None:
-    with convert_write_errors(target):
-        target.parent.mkdir(exist_ok=True)
-    place(sheet, target)
+def _place_bench(folder: Path, stem: str, bench: Path) -> None:
+    reduced = bench / "reduced.bin"
+    _place_files(folder, stem, bench / "prints.npy", reduced=reduced if reduced.exists() else None)
 
 
 def _checksum(row: NDArray[np.float16]) -> Checksum:
@@ -225,14 +262,16 @@ def rewrite_sheets(folder: Path, protocol: Protocol) -> None:
 def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, stem: str, entries: Sequence[CatalogueEntry]) -> None:
     with open_workbench(folder) as bench:
         write_array(bench / "prints.npy", read_prints(folder, [entry.stem for entry in entries], protocol))
+        parts = [None if entry.reduced is None else read_part(folder, entry) for entry in entries]
+        held = write_parts(bench / "reduced.bin", parts)
         with book.transaction():
             new = free_stem(book, hashlib.sha256("".join(e.identity for e in entries).encode()).hexdigest())
             book.note(new)
         with book.transaction():
             if not book.is_noted(new) or book.uses(new) or any(book.find("stem", e.stem) != e for e in entries):
                 return  # another process is working on it: the next one clears the note and the file, if any
-            _place_sheet(bench / "prints.npy", prints_path(folder, new))
-            for row, entry in enumerate(entries):
-                book.move(entry, replace(entry, stem=f"{new}.{row}"))
+            _place_bench(folder, new, bench)
+            for row, (entry, part) in enumerate(zip(entries, held, strict=True)):
+                book.move(entry, replace(entry, stem=f"{new}.{row}", reduced=part))
             book.note(stem)
             book.forget(new)

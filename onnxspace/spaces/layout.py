@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
 from onnxspace.inputs.protocol import Protocol
+from onnxspace.similarity.fingerprints.reduced import Reduced, unpack
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem
 from onnxspace.storage.atomic import remove_files
 from onnxspace.storage.regular_files import map_array, open_regular
 
-MAPS, PRINTS, WORK = FOLDERS
+MAPS, PRINTS, WORK, REDUCED = FOLDERS
+MOST_REDUCED_BYTES = 2**28
 PROBES, BASELINE = "probes.npy", "baseline.png"
 CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
 
@@ -32,10 +34,49 @@ def prints_path(folder: Path, stem: str) -> Path:
     return folder / PRINTS / f"{file_stem(stem)}.npy"
 
 
+def reduced_path(folder: Path, stem: str) -> Path:
+    """Return the path of the file that holds features and outputs in little of `stem`, or of all models of its sheet."""
+    return folder / REDUCED / f"{file_stem(stem)}.bin"
+
+
+#: The places of a stem's files.
+PLACES = (maps_path, prints_path, reduced_path)
+
+
 def files_of(folder: Path, entry: CatalogueEntry) -> tuple[Path, ...]:
     """Return all files of a model; a sheet of fingerprints belongs to several models."""
     maps = () if entry.maps is None else (maps_path(folder, entry.stem),)
-    return (*maps, prints_path(folder, entry.stem))
+    reduced = () if entry.reduced is None else (reduced_path(folder, entry.stem),)
+    return (*maps, prints_path(folder, entry.stem), *reduced)
+
+
+def read_part(folder: Path, entry: CatalogueEntry) -> bytes:
+    """Read the bytes of a model's features and outputs in little, and check them. Raises SpaceError; the model has some."""
+    path, part = reduced_path(folder, entry.stem), entry.reduced
+    assert part is not None
+    try:
+        with open_regular(path, follow=False) as file:
+            file.seek(part.start)
+            content = file.read(min(part.length, MOST_REDUCED_BYTES))
+    except FileNotFoundError as error:
+        raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
+    except OSError as error:
+        raise _damaged(path, _reason(error)) from error
+    if len(content) != part.length or hashlib.sha256(content).hexdigest() != part.sha256:
+        raise _damaged(path, f"the part of {entry.name} has changed")
+    return content
+
+
+def read_reduced(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Reduced | None:
+    """Read a model's features and outputs in little; None where it has none. Raises SpaceError for a damaged file."""
+    if entry.reduced is None:
+        return None
+    try:
+        return unpack(read_part(folder, entry), protocol.images)
+    except ValueError as error:
+        if isinstance(error, SpaceError):
+            raise
+        raise _damaged(reduced_path(folder, entry.stem), str(error)) from error
 
 
 def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArray[np.float16]:
@@ -124,7 +165,7 @@ def remove_leftovers(folder: Path, book: Catalogue) -> int:
     with book.transaction():
         for stem in book.leftovers():
             if not book.uses(stem):
-                there = [path for path in (maps_path(folder, stem), prints_path(folder, stem)) if path.exists()]
+                there = [path for make in PLACES if (path := make(folder, stem)).exists()]
                 remove_files(*there)
                 count += len(there)
             book.forget(stem)

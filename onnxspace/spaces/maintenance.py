@@ -19,14 +19,18 @@ from onnxspace.spaces.layout import (
     INDEX,
     KEYS,
     MAPS,
+    PLACES,
     PRINTS,
     PROBES,
+    REDUCED,
     ROWS,
     WORK,
     checksum_of,
     files_of,
     maps_path,
     prints_path,
+    read_part,
+    reduced_path,
     remove_leftovers,
 )
 from onnxspace.spaces.packed import prune_pack
@@ -43,6 +47,7 @@ _OWN = {
     INDEX,
     MAPS,
     PRINTS,
+    REDUCED,
     PROBES,
     BASELINE,
     WORK,
@@ -94,7 +99,7 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
         problems += _check_sheet(folder, protocol, stem, rows)
     kept = _drop_outdated(folder, problems, entries)
     used = {path for entry in entries for path in files_of(folder, entry)}
-    known = {make(folder, stem) for stem in noted for make in (maps_path, prints_path)}
+    known = {make(folder, stem) for stem in noted for make in PLACES}
     strange = [path for path in listed if path not in used | known and path.exists()]
     return Verification(
         len(entries),
@@ -122,7 +127,7 @@ def _list_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.name not in _OWN:
             yield path
-        elif path.name in (MAPS, PRINTS) and path.is_dir():
+        elif path.name in (MAPS, PRINTS, REDUCED) and path.is_dir():
             yield from sorted(path.iterdir())
 
 
@@ -148,6 +153,19 @@ def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
     for path, expected in files.items():
         if (problem := _check_file(folder, path, expected, entry.name)) is not None:
             yield problem
+    if entry.reduced is not None and (problem := _check_part(folder, entry)) is not None:
+        yield problem
+
+
+def _check_part(folder: Path, entry: CatalogueEntry) -> Problem | None:
+    """Check a model's features and outputs in little, which may be a part of a file that it shares."""
+    path = reduced_path(folder, entry.stem)
+    try:
+        read_part(folder, entry)
+    except SpaceError:
+        kind, what = ("damaged", "has changed") if path.is_file() and not path.is_symlink() else ("missing", "is missing")
+        return Problem(kind, _relative_name(folder, path), entry.name, f"{path} {what}; it belongs to {entry.name}.")
+    return None
 
 
 def _check_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
@@ -213,7 +231,7 @@ def compact(folder: Path) -> tuple[int, int]:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.suffix == ".npy" and is_stem(path.stem) and path.is_file() and not path.is_symlink()
+    return path.suffix in (".npy", ".bin") and is_stem(path.stem) and path.is_file() and not path.is_symlink()
 
 
 def _total_bytes(folder: Path) -> int:

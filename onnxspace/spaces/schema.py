@@ -7,12 +7,21 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Options, resolve_settings
 from onnxspace.inputs.probes import MAX_IMAGES
-from onnxspace.inputs.protocol import MAX_ITEMS, MAX_NAME, MAX_SIZE, MAX_SKETCH_NUMBERS, MAX_TEXT, SKETCH_VERSION, Protocol
+from onnxspace.inputs.protocol import (
+    MAX_ITEMS,
+    MAX_NAME,
+    MAX_SIZE,
+    MAX_SKETCH_NUMBERS,
+    MAX_TEXT,
+    SKETCH_VERSION,
+    Detail,
+    Protocol,
+)
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole, require
 
@@ -29,13 +38,22 @@ class Checksum:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a file: where it begins, its length in bytes, and its SHA-256."""
+
+    start: int
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class CatalogueEntry:
     """One model. `identity` is a digest of its content, encoder and preprocessing; its files are named after `stem`.
 
     A stem with a dot and a number, `STEM.7`, is that row of the sheet of fingerprints `prints/STEM.npy`, and `prints` is then
     the length and checksum of this row alone.
 
-    `maps` is None where only a fingerprint is kept; `preprocess` is empty for a model added as a fingerprint.
+    `reduced` is the part of its file that holds features and outputs in little, None where it has none. `maps` is None where only a fingerprint is kept; `preprocess` is empty for a model added as a fingerprint.
     """
 
     name: str
@@ -54,6 +72,7 @@ class CatalogueEntry:
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     added: str = ""
+    reduced: Part | None = None
 
     @property
     def content(self) -> str:
@@ -85,6 +104,7 @@ def parse_protocol(text: str) -> Protocol:
     require(type(protocol.stored) is bool and type(protocol.keep_maps) is bool, "stored or keep_maps")
     require(is_whole(protocol.numbers, 1, MAX_SKETCH_NUMBERS) and is_whole(protocol.sketch, 0, 2**63 - 1), "numbers or sketch")
     require(protocol.sketch_version == SKETCH_VERSION, "sketch_version")
+    require(protocol.detail in get_args(Detail), "detail")
     _check_options(protocol)
     return protocol
 
@@ -106,6 +126,7 @@ def parse_entry(text: str) -> CatalogueEntry:
     values = _fields_of(json.loads(text), CatalogueEntry)
     values["maps"] = None if values.get("maps") is None else _read_checksum(values["maps"])
     values["prints"] = _read_checksum(values.get("prints"))
+    values["reduced"] = None if values.get("reduced") is None else _read_part(values["reduced"])
     values |= {name: _read_texts(values.get(name, []), name) for name in ("assumed", "warnings")}
     entry = CatalogueEntry(**values)
     require(is_text(entry.name, MAX_NAME) and entry.name != "", "name")
@@ -157,6 +178,12 @@ def _fields_of(record: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict
 def _read_checksum(value: Any) -> Checksum:
     require(isinstance(value, dict) and is_whole(value.get("length"), 0, 2**50) and is_sha256(value.get("sha256")), "checksum")
     return Checksum(value["length"], value["sha256"])
+
+
+def _read_part(value: Any) -> Part:
+    found = _read_checksum(value)
+    require(is_whole(value.get("start"), 0, 2**50), "reduced")
+    return Part(value["start"], found.length, found.sha256)
 
 
 def _read_texts(value: Any, what: str) -> tuple[str, ...]:

@@ -8,12 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
-from onnxspace.scores.selection import ScoreSelection
+from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.spaces.add_fingerprints import AdditionReport
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.create import baseline_of
@@ -21,11 +24,11 @@ from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, find_existing
 from onnxspace.spaces.layout import PROBES
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 from onnxspace.spaces.workdirs import resume_workbench
-from onnxspace.storage.atomic import write_array
+from onnxspace.storage.atomic import write_array, write_file
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
 from onnxspace.workflows.files import representations_for
-from onnxspace.workflows.fingerprint import prints_of
+from onnxspace.workflows.fingerprint import prints_of, reduce_files, selection_for
 from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.run import Run, Turn
 from onnxspace.workflows.session import open_session
@@ -39,13 +42,14 @@ class SpaceSink:
     """The sink of models that enter the space at `home`.
 
     `protocol` is the space's, `report` collects the outcome for each model; `run_key` is the digest of everything besides the model
-    that determines maps (see `cache_key.run_key`).
+    that determines maps (see `cache_key.run_key`), `images` are the probe images, uint8 [images, size, size, 3].
     """
 
     home: Path
     protocol: Protocol
     report: AdditionReport
     run_key: str = ""
+    images: NDArray[np.uint8] | None = None
 
     def has_read(self, path: Path) -> bool:
         return False
@@ -87,17 +91,21 @@ class SpaceSink:
     def _explain(self, model: DescribedModel, draft: CatalogueEntry, run: Run, to: Destination) -> tuple[CatalogueEntry, bool]:
         before = len(run.warnings)
         try:
-            maps = run.write(model, to)["maps"]
+            files = run.write(model, to)
         except OutputError as error:
             reason = os.strerror(error.errno or 0)
             raise OutputError(
                 error.errno,
                 f"The maps of {draft.name} can't be written to {self.home} ({reason}). Free some disk space, and add the model again.",
             ) from error
-        prints = to.folder / f"{self.run_key}.prints.npy"
+        prints, maps = to.folder / f"{self.run_key}.prints.npy", files["maps"]
         write_array(prints, prints_of(maps, self.protocol))
+        held = reduce_files(self.protocol, self.images, files, run.lost)
+        if held is not None:
+            write_file(reduced := to.folder / f"{self.run_key}.reduced.bin", pack(held))
         draft = replace(draft, warnings=tuple(run.warnings[before:]))
-        return insert_model(self.home, draft, prints, maps if self.protocol.keep_maps else None)
+        kept = maps if self.protocol.keep_maps else None
+        return insert_model(self.home, draft, prints, kept, None if held is None else reduced)
 
 
 def add_models(
@@ -119,9 +127,10 @@ def add_models(
         folder = sink.home
         if workers is not None:
             folder, _ = stack.enter_context(resume_workbench(sink.home, 2 * sink.run_key, ""))  # chunks of all models
-        counter = Counter(len(paths) * len(probes), execution.progress)
+        selection, sink.images = selection_for(protocol), probes.images
+        counter = Counter(len(paths) * len(probes) * len(selection.kinds), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
-        kinds = representations_for(ScoreSelection(), setup, execution, session, collect_from(dispatcher, setup))
+        kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup))
         Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
 
 

@@ -16,6 +16,8 @@ from onnxspace.inputs.methods import FIELDS_METHOD, configure_options, resolve_s
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.result_folder import place_maps, place_probes, result_folder, write_results
 from onnxspace.scores.all_pairs import Arrays
+from onnxspace.scores.folds import hash_images, order_by_content
+from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
@@ -141,9 +143,9 @@ def _make_result(
         evidence=find_evidence(setup.probes.name),
         pictures=None if pictures is None else replace(setup, probes=pictures).probe_facts(),
     )  # fmt: skip
-    models = [one if isinstance(one, Arrays) else Arrays() for one in sink.models]
+    models = [one if isinstance(one, Arrays) else arrays_of(one) for one in sink.models]
     seen = setup.probes if pictures is None else pictures
-    found, shares = add_scores(plain, selection, models, seen)
+    found, shares = add_scores(plain, selection, models, order_by_content(hash_images(seen.images)))
     found = replace(found, warnings=(*warnings, *found.warnings))
     return add_certainty(found, selection, shares, compared, execution)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import FIELDS_METHOD, FIELDS_SIZE, resolve_settings
-from onnxspace.inputs.probes import Probes
 from onnxspace.scores.all_pairs import MOST_PREDICTED, Arrays, ScoreMatrix
 from onnxspace.scores.answers import describe_answers
-from onnxspace.scores.folds import hash_images, order_by_content
+from onnxspace.scores.folds import Index
 from onnxspace.scores.matrices import Compared, compute_score_matrix
+from onnxspace.scores.reduce import ReducedArrays, ReducedOutputs
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import ATTRIBUTION, WITHOUT_OUTPUTS, ScoreSelection
 from onnxspace.similarity.affinity import Affinity
@@ -34,22 +34,24 @@ _ERRORS = 2.0
 _EQUAL = "On these images no source can be told apart from the first."
 
 
-def add_scores(found: Affinity, selection: ScoreSelection, models: Sequence[Arrays], probes: Probes) -> tuple[Affinity, Shares]:
+def add_scores(
+    found: Affinity, selection: ScoreSelection, models: Sequence[Arrays | ReducedArrays], order: Index
+) -> tuple[Affinity, Shares]:
     """Return `found` with all selected scores, and per-image values of rankings; its matrix becomes that of the first score.
 
-    `models` hold the files of each model, without any for fingerprints, which have attribution only; `probes` are the images of
-    features and outputs. A target without the score that ranks is ranked by another one in the default selection.
+    `models` hold the arrays of each model, in little for fingerprints; `order`, intp [images], is the place of each image of
+    features and outputs in the order of their content. A target without the score that ranks is ranked by another one in the default selection.
     """
     if selection.plain:
         return found, {}
     warnings: list[str] = []
     compared = Compared(
         found.names, models, found.matrix, selection.weight, _select_resampled(found.names, selection.certain), warnings.append,
-        order_by_content(hash_images(probes.images)),
+        order,
     )  # fmt: skip
     matrices = {name: compute_score_matrix(find_spec(name), compared, name) for name in selection.expanded}
     others = _rank_others(selection, matrices, compared) if selection.usual else {}
-    warnings += _describe_limits(matrices, len(probes))
+    warnings += _describe_limits(matrices, len(order))
     warnings += [f"{name}: {sentence}" for name, one in matrices.items() for sentence in one.why]
     by_target = [others.get(name, selection.ranked) for name in found.names]
     shares = {i: one[i] for i, by in enumerate(by_target) if (one := matrices[by].shares or {}) and i in one}
@@ -122,7 +124,7 @@ class _TargetNotes:
     """Sentences about each target's ranking: what it lacks, what is wrong with its answers, and whether chance explains it."""
 
     found: Affinity
-    models: Sequence[Arrays]
+    models: Sequence[Arrays | ReducedArrays]
     matrices: Mapping[str, ScoreMatrix]
 
     def collect(self) -> dict[str, tuple[str, ...]]:
@@ -137,14 +139,17 @@ class _TargetNotes:
             if _is_empty(self.matrices[self.found.ranks_by], i) and len(self.found.names) > 1:
                 notes.append(self._explain_lack(i, by))
             outputs = self.models[i].load("outputs")
-            notes += [] if outputs is None else describe_answers(outputs)
+            if isinstance(outputs, ReducedOutputs):
+                notes += outputs.remarks
+            else:
+                notes += [] if outputs is None else describe_answers(outputs)
         return notes + ([] if by != self.found.ranks_by else self._compare_with_chance(i, by))
 
     def _explain_lack(self, i: int, by: str) -> str:
         lost = self.models[i].lost
         reason = lost.get("outputs") or lost.get("features") or "it has no outputs that vary, or no source has features"
         if self.models[i] == Arrays():
-            reason = "a fingerprint holds no outputs"
+            reason = "its fingerprint holds maps only"
         other = f", so its sources are ranked by {by}" if by != self.found.ranks_by else ""
         return f"There is no {self.found.ranks_by}: {reason.rstrip('.')}{other}."
 

@@ -24,6 +24,7 @@ from onnxspace.report.page_data import PageData, Sheet
 from onnxspace.report.read_result import read_result
 from onnxspace.report.result_folder import SUMMARY
 from onnxspace.report.thumbnails import Gallery, make_gallery
+from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
 from onnxspace.spaces.layout import check_maps
@@ -122,7 +123,8 @@ def _refuse_many(count: int, place: Path) -> None:
 
 def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
-    entries, found = space.entries(), space.affinity()
+    entries = space.entries()
+    found = space.compare() if len(entries) <= MOST_RANKED else space.affinity()
     if found.names != tuple(entry.name for entry in entries):
         raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Run this again.")
     try:

@@ -19,6 +19,7 @@ from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.folds import hash_images, order_by_content
+from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import (
     FEWEST,
@@ -26,6 +27,7 @@ from onnxspace.scores.selection import (
     MOST_EXPLAINED,
     MOST_PICTURES,
     MOST_RANKED,
+    ScoreSelection,
     Weight,
     refuse_fingerprints,
     select_scores,
@@ -41,9 +43,10 @@ from onnxspace.similarity.fingerprints.agreement import (
     record_of,
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.mixed import affinities, with_certainty_of_targets
+from onnxspace.similarity.mixed import affinities
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
+from onnxspace.workflows.rank import add_certainty, add_scores
 
 _TOO_MANY = (
     f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
@@ -95,8 +98,10 @@ def score(
     if isinstance(probes, str | Path):
         probes = read_pictures(probes, models, by)
     prints = read_prints(paths)
-    pictures = probes is not None and find_evidence(probes.name) == "pictures"
-    remarks = _explain_default(len(paths), probes) if pictures and not by and weight is None else ()
+    alone = bool(paths) and all(path in prints for path in paths)
+    seen, images = _describe_images(probes, prints if alone else {})
+    pictures = find_evidence(seen) == "pictures"
+    remarks = _explain_default(len(paths), images) if pictures and not by and weight is None else ()
     ranks = pictures and not remarks and len(paths) > 1
     selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=ranks)
     if certainty and not find_spec(selected.ranked).resampled:
@@ -105,11 +110,11 @@ def score(
         )
     targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
     request = ProtocolRequest(probes, method, options, configuration.rules)
-    if paths and all(path in prints for path in paths):
-        refuse_fingerprints(replace(selected, scores=selected.scores[:1]) if selected.usual else selected)
-        return _compare_fingerprints(
-            paths, configuration, mark_incomparable(prints) if request.empty else agree(prints, request).prints, targets, output
-        )
+    if alone:
+        refuse_fingerprints(selected)
+        readable = mark_incomparable(prints) if request.empty else agree(prints, request).prints
+        wanted = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
+        return _compare_fingerprints(paths, configuration, readable, wanted, remarks, output)
     if cluster is not None:
         from onnxspace.workflows.cluster.client import check_cluster
 
@@ -143,11 +148,20 @@ def read_pictures(
     return Probes.from_folder(folder, images or (MOST_PICTURES if seen else None), seed=seed)
 
 
-def _explain_default(models: int, probes: Probes | None) -> tuple[str, ...]:
+def _describe_images(probes: Probes | None, prints: Prints) -> tuple[str, int]:
+    """Name and number of the images that models are compared on: `probes`, or those of `prints` that hold more than maps."""
+    held = (one for one in prints.values() if isinstance(one, Fingerprint) and one.reduced is not None)
+    if prints:
+        first = next(held, None)
+        return ("generated-0", 0) if first is None else (first.probe_name, first.images)
+    return ("generated-0", 0) if probes is None else (probes.name, len(probes))
+
+
+def _explain_default(models: int, images: int) -> tuple[str, ...]:
     """Why pictures don't rank sources by default: too many models, or too few images; empty where they do."""
     if models > MOST_RANKED:
         return (_TOO_MANY,)
-    return (_TOO_FEW,) if models > 1 and probes is not None and len(probes) < FEWEST else ()
+    return (_TOO_FEW,) if models > 1 and images < FEWEST else ()
 
 
 def _limit_maps(agreement: Agreement) -> Agreement:
@@ -166,16 +180,20 @@ def _find_target_names(targets: Sequence[str], paths: Sequence[Path], config: Co
 
 
 def _compare_fingerprints(
-    paths: Sequence[Path], config: Config, prints: Prints, targets: bool | Sequence[str], output: str | Path | None
-) -> Affinity:
+    paths: Sequence[Path], config: Config, prints: Prints, selection: ScoreSelection, remarks: tuple[str, ...],
+    output: str | Path | None,
+) -> Affinity:  # fmt: skip
     """Compare fingerprints alone."""
     result, compared = _compute_affinity(paths, name_models(paths, config), prints)
-    result = with_certainty_of_targets(result, compared, targets)
+    result = replace(result, warnings=(*remarks, *result.warnings))
+    order = next((one.reduced.order for one in compared if one.reduced is not None), np.zeros(0, np.intp))
+    found, shares = add_scores(result, selection, [arrays_of(one) for one in compared], order)
+    found, kept = add_certainty(found, selection, shares, compared, Execution())
     if output is not None:
         with result_folder(Path(output), _hash_prints(compared), 0) as work:
-            if result.models:
-                write_results(work.result, result)
-    return result
+            if found.models:
+                write_results(work.result, kept)
+    return found
 
 
 def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Prints) -> tuple[Affinity, list[Fingerprint]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Executio
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Protocol, Setup
 from onnxspace.sandbox.limits import Limits
+from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
@@ -34,11 +36,19 @@ from onnxspace.spaces.add_fingerprints import (
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
-from onnxspace.spaces.layout import read_prints
+from onnxspace.spaces.layout import read_prints, read_reduced
 from onnxspace.spaces.maintenance import Verification
+from onnxspace.spaces.merge import export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.workflows.space_ranking import (
+    add_model,
+    add_rankings,
+    choose_candidates,
+    explain_candidates,
+    keeps_rankings,
+)
 
 #: A fingerprint, the assumptions about its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
@@ -65,11 +75,14 @@ class Space:
     def create(
         cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
         options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
+        detail: Detail | None = None,
     ) -> Space:  # fmt: skip
         """Create a space at `path`, where there must be nothing or an empty folder.
 
         The images `probes` (None: 64 generated ones), `method`, `options` and the rules of `config` apply to every model that is added. Without
-        `keep_maps` only fingerprints are kept, and every affinity has a standard error. Images of up to 1 GiB in all are stored in the
+        `keep_maps` only fingerprints are kept, and every affinity has a standard error. `detail` is what is kept beside maps, in little:
+        `maps` (nothing), `images` (features and outputs, enough to rank sources by answers per image) or `pictures` (enough for outputs
+        that are pictures too); None is `pictures`, and `maps` for generated images. Images of up to 1 GiB in all are stored in the
         space. Raises SpaceError, ConfigError for invalid options, OutputError.
         """
         configuration = config if isinstance(config, Config) else find_config(config)
@@ -77,9 +90,9 @@ class Space:
             from onnxspace.attribution.explainer import check_options as check_rules
 
             check_rules([method], options, Probes.generate(1, 16), configuration.rules)
-        protocol = new_space(
-            Path(path), Probes.generate() if probes is None else probes, method, options, configuration.rules, keep_maps
-        )
+        images = Probes.generate() if probes is None else probes
+        chosen = detail or choose_detail(images)
+        protocol = new_space(Path(path), images, method, options, configuration.rules, keep_maps, chosen)
         return cls(Path(path), protocol)
 
     @classmethod
@@ -148,9 +161,42 @@ class Space:
             raise report.causes[0]
         return report.result()
 
+    def merge(self, other: Space | str | Path, progress: Progress | None = None) -> Additions:
+        """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
+
+        `progress` is called with a model's name, the number of models done, and their total. Raises SpaceError where the other space
+        has other images, another method or detail, or a damaged file, and OutputError.
+        """
+        theirs = other if isinstance(other, Space) else Space.open(other)
+        report = AdditionReport()
+        try:
+            merge_space(self.path, self.protocol, theirs.path, theirs.protocol, theirs.entries(), report, progress)
+        except BaseException as error:
+            report.note(error, self.path)
+            raise
+        return report.result()
+
+    def export(
+        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> tuple[Path, ...]:
+        """Write the fingerprints of the models `names` (None: all) to `.fp` files in `folder`, and return the files.
+
+        `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
+        """
+        entries = self.entries() if names is None else [self._find_entry(name) for name in names]
+        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress))
+
     def remove(self, name: str) -> None:
         """Remove the model with this name or path. Raises SpaceError where there is none."""
         maintenance.remove(self.path, self._find_entry(name))
+
+    def holds(self, model: str | Path) -> bool:
+        """Return whether a model of the space has this name or path."""
+        return self._has(str(model)) or any(entry.path == str(model) for entry in self.entries())
+
+    def name_of(self, model: str) -> str:
+        """Return the name of the model with this name or path. Raises SpaceError where there is none."""
+        return self._find_entry(model).name
 
     def _find_entry(self, name: str) -> CatalogueEntry:
         with open_catalogue(self.path) as book:
@@ -185,6 +231,11 @@ class Space:
                 matrix, errors = affinities(
                     self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
                 )
+        return self._describe(entries, matrix, errors)
+
+    def _describe(
+        self, entries: Sequence[CatalogueEntry], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None
+    ) -> Affinity:  # fmt: skip
         records = tuple(entry.record() for entry in entries)
         return Affinity(
             records,
@@ -195,6 +246,47 @@ class Space:
             errors=errors,
             evidence=find_evidence(self.protocol.probe),
         )
+
+    @property
+    def ranks_by_use(self) -> bool:
+        """Whether sources are ranked by what predicts transfer, as `score` ranks them on pictures, and not by maps alone."""
+        return keeps_rankings(self.protocol)
+
+    def compare(
+        self, target: str | Path | Fingerprint | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> Affinity:  # fmt: skip
+        """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
+
+        `target` is the name or path of a model, or a fingerprint or `.fp` file of one that is not in the space, which is then the last
+        of the result. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
+        `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
+        no target.
+        """
+        entries, given = self.entries(), self._read_given(target)
+        own = None if target is None or given is not None else self._find_entry(str(target))
+        if target is None and self.ranks_by_use and len(entries) > MOST_RANKED:
+            raise SpaceError(
+                f"{self.path} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for."
+            )
+        sources = [entry for entry in entries if own is None or entry.stem != own.stem]
+        if self.ranks_by_use and target is not None:
+            wanted = given.reduced if given else None if own is None else read_reduced(self.path, own, self.protocol)
+            chosen = {entry.stem for entry in choose_candidates(self.path, self.protocol, sources, wanted)}
+            entries = tuple(entry for entry in entries if entry.stem in chosen or entry is own or entry == own)
+        found = self._describe(entries, *affinities(self.path, self.protocol, entries, memory, progress))
+        held = [read_reduced(self.path, entry, self.protocol) for entry in entries] if self.ranks_by_use else []
+        if given is not None:
+            prints = read_prints(self.path, [entry.stem for entry in entries], self.protocol)
+            found, held = add_model(found, given, prints, Path(str(target))), [*held, given.reduced]
+        if not self.ranks_by_use or len(found.names) < 2:
+            return found
+        return explain_candidates(add_rankings(found, held), len(sources))
+
+    def _read_given(self, target: str | Path | Fingerprint | None) -> Fingerprint | None:
+        """The fingerprint that `target` is, or the file of one; None where it names a model of the space."""
+        if target is None or (not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self.holds(target))):
+            return None
+        return read_comparable_fingerprint(self.path, self.protocol, target)
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
@@ -266,14 +358,15 @@ class Space:
     def fingerprint(
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, outputs: bool = True,
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
-        The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
+        Without `outputs` it holds nothing of what the model answers. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
-        found = self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))
+        execution = Execution.on(device, batch_size, progress, limits=limits)
+        found = _drop_outputs(self._explain(Path(model), encoder, config, probes, execution), keep=outputs)
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -336,10 +429,13 @@ def fingerprint_file(
     model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
     batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
+    detail: Detail | None = None, outputs: bool = True,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
-    `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
+    by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
+    images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
     assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
     """
     from onnxspace.workflows.fingerprint import fingerprint
@@ -348,9 +444,23 @@ def fingerprint_file(
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress, limits=limits)
-    found = fingerprint(Path(model), setup.protocol(), setup, encoders, configuration, execution)
+    protocol = setup.protocol(detail=detail or choose_detail(probes))
+    found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
     write_fingerprint(Path(output), found[0])
     return found
+
+
+def choose_detail(probes: Probes) -> Detail:
+    """What is kept beside maps unless something else is asked for: nothing on generated images, which rank no sources."""
+    return "pictures" if find_evidence(probes.name) == "pictures" and len(probes) <= MOST_REDUCED else "maps"
+
+
+def _drop_outputs(found: Explained, *, keep: bool) -> Explained:
+    """The fingerprint without what the model answers, unless that is to be kept."""
+    one, assumed, warnings = found
+    if keep or one.reduced is None:
+        return found
+    return replace(one, reduced=one.reduced.without_outputs()), assumed, warnings
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

@@ -252,8 +252,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Path:
     torch.export.save(torch.export.export(torchnets.plain(), (torch.randn(1, *torchnets.SHAPE),)), place / "good.pt2")
     for arguments in (
         ["score", "a.onnx", "b.onnx", "c.onnx", "--images", "2", "--output", "result"], ["space", "create", "zoo.space", "--images", "2"],
-        ["space", "add", "zoo.space", "a.onnx", "b.onnx"], ["fingerprint", "a.onnx", "-o", "a.fp", "--images", "2"],
-        ["fingerprint", "b.onnx", "-o", "b.fp", "--images", "2"],
+        ["space", "add", "zoo.space", "a.onnx", "b.onnx"], ["fingerprint", "a.onnx", "-o", "a.fp", "--images", "8", "--detail", "pictures"],
+        ["fingerprint", "b.onnx", "-o", "b.fp", "--images", "8", "--detail", "pictures"],
     ):  # fmt: skip
         subprocess.run([str(warm_python), "-m", "onnxspace", *arguments], cwd=place, check=True, capture_output=True)
     return place

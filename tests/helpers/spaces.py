@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
+from onnxspace.similarity.fingerprints.reduced import Reduced, pack
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model, insert_sheet
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 from onnxspace.spaces.workdirs import open_workbench
-from onnxspace.storage.atomic import write_array
+from onnxspace.storage.atomic import write_array, write_file
 from onnxspace.storage.map_file import to_unit_maps
 from onnxspace.workflows.space import Space
 
@@ -35,6 +36,14 @@ def maps(number: int) -> NDArray[np.float16]:
     return to_unit_maps(shared.standard_normal((IMAGES, SIZE**2)) + own.standard_normal((IMAGES, SIZE**2)))[0]
 
 
+def reduced(number: int) -> Reduced:
+    """Features of model `number` in little."""
+    rng = np.random.default_rng(number)
+    levels = rng.integers(-127, 128, (IMAGES, 2, 8, 8)).astype(np.int8)
+    similarities = rng.standard_normal(IMAGES * (IMAGES + 1) // 2).astype(np.float16)
+    return Reduced("pictures", np.arange(IMAGES), None, levels, np.ones(2, np.float32), 2, similarities)
+
+
 def draft(number: int, *, feed: str = "as it is") -> CatalogueEntry:
     sha = f"{number:064x}"
     facts = json.dumps(feed) if feed else ""
@@ -50,13 +59,15 @@ def insert(home: Path, number: int, *, whole: bool = True) -> tuple[CatalogueEnt
         write_array(bench / "maps.npy", found)
         write_array(bench / "prints.npy", project(found).astype("<f2"))
         one = draft(number) if whole else draft(number, feed="")
-        return insert_model(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None)
+        write_file(bench / "reduced.bin", pack(reduced(number)))
+        return insert_model(home, one, bench / "prints.npy", bench / "maps.npy" if whole else None, bench / "reduced.bin")
 
 
 def insert_many(home: Path, numbers: list[int]) -> list[tuple[CatalogueEntry, bool]]:
     """Enter models as fingerprints, in one sheet."""
     prints = [project(maps(number)).astype("<f2") for number in numbers]
-    return insert_sheet(home, [draft(number, feed="") for number in numbers], prints)
+    parts = [pack(reduced(number)) for number in numbers]
+    return insert_sheet(home, [draft(number, feed="") for number in numbers], prints, parts)
 
 
 def double_loop(numbers: list[int]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 from tests.helpers.paths import REPOSITORY
 
@@ -22,9 +23,14 @@ DISTRIBUTIONS = {
 USED_IF_THERE = {"pandas", "pytest"}
 
 
-def imported() -> set[str]:
+#: What a comparing package imports for a GPU, a cluster, an index or a labelled score alone.
+NOT_FOR_LIGHT = {"distributed", "sklearn", "torch", "usearch"}
+COMPUTING = {"attribution", "exporters", "finetuning", "model", "torchgraph", "child"}
+
+
+def imported(*paths: Path) -> set[str]:
     found = set()
-    for path in (*(REPOSITORY / "onnxspace").rglob("*.py"), *(REPOSITORY / "converters").rglob("*.py")):
+    for path in paths or (*(REPOSITORY / "onnxspace").rglob("*.py"), *(REPOSITORY / "converters").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
@@ -39,6 +45,17 @@ def test_dependencies_are_the_imports() -> None:
     declared = {re.split(r"[<>=;\s\[]", line)[0] for line in (*project["dependencies"], *extras)}
     needed = {DISTRIBUTIONS.get(name, name) for name in imported() - {"torchvision"} - USED_IF_THERE}
     assert needed | {"onnxruntime"} == declared
+
+
+def test_the_light_group_is_what_comparing_imports() -> None:
+    content = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    group = content["dependency-groups"]["light"]
+    assert set(group) <= set(content["project"]["dependencies"])
+    comparing = [path for path in (REPOSITORY / "onnxspace").rglob("*.py") if not COMPUTING & set(path.parts)]
+    needed = {DISTRIBUTIONS.get(name, name) for name in imported(*comparing) - NOT_FOR_LIGHT - USED_IF_THERE}
+    names = [line.split(">")[0] for line in group]
+    assert needed == set(names)
+    assert f"pip install {' '.join(names)}\n" in (REPOSITORY / "docs/light.md").read_text("utf-8")
 
 
 def test_no_machine_is_named_in_the_tree() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import onnxspace
-from onnxspace.errors import ConfigError, ModelError, OutputError, UnsupportedOperatorError
+from onnxspace.errors import ConfigError, MissingLibraryError, ModelError, OutputError, UnsupportedOperatorError
 from onnxspace.sandbox import limits as module
 from onnxspace.sandbox.limits import Limits, machine_limits, parse_limits, resolve_limits
 from onnxspace.sandbox.worker import Worker, borrow_worker, close_idle_workers
@@ -214,3 +214,20 @@ def test_limits_are_those_of_the_machine_or_the_container(tmp_path: Path, monkey
     machine_limits.cache_clear()
     assert machine_limits().memory == min(whole, 3 * GIB)
     machine_limits.cache_clear()
+
+
+def test_a_library_that_is_not_installed_is_named_at_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    worker = Worker("tests.sandbox.missing_tasks", Limits(2 * GIB, 20, 20))
+    for _ in range(2):
+        with pytest.raises(MissingLibraryError, match=r"requires a_library_that_is_not_installed, .*pip install onnxspace"):
+            worker.perform({"task": "open", "path": "a.onnx"})
+    worker.close()
+
+
+def test_a_process_that_ends_by_itself_is_not_said_to_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for _ in range(5):
+        worker = Worker("tests.sandbox.ending_tasks", Limits(2 * GIB, 20, 20))
+        with pytest.raises(ModelError, match=r"a.onnx ended the process that read it \(code 7\)"):
+            worker.perform({"task": "open", "path": "a.onnx"})

@@ -21,12 +21,20 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@click.option(
+    "--detail",
+    type=click.Choice(("maps", "images", "pictures")),
+    help="What it holds beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
+    "[default: pictures with --probe, else maps].",
+)
+@click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
 @number_options
 @opening_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 def fingerprint(
-    model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, **options: Any
-) -> None:
+    model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, no_outputs: bool,
+    detail: Any, **options: Any,
+) -> None:  # fmt: skip
     """Write a fingerprint: a small file that others can compare with their models without having this one.
 
     Two fingerprints can be compared if they were made on the same images by the same method.
@@ -36,8 +44,10 @@ def fingerprint(
     resolve_settings([method or DEFAULT_METHOD], settings)
     from onnxspace.inputs.methods import Options
 
-    if place is not None and (images is not None or method is not None or settings != Options()):
-        raise click.UsageError("--space sets images, method and its options: leave out --images, --method and the like.")
+    if place is not None and (images is not None or detail is not None or method is not None or settings != Options()):
+        raise click.UsageError(
+            "--space sets images, method and its options: leave out --images, --method, --detail and the like."
+        )
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -48,12 +58,13 @@ def fingerprint(
         if place is not None:
             given = Space.open(place)
             probes = None if probe is None else probes_from(probe, given.protocol.images, seed, given.protocol.size)
-            found = given.fingerprint(model, output, device=compute, probes=probes, progress=bar, **options)
+            found = given.fingerprint(
+                model, output, device=compute, probes=probes, progress=bar, outputs=not no_outputs, **options
+            )
         else:
             found = fingerprint_file(
                 model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=settings, device=compute,
-                progress=bar,
-                **options,
+                progress=bar, detail=detail, outputs=not no_outputs, **options,
             )  # fmt: skip
     if not quiet:
         _print_notes(model, output, found)

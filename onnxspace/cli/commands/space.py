@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ from onnxspace.cli.options import (
     opening_options,
     probes_from,
     read_known_table,
+    read_list,
     take_compute,
     take_method_options,
 )
@@ -66,6 +68,11 @@ def space() -> None:
     "--keep-maps/--no-keep-maps", default=True, show_default=True,
     help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
 )  # fmt: skip
+@click.option(
+    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    help="What is kept beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
+    "[default: pictures with --probe, else maps].",
+)  # fmt: skip
 def create(place: str, probe: str | None, images: int | None, seed: int, **options: Any) -> None:
     """Create an empty space.
 
@@ -75,8 +82,6 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     settings = take_method_options(options)
     resolve_settings([options["method"]], settings)
-    from pathlib import Path
-
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
@@ -86,19 +91,28 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
 @space.command()
 @_place
-@click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
+@click.argument("models", nargs=-1, metavar="MODEL.onnx|PRINT.fp...")
+@click.option(
+    "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
+)
 @opening_options
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
 @_json_option("add")
-def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
+def add(
+    place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """Explain models and add them.
 
     Each model is added as soon as it is done; one that the space already contains is left as it is.
     """
     compute = take_compute(options)
+    models = (*models, *read_list(listed))
+    if not models:
+        raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
     opened = _open(place)
     from onnxspace.cli.console import progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
@@ -146,6 +160,44 @@ def remove(place: str, names: tuple[str, ...]) -> None:
         opened.remove(name)
 
 
+@space.command()
+@_place
+@click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
+@_quiet
+@_json_option("merge")
+def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Add the models of other spaces.
+
+    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps.
+    """
+    opened = _open(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        found = [opened.merge(other, bar) for other in others]
+    for one in found:
+        _print_added(one, quiet=quiet)
+    if as_json:
+        there = [{"path": path, "name": name} for one in found for path, name in one.there]
+        _print_json("merge", {"added": [vars(model) for one in found for model in one.models], "there": there})
+
+
+@space.command()
+@_place
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
+@_quiet
+def export(place: str, names: tuple[str, ...], output: str, quiet: bool) -> None:
+    """Write the fingerprints of all models, or of those that are named."""
+    opened = _open(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        files = opened.export(output, names or None, bar)
+    if not quiet:
+        click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
+
+
 @space.command(name="list")
 @_place
 @_json_option("list")
@@ -188,7 +240,7 @@ def affinity(
 
 @space.command()
 @_place
-@click.argument("target", required=False, metavar="[NAME]")
+@click.argument("target", required=False, metavar="[NAME|PRINT.fp]")
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
 @_quiet
@@ -199,12 +251,20 @@ def rank(
 ) -> None:  # fmt: skip
     """Rank the other models as sources for a model, or for each model.
 
-    For one model, only its own affinities are computed, if they are not cached.
+    A .fp file stands for a model that is not in the space. For one model, only its own affinities are computed, if they are not cached.
     """
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text import space as spacetext
 
     elsewhere, opened = read_known_table(known), _open(place)
+    from onnxspace.inputs.names import is_fingerprint
+
+    stranger = target is not None and is_fingerprint(Path(target)) and not opened.holds(target)
+    if stranger and certainty:
+        raise click.UsageError("--certainty is for models of the space.")
+    if stranger or (opened.ranks_by_use and not certainty):
+        _rank_by_use(opened, target, elsewhere, memory, quiet=quiet, as_json=as_json)
+        return
     if target is None:
         rows = spacetext.rows(_compute_affinity(place, memory, quiet=quiet))
     else:
@@ -217,6 +277,27 @@ def rank(
         _print_json("rank", {**spacetext.rankings_as_json(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
         click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
+
+
+def _rank_by_use(opened: Space, target: str | None, elsewhere: Any, memory: int, *, quiet: bool, as_json: bool) -> None:
+    """Print rankings by what predicts transfer, as `score` prints them."""
+    from onnxspace.cli.text import score as text
+
+    with _share_bar(quiet=quiet) as share:
+        found = opened.compare(target, memory, share)
+    targets = found.names if target is None else (opened.name_of(target) if opened.holds(target) else found.names[-1],)
+    ranks = known_ranks(elsewhere, targets, found.names)
+    if as_json:
+        _print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
+        return
+    lines = (
+        *text.rankings(found, targets),
+        *text.evidence_note(found, targets),
+        *(text.static_baseline(ranks) if ranks else ()),
+    )
+    click.echo("\n".join(lines))
+    for warning in () if quiet else text.warnings(found):
+        click.echo(warning, err=True)
 
 
 def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, *, quiet: bool) -> dict[str, Certainty]:
@@ -381,5 +462,6 @@ def _print_warnings(*, quiet: bool) -> Callable[[str], None]:
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
-def _print_json(name: str, facts: dict[str, Any]) -> None:
-    click.echo(json.dumps({"schema": f"onnxspace/space-{name}/1", **facts}, allow_nan=False))
+def _print_json(name: str, facts: dict[str, Any], number: int = 1) -> None:
+    rest = {key: value for key, value in facts.items() if key != "schema"}
+    click.echo(json.dumps({"schema": f"onnxspace/space-{name}/{number}", **rest}, allow_nan=False))

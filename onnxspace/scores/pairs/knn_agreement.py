@@ -61,9 +61,14 @@ class Answers:
     def of(cls, outputs: ArrayLike) -> Answers:
         """Prepare a network's `outputs` [images, …]. Raises ConfigError where they do not vary."""
         classes = find_classes(outputs)
+        return cls.of_parts(classes, prepare_probabilities(outputs) if classes is None else None)
+
+    @classmethod
+    def of_parts(cls, classes: Index | None, target: TargetOutputs | None) -> Answers:
+        """Prepare `classes`, intp [images], or where there are none the outputs of `target`. Raises ConfigError as `of`."""
         if classes is None:
-            found: TargetOutputs = prepare_probabilities(outputs)
-            return cls(None, found.rows.reshape(found.images, -1))
+            assert target is not None
+            return cls(None, target.rows.reshape(target.images, -1))
         if len(np.unique(classes)) < 2:
             raise ConfigError("The target's answer is the same for every image, so neighbours have nothing to agree on.")
         return cls(classes, np.zeros((len(classes), 1)))

@@ -33,6 +33,8 @@ from onnxspace.scores.pairs.readout import SumsOfSquares, regress_folds
 #: Principal axes that are kept: of a position's outputs, and of the features' channels.
 OUTPUTS, CHANNELS = 64, 128
 FEWEST = 4
+#: Outputs that vary by less than this share of the largest are constant up to rounding.
+_ROUNDING = 1e-12
 
 
 def predictivity(outputs: ArrayLike, features: ArrayLike) -> float:
@@ -73,9 +75,15 @@ class TargetOutputs:
             if has_grid(values.shape)
             else project_on_principal_axes(as_table(values).astype(np.float64))
         )
+        constant = np.abs(rows).max() <= _ROUNDING * np.abs(values).max()
+        return cls.of_rows(np.zeros_like(rows) if constant else rows, len(values))
+
+    @classmethod
+    def of_rows(cls, rows: Array, images: int) -> TargetOutputs:
+        """Prepare outputs that are `rows` [images · positions, columns] already. Raises ConfigError where they do not vary."""
         if not np.any(rows):
             raise ConfigError("The target's outputs are the same for every image, so there is nothing to predict.")
-        return cls(_standardise(rows), len(values))
+        return cls(_standardise(rows), images)
 
 
 class SourceFeatures:

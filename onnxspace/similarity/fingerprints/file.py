@@ -1,8 +1,8 @@
 """Fingerprint files, which stand for a model in comparisons when neither it nor its maps are available.
 
 A `.fp` file is, in this order: 8 bytes that name the format, its version and the length of the header (little-endian, 4 bytes
-each), the header (JSON in UTF-8), the prints (little-endian float16 [images, numbers], row by row), and the SHA-256 of
-everything before it.
+each), the header (JSON in UTF-8), the prints (little-endian float16 [images, numbers], row by row), in format 2 features and
+outputs in little (`reduced.py`), and the SHA-256 of everything before it. Without the latter it is a file of format 1.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from onnxspace.inputs.methods import Method
 from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protocol
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
+from onnxspace.similarity.fingerprints.reduced import Reduced, decode, encode
 from onnxspace.storage.map_file import open_maps
 from onnxspace.storage.regular_files import read_regular
 
-FORMAT = 1
+FORMAT = 2
 MOST_IMAGES = 1_000_000
+_ARRAYS = {"prints", "reduced"}
 _MAGIC = b"\x89oxfp\r\n\x1a"  # as in PNG: detects a transfer that changes line endings or strips a bit
 _FIXED = struct.Struct("<8sII")
 _MOST_HEADER, _MOST_PRINTS, _SUM = 2**16, 2**30, 32
@@ -42,7 +44,7 @@ class Fingerprint:
 
     `prints` is float16 [images, numbers]; a zero map has a row of zeros. `sha256` is the checksum of the model file,
     `probe_sha256` that of the probe images. `options` are the options of the method, as JSON values. `seed` and `version` are
-    those of the sketch.
+    those of the sketch. `reduced` are its features and outputs in little (None: it holds maps only).
     """
 
     name: str
@@ -56,6 +58,7 @@ class Fingerprint:
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     version: int = SKETCH_VERSION
+    reduced: Reduced | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -125,15 +128,21 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
             f"{a.name} and {b.name} are different sketches (numbers {a.numbers} and {b.numbers}, seed {a.seed} and {b.seed},"
             f" version {a.version} and {b.version}); make both with the same settings."
         )
+    if a.reduced is not None and b.reduced is not None and not np.array_equal(a.reduced.order, b.reduced.order):
+        raise ProbeError(f"{a.name} and {b.name} state different orders of the same images; make both again.")
 
 
 def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
     """Write a `.fp` file atomically; equal fingerprints give the same bytes. Raises OutputError."""
-    facts = {f.name: getattr(fingerprint, f.name) for f in fields(Fingerprint) if f.name != "prints"}
+    facts = {f.name: getattr(fingerprint, f.name) for f in fields(Fingerprint) if f.name not in _ARRAYS}
     facts |= {"options": dict(fingerprint.options), "images": fingerprint.images, "numbers": fingerprint.numbers}
+    rest, number = b"", 1
+    if fingerprint.reduced is not None:
+        facts["reduced"], rest = encode(fingerprint.reduced)
+        number = FORMAT
     header = json.dumps(facts, sort_keys=True, allow_nan=False).encode()
     prints = np.ascontiguousarray(fingerprint.prints, dtype="<f2").tobytes()
-    content = _FIXED.pack(_MAGIC, FORMAT, len(header)) + header + prints
+    content = _FIXED.pack(_MAGIC, number, len(header)) + header + prints + rest
     _check_facts(path, facts, prints)
     try:
         replace_file(path, content + hashlib.sha256(content).digest())
@@ -149,15 +158,35 @@ def read_fingerprint(path: Path) -> Fingerprint:
     Raises ModelNotFoundError for a missing file, and ModelError for one that is damaged, oversized, not a fingerprint, or of
     a newer version.
     """
-    header, prints = _split_content(path, _read_bytes(path))
+    version, header, content = _split_content(path, _read_bytes(path))
     try:
         facts = json.loads(header)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, "its header is not JSON") from error
+    if isinstance(facts, dict) and ("reduced" in facts) != (version > 1):
+        raise _damaged(path, "its header is not one of its format")
+    prints, rest = _split_arrays(facts, content)
     _check_facts(path, facts, prints)
+    reduced = None if rest is None else _read_reduced(path, facts, rest)
     values = np.frombuffer(prints, dtype="<f2").astype(np.float16).reshape(facts["images"], facts["numbers"])
-    known = {f.name for f in fields(Fingerprint)}
-    return Fingerprint(prints=values, **{name: value for name, value in facts.items() if name in known and name != "prints"})
+    known = {f.name for f in fields(Fingerprint)} - _ARRAYS
+    return Fingerprint(prints=values, reduced=reduced, **{name: value for name, value in facts.items() if name in known})
+
+
+def _split_arrays(facts: Any, content: bytes) -> tuple[bytes, bytes | None]:
+    """The bytes of the prints, and of features and outputs (None: the header has none); a header that is wrong is found later."""
+    if not isinstance(facts, dict) or "reduced" not in facts:
+        return content, None
+    images, numbers = facts.get("images"), facts.get("numbers")
+    length = 2 * images * numbers if type(images) is int and type(numbers) is int and images > 0 < numbers else 0
+    return content[:length], content[length:]
+
+
+def _read_reduced(path: Path, facts: Any, content: bytes) -> Reduced:
+    try:
+        return decode(facts["reduced"], content, facts["images"])
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -172,8 +201,8 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _split_content(path: Path, content: bytes) -> tuple[bytes, bytes]:
-    """Header and prints of a file whose magic bytes, version, lengths and checksum are right."""
+def _split_content(path: Path, content: bytes) -> tuple[int, bytes, bytes]:
+    """Format, header and arrays of a file whose magic bytes, version, lengths and checksum are right."""
     if content[:8] != _MAGIC or len(content) < _FIXED.size + _SUM:
         raise ModelError(f"{path} is not a fingerprint; `onnxspace fingerprint` makes one.")
     _, version, length = _FIXED.unpack_from(content)
@@ -181,9 +210,9 @@ def _split_content(path: Path, content: bytes) -> tuple[bytes, bytes]:
         raise ModelError(f"{path} has format {version}, which is newer than this onnxspace reads ({FORMAT}); update onnxspace.")
     if hashlib.sha256(memoryview(content)[:-_SUM]).digest() != content[-_SUM:]:
         raise _damaged(path, "its checksum is wrong")
-    if version != FORMAT or length > min(_MOST_HEADER, len(content) - _FIXED.size - _SUM):
+    if not version or length > min(_MOST_HEADER, len(content) - _FIXED.size - _SUM):
         raise _damaged(path, "its lengths are invalid")
-    return content[_FIXED.size : _FIXED.size + length], content[_FIXED.size + length : -_SUM]
+    return version, content[_FIXED.size : _FIXED.size + length], content[_FIXED.size + length : -_SUM]
 
 
 _TEXTS = ("name", "sha256", "encoder", "method", "probe_name", "probe_sha256")

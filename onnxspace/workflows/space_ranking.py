@@ -1,0 +1,112 @@
+"""Rankings of the models of a space by what predicts transfer, from features and outputs in little, as `score` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.errors import OnnxspaceError
+from onnxspace.inputs.protocol import Protocol
+from onnxspace.scores.all_pairs import Arrays
+from onnxspace.scores.pairs.dds import centred_similarities
+from onnxspace.scores.reduce import ReducedArrays
+from onnxspace.scores.selection import FEWEST, MEAN_RANK, MOST_RANKED, USUAL, ScoreSelection
+from onnxspace.similarity.affinity import Affinity
+from onnxspace.similarity.fingerprints.agreement import record_of
+from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
+from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.fingerprints.reduced import Reduced
+from onnxspace.similarity.reliability import find_evidence
+from onnxspace.spaces.layout import read_reduced
+from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.workflows.rank import add_scores
+
+#: Sources of a target that are ranked exactly where a space has more models than all of which pairs are compared.
+CANDIDATES = MOST_RANKED - 1
+
+
+def keeps_rankings(protocol: Protocol) -> bool:
+    """Whether a space of this protocol ranks sources by more than maps: it keeps features, on pictures of a task."""
+    return protocol.detail != "maps" and find_evidence(protocol.probe) == "pictures" and protocol.images >= FEWEST
+
+
+def add_rankings(found: Affinity, held: Sequence[Reduced | None]) -> Affinity:
+    """Return the affinities `found` with rankings by `mean_rank`; `held` has what is kept of each model, which are at most 100."""
+    order = next((one.order for one in held if one is not None), np.zeros(0, np.intp))
+    models = [_as_arrays(one, order) for one in held]
+    return add_scores(found, ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True), models, order)[0]
+
+
+def _as_arrays(one: Reduced | None, order: NDArray[np.intp]) -> Arrays | ReducedArrays:
+    """What scores load of a model; of one that states another order of the images nothing can be compared."""
+    return Arrays() if one is None or not np.array_equal(one.order, order) else ReducedArrays(one)
+
+
+def add_model(found: Affinity, fingerprint: Fingerprint, prints: NDArray[np.float16], path: Path) -> Affinity:
+    """Return `found` with a model that is known by its fingerprint as the last one; `prints` are those of the others."""
+    count = len(found.names)
+    values, errors = np.eye(count + 1), np.zeros((count + 1, count + 1))
+    values[:count, :count] = found.matrix
+    errors[:count, :count] = 0.0 if found.errors is None else found.errors
+    own = sketch_affinities(fingerprint.prints[None], prints)
+    values[count, :count] = values[:count, count] = own[0][0]
+    errors[count, :count] = errors[:count, count] = own[1][0]
+    record = record_of(fingerprint, path, _choose_name(fingerprint.name, found.names))[0]
+    return replace(found, models=(*found.models, record), matrix=values, errors=errors)
+
+
+def _choose_name(name: str, others: Sequence[str]) -> str:
+    """The name, with the suffix of a fingerprint as often as models of the space have it already."""
+    while name in others:
+        name += ".fp"
+    return name
+
+
+def choose_candidates(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Reduced | None
+) -> list[CatalogueEntry]:  # fmt: skip
+    """Return the 99 of `entries` whose features resemble the outputs of `target` most, in their order; all where they are fewer.
+
+    The resemblance is the duality-diagram similarity of the target's outputs and a source's features; without outputs, of both
+    models' features. Raises SpaceError.
+    """
+    if len(entries) <= CANDIDATES:
+        return list(entries)
+    wanted = _describe_target(target)
+    if wanted is None:
+        return []
+    found = np.array([_resemble(wanted, read_reduced(folder, entry, protocol)) for entry in entries])
+    return [entries[i] for i in np.sort(np.argsort(-found, kind="stable")[:CANDIDATES])]
+
+
+def _describe_target(one: Reduced | None) -> NDArray[np.float64] | None:
+    """The similarities of images in a target's outputs, or in its features, of unit length; None where it has neither."""
+    if one is None:
+        return None
+    arrays = ReducedArrays(one)
+    try:
+        if (outputs := arrays.load("outputs")) is not None:
+            return centred_similarities(outputs.rows.reshape(outputs.images, -1))
+    except OnnxspaceError:  # they are equally similar for all pairs of images
+        pass
+    return arrays.load_similarities()
+
+
+def _resemble(wanted: NDArray[np.float64], one: Reduced | None) -> float:
+    found = None if one is None else ReducedArrays(one).load_similarities()
+    return -np.inf if found is None or found.shape != wanted.shape else float(np.vdot(wanted, found))
+
+
+def explain_candidates(found: Affinity, sources: int) -> Affinity:
+    """Return `found` with a warning if only some of the `sources` of the space are ranked."""
+    if len(found.names) > sources:
+        return found
+    words = (
+        f"Of {sources} models, {len(found.names) - 1} are ranked: those whose features resemble the target's outputs most, "
+        "by duality-diagram similarity."
+    )
+    return replace(found, warnings=(*found.warnings, words))

@@ -1,0 +1,132 @@
+"""Rankings by fingerprints and by spaces of pictures are those of `score` on the same pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import onnxspace as ox
+from tests.cli.test_score_by import MODELS
+from tests.helpers.commands import Run
+
+CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
+COUNT = 24
+
+
+@pytest.fixture
+def photos(place: Path) -> Path:
+    rng = np.random.default_rng(5)
+    (place / "photos").mkdir()
+    for k in range(COUNT):
+        noise = rng.integers(0, 140, (4, 4, 3)) + (100 if k % 2 else 0)
+        Image.fromarray(noise.astype(np.uint8)).resize((16, 16), Image.Resampling.BILINEAR).save(place / f"photos/{k}.png")
+    return place / "photos"
+
+
+def answered(found: tuple[int, str, str]) -> dict[str, Any]:
+    assert found[0] == 0, found[2]
+    facts: dict[str, Any] = json.loads(found[1])
+    return facts
+
+
+def by_score(found: dict[str, Any], target: str, score: str) -> dict[str, float | None]:
+    names = [model["name"] for model in found["models"]]
+    row = found["scores"][score][names.index(target)]
+    return {Path(name).stem: value for name, value in zip(names, row, strict=True) if name != target}
+
+
+@pytest.fixture
+def prints(run: Run, photos: Path) -> list[str]:
+    for name in MODELS:
+        answer = run("fingerprint", name, "-o", f"{Path(name).stem}.fp", "--probe", "photos", "--images", str(COUNT), "--quiet")
+        assert answer[0] == 0, answer[2]
+    return [f"{Path(name).stem}.fp" for name in MODELS]
+
+
+def test_fingerprints_rank_as_their_models(run: Run, prints: list[str]) -> None:
+    whole = answered(run("score", *MODELS, "--probe", "photos", "--images", str(COUNT), "--json"))
+    little = answered(run("score", *prints, "--json"))
+    mixed = answered(run("score", prints[0], *MODELS[1:], "--probe", "photos", "--json"))
+    for found in (little, mixed):
+        assert (found["evidence"], found["ranked_by"]) == (whole["evidence"], whole["ranked_by"]) == ("pictures", "mean_rank")
+        for model in whole["models"]:
+            for score in ("knn_agreement", "probability_predictivity"):
+                expected = by_score(whole, model["name"], score)
+                other = by_score(found, model["name"], score)
+                assert {name: value is None for name, value in other.items()} == {n: v is None for n, v in expected.items()}
+                for name, value in expected.items():
+                    assert value is None or other[name] == pytest.approx(value, abs=0.05 if score == "knn_agreement" else 0.01)
+
+
+def test_a_space_of_pictures_ranks_as_score(run: Run, prints: list[str]) -> None:
+    little = answered(run("score", *prints, "--json"))
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *MODELS[:2], *prints[2:], "--quiet")[0] == 0
+    found = answered(run("space", "rank", "zoo.space", "--json"))
+    assert found["schema"] == "onnxspace/space-rank/2"
+    for target, ranking in little["rankings"].items():
+        own = {row["source"]: row["value"] for row in found["rankings"][target]["sources"]}
+        assert own == {row["source"]: pytest.approx(row["value"]) for row in ranking["sources"]}
+    one = run("space", "rank", "zoo.space", Path(MODELS[0]).stem)[1]
+    assert "best first by mean_rank" in one
+    assert "Evidence: pictures" in one
+    assert len(ox.Space.open("zoo.space").compare().scores) > 1
+
+
+def test_a_print_of_another_model_ranks_the_models_of_a_space(run: Run, prints: list[str]) -> None:
+    little = answered(run("score", *prints, "--json"))
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints[1:], "--quiet")[0] == 0
+    found = answered(run("space", "rank", "zoo.space", prints[0], "--json"))
+    target = Path(prints[0]).stem
+    rows = [{row["source"]: row["value"] for row in one["rankings"][target]["sources"]} for one in (found, little)]
+    assert rows[0] == pytest.approx(rows[1])
+    assert len(ox.Space.open("zoo.space")) == len(MODELS) - 1
+    assert run("space", "rank", "zoo.space", prints[0], "--certainty")[0] == 2
+    own = answered(run("space", "rank", "zoo.space", prints[1], "--json"))  # the path of a model of the space
+    assert [model["name"] for model in own["models"]] == [Path(name).stem for name in prints[1:]]
+
+
+def test_without_outputs_a_model_is_a_source_and_no_target(run: Run, prints: list[str]) -> None:
+    given = ("--probe", "photos", "--images", str(COUNT), "--no-outputs", "--quiet")
+    assert run("fingerprint", MODELS[0], "-o", prints[0], *given)[0] == 0
+    found = answered(run("score", *prints, "--json"))
+    names = [model["name"] for model in found["models"]]
+    matrix = np.array(found["scores"]["probability_predictivity"], float)
+    assert np.isnan(np.delete(matrix[0], 0)).all()
+    assert np.isfinite(matrix[1:, 0]).any()
+    assert any("written without outputs" in note for note in found["rankings"][names[0]]["notes"])
+
+
+def test_generated_images_keep_maps_only(run: Run) -> None:
+    assert run("fingerprint", MODELS[0], "-o", "a.fp", "--images", "3", "--quiet")[0] == 0
+    assert run("score", "a.fp", "a.fp", "--by", "cka")[0] == 2
+    assert run("score", "a.fp", "a.fp", "--by", "dds", "--json")[0] == 0
+
+
+def test_scores_that_prints_do_not_hold_are_refused(run: Run, prints: list[str]) -> None:
+    code, _, err = run("score", *prints, "--by", "svcca")
+    assert code == 2
+    assert "do not hold what svcca takes" in err
+    assert "mean_rank" in err
+
+
+def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.workflows import space as verbs
+    from onnxspace.workflows import space_ranking
+
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
+    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
+    name = Path(MODELS[1]).stem
+    found = answered(run("space", "rank", "zoo.space", name, "--json"))
+    assert len(found["rankings"][name]["sources"]) == 1
+    code, _, err = run("space", "rank", "zoo.space")
+    assert code == 2
+    assert "name the one to rank sources for" in err

@@ -1,0 +1,5 @@
+"""Tasks whose import ends the process with an exit code."""
+
+import sys
+
+sys.exit(7)
