@@ -1,6 +1,6 @@
-"""How much the scores of fingerprints differ from those of whole models: `python -m benchmarks.fingerprints MODELS PICTURES`.
+"""How much the scores of fingerprints differ from those of whole models: `python -m benchmarks.fingerprints MODELS [PICTURES]`.
 
-MODELS is a folder of ONNX files, PICTURES one of photos. Every pair of models is compared by `knn_agreement` and
+MODELS is a folder of ONNX files, PICTURES one of photos (without it, images are generated). Every pair of models is compared by `knn_agreement` and
 `probability_predictivity` of whole features and outputs, and of those that fingerprints hold, for each detail; models whose
 outputs are pictures are left out of the detail `images`. Prints a table in Markdown.
 """
@@ -39,12 +39,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("pictures", nargs="?", type=Path, help="without them, generated images")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--every", type=int, default=1, help="take every so many of the models")
     given = parser.parse_args()
     with TemporaryDirectory() as folder, silence_libraries():
-        probes = Probes.from_folder(given.pictures, given.images)
+        probes = Probes.from_folder(given.pictures, given.images) if given.pictures else Probes.generate(given.images)
         found = list(read_models(sorted(given.models.glob("*.onnx"))[:: given.every], probes, Path(folder)))
         print("| detail | models | KB per model, largest | knn_agreement | probability_predictivity | τ | same first |")
         print("|---|---|---|---|---|---|---|")
