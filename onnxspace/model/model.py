@@ -12,8 +12,9 @@ from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.graph import Graph
-from onnxspace.model.image_input import ImageInput, find_image_input, value_range
+from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.pixel_range import value_range
 from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
