@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -12,34 +14,49 @@ from onnxspace.model.image_input import MOVING, ImageInput, follow_image
 _T = onnx.TensorProto
 
 
-def value_range(graph: Graph, image: ImageInput) -> tuple[float, float, str]:
-    """Infer the values that pixels 0 and 255 are mapped to, and the reason in words.
+#: Types whose tensors hold pixels as they are, whatever else is said.
+EIGHT_BIT = frozenset({_T.UINT8, _T.INT8})
+#: How far the range of an input's quantiser may be from a usual one, as a share of it.
+_TOLERANCE = 0.1
 
-    They are 0 and 255 for a uint8 input, and where the graph divides by about 255 or subtracts a mean above 2; 0 and 1 where
-    it subtracts a mean between .2 and .8; the range of an input quantiser where there is one; −1 and 1 otherwise.
+
+@dataclass(frozen=True)
+class GraphRange:
+    """The values that pixels 0 and 255 are mapped to, and the `reason` in words."""
+
+    low: float
+    high: float
+    reason: str
+
+
+def find_graph_range(graph: Graph, image: ImageInput) -> GraphRange | None:
+    """The range that the graph itself tells, None where it does not.
+
+    It is 0–255 for a uint8 input, and where the graph divides by about 255 or subtracts a mean above 2; [0, 1] where it subtracts
+    a mean between .2 and .8; the range of an input quantiser where that is a usual one.
     """
-    if image.elem_type in (_T.UINT8, _T.INT8):
+    if image.elem_type in EIGHT_BIT:
         low = 0.0 if image.elem_type == _T.UINT8 else -128.0
-        return low, low + 255, "8-bit pixels as they are, because the input is of an 8-bit type"
+        return GraphRange(low, low + 255, "the input is of an 8-bit type")
     slope, offset = 1.0, 0.0
     for node in follow_image(graph, image.name):
         if node.op_type == "QuantizeLinear":
-            return _quantised_range(graph, node, slope, offset)
+            return _find_quantised_range(graph, node, slope, offset)
         step = _affine_of(graph, node)
         if step is None:
             break
         slope, offset = slope * step[0], offset * step[0] + step[1]
-    return _range_from(slope, offset)
+    return _range_for(slope, offset)
 
 
-def _range_from(slope: float, offset: float) -> tuple[float, float, str]:
-    """The pixel range for which `slope · x + offset` is normalised."""
+def _range_for(slope: float, offset: float) -> GraphRange | None:
+    """The range of x for which `slope · x + offset` is normalised, None where that can't be told."""
     centre = -offset / slope if slope else 0.0
     if centre > 2 or 0 < abs(slope) < 0.02:
-        return 0.0, 255.0, "pixels 0–255, because the graph itself rescales its input"
+        return GraphRange(0.0, 255.0, "the graph rescales its input")
     if 0.2 <= centre <= 0.8:
-        return 0.0, 1.0, "pixels mapped to [0, 1], because the graph itself subtracts a mean of that range"
-    return -1.0, 1.0, "pixels mapped to [−1, 1]"
+        return GraphRange(0.0, 1.0, "the graph subtracts a mean of that range")
+    return None
 
 
 def _affine_of(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None:
@@ -80,13 +97,19 @@ def _mean(value: NDArray[np.generic] | None) -> float | None:
     return float(np.mean(value.astype(np.float64)))
 
 
-def _quantised_range(graph: Graph, node: onnx.NodeProto, slope: float, offset: float) -> tuple[float, float, str]:
+def _find_quantised_range(graph: Graph, node: onnx.NodeProto, slope: float, offset: float) -> GraphRange | None:
     scale = _mean(graph.constant(node.input[1]))
     zero = graph.constant(node.input[2]) if len(node.input) > 2 else np.zeros(1, np.uint8)
     if scale is None or zero is None or zero.dtype not in (np.uint8, np.int8) or slope != 1 or offset != 0:
-        return _range_from(slope, offset)
+        return _range_for(slope, offset)
     low = scale * ((0 if zero.dtype == np.uint8 else -128) - int(zero.reshape(-1)[0]))
-    high = low + 255 * scale
     choices = [(0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)]
-    best = min(choices, key=lambda c: abs(c[0] - low) / (c[1] - c[0]) + abs(c[1] / max(high, 1e-9) - 1))
-    return *best, f"pixels mapped to [{best[0]:g}, {best[1]:g}], the range that the input's quantiser covers"
+    first, last = min(choices, key=lambda one: _difference(one, (low, low + 255 * scale)))
+    if _difference((first, last), (low, low + 255 * scale)) > _TOLERANCE:
+        return None
+    return GraphRange(first, last, "the input's quantiser covers that range")
+
+
+def _difference(usual: tuple[float, float], found: tuple[float, float]) -> float:
+    """The larger difference of two ends, as a share of the usual range."""
+    return max(abs(a - b) for a, b in zip(usual, found, strict=True)) / (usual[1] - usual[0])
