@@ -61,14 +61,17 @@ class ModelOptions:
         """Whether these options say which values pixels become."""
         return any(getattr(self, name) is not None for name in _RANGE)
 
+    def beside(self, other: ModelOptions) -> ModelOptions:
+        """Return these options, with the values of `other` where these are None, one by one."""
+        return replace(other, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
+
     def over(self, other: ModelOptions) -> ModelOptions:
-        """Return these options, with the values of `other` where these are None.
+        """Return these options, with the values of `other` where these are None, except for a range that these replace.
 
         >>> ModelOptions(scale=1.0).over(ModelOptions(scale=2.0, layout="NHWC")).layout
         'NHWC'
         """
-        stated = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
-        return replace(other._without_range_of(self), **stated)
+        return self.beside(other._without_range_of(self))
 
     def _without_range_of(self, upper: ModelOptions) -> ModelOptions:
         """These options without what the range of `upper` replaces: a preset and `scale`, `mean`, `std` exclude each other."""
@@ -87,29 +90,44 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
+class StatedOptions:
+    """Options that were stated with a command, for the model that `model` names (None: all models of the run)."""
+
+    model: str | None
+    options: ModelOptions
+
+
+@dataclass(frozen=True)
 class Config:
     """The content of a configuration file.
 
     `path` is the file (None: no file). `models` holds options by a model's file name, stem, or path relative to the file; `rules`
     holds, by the name of a rule set, rules by operator and values by parameter, as `onnxspace.attribution.lrp.find_rule_set` takes
-    them.
+    them. `stated` are options that come before these and before sidecars; of two for one model the later counts.
     """
 
     path: Path | None = None
     models: Mapping[str, ModelOptions] = field(default_factory=dict)
     rules: Rules = field(default_factory=dict)
+    stated: tuple[StatedOptions, ...] = ()
 
     def options(self, model: Path) -> ModelOptions:
-        """Return the options of the model file `model`: this file's, those of the most specific key first, then its sidecar's.
+        """Return the options of the model file `model`: stated ones, this file's by the most specific key, its sidecar's.
 
         Raises ConfigError for an invalid sidecar.
         """
-        keys = [self._relative_path(model), model.name, model.stem]
-        matching = [self.models[key] for key in dict.fromkeys(keys) if key in self.models]
         merged = load_sidecar(model)
-        for options in reversed(matching):
-            merged = options.over(merged)
-        return merged
+        for key in reversed(self.keys(model)):
+            merged = self.models.get(key, ModelOptions()).over(merged)
+        stated = ModelOptions()
+        for one in self.stated:
+            if one.model is None or one.model in {*self.keys(model), str(model), merged.name}:
+                stated = one.options.beside(stated)
+        return stated.over(merged)
+
+    def keys(self, model: Path) -> list[str]:
+        """Return the names of the tables that would be those of the model file `model`, the most specific first."""
+        return list(dict.fromkeys((self._relative_path(model), model.name, model.stem)))
 
     def _relative_path(self, model: Path) -> str:
         try:
@@ -253,9 +271,9 @@ def parse_option(key: str, value: Any) -> Any:
 def _parse_preset(value: Any) -> str:
     word = str(value)
     if word not in PRESETS:
-        near = get_close_matches(word, PRESETS, 3, 0.4)
-        meant = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"pixels is {shorten(word)!r} but must be one of {', '.join(PRESETS)}{meant}")
+        near = get_close_matches(word, PRESETS, 2, 0.5)
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(f"pixels is {shorten(word)!r}{meant} but must be one of {', '.join(PRESETS)}")
     return word
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.pixel_presets import Origin, find_preset, in_order
+from onnxspace.inputs.pixel_presets import find_preset, in_order
 from onnxspace.model.image_input import ImageInput
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
 
@@ -16,30 +15,18 @@ from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
 DEFAULT_PRESET = "symmetric"
 
 
-class RangeEvidence(Protocol):
-    """What the weights of a network tell of its range: the name of a preset, whether it stands out, and the reason in words."""
-
-    @property
-    def preset(self) -> str: ...
-
-    @property
-    def sure(self) -> bool: ...
-
-    @property
-    def reason(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class PixelSources:
     """Where the pixels of a model may come from, besides the user.
 
     `written` are options that metadata states, the first of which counts; `graph` is the range that the graph's own arithmetic
-    tells; `weights` is evidence in the weights, None where there is none.
+    tells. `weights` is the preset that evidence in the weights tells, with its reason as `source` and the origin `inferred` where
+    it stands out, else `guessed`; None where there is no evidence.
     """
 
     written: tuple[ModelOptions, ...] = ()
     graph: GraphRange | None = None
-    weights: RangeEvidence | None = None
+    weights: ModelOptions | None = None
 
 
 def choose_pixels(path: str, image: ImageInput, stated: ModelOptions, sources: PixelSources) -> ModelOptions:
@@ -81,10 +68,9 @@ def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptio
     graph = [] if sources.graph is None else [_options_of(sources.graph)]
     written = [one if image.channels == 3 else replace(one, color=None) for one in sources.written]
     yield from (*graph, *written) if image.elem_type in EIGHT_BIT else (*written, *graph)
-    found = sources.weights
-    if found is not None and len(find_preset(found.preset).mean) in (1, image.channels):
-        origin: Origin = "inferred" if found.sure else "guessed"
-        yield _resolve_preset(ModelOptions(pixels=found.preset, origin=origin, source=found.reason), image)
+    weights = sources.weights
+    if weights is not None and len(find_preset(weights.pixels or DEFAULT_PRESET).mean) in (1, image.channels):
+        yield _resolve_preset(weights, image)
     yield _resolve_preset(ModelOptions(pixels=DEFAULT_PRESET, origin="guessed", source="nothing states it"), image)
 
 

@@ -122,7 +122,8 @@ def add_models(
         counter = Counter(len(paths) * len(probes), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(ScoreSelection(), setup, execution, session, collect_from(dispatcher, setup))
-        Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
+        run = Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher, announce=execution.announce)
+        run.explain_all(paths, encoders)
 
 
 def draft_of(model: DescribedModel) -> CatalogueEntry:
@@ -131,5 +132,5 @@ def draft_of(model: DescribedModel) -> CatalogueEntry:
     return CatalogueEntry(
         record.name, NO_STEM, identity_of(record.sha256, record.encoder, feed), record.sha256, record.path, record.encoder,
         record.input, feed, record.opset, record.producer, NO_SUM, assumed=record.assumed,
-        versions=installed_versions(_LIBRARIES), added=current_time(),
+        versions=installed_versions(_LIBRARIES), added=current_time(), pixels=record.pixels,
     )  # fmt: skip

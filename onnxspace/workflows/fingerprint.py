@@ -31,6 +31,8 @@ def fingerprint(
     with open_session(execution) as session, scratch_folder() as folder:
         session.check([setup.method], setup, {}, device=False)
         model = session.prepare(path, name, encoders_for([path], [name], encoders)[0], config)
+        if execution.announce is not None:
+            execution.announce([model.record])
         file = representations_for(ScoreSelection(), setup, execution, session)["maps"]
         maps, remarks = file.write(model, Destination(folder, "model"), lambda images: counter.advance(images, name))
         prints = prints_of(maps, protocol)
