@@ -93,6 +93,7 @@ def list_guessed(image: ImageInput, chosen: ModelOptions, known: Iterable[ModelO
     """The parts of `chosen` that neither the file nor any of `known` options states: `size`, `color`, `range`."""
     options = list(known)
     size = None in (image.height, image.width) and not any(one.size for one in options)
-    color = image.channels == 3 and not any(one.color for one in options)
+    colors = (one.color or (one.pixels and find_preset(one.pixels).color) for one in options)
+    color = image.channels == 3 and not any(colors)
     parts = {"size": size, "color": color, "range": chosen.origin == "guessed"}
     return tuple(name for name, guessed in parts.items() if guessed)

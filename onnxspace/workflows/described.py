@@ -19,12 +19,18 @@ class DescribedModels:
         self._prepare = prepare
         self._found: dict[Turn, DescribedModel | Exception] = {}
 
-    def announce(self, turns: Sequence[Turn], announce: Announce | None) -> None:
-        """Open all models and call `announce` with the records of those that can be opened; nothing without it."""
+    def announce(
+        self, turns: Sequence[Turn], announce: Announce | None, is_due: Callable[[DescribedModel], bool] | None = None
+    ) -> None:
+        """Open all models and call `announce` with the records of those that can be opened; nothing without it.
+
+        Models for which `is_due` is false, since nothing is to be computed of them, are not announced.
+        """
         if announce is not None:
             for turn in turns:
                 self._found[turn] = self._try(turn)
-            announce([found.record for found in self._found.values() if isinstance(found, DescribedModel)])
+            opened = [found for found in self._found.values() if isinstance(found, DescribedModel)]
+            announce([model.record for model in opened if is_due is None or is_due(model)])
 
     def _try(self, turn: Turn) -> DescribedModel | Exception:
         try:

@@ -78,7 +78,8 @@ class Run:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
         names = name_models(paths, self.config)
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
-        self._described.announce([turn for turn in turns if not self.sink.has_read(turn[0])], self.announce)
+        unread = [turn for turn in turns if not self.sink.has_read(turn[0])]
+        self._described.announce(unread, self.announce, self.sink.is_missing)
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
             path, name, _ = turn
