@@ -52,6 +52,15 @@ class PixelRecord:
         low, high = ((end * self.scale - self.mean[0]) / self.std[0] for end in (0, 255))
         return f"[{low:.3g}, {high:.3g}]"
 
+    def cells(self) -> tuple[str, str, str, str]:
+        """Size, order of axes, colours and range as text, with a question mark behind what is guessed."""
+        size, color, values = ("?" if part in self.guessed else "" for part in PARTS)
+        return f"{self.size[0]}×{self.size[1]}{size}", self.layout, f"{self.color}{color}", f"{self.range}{values}"
+
+    def __str__(self) -> str:
+        """All of it in one line: `32×32, NCHW, RGB?, unit, read (the input is of an 8-bit type)`."""
+        return f"{', '.join(self.cells())}, {self.origin} ({self.reason})"
+
     def assumptions(self) -> Iterator[str]:
         """What nothing states, a phrase each."""
         if "size" in self.guessed:

@@ -15,6 +15,7 @@ from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import find_graph_range
 from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
@@ -97,7 +98,8 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model:
     network, digest = read_model(path)
     graph = network.graph
-    image = find_image_input(graph, str(path), options.input, options.layout)
+    denoted = options.over(read_denotations(graph.inputs, options.input))
+    image = find_image_input(graph, str(path), denoted.input, denoted.layout)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
     chosen = choose_pixels(str(path), image, options, PixelSources(written, find_graph_range(graph, image)))

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.model.model import Model, open_model
@@ -180,3 +181,25 @@ def test_means_follow_the_order_that_the_user_states(tmp_path: Path) -> None:
     assert model.preprocess.mean == (0.406, 0.456, 0.485)
     config = '{"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}'
     assert opened(tmp_path, {"pretrained_cfg": config}, options=ModelOptions(color="BGR")).preprocess.mean == (0.3, 0.2, 0.1)
+
+
+def test_denotations_name_the_image_and_its_channels(tmp_path: Path) -> None:
+    proto = classifier((1, 3, 3, 3))
+    for dim, word in zip(
+        proto.graph.input[0].type.tensor_type.shape.dim, ("BATCH", "CHANNEL", "FEATURE", "FEATURE"), strict=True
+    ):
+        dim.denotation = f"DATA_{word}"
+    found = open_model(save(proto, tmp_path / "net.onnx"))
+    assert (found.image.layout, found.image.assumed) == ("NCHW", ())
+
+
+def test_an_input_that_is_denoted_an_image_is_the_image(tmp_path: Path) -> None:
+    proto = classifier(("N", 3, 16, 16))
+    own = proto.graph.input[0].name
+    proto.graph.input.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ("N", 3, 16, 16)))
+    proto.graph.node.append(helper.make_node("Relu", ["other"], ["more"]))
+    proto.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, ("N", 3, 16, 16)))
+    with pytest.raises(ModelError, match="takes several images"):
+        open_model(save(proto, tmp_path / "net.onnx"))
+    proto.graph.input[0].type.denotation = "IMAGE"
+    assert open_model(save(proto, tmp_path / "net.onnx")).image.name == own

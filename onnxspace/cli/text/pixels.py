@@ -32,10 +32,8 @@ def table(models: Sequence[ModelRecord]) -> Iterator[str]:
 
 
 def _cells(pixels: PixelRecord) -> tuple[str, ...]:
-    marks = {part: "?" if part in pixels.guessed else "" for part in ("size", "color", "range")}
-    size = "×".join(map(str, pixels.size)) + marks["size"]
     origin = pixels.origin if pixels.origin == "guessed" else f"{pixels.origin}: {make_printable(pixels.reason)}"
-    return size, pixels.layout, pixels.color + marks["color"], pixels.range + marks["range"], origin
+    return *pixels.cells(), origin
 
 
 def _describe_names(names: Sequence[str]) -> str:
@@ -93,8 +91,7 @@ def assumptions(models: Sequence[ModelRecord]) -> Iterator[str]:
 
 def describe_pixels(pixels: PixelRecord) -> Iterator[str]:
     """The pixels of one model in lines, for a description."""
-    size, layout, color, values, _ = _cells(pixels)
-    yield f"{size}, {layout}, {color}, {values}"
+    yield ", ".join(pixels.cells())
     mean, std = (", ".join(f"{one:.6g}" for one in numbers) for numbers in (pixels.mean, pixels.std))
     yield f"x = (pixel · {pixels.scale:.6g} − [{mean}]) / [{std}]"
     yield f"{pixels.origin} ({make_printable(pixels.reason)})"
