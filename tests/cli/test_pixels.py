@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from onnxspace.cli.text.pixels import WIDTH, table, warning
 from onnxspace.inputs.pixel_record import PixelRecord
@@ -78,14 +81,17 @@ def test_maps_depend_on_the_pixels(run: Run) -> None:
         ("explain", "a.onnx", "cat.png", "-o", "out.png"),
         ("fingerprint", "a.onnx", "-o", "a.fp", *SMALL),
         ("layers", "a.onnx", "b.onnx", "--images", "3"),
+        ("transfer", "a.onnx", "--data", "data", "--by", "knn"),
         ("space", "add", "zoo.space", "a.onnx"),
+        ("space", "nearest", "zoo.space", "a.onnx"),
     ],
 )
 def test_other_commands(run: Run, words: tuple[str, ...]) -> None:
-    from PIL import Image
-
-    Image.new("RGB", (16, 16), (10, 200, 30)).save("cat.png")
+    for place in ("cat.png", *(f"data/{kind}/{number}.png" for kind in "xy" for number in range(6))):
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((16, 16), 80).convert("RGB").save(place)
     run("space", "create", "zoo.space", *SMALL)
+    run("space", "add", "zoo.space", "b.onnx", "--quiet")
     code, _, err = run(*words, "--pixels", "imagenet")
     assert code == 0
     assert rows(err)[0][-6:] == ROW
@@ -99,6 +105,29 @@ def test_a_space_keeps_the_pixels_of_its_models(run: Run) -> None:
     listed = json.loads(run("space", "list", "zoo.space", "--json")[1])
     assert (listed["models"][0]["pixels"]["origin"], listed["models"][0]["pixels"]["reason"]) == ("stated", "--pixels")
     assert run("space", "verify", "zoo.space")[0] == 0
+
+
+def test_a_space_of_an_earlier_version_has_no_pixels_and_is_whole(run: Run) -> None:
+    run("space", "create", "zoo.space", *SMALL)
+    run("space", "add", "zoo.space", "a.onnx", "--quiet")
+    with sqlite3.connect("zoo.space/catalogue.sqlite") as book:
+        row = list(book.execute("SELECT name, stem, identity, content, facts FROM model").fetchone())
+        facts = json.loads(row[4])
+        assert facts.pop("pixels")["origin"] == "guessed"
+        row[4] = json.dumps(facts, sort_keys=True)
+        digest = hashlib.sha256(b"".join(text.encode() + b"\0" for text in row)).hexdigest()
+        book.execute("UPDATE model SET facts = ?, sum = ?", (row[4], digest))
+    assert run("space", "verify", "zoo.space")[0] == 0
+    assert json.loads(run("space", "list", "zoo.space", "--json")[1])["models"][0]["pixels"] is None
+    code, _, err = run("space", "add", "zoo.space", "a.onnx", "b.onnx")
+    assert code == 0
+    assert rows(err) == [["b", "16×16", "NCHW", "RGB?", "symmetric?", "guessed"]]
+
+
+def test_a_page_has_the_pixels_of_its_models(run: Run) -> None:
+    run("score", "a.onnx", "b.onnx", *SMALL, "--pixels", "imagenet", "--output", "result", "--quiet")
+    run("report", "result", "-o", "page.html")
+    assert "16×16, NCHW, RGB, imagenet, stated (--pixels)" in Path("page.html").read_text("utf-8")
 
 
 def test_inspect(run: Run) -> None:
