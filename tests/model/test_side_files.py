@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.model.model import Model, open_model
+from onnxspace.model.pixel_metadata.hugging_face import read_processor
+from onnxspace.model.pixel_metadata.image_metadata import read_image_metadata
+from onnxspace.model.pixel_metadata.openvino import read_arguments
+from onnxspace.model.pixel_metadata.paddle import read_operations
+from onnxspace.model.pixel_metadata.timm import read_timm_config
 from tests.helpers.nets import classifier, save
 
 OPEN = ("N", 3, "h", "w")
@@ -263,3 +271,41 @@ def test_the_hugging_face_cache_links_model_and_processor_into_one_folder(tmp_pa
     found = open_model(snapshot / "model.onnx").pixels
     assert found is not None
     assert (found.preset, found.origin) == ("imagenet", "read")
+
+
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 10**30)
+    | st.floats()
+    | st.sampled_from(["", "1/0", "BGR", "1e999", "x", "[1,2", "0"])
+)
+_KEYS = st.sampled_from(
+    [
+        "do_rescale", "do_normalize", "image_mean", "image_std", "rescale_factor", "size", "crop_size", "do_center_crop", "height",
+        "width", "mean", "std", "input_size", "PreProcess", "transform_ops", "NormalizeImage", "RecResizeImg", "DecodeImage", "img_mode",
+        "image_shape", "mean_values", "scale_values", "input_shape", "reverse_input_channels", "Image.BitmapPixelFormat",
+        "Image.NominalPixelRange", "CustomVision.Preprocess.TargetHeight", "do_flip_channel_order", "include_top",
+    ]
+)  # fmt: skip
+_CONTENT = st.recursive(
+    _LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_KEYS, inner, max_size=6), max_leaves=25
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(_KEYS, _CONTENT, max_size=8))
+def test_random_content_gives_options_or_a_reason(content: dict[str, Any]) -> None:
+    texts = {key: str(value) for key, value in content.items()}
+    for read, given_content in (
+        (read_processor, content), (read_timm_config, content), (read_operations, content), (read_image_metadata, content),
+        (read_arguments, texts),
+    ):  # fmt: skip
+        try:
+            options = read(given_content, "a file")  # type: ignore[operator]
+        except ValueError:
+            continue
+        numbers = (options.scale or 0, *(options.mean or ()), *(options.std or (1,)))
+        assert all(math.isfinite(number) for number in numbers)
+        assert 0 not in (options.scale, *(options.std or ()))
+        assert options.size is None or all(1 <= side <= 8192 for side in options.size)

@@ -42,6 +42,14 @@ def parse_nonzero(value: Any, what: str) -> tuple[float, ...]:
     return found
 
 
+def parse_scale(value: Any, what: str) -> float:
+    """A number that is not zero. Raises ValueError naming `what`."""
+    found = parse_number(value, what)
+    if found == 0:
+        raise ValueError(f"{what} is zero")
+    return found
+
+
 def parse_side(value: Any, what: str) -> int:
     """A side in pixels, from a number or digits. Raises ValueError naming `what`."""
     found = parse_number(value, what)
