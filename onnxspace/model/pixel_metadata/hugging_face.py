@@ -13,8 +13,8 @@ from onnxspace.model.pixel_metadata.values import (
     make_options,
     parse_flag,
     parse_nonzero,
-    parse_number,
     parse_numbers,
+    parse_scale,
     parse_side,
 )
 
@@ -57,7 +57,7 @@ def _read_rescaling(config: Config) -> tuple[float, float]:
     """Scale, and what is added after it (−1 with `rescale_offset`)."""
     if not _flag(config, "do_rescale", True):
         return 1.0, 0.0
-    scale = parse_number(config.get("rescale_factor", 1 / 255), "rescale_factor")
+    scale = parse_scale(config.get("rescale_factor", 1 / 255), "rescale_factor")
     return scale, -1.0 if _flag(config, "rescale_offset", False) else 0.0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color
 from onnxspace.model.pixel_metadata.side_files import SideFiles
-from onnxspace.model.pixel_metadata.values import make_options, parse_nonzero, parse_number, parse_numbers, parse_side
+from onnxspace.model.pixel_metadata.values import make_options, parse_nonzero, parse_numbers, parse_scale, parse_side
 
 _NAMES = ("inference.yml", "inference.yaml")
 _MOST_OPERATIONS = 100
@@ -62,7 +62,7 @@ def _read_color(operations: Operations) -> Color | None:
 
 
 def _read_normalisation(values: Mapping[str, Any]) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    scale = parse_number(1 / 255 if values.get("scale") is None else values["scale"], "NormalizeImage.scale")
+    scale = parse_scale(1 / 255 if values.get("scale") is None else values["scale"], "NormalizeImage.scale")
     mean = parse_numbers(values.get("mean", [0.485, 0.456, 0.406]), "NormalizeImage.mean")
     return scale, mean, parse_nonzero(values.get("std", [0.229, 0.224, 0.225]), "NormalizeImage.std")
 

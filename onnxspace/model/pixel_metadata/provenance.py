@@ -10,8 +10,8 @@ from onnxspace.model.pixel_metadata.values import (
     make_options,
     parse_list,
     parse_nonzero,
-    parse_number,
     parse_numbers,
+    parse_scale,
     parse_side,
 )
 
@@ -30,7 +30,7 @@ def read_provenance(metadata: Mapping[str, str]) -> ModelOptions:
         return make_options(source, color=color, size=size)
     mean = parse_numbers(_read_list(given, "mean", "0"), "mean")
     std = parse_nonzero(_read_list(given, "std", "1"), "std")
-    return make_options(source, scale=parse_number(given["scale"], "scale"), mean=mean, std=std, color=color, size=size)
+    return make_options(source, scale=parse_scale(given["scale"], "scale"), mean=mean, std=std, color=color, size=size)
 
 
 def _read_list(given: Mapping[str, str], key: str, default: str) -> list[float]:
