@@ -102,14 +102,22 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     image = find_image_input(graph, str(path), denoted.input, denoted.layout)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
-    chosen = choose_pixels(str(path), image, options, PixelSources(written, find_graph_range(graph, image)))
-    preprocess = _resolve_preprocess(str(path), image, chosen)
-    guessed = list_guessed(image, chosen, (options, *written))
-    pixels = PixelRecord.of(preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
+    sources = PixelSources(written, find_graph_range(graph, image))
+    preprocess, pixels = _choose_preprocess(str(path), image, options, sources)
     assumed = (*image.assumed, *pixels.assumptions())
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     return Model(str(path), name, digest, network, image, preprocess, wanted, assumed, pixels, warnings)
+
+
+def _choose_preprocess(
+    path: str, image: ImageInput, options: ModelOptions, sources: PixelSources
+) -> tuple[Preprocess, PixelRecord]:
+    """The preprocessing by the user's options and other sources, and where it comes from."""
+    chosen = choose_pixels(path, image, options, sources)
+    preprocess = _resolve_preprocess(path, image, chosen)
+    guessed = list_guessed(image, chosen, (options, *sources.written))
+    return preprocess, PixelRecord.of(preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
 
 
 def rename_model(model: Model, name: str) -> Model:
