@@ -187,3 +187,23 @@ def test_equal_rows_are_one_and_no_line_is_longer_than_a_terminal() -> None:
 
 def test_a_fingerprint_has_no_row() -> None:
     assert list(table([ModelRecord("a", "a.fp", "0" * 64, "t5", "", 0, "")])) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("score", "a.onnx", "b.onnx", *SMALL),
+        ("explain", "a.onnx", "cat.png", "-o", "out.png"),
+        ("fingerprint", "a.onnx", "-o", "a.fp", *SMALL),
+        ("layers", "a.onnx", "b.onnx", "--images", "3"),
+        ("check", "a.onnx", "--against", "a.onnx", "--images", "3"),
+        ("space", "add", "zoo.space", "a.onnx"),
+    ],
+)
+def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...]) -> None:
+    Image.effect_noise((16, 16), 80).convert("RGB").save("cat.png")
+    run("space", "create", "zoo.space", *SMALL)
+    Path("preprocessor_config.json").write_text("[1]", "utf-8")
+    code, _, err = run(*words)
+    assert code == 0
+    assert "warning: a.onnx: preprocessor_config.json beside it is not used" in err

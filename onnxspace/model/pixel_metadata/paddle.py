@@ -17,10 +17,10 @@ Operations = Mapping[str, Mapping[str, Any]]
 
 def read_paddle(files: SideFiles) -> ModelOptions:
     """The options of `inference.yml` beside the model, where it is `inference.onnx` or the only one there."""
-    if files.siblings and files.model.stem != "inference":
+    name = next(filter(files.has, _NAMES), None)
+    if name is None or (files.model.stem != "inference" and files.siblings):
         return ModelOptions()
-    found = next((file for name in _NAMES if (file := files.find_yaml(name)) is not None), None)
-    return files.read(found, read_operations)
+    return files.read(files.find_yaml(name), read_operations)
 
 
 def read_operations(content: Mapping[str, Any], source: str) -> ModelOptions:

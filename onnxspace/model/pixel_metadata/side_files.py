@@ -48,6 +48,10 @@ class SideFiles:
             return {path.name for path in entries if path.suffix.lower() == ".onnx"}
         return set()
 
+    def has(self, name: str) -> bool:
+        """Whether there is something called `name` beside the model."""
+        return (self.model.absolute().parent / name).exists()
+
     def find_json(self, name: str, *, above: bool = False) -> SideFile | None:
         """The object in the JSON file `name` beside the model, or `above` it where its folder is called `onnx`; None without one."""
         return self._find(name, lambda content: parse_object(content.decode("utf-8-sig"), "its content"), above=above)
