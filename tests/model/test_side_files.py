@@ -52,8 +52,9 @@ PreProcess:
 ZOO = """
 files:
   - {name: public/net.onnx, size: 12}
+input_info:
+  - {name: data, shape: [1, 3, 32, 64], layout: NCHW}
 model_optimizer_args:
-  - --input_shape=[1,3,32,64]
   - --mean_values=data[123.675,116.28,103.53]
   - --scale_values=data[58.395,57.12,57.375]
   - --reverse_input_channels

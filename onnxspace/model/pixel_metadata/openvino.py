@@ -57,7 +57,7 @@ def read_arguments(entries: Mapping[str, str], source: str) -> ModelOptions:
 
 
 def _read_shape(text: str) -> tuple[int, int] | None:
-    sizes = [int(value) for value in parse_list(text, "input_shape")] if text else []
+    sizes = [int(value) for value in parse_list(text, "input_shape")] if text[:1] == "[" else []
     if len(sizes) != 4 or not (sizes[1] in (1, 3) or sizes[3] in (1, 3)):
         return None
     height, width = sizes[2:] if sizes[1] in (1, 3) else sizes[1:3]
@@ -71,7 +71,10 @@ def _list_files(content: Mapping[str, Any]) -> set[str]:
 
 
 def _split_arguments(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The arguments `--mean_values=data[1,2,3]`, by name without the dashes."""
+    """The arguments `--mean_values=data[1,2,3]`, by name without the dashes; the shape of a single input is under `input_info`."""
+    inputs = content.get("input_info")
+    if isinstance(inputs, list) and len(inputs) == 1 and isinstance(inputs[0], dict):
+        yield "input_shape", str(inputs[0].get("shape", ""))
     listed = content.get("model_optimizer_args", [])
     if not isinstance(listed, list):
         raise ValueError("model_optimizer_args is not a list")
