@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.image_input import ImageInput
+from onnxspace.model.model import open_model
 from onnxspace.model.pixel_range import GraphRange
 from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
+from tests.helpers.nets import classifier, save
 
 IMAGE = ImageInput("image", "NCHW", 3, None, None, None, TensorProto.FLOAT)
 GREY = ImageInput("image", "NCHW", 1, 28, 28, None, TensorProto.FLOAT)
@@ -64,3 +67,24 @@ def test_a_preset_of_three_channels_is_refused_for_a_grey_network() -> None:
     ):
         choose_pixels("net.onnx", GREY, ModelOptions(pixels="imagenet"), PixelSources())
     assert choose_pixels("net.onnx", GREY, ModelOptions(pixels="yolo"), PixelSources()).color is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero", "expected"),
+    [
+        (1 / 255, 0, ("unit", "read")), (0.87 / 255, 0, ("unit", "inferred")), (2 / 255, 128, ("symmetric", "read")),
+        (1.0, 0, ("byte", "read")), (4.76 / 255, 114, ("symmetric", "guessed")),
+    ],
+)  # fmt: skip
+def test_the_range_of_an_input_quantiser(tmp_path: Path, scale: float, zero: int, expected: tuple[str, str]) -> None:
+    """A quantiser that was calibrated with ImageNet's normalisation covers about [−2.12, 2.64], which is none of the usual ranges."""
+    proto = classifier(("N", 3, 16, 16))
+    own = proto.graph.input[0].name
+    proto.graph.node[0].input[0] = "again"
+    proto.graph.node.insert(0, helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["again"]))
+    proto.graph.node.insert(0, helper.make_node("QuantizeLinear", [own, "scale", "zero"], ["q"]))
+    proto.graph.initializer.append(helper.make_tensor("scale", TensorProto.FLOAT, [], [scale]))
+    proto.graph.initializer.append(helper.make_tensor("zero", TensorProto.UINT8, [], [zero]))
+    found = open_model(save(proto, tmp_path / "net.onnx")).pixels
+    assert found is not None
+    assert (found.preset, found.origin) == expected
