@@ -68,11 +68,7 @@ class Run:
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
-        self._described = DescribedModels(self._prepare)
-
-    def _prepare(self, turn: Turn) -> DescribedModel:
-        self.counter.advance(0, turn[1])
-        return self.session.prepare(*turn, self.config)
+        self._described = DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
