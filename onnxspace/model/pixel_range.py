@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace.inputs.pixel_presets import Origin
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import MOVING, ImageInput, follow_image
 
@@ -17,19 +16,17 @@ _T = onnx.TensorProto
 
 #: Types whose tensors hold pixels as they are, whatever else is said.
 EIGHT_BIT = frozenset({_T.UINT8, _T.INT8})
-#: How far the range of an input's quantiser may be from a usual one, as a share of it, to be that one, and to hint at it: images
-#: by which a quantiser was calibrated need not reach black or white.
-_SAME, _NEAR = 0.1, 0.25
+#: How far the range of an input's quantiser may be from a usual one, as a share of it; what is farther is evidence at most.
+_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
 class GraphRange:
-    """The values that pixels 0 and 255 are mapped to, the `reason` in words, and whether it is read or inferred."""
+    """The values that pixels 0 and 255 are mapped to, and the `reason` in words."""
 
     low: float
     high: float
     reason: str
-    origin: Origin = "read"
 
 
 def find_graph_range(graph: Graph, image: ImageInput) -> GraphRange | None:
@@ -108,10 +105,9 @@ def _find_quantised_range(graph: Graph, node: onnx.NodeProto, slope: float, offs
     low = scale * ((0 if zero.dtype == np.uint8 else -128) - int(zero.reshape(-1)[0]))
     choices = [(0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)]
     first, last = min(choices, key=lambda one: _difference(one, (low, low + 255 * scale)))
-    away = _difference((first, last), (low, low + 255 * scale))
-    if away > _NEAR:
+    if _difference((first, last), (low, low + 255 * scale)) > _TOLERANCE:
         return None
-    return GraphRange(first, last, "the range of the input's quantiser", "read" if away <= _SAME else "inferred")
+    return GraphRange(first, last, "the range of the input's quantiser")
 
 
 def _difference(usual: tuple[float, float], found: tuple[float, float]) -> float:

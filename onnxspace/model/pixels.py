@@ -76,7 +76,7 @@ def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptio
 
 def _options_of(graph: GraphRange) -> ModelOptions:
     return ModelOptions(
-        scale=(graph.high - graph.low) / 255, mean=(-graph.low,), std=(1.0,), origin=graph.origin, source=graph.reason
+        scale=(graph.high - graph.low) / 255, mean=(-graph.low,), std=(1.0,), origin="read", source=graph.reason
     )
 
 
