@@ -11,6 +11,7 @@ import onnx
 
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Facts, Request
+from onnxspace.inputs.config import PROVENANCE
 from onnxspace.model.graph import iter_nodes
 from onnxspace.quiet import silence_libraries
 from onnxspace_converters.compare import GraphTensors, ReferenceBatch, compute_references, preprocess_of, verify
@@ -129,7 +130,8 @@ def annotate(model: onnx.ModelProto, facts: Facts, source: str) -> None:
     origin = {"source": source if ":" in source else Path(source).name, "framework": facts.framework, "route": facts.route}
     origin |= {"source_sha256": facts.source_sha256 or "", "encoder": facts.encoder or ""}
     origin |= {f"version.{name}": number for name, number in facts.versions.items()}
-    origin |= {f"input.{name}": str(value) for name, value in vars(facts.said).items() if value is not None}
+    stated = {name: value for name, value in vars(facts.said).items() if value is not None and name not in PROVENANCE}
+    origin |= {f"input.{name}": str(value) for name, value in stated.items()}
     for name, value in origin.items():
         if value:
             model.metadata_props.add(key=f"onnxspace.{name}", value=value)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.run import Setting, child_request, observe_artifact, request_protocol
+from onnxspace.checking.run import Setting, child_request, observe_artifact, request_protocol, resolve_check_config
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
-from onnxspace.inputs.config import find_config
+from onnxspace.inputs.config import Config, StatedOptions
 from onnxspace.inputs.execution import Device, Progress
+from onnxspace.inputs.stated_pixels import Pixels
 from onnxspace.similarity.fingerprints.agreement import agree
 from onnxspace.storage.atomic import scratch_folder
+from onnxspace.workflows.requests import decode_options, wrong_answer
 
 #: Default forms; int8 is left out, since a team has to allow quantisation on purpose.
 USUAL = ("opset", "optimised", "half")
@@ -42,28 +44,27 @@ class Calibration:
 
 def calibrate(
     plan: CheckPlan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
-    config: str | Path | None = None, progress: Progress | None = None,
+    config: str | Path | None = None, progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Calibration, ...]:  # fmt: skip
     """Write each artifact of `plan` in other `forms` (keys of `child.forms.FORMS`), and measure these against it.
 
-    `limits` bound the child processes, `device` and `config` are as for `check`; `progress` is called with an artifact's name,
+    `limits` bound the child processes, `device`, `config` and `pixels` are as for `check`; `progress` is called with an artifact's name,
     how many are done, and how many there are. An artifact or form that fails is in `Calibration.failed` and does not stop the
     others. Raises OutputError.
     """
-    found = []
+    found, known = [], resolve_check_config(plan, config, pixels)
     for done, artifact in enumerate(plan.artifacts):
         if progress is not None:
             progress(artifact.name, done, len(plan.artifacts))
-        found.append(_calibrate_artifact(artifact, plan, forms, limits or Limits(), device, config))
+        found.append(_calibrate_artifact(artifact, plan, forms, limits or Limits(), device, known))
     return tuple(found)
 
 
 def _calibrate_artifact(
-    artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, config: str | Path | None
+    artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, known: Config
 ) -> Calibration:
-    known = find_config(config)
     agreement = agree({}, request_protocol(plan, artifact, known))
-    setting, measured, failed = Setting(agreement, limits, device, known.path, "outputs" in artifact.limits), {}, {}
+    setting, measured, failed = Setting(agreement, limits, device, known, "outputs" in artifact.limits), {}, {}
     with scratch_folder() as folder:
         try:
             old = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "old")
@@ -75,8 +76,8 @@ def _calibrate_artifact(
             return Calibration(artifact.name, {}, {}, {"itself": old.broken})
         for form in forms:
             try:
-                path = _make_form(form, artifact, setting, folder / form)
-                new = observe_artifact(path, artifact.name, artifact.encoder, setting, folder / f"{form}-seen")
+                path, same = _make_form(form, artifact, setting, folder / form)
+                new = observe_artifact(path, artifact.name, artifact.encoder, same, folder / f"{form}-seen")
                 if new.broken:
                     raise ModelError(new.broken)
                 measured[form] = _require_faithful(dict(measure(new, old).values), form, artifact.path)
@@ -95,13 +96,18 @@ def _require_faithful(values: dict[str, float], form: str, path: Path) -> dict[s
     return values
 
 
-def _make_form(form: str, artifact: Artifact, setting: Setting, folder: Path) -> Path:
+def _make_form(form: str, artifact: Artifact, setting: Setting, folder: Path) -> tuple[Path, Setting]:
+    """Write a form; returns its file, and the setting in which it gets the artifact's pixels, whatever told them."""
     folder.mkdir()
     target = folder / f"{artifact.path.stem}.onnx"
     request = {**child_request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}
-    run_in_child("make", request, folder, setting.limits, str(artifact.path))
+    answer = run_in_child("make", request, folder, setting.limits, str(artifact.path))
     _copy_sidecar(artifact.path, target)
-    return target
+    try:
+        stated = (*setting.config.stated, StatedOptions(str(target), decode_options(answer["options"])))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise wrong_answer(str(artifact.path)) from error
+    return target, replace(setting, config=replace(setting.config, stated=stated))
 
 
 def _copy_sidecar(source: Path, target: Path) -> None:

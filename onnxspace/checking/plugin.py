@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from onnxspace.checking.verdict import Verdict
+    from onnxspace.inputs.stated_pixels import Pixels
 
 Check = Callable[..., "Verdict"]
 
@@ -21,7 +22,7 @@ def onnxspace_check() -> Check:
 
     `against` is another model, a `.fp` file, or `zoo.space:name`. Options: `limits` by metric, `images` (the number of
     generated images), `probe` (a folder of photos), `encoder`, `config` (a TOML file), `baseline` (what maps
-    count from, as in `--baseline`); `distinct=True` requires that the model is not a copy of the other.
+    count from, as in `--baseline`), `pixels` (as in `--pixels`); `distinct=True` requires that the model is not a copy of the other.
 
     >>> def test_export(onnxspace_check):
     ...     onnxspace_check("exported.onnx", "baselines/model.fp")
@@ -38,6 +39,7 @@ class _Options:
     encoder: str | None = None
     config: str | Path | None = None
     baseline: str | Path | None = None
+    pixels: Pixels = None
 
 
 def _check(model: str | Path, against: str | Path, **options: Any) -> Verdict:
@@ -47,9 +49,9 @@ def _check(model: str | Path, against: str | Path, **options: Any) -> Verdict:
 
     given = _Options(**options)
     artifacts = artifacts_against([str(model)], str(against), given.limits or {}, given.distinct, given.encoder)
-    probe, pixels = (None if value is None else str(value) for value in (given.probe, given.baseline))
-    plan = CheckPlan(artifacts, probe=probe, images=given.images, pixels=pixels)
-    verdict = check(plan, config=given.config)[0]
+    probe, baseline = (None if value is None else str(value) for value in (given.probe, given.baseline))
+    plan = CheckPlan(artifacts, probe=probe, images=given.images, pixels=baseline)
+    verdict = check(plan, config=given.config, pixels=given.pixels)[0]
     if verdict.outcome != "same":
         pytest.fail(f"{headline(verdict)}\n{details(verdict)}", pytrace=False)
     return verdict

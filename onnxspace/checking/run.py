@@ -26,10 +26,11 @@ from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
-from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Device, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.storage.atomic import scratch_folder
@@ -37,7 +38,7 @@ from onnxspace.storage.atomic import scratch_folder
 
 @dataclass(frozen=True)
 class Setting:
-    """How artifacts are observed: images and method, limits and device of the child processes, the configuration's file.
+    """How artifacts are observed: images and method, limits and device of the child processes, the models' configuration.
 
     `whole` says that ONNX Runtime must be able to load and run all of a model.
     """
@@ -45,27 +46,28 @@ class Setting:
     agreement: Agreement
     limits: Limits
     device: Device = "auto"
-    config: Path | None = None
+    config: Config = field(default_factory=Config)
     whole: bool = True
 
 
 def check(
     plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
-    pictures: str | Path | None = None, progress: Progress | None = None,
+    pictures: str | Path | None = None, progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Compare every artifact of `plan` with its baseline; one that can't be read or compared does not stop the others.
 
     Each model runs in a process of its own under `limits`, on `device`; `config` is the file that configures models. With
     `pictures`, a folder, the images whose maps differ most are drawn there. `progress` is called with an artifact's name, how
-    many are done, and how many there are. Returns a verdict per artifact. Raises OutputError where a picture can't be written.
+    many are done, and how many there are. `pixels` is a preset's name, names by model, or `StatedPixels`. Returns a verdict per
+    artifact. Raises OutputError where a picture can't be written, ConfigError for `pixels` of a model that is not there.
     """
-    found = []
+    found, known = [], resolve_check_config(plan, config, pixels)
     for done, artifact in enumerate(plan.artifacts):
         if progress is not None:
             progress(artifact.name, done, len(plan.artifacts))
         began = time.monotonic()
         try:
-            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, config, pictures).run()
+            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, known, pictures).run()
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -76,7 +78,7 @@ def check(
 
 def update(
     plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Write the baseline of every artifact of `plan` whose baseline is a fingerprint: `NAME.fp` and its notes file.
 
@@ -84,12 +86,12 @@ def update(
     as in `check`. Returns a verdict per baseline, `trouble` for an artifact that can't be observed. Raises ConfigError where
     there is nothing to write, or two artifacts have one baseline, and OutputError.
     """
-    found, artifacts = [], _artifacts_to_update(plan)
+    found, artifacts, known = [], _artifacts_to_update(plan), resolve_check_config(plan, config, pixels)
     for done, artifact in enumerate(artifacts):
         if progress is not None:
             progress(artifact.name, done, len(artifacts))
         try:
-            warnings = _update_baseline(artifact, plan, limits or Limits(), device, config)
+            warnings = _update_baseline(artifact, plan, limits or Limits(), device, known)
             verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "same", warnings=warnings)
         except OutputError:
             raise
@@ -116,13 +118,17 @@ def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
     return own
 
 
-def _update_baseline(
-    artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, config: str | Path | None
-) -> tuple[str, ...]:
+def resolve_check_config(plan: CheckPlan, config: str | Path | None, pixels: Pixels) -> Config:
+    """The configuration of a plan's artifacts and of the models that they are compared with. Raises ConfigError."""
+    bases = [base.path for one in plan.artifacts if (base := parse_reference(one.against)).kind == "model"]
+    return resolve_config(config, [*(one.path for one in plan.artifacts), *bases], pixels)
+
+
+def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, known: Config) -> tuple[str, ...]:
     """Write a baseline; returns warnings."""
-    base, known = parse_reference(artifact.against), find_config(config)
+    base = parse_reference(artifact.against)
     agreement = agree({}, request_protocol(plan, artifact, known))
-    setting = Setting(agreement, limits, device, known.path, "outputs" in artifact.limits)
+    setting = Setting(agreement, limits, device, known, "outputs" in artifact.limits)
     with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
         _refuse_broken(found)
@@ -167,7 +173,8 @@ def child_request(path: Path, encoder: str | None, setting: Setting, folder: Pat
     return {
         "path": str(path), "encoder": encoder, "images": str(images), "probe": setup.probes.name, "method": setup.method,
         "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole,
-        "config": None if setting.config is None else str(setting.config),
+        "config": None if setting.config.path is None else str(setting.config.path),
+        "stated": [asdict(one) for one in setting.config.stated],
     }  # fmt: skip
 
 
@@ -179,14 +186,14 @@ class _ArtifactCheck:
     plan: CheckPlan
     limits: Limits
     device: Device
-    config: str | Path | None
+    config: Config
     pictures: str | Path | None
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> Verdict:
-        base, known = parse_reference(self.artifact.against), find_config(self.config)
-        old, reason, agreement = self._read_baseline(base, known)
-        setting = Setting(agreement, self.limits, self.device, known.path, "outputs" in self.artifact.limits)
+        base = parse_reference(self.artifact.against)
+        old, reason, agreement = self._read_baseline(base, self.config)
+        setting = Setting(agreement, self.limits, self.device, self.config, "outputs" in self.artifact.limits)
         with scratch_folder() as folder:
             if old is None:
                 old = observe_artifact(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")

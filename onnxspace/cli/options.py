@@ -6,12 +6,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import Options, Settings
+
+if TYPE_CHECKING:
+    from onnxspace.inputs.stated_pixels import StatedPixels
 
 LEAST = 2**20
 _MOST_LIST = 2**26  # bytes of a list of paths
@@ -68,6 +71,15 @@ _SHARED = (
 )  # fmt: skip
 
 
+_PIXELS = (
+    click.option("--pixels", "presets", multiple=True, metavar="[MODEL=]PRESET",
+                 help="What pixels become: unit [0, 1], symmetric [−1, 1], byte 0–255, imagenet and others; repeatable "
+                 "[default: as written in or beside the file, else a guess]."),
+    click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images where the file leaves it open; repeatable."),
+    click.option("--color", "colors", multiple=True, metavar="[MODEL=]RGB|BGR|GREY", help="Order of the channels; repeatable."),
+)  # fmt: skip
+
+
 #: For commands whose work can be distributed.
 cluster_option = click.option(
     "--cluster", metavar="ADDRESS",
@@ -84,6 +96,18 @@ def _add_options(options: Sequence[Callable[[_Function], _Function]], function: 
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def pixel_options(function: _Function) -> _Function:
+    """Add the options on how pixels reach the networks."""
+    return _add_options(_PIXELS, function)
+
+
+def take_pixels(given: dict[str, Any]) -> StatedPixels:
+    """Remove the options on pixels from a command's options, and return them."""
+    from onnxspace.inputs.stated_pixels import StatedPixels
+
+    return StatedPixels(*(given.pop(name) for name in ("presets", "sizes", "colors")))
 
 
 def take_method_options(given: dict[str, Any]) -> Options:

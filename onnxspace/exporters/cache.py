@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def onnx_file(path: Path, encoder: str | None, config: Config) -> Path:
     """
     if path.suffix.lower() in _OWN or not is_source(str(path)):
         return path
-    request = Request(encoder=None if encoder == "auto" else encoder, said=config.options(path))
+    request = Request(
+        encoder=None if encoder == "auto" else encoder, said=replace(config.options(path), origin=None, source=None)
+    )
     exporter = next(iter(accepting(Source(str(path)))), None)
     if exporter is None or not path.exists():
         return _convert_for_this_run(path, request)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.exporters.api import Facts
-from onnxspace.inputs.config import SIDECAR_SUFFIX, ModelOptions
+from onnxspace.inputs.config import PROVENANCE, SIDECAR_SUFFIX, WRITTEN_BY_CONVERSION, ModelOptions
 from onnxspace.storage.regular_files import read_regular
 
-FIRST_LINE = "# Written by `onnxspace convert`; the next conversion writes it anew. Edit a copy of it in onnxspace.toml."
+FIRST_LINE = f"{WRITTEN_BY_CONVERSION}; the next conversion writes it anew. Edit a copy of it in onnxspace.toml."
 
 
 def sidecar_of(model: Path) -> Path:
@@ -35,7 +35,9 @@ def sidecar_text(source: str, facts: Facts) -> str:
     lines = [FIRST_LINE, f"# source: {_clean_comment(source if ':' in source else Path(source).name)}"]
     lines += [f"# source SHA-256: {facts.source_sha256}"] if facts.source_sha256 else []
     lines += [f"# framework: {_clean_comment(facts.framework)} ({_clean_comment(versions)}), by {_clean_comment(facts.route)}"]
-    options = {f.name: getattr(facts.said, f.name) for f in fields(ModelOptions)} | {"encoder": facts.encoder}
+    options = {f.name: getattr(facts.said, f.name) for f in fields(ModelOptions) if f.name not in PROVENANCE} | {
+        "encoder": facts.encoder
+    }
     lines += [f"{name} = {_toml_value(value)}" for name, value in options.items() if value is not None]
     return "\n".join(lines) + "\n"
 

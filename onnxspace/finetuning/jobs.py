@@ -85,7 +85,8 @@ def describe_model(file: ModelFile) -> dict[str, Any]:
     assumed = (*model.assumed, *([f"encoder {encoder} ({encoder.why})"] if model.encoder == "auto" else []))
     return {
         "sha256": model.sha256, "architecture": identify_architecture(model, encoder), "encoder": str(encoder), "input": model.image.name, "opset": model.opset,
-        "producer": model.producer, "assumed": list(assumed),
+        "producer": model.producer, "assumed": list(assumed), "pixels": None if model.pixels is None else asdict(model.pixels),
+        "warnings": list(model.warnings),
         "height": model.preprocess.height, "width": model.preprocess.width, "open": model.image.height is None,
     }  # fmt: skip
 

@@ -7,12 +7,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
 from onnxspace.inputs.preprocess import Color, Layout, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
+from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 DEFAULT_FILE = "onnxspace.toml"
@@ -20,6 +23,11 @@ SIDECAR_SUFFIX = ".onnxspace.toml"
 _FRACTION = re.compile(r"\s*(-?[0-9.]{1,24})\s*(?:/\s*([0-9.]{1,24})\s*)?")
 _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
 _MAX_BYTES = 16 * 2**20
+#: The beginning of a sidecar that a conversion wrote: what it states comes from the framework, not from the user.
+WRITTEN_BY_CONVERSION = "# Written by `onnxspace convert`"
+#: Fields that say where the range comes from; they are no keys.
+PROVENANCE = frozenset({"origin", "source"})
+_RANGE = ("pixels", "scale", "mean", "std")
 _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_args(Color), "resize": get_args(Resize)}
 
 
@@ -29,7 +37,9 @@ class ModelOptions:
 
     `name` is the model's name in results; `encoder` a tensor or node name; `input` the name of the image input; `size` (height,
     width) in pixels, 1–8192; `layout`, `color` and `resize` are as in `Preprocess`; `scale`, `mean` and `std` give
-    `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having one value or one per channel.
+    `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having one value or one per channel; `pixels` is the
+    name of a preset of `onnxspace.inputs.pixel_presets` instead of these three. `origin` and `source` say where the range comes
+    from: they are no keys of a file.
     """
 
     name: str | None = None
@@ -42,15 +52,49 @@ class ModelOptions:
     scale: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    pixels: str | None = None
+    origin: Origin | None = None
+    source: str | None = None
+
+    @property
+    def states_range(self) -> bool:
+        """Whether these options say which values pixels become."""
+        return any(getattr(self, name) is not None for name in _RANGE)
+
+    def beside(self, other: ModelOptions) -> ModelOptions:
+        """Return these options, with the values of `other` where these are None, one by one."""
+        return replace(other, **{f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None})
 
     def over(self, other: ModelOptions) -> ModelOptions:
-        """Return these options, with the values of `other` where these are None.
+        """Return these options, with the values of `other` where these are None, except for a range that these replace.
 
         >>> ModelOptions(scale=1.0).over(ModelOptions(scale=2.0, layout="NHWC")).layout
         'NHWC'
         """
-        stated = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
-        return replace(other, **stated)
+        return self.beside(other._without_range_of(self))
+
+    def _without_range_of(self, upper: ModelOptions) -> ModelOptions:
+        """These options without what the range of `upper` replaces: a preset and `scale`, `mean`, `std` exclude each other."""
+        if upper.pixels is not None:
+            colored = find_preset(upper.pixels).color is not None
+            return replace(self.without_range(), color=None if colored else self.color)
+        return replace(self, pixels=None) if upper.states_range else self
+
+    def without_pixels(self) -> ModelOptions:
+        """Return these options without a preset."""
+        return replace(self, pixels=None)
+
+    def without_range(self) -> ModelOptions:
+        """Return these options without range and its provenance."""
+        return replace(self, pixels=None, scale=None, mean=None, std=None, origin=None, source=None)
+
+
+@dataclass(frozen=True)
+class StatedOptions:
+    """Options that were stated with a command, for the model that `model` names (None: all models of the run)."""
+
+    model: str | None
+    options: ModelOptions
 
 
 @dataclass(frozen=True)
@@ -59,24 +103,31 @@ class Config:
 
     `path` is the file (None: no file). `models` holds options by a model's file name, stem, or path relative to the file; `rules`
     holds, by the name of a rule set, rules by operator and values by parameter, as `onnxspace.attribution.lrp.find_rule_set` takes
-    them.
+    them. `stated` are options that come before these and before sidecars; of two for one model the later counts.
     """
 
     path: Path | None = None
     models: Mapping[str, ModelOptions] = field(default_factory=dict)
     rules: Rules = field(default_factory=dict)
+    stated: tuple[StatedOptions, ...] = ()
 
     def options(self, model: Path) -> ModelOptions:
-        """Return the options of the model file `model`: this file's, those of the most specific key first, then its sidecar's.
+        """Return the options of the model file `model`: stated ones, this file's by the most specific key, its sidecar's.
 
         Raises ConfigError for an invalid sidecar.
         """
-        keys = [self._relative_path(model), model.name, model.stem]
-        matching = [self.models[key] for key in dict.fromkeys(keys) if key in self.models]
         merged = load_sidecar(model)
-        for options in reversed(matching):
-            merged = options.over(merged)
-        return merged
+        for key in reversed(self.keys(model)):
+            merged = self.models.get(key, ModelOptions()).over(merged)
+        stated = ModelOptions()
+        for one in self.stated:
+            if one.model is None or one.model in {*self.keys(model), str(model), merged.name}:
+                stated = one.options.beside(stated)
+        return stated.over(merged)
+
+    def keys(self, model: Path) -> list[str]:
+        """Return the names of the tables that would be those of the model file `model`, the most specific first."""
+        return list(dict.fromkeys((self._relative_path(model), model.name, model.stem)))
 
     def _relative_path(self, model: Path) -> str:
         try:
@@ -138,7 +189,14 @@ def load_sidecar(model: Path) -> ModelOptions:
         exists = bool(model.name) and path.exists()
     except (OSError, ValueError):  # a name too long to exist, or not a path
         exists = False
-    return _parse_options(str(path), _read_toml(path)) if exists else ModelOptions()
+    return _parse_sidecar(path) if exists else ModelOptions()
+
+
+def _parse_sidecar(path: Path) -> ModelOptions:
+    options = _parse_options(str(path), _read_toml(path))
+    if options.states_range and _read_bytes(path).startswith(WRITTEN_BY_CONVERSION.encode()):
+        return replace(options, origin="read", source=f"{path.name} of its conversion")
+    return options
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -174,15 +232,26 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind:
 
 
 def _parse_options(where: str, table: Mapping[str, Any]) -> ModelOptions:
-    _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)}, "key")
+    _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)} - PROVENANCE, "key")
     try:
-        options = ModelOptions(**{key: _parse_value(key, value) for key, value in table.items()})
+        options = ModelOptions(**{key: parse_option(key, value) for key, value in table.items()})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
-    return options
+    if options.pixels is not None and options.without_pixels().states_range:
+        raise ConfigError(f"{where}: pixels names scale, mean and std in one word. Leave out pixels, or the other three.")
+    return replace(options, origin="stated", source=_shorten_source(where)) if options.states_range else options
 
 
-def _parse_value(key: str, value: Any) -> Any:
+def _shorten_source(where: str) -> str:
+    """The file's name without its folder, and the table: `zoo/onnxspace.toml [models.a]` is `onnxspace.toml [models.a]`."""
+    file, bracket, table = where.partition(" [models.")
+    return Path(file).name + bracket + table
+
+
+def parse_option(key: str, value: Any) -> Any:
+    """Parse the TOML value of the option `key` of a model. Raises ValueError or TypeError, whose message says what it must be."""
+    if key == "pixels":
+        return _parse_preset(value)
     if key in _WORDS:
         return _parse_word(key, value)
     if key == "size":
@@ -197,6 +266,15 @@ def _parse_value(key: str, value: Any) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} must be a name in quotes")
     return value
+
+
+def _parse_preset(value: Any) -> str:
+    word = str(value)
+    if word not in PRESETS:
+        near = get_close_matches(word, PRESETS, 2, 0.5)
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(f"pixels is {shorten(word)!r}{meant} but must be one of {', '.join(PRESETS)}")
+    return word
 
 
 def _parse_word(key: str, value: Any) -> str:

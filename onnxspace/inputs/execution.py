@@ -5,9 +5,9 @@ None of this changes results, except for rounding. Free of NumPy, so that the co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from onnxspace.sandbox.limits import Limits, machine_limits, resolve_limits
 
@@ -23,6 +23,9 @@ Progress = Callable[[str, int, int], None]
 Share = Callable[[float], None]
 #: Called with a number of finished images.
 Advance = Callable[[int], None]
+
+#: What is called with the records of a run's models (`onnxspace.similarity.records.ModelRecord`) before the work.
+Announce = Callable[[Sequence[Any]], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Execution:
 
     `batch_size` is the number of images per pass (None: chosen by memory), `memory` the bytes of maps held while comparing,
     `cluster` the Dask workers that compute (`local:4` or a scheduler's address such as `tcp://host:8786`; None: this process),
-    `progress` the callback, `limits` those of the processes that read models.
+    `progress` the callback, `limits` those of the processes that read models. `announce` is called with the records of all models
+    that could be opened, before anything is computed of them.
     """
 
     compute: Compute = field(default_factory=Compute)
@@ -56,11 +60,13 @@ class Execution:
     cluster: str | None = None
     progress: Progress | None = None
     limits: Limits = field(default_factory=machine_limits)
+    announce: Announce | None = None
 
     @classmethod
     def on(
         cls, device: Compute | Device, batch_size: int | None = None, progress: Progress | None = None, *,
         memory: int = DEFAULT_MEMORY, cluster: str | None = None, limits: Limits | str | None = None,
+        announce: Announce | None = None,
     ) -> Execution:  # fmt: skip
         """Make an execution from a device's name or a `Compute`, and the fields described above.
 
@@ -70,7 +76,7 @@ class Execution:
         'cpu'
         """
         compute = device if isinstance(device, Compute) else Compute(device)
-        return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits))
+        return cls(compute, batch_size, memory, cluster, progress, resolve_limits(limits), announce)
 
 
 class Counter:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Literal
 
 from onnxspace.inputs.preprocess import Color
@@ -39,3 +41,44 @@ PRESETS: dict[str, PixelPreset] = {
     "inception": PixelPreset(1 / 127.5, (1.0,), (1.0,), "RGB"),
     "yolo": PixelPreset(1 / 255, (0.0,), (1.0,), "RGB"),
 }
+#: Presets that are other names for the values of another one.
+_ALIASES = frozenset({"inception", "yolo"})
+
+
+def find_preset(name: str) -> PixelPreset:
+    """Return the preset of that name. Raises KeyError where there is none."""
+    return PRESETS[name]
+
+
+def in_order(values: Sequence[float], order: Color | None, wanted: Color | None) -> tuple[float, ...]:
+    """Values per channel in the order `order`, in the order `wanted`: reversed where one is RGB and the other BGR.
+
+    >>> in_order((1.0, 2.0, 3.0), "RGB", "BGR")
+    (3.0, 2.0, 1.0)
+    """
+    return tuple(reversed(values)) if {order, wanted} == {"RGB", "BGR"} else tuple(values)
+
+
+def name_range(scale: float, mean: Sequence[float], std: Sequence[float], color: Color) -> str | None:
+    """Return the name of the preset that maps pixels to the same values; None where there is none.
+
+    `mean` and `std` are in the order `color`.
+
+    >>> name_range(1.0, (127.5,), (127.5,), "RGB")
+    'symmetric'
+    """
+    if {len(mean), len(std)} - {1, 3}:
+        return None
+    given = _lines(scale, mean, std)
+    for name, preset in PRESETS.items():
+        orders = (in_order(values, preset.color, color) for values in (preset.mean, preset.std))
+        values = _lines(preset.scale, *orders)
+        if name not in _ALIASES and all(isclose(a, b, rel_tol=1e-5, abs_tol=1e-9) for a, b in zip(values, given, strict=True)):
+            return name
+    return None
+
+
+def _lines(scale: float, mean: Sequence[float], std: Sequence[float]) -> list[float]:
+    """Slopes and intercepts of three channels: what a pixel is multiplied by, and what is then subtracted."""
+    means, stds = (tuple(values) * 3 if len(values) == 1 else tuple(values) for values in (mean, std))
+    return [scale / one for one in stds] + [a / b for a, b in zip(means, stds, strict=True)]

@@ -38,6 +38,8 @@ def describe(model: Model) -> Description:
         encoder=encoder,
         share_below=trunk.share_below(list(encoder.tensors)),
         candidates=tuple(trunk.candidates()),
+        pixels=model.pixels,
+        warnings=model.warnings,
     )
 
 

@@ -10,10 +10,15 @@ import onnx
 
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.graph import Graph
-from onnxspace.model.image_input import ImageInput, find_image_input, value_range
+from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.pixel_metadata.denotations import read_denotations
+from onnxspace.model.pixel_metadata.read import read_pixels
+from onnxspace.model.pixel_range import find_graph_range
+from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
@@ -27,7 +32,7 @@ class Model:
     `path` and `name` are the file and the model's name, `sha256` the checksum of the file and its external data, `network`
     the graph with its weights, `image` the graph input for the image, `preprocess` the steps from uint8 pixels to that
     input. `encoder` is the requested tensor or node, or "auto"; `assumed` lists in words what was inferred because neither
-    the file nor the configuration states it.
+    the file nor the configuration states it; `pixels` says where the preprocessing comes from, `warnings` what could not be read.
     """
 
     path: str
@@ -38,6 +43,8 @@ class Model:
     preprocess: Preprocess
     encoder: str = "auto"
     assumed: tuple[str, ...] = ()
+    pixels: PixelRecord | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -91,11 +98,26 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model:
     network, digest = read_model(path)
     graph = network.graph
-    image = find_image_input(graph, str(path), options.input, options.layout)
-    preprocess, assumed = _resolve_preprocess(str(path), graph, image, options)
+    denoted = options.over(read_denotations(graph.inputs, options.input))
+    image = find_image_input(graph, str(path), denoted.input, denoted.layout)
+    metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
+    written, warnings = read_pixels(Path(path), metadata, image)
+    sources = PixelSources(written, find_graph_range(graph, image))
+    preprocess, pixels = _choose_preprocess(str(path), image, options, sources)
+    assumed = (*image.assumed, *pixels.assumptions())
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    return Model(str(path), name, digest, network, image, preprocess, wanted, assumed)
+    return Model(str(path), name, digest, network, image, preprocess, wanted, assumed, pixels, warnings)
+
+
+def _choose_preprocess(
+    path: str, image: ImageInput, options: ModelOptions, sources: PixelSources
+) -> tuple[Preprocess, PixelRecord]:
+    """The preprocessing by the user's options and other sources, and where it comes from."""
+    chosen = choose_pixels(path, image, options, sources)
+    preprocess = _resolve_preprocess(path, image, chosen)
+    guessed = list_guessed(image, chosen, (options, *sources.written))
+    return preprocess, PixelRecord.of(preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
 
 
 def rename_model(model: Model, name: str) -> Model:
@@ -113,25 +135,17 @@ def model_key(model: Model, tensors: tuple[str, ...]) -> str:
     return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
 
 
-def _resolve_preprocess(
-    path: str, graph: Graph, image: ImageInput, options: ModelOptions
-) -> tuple[Preprocess, tuple[str, ...]]:
-    height, width, sized = _resolve_size(path, image, options)
-    color, coloured = _resolve_color(path, image, options)
-    low, high, why = value_range(graph, image)
-    ranged: tuple[str, ...] = ()
-    if options.scale is None and options.mean is None and options.std is None:
-        ranged = (why,)
-        options = replace(options, scale=(high - low) / 255, mean=(-low,), std=(1.0,))
+def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions) -> Preprocess:
+    """The preprocessing of options that state a range."""
     preprocess = Preprocess(
-        height, width, image.layout, color, options.resize or "squash",
+        *_resolve_size(path, image, options), image.layout, _resolve_color(path, image, options), options.resize or "squash",
         1 / 255 if options.scale is None else options.scale, options.mean or (0.0,), options.std or (1.0,),
     )  # fmt: skip
     _check_channels(path, preprocess)
-    return preprocess, image.assumed + sized + coloured + ranged
+    return preprocess
 
 
-def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int, tuple[str, ...]]:
+def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int]:
     if options.size is not None:
         for fixed, requested in zip((image.height, image.width), options.size, strict=True):
             if fixed not in (None, requested):
@@ -139,23 +153,23 @@ def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[
                     f"{path} takes {image.height}×{image.width} images, not the {options.size[0]}×{options.size[1]} of its "
                     "configuration. Correct `size`."
                 )
-        return *options.size, ()
+        return options.size
     height, width = image.height or image.width or DEFAULT_SIZE, image.width or image.height or DEFAULT_SIZE
     if height * width > MAX_INPUT_PIXELS:
         raise ModelError(
             f"{path} takes images of {height}×{width} pixels; at most {MAX_INPUT_PIXELS} pixels are allowed. Leave it out."
         )
-    return height, width, () if image.height and image.width else (f"size {height}×{width}, because the input's is open",)
+    return height, width
 
 
-def _resolve_color(path: str, image: ImageInput, options: ModelOptions) -> tuple[Color, tuple[str, ...]]:
+def _resolve_color(path: str, image: ImageInput, options: ModelOptions) -> Color:
     if image.channels == 1:
         if options.color not in (None, "GREY"):
             raise ConfigError(f"{path} takes grey images, not the {options.color} of its configuration. Correct `color`.")
-        return "GREY", ()
+        return "GREY"
     if options.color == "GREY":
         raise ConfigError(f"{path} takes three-channel images, not the GREY of its configuration. Correct `color`.")
-    return (options.color, ()) if options.color else ("RGB", ("channels in RGB order",))
+    return options.color or "RGB"
 
 
 def _check_channels(path: str, preprocess: Preprocess) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
+
 Shape = tuple[int | None, ...]
 Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
 WAYS = {
@@ -52,7 +54,8 @@ class Description:
 
     `flops` counts two operations per multiply-add of the parametric operators (Conv, Gemm, MatMul and others) for one image,
     `share_below` the share of these that lies below the encoder (0 to 1). `assumed` lists what was inferred from the graph
-    because neither the file nor the configuration states it.
+    because neither the file nor the configuration states it; `pixels` is how pixels reach the network, and `warnings` name what
+    could not be read of that.
     """
 
     name: str
@@ -70,6 +73,8 @@ class Description:
     encoder: Encoder
     share_below: float
     candidates: tuple[Candidate, ...]
+    pixels: PixelRecord | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values, with the schema `onnxspace/inspect/1`."""
@@ -85,7 +90,16 @@ class Description:
         facts |= {name: {str(key): str(text) for key, text in found[name].items()} for name in ("inputs", "outputs")}
         facts |= {name: {str(key): int(n) for key, n in found[name].items()} for name in ("opsets", "operators")}
         share, assumed = float(found["share_below"]), tuple(str(text) for text in found["assumed"])
-        return cls(**facts, assumed=assumed, encoder=encoder, share_below=share, candidates=candidates)
+        pixels, warnings = parse_pixel_record(found["pixels"]), tuple(str(text) for text in found["warnings"])
+        return cls(
+            **facts,
+            assumed=assumed,
+            encoder=encoder,
+            share_below=share,
+            candidates=candidates,
+            pixels=pixels,
+            warnings=warnings,
+        )
 
 
 def _read_candidate(found: Mapping[str, Any]) -> Candidate:

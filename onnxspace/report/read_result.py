@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
 from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.report.result_folder import PROBES, SUMMARY
 from onnxspace.similarity.affinity import SCHEMA, SCHEMAS, Affinity
@@ -150,7 +151,8 @@ def _record(content: Mapping[str, Any]) -> ModelRecord:
     texts = {name: _text(values[name]) for name in ("name", "path", "sha256", "encoder", "input", "producer")}
     require(texts["name"] != "", "name")
     assumed = tuple(_text(one) for one in _list(list(values["assumed"]), 1000, "assumed"))
-    return ModelRecord(**texts, opset=_whole(values["opset"]), assumed=assumed)
+    pixels = parse_pixel_record(content.get("pixels"))
+    return ModelRecord(**texts, opset=_whole(values["opset"]), assumed=assumed, pixels=pixels)
 
 
 def _certainty(target: str, content: Mapping[str, Any]) -> Certainty:

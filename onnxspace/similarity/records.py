@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxspace.inputs.pixel_record import PixelRecord
+
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One compared model: its file, what identifies it, and the defaults that were `assumed` because nothing stated them."""
+    """One compared model: its file, what identifies it, and the defaults that were `assumed` because nothing stated them.
+
+    `pixels` is its preprocessing and where that comes from; None for a fingerprint, and in results of earlier versions.
+    """
 
     name: str
     path: str
@@ -17,6 +22,7 @@ class ModelRecord:
     opset: int
     producer: str
     assumed: tuple[str, ...] = ()
+    pixels: PixelRecord | None = None
 
 
 @dataclass(frozen=True)

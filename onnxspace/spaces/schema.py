@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import METHODS, Options, resolve_settings
+from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
 from onnxspace.inputs.probes import MAX_IMAGES
 from onnxspace.inputs.protocol import (
     MAX_ITEMS,
@@ -53,7 +54,9 @@ class CatalogueEntry:
     A stem with a dot and a number, `STEM.7`, is that row of the sheet of fingerprints `prints/STEM.npy`, and `prints` is then
     the length and checksum of this row alone.
 
-    `reduced` is the part of its file that holds features and outputs in little, None where it has none. `maps` is None where only a fingerprint is kept; `preprocess` is empty for a model added as a fingerprint.
+    `reduced` is the part of its file that holds features and outputs in little, None where it has none. `maps` is None where only a
+    fingerprint is kept; `preprocess` is empty for a model added as a fingerprint. `pixels` says where the preprocessing comes from;
+    None for a fingerprint, and for a model that an earlier version added.
     """
 
     name: str
@@ -73,6 +76,7 @@ class CatalogueEntry:
     versions: Mapping[str, str] = field(default_factory=dict)
     added: str = ""
     reduced: Part | None = None
+    pixels: PixelRecord | None = None
 
     @property
     def content(self) -> str:
@@ -81,7 +85,9 @@ class CatalogueEntry:
 
     def record(self) -> ModelRecord:
         """Return the entry as a compared model."""
-        return ModelRecord(self.name, self.path, self.sha256, self.encoder, self.input, self.opset, self.producer, self.assumed)
+        return ModelRecord(
+            self.name, self.path, self.sha256, self.encoder, self.input, self.opset, self.producer, self.assumed, self.pixels
+        )
 
 
 def identity_of(sha256: str, encoder: str, preprocess: str) -> str:
@@ -128,7 +134,7 @@ def parse_entry(text: str) -> CatalogueEntry:
     values["prints"] = _read_checksum(values.get("prints"))
     values["reduced"] = None if values.get("reduced") is None else _read_part(values["reduced"])
     values |= {name: _read_texts(values.get(name, []), name) for name in ("assumed", "warnings")}
-    entry = CatalogueEntry(**values)
+    entry = CatalogueEntry(**values | {"pixels": parse_pixel_record(values.get("pixels"))})
     require(is_text(entry.name, MAX_NAME) and entry.name != "", "name")
     require(isinstance(entry.stem, str) and split_stem(entry.stem) is not None, "stem")
     require(entry.maps is None or is_stem(entry.stem), "stem")

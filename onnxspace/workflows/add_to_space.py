@@ -131,7 +131,8 @@ def add_models(
         counter = Counter(len(paths) * len(probes) * len(selection.kinds), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup))
-        Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher).explain_all(paths, encoders)
+        run = Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher, announce=execution.announce)
+        run.explain_all(paths, encoders)
 
 
 def draft_of(model: DescribedModel) -> CatalogueEntry:
@@ -140,5 +141,5 @@ def draft_of(model: DescribedModel) -> CatalogueEntry:
     return CatalogueEntry(
         record.name, NO_STEM, identity_of(record.sha256, record.encoder, feed), record.sha256, record.path, record.encoder,
         record.input, feed, record.opset, record.producer, NO_SUM, assumed=record.assumed,
-        versions=installed_versions(_LIBRARIES), added=current_time(),
+        versions=installed_versions(_LIBRARIES), added=current_time(), pixels=record.pixels,
     )  # fmt: skip

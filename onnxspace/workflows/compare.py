@@ -116,7 +116,7 @@ def score_models(
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
         pictures = None if seen is setup.probes else seen
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup), pictures)
-        run = Run(session, config, sink, kinds, counter, list(agreement.remarks), dispatcher)
+        run = Run(session, config, sink, kinds, counter, list(agreement.remarks), dispatcher, announce=execution.announce)
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)
         if output is not None and result.models:

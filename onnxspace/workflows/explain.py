@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from onnxspace.errors import ConfigError, ProbeError
-from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
 from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.atomic import scratch_folder
@@ -36,18 +37,20 @@ def explain(
     options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     device: Compute | Device = "auto",
     output: str | Path | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
     `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
-    `device` a device's name or a `Compute`; `progress` the callback, `limits` those of the process
-    that reads models. Raises ModelError or ProbeError for the first model
+    `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback, `limits` those of the process
+    that reads models; `announce` is called with the records of the models before anything is computed. Raises ModelError or ProbeError for the first model
     or image that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
@@ -57,8 +60,8 @@ def explain(
     _check_counts(len(images), len(models) * len(methods))
     if output is not None:
         check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
-    configuration = config if isinstance(config, Config) else find_config(config)
     paths = [Path(path) for path in models]
+    configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
     probes = _read_images([Path(path) for path in images])
@@ -66,6 +69,9 @@ def explain(
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
         session.check(methods, Setup(probes, methods[0], options), configuration.rules)
+        if announce is not None:
+            turns = zip(paths, names, encoders, strict=True)
+            announce([session.prepare(*turn, configuration).record for turn in turns])
         run = _ExplanationRun(session, setups, folder, counter)
         for path, name, requested in zip(paths, names, encoders, strict=True):
             stated = {key: value for key, value in asdict(configuration.options(path)).items() if value is not None}

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from onnxspace.errors import OutputError
 from onnxspace.finetuning.race import FOLDS
 from onnxspace.finetuning.targets import Targets, standardise
-from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
-from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.photos import Photos
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
@@ -38,6 +39,7 @@ def rank_finetuned(
     frozen: bool = False,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     seed: int = 0,
     workers: int = 0,
     device: Device = "auto",
@@ -46,6 +48,7 @@ def rank_finetuned(
     known: str | Path | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> FineTuneRanking:
     """Rank `models` by fine-tuning each of them in small on labelled images, and judging it on held-out ones.
 
@@ -55,7 +58,7 @@ def rank_finetuned(
 
     `budget` is the time in seconds; what is left after the halving goes to further epochs, folds and seeds, the best models
     first (None: the halving alone, about a third of the cost of fine-tuning every model in full). With `frozen`, only
-    readouts are fitted, by cross-validation: another question, with other winners. `encoder` and `config` are as in `rate`.
+    readouts are fitted, by cross-validation: another question, with other winners. `encoder`, `config`, `pixels` and `announce` are as in `rate`.
     `seed` decides the order of images and the new heads: without a budget, the same seed gives the same ranking. `workers` is the
     number of processes (0: one per core), `device` `cpu`, `cuda`, or `auto` (a GPU where there is one). With `folder`, finished work
     is kept there and the same call resumes. `save` is the path at which the winner is written as ONNX, fine-tuned on all images.
@@ -68,14 +71,15 @@ def rank_finetuned(
     >>> ranking = ox.rank_finetuned(["a.onnx", "b.onnx"], "flowers", budget=600)  # doctest: +SKIP
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
-    configuration = config if isinstance(config, Config) else find_config(config)
+    paths = [Path(path) for path in models]
+    configuration = resolve_config(config, paths, pixels)
     with open_folder(folder) as place:
         training = Training(
             place, budget=budget, frozen=frozen, rungs=FROZEN_RUNGS if frozen else RUNGS, seed=seed, workers=workers, device=device, save=None if save is None else Path(save),
-            known=None if known is None else Path(known), progress=progress, limits=limits,
+            known=None if known is None else Path(known), progress=progress, limits=limits, announce=announce,
         )  # fmt: skip
         task = make_task(photos, place)
-        return rank_by_finetuning([Path(path) for path in models], list_encoders(encoder), configuration, task, training)
+        return rank_by_finetuning(paths, list_encoders(encoder), configuration, task, training)
 
 
 def open_folder(kept: str | Path | None) -> AbstractContextManager[Path]:

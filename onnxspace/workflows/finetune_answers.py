@@ -15,11 +15,12 @@ from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.finetuning.jobs import ModelFile
 from onnxspace.finetuning.targets import Targets, standardise
 from onnxspace.finetuning.workers import WorkerPool
-from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.config import Config
 from onnxspace.inputs.content import hash_images
-from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.inputs.names import encoders_for, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.answers import find_probabilities
 from onnxspace.scores.finetuned import FineTuneRanking
@@ -42,6 +43,7 @@ def rank_by_answers(
     budget: float | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     seed: int = 0,
     workers: int = 0,
     device: Device = "auto",
@@ -49,6 +51,7 @@ def rank_by_answers(
     known: str | Path | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> FineTuneRanking:
     """Rank `models` as sources for the task of one of them, `target`, by fine-tuning them on its answers to `pictures`.
 
@@ -59,7 +62,8 @@ def rank_by_answers(
 
     >>> ranking = ox.rank_by_answers("a.onnx", ["a.onnx", "b.onnx", "c.onnx"], "photos")  # doctest: +SKIP
     """
-    paths, configuration = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    paths = [Path(path) for path in models]
+    configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     name = find_target_name(target, paths, names)
     probes = pictures if isinstance(pictures, Probes) else Probes.from_folder(pictures, _MOST_PICTURES)
@@ -76,6 +80,7 @@ def rank_by_answers(
             known=None if known is None else Path(known),
             progress=progress,
             limits=limits,
+            announce=announce,
         )
         images = place / f"pictures-{probes.sha256[:24]}.npy"
         if not images.exists():

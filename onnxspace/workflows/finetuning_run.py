@@ -20,8 +20,9 @@ from onnxspace.finetuning.schedule import Schedule
 from onnxspace.finetuning.targets import Targets
 from onnxspace.finetuning.workers import WorkerPool, available_cores
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.inputs.names import encoders_for, name_models
+from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
@@ -57,7 +58,7 @@ class Training:
     `budget` is its length in seconds (None: what the stages need), `workers` the number of processes (0: a process per core),
     `limits` are those of each, `folder` keeps finished work; where `frozen`, only readouts are fitted; the winner is written to
     `save`, fine-tuned on all images. `known` is a file of results on other datasets, which help to order the models; a `.known`
-    file is created where it is missing, and gets this ranking.
+    file is created where it is missing, and gets this ranking. `announce` is called with the models' records before the work.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class Training:
     known: Path | None = None
     progress: Progress | None = None
     limits: Limits | str | None = None
+    announce: Announce | None = None
 
     @property
     def transfer(self) -> str:
@@ -93,6 +95,8 @@ def rank_by_finetuning(
     with WorkerPool(training.workers or available_cores(), limits=training.limits) as pool:
         found = _Field(task, training, pool)
         found.describe(models, encoders, config)
+        if training.announce is not None:
+            training.announce(found.records)
         race = Race(len(found.records), training.rungs, found.advance, budget, len(pool.workers))
         found.write_task()
         race.rungs = found.fit_to_budget(budget)
@@ -149,7 +153,9 @@ class _Field:
             self.failed.append(Failure(str(path), str(answer["error"])))
             return
         facts = (answer["sha256"], answer["encoder"], answer["input"], answer["opset"], answer["producer"])
-        self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"])))
+        pixels = parse_pixel_record(answer["pixels"])
+        self.records.append(ModelRecord(name, str(path), *facts, tuple(answer["assumed"]), pixels))
+        self.warnings += map(str, answer["warnings"])
         self.architectures.append(str(answer["architecture"]))
         self.files.append(file)
         self.images.append(self.task.decode(max(answer["height"], answer["width"])))

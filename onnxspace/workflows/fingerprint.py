@@ -40,6 +40,8 @@ def fingerprint(
         session.check([setup.method], setup, {}, device=False)
         run = Run(session, config, _NoSink(), representations_for(selection, setup, execution, session), counter)
         model = session.prepare(path, name, encoders_for([path], [name], encoders)[0], config)
+        if execution.announce is not None:
+            execution.announce([model.record])
         files = run.write(model, Destination(folder, "model"))
         prints, reduced = prints_of(files["maps"], protocol), reduce_files(protocol, setup.probes.images, files, run.lost)
     found = Fingerprint(

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from onnxspace.inputs.config import find_config
 from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.model.records import WAYS, Description, OperatorSupport
 from onnxspace.sandbox.limits import Limits
 from onnxspace.workflows.requests import LocatedModel, wrong_answer
@@ -21,14 +21,15 @@ def inspect_model(
     config: str | Path | None = None,
     *,
     support: bool = False,
+    pixels: Pixels = None,
     limits: Limits | str | None = None,
 ) -> tuple[Description, list[OperatorSupport]]:
     """Describe the ONNX file `model`, and with `support` how each of its operators is converted.
 
-    `encoder` is a tensor or node name, `config` a configuration's file; `limits` are those of the process that reads the model.
+    `encoder` is a tensor or node name, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`; `limits` are those of the process that reads the model.
     Raises ModelError, ConfigError.
     """
-    options = asdict(find_config(config).options(Path(model)))
+    options = asdict(resolve_config(config, [Path(model)], pixels).options(Path(model)))
     stated = {key: value for key, value in options.items() if value is not None}
     located = LocatedModel(str(model), "", str(model), encoder, stated)
     with open_session(Execution.on("auto", limits=limits), READING_TASKS) as session:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import Advance, Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.execution import Advance, Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.layer_table import Layer, LayerTable
 from onnxspace.storage.atomic import scratch_folder
@@ -36,10 +37,12 @@ def layers(
     options: Options | None = None,
     encoder: str | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     device: Compute | Device = "auto",
     batch_size: int | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> LayerTable:
     """Score the layers of the model `source` as starting points for the task of the model `target`.
 
@@ -48,17 +51,19 @@ def layers(
     each is compared with the target's encoder, which `encoder` may name: S_V is the mean cosine of attribution maps, S_E the rank
     correlation of the cosines of features, S = S_V + `weight` S_E with `weight` ≥ 0. Features of more than 16,384 values are averaged
     over windows; of more than 2,000 images, 2,000 are compared in pairs. `method` must compute one gradient per image; `options` are
-    its options, `config` a configuration or its file, `device` a device's name or a `Compute`, `batch_size` the number of images per
-    pass (None: chosen by memory), `progress` the callback, `limits` those of the process that reads the models. Raises ConfigError for invalid options, ModelError for models
+    its options, `config` a configuration or its file, `pixels` a preset's name, names by model, or
+    `StatedPixels`, `device` a device's name or a `Compute`, `batch_size` the number of images per
+    pass (None: chosen by memory), `progress` the callback, `limits` those of the process that reads the models, `announce` is called with
+    the records of both before anything is computed. Raises ConfigError for invalid options, ModelError for models
     that can't be used.
 
     >>> table = ox.layers("resnet50.onnx", "segmentation.onnx")  # doctest: +SKIP
     """
     probes = Probes.generate() if probes is None else probes
-    configuration = config if isinstance(config, Config) else find_config(config)
+    paths = [Path(source), Path(target)]
+    configuration = resolve_config(config, paths, pixels)
     execution = Execution.on(device, batch_size, progress, limits=limits)
     _check(method, weight, len(probes))
-    paths = [Path(source), Path(target)]
     names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
     counter = Counter(2 * len(probes), progress)
     with open_session(execution) as session, scratch_folder() as folder:
@@ -68,6 +73,8 @@ def layers(
             session.prepare(path, name, requested, configuration)
             for path, name, requested in zip(paths, names, (None, encoder), strict=True)
         )
+        if announce is not None:
+            announce([first.record, second.record])
         counter.advance(0, second.record.name)
         found = _compare(session, first, second, setup, weight, folder, lambda images: counter.advance(images, "layers"))
         return _parse_table(found, (first, second), setup, weight)

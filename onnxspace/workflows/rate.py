@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError, unexpected
 from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
-from onnxspace.inputs.config import Config, find_config
+from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
-from onnxspace.inputs.execution import Execution, Progress
+from onnxspace.inputs.execution import Announce, Execution, Progress
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.held_out import HeldOut
@@ -31,6 +32,7 @@ from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import map_array
+from onnxspace.workflows.described import DescribedModels, Turn
 from onnxspace.workflows.requests import DescribedModel
 from onnxspace.workflows.session import READING_TASKS, ModelSession, open_session
 
@@ -58,6 +60,7 @@ def rate(
     *,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     pool: Pool = "mean",
     size: int | None = None,
     ensemble: int = 0,
@@ -65,18 +68,19 @@ def rate(
     known: Table | str | Path | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> Ratings:
     """Rank `models` by how well their features at the encoder suit labelled images.
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
     `onnxspace.scores.registry` that take labels, the first of which ranks; without it, models are ranked by the mean rank of
     `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all models, or a
-    mapping from model to name; `config` a configuration or its file; `pool` is `mean` (over positions) or `none`; `size` is the
+    mapping from model to name; `config` a configuration or its file; `pixels` a preset's name, names by model, or `StatedPixels`; `pool` is `mean` (over positions) or `none`; `size` is the
     side in pixels at which images are decoded (None: the larger side of each model's input). `ensemble` is the largest number
     of models of an ensemble selected by SFDA, 0 for none. With `features`, decoded images and features are kept in that folder,
     and the same call resumes after an interruption. `known` is a table of the models' results on other datasets (datasets ×
     models, larger is better): the ranking is then by the mean of the rank by labels and the rank there. `progress` is the
-    callback, `limits` are those of the process that reads models. A model that fails is listed in `failed`, a score that fails in `why`.
+    callback, `limits` are those of the process that reads models, `announce` is called with the records of the models before anything is computed. A model that fails is listed in `failed`, a score that fails in `why`.
 
     Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
     OutputError where files can't be written.
@@ -86,16 +90,18 @@ def rate(
     """
     photos = data if isinstance(data, Photos) else Photos.open(data)
     scores = _select_scores(by or DEFAULT_SCORES[photos.kind], photos, ensemble)
-    configuration = config if isinstance(config, Config) else find_config(config)
-    known_results = known if known is None or isinstance(known, Table) else Table.read(known)
     paths = [Path(path) for path in models]
+    configuration = resolve_config(config, paths, pixels)
+    known_results = known if known is None or isinstance(known, Table) else Table.read(known)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
     execution = Execution(limits=resolve_limits(limits))
     with _open_folder(features) as folder, open_session(execution, READING_TASKS) as session:
         run = _RatingRun(session, photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
-        for path, name, requested in zip(paths, names, encoders, strict=True):
-            run.rate(path, name, requested)
+        turns = list(zip(paths, names, encoders, strict=True))
+        run.described.announce(turns, announce)
+        for turn in turns:
+            run.rate(turn)
         return run.result(tuple(by[:1]) or RANKING_SCORES[photos.kind], ensemble, known_results)
 
 
@@ -150,6 +156,10 @@ class _RatingRun:
     warnings: list[str] = field(default_factory=list)
 
     @cached_property
+    def described(self) -> DescribedModels:
+        return DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
+
+    @cached_property
     def decoded(self) -> DecodedPhotos:
         return DecodedPhotos(self.photos, self.folder, lambda images: self._advance("decoding", images))
 
@@ -157,11 +167,12 @@ class _RatingRun:
     def content(self) -> NDArray[np.intp]:
         return order_by_content(self.decoded.hashes)
 
-    def rate(self, path: Path, name: str, encoder: str | None) -> None:
+    def rate(self, turn: Turn) -> None:
+        path, name, _ = turn
         self.due += len(self.photos)
         held_out: dict[str, HeldOut] = {}
         try:
-            found = self.session.prepare(path, name, encoder, self.config)
+            found = self.described.take(turn)
             file = self._write_features(found)
             row = dict(self._compute_values(found, file, held_out))
         except (OutputError, ProbeError):

@@ -133,7 +133,7 @@ def _read_space(space: Space) -> _FolderContents:
         pictures = None
     maps = tuple(None if entry.maps is None else check_maps(space.path, entry, space.protocol) for entry in entries)
     warnings = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
-    columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "Added", "File", "SHA-256")
+    columns = ("Compared by", "Encoder", "Input", "Pixels", "Opset", "Producer", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
     facts = (
         *_summarise(found),
@@ -146,7 +146,8 @@ def _read_space(space: Space) -> _FolderContents:
 def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
     kind = "fingerprint" if entry.maps is None else "whole maps"
     return (
-        kind, entry.encoder, entry.input, str(entry.opset or ""), entry.producer, entry.added, entry.path, entry.sha256[:12],
+        kind, entry.encoder, entry.input, str(entry.pixels or ""), str(entry.opset or ""), entry.producer, entry.added, entry.path,
+        entry.sha256[:12],
     )  # fmt: skip
 
 
@@ -173,9 +174,9 @@ def _read_result_folder(place: Path) -> _FolderContents:
     stored = read_result(place)
     found = stored.affinity
     _refuse_many(len(found.models), place)
-    columns = ("Compared by", "Encoder", "Input", "Opset", "Producer", "File", "SHA-256")
+    columns = ("Compared by", "Encoder", "Input", "Pixels", "Opset", "Producer", "File", "SHA-256")
     rows = tuple(
-        ("whole maps" if path else "fingerprint or maps not kept", m.encoder, m.input, str(m.opset or ""), m.producer, m.path, m.sha256[:12])
+        ("whole maps" if path else "fingerprint or maps not kept", m.encoder, m.input, str(m.pixels or ""), str(m.opset or ""), m.producer, m.path, m.sha256[:12])
         for m, path in zip(found.models, stored.maps, strict=True)
     )  # fmt: skip
     about = tuple((model.name, tuple(f"assumed: {text}" for text in model.assumed)) for model in found.models if model.assumed)

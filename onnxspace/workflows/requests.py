@@ -12,6 +12,7 @@ from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.inputs.config import Config, ModelOptions
 from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.methods import Options
+from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.similarity.records import ModelRecord
@@ -91,7 +92,7 @@ def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
             raise ValueError("it has other fields")
         record = ModelRecord(
             located.name, located.path, facts["sha256"], facts["encoder"], facts["input"], facts["opset"], facts["producer"],
-            read_texts(facts["assumed"]),
+            read_texts(facts["assumed"]), parse_pixel_record(facts["pixels"]),
         )  # fmt: skip
         tensors, remarks = read_texts(found["tensors"]), read_texts(found["remarks"])
         return DescribedModel(located, record, remarks, found["key"], found["feed"], found["side"], tensors, found["why"])

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from onnxspace.errors import ClusterError, OnnxspaceError, OutputError, unexpected
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Counter
+from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.scores.registry import Kind
+from onnxspace.workflows.described import DescribedModels
+from onnxspace.workflows.described import Turn as Turn
 from onnxspace.workflows.files import Representation
 from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.session import ModelSession
 
 if TYPE_CHECKING:
     from onnxspace.workflows.cluster.dispatch import Dispatcher
-
-#: A model's path, its name, and the requested encoder.
-Turn = tuple[Path, str, str | None]
 
 
 class Sink(Protocol):
@@ -53,7 +52,8 @@ class Run:
 
     `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
-    be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps.
+    be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
+    with the records of all models that can be opened, before any is entered.
     """
 
     session: ModelSession
@@ -64,11 +64,18 @@ class Run:
     warnings: list[str] = field(default_factory=list)
     dispatcher: Dispatcher | None = None
     lost: dict[Kind, str] = field(default_factory=dict)
+    announce: Announce | None = None
+    _described: DescribedModels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._described = DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
         names = name_models(paths, self.config)
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
+        unread = [turn for turn in turns if not self.sink.has_read(turn[0])]
+        self._described.announce(unread, self.announce, self.sink.is_missing)
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
             path, name, _ = turn
@@ -93,7 +100,7 @@ class Run:
     def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], DescribedModel | None]:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
         if self.dispatcher is None:
-            return lambda turn: self.session.prepare(*turn, self.config)
+            return self._described.take
         from onnxspace.workflows.cluster.dispatch import Prefetcher
 
         return Prefetcher(turns, self._dispatch, self.dispatcher.width).take
@@ -104,7 +111,7 @@ class Run:
             return None
         from onnxspace.workflows.cluster.dispatch import make_task
 
-        found = self.session.prepare(path, name, encoder, self.config)
+        found = self._described.take((path, name, encoder))
         if self.sink.is_missing(found):
             self.dispatcher.start(make_task(found), str(path))
         return found

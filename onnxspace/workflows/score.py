@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from onnxspace.errors import ConfigError, OnnxspaceError
-from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress
+from onnxspace.inputs.config import Config
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.folds import hash_images, order_by_content
@@ -63,6 +64,7 @@ def score(
     options: Options | None = None,
     encoder: str | Mapping[str, str] | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
+    pixels: Pixels = None,
     device: Compute | Device = "auto",
     batch_size: int | None = None,
     output: str | Path | None = None,
@@ -73,13 +75,15 @@ def score(
     weight: Weight | None = None,
     progress: Progress | None = None,
     limits: Limits | str | None = None,
+    announce: Announce | None = None,
 ) -> Affinity:
     """Explain all models on the same probe images and compare them; fingerprints (`.fp` files) are compared directly.
 
     `models` are ONNX files and fingerprints. `probes` are the images, or a folder of pictures of the task, of which up to 300 are
     used; `method` and `options` are what models are explained with. Where images and method are not given, they are those of the
     first fingerprint if they can be reproduced, otherwise 64 generated images and `elrp`. `encoder` is a tensor or node name for all
-    models, or a mapping from model to name; `config` a configuration or its file; `device` a device's name or a `Compute`;
+    models, or a mapping from model to name; `config` a configuration or its file; `pixels` a preset's name
+    (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `device` a device's name or a `Compute`;
     `batch_size` the number of images per pass (None: chosen by memory).
 
     `by` names scores of pairs of models (`onnxspace.scores.registry`): the first is the matrix and ranks sources; `weight` is DEPARA's
@@ -89,12 +93,14 @@ def score(
 
     `output` is a folder for maps and results, which is complete or absent; an interrupted run is resumed. `cluster` is `local:4` or
     the address of a Dask scheduler whose workers share the same paths; `memory` bounds the bytes of maps held while comparing;
-    `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
+    `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`;
+    `announce` is called with the records of the models, pixels included, before anything is computed. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
     Raises ConfigError, ProbeError, OutputError, ClusterError.
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
     """
-    paths, configuration = [Path(path) for path in models], config if isinstance(config, Config) else find_config(config)
+    paths = [Path(path) for path in models]
+    configuration = resolve_config(config, paths, pixels)
     if isinstance(probes, str | Path):
         probes = read_pictures(probes, models, by)
     prints = read_prints(paths)
@@ -126,7 +132,7 @@ def score(
     from onnxspace.workflows.compare import score_models
 
     selection = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
-    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster, limits=limits)
+    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster, limits=limits, announce=announce)
     return score_models(
         paths, agreement, list_encoders(encoder), configuration, execution, selection, None if output is None else Path(output)
     )

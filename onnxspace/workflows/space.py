@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
-from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Protocol, Setup
+from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
@@ -127,14 +128,16 @@ class Space:
         self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
-        limits: Limits | str | None = None,
+        limits: Limits | str | None = None, pixels: Pixels = None, announce: Announce | None = None,
     ) -> Additions:  # fmt: skip
         """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
         `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
         `device` a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
-        models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models.
+        models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models. `pixels`
+        is a preset's name (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `announce` is called with the
+        records of the models before anything is computed. A configuration may have tables for models that are not added now.
 
         A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
         at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
@@ -143,7 +146,7 @@ class Space:
         for a fingerprint of another probe set or method. OutputError and ClusterError stop the call.
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
-        encoders, configuration = _resolve_inputs(encoder, config)
+        encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
         maintenance.clear_interrupted(self.path)
         report = AdditionReport()
         try:
@@ -151,7 +154,7 @@ class Space:
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
-                execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits)
+                execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
                 sink = SpaceSink(self.path, self.protocol, report)
                 add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
@@ -320,7 +323,8 @@ class Space:
         self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
-        warn: Callable[[str], None] | None = None, limits: Limits | str | None = None,
+        warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
+        announce: Announce | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
         """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, or a `.fp` or `.onnx` file.
 
@@ -332,12 +336,9 @@ class Space:
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
         elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
-            prints, own = (
-                self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))[
-                    0
-                ].prints,
-                None,
-            )
+            configuration = resolve_config(config, [Path(model)], pixels, whole=False)
+            execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+            prints, own = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)[0].prints, None
         else:
             own = self._find_entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
@@ -358,28 +359,29 @@ class Space:
     def fingerprint(
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, outputs: bool = True,
+        probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
+        announce: Announce | None = None, outputs: bool = True,
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
         Without `outputs` it holds nothing of what the model answers. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
-        execution = Execution.on(device, batch_size, progress, limits=limits)
-        found = _drop_outputs(self._explain(Path(model), encoder, config, probes, execution), keep=outputs)
+        configuration = resolve_config(config, [Path(model)], pixels, whole=False)
+        execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
+        explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
+        found = _drop_outputs(explained, keep=outputs)
         write_fingerprint(Path(output), found[0])
         return found
 
     def _explain(
-        self, model: Path, encoder: str | Sequence[str] | None, config: Config | str | Path | None, probes: Probes | None,
-        execution: Execution,
-    ) -> Explained:  # fmt: skip
+        self, model: Path, encoders: Sequence[str], config: Config, probes: Probes | None, execution: Execution
+    ) -> Explained:
         from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
-        encoders, configuration = _resolve_inputs(encoder, config)
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        return fingerprint(model, self.protocol, setup, encoders, configuration, execution)
+        return fingerprint(model, self.protocol, setup, encoders, config, execution)
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -428,8 +430,8 @@ class Space:
 def fingerprint_file(
     model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
-    batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None,
-    detail: Detail | None = None, outputs: bool = True,
+    batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
+    announce: Announce | None = None, detail: Detail | None = None, outputs: bool = True,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
@@ -440,10 +442,10 @@ def fingerprint_file(
     """
     from onnxspace.workflows.fingerprint import fingerprint
 
-    encoders, configuration = _resolve_inputs(encoder, config)
+    encoders, configuration = list_encoders(encoder), resolve_config(config, [Path(model)], pixels)
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-    execution = Execution.on(device, batch_size, progress, limits=limits)
+    execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
     protocol = setup.protocol(detail=detail or choose_detail(probes))
     found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
     write_fingerprint(Path(output), found[0])
@@ -471,10 +473,3 @@ def _row_function_for(device: Device) -> RowFunction | None:
     from onnxspace.similarity.gpu_worker import tile_worker_for
 
     return partial(affinity_rows, worker=tile_worker_for(list_devices(resolve_compute(device))[0]))
-
-
-def _resolve_inputs(
-    encoder: str | Mapping[str, str] | Sequence[str] | None, config: Config | str | Path | None
-) -> tuple[list[str], Config]:
-    """Convert the arguments `encoder` and `config` to values of `--encoder` and a configuration."""
-    return list_encoders(encoder), config if isinstance(config, Config) else find_config(config)

@@ -136,7 +136,8 @@ def test_a_sidecar_reads_as_it_was_written(tmp_path: Path) -> None:
     said = ModelOptions('a"b\\\n\x7f', None, "in", (3, 4), "NHWC", "BGR", "pad", 1 / 255, (0.1, 2.0, 3.0), (1.5,))
     facts = Facts("F\nname = 1", "r", 17, {"v": "1"}, "00", "enc'\t", 0.0, said)
     (tmp_path / "net.onnxspace.toml").write_text(sidecar_text("/some/where/net.x", facts), "utf-8")
-    assert load_sidecar(tmp_path / "net.onnx") == ModelOptions(**{**vars(said), "encoder": "enc'\t"})
+    where = {"origin": "read", "source": "net.onnxspace.toml of its conversion"}
+    assert load_sidecar(tmp_path / "net.onnx") == ModelOptions(**{**vars(said), "encoder": "enc'\t"} | where)
     assert "/some/where" not in (tmp_path / "net.onnxspace.toml").read_text("utf-8")
 
 

@@ -147,8 +147,7 @@ def test_text_names_every_model_and_every_ranking(run: Run) -> None:
     assert "Affinity: mean cosine of elrp maps on 3 images (generated-0)" in out
     for name in "abc":
         assert f"Most alike to {name}, by affinity of maps" in out
-        assert f"assumed for {name}: layout NCHW" in err
-        assert "encoder t5 (narrowest bottleneck: 4 values per image)" in err
+        assert f"assumed for {name}: encoder t5 (narrowest bottleneck: 4 values per image)" in err
     assert "Evidence: none (no picture of the task), by affinity of maps." in out
     assert "--probe photos/" in out
     assert "Sources" not in out
@@ -207,7 +206,10 @@ def test_config_names_encodes_and_preprocesses(run: Run, place: Path) -> None:
     assert not any("pixels" in text for text in found["models"][1]["assumed"])
     assert not any("RGB" in text for text in found["models"][2]["assumed"])
     (place / "onnxspace.toml").rename(place / "other.toml")
-    assert scored(run, "--config", "other.toml") == found
+    again = scored(run, "--config", "other.toml")
+    assert again["models"][1]["pixels"].pop("reason") == "other.toml [models.b.onnx]"
+    assert found["models"][1]["pixels"].pop("reason") == "onnxspace.toml [models.b.onnx]"
+    assert again == found
     assert scored(run) != found
 
 

@@ -213,7 +213,7 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
 
     (tmp_path / "onnxspace.toml").write_text(blocks("toml")[0], "utf-8")
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
-    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input"]
+    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels"]
     assert options.scale == pytest.approx(1 / 255)
 
 

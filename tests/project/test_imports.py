@@ -87,7 +87,13 @@ NO_MODULES = {
     "onnxspace.check",
     "onnxspace.framework",
     "onnxspace.version.torch",
+    "onnxspace.input",
+    "onnxspace.input.color",
     "onnxspace.input.mean",
+    "onnxspace.input.scale",
+    "onnxspace.input.size",
+    "onnxspace.input.std",
+    "onnxspace.source",
 }
 
 

@@ -12,6 +12,7 @@ from tests.helpers.paths import REPOSITORY
 
 #: Import name → distribution, where the two differ.
 DISTRIBUTIONS = {
+    "yaml": "pyyaml",
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "google": "protobuf",

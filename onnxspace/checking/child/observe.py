@@ -85,7 +85,7 @@ def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> 
         found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
         found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
         weight_digests(found.model.network, scalars=False),
-        found.record.assumed, warnings, zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,
+        found.record.assumed, (*found.model.warnings, *warnings), zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,
         weight_digests(found.model.network, scalars=True),
     )  # fmt: skip
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxspace.inputs.config import Config, load_config
+from onnxspace.inputs.config import Config, StatedOptions, load_config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.regular_files import map_array
+from onnxspace.workflows.requests import decode_options
 
 #: Number of images on which layers and input changes are compared.
 FEW = 4
 
 
 def _config(request: Mapping[str, Any]) -> Config:
-    return Config() if request["config"] is None else load_config(request["config"])
+    config = Config() if request["config"] is None else load_config(request["config"])
+    stated = tuple(StatedOptions(one["model"], decode_options(one["options"])) for one in request["stated"])
+    return replace(config, stated=stated)
 
 
 def _probes(request: Mapping[str, Any]) -> Probes:
@@ -82,7 +86,9 @@ def _write_form(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
 
     model = _open(request, request["path"], request["encoder"])
     write_form(request["form"], model, _probes(request).images, Path(request["target"]))
-    return {}
+    given = model.preprocess
+    options = {"size": (given.height, given.width), "color": given.color, "scale": given.scale}
+    return {"options": {**options, "mean": given.mean, "std": given.std}}
 
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], Path], dict[str, Any]]] = {

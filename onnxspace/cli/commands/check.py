@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.options import pixel_options, take_pixels
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from onnxspace.checking.plan import CheckPlan
     from onnxspace.checking.sandbox import Limits
     from onnxspace.checking.verdict import Verdict
+    from onnxspace.inputs.stated_pixels import StatedPixels
 
 
 #: The forms of `onnxspace.checking.child.forms`, which is not imported because it loads ONNX.
@@ -32,6 +34,7 @@ class _Options:
     config: str | None
     pictures: str | None
     device: Any
+    stated: StatedPixels
 
 
 @click.command()
@@ -63,6 +66,7 @@ class _Options:
     help="What maps count from: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
+@pixel_options
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option(
     "--limits",
@@ -94,6 +98,7 @@ def check(
     """
     from onnxspace.checking.sandbox import Limits, parse_limits
 
+    given["stated"] = take_pixels(given)
     chosen = _Options(**{name: given.pop(name) for name in _Options.__annotations__})
     shown, files = _parse_formats((*chosen.formats, "json") if as_json else chosen.formats)
     allowed = Limits() if chosen.bounds is None else parse_limits(chosen.bounds)
@@ -103,16 +108,18 @@ def check(
     against = models[0] if calibrate and models and against is None else against
     plan, file = _make_plan(models, against, chosen, given)
     if calibrate:
-        return _calibrate(plan, chosen.forms, allowed, chosen.device, file, quiet=quiet, as_json=shown == "json")
+        return _calibrate(plan, chosen, allowed, file, quiet=quiet, as_json=shown == "json")
     from onnxspace.checking.run import check as run
     from onnxspace.checking.run import update as write
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
         if update:
-            found = write(plan, allowed, device=chosen.device, config=file, progress=bar)
+            found = write(plan, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated)
         else:
-            found = run(plan, allowed, device=chosen.device, config=file, pictures=chosen.pictures, progress=bar)
+            found = run(
+                plan, allowed, device=chosen.device, config=file, pictures=chosen.pictures, progress=bar, pixels=chosen.stated
+            )
     _write_files(found, files)
     return _print_report(found, shown, quiet=quiet, update=update)
 
@@ -126,7 +133,7 @@ def _check_forms(forms: tuple[str, ...], calibrate: bool) -> None:
 
 
 def _calibrate(
-    plan: CheckPlan, forms: tuple[str, ...], allowed: Limits, device: Any, file: Any, *, quiet: bool, as_json: bool
+    plan: CheckPlan, chosen: _Options, allowed: Limits, file: Any, *, quiet: bool, as_json: bool
 ) -> int:  # fmt: skip
     import json
 
@@ -135,7 +142,9 @@ def _calibrate(
     from onnxspace.cli.text import check as checktext
 
     with progress_bar(enabled=not quiet) as bar:
-        found = calibrate(plan, forms or USUAL, allowed, device=device, config=file, progress=bar)
+        found = calibrate(
+            plan, chosen.forms or USUAL, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated
+        )
     for line in checktext.calibration_errors(found):
         click.echo(line, err=True)
     if as_json:

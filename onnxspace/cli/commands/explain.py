@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import shared_options, take_compute, take_method_options
+from onnxspace.cli.options import pixel_options, shared_options, take_compute, take_method_options, take_pixels
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
     from onnxspace.report.explanation import Explanation
+    from onnxspace.similarity.records import ModelRecord
 
 
 @click.command()
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
 @shared_options
+@pixel_options
 def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     """Draw the attribution maps of models, each image beside its maps.
 
@@ -33,22 +36,25 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
+    from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
+    pixels, announce = take_pixels(options), PixelTable(quiet=quiet)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.explain import explain as run
 
-        found = run(models, images, options=settings, device=compute, progress=bar, **options)
+        found = run(models, images, options=settings, device=compute, progress=bar, pixels=pixels, announce=announce, **options)
     if not quiet:
-        _print_notes(found)
+        _print_notes(found, announce.models)
 
 
-def _print_notes(found: Explanation) -> None:
+def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
+    from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.score import one_line
 
-    for line in found.assumed:
-        click.echo(f"assumed for {one_line(line)}", err=True)
+    for line in assumptions(models):
+        click.echo(line, err=True)
     for line in found.warnings:
         click.echo(f"warning: {one_line(line)}", err=True)

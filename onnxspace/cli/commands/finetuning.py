@@ -48,6 +48,7 @@ def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
 def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool, quiet: bool) -> int:
     """Print a ranking, and write it to `output`, a picture or a table by its suffix; returns the exit code."""
     from onnxspace.cli.text import finetuned as text
+    from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.score import one_line
 
     if output is not None:
@@ -55,7 +56,7 @@ def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool,
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
-        for line in (*text.assumptions(found), *text.remarks(found)):
+        for line in (*assumptions([model.record for model in found.models]), *text.remarks(found)):
             click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))

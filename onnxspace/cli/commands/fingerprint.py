@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from onnxspace.cli.options import number_options, opening_options, probes_from, take_compute, take_method_options
+from onnxspace.cli.options import (
+    number_options,
+    opening_options,
+    pixel_options,
+    probes_from,
+    take_compute,
+    take_method_options,
+    take_pixels,
+)
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
@@ -30,6 +39,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
 @number_options
 @opening_options
+@pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 def fingerprint(
     model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, no_outputs: bool,
@@ -48,9 +58,12 @@ def fingerprint(
         raise click.UsageError(
             "--space sets images, method and its options: leave out --images, --method, --detail and the like."
         )
+    from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
+    announce = PixelTable(quiet=quiet)
+    options |= {"pixels": take_pixels(options), "announce": announce}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.space import Space, fingerprint_file
@@ -67,15 +80,16 @@ def fingerprint(
                 progress=bar, detail=detail, outputs=not no_outputs, **options,
             )  # fmt: skip
     if not quiet:
-        _print_notes(model, output, found)
+        _print_notes(announce.models, output, found)
 
 
-def _print_notes(model: str, output: str, found: Any) -> None:
+def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
+    from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.score import one_line
 
-    made, assumed, warnings = found
-    if assumed:
-        click.echo(f"assumed for {one_line(made.name)}: {one_line('; '.join(assumed))}", err=True)
+    made, _, warnings = found
+    for line in assumptions(models):
+        click.echo(line, err=True)
     for warning in warnings:
         click.echo(f"warning: {one_line(warning)}", err=True)
     size = Path(output).stat().st_size

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option
+from onnxspace.cli.options import limits_option, pixel_options, take_pixels
 
 if TYPE_CHECKING:
     from onnxspace.model.records import Candidate, Description, OperatorSupport
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
+@pixel_options
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
-def inspect(model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, as_json: bool) -> None:
+def inspect(
+    model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, as_json: bool, **options: Any
+) -> None:
     """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
     An arrow marks the encoder that is used.
     """
     from onnxspace.workflows.inspect import inspect_model
 
-    found, rows = inspect_model(model, encoder, config, support=support, limits=limits)
+    found, rows = inspect_model(model, encoder, config, support=support, pixels=take_pixels(options), limits=limits)
     if as_json:
         listed = {"support": [asdict(row) for row in rows]} if support else {}
         click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
@@ -57,6 +60,8 @@ def _description_lines(found: Description) -> Iterator[str]:
 
 
 def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
+    from onnxspace.cli.text.pixels import describe_pixels, other_assumptions
+
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
     yield "made by", f"{found.producer or 'unknown'}; opset {opsets}; IR {found.ir_version}"
     yield from (("input", f"{name}: {typed}") for name, typed in found.inputs.items())
@@ -64,7 +69,10 @@ def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{found.parameters:,}"
     yield "FLOPs", f"{found.flops:,} per image (Conv, Gemm, MatMul; two per multiply-add)"
     yield "operators", ", ".join(f"{name} ×{count}" for name, count in found.operators.items())
-    yield from (("assumed", assumed) for assumed in found.assumed)
+    if found.pixels is not None:
+        yield from (("pixels", line) for line in describe_pixels(found.pixels))
+    yield from (("assumed", assumed) for assumed in other_assumptions(found))
+    yield from (("warning", warning) for warning in found.warnings)
 
 
 def _encoder_lines(found: Description) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, probes_from
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, take_pixels
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -49,6 +49,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )
+@pixel_options
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
@@ -80,9 +81,11 @@ def _refuse_output(output: str, source: str, target: str) -> None:
 def _compute_table(
     source: str, target: str, *, quiet: bool, baseline: str | None, device: Any, precision: Any, **options: Any
 ) -> LayerTable:
+    from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.layers import layers as run
@@ -108,11 +111,11 @@ def _draw(found: LayerTable, output: str) -> None:
 
 
 def _print_notes(found: LayerTable) -> None:
+    from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.score import one_line
 
-    for record in (found.source, found.target):
-        if record.assumed:
-            click.echo(f"assumed for {one_line(record.name)}: {one_line('; '.join(record.assumed))}", err=True)
+    for line in assumptions((found.source, found.target)):
+        click.echo(line, err=True)
     for warning in found.warnings:
         click.echo(f"warning: {one_line(warning)}", err=True)
 

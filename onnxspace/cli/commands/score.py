@@ -15,11 +15,13 @@ from onnxspace.cli.options import (
     known_ranks,
     memory_option,
     parse_weight,
+    pixel_options,
     probes_from,
     read_known_table,
     shared_options,
     take_compute,
     take_method_options,
+    take_pixels,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.scores.selection import (
@@ -52,6 +54,7 @@ from onnxspace.scores.selection import (
     help=f"Weight of features in depara; auto balances both parts [default: {DEFAULT_WEIGHT}].",
 )  # fmt: skip
 @shared_options
+@pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
@@ -75,7 +78,10 @@ def score(
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more to compare.")
+    from onnxspace.cli.announce import PixelTable
+
     budget = options.pop("budget")
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     if FINETUNE in options["by"]:
         return _finetune(
             models, target, budget, {**options, "known": known, "certainty": certainty}, as_json=as_json, quiet=quiet
@@ -127,6 +133,7 @@ def _finetune(
         found = rank_by_answers(
             target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
             device=given["device"], known=given["known"], progress=bar, limits=given["limits"],
+            pixels=given["pixels"], announce=given["announce"],
         )  # fmt: skip
     return show_finetuned(found, None, as_json=as_json, quiet=quiet)
 
@@ -150,11 +157,12 @@ def _check_output(output: str | None) -> None:
 
 def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool) -> None:
     from onnxspace.cli.text import score as text
+    from onnxspace.cli.text.pixels import assumptions
 
     for failure in result.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
     if not quiet:
-        for line in (*text.assumptions(result), *text.warnings(result)):
+        for line in (*assumptions(result.models), *text.warnings(result)):
             click.echo(line, err=True)
     ranked = [name for name in result.names if target in (None, name)]
     ranks = known_ranks(elsewhere, ranked, result.names)

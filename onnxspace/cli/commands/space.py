@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,11 +18,13 @@ from onnxspace.cli.options import (
     memory_option,
     number_options,
     opening_options,
+    pixel_options,
     probes_from,
     read_known_table,
     read_list,
     take_compute,
     take_method_options,
+    take_pixels,
 )
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
@@ -96,6 +99,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
     "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
 )
 @opening_options
+@pixel_options
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
@@ -109,10 +113,13 @@ def add(
 
     Each model is added as soon as it is done; one that the space already contains is left as it is.
     """
+    from onnxspace.cli.announce import PixelTable
+
     compute = take_compute(options)
     models = (*models, *read_list(listed))
     if not models:
         raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     opened = _open(place)
     from onnxspace.cli.console import progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
@@ -123,7 +130,7 @@ def add(
     _print_added(found, quiet=quiet)
     if as_json:
         _print_json("add", {
-            "added": [vars(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
+            "added": [asdict(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
             "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
         })  # fmt: skip
     return FAILED if found.failed else 0
@@ -136,6 +143,7 @@ def _read_probes(opened: Space, probe: str | None, seed: int) -> Any:
 
 
 def _print_added(found: Additions, *, quiet: bool) -> None:
+    from onnxspace.cli.text.pixels import other_assumptions
     from onnxspace.cli.text.score import one_line
 
     for failure in found.failed:
@@ -146,7 +154,8 @@ def _print_added(found: Additions, *, quiet: bool) -> None:
         for path, name in found.there:
             click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
         for model in found.models:
-            assumed = f"; assumed: {one_line('; '.join(model.assumed))}" if model.assumed else ""
+            others = other_assumptions(model)
+            assumed = f"; assumed: {one_line('; '.join(others))}" if others else ""
             click.echo(f"added {one_line(model.name)}{assumed}", err=True)
 
 
@@ -179,7 +188,7 @@ def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> No
         _print_added(one, quiet=quiet)
     if as_json:
         there = [{"path": path, "name": name} for one in found for path, name in one.there]
-        _print_json("merge", {"added": [vars(model) for one in found for model in one.models], "there": there})
+        _print_json("merge", {"added": [asdict(model) for one in found for model in one.models], "there": there})
 
 
 @space.command()
@@ -337,6 +346,7 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
 )
 @opening_options
+@pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
 @_json_option("nearest")
@@ -345,11 +355,13 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 
     An .onnx file is explained, but not added. In a large space, the index is used if there is one.
     """
+    from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
     from onnxspace.quiet import silence_libraries
 
     compute = take_compute(options)
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         found = _open(place).nearest(model, count, device=compute, progress=bar, warn=_print_warnings(quiet=quiet), **options)
     if as_json:

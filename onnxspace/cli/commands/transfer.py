@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
-from onnxspace.cli.options import limits_option
+from onnxspace.cli.options import limits_option, pixel_options, take_pixels
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def labelled_scores() -> list[str]:
     "file that ends in .known gets the new results, and need not exist.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
+@pixel_options
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
@@ -76,6 +77,7 @@ def transfer(
     the mean rank of several scores, which are shown beside it with what chance and a constant answer give; models of one bracket
     can't be told apart. In the columns of scores larger is better; values of different scores can't be compared.
     """
+    from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -84,6 +86,7 @@ def transfer(
         from onnxspace.inputs.photos import Photos
         from onnxspace.workflows.rate import rate
 
+        options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
         seed = options["seed"]
         photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")))
         tuning = {name: options.pop(name) for name in _TUNING}
@@ -105,7 +108,7 @@ def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
         seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], known=given["known"], progress=bar,
-        limits=given["limits"],
+        limits=given["limits"], pixels=given["pixels"], announce=given["announce"],
     )  # fmt: skip
 
 
@@ -128,11 +131,12 @@ def _write_csv(found: Ratings, output: str) -> None:
 def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> None:
     from onnxspace.cli.text import ratings as ratingtext
     from onnxspace.cli.text import score as text
+    from onnxspace.cli.text.pixels import assumptions
 
     for failure in found.failed:
         click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
     if not quiet:
-        for line in (*ratingtext.assumptions(found), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
+        for line in (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
             click.echo(line, err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))

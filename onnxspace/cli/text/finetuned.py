@@ -51,13 +51,6 @@ def _cells(model: FineTunedModel) -> list[str]:
     ]  # fmt: skip
 
 
-def assumptions(found: FineTuneRanking) -> Iterator[str]:
-    """The assumptions on each model, a line each."""
-    for model in found.models:
-        if model.record.assumed:
-            yield f"assumed for {one_line(model.record.name)}: {one_line('; '.join(model.record.assumed))}"
-
-
 def remarks(found: FineTuneRanking) -> Iterator[str]:
     """Warnings, a line each."""
     for warning in found.warnings:

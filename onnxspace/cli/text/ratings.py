@@ -107,13 +107,6 @@ def _ensemble_lines(found: Ratings) -> Iterator[str]:
     yield "Together (SFDA after each): " + ", ".join(f"{one_line(name)} {value:.4g}" for name, value in steps)
 
 
-def assumptions(found: Ratings) -> Iterator[str]:
-    """The assumptions on each model, a line each."""
-    for model in found.models:
-        if model.assumed:
-            yield f"assumed for {one_line(model.name)}: {one_line('; '.join(model.assumed))}"
-
-
 def remarks(found: Ratings) -> Iterator[str]:
     """Warnings, and why a value is missing, a line each."""
     for warning in found.warnings:

@@ -199,13 +199,6 @@ def _stability_line(sure: Certainty) -> str:
     return f"  The ranking no longer changes after {sure.settled} of {sure.images} images."
 
 
-def assumptions(result: Affinity) -> Iterator[str]:
-    """The assumptions on each model, a line each."""
-    for model in result.models:
-        if model.assumed:
-            yield f"assumed for {one_line(model.name)}: {one_line('; '.join(model.assumed))}"
-
-
 def warnings(result: Affinity) -> Iterator[str]:
     """Warnings, a line each."""
     for warning in result.warnings:

@@ -37,6 +37,7 @@ class ModelExplanation:
 
     def explain(self, model: Model) -> dict[str, Any]:
         """Write a file of maps for each method, float32 [images, size, size]; returns the files' names, assumptions and warnings."""
+        self.warnings += model.warnings
         encoder = find_encoder(model)
         converted = convert(model, self.setups[0].probes.images[:VERIFIED_IMAGES], encoder)
         own = (f"encoder {encoder} ({encoder.why})",) if model.encoder == "auto" else ()

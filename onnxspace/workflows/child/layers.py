@@ -110,7 +110,13 @@ class LayerComparison:
             self._score_layer(trunk, candidate, shape, float(node), features, place)
             for place, (candidate, shape, node) in enumerate(zip(found.layers, shapes, nodes, strict=True))
         ]
-        warnings = (*target.remarks, *dropped, *(why for _, why in scored if why), *self._describe_omissions(found))
+        warnings = (
+            *target.remarks,
+            *source.model.warnings,
+            *dropped,
+            *(why for _, why in scored if why),
+            *self._describe_omissions(found),
+        )
         record = replace(source.record, encoder=str(source.encoder))
         rows = tuple(layer for layer, _ in scored)
         return LayerTable(

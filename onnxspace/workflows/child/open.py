@@ -46,12 +46,20 @@ def prepare_located(located: LocatedModel) -> PreparedModel:
     found = find_encoder(model, trunk)
     assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
     record = ModelRecord(
-        located.name, located.path, model.sha256, str(found), model.image.name, model.opset, model.producer, assumed
+        located.name,
+        located.path,
+        model.sha256,
+        str(found),
+        model.image.name,
+        model.opset,
+        model.producer,
+        assumed,
+        model.pixels,
     )
     below = trunk.share_below(list(found.tensors))
     few = model.encoder == "auto" and below < ENOUGH_BELOW
     remark = f"{located.name}: only {below:.0%} of the network lies below its encoder {found}; --encoder names another."
-    return PreparedModel(model, found, record, (remark,) if few else ())
+    return PreparedModel(model, found, record, (*model.warnings, *((remark,) if few else ())))
 
 
 def describe_prepared(found: PreparedModel) -> dict[str, Any]:

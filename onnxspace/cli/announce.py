@@ -1,0 +1,27 @@
+"""The table of models and their pixels, printed on standard error before the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxspace.cli.text.pixels import table, warning
+
+if TYPE_CHECKING:
+    from onnxspace.similarity.records import ModelRecord
+
+
+class PixelTable:
+    """Prints the table of a run's models, unless `quiet`, and keeps their records in `models`; the callback `announce` of verbs."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.models: tuple[ModelRecord, ...] = ()
+        self._quiet = quiet
+
+    def __call__(self, models: Sequence[ModelRecord]) -> None:
+        self.models = tuple(models)
+        if not self._quiet:
+            for line in (*table(models), *warning(models)):
+                click.echo(line, err=True)

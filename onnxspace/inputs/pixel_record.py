@@ -1,0 +1,99 @@
+"""How pixels reach one network, as results, spaces and tables say it: size, order, colours, range, and where these come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from onnxspace.inputs.pixel_presets import Origin, name_range
+from onnxspace.inputs.preprocess import Color, Layout, Preprocess
+from onnxspace.storage.json_fields import is_text, is_whole, require
+
+_MOST_REASON, _MOST_SIDE = 1000, 2**20
+PARTS = ("size", "color", "range")
+
+
+@dataclass(frozen=True)
+class PixelRecord:
+    """The preprocessing of one model, and where it comes from.
+
+    `size` is (height, width) in pixels; `layout`, `color`, `scale`, `mean` and `std` are as in `Preprocess`; `preset` is the name
+    of these values, None where they have none. `origin` is where the range comes from, `reason` names the option, file or key.
+    `guessed` lists which of `PARTS` nothing states.
+    """
+
+    size: tuple[int, int]
+    layout: Layout
+    color: Color
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    preset: str | None
+    origin: Origin
+    reason: str
+    guessed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: Preprocess, origin: Origin, reason: str, guessed: tuple[str, ...]) -> PixelRecord:
+        """The record of a preprocessing."""
+        preset = name_range(given.scale, given.mean, given.std, given.color)
+        return cls(
+            (given.height, given.width), given.layout, given.color, given.scale, given.mean, given.std, preset, origin,
+            reason[:_MOST_REASON], guessed,
+        )  # fmt: skip
+
+    @property
+    def range(self) -> str:
+        """The preset's name, or the values of pixels 0 and 255: `[-2.12, 2.64]`."""
+        if self.preset is not None:
+            return self.preset
+        low, high = ((end * self.scale - self.mean[0]) / self.std[0] for end in (0, 255))
+        return f"[{low:.3g}, {high:.3g}]"
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Size, order of axes, colours and range as text, with a question mark behind what is guessed."""
+        size, color, values = ("?" if part in self.guessed else "" for part in PARTS)
+        return f"{self.size[0]}×{self.size[1]}{size}", self.layout, f"{self.color}{color}", f"{self.range}{values}"
+
+    def __str__(self) -> str:
+        """All of it in one line: `32×32, NCHW, RGB?, unit, read (the input is of an 8-bit type)`."""
+        return f"{', '.join(self.cells())}, {self.origin} ({self.reason})"
+
+    def assumptions(self) -> Iterator[str]:
+        """What nothing states, a phrase each."""
+        if "size" in self.guessed:
+            yield f"size {self.size[0]}×{self.size[1]}, because the input's is open"
+        if "color" in self.guessed:
+            yield "channels in RGB order"
+        if self.origin in ("inferred", "guessed"):
+            yield f"pixels {self.range}, {self.origin} ({self.reason})"
+
+
+def parse_pixel_record(found: Any) -> PixelRecord | None:
+    """Check a record in untrusted JSON; None stands for none. Raises ValueError for anything else."""
+    if found is None:
+        return None
+    require(isinstance(found, Mapping), "pixels")
+    values = {name: found.get(name) for name in PixelRecord.__annotations__}
+    size = values["size"]
+    require(isinstance(size, list | tuple) and len(size) == 2 and all(is_whole(n, 1, _MOST_SIDE) for n in size), "pixels' size")
+    for name, words in (("layout", Layout), ("color", Color), ("origin", Origin)):
+        require(values[name] in get_args(words), f"pixels' {name}")
+    require(values["preset"] is None or is_text(values["preset"], _MOST_REASON), "pixels' preset")
+    require(is_text(values["reason"], _MOST_REASON), "pixels' reason")
+    guessed = found.get("guessed", ())
+    require(isinstance(guessed, list | tuple) and set(guessed) <= set(PARTS), "pixels' guessed parts")
+    numbers = {name: _read_numbers(values[name], name) for name in ("mean", "std")}
+    (scale,) = _read_numbers([values["scale"]], "scale")
+    return PixelRecord(
+        (size[0], size[1]), values["layout"], values["color"], scale, numbers["mean"], numbers["std"], values["preset"],
+        values["origin"], values["reason"], tuple(guessed),
+    )  # fmt: skip
+
+
+def _read_numbers(value: Any, name: str) -> tuple[float, ...]:
+    fits = isinstance(value, list | tuple) and len(value) <= 1024 and len(value) > 0
+    require(fits and all(isinstance(n, int | float) and math.isfinite(n) for n in value), f"pixels' {name}")
+    return tuple(float(n) for n in value)
