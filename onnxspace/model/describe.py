@@ -21,7 +21,8 @@ def describe(model: Model) -> Description:
     """
     trunk = Trunk(model)
     encoder = find_encoder(model, trunk)
-    proto = model.proto
+    file = model.file_network or model.network
+    proto = file.proto
     return Description(
         name=model.name,
         path=model.path,
@@ -29,7 +30,7 @@ def describe(model: Model) -> Description:
         producer=model.producer,
         ir_version=proto.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
-        inputs={v.name: _describe_type(v) for v in model.graph.inputs},
+        inputs={v.name: _describe_type(v) for v in file.graph.inputs},
         outputs={v.name: _describe_type(v) for v in proto.graph.output},
         operators=_count_operators(proto),
         parameters=_count_parameters(proto),

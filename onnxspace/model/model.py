@@ -6,11 +6,17 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
+from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color, Preprocess
+from onnxspace.model.arrangement import Arrangement
+from onnxspace.model.channels import Channels, resolve_channels
+from onnxspace.model.fit_inputs import fit_inputs
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, find_image_input, value_range
 from onnxspace.model.network import Network
@@ -28,6 +34,10 @@ class Model:
     the graph with its weights, `image` the graph input for the image, `preprocess` the steps from uint8 pixels to that
     input. `encoder` is the requested tensor or node, or "auto"; `assumed` lists in words what was inferred because neither
     the file nor the configuration states it.
+
+    The graph takes a batch of images with four axes. Where the file's input is another, `arrangement` says how it holds images and
+    `file_network` is the graph as it is in the file. `exact_bands` is the number of bands that probe images must have (None: any),
+    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none.
     """
 
     path: str
@@ -38,6 +48,10 @@ class Model:
     preprocess: Preprocess
     encoder: str = "auto"
     assumed: tuple[str, ...] = ()
+    arrangement: Arrangement | None = None
+    file_network: Network | None = None
+    exact_bands: int | None = None
+    stated_inputs: str = ""
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -65,6 +79,26 @@ class Model:
         p = self.preprocess
         return (1, p.channels, p.height, p.width) if p.layout == "NCHW" else (1, p.height, p.width, p.channels)
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What determines what the network computes of an image: content, preprocessing, input, and stated values of others."""
+        stated = (self.stated_inputs,) if self.stated_inputs else ()
+        return (self.sha256, self.preprocess, self.image.name, *stated)
+
+    @property
+    def advice(self) -> str:
+        """What to do where the graph can't be run: an open size may be another one."""
+        if None in (self.image.height, self.image.width):
+            return "State the `size` of images that it takes in onnxspace.toml, or export it again."
+        return "Export it again."
+
+    def file_input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one image, uint8 [1, size, size, bands], as the file's input takes it, repeated where that is a batch of fixed size."""
+        values = self.preprocess(image)
+        if self.arrangement is None:
+            return values
+        return self.arrangement.arrange(np.repeat(values, self.arrangement.batch or 1, axis=0))
+
 
 def open_model(path: str | Path, encoder: str | None = None, options: ModelOptions | None = None) -> Model:
     """Open an ONNX file, which may be untrusted, and infer how images are fed to it.
@@ -91,11 +125,16 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model:
     network, digest = read_model(path)
     graph = network.graph
-    image = find_image_input(graph, str(path), options.input, options.layout)
-    preprocess, assumed = _resolve_preprocess(str(path), graph, image, options)
+    image = find_image_input(graph, str(path), options)
+    channels = resolve_channels(str(path), image, options)
+    preprocess, assumed = _resolve_preprocess(str(path), graph, image, options, channels)
+    fitted = fit_inputs(network, image, preprocess, channels, options, str(path))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    return Model(str(path), name, digest, network, image, preprocess, wanted, assumed)
+    return Model(
+        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, (*assumed, *fitted.assumed),
+        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs,
+    )  # fmt: skip
 
 
 def rename_model(model: Model, name: str) -> Model:
@@ -105,30 +144,40 @@ def rename_model(model: Model, name: str) -> Model:
 
 def drop_graph(model: Model) -> Model:
     """Return the same model without its graph and weights, so that a model waiting for others takes no memory."""
-    return replace(model, network=Network(onnx.ModelProto()))
+    return replace(model, network=Network(onnx.ModelProto()), file_network=None)
 
 
 def model_key(model: Model, tensors: tuple[str, ...]) -> str:
     """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
-    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
+    sha256, *others = model.identity
+    return hashlib.sha256(repr((sha256, tensors, *others)).encode()).hexdigest()[:32]
 
 
 def _resolve_preprocess(
-    path: str, graph: Graph, image: ImageInput, options: ModelOptions
+    path: str, graph: Graph, image: ImageInput, options: ModelOptions, channels: Channels
 ) -> tuple[Preprocess, tuple[str, ...]]:
     height, width, sized = _resolve_size(path, image, options)
-    color, coloured = _resolve_color(path, image, options)
+    color, coloured = _resolve_color(path, image, options) if channels.bands is None else ("RGB", channels.assumed)
     low, high, why = value_range(graph, image)
     ranged: tuple[str, ...] = ()
     if options.scale is None and options.mean is None and options.std is None:
         ranged = (why,)
         options = replace(options, scale=(high - low) / 255, mean=(-low,), std=(1.0,))
-    preprocess = Preprocess(
-        height, width, image.layout, color, options.resize or "squash",
-        1 / 255 if options.scale is None else options.scale, options.mean or (0.0,), options.std or (1.0,),
+    mean, std = (
+        _repeat_for_frames(values or (default,), image, channels)
+        for values, default in ((options.mean, 0.0), (options.std, 1.0))
+    )
+    values = (
+        height, width, image.layout, color, options.resize or "squash", 1 / 255 if options.scale is None else options.scale, mean, std
     )  # fmt: skip
+    preprocess = Preprocess(*values) if channels.bands is None else BandPreprocess(*values, channels.bands)
     _check_channels(path, preprocess)
     return preprocess, image.assumed + sized + coloured + ranged
+
+
+def _repeat_for_frames(values: tuple[float, ...], image: ImageInput, channels: Channels) -> tuple[float, ...]:
+    """Values of the channels of one frame as those of all frames."""
+    return values * channels.frames if len(values) == image.channels > 1 else values
 
 
 def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int, tuple[str, ...]]:

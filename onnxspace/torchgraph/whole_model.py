@@ -103,7 +103,7 @@ def _name_source(model: Model | onnx.ModelProto | str | Path) -> str:
 
 def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
     if isinstance(model, Model):
-        return model.network, model.path
+        return model.file_network or model.network, model.path
     if isinstance(model, onnx.ModelProto):
         path = model.graph.name or "the model"
         return rewrite(path, model), path
