@@ -57,12 +57,13 @@ def _take_band(image: NDArray[np.uint8], band: int) -> NDArray[np.uint8]:
 
 def parse_band_names(value: Any) -> dict[str, int]:
     """Parse the names of the probe images' bands, in their order; the position of each by its name. Raises ValueError."""
-    if not isinstance(value, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in value):
+    texts = [name for name in value if isinstance(name, str) and 0 < len(name) <= 100] if isinstance(value, list) else []
+    if not 1 <= len(texts) <= MAX_BANDS or len(texts) < len(value):
         raise ValueError("bands must be a list of names, one for each band of the probe images")
-    names = {"grey": GREY} | {name.lower(): place for place, name in enumerate(value)}
-    if len(names) <= len(value) - ("grey" in map(str.lower, value)) or not 1 <= len(names) <= MAX_BANDS:
+    names = {name.lower(): place for place, name in enumerate(texts)}
+    if len(names) < len(texts):
         raise ValueError("bands must have another name for each band of the probe images")
-    return names
+    return {"grey": GREY} | names
 
 
 def parse_bands(value: Any, names: Mapping[str, int] = NAMES) -> tuple[int, ...]:

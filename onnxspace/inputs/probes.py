@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxspace.errors import ProbeError
+from onnxspace.inputs.arrays import is_array, read_array
 from onnxspace.inputs.scenes import render
 from onnxspace.storage.regular_files import NotRegularError, open_regular
 
@@ -29,7 +30,7 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """A named probe set: `images` is uint8 [images, size, size, 3], RGB.
+    """A named probe set: `images` is uint8 [images, size, size, bands], RGB where it has three bands.
 
     `name` is `generated-SEED`, or the folder's name for photos. Two sets are the same where their `sha256` is, which covers the
     shape and all pixels, but not the name.
@@ -45,6 +46,11 @@ class Probes:
     def size(self) -> int:
         """Side of the square images, in pixels."""
         return int(self.images.shape[1])
+
+    @property
+    def bands(self) -> int:
+        """Number of bands of each image: 3 for photos, and those of all frames for videos."""
+        return int(self.images.shape[3])
 
     @cached_property
     def sha256(self) -> str:
@@ -76,11 +82,13 @@ class Probes:
 
         At most `images` of them (None: 64) are sampled by `seed` from the sorted names. Where `size` is None, it is 224, or the
         longest of their shorter sides where none is longer: small pictures keep their own size, and none is below 16. Shrinking is
-        antialiased. Raises ProbeError for a folder without images, an unreadable image, or one of more than 100 million pixels.
+        antialiased. A `.npy` file instead of a folder is read by `arrays.read_array`. Raises ProbeError for a folder without images, an unreadable image, or one of more than 100 million pixels.
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
         _check_count(count)
+        if is_array(folder):
+            return cls(*read_array(folder, lambda rows: draw_sample(range(rows), count, seed), size))
         files = find_images(folder)
         chosen = [files[i] for i in draw_sample(range(len(files)), count, seed)]
         side = find_size(chosen) if size is None else size
