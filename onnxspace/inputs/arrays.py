@@ -123,3 +123,18 @@ def crop_bands(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     box = (left, top, left + side, top + side)
     planes = [Image.fromarray(np.ascontiguousarray(image[..., band])) for band in range(image.shape[2])]
     return np.stack([np.asarray(p.resize((size, size), Image.Resampling.BILINEAR, box=box), np.uint8) for p in planes], axis=2)
+
+
+def count_bands(path: Path) -> int:
+    """Return the number of bands of stored probe images, uint8 [images, size, size, bands]; 3 where the file holds anything else."""
+    try:
+        shape = map_array(path, follow=False).shape
+    except (OSError, ValueError, EOFError):
+        return 3
+    return int(shape[3]) if len(shape) == 4 and 1 <= shape[3] <= MAX_BANDS else 3
+
+
+def to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what is shown of an image [height, width, bands]: its first three bands, or the first as grey where it has fewer."""
+    shown = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    return np.ascontiguousarray(shown)
