@@ -61,7 +61,7 @@ def _fill(value: onnx.ValueInfoProto) -> NDArray[Any]:
 def _list_sizes(graph: Graph, image: ImageInput, usual: Size) -> Iterator[Size]:
     """Sizes to try: multiples of the strides near the usual one, those of detectors, lines of text, and smaller squares."""
     step = _multiply_strides(graph)
-    near = [step * max(1, n) for n in (usual[0] // step, usual[0] // step + 1)]
+    near = [step * max(1, n) for n in (-(-usual[0] // step), usual[0] // step)]
     squares = [(n, n) for n in dict.fromkeys([*near, *(n for n in _SQUARES if n >= usual[0])])]
     lines = [(height, _LINE_WIDTH) for height in _LINES]
     small = [(n, n) for n in _SQUARES if n < usual[0]]
