@@ -129,6 +129,8 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     channels = resolve_channels(str(path), image, options)
     preprocess, assumed = _resolve_preprocess(str(path), graph, image, options, channels)
     fitted = fit_inputs(network, image, preprocess, channels, options, str(path))
+    if fitted.preprocess is not preprocess:  # another size was tried
+        assumed = tuple(words for words in assumed if not words.startswith("size "))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     return Model(
