@@ -31,25 +31,24 @@ def find_size(network: Network, image: ImageInput, usual: Size, feed: Callable[[
     be run, `usual` is returned: it may be other things that fail.
     """
     others = {value.name: _fill(value) for value in network.graph.inputs if value.name != image.name}
-    runner = None
-    for size in dict.fromkeys([usual, *_list_sizes(network.graph, image, usual)]):
-        try:
-            runner = runner or Runner(network)
-        except Exception:  # ONNX Runtime's errors share no base class; it can't load this graph at any size
-            return usual
-        if _runs(network, runner, {image.name: feed(size), **others}):
-            return size
-    return usual
+    try:
+        runner = Runner(network)
+    except Exception:  # ONNX Runtime's errors share no base class; it can't load this graph at any size
+        return usual
+    if _runs(network, runner, {image.name: feed(usual), **others}) is not False:
+        return usual
+    sizes = (size for size in dict.fromkeys(_list_sizes(network.graph, image, usual)) if size != usual)
+    return next((size for size in sizes if _runs(network, runner, {image.name: feed(size), **others})), usual)
 
 
-def _runs(network: Network, runner: Runner, feeds: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether a graph can be run on `feeds`; one that takes long is taken to."""
+def _runs(network: Network, runner: Runner, feeds: Mapping[str, NDArray[Any]]) -> bool | None:
+    """Whether a graph can be run on `feeds`; None where it takes too long to tell."""
     if find_large_tensor(network.proto, {name: value.shape for name, value in feeds.items()}) is not None:
         return False
     try:
         runner(feeds, SIZING_SECONDS)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        return "terminate" in str(error)
+        return None if "terminate" in str(error) else False
     return True
 
 
@@ -59,14 +58,23 @@ def _fill(value: onnx.ValueInfoProto) -> NDArray[Any]:
 
 
 def _list_sizes(graph: Graph, image: ImageInput, usual: Size) -> Iterator[Size]:
-    """Sizes to try: multiples of the strides near the usual one, those of detectors, lines of text, and smaller squares."""
+    """Sizes to try: multiples of the strides near the usual one, those of detectors, lines of text, and smaller squares.
+
+    Lines come first where strides of rows and columns differ, as they do in recognisers of text.
+    """
     step = _multiply_strides(graph)
     near = [step * max(1, n) for n in (-(-usual[0] // step), usual[0] // step)]
     squares = [(n, n) for n in dict.fromkeys([*near, *(n for n in _SQUARES if n >= usual[0])])]
     lines = [(height, _LINE_WIDTH) for height in _LINES]
     small = [(n, n) for n in _SQUARES if n < usual[0]]
-    for height, width in [*squares, *lines, *small]:
+    ordered = [*lines, *squares] if _has_uneven_strides(graph) else [*squares, *lines]
+    for height, width in [*ordered, *small]:
         yield image.height or height, image.width or width
+
+
+def _has_uneven_strides(graph: Graph) -> bool:
+    strides = [list(a.ints) for node in graph.nodes for a in node.attribute if a.name == "strides"]
+    return any(len(set(each)) > 1 for each in strides if len(each) == 2)
 
 
 def _multiply_strides(graph: Graph) -> int:
