@@ -237,3 +237,9 @@ def test_baseline_pictures_have_three_bands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["smoothgrad", "unit-saliency", "lrp-composite", "attnlrp"])
 def test_methods_on_six_bands(tmp_path: Path, method: str) -> None:
     assert ox.attribute(opened(tmp_path, with_channels(6)), SIX, method).any(axis=(1, 2)).all()  # type: ignore[arg-type]
+
+
+def test_zero_colour_of_bands_is_that_of_the_probe_images() -> None:
+    from onnxspace.checking.child.input_range import zero_colour
+
+    assert zero_colour(BandPreprocess(4, 4, scale=1.0, mean=(10.0, 20.0), bands=(2, 5))) == (0.0, 0.0, 10.0)
