@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConversionError
+from onnxspace.inputs.axes import plain_layout
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Layout, Preprocess
 from onnxspace.inputs.probes import Probes
@@ -65,7 +66,8 @@ def probe_batches(loaded: LoadedNetwork) -> Iterator[Array]:
 
 def preprocess_of(shape: tuple[int, ...], said: ModelOptions) -> Preprocess | None:
     """The preprocessing of a network with the options `said` for images of `shape`; None where these are not images."""
-    layout: Layout = said.layout or ("NHWC" if len(shape) == 3 and shape[0] not in (1, 3) else "NCHW")
+    stated: Layout | None = None if said.layout is None else plain_layout(said.layout)
+    layout: Layout = stated or ("NHWC" if len(shape) == 3 and shape[0] not in (1, 3) else "NCHW")
     if len(shape) != 3 or (channels := shape[0 if layout == "NCHW" else 2]) not in (1, 3):
         return None
     height, width = shape[1:] if layout == "NCHW" else shape[:2]

@@ -20,7 +20,7 @@ BLUR = 10 / 224
 
 
 def baseline_for(word: str | Path, probes: Probes) -> Callable[[Pixels], Pixels] | None:
-    """Return the function from images to their baselines, both uint8 [images, size, size, 3]; None for `zero`.
+    """Return the function from images to their baselines, both uint8 [images, size, size, bands]; None for `zero`.
 
     `word` is one of `BASELINES` or the path of an image file (`./blur` for a file called like a baseline); `probes` determine the
     mean colour and the size. Raises ConfigError for a `word` that is neither, ProbeError for an image that can't be read.
@@ -35,11 +35,15 @@ def baseline_for(word: str | Path, probes: Probes) -> Callable[[Pixels], Pixels]
 
 def _make_picture(word: str | Path, probes: Probes) -> Pixels:
     if word == "black":
-        return np.zeros(3, np.uint8)
+        return np.zeros(probes.bands, np.uint8)
     if word == "mean":
         return _mean_colour(probes)
     if not Path(word).is_file():
         raise ConfigError(f"--baseline {str(word)!r} is not an image file. Give one, or one of {', '.join(BASELINES)}.")
+    if probes.bands != 3:
+        raise ConfigError(
+            f"--baseline {word} has 3 bands, but the probe images have {probes.bands}. Use one of {', '.join(BASELINES)}."
+        )
     return read_square(Path(word), probes.size)
 
 
@@ -52,4 +56,8 @@ def _mean_colour(probes: Probes) -> Pixels:
 def _blur(images: Pixels) -> Pixels:
     """Blur 8-bit pixels with Pillow, whose integer arithmetic gives the same bytes on every platform."""
     blur = ImageFilter.GaussianBlur(BLUR * images.shape[1])
-    return np.stack([np.asarray(Image.fromarray(image).filter(blur), dtype=np.uint8) for image in images])
+    if images.shape[3] == 3:
+        return np.stack([np.asarray(Image.fromarray(image).filter(blur), dtype=np.uint8) for image in images])
+    planes = np.moveaxis(images, 3, 1).reshape(-1, *images.shape[1:3])
+    blurred = np.stack([np.asarray(Image.fromarray(plane).filter(blur), dtype=np.uint8) for plane in planes])
+    return np.ascontiguousarray(np.moveaxis(blurred.reshape(len(images), images.shape[3], *images.shape[1:3]), 1, 3))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.axes import MAX_FRAMES, Axes
+from onnxspace.inputs.bands import MAX_BANDS, NAMES, parse_band_names, parse_bands
+from onnxspace.inputs.input_values import parse_input_values
 from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
-from onnxspace.inputs.preprocess import Color, Layout, Resize
+from onnxspace.inputs.preprocess import Color, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import NotRegularError, read_regular
@@ -28,7 +31,7 @@ WRITTEN_BY_CONVERSION = "# Written by `onnxspace convert`"
 #: Fields that say where the range comes from; they are no keys.
 PROVENANCE = frozenset({"origin", "source"})
 _RANGE = ("pixels", "scale", "mean", "std")
-_WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_args(Color), "resize": get_args(Resize)}
+_WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Axes), "color": get_args(Color), "resize": get_args(Resize)}
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,20 @@ class ModelOptions:
     """Options of one model; None means that the value is inferred from the model.
 
     `name` is the model's name in results; `encoder` a tensor or node name; `input` the name of the image input; `size` (height,
-    width) in pixels, 1–8192; `layout`, `color` and `resize` are as in `Preprocess`; `scale`, `mean` and `std` give
-    `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having one value or one per channel; `pixels` is the
-    name of a preset of `onnxspace.inputs.pixel_presets` instead of these three. `origin` and `source` say where the range comes
-    from: they are no keys of a file.
+    width) in pixels, 1–8192; `layout` the order of the input's axes, as in `axes.Axes`; `color` and `resize` are as in
+    `Preprocess`; `scale`, `mean` and `std` give `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having
+    one value or one per channel; `pixels` is the name of a preset of `onnxspace.inputs.pixel_presets` instead of these three.
+    `bands` are the bands of the probe images that go into the channels, counted from 0; `frames` is the number of frames of a
+    video, `still` says that every frame is the same image. `inputs` has the values of inputs besides the image, as
+    `input_values.parse_input_values` returns them. `origin` and `source` say where the range comes from: they are no keys of a
+    file.
     """
 
     name: str | None = None
     encoder: str | None = None
     input: str | None = None
     size: tuple[int, int] | None = None
-    layout: Layout | None = None
+    layout: Axes | None = None
     color: Color | None = None
     resize: Resize | None = None
     scale: float | None = None
@@ -55,6 +61,10 @@ class ModelOptions:
     pixels: str | None = None
     origin: Origin | None = None
     source: str | None = None
+    bands: tuple[int, ...] | None = None
+    frames: int | None = None
+    still: bool | None = None
+    inputs: Mapping[str, Any] | None = None
 
     @property
     def states_range(self) -> bool:
@@ -137,21 +147,29 @@ class Config:
 
 
 def load_config(path: str | Path) -> Config:
-    """Read the configuration file `path`: a table `[models.NAME]` per model and `[rules.NAME]` per rule set.
+    """Read the configuration file `path`: a table `[models.NAME]` per model and `[rules.NAME]` per rule set, and `bands`.
 
-    The table `[check]` is read by `onnxspace.checking.plan`. Raises ConfigError naming the file and the key.
+    `bands` names the bands of the probe images, in their order. The table `[check]` is read by `onnxspace.checking.plan`. Raises ConfigError naming the file and the key.
     """
     path = Path(path)
     content = _read_toml(path)
-    _refuse_unknown(str(path), content, {"models", "rules", "check"}, "table")
+    _refuse_unknown(str(path), content, {"models", "rules", "check", "bands"}, "table")
+    names = _read_band_names(path, content)
     models = _find_tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
     rules = _find_tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
     _refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")
     return Config(
         path,
-        {name: _parse_options(f"{path} [models.{name}]", table) for name, table in models.items()},
+        {name: _parse_options(f"{path} [models.{name}]", table, path.parent, names) for name, table in models.items()},
         {name: _check_rules(f"{path} [rules.{name}]", table) for name, table in rules.items()},
     )
+
+
+def _read_band_names(path: Path, content: Mapping[str, Any]) -> Mapping[str, int]:
+    try:
+        return parse_band_names(content["bands"]) if "bands" in content else NAMES
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}.") from error
 
 
 def _find_tables(content: Mapping[str, Any], name: str, message: str) -> dict[str, dict[str, Any]]:
@@ -193,7 +211,7 @@ def load_sidecar(model: Path) -> ModelOptions:
 
 
 def _parse_sidecar(path: Path) -> ModelOptions:
-    options = _parse_options(str(path), _read_toml(path))
+    options = _parse_options(str(path), _read_toml(path), path.parent)
     if options.states_range and _read_bytes(path).startswith(WRITTEN_BY_CONVERSION.encode()):
         return replace(options, origin="read", source=f"{path.name} of its conversion")
     return options
@@ -231,10 +249,15 @@ def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind:
             raise ConfigError(f"{where}: unknown {kind} {key!r}. Use one of: {', '.join(sorted(known))}.")
 
 
-def _parse_options(where: str, table: Mapping[str, Any]) -> ModelOptions:
+def _parse_options(where: str, table: Mapping[str, Any], folder: Path, names: Mapping[str, int] = NAMES) -> ModelOptions:
     _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)} - PROVENANCE, "key")
+    own: dict[str, Callable[[Any], Any]] = {
+        "bands": lambda value: parse_bands(value, names),
+        "inputs": lambda value: parse_input_values(value, folder),
+    }
     try:
-        options = ModelOptions(**{key: parse_option(key, value) for key, value in table.items()})
+        parsed: dict[str, Any] = {key: own[key](v) if key in own else parse_option(key, v) for key, v in table.items()}
+        options = ModelOptions(**parsed)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}.") from error
     if options.pixels is not None and options.without_pixels().states_range:
@@ -260,9 +283,13 @@ def parse_option(key: str, value: Any) -> Any:
         return _require_nonzero(key, _parse_number(key, value))
     if key in {"mean", "std"}:
         numbers = tuple(_parse_number(key, item) for item in (value if isinstance(value, list) else [value]))
-        if len(numbers) not in {1, 3}:
+        if not 1 <= len(numbers) <= MAX_BANDS:
             raise ValueError(f"{key} needs one number, or one per channel")
         return tuple(_require_nonzero(key, number) for number in numbers) if key == "std" else numbers
+    if key == "frames":
+        return _parse_frames(value)
+    if key == "still":
+        return _parse_switch(key, value)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{key} must be a name in quotes")
     return value
@@ -290,6 +317,18 @@ def _parse_size(value: Any) -> tuple[int, int]:
     if not isinstance(pair, list) or len(pair) != 2 or not all(type(n) is int and 1 <= n <= 8192 for n in pair):
         raise ValueError("size must be one number, or [height, width], from 1 to 8192 pixels")
     return pair[0], pair[1]
+
+
+def _parse_frames(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_FRAMES:
+        raise ValueError(f"frames must be a number from 1 to {MAX_FRAMES}")
+    return value
+
+
+def _parse_switch(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} must be true or false")
+    return value
 
 
 def _parse_number(key: str, value: Any) -> float:

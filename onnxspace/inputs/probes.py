@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from onnxspace.errors import ProbeError
+from onnxspace.inputs.arrays import is_array, read_array
+from onnxspace.inputs.band_tiff import open_band_tiff, read_band_folder
 from onnxspace.inputs.scenes import render
 from onnxspace.storage.regular_files import NotRegularError, open_regular
 
@@ -29,7 +31,7 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """A named probe set: `images` is uint8 [images, size, size, 3], RGB.
+    """A named probe set: `images` is uint8 [images, size, size, bands], RGB where it has three bands.
 
     `name` is `generated-SEED`, or the folder's name for photos. Two sets are the same where their `sha256` is, which covers the
     shape and all pixels, but not the name.
@@ -45,6 +47,11 @@ class Probes:
     def size(self) -> int:
         """Side of the square images, in pixels."""
         return int(self.images.shape[1])
+
+    @property
+    def bands(self) -> int:
+        """Number of bands of each image: 3 for photos, and those of all frames for videos."""
+        return int(self.images.shape[3])
 
     @cached_property
     def sha256(self) -> str:
@@ -76,19 +83,27 @@ class Probes:
 
         At most `images` of them (None: 64) are sampled by `seed` from the sorted names. Where `size` is None, it is 224, or the
         longest of their shorter sides where none is longer: small pictures keep their own size, and none is below 16. Shrinking is
-        antialiased. Raises ProbeError for a folder without images, an unreadable image, or one of more than 100 million pixels.
+        antialiased. A `.npy` file instead of a folder is read by `arrays.read_array`, TIFF files of several bands by `band_tiff.read_band_folder`. Raises ProbeError for a folder without images, an unreadable image, or one of more than 100 million pixels.
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
         _check_count(count)
+        if is_array(folder):
+            return cls(*read_array(folder, lambda rows: draw_sample(range(rows), count, seed), size))
         files = find_images(folder)
         chosen = [files[i] for i in draw_sample(range(len(files)), count, seed)]
-        side = find_size(chosen) if size is None else size
-        pixels = np.empty((len(chosen), side, side, 3), np.uint8)
-        for target, path in zip(pixels, chosen, strict=True):
-            target[:] = read_square(path, side)
+        pixels = read_band_folder(chosen, size) if open_band_tiff(chosen[0]) else _read_photos(chosen, size)
         name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are not text
         return cls(name or "photos", pixels)
+
+
+def _read_photos(files: Sequence[Path], size: int | None) -> NDArray[np.uint8]:
+    """Read photos as uint8 [images, size, size, 3]."""
+    side = find_size(files) if size is None else size
+    pixels = np.empty((len(files), side, side, 3), np.uint8)
+    for target, path in zip(pixels, files, strict=True):
+        target[:] = read_square(path, side)
+    return pixels
 
 
 def find_size(files: Sequence[Path]) -> int:

@@ -12,16 +12,20 @@ from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
 from onnxspace.model.records import Description as Description
+from onnxspace.model.records import Encoder
 
 
 def describe(model: Model) -> Description:
     """Describe a model: the file's metadata, its parameters and operators, and the encoder that would be used.
 
+    The encoder has no tensors where those that would be cut at need an input besides the image that has no value.
+
     Raises ModelError for a network without trained layers between its image and its outputs.
     """
     trunk = Trunk(model)
-    encoder = find_encoder(model, trunk)
-    proto = model.proto
+    encoder = _drop_unusable(model, find_encoder(model, trunk))
+    file = model.file_network or model.network
+    proto = file.proto
     return Description(
         name=model.name,
         path=model.path,
@@ -29,7 +33,7 @@ def describe(model: Model) -> Description:
         producer=model.producer,
         ir_version=proto.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
-        inputs={v.name: _describe_type(v) for v in model.graph.inputs},
+        inputs={v.name: _describe_type(v) for v in file.graph.inputs},
         outputs={v.name: _describe_type(v) for v in proto.graph.output},
         operators=_count_operators(proto),
         parameters=_count_parameters(proto),
@@ -40,6 +44,19 @@ def describe(model: Model) -> Description:
         candidates=tuple(trunk.candidates()),
         pixels=model.pixels,
         warnings=model.warnings,
+    )
+
+
+def _drop_unusable(model: Model, encoder: Encoder) -> Encoder:
+    """The encoder, or none where it needs an input besides the image that has no value."""
+    graph = model.graph
+    read = {name for i in graph.ancestors_of(encoder.tensors) for name in graph.reads[i]}
+    lacking = [value.name for value in graph.inputs if value.name in read and value.name != model.image.name]
+    if not lacking:
+        return encoder
+    return Encoder(
+        (),
+        f"{encoder} needs the input(s) {', '.join(lacking)} besides the image: state values in [models.NAME.inputs] of onnxspace.toml",
     )
 
 

@@ -299,7 +299,7 @@ def cut(model: Model, encoder: Encoder) -> Network:
     if others:
         raise ModelError(
             f"{model.path} needs the input(s) {', '.join(others)} besides the image below its encoder. "
-            "Export it with these fixed, or name an encoder below them."
+            "State their values in [models.NAME.inputs] of onnxspace.toml, or name an encoder below them."
         )
     weights = {name: values for name, values in model.network.weights.items() if name in needed}
     return Network(_assemble(model, nodes, needed, encoder), weights)

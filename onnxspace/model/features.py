@@ -55,7 +55,8 @@ def features_key(model: Model, tensors: Sequence[str], pool: Pool, images_sha256
     It depends on the model's checksum, the names of the `tensors`, the preprocessing, the `pool` and `images_sha256`, the
     checksum of the images.
     """
-    facts = (model.sha256, tuple(tensors), model.preprocess, model.image.name, pool, images_sha256)
+    sha256, *others = model.identity
+    facts = (sha256, tuple(tensors), *others, pool, images_sha256)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
@@ -141,7 +142,7 @@ class _ForwardPass:
             return self.runner({self.runner.input: values})
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(
-                f"{self.model.path} can't be run by ONNX Runtime ({_first_line(error)}). Export it again."
+                f"{self.model.path} can't be run by ONNX Runtime ({_first_line(error)}). {self.model.advice}"
             ) from error
 
     def _flatten(self, outputs: Sequence[NDArray[Any]], images: int) -> NDArray[np.float32]:
@@ -222,7 +223,7 @@ def compute_per_image(model: Model, tensors: Sequence[str], images: NDArray[np.u
     try:
         rows = [runner({runner.input: values[i : i + 1]}) for i in range(len(values))]
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({_first_line(error)}). Export it again.") from error
+        raise ModelError(f"{model.path} can't be run by ONNX Runtime ({_first_line(error)}). {model.advice}") from error
     return [
         np.stack([np.asarray(one)[0] if np.ndim(one) > 1 else np.asarray(one) for one in column])
         for column in zip(*rows, strict=True)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
+from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
+from onnxspace.model.arrangement import Arrangement
+from onnxspace.model.channels import Channels, resolve_channels
+from onnxspace.model.fit_inputs import FittedInputs, fit_inputs
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
@@ -33,6 +40,10 @@ class Model:
     the graph with its weights, `image` the graph input for the image, `preprocess` the steps from uint8 pixels to that
     input. `encoder` is the requested tensor or node, or "auto"; `assumed` lists in words what was inferred because neither
     the file nor the configuration states it; `pixels` says where the preprocessing comes from, `warnings` what could not be read.
+
+    The graph takes a batch of images with four axes. Where the file's input is another, `arrangement` says how it holds images and
+    `file_network` is the graph as it is in the file. `exact_bands` is the number of bands that probe images must have (None: any),
+    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none.
     """
 
     path: str
@@ -45,6 +56,10 @@ class Model:
     assumed: tuple[str, ...] = ()
     pixels: PixelRecord | None = None
     warnings: tuple[str, ...] = ()
+    arrangement: Arrangement | None = None
+    file_network: Network | None = None
+    exact_bands: int | None = None
+    stated_inputs: str = ""
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -71,6 +86,26 @@ class Model:
         """The shape of the network's input for one image, with a batch axis of 1."""
         p = self.preprocess
         return (1, p.channels, p.height, p.width) if p.layout == "NCHW" else (1, p.height, p.width, p.channels)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What determines what the network computes of an image: content, preprocessing, input, and stated values of others."""
+        stated = (self.stated_inputs,) if self.stated_inputs else ()
+        return (self.sha256, self.preprocess, self.image.name, *stated)
+
+    @property
+    def advice(self) -> str:
+        """What to do where the graph can't be run: an open size may be another one."""
+        if None in (self.image.height, self.image.width):
+            return "State the `size` of images that it takes in onnxspace.toml, or export it again."
+        return "Export it again."
+
+    def file_input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one image, uint8 [1, size, size, bands], as the file's input takes it, repeated where that is a batch of fixed size."""
+        values = self.preprocess(image)
+        if self.arrangement is None:
+            return values
+        return self.arrangement.arrange(np.repeat(values, self.arrangement.batch or 1, axis=0))
 
 
 def open_model(path: str | Path, encoder: str | None = None, options: ModelOptions | None = None) -> Model:
@@ -99,25 +134,27 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     network, digest = read_model(path)
     graph = network.graph
     denoted = options.over(read_denotations(graph.inputs, options.input))
-    image = find_image_input(graph, str(path), denoted.input, denoted.layout)
+    image = find_image_input(graph, str(path), denoted)
+    channels = resolve_channels(str(path), image, options)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
-    sources = PixelSources(written, find_graph_range(graph, image))
-    preprocess, pixels = _choose_preprocess(str(path), image, options, sources)
-    assumed = (*image.assumed, *pixels.assumptions())
+    chosen = choose_pixels(str(path), image, options, PixelSources(written, find_graph_range(graph, image)))
+    fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
+    guessed = list_guessed(image, chosen, (options, *written))
+    pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    return Model(str(path), name, digest, network, image, preprocess, wanted, assumed, pixels, warnings)
+    assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
+    return Model(
+        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, warnings,
+        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs,
+    )  # fmt: skip
 
 
-def _choose_preprocess(
-    path: str, image: ImageInput, options: ModelOptions, sources: PixelSources
-) -> tuple[Preprocess, PixelRecord]:
-    """The preprocessing by the user's options and other sources, and where it comes from."""
-    chosen = choose_pixels(path, image, options, sources)
-    preprocess = _resolve_preprocess(path, image, chosen)
-    guessed = list_guessed(image, chosen, (options, *sources.written))
-    return preprocess, PixelRecord.of(preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
+def _list_assumed(pixels: PixelRecord, fitted: FittedInputs) -> Iterator[str]:
+    """What nothing states of the pixels; where a size was tried, `fitted` says so."""
+    tried = any(words.startswith("size ") for words in fitted.assumed)
+    yield from (words for words in pixels.assumptions() if not (tried and words.startswith("size ")))
 
 
 def rename_model(model: Model, name: str) -> Model:
@@ -127,22 +164,34 @@ def rename_model(model: Model, name: str) -> Model:
 
 def drop_graph(model: Model) -> Model:
     """Return the same model without its graph and weights, so that a model waiting for others takes no memory."""
-    return replace(model, network=Network(onnx.ModelProto()))
+    return replace(model, network=Network(onnx.ModelProto()), file_network=None)
 
 
 def model_key(model: Model, tensors: tuple[str, ...]) -> str:
     """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
-    return hashlib.sha256(repr((model.sha256, tensors, model.preprocess, model.image.name)).encode()).hexdigest()[:32]
+    sha256, *others = model.identity
+    return hashlib.sha256(repr((sha256, tensors, *others)).encode()).hexdigest()[:32]
 
 
-def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions) -> Preprocess:
+def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions, channels: Channels) -> Preprocess:
     """The preprocessing of options that state a range."""
-    preprocess = Preprocess(
-        *_resolve_size(path, image, options), image.layout, _resolve_color(path, image, options), options.resize or "squash",
-        1 / 255 if options.scale is None else options.scale, options.mean or (0.0,), options.std or (1.0,),
+    color = _resolve_color(path, image, options) if channels.bands is None else "RGB"
+    mean, std = (
+        _repeat_for_frames(values or (default,), image, channels)
+        for values, default in ((options.mean, 0.0), (options.std, 1.0))
+    )
+    values = (
+        *_resolve_size(path, image, options), image.layout, color, options.resize or "squash",
+        1 / 255 if options.scale is None else options.scale, mean, std,
     )  # fmt: skip
+    preprocess = Preprocess(*values) if channels.bands is None else BandPreprocess(*values, channels.bands)
     _check_channels(path, preprocess)
     return preprocess
+
+
+def _repeat_for_frames(values: tuple[float, ...], image: ImageInput, channels: Channels) -> tuple[float, ...]:
+    """Values of the channels of one frame as those of all frames."""
+    return values * channels.frames if len(values) == image.channels > 1 else values
 
 
 def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[int, int]:

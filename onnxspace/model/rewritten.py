@@ -15,25 +15,28 @@ from onnxspace.model.feeds import generate_feeds
 from onnxspace.model.image_input import dims
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
+from onnxspace.model.probe_fit import refuse_unfit
 
 #: Largest relative difference between the file and its inlined form: both are run by ONNX Runtime, which may fuse one further.
 _ALLOWED = 1e-3
 
 
 def check_model(model: Model, images: NDArray[np.uint8]) -> None:
-    """Compare the graph of `model` with that of its file on the first of `images` (uint8 [images, size, size, 3]).
+    """Compare the graph of `model` with that of its file on the first of `images` (uint8 [images, size, size, bands]).
 
     Inputs besides the image get random values. Nothing is run for a model whose graph was not rewritten. Raises ConversionError
-    where an output differs, ModelError where ONNX Runtime can't run the file's graph.
+    where an output differs, ModelError where ONNX Runtime can't run the file's graph or the images lack bands that it takes.
     """
-    if model.network.source is not None:
-        check_rewritten(model.network, _feeds(model, images), model.path)
+    refuse_unfit(model, images)
+    network = model.file_network or model.network
+    if network.source is not None:
+        check_rewritten(network, _feeds(model, network, images), model.path)
 
 
-def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[Mapping[str, NDArray[Any]]]:
-    image = model.preprocess(images[:1]).astype(onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type))
-    shapes = {v.name: tuple(sizes) for v in model.graph.inputs if (sizes := dims(v)) is not None}
-    for feed in generate_feeds(model.graph, {**shapes, model.image.name: image.shape}):
+def _feeds(model: Model, network: Network, images: NDArray[np.uint8]) -> Iterator[Mapping[str, NDArray[Any]]]:
+    image = model.file_input(images[:1]).astype(onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type))
+    shapes = {v.name: tuple(sizes) for v in network.graph.inputs if (sizes := dims(v)) is not None}
+    for feed in generate_feeds(network.graph, {**shapes, model.image.name: image.shape}):
         yield {**feed, model.image.name: image}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
+from onnxspace.inputs.arrays import count_bands
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
@@ -36,7 +37,7 @@ class StoredResult:
     """A result with its files.
 
     `maps` has the file of each model's unit maps float16 [images, size²], None where it is missing or ambiguous. `pictures` are
-    the probe photos, uint8 [images, size, size, 3], None where the folder has none.
+    the probe images, uint8 [images, size, size, bands], None where the folder has none.
     """
 
     affinity: Affinity
@@ -218,7 +219,7 @@ def _pictures(path: Path, probe: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     if not os.path.lexists(path):
         return None
     size = probe["size"]
-    found = load_array(_check_array(path, (probe["images"], size, size, 3), "uint8"))
+    found = load_array(_check_array(path, (probe["images"], size, size, count_bands(path)), "uint8"))
     if Probes(probe["name"], found).sha256 != probe["sha256"]:
         raise TableError(f"{path} is damaged (its images are not those of the result). {_AGAIN}")
     return np.asarray(found)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from onnxspace.inputs.arrays import to_rgb
 from onnxspace.report.data_uri import data_uri, limit_of, to_grey
 from onnxspace.storage.map_file import open_maps
 
@@ -48,7 +49,7 @@ def make_gallery(
     """Make a gallery of `count` evenly spaced images; None where no model has maps.
 
     `maps` are files of unit maps [images, pixels] by model, None for a model without maps; `signed` says whether maps have a
-    sign. `pictures` are the images, uint8 [images, size, size, 3], where available. Where the smallest pictures of all models
+    sign. `pictures` are the images, uint8 [images, size, size, bands], where available. Where the smallest pictures of all models
     take more than `budget` characters, the last models are left out.
     """
     models = [i for i, path in enumerate(maps) if path is not None]
@@ -90,7 +91,7 @@ def _box_resize(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 
 def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(to_rgb(picture)).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def _encode_tiles(

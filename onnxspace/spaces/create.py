@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxspace.errors import ProbeError, SpaceError
+from onnxspace.inputs.arrays import count_bands
 from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.probes import Probes, read_square
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
@@ -94,7 +95,8 @@ def probes_of(folder: Path, protocol: Protocol, given: Probes | None) -> Probes:
     if given is not None:
         return _same(folder, protocol, given, "These probe images are not those of")
     if protocol.stored:
-        images = open_array(folder / PROBES, (protocol.images, protocol.size, protocol.size, 3), np.dtype("u1"))
+        shape = (protocol.images, protocol.size, protocol.size, count_bands(folder / PROBES))
+        images = open_array(folder / PROBES, shape, np.dtype("u1"))
         return _same(folder, protocol, Probes(protocol.probe, images), f"{PROBES} is damaged: its images are not those of")
     if protocol.seed is not None:
         return _same(

@@ -56,7 +56,7 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
     check_model(model, images)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
-    expected = compute_reference(part, values, model.path)
+    expected = compute_reference(part, values, model.path, model.advice)
     name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
     normal = normalise(part, {name: model.input_shape}, batched=name)
     graph = canonicalise(build(normal, model.path))

@@ -24,17 +24,19 @@ TOLERANCE = {"float32": 2e-3, "half": 3e-2, "quantised": 1e-1}
 _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
 
-def compute_reference(part: Network, images: NDArray[np.float32], path: str) -> list[NDArray[Any]]:
+def compute_reference(
+    part: Network, images: NDArray[np.float32], path: str, advice: str = "Export it again."
+) -> list[NDArray[Any]]:
     """Compute the outputs of `part` by ONNX Runtime for each of `images` (float32 [images, …]) on its own.
 
     The graph is run without optimisation, because fused integer kernels round differently. `path` names the model in
-    messages. Returns one array per output, [images, …]. Raises ModelError where ONNX Runtime can't run the graph,
+    messages, `advice` the way out where it can't be run. Returns one array per output, [images, …]. Raises ModelError where ONNX Runtime can't run the graph,
     AttributionError where an output is not finite.
     """
     try:
         outputs = _run_each(part, images)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(f"{path} can't be run by ONNX Runtime: {_clean_message(error)}. Export it again.") from error
+        raise ModelError(f"{path} can't be run by ONNX Runtime: {_clean_message(error)}. {advice}") from error
     if not all(np.isfinite(output).all() for output in outputs):
         raise AttributionError(
             f"{path} computes NaN or infinity at its encoder on a probe image. Check its weights and its preprocessing."

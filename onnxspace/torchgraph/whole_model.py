@@ -26,6 +26,7 @@ from onnxspace.model.shapes import Shape, refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.normalise import normalise
+from onnxspace.torchgraph.numeric_outputs import select_numeric_outputs
 from onnxspace.torchgraph.passes.canonicalise import canonicalise
 from onnxspace.torchgraph.verify import COARSE, difference, tolerance
 from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_difference
@@ -41,7 +42,8 @@ def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] 
     verification, NumPy arrays in the order of the graph's inputs; None uses random values, which are unsuitable where an
     input is a size or a position.
 
-    Returns a graph that is called with the model's inputs in order, and returns a tensor, or a tuple in output order. A batch
+    Returns a graph that is called with the model's inputs in order, and returns a tensor, or a tuple in output order. Of outputs that
+    are maps from classes to numbers it returns the numbers; texts are left out. A batch
     axis fixed at one is opened where the graph allows it. The graph has been compared with ONNX Runtime.
 
     Raises UnsupportedOperatorError naming an operator without a converter and its node, ConversionError where the graph
@@ -69,6 +71,7 @@ def _convert_whole(model: Model | onnx.ModelProto | str | Path, inputs: Sequence
     refuse_large_tensors(network.proto, shapes, path)
     given = None if inputs is None else _name_inputs(graph, inputs, path)
     check_rewritten(network, generate_feeds(graph, shapes) if given is None else iter([given]), path)
+    network = select_numeric_outputs(network, path)
     built = _build_batchable(network, shapes, path) if _has_batch_of_one(shapes, graph) else None
     if built is None:
         feeds = generate_feeds(graph, shapes) if given is None else iter([given])
@@ -103,7 +106,7 @@ def _name_source(model: Model | onnx.ModelProto | str | Path) -> str:
 
 def _resolve_source(model: Model | onnx.ModelProto | str | Path) -> tuple[Network, str]:
     if isinstance(model, Model):
-        return model.network, model.path
+        return model.file_network or model.network, model.path
     if isinstance(model, onnx.ModelProto):
         path = model.graph.name or "the model"
         return rewrite(path, model), path

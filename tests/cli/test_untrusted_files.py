@@ -157,7 +157,7 @@ UNREADABLE: dict[str, tuple[bytes | onnx.ModelProto, str]] = {
     ),
     "no rank": (nets.model(nets.classifier_nodes(), WEIGHTS, [nets.value("image", None)]), "no image input"),
     "no input": (nets.model([node("Relu", ["kernel"], "logits")], WEIGHTS, []), "no image input"),
-    "six channels": (nets.plain_classifier(channels=6), "6 channels"),
+    "four channels": (nets.plain_classifier(channels=4), "nothing says what the fourth is"),
     "two images": (
         after_conv(node("Add", ["image", "other"], "both"), conv("both"), inputs=[nets.image(), nets.image(name="other")]),
         "several images (image, other)",
@@ -173,8 +173,8 @@ UNREADABLE: dict[str, tuple[bytes | onnx.ModelProto, str]] = {
     "image too large": (nets.plain_classifier(size=100_000), "100000×100000 pixels"),
     "untrained": (nets.model([node("GlobalAveragePool", ["image"], "logits")]), "nothing to explain"),
     "nasty names": (
-        after_conv(node("Conv", [NASTY, "kernel"], "conv"), inputs=[nets.image(6, name=NASTY)]),
-        "6 channels (x ?[31m?y ",
+        after_conv(node("Conv", [NASTY, "kernel"], "conv"), inputs=[nets.image(4, name=NASTY)]),
+        "4 channels (x ?[31m?y ",
     ),
 }
 
@@ -187,6 +187,7 @@ UNSCORABLE: dict[str, tuple[onnx.ModelProto, str]] = {
         after_conv(node("Mul", ["image", "factor"], "x"), conv("x"), inputs=[nets.image(), nets.value("factor", [1])]),
         "factor besides the image",
     ),
+    "six channels": (nets.plain_classifier(channels=6), "takes images of 6 channels, but the probe images have 3"),
     "wrong shape": (nets.model(nets.classifier_nodes(), nets.classifier_weights(channels=5)), "ONNX Runtime"),
     "missing input": (after_conv(node("Identity", [], "x"), node("Sub", ["image", "x"], "y"), conv("y")), "ONNX Runtime"),
     "missing attribute": (after_conv(node("If", ["image"], "x"), conv("x")), "ONNX Runtime"),

@@ -21,6 +21,7 @@ from onnxspace.cli.commands.report import report
 from onnxspace.cli.commands.score import score
 from onnxspace.cli.commands.space import space
 from onnxspace.cli.commands.transfer import transfer
+from onnxspace.inputs.axes import AXES
 from onnxspace.inputs.config import load_config
 from onnxspace.inputs.methods import METHODS
 from tests.helpers.nets import classifier, save
@@ -213,7 +214,8 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
 
     (tmp_path / "onnxspace.toml").write_text(blocks("toml")[0], "utf-8")
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
-    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels"]
+    elsewhere = ["bands", "frames", "still", "inputs"]  # docs/inputs.md
+    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels", *elsewhere]
     assert options.scale == pytest.approx(1 / 255)
 
 
@@ -279,3 +281,13 @@ def test_the_table_of_operators_is_the_registrys() -> None:
     from onnxspace.torchgraph.support import render_page
 
     assert (REPOSITORY / "docs/operators.md").read_text("utf-8") == render_page()
+
+
+def test_configuration_of_other_inputs_is_valid(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs/inputs.md").read_text("utf-8")
+    np.save(tmp_path / "mask.npy", np.zeros((1, 1, 4, 4)))
+    (tmp_path / "onnxspace.toml").write_text("\n".join(re.findall(r"```toml\n(.*?)```", text, re.DOTALL)), "utf-8")
+    models = load_config(tmp_path / "onnxspace.toml").models
+    assert (models["landcover"].bands, models["x3d"].still) == ((2, 1, 0), True)
+    assert set(models["unet"].inputs or ()) == {"timestep", "mask", "token_ids"}
+    assert all(f"`{axes}`" in text for axes in AXES)

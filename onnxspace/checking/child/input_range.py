@@ -8,12 +8,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.inputs.preprocess import Preprocess
 
 
 def zero_colour(preprocess: Preprocess) -> tuple[float, ...]:
     """The colour, red, green and blue (or grey) from 0 to 255, for which the network's input is 0; it may lie outside."""
     means = np.broadcast_to(np.asarray(preprocess.mean, np.float64), preprocess.channels) / preprocess.scale
+    if isinstance(preprocess, BandPreprocess):  # of each colour, the first channel that takes it; black where none does
+        takes = {band: float(mean) for band, mean in reversed([*zip(preprocess.bands, means, strict=True)])}
+        return tuple(takes.get(band, 0.0) for band in range(3))
     return tuple(float(mean) for mean in (means[::-1] if preprocess.color == "BGR" else means))
 
 

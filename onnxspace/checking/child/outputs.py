@@ -39,9 +39,10 @@ def observe_outputs(model: Model, images: NDArray[np.uint8]) -> tuple[dict[str, 
     session = _load(model)
     others = fill_inputs(session, model.image.name)
     records: dict[str, _Record] = {name: _Record() for name in names}
+    batch = 1 if model.arrangement is None else model.arrangement.batch or 1
     for values in _feeds(model, images):
         for name, value in zip(names, _run(session, {model.image.name: values, **others}, names, model.path), strict=True):
-            records[name].add(_first_image(value, len(values)))
+            records[name].add(_first_image(value, batch))
             _drop_largest(records)
     signals = {name: record.signal() for name, record in records.items() if not record.reason}
     return signals, {name: record.reason for name, record in records.items() if record.reason}
@@ -81,7 +82,7 @@ def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
     """One image after the other, repeated where the file has a batch of a fixed size."""
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type)
     for i in range(len(images)):
-        yield np.repeat(model.preprocess(images[i : i + 1]).astype(kind), model.image.batch or 1, axis=0)
+        yield model.file_input(images[i : i + 1]).astype(kind)
 
 
 def _run(session: Any, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], path: str) -> list[Any]:

@@ -87,7 +87,7 @@ def _encoder_lines(found: Description) -> Iterator[str]:
     for tensor in taken:
         if tensor not in listed or len(taken) > 1:
             yield f"→ {found.share_below:6.1%}  {'':>24}  {one_line(tensor)}"
-    yield one_line(f"taken: {found.encoder} ({found.encoder.why})")
+    yield one_line(f"taken: {found.encoder if taken else 'none'} ({found.encoder.why})")
 
 
 def _candidate_size(candidate: Candidate) -> str:

@@ -65,9 +65,10 @@ def prepare_located(located: LocatedModel) -> PreparedModel:
 def describe_prepared(found: PreparedModel) -> dict[str, Any]:
     """What the parent process needs to know of a model, as JSON; `requests.parse_description` reads it."""
     model, given = found.model, found.model.preprocess
+    stated = {"inputs": model.stated_inputs} if model.stated_inputs else {}
     return {
         "record": asdict(found.record), "remarks": found.remarks, "key": model_key(model, found.encoder.tensors),
-        "feed": json.dumps({"input": model.image.name, **asdict(given)}, sort_keys=True),
+        "feed": json.dumps({"input": model.image.name, **stated, **asdict(given)}, sort_keys=True),
         "side": max(given.height, given.width), "tensors": found.encoder.tensors, "why": found.encoder.why,
     }  # fmt: skip
 

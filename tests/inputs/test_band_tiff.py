@@ -1,0 +1,151 @@
+"""TIFF files of several bands: every form that is read gives the numbers that were written; others are refused in a sentence."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onnxspace.errors import ProbeError
+from onnxspace.inputs.band_tiff import open_band_tiff, read_values
+from onnxspace.inputs.probes import Probes
+
+FORMATS = {"u": 1, "i": 2, "f": 3}
+
+
+def parts_of(values: Any, rows: int, columns: int, *, separate: bool, tiled: bool) -> list[Any]:
+    height, width, bands = values.shape
+    if tiled:
+        values = np.pad(values, ((0, -height % rows), (0, -width % columns), (0, 0)))
+    planes = [values[..., [band]] for band in range(bands)] if separate else [values]
+    starts = [(top, left) for top in range(0, height, rows) for left in range(0, width, columns)]
+    return [plane[top : top + rows, left : left + columns] for plane in planes for top, left in starts]
+
+
+def write_tiff(
+    path: Path, values: Any, order: str = "<", *, deflate: bool = False, separate: bool = False, tile: int = 0, rows: int = 7,
+    predict: bool = False, **changed: tuple[int, ...],
+) -> Path:  # fmt: skip
+    """Write an array [height, width, bands] as a TIFF file; `changed` replaces tags, by names such as `t259`."""
+    height, width, bands = values.shape
+    blocks = parts_of(values, tile or rows, tile or width, separate=separate, tiled=bool(tile))
+    if predict:
+        blocks = [np.diff(block, axis=1, prepend=np.zeros_like(block[:, :1])) for block in blocks]
+    parts = [np.ascontiguousarray(block).astype(block.dtype.newbyteorder(order)).tobytes() for block in blocks]
+    parts = [zlib.compress(part) if deflate else part for part in parts]
+    offsets, end = [], 8
+    for part in parts:
+        offsets.append(end)
+        end += len(part) + len(part) % 2
+    places = (
+        {324: offsets, 325: list(map(len, parts)), 322: [tile], 323: [tile]}
+        if tile
+        else {273: offsets, 279: list(map(len, parts)), 278: [rows]}
+    )
+    tags: dict[int, list[int]] = {
+        256: [width], 257: [height], 258: [values.itemsize * 8] * bands, 259: [8 if deflate else 1], 262: [1], 277: [bands],
+        284: [2 if separate else 1], 317: [2 if predict else 1], 339: [FORMATS[values.dtype.kind]] * bands, **places,
+    }  # fmt: skip
+    tags |= {int(name[1:]): list(numbers) for name, numbers in changed.items()}
+    body = b"".join(part + bytes(len(part) % 2) for part in parts)
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", end)
+    entries, extra, after = b"", b"", end + 2 + 12 * len(tags) + 4
+    for number, numbers in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        inside = packed if len(packed) <= 4 else struct.pack(f"{order}I", after + len(extra))
+        extra += b"" if len(packed) <= 4 else packed
+        entries += struct.pack(f"{order}HHI", number, 4, len(numbers)) + inside
+    path.write_bytes(head + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + extra)
+    return path
+
+
+def numbers(kind: str, bands: int = 5, height: int = 20, width: int = 33) -> Any:
+    values = np.random.default_rng(0).integers(0, 200, (height, width, bands))
+    return values.astype(kind) * np.asarray(1 if kind == "u1" else 3, kind)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"deflate": True}, {"tile": 16}, {"tile": 16, "deflate": True}, {"deflate": True, "predict": True}, {"rows": 20}],
+)
+@pytest.mark.parametrize("kind", ["u1", "u2", "i2"])
+def test_numbers_are_those_written(tmp_path: Path, kind: str, form: dict[str, Any], separate: bool, order: str) -> None:
+    values = numbers(kind)
+    found = open_band_tiff(write_tiff(tmp_path / "x.tif", values, order, separate=separate, **form))
+    assert found is not None
+    np.testing.assert_array_equal(read_values(found), values)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "u4", "i4"])
+def test_other_kinds_of_numbers(tmp_path: Path, kind: str) -> None:
+    found = open_band_tiff(write_tiff(tmp_path / "x.tif", numbers(kind)))
+    assert found is not None
+    np.testing.assert_array_equal(read_values(found), numbers(kind))
+
+
+def test_pillow_reads_the_same_of_three_bands(tmp_path: Path) -> None:
+    values = numbers("u1", bands=3)
+    path = write_tiff(tmp_path / "x.tif", values, t262=(2,))
+    assert open_band_tiff(path) is None
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), values)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_photos_stay_photos(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (20, 20)).save(tmp_path / "photo.tif")
+    assert open_band_tiff(tmp_path / "photo.tif") is None
+
+
+def test_folder_of_bands(tmp_path: Path) -> None:
+    values = [numbers("u2", height=20), numbers("u2", height=40) * 2]
+    for place, one in enumerate(values):
+        write_tiff(tmp_path / f"{place}.tif", one, deflate=True)
+    found = Probes.from_folder(tmp_path)
+    assert (found.bands, found.size, len(found)) == (5, 33, 2)
+    square = Probes.from_folder(tmp_path, size=20)
+    top = max(one.max() for one in values)
+    np.testing.assert_array_equal(square.images[0], np.rint(values[0][:, 6:26].astype(float) * 255 / top).astype(np.uint8))
+
+
+def test_files_of_other_bands_are_refused(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "0.tif", numbers("u1"))
+    write_tiff(tmp_path / "1.tif", numbers("u1", bands=6))
+    with pytest.raises(ProbeError, match=r"1\.tif has another number of bands than the first image, 5"):
+        Probes.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "phrase"),
+    [
+        ({"t259": (5,)}, "form of TIFF that is not read"),
+        ({"t258": (12,) * 5}, "form of TIFF that is not read"),
+        ({"t258": (8, 8, 16, 8, 8)}, "form of TIFF that is not read"),
+        ({"t317": (3,)}, "form of TIFF that is not read"),
+        ({"t256": (2**31,)}, "too large"),
+        ({"t277": (5000,)}, "too large"),
+        ({"t278": (0,)}, "damaged"),
+        ({"t273": (8,)}, "damaged"),
+        ({"t273": (2**31, 8, 8)}, "damaged"),
+        ({"t279": (1, 1, 1)}, "damaged"),
+        ({"t322": (1,), "t323": (1,), "t324": (8,), "t325": (1,)}, "damaged"),
+    ],
+)
+def test_damaged_and_hostile_files(tmp_path: Path, changed: dict[str, tuple[int, ...]], phrase: str) -> None:
+    write_tiff(tmp_path / "x.tif", numbers("u1"), **changed)
+    with pytest.raises(ProbeError, match=rf"x\.tif .*{phrase}"):
+        Probes.from_folder(tmp_path)
+
+
+def test_truncated_anywhere(tmp_path: Path) -> None:
+    content = write_tiff(tmp_path / "x.tif", numbers("u1", height=8, width=8), deflate=True).read_bytes()
+    for length in range(0, len(content), 9):
+        (tmp_path / "x.tif").write_bytes(content[:length])
+        with pytest.raises(ProbeError, match=r"x\.tif"):
+            Probes.from_folder(tmp_path)
