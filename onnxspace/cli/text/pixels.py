@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from onnxspace.model.records import Description
     from onnxspace.similarity.records import ModelRecord
 
-#: Characters of a line, those of the names of models, and how many models a warning names.
+#: Characters of a line and of the names of models, and how many models a warning names.
 WIDTH, _NAME, _MOST_NAMED = 80, 24, 8
+_INDENT = "    "
 _HEADINGS = ("model", "size", "order", "colour", "range", "from where")
 
 
@@ -28,12 +29,12 @@ def table(models: Sequence[ModelRecord]) -> Iterator[str]:
             groups.setdefault(_cells(model.pixels), []).append(model.name)
     rows = [(_describe_names(names), *cells) for cells, names in groups.items()]
     if rows:
-        yield from _align([_HEADINGS, *rows])
+        yield from _align([(*_HEADINGS, ""), *rows])
 
 
 def _cells(pixels: PixelRecord) -> tuple[str, ...]:
-    origin = pixels.origin if pixels.origin == "guessed" else f"{pixels.origin}: {make_printable(pixels.reason)}"
-    return *pixels.cells(), origin
+    reason = "" if pixels.origin == "guessed" else shorten(pixels.reason, WIDTH - len(_INDENT))
+    return *pixels.cells(), pixels.origin, reason
 
 
 def _describe_names(names: Sequence[str]) -> str:
@@ -42,24 +43,16 @@ def _describe_names(names: Sequence[str]) -> str:
 
 
 def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as their cells; the last one takes what is left of the line, and continues on the next."""
+    """Columns as wide as their cells; a reason that does not fit behind them is on a line of its own."""
     wide = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
-    indent = sum(wide) + 2 * len(wide)
-    for *cells, last in rows:
-        begun = "  ".join(f"{cell:<{room}}" for cell, room in zip(cells, wide, strict=True))
-        for number, part in enumerate(_split(last, max(WIDTH - indent, 12))):
-            yield (begun if number == 0 else " " * (indent - 2)) + f"  {part}"
-
-
-def _split(text: str, room: int) -> list[str]:
-    """The words of a text in lines of at most `room` characters; a longer word is cut."""
-    lines = [""]
-    for word in text.split():
-        for part in (word[i : i + room] for i in range(0, len(word), room)):
-            if lines[-1] and len(lines[-1]) + 1 + len(part) > room:
-                lines.append("")
-            lines[-1] += f" {part}" if lines[-1] else part
-    return lines
+    for *cells, origin, reason in rows:
+        line = "  ".join((*(f"{cell:<{room}}" for cell, room in zip(cells, wide, strict=True)), origin))
+        if not reason:
+            yield line
+        elif len(line) + len(reason) + 2 <= WIDTH:
+            yield f"{line}: {reason}"
+        else:
+            yield from (line, _INDENT + reason)
 
 
 def warning(models: Sequence[ModelRecord]) -> Iterator[str]:
