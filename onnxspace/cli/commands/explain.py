@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import shared_options, take_compute, take_method_options
+from onnxspace.cli.options import shared_options, skip_broken_option, take_compute, take_method_options
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
+@skip_broken_option
 @shared_options
 def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     """Draw the attribution maps of models, each image beside its maps.

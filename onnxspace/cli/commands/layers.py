@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, probes_from
+from onnxspace.cli.options import limits_option, probes_from, skip_broken_option
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -50,6 +50,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )
 @limits_option
+@skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
@@ -80,18 +81,19 @@ def _refuse_output(output: str, source: str, target: str) -> None:
 def _compute_table(
     source: str, target: str, *, quiet: bool, baseline: str | None, device: Any, precision: Any, **options: Any
 ) -> LayerTable:
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.layers import layers as run
 
-        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")))
+        skip_broken = options.pop("skip_broken")
+        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")), skip_broken=skip_broken)
         return run(
             source,
             target,
-            given,
+            print_remarks(given, quiet=quiet),
             options=Options(baseline=baseline),
             device=Compute(device, precision),
             progress=bar,

@@ -18,6 +18,7 @@ from onnxspace.cli.options import (
     opening_options,
     probes_from,
     read_known_table,
+    skip_broken_option,
     take_compute,
     take_method_options,
 )
@@ -55,6 +56,7 @@ def space() -> None:
 @space.command()
 @_place
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
+@skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option(
@@ -77,11 +79,13 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
     resolve_settings([options["method"]], settings)
     from pathlib import Path
 
+    from onnxspace.cli.console import print_remarks
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
     refuse_occupied(Path(place))
-    Space.create(place, probes_from(probe, images, seed), options=settings, **options)
+    probes = probes_from(probe, images, seed, skip_broken=options.pop("skip_broken"))
+    Space.create(place, print_remarks(probes), options=settings, **options)
 
 
 @space.command()
@@ -91,6 +95,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
+@skip_broken_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
 @_json_option("add")
 def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
@@ -98,14 +103,15 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
 
     Each model is added as soon as it is done; one that the space already contains is left as it is.
     """
-    compute = take_compute(options)
+    compute, skip_broken = take_compute(options), options.pop("skip_broken")
     opened = _open(place)
-    from onnxspace.cli.console import progress_bar, report_kept_work
+    from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        found = opened.add(list(models), device=compute, probes=_read_probes(opened, probe, seed), progress=bar, **options)
+        probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
+        found = opened.add(list(models), device=compute, probes=probes, progress=bar, **options)
     _print_added(found, quiet=quiet)
     if as_json:
         _print_json("add", {
@@ -115,10 +121,10 @@ def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet
     return FAILED if found.failed else 0
 
 
-def _read_probes(opened: Space, probe: str | None, seed: int) -> Any:
-    from onnxspace.inputs.probes import Probes
-
-    return None if probe is None else Probes.from_folder(probe, opened.protocol.images, opened.protocol.size, seed=seed)
+def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bool) -> Any:
+    if probe is None:
+        return None
+    return probes_from(probe, opened.protocol.images, seed, opened.protocol.size, skip_broken=skip_broken)
 
 
 def _print_added(found: Additions, *, quiet: bool) -> None:
