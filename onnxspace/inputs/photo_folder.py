@@ -79,9 +79,9 @@ def _describe_skipped(folder: Path, skipped: Counter[str]) -> tuple[str, ...]:
     if not counts:
         return ()
     named = ", ".join(f"{number} {kind}" for kind, number in list(counts.items())[:6])
-    return (
-        f"{folder}: {sum(counts.values())} files that are not images were left out ({named}{', …' if len(counts) > 6 else ''}).",
-    )
+    total, more = sum(counts.values()), ", …" if len(counts) > 6 else ""
+    files = "1 file that is not an image was" if total == 1 else f"{total} files that are not images were"
+    return (f"{folder}: {files} left out ({named}{more}).",)
 
 
 def drop_copies(folder: Path, files: Sequence[Path], group: Callable[[Path], str] = lambda path: "") -> PhotoFolder:
