@@ -9,15 +9,9 @@ import numpy as np
 import onnx
 
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.model.pixel_statistics import (
-    ChannelStatistics,
-    ImageNetwork,
-    Tensor,
-    feed_preset,
-    list_candidates,
-    measure_channels,
-    measure_input,
-)
+from onnxspace.model.pixel_images import feed_preset, list_candidates
+from onnxspace.model.pixel_parts import ImageNetwork, Tensor
+from onnxspace.model.pixel_statistics import ChannelStatistics, measure_channels, measure_input
 from onnxspace.model.pixel_tensors import LIVE, find_first_layers, find_quantised_range, find_stored_statistics
 
 _EIGHT_BIT = frozenset({onnx.TensorProto.UINT8, onnx.TensorProto.INT8})

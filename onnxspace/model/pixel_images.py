@@ -1,14 +1,43 @@
-"""Images of natural statistics, on which candidates for a network's pixels are compared: generated, so that every file has the same."""
+"""The candidates for a network's pixels, and the images on which they are compared: generated, with the statistics of photos."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.pixel_presets import PRESETS, PixelPreset
+from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 
+#: Presets that are compared: `clip` differs too little from `imagenet` to be told from it, and the others are aliases.
+CANDIDATES = ("symmetric", "unit", "byte", "imagenet", "imagenet-bgr-mean")
+_LARGEST_SIDE = 256
 _CHROMA, _MEAN, _DEVIATION = 2.0, (0.485, 0.456, 0.406), 0.26
 Values = NDArray[np.float64]
+
+
+def list_candidates(preprocess: Preprocess) -> tuple[str, ...]:
+    """Names of the presets that a network may have been trained with: those with a mean per channel are for three channels."""
+    return tuple(name for name in CANDIDATES if len(PRESETS[name].mean) in (1, preprocess.channels))
+
+
+def feed_preset(preprocess: Preprocess, name: str) -> Preprocess:
+    """The same size, layout and colours with the values of the preset `name`, in the order of the network's colours."""
+    preset = PRESETS[name]
+    mean, std = (_reorder(values, preset, preprocess) for values in (preset.mean, preset.std))
+    return replace(preprocess, scale=preset.scale, mean=mean, std=std)
+
+
+def _reorder(values: tuple[float, ...], preset: PixelPreset, preprocess: Preprocess) -> tuple[float, ...]:
+    return values[::-1] if {preset.color, preprocess.color} == {"RGB", "BGR"} else values
+
+
+def draw_pixels(preprocess: Preprocess, count: int) -> NDArray[np.uint8]:
+    """Draw `count` natural images at a network's size: uint8 [count, height, width, channels]."""
+    side = max(16, min(_LARGEST_SIDE, max(preprocess.height, preprocess.width)))
+    return preprocess.pixels(draw_natural_images(count, side))
 
 
 def draw_natural_images(count: int, size: int) -> NDArray[np.uint8]:

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 
 from onnxspace.model.graph import SHAPE_ONLY, Graph
-from onnxspace.model.pixel_statistics import ChannelStatistics, Tensor
+from onnxspace.model.pixel_parts import Tensor
+from onnxspace.model.pixel_statistics import ChannelStatistics
 
 #: The least stored variance of a channel that any image has changed.
 LIVE = 1e-8

@@ -16,11 +16,11 @@ from scipy import integrate, signal, stats
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import PRESETS
 from onnxspace.inputs.scenes import render
-from onnxspace.model import pixel_statistics
+from onnxspace.model import pixel_images, pixel_parts, pixel_statistics
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.pixel_evidence import compare_statistics, infer_pixels
-from onnxspace.model.pixel_images import draw_natural_images
-from onnxspace.model.pixel_statistics import CANDIDATES, ChannelStatistics, measure_channels
+from onnxspace.model.pixel_images import CANDIDATES, draw_natural_images
+from onnxspace.model.pixel_statistics import ChannelStatistics, measure_channels
 from onnxspace.model.pixel_tensors import find_stored_statistics
 from tests.helpers.nets import Net, save
 
@@ -226,16 +226,31 @@ def test_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     model = trained(tmp_path, "unit")
     tensor = find_stored_statistics(model.graph, "image")[0].tensor
     per_image = CHANNELS * 27 * (SIDE - 2) ** 2
-    monkeypatch.setattr(pixel_statistics, "MOST_WORK", 3 * per_image * len(CANDIDATES))
+    monkeypatch.setattr(pixel_parts, "MOST_WORK", 3 * per_image * len(CANDIDATES))
     drawn = []
     monkeypatch.setattr(
-        pixel_statistics, "draw_natural_images", lambda count, size: drawn.append(count) or draw_natural_images(count, size)
+        pixel_images, "draw_natural_images", lambda count, size: drawn.append(count) or draw_natural_images(count, size)
     )
     measure_channels(model, [tensor])
     assert drawn == [3]
-    monkeypatch.setattr(pixel_statistics, "MOST_WORK", per_image)
+    monkeypatch.setattr(pixel_parts, "MOST_WORK", per_image)
     with pytest.raises(ValueError, match="too long"):
         measure_channels(model, [tensor])
+    assert infer_pixels(model) is None
+
+
+def test_time_and_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(tmp_path, "unit")
+    drawn = []
+    monkeypatch.setattr(
+        pixel_images, "draw_natural_images", lambda count, size: drawn.append(count) or draw_natural_images(count, size)
+    )
+    monkeypatch.setattr(pixel_parts, "MOST_PIXELS", 2 * SIDE * SIDE)
+    assert infer_pixels(model) is not None
+    assert drawn == [2]
+    monkeypatch.setattr(pixel_statistics, "_SECONDS", 0.0)
+    with pytest.raises(TimeoutError):
+        measure_channels(model, [find_stored_statistics(model.graph, "image")[0].tensor])
     assert infer_pixels(model) is None
 
 

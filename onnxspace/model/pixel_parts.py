@@ -1,0 +1,88 @@
+"""The part of a graph below some tensors, and how much of it can be run within bounded work and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import onnx
+
+from onnxspace.inputs.preprocess import Preprocess
+from onnxspace.model.graph import names_read_by
+from onnxspace.model.image_input import ImageInput
+from onnxspace.model.network import Network
+from onnxspace.model.pixel_images import CANDIDATES
+from onnxspace.model.shapes import infer_shapes, multiply_adds, refuse_large_tensors
+
+MOST_IMAGES = 8
+#: Multiply-adds for all images and candidates together: some ten seconds of one core.
+MOST_WORK = 2**34
+#: Pixels of all images together: eight of 724 × 724.
+MOST_PIXELS = 2**22
+
+
+class ImageNetwork(Protocol):
+    """What is measured: a graph, the input that takes the image, and how images get their size; `Model` is one."""
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def image(self) -> ImageInput: ...
+
+    @property
+    def preprocess(self) -> Preprocess: ...
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor to be measured: its name, and the axis of its channels."""
+
+    name: str
+    axis: int = 1
+
+
+def plan_work(model: ImageNetwork, tensors: Sequence[Tensor]) -> tuple[Network, int]:
+    """The part of the graph below as many of the first tensors as can be computed, and the number of images."""
+    for count in range(len(tensors), 0, -1):
+        part = extract_part(model, [tensor.name for tensor in tensors[:count]])
+        images = MOST_WORK // (_count_work(model, part) * len(CANDIDATES))
+        if images or count == 1:
+            break
+    refuse_large_tensors(part.proto, {model.image.name: _shape_of_input(model)}, "the graph")
+    if not images:
+        raise ValueError("the first layer alone takes too long")
+    return part, min(images, count_images(model.preprocess))
+
+
+def count_images(preprocess: Preprocess) -> int:
+    """How many images of this size are held at once."""
+    return min(MOST_IMAGES, max(1, MOST_PIXELS // (preprocess.height * preprocess.width)))
+
+
+def _count_work(model: ImageNetwork, part: Network) -> int:
+    shapes = infer_shapes(part.proto, {model.image.name: _shape_of_input(model)})
+    return max(1, sum(multiply_adds(part.graph, shapes).values()))
+
+
+def _shape_of_input(model: ImageNetwork) -> tuple[int, ...]:
+    p, batch = model.preprocess, model.image.batch or 1
+    return (batch, p.channels, p.height, p.width) if p.layout == "NCHW" else (batch, p.height, p.width, p.channels)
+
+
+def extract_part(model: ImageNetwork, tensors: Sequence[str]) -> Network:
+    """Extract the graph from the image to `tensors`, which become its outputs. Raises ValueError where it needs another input."""
+    graph, source = model.network.graph, model.network.proto
+    nodes = [graph.nodes[i] for i in sorted(graph.ancestors_of(tensors))]
+    needed = {name for node in nodes for name in names_read_by(node)}
+    if others := {v.name for v in graph.inputs if v.name in needed} - {model.image.name}:
+        raise ValueError(f"they need the inputs {', '.join(sorted(others))}")
+    part = onnx.ModelProto(ir_version=max(source.ir_version, 4), opset_import=source.opset_import)
+    part.graph.name = "part"
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(t for t in source.graph.initializer if t.name in needed)
+    part.graph.sparse_initializer.extend(t for t in source.graph.sparse_initializer if t.values.name in needed)
+    part.graph.input.extend(v for v in source.graph.input if v.name == model.image.name)
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    return Network(part, {name: values for name, values in model.network.weights.items() if name in needed})
