@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,15 +10,15 @@ from typing import Protocol
 import onnx
 
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.model.graph import names_read_by
+from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.image_input import ImageInput
 from onnxspace.model.network import Network
 from onnxspace.model.pixel_images import CANDIDATES
 from onnxspace.model.shapes import infer_shapes, multiply_adds, refuse_large_tensors
 
 MOST_IMAGES = 8
-#: Multiply-adds for all images and candidates together: some ten seconds of one core.
-MOST_WORK = 2**34
+#: Multiply-adds for all images and candidates together: some seconds of one core.
+MOST_WORK = 2**35
 #: Pixels of all images together: eight of 724 × 724.
 MOST_PIXELS = 2**22
 
@@ -62,8 +63,16 @@ def count_images(preprocess: Preprocess) -> int:
 
 
 def _count_work(model: ImageNetwork, part: Network) -> int:
+    """Multiply-adds of a part for one image; a layer of unknown size counts as one that keeps the image's size."""
     shapes = infer_shapes(part.proto, {model.image.name: _shape_of_input(model)})
-    return max(1, sum(multiply_adds(part.graph, shapes).values()))
+    counted = multiply_adds(part.graph, shapes)
+    unknown = sum(_count_weights(part.graph, i) for i, work in counted.items() if not work)
+    return max(1, sum(counted.values()) + unknown * model.preprocess.height * model.preprocess.width)
+
+
+def _count_weights(graph: Graph, index: int) -> int:
+    stored = [graph.initializers[name].dims for name in graph.nodes[index].input if name in graph.initializers]
+    return max((math.prod(dims) for dims in stored), default=0)
 
 
 def _shape_of_input(model: ImageNetwork) -> tuple[int, ...]:

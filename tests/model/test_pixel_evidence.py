@@ -239,6 +239,18 @@ def test_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert infer_pixels(model) is None
 
 
+def test_layers_of_unknown_size_count_as_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that reads sizes from its image: inference does not know how much work it is."""
+    net = Net(("N", 3, SIDE, SIDE))
+    pads = net.add("Cast", net.add("Mul", "ends", net.weight(np.ones(8, np.float32))), to=TensorProto.INT64)
+    net.nodes.insert(0, helper.make_node("RandomUniform", [], ["ends"], shape=[8], high=0.5, low=0.0))
+    x = net.conv(net.add("Pad", "image", pads), 3, CHANNELS)
+    model = open_model(save(head(net, x), tmp_path / "sizes.onnx"))
+    per_image = CHANNELS * 27 * SIDE**2
+    monkeypatch.setattr(pixel_parts, "MOST_WORK", 2 * per_image * len(CANDIDATES))
+    assert pixel_parts.plan_work(model, [pixel_parts.Tensor(net.nodes[-5].output[0])])[1] == 2
+
+
 def test_time_and_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = trained(tmp_path, "unit")
     drawn = []
