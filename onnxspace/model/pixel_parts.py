@@ -10,7 +10,7 @@ from typing import Protocol
 import onnx
 
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.model.graph import Graph, names_read_by
+from onnxspace.model.graph import Graph, domain_of, names_read_by
 from onnxspace.model.image_input import ImageInput
 from onnxspace.model.network import Network
 from onnxspace.model.pixel_images import CANDIDATES
@@ -21,6 +21,18 @@ MOST_IMAGES = 8
 MOST_WORK = 2**35
 #: Pixels of all images together: eight of 724 × 724.
 MOST_PIXELS = 2**22
+_MOST_NODES = 1000
+#: Operators that may lie below the first layers and normalisations; none has a body, and each ends after one pass over its input.
+_OPERATORS = frozenset({
+    "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv",
+    "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather",
+    "Gelu", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+    "LayerNormalization", "LeakyRelu", "Log", "MatMul", "Max", "MaxPool", "Min", "Mish", "Mul", "Neg", "PRelu", "Pad",
+    "Pow", "QuantizeLinear", "Range", "ReduceMean", "Relu", "Reshape", "Resize", "Selu", "Shape", "Sigmoid", "Slice",
+    "Softmax", "Softplus", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Transpose", "Unsqueeze",
+    "Upsample", "Where",
+})  # fmt: skip
+_POSITIVE = frozenset({"group", "strides", "dilations", "kernel_shape", "blocksize"})
 
 
 class ImageNetwork(Protocol):
@@ -45,16 +57,30 @@ class Tensor:
 
 
 def plan_work(model: ImageNetwork, tensors: Sequence[Tensor]) -> tuple[Network, int]:
-    """The part of the graph below as many of the first tensors as can be computed, and the number of images."""
+    """Plan a measurement: the part of the graph below as many of the first `tensors` as may be run, and the number of images.
+
+    Raises ValueError where not even the first may be, ModelError for a graph with a tensor that is too large.
+    """
     for count in range(len(tensors), 0, -1):
         part = extract_part(model, [tensor.name for tensor in tensors[:count]])
-        images = MOST_WORK // (_count_work(model, part) * len(CANDIDATES))
-        if images or count == 1:
-            break
-    refuse_large_tensors(part.proto, {model.image.name: _shape_of_input(model)}, "the graph")
-    if not images:
-        raise ValueError("the first layer alone takes too long")
-    return part, min(images, count_images(model.preprocess))
+        images = MOST_WORK // (_count_work(model, part) * len(CANDIDATES)) if may_run(part) else 0
+        if images:
+            refuse_large_tensors(part.proto, {model.image.name: _shape_of_input(model)}, "the graph")
+            return part, min(images, count_images(model.preprocess))
+    raise ValueError("the first layer alone takes too long, or has other operators below it")
+
+
+def may_run(part: Network) -> bool:
+    """Whether a part is short and has only operators that end soon, with settings that are positive where they must be."""
+    nodes = part.proto.graph.node
+    return len(nodes) <= _MOST_NODES and all(
+        domain_of(node) == "" and node.op_type in _OPERATORS and _is_positive(node) for node in nodes
+    )
+
+
+def _is_positive(node: onnx.NodeProto) -> bool:
+    values = [value for a in node.attribute if a.name in _POSITIVE for value in (*a.ints, *([a.i] if a.type == a.INT else []))]
+    return min(values, default=1) >= 1
 
 
 def count_images(preprocess: Preprocess) -> int:

@@ -16,7 +16,7 @@ from scipy import integrate, signal, stats
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import PRESETS
 from onnxspace.inputs.scenes import render
-from onnxspace.model import pixel_images, pixel_parts, pixel_statistics
+from onnxspace.model import pixel_images, pixel_parts, pixel_statistics, pixel_tensors
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.pixel_evidence import compare_statistics, infer_pixels
 from onnxspace.model.pixel_images import CANDIDATES, draw_natural_images
@@ -242,13 +242,39 @@ def test_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_layers_of_unknown_size_count_as_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph that reads sizes from its image: inference does not know how much work it is."""
     net = Net(("N", 3, SIDE, SIDE))
-    pads = net.add("Cast", net.add("Mul", "ends", net.weight(np.ones(8, np.float32))), to=TensorProto.INT64)
-    net.nodes.insert(0, helper.make_node("RandomUniform", [], ["ends"], shape=[8], high=0.5, low=0.0))
+    least = net.add("Mul", net.add("ReduceMean", "image", keepdims=0), net.weight(np.zeros(8, np.float32)))
+    pads = net.add("Cast", least, to=TensorProto.INT64)
     x = net.conv(net.add("Pad", "image", pads), 3, CHANNELS)
     model = open_model(save(head(net, x), tmp_path / "sizes.onnx"))
     per_image = CHANNELS * 27 * SIDE**2
     monkeypatch.setattr(pixel_parts, "MOST_WORK", 2 * per_image * len(CANDIDATES))
     assert pixel_parts.plan_work(model, [pixel_parts.Tensor(net.nodes[-5].output[0])])[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("operator", "settings", "runs"),
+    [("Relu", {}, True), ("MaxPool", {"kernel_shape": [1, 1]}, True), ("MaxPool", {"kernel_shape": [1, 1], "strides": [0, 1]}, False),
+     ("ConvTranspose", {"group": 0}, False), ("NonZero", {}, False)],
+)  # fmt: skip
+def test_only_listed_operators_are_run(tmp_path: Path, operator: str, settings: dict[str, object], runs: bool) -> None:
+    """Others may end the process that runs them, or never end."""
+    net = Net(("N", 3, SIDE, SIDE))
+    inputs = ["image", *([net.random(3, 1, 1, 1)] if operator == "ConvTranspose" else [])]
+    x = net.add(operator, *inputs, **settings)
+    x = net.add("Cast", x, to=TensorProto.FLOAT) if operator == "NonZero" else x
+    proto = net.model([net.add("Conv", x, net.random(4, 3, 1, 1))])
+    model = open_model(save(proto, tmp_path / "own.onnx"))
+    assert pixel_parts.may_run(pixel_parts.extract_part(model, [proto.graph.output[0].name])) is runs
+    assert (infer_pixels(model) is not None) is runs
+
+
+def test_fewer_layers_are_measured_where_another_operator_comes_between(tmp_path: Path) -> None:
+    net = Net(("N", 3, SIDE, SIDE))
+    x = net.conv("image", 3, 4)
+    x = net.add("Conv", net.add("Sin", x), net.random(4, 4, 1, 1))
+    model = open_model(save(head(net, x, 4), tmp_path / "sine.onnx"))
+    part, _ = pixel_parts.plan_work(model, pixel_tensors.find_first_layers(model.graph, "image"))
+    assert [node.op_type for node in part.proto.graph.node] == ["Conv"]
 
 
 def test_time_and_memory_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
