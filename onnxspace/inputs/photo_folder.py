@@ -22,6 +22,7 @@ from onnxspace.storage.regular_files import NotRegularError, open_regular
 DEFAULT_SIZE, SMALLEST = 224, 16
 #: Broken photos that an error names; more are counted.
 _MOST_NAMED = 20
+_SKIPPING = "; --skip-broken goes on without"
 _BLOCK = 2**20
 Read = TypeVar("Read")
 
@@ -226,12 +227,17 @@ def _describe_copies(folder: Path, copies: set[int]) -> tuple[str, ...]:
 def refuse_broken(errors: Sequence[ProbeError], number: int) -> ProbeError:
     """The error for photos that can't be read, of `number` that were to be: it names all of them."""
     if len(errors) == 1:
-        return ProbeError(f"{_shorten(errors[0])}. Remove it, save it again, or leave it out with --skip-broken.")
+        return ProbeError(f"{_shorten(errors[0])}. Remove it, or save it again{_SKIPPING}.")
     named = "; ".join(_shorten(error) for error in errors[:_MOST_NAMED])
     more = f"; and {len(errors) - _MOST_NAMED} more" if len(errors) > _MOST_NAMED else ""
     return ProbeError(
-        f"{len(errors)} of {number} photos can't be used: {named}{more}. Remove them, save them again, or leave them out with --skip-broken."
+        f"{len(errors)} of {number} photos can't be used: {named}{more}. Remove them, or save them again{_SKIPPING}."
     )
+
+
+def drop_skipping(error: ProbeError) -> ProbeError:
+    """The same error for commands that leave no photo out: it names no option that does."""
+    return ProbeError(str(error).replace(_SKIPPING, ""))
 
 
 def describe_broken(errors: Sequence[ProbeError]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def test_all_broken_photos_are_named(place: Path, capsys: pytest.CaptureFixture[
     assert out == ""
     assert err.count("\n") == 1
     named = "2 of 12 photos can't be used: photos/x/2.png is not an image; photos/y/4.png is not an image."
-    assert f"{named} Remove them, save them again, or leave them out with --skip-broken." in err
+    assert f"{named} Remove them, or save them again; --skip-broken goes on without." in err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -78,3 +78,10 @@ def test_finetuning_without_labels_reads_the_same(place: Path, capsys: pytest.Ca
     code, _, err = runner(capsys)("score", *MODELS, "--probe", "photos", "--by", "finetune", "--target", "a")
     assert code == 2
     assert "2 of 12 photos can't be used" in err
+
+
+def test_check_leaves_no_photo_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = runner(capsys)("check", "a.onnx", "--against", "b.onnx", "--probe", "photos")
+    assert code == 2
+    assert "2 of 12 photos can't be used" in err
+    assert "Remove them, or save them again." in err

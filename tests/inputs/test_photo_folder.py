@@ -80,14 +80,14 @@ def test_all_broken_photos_are_named_at_once(folder: Path) -> None:
     assert text.startswith(
         f"2 of 5 photos can't be used: {folder / '1.png'} is not an image; {folder / '4.png'} can't be read as"
     )
-    assert text.endswith("Remove them, save them again, or leave them out with --skip-broken.")
+    assert text.endswith("Remove them, or save them again; --skip-broken goes on without.")
 
 
 def test_one_broken_photo_is_one_sentence(folder: Path) -> None:
     (folder / "1.png").write_bytes(b"nothing")
     with pytest.raises(ProbeError) as caught:
         Probes.from_folder(folder)
-    expected = f"{folder / '1.png'} is not an image. Remove it, save it again, or leave it out with --skip-broken."
+    expected = f"{folder / '1.png'} is not an image. Remove it, or save it again; --skip-broken goes on without."
     assert str(caught.value) == expected
 
 
