@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES
-from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.probes import Probes
 
 Pixels = NDArray[np.uint8]
 #: Standard deviation of the blur as a fraction of the image's side: σ = 10 at 224 pixels, as in Fong and Vedaldi,

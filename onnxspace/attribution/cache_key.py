@@ -19,8 +19,8 @@ from onnxspace.attribution.devices import list_devices, resolve_compute
 from onnxspace.attribution.explainer import rules_for
 from onnxspace.attribution.lrp import RULES
 from onnxspace.inputs.execution import Compute, Execution
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES
-from onnxspace.inputs.probes import read_square
 from onnxspace.inputs.protocol import Setup, installed_versions
 from onnxspace.model.model import model_key as model_key
 

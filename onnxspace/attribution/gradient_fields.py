@@ -22,8 +22,8 @@ from onnxspace.attribution.explainer import Explainer
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, FIELDS_METHOD, FIELDS_SIZE
-from onnxspace.inputs.probes import read_square
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import Model

@@ -25,10 +25,11 @@ from onnxspace.checking.observation import Observation, load_observation
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError
+from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Device, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
+from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
@@ -151,7 +152,10 @@ def request_protocol(plan: CheckPlan, artifact: Artifact, config: Config) -> Pro
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
     """The probe images that an artifact or its plan names; None where neither does. Raises ProbeError."""
     if (folder := artifact.probe or plan.probe) is not None:
-        return Probes.from_folder(folder, plan.images, DEFAULT_SIZE, seed=plan.seed)
+        try:
+            return Probes.from_folder(folder, plan.images, DEFAULT_SIZE, seed=plan.seed)
+        except ProbeError as error:  # what was not measured does not pass
+            raise drop_skipping(error) from error
     return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import click
 
@@ -24,6 +25,13 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("loading", total=None)
         yield lambda what, done, total: bar.update(task, description=one_line(what)[:40], completed=done, total=total)
+
+
+def print_remarks(photos: Any, *, quiet: bool = False) -> Any:
+    """Print what was left out of a folder of `photos` (`Probes` or `Photos`, or None), a line each, and return them."""
+    for line in () if quiet or photos is None else photos.remarks:
+        click.echo(one_line(line), err=True)
+    return photos
 
 
 @contextmanager

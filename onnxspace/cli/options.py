@@ -130,12 +130,18 @@ def opening_options(function: _Function) -> _Function:
     return _add_options(_SHARED[len(NUMBERS) :], function)
 
 
-def probes_from(folder: str | None, images: int | None, seed: int, size: int | None = None) -> Any:
+#: For commands that read photos.
+skip_broken_option = click.option("--skip-broken", is_flag=True, help="Leave out photos that can't be read, and name them.")
+
+
+def probes_from(
+    folder: str | None, images: int | None, seed: int, size: int | None = None, *, skip_broken: bool = False
+) -> Any:
     """The probe images: `images` of `folder` at `size` pixels, or generated ones where that is None."""
     from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
 
     if folder is not None:
-        return Probes.from_folder(folder, images, size, seed=seed)
+        return Probes.from_folder(folder, images, size, seed=seed, skip_broken=skip_broken)
     return Probes.generate(images or DEFAULT_IMAGES, seed=seed)
 
 

@@ -8,7 +8,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,24 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.content import hash_images
-from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES, crop_square, draw_sample, find_images, read_upright
+from onnxspace.inputs.image_files import DEEP_SUFFIXES, crop_square, read_header, read_upright
+from onnxspace.inputs.photo_folder import (
+    describe_broken,
+    draw_sample,
+    drop_copies,
+    find_top,
+    list_photos,
+    read_each,
+    refuse_broken,
+)
+from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES
 from onnxspace.storage.printable import escape_surrogates
 from onnxspace.storage.regular_files import map_array, open_regular
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
 _MOST_BYTES = 2**28
+_DECODED = 2  # version of what is made of the files' bytes
 _ADVICE = "Its first line must name the columns: the path of an image, then its label or labels."
 
 
@@ -33,26 +44,34 @@ class Photos:
 
     `name` is the folder's or table's, `paths` are the image files, `labels` their labels in the same order: [images], or
     [images, targets] where there are several. A missing label is None (classes) or NaN (numbers). `kind` is the kind of labels:
-    `classes`, `multilabel` or `regression`.
+    `classes`, `multilabel` or `regression`. `remarks` says in a line each which files were left out.
     """
 
     name: str
     paths: tuple[Path, ...]
     labels: NDArray[Any]
     kind: Kind
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @classmethod
     def open(
-        cls, source: str | Path, kind: Kind | None = None, images: int | None = None, seed: int = 0
-    ) -> Photos:  # fmt: skip
+        cls,
+        source: str | Path,
+        kind: Kind | None = None,
+        images: int | None = None,
+        seed: int = 0,
+        *,
+        skip_broken: bool = False,
+    ) -> Photos:
         """Read labelled images from a folder, `source/CLASS/*.jpg`, or a CSV with a header and the columns path, label, ….
 
         Paths in a CSV are relative to its folder. Where `kind` is None it is inferred from the labels: words and whole numbers are
-        `classes`, several columns of 0 and 1 `multilabel`, other numbers `regression`. At most `images` images (None: all) are
-        sampled by `seed`. Raises ProbeError for a source that can't be read so.
+        `classes`, several columns of 0 and 1 `multilabel`, other numbers `regression`. Files of one class with equal bytes count once.
+        At most `images` images (None: all) are sampled by `seed`. With `skip_broken` all of these are read once more, and those
+        that can't be read are left out. Raises ProbeError for a source that can't be read so.
         """
         path = Path(source)
         found = _read_folder(path) if path.is_dir() else _read_table(path, kind)
@@ -61,12 +80,25 @@ class Photos:
         rows = draw_sample(range(len(found)), len(found) if images is None else images, seed)
         if len(rows) > MAX_IMAGES:
             raise ProbeError(f"{source} has {len(rows)} images, more than {MAX_IMAGES}. Use fewer with --images.")
-        return cls(found.name, tuple(found.paths[i] for i in rows), found.labels[rows], found.kind)
+        chosen = found._take(rows)
+        return chosen._drop_broken() if skip_broken else chosen
+
+    def _take(self, rows: Sequence[int], *remarks: str) -> Photos:
+        return replace(
+            self, paths=tuple(self.paths[i] for i in rows), labels=self.labels[list(rows)], remarks=(*self.remarks, *remarks)
+        )
+
+    def _drop_broken(self) -> Photos:
+        """The photos that can be read. Raises ProbeError where none can."""
+        readable, failures = read_each(self.paths, _check_image)
+        if not readable:
+            raise refuse_broken(list(failures.values()), len(self))
+        return self._take(list(readable), *describe_broken(list(failures.values())))
 
     def fingerprint(self, size: int) -> str:
         """Return 16 hex digits that identify the files by name, size and modification time, in this order and at `size` pixels."""
         stats = [(str(path), found.st_size, found.st_mtime_ns) for path in self.paths for found in [_read_stat(path)]]
-        return hashlib.sha256(repr((size, stats)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((_DECODED, size, stats)).encode()).hexdigest()[:16]
 
     def describe(self, sha256: str) -> dict[str, Any]:
         """Return facts about the labelled images, ready for JSON; `sha256` is the digest of their pixels."""
@@ -86,7 +118,7 @@ class Photos:
 
         Each is resized once, from its own size to `size` pixels. Returns uint8 [images, size, size, 3]. `progress` is called with
         numbers of finished images. With `hashes`, the digests of the images at their own size are written to that `.npy` file,
-        uint8 [images, 32]. Raises ProbeError for an image that can't be read, OutputError.
+        uint8 [images, 32]. Raises ProbeError naming all images that can't be read, OutputError.
 
         >>> Photos.open("flowers").decode(Path("flowers-32.npy"), 32).shape  # doctest: +SKIP
         (300, 32, 32, 3)
@@ -94,19 +126,34 @@ class Photos:
         from onnxspace.storage.atomic import whole_array
 
         digests: list[bytes] = []
+        top = self._find_top()
+
+        def read(path: Path) -> None:
+            image = read_upright(path, top)
+            append(crop_square(image, size)[None])
+            if hashes is not None:
+                digests.extend(hash_images(np.asarray(image)[None]))
+            if progress is not None:
+                progress(1)
+
         with whole_array(file, (len(self), size, size, 3), np.uint8) as append:
-            for path in self.paths:
-                image = read_upright(path)
-                append(crop_square(image, size)[None])
-                if hashes is not None:
-                    digests += hash_images(np.asarray(image)[None])
-                if progress is not None:
-                    progress(1)
+            failures = read_each(self.paths, read)[1]
+            if failures:
+                raise refuse_broken(list(failures.values()), len(self))
         if hashes is not None:
             with whole_array(hashes, (len(self), len(digests[0])), np.uint8) as append:
                 append(np.frombuffer(b"".join(digests), np.uint8))
         decoded: NDArray[np.uint8] = map_array(file)
         return decoded
+
+    def _find_top(self) -> int | None:
+        """The value of 16-bit images that becomes white; files that can't be read are refused where they are decoded."""
+        deep = [path for path in self.paths if path.suffix.lower() in DEEP_SUFFIXES]
+        return find_top(read_each(deep, read_header)[0].values())
+
+
+def _check_image(path: Path) -> None:
+    read_upright(path)
 
 
 def _read_stat(path: Path) -> os.stat_result:
@@ -123,17 +170,19 @@ def _find_labelled(labels: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _read_folder(folder: Path) -> Photos:
-    files = find_images(folder, "folder")
-    classes = [path.relative_to(folder).parts[0] for path in files]
+    listed = list_photos(folder, "folder")
+    files = listed.files
     loose = [path for path in files if path.parent == folder]
     if loose:
         raise ProbeError(f"{loose[0]} is not in a class folder. Put labelled photos in {folder}/CLASS/, or list them in a CSV.")
-    return Photos(
-        escape_surrogates(folder.resolve().name) or "photos",
-        tuple(files),
-        np.array([escape_surrogates(c) for c in classes], object),
-        "classes",
-    )
+
+    def find_class(path: Path) -> str:
+        return path.relative_to(folder).parts[0]
+
+    distinct = drop_copies(folder, files, find_class)
+    named = [escape_surrogates(find_class(path)) for path in distinct.files]
+    name = escape_surrogates(folder.resolve().name) or "photos"
+    return Photos(name, distinct.files, np.array(named, object), "classes", (*listed.remarks, *distinct.remarks))
 
 
 def _read_table(file: Path, kind: Kind | None) -> Photos:

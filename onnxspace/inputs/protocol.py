@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
-from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.probes import Probes
 
 #: Version of the sketch of `similarity.fingerprints.count_sketch`: fingerprints of different versions can't be compared.
 SKETCH_VERSION = 1

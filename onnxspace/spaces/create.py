@@ -16,8 +16,9 @@ from PIL import Image
 
 from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.arrays import count_bands
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.probes import Probes, read_square
+from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
 from onnxspace.inputs.rule_names import Rules
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue

@@ -12,9 +12,11 @@ import numpy as np
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
+from onnxspace.inputs.image_files import read_header, read_square
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import encoders_for, list_encoders, name_models
-from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
+from onnxspace.inputs.photo_folder import describe_broken, find_top, read_each, refuse_broken
+from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
@@ -43,15 +45,17 @@ def explain(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    skip_broken: bool = False,
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
     `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
-    `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback, `limits` those of the process
-    that reads models; `announce` is called with the records of the models before anything is computed. Raises ModelError or ProbeError for the first model
-    or image that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
+    `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback,
+    `limits` those of the process that reads models; `announce` is called with the records of the models before anything is
+    computed; with `skip_broken`, images that can't be read are left out with a warning. Raises ModelError for the first model and
+    ProbeError naming all images that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
     >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
@@ -64,7 +68,7 @@ def explain(
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
-    probes = _read_images([Path(path) for path in images])
+    images, probes = _read_images([Path(path) for path in images], skip_broken=skip_broken)
     setups = [Setup(probes, method, configure_options(method, options, configuration.rules)) for method in methods]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
@@ -78,7 +82,9 @@ def explain(
             run.explain(LocatedModel(str(path), name, str(path), requested, stated))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
-    found = Explanation(pictures, probes.images, tuple(run.columns), stated, tuple(run.assumed), tuple(run.warnings))
+    found = Explanation(
+        pictures, probes.images, tuple(run.columns), stated, tuple(run.assumed), (*probes.remarks, *run.warnings)
+    )
     if output is not None:
         _draw(found, Path(output))
     return found
@@ -94,13 +100,18 @@ def _check_counts(images: int, columns: int) -> None:
         )
 
 
-def _read_images(paths: Sequence[Path]) -> Probes:
+def _read_images(paths: Sequence[Path], *, skip_broken: bool) -> tuple[list[Path], Probes]:
+    """The paths of the images that can be read, and their pixels; all others are left out, or refused."""
     for path in paths:
         if not path.exists():
             raise ProbeError(f"{path}: no such file. Check the path.")
         if not path.is_file():
             raise ProbeError(f"{path} is not a regular file. Name image files one by one.")
-    return Probes("images", np.stack([read_square(path, DEFAULT_SIZE) for path in paths]))
+    top = find_top(read_each(paths, read_header)[0].values())
+    pixels, broken = read_each(paths, lambda path: read_square(path, DEFAULT_SIZE, top))
+    if broken and not (skip_broken and pixels):
+        raise refuse_broken(list(broken.values()), len(paths))
+    return [paths[k] for k in pixels], Probes("images", np.stack(list(pixels.values())), describe_broken(list(broken.values())))
 
 
 def _draw(found: Explanation, output: Path) -> None:

@@ -139,19 +139,25 @@ def score(
 
 
 def read_pictures(
-    folder: str | Path, models: Sequence[str | Path], by: str | Sequence[str] | None, images: int | None = None, seed: int = 0
+    folder: str | Path,
+    models: Sequence[str | Path],
+    by: str | Sequence[str] | None,
+    images: int | None = None,
+    seed: int = 0,
+    *,
+    skip_broken: bool = False,
 ) -> Probes:
     """Read the pictures of `folder` that `score` compares `models` on.
 
     They are at most `images` of them (None: 300, or 64 where `by` names scores of maps alone), sampled by `seed`. With a fingerprint
-    among the models, number and size are its own. Raises ProbeError.
+    among the models, number and size are its own. `skip_broken` is as in `Probes.from_folder`. Raises ProbeError.
     """
     prints = [one for one in read_prints([Path(model) for model in models]).values() if isinstance(one, Fingerprint)]
     if prints and 3 * prints[0].images * prints[0].probe_size ** 2 <= KEPT_BYTES:  # a fingerprint's numbers are not trusted
-        return Probes.from_folder(folder, images or prints[0].images, prints[0].probe_size, seed)
+        return Probes.from_folder(folder, images or prints[0].images, prints[0].probe_size, seed, skip_broken=skip_broken)
     names = [by] if isinstance(by, str) else by or (MEAN_RANK,)
     seen = any(kind in find_spec(name).arrays for name in names for kind in ("features", "outputs"))
-    return Probes.from_folder(folder, images or (MOST_PICTURES if seen else None), seed=seed)
+    return Probes.from_folder(folder, images or (MOST_PICTURES if seen else None), seed=seed, skip_broken=skip_broken)
 
 
 def _describe_images(probes: Probes | None, prints: Prints) -> tuple[str, int]:

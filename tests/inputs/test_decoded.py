@@ -11,9 +11,9 @@ from PIL import Image
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.decoded import DecodedPhotos
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.inputs.probes import read_square
 
 
 @pytest.fixture

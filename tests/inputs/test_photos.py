@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from onnxspace.errors import OutputError, ProbeError
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.photos import Photos
-from onnxspace.inputs.probes import read_square
 
 
 def photo(path: Path, colour: int) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.preprocess import Preprocess, Resize, resize_matrix
-from onnxspace.inputs.probes import read_square
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from onnxspace.errors import ProbeError
+from onnxspace.inputs.photo_folder import find_size
 from onnxspace.inputs.preprocess import Preprocess
-from onnxspace.inputs.probes import Probes, find_size
+from onnxspace.inputs.probes import Probes
 
 
 def save_pictures(folder: Path, *sizes: tuple[int, int]) -> list[NDArray[np.uint8]]:
@@ -35,7 +36,7 @@ def save_pictures(folder: Path, *sizes: tuple[int, int]) -> list[NDArray[np.uint
 )  # fmt: skip
 def test_small_pictures_keep_their_size(tmp_path: Path, sizes: list[tuple[int, int]], expected: int) -> None:
     save_pictures(tmp_path / "photos", *sizes)
-    assert find_size(sorted((tmp_path / "photos").iterdir())) == expected
+    assert find_size(min(size) for size in sizes) == expected
     assert Probes.from_folder(tmp_path / "photos").size == expected
     assert Probes.from_folder(tmp_path / "photos", size=48).size == 48
 

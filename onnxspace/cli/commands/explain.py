@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import pixel_options, shared_options, take_compute, take_method_options, take_pixels
+from onnxspace.cli.options import (
+    pixel_options,
+    shared_options,
+    skip_broken_option,
+    take_compute,
+    take_method_options,
+    take_pixels,
+)
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
+@skip_broken_option
 @shared_options
 @pixel_options
 def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:

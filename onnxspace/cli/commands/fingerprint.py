@@ -13,6 +13,7 @@ from onnxspace.cli.options import (
     opening_options,
     pixel_options,
     probes_from,
+    skip_broken_option,
     take_compute,
     take_method_options,
     take_pixels,
@@ -27,6 +28,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
     "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
+@skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
@@ -50,7 +52,7 @@ def fingerprint(
     Two fingerprints can be compared if they were made on the same images by the same method.
     """
     settings, compute = take_method_options(options), take_compute(options)
-    method = options.pop("method")
+    method, skip_broken = options.pop("method"), options.pop("skip_broken")
     resolve_settings([method or DEFAULT_METHOD], settings)
     from onnxspace.inputs.methods import Options
 
@@ -59,7 +61,7 @@ def fingerprint(
             "--space sets images, method and its options: leave out --images, --method, --detail and the like."
         )
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
     announce = PixelTable(quiet=quiet)
@@ -70,13 +72,17 @@ def fingerprint(
 
         if place is not None:
             given = Space.open(place)
-            probes = None if probe is None else probes_from(probe, given.protocol.images, seed, given.protocol.size)
+            probes = None
+            if probe is not None:
+                probes = probes_from(probe, given.protocol.images, seed, given.protocol.size, skip_broken=skip_broken)
+            print_remarks(probes, quiet=quiet)
             found = given.fingerprint(
                 model, output, device=compute, probes=probes, progress=bar, outputs=not no_outputs, **options
             )
         else:
+            probes = print_remarks(probes_from(probe, images, seed, skip_broken=skip_broken), quiet=quiet)
             found = fingerprint_file(
-                model, output, probes_from(probe, images, seed), method or DEFAULT_METHOD, options=settings, device=compute,
+                model, output, probes, method or DEFAULT_METHOD, options=settings, device=compute,
                 progress=bar, detail=detail, outputs=not no_outputs, **options,
             )  # fmt: skip
     if not quiet:

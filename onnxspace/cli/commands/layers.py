@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, take_pixels
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -51,6 +51,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @pixel_options
 @limits_option
+@skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
@@ -82,7 +83,7 @@ def _compute_table(
     source: str, target: str, *, quiet: bool, baseline: str | None, device: Any, precision: Any, **options: Any
 ) -> LayerTable:
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
@@ -90,11 +91,12 @@ def _compute_table(
         bar("loading", 0, 1)
         from onnxspace.workflows.layers import layers as run
 
-        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")))
+        skip_broken = options.pop("skip_broken")
+        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")), skip_broken=skip_broken)
         return run(
             source,
             target,
-            given,
+            print_remarks(given, quiet=quiet),
             options=Options(baseline=baseline),
             device=Compute(device, precision),
             progress=bar,

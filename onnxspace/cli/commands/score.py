@@ -19,6 +19,7 @@ from onnxspace.cli.options import (
     probes_from,
     read_known_table,
     shared_options,
+    skip_broken_option,
     take_compute,
     take_method_options,
     take_pixels,
@@ -43,6 +44,7 @@ from onnxspace.scores.selection import (
     "--images", type=click.IntRange(1, 100_000), metavar="N",
     help=f"Number of images [default: up to {MOST_PICTURES} pictures, or 64 generated images].",
 )  # fmt: skip
+@skip_broken_option
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
@@ -90,10 +92,10 @@ def score(
         raise click.UsageError("--budget needs --by finetune.")
     settings, compute, elsewhere = take_method_options(options), take_compute(options), read_known_table(known)
     select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, settings)
-    probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
+    probe, images, seed, skip_broken = (options.pop(name) for name in ("probe", "images", "seed", "skip_broken"))
     _check_output(options["output"])
     target = None if target is None else _target_name(target, models, options["config"])
-    from onnxspace.cli.console import progress_bar, report_kept_work
+    from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
@@ -103,7 +105,8 @@ def score(
 
         given = None
         if probe is not None:
-            given = read_pictures(probe, models, options["by"], images, seed or 0)
+            given = read_pictures(probe, models, options["by"], images, seed or 0, skip_broken=skip_broken)
+            print_remarks(given, quiet=quiet)
         elif (images, seed) != (None, None):
             given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
@@ -121,7 +124,7 @@ def _finetune(
             "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
         )
     refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")})
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
@@ -129,7 +132,9 @@ def _finetune(
         from onnxspace.inputs.probes import Probes
         from onnxspace.workflows.finetune_answers import rank_by_answers
 
-        pictures = Probes.from_folder(given["probe"], given["images"] or MOST_PICTURES, seed=given["seed"] or 0)
+        count, seed = given["images"] or MOST_PICTURES, given["seed"] or 0
+        pictures = Probes.from_folder(given["probe"], count, seed=seed, skip_broken=given["skip_broken"])
+        print_remarks(pictures, quiet=quiet)
         found = rank_by_answers(
             target, models, pictures, budget=budget, encoder=given["encoder"], config=given["config"], seed=given["seed"] or 0,
             device=given["device"], known=given["known"], progress=bar, limits=given["limits"],

@@ -22,6 +22,7 @@ from onnxspace.cli.options import (
     probes_from,
     read_known_table,
     read_list,
+    skip_broken_option,
     take_compute,
     take_method_options,
     take_pixels,
@@ -60,6 +61,7 @@ def space() -> None:
 @space.command()
 @_place
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
+@skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option(
@@ -85,11 +87,13 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     settings = take_method_options(options)
     resolve_settings([options["method"]], settings)
+    from onnxspace.cli.console import print_remarks
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
     refuse_occupied(Path(place))
-    Space.create(place, probes_from(probe, images, seed), options=settings, **options)
+    probes = probes_from(probe, images, seed, skip_broken=options.pop("skip_broken"))
+    Space.create(place, print_remarks(probes), options=settings, **options)
 
 
 @space.command()
@@ -103,6 +107,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @cluster_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
+@skip_broken_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
 @_json_option("add")
 def add(
@@ -115,18 +120,19 @@ def add(
     """
     from onnxspace.cli.announce import PixelTable
 
-    compute = take_compute(options)
+    compute, skip_broken = take_compute(options), options.pop("skip_broken")
     models = (*models, *read_list(listed))
     if not models:
         raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     opened = _open(place)
-    from onnxspace.cli.console import progress_bar, report_kept_work
+    from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        found = opened.add(list(models), device=compute, probes=_read_probes(opened, probe, seed), progress=bar, **options)
+        probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
+        found = opened.add(list(models), device=compute, probes=probes, progress=bar, **options)
     _print_added(found, quiet=quiet)
     if as_json:
         _print_json("add", {
@@ -136,10 +142,10 @@ def add(
     return FAILED if found.failed else 0
 
 
-def _read_probes(opened: Space, probe: str | None, seed: int) -> Any:
-    from onnxspace.inputs.probes import Probes
-
-    return None if probe is None else Probes.from_folder(probe, opened.protocol.images, opened.protocol.size, seed=seed)
+def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bool) -> Any:
+    if probe is None:
+        return None
+    return probes_from(probe, opened.protocol.images, seed, opened.protocol.size, skip_broken=skip_broken)
 
 
 def _print_added(found: Additions, *, quiet: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
-from onnxspace.cli.options import limits_option, pixel_options, take_pixels
+from onnxspace.cli.options import limits_option, pixel_options, skip_broken_option, take_pixels
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def labelled_scores() -> list[str]:
     help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, to try the transfer itself.",
 )
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
+@skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
 @click.option(
@@ -78,7 +79,7 @@ def transfer(
     can't be told apart. In the columns of scores larger is better; values of different scores can't be compared.
     """
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
@@ -88,7 +89,9 @@ def transfer(
 
         options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
         seed = options["seed"]
-        photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")))
+        skip_broken = options.pop("skip_broken")
+        photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")), skip_broken=skip_broken)
+        print_remarks(photos, quiet=quiet)
         tuning = {name: options.pop(name) for name in _TUNING}
         if FINETUNE in by:
             ranking = _finetune(models, photos, by, bar, {**options, **tuning, "seed": seed})
