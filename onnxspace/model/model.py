@@ -22,6 +22,7 @@ from onnxspace.model.fit_inputs import FittedInputs, fit_inputs
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import find_graph_range
@@ -30,6 +31,9 @@ from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
 MAX_INPUT_PIXELS = 4096 * 4096
+#: What the weights of the files that were opened last tell of their pixels.
+_evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
+_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
 
     `path` is the `.onnx` file. `encoder` is the name of a tensor or node, or "auto" to select one; None uses the
     configured encoder, or "auto". `options` is the configuration of this model; None reads the sidecar beside the file.
-    Nothing in the file is executed, but it is read in this process, not in a worker process with limits as the commands do it.
+    Nothing in the file is executed but its own layers, which ONNX Runtime computes for a few images where nothing states their range.
+    It is read in this process, not in a worker process with limits as the commands do it.
 
     Returns the model. Raises ModelNotFoundError where there is no such file, ModelError where it is not a valid ONNX model
     with an image input or can't be read for any other reason, ConfigError where the configuration contradicts the file.
@@ -138,7 +143,11 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     channels = resolve_channels(str(path), image, options)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
-    chosen = choose_pixels(str(path), image, options, PixelSources(written, find_graph_range(graph, image)))
+    sources = PixelSources(written, find_graph_range(graph, image))
+    chosen = choose_pixels(str(path), image, options, sources)
+    if chosen.origin == "guessed" and channels.bands is None:
+        weights = _read_weights(digest, _Guessed(network, image, _resolve_preprocess(str(path), image, chosen, channels)))
+        chosen = choose_pixels(str(path), image, options, replace(sources, weights=weights))
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
     guessed = list_guessed(image, chosen, (options, *written))
     pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
@@ -149,6 +158,31 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
         str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, warnings,
         fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Guessed:
+    """A network with a guessed preprocessing, from which its pixels are inferred."""
+
+    network: Network
+    image: ImageInput
+    preprocess: Preprocess
+
+
+def _read_weights(digest: str, guessed: _Guessed) -> ModelOptions | None:
+    """The preset that evidence in a network's weights tells: inferred where it stands out, else a better guess.
+
+    A file with this SHA-256 `digest` is looked into once per process: commands open a model for their table, and at its turn.
+    """
+    key = digest, guessed.image.name, guessed.preprocess
+    if key not in _evidence:
+        while len(_evidence) >= _KEPT:
+            _evidence.pop(next(iter(_evidence)))
+        _evidence[key] = infer_pixels(guessed)
+    found = _evidence[key]
+    if found is None:
+        return None
+    return ModelOptions(pixels=found.preset, origin="inferred" if found.sure else "guessed", source=found.reason)
 
 
 def _list_assumed(pixels: PixelRecord, fitted: FittedInputs) -> Iterator[str]:
