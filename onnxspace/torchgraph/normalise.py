@@ -154,6 +154,7 @@ def _open_batch(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
     for node in model.graph.node:
         target = graph.constant(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
         if target is None:
+            _open_shape(node, shapes)
             continue
         _drop_allowzero(node, target)
         source = shapes.get(node.input[0], ())
@@ -161,6 +162,13 @@ def _open_batch(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
             opened = numpy_helper.from_array(np.concatenate([[0], target[1:]]).astype(np.int64), f"{node.output[0]}__open")
             model.graph.initializer.append(opened)
             node.input[1] = opened.name
+
+
+def _open_shape(node: onnx.NodeProto, shapes: dict[str, Shape]) -> None:
+    """The same for a Reshape of version 1, whose target is an attribute."""
+    sizes = _attributes_of(node).get("shape") if node.op_type == "Reshape" else None
+    if sizes is not None and list(sizes.ints[:1]) == [1] and shapes.get(node.input[0], ())[:1] == (1,):
+        sizes.ints[0] = 0
 
 
 def _drop_allowzero(node: onnx.NodeProto, target: NDArray[np.generic]) -> None:
