@@ -45,7 +45,7 @@ def get_attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _set(node: onnx.NodeProto, **values: Any) -> None:
+def set_attributes(node: onnx.NodeProto, **values: Any) -> None:
     """Set attributes in place, and remove those whose value is None."""
     kept = [attribute for attribute in node.attribute if attribute.name not in values]
     kept += [helper.make_attribute(name, value) for name, value in values.items() if value is not None]
@@ -71,7 +71,7 @@ def _append_axes(node: onnx.NodeProto, form: Form, count: int) -> Nodes:
 def _align(node: onnx.NodeProto, form: Form) -> Nodes:
     """A function of two tensors: the axes of the second are aligned with those of the first from `axis` on."""
     axis = get_attribute(node, "axis") if get_attribute(node, "broadcast", 0) else None
-    _set(node, axis=None, broadcast=None)
+    set_attributes(node, axis=None, broadcast=None)
     if axis is not None:
         rank = form.rank(node, 0)
         yield from _append_axes(node, form, rank - axis % max(rank, 1) - form.rank(node, 1))
@@ -95,7 +95,7 @@ def treat_as_spatial(node: onnx.NodeProto, form: Form) -> Nodes:
     """BatchNormalization with `spatial` 0 and one value per channel becomes spatial, which is all that these can mean."""
     if node.op_type == "BatchNormalization" and get_attribute(node, "spatial") == 0:
         scale = form.graph.constant(node.input[1])
-        _set(node, spatial=1 if scale is not None and scale.ndim == 1 else 0)
+        set_attributes(node, spatial=1 if scale is not None and scale.ndim == 1 else 0)
     return iter(())
 
 
@@ -103,7 +103,7 @@ def _refuse_training(node: onnx.NodeProto, form: Form) -> Nodes:
     """Dropout and BatchNormalization, which had to say that they were not trained."""
     if not get_attribute(node, "is_test", 0):
         raise ValueError(f"{describe_node(node)} is in training mode")
-    _set(node, is_test=None)
+    set_attributes(node, is_test=None)
     if node.op_type == "BatchNormalization":
         del node.output[1:]
     return treat_as_spatial(node, form)
@@ -112,19 +112,19 @@ def _refuse_training(node: onnx.NodeProto, form: Form) -> Nodes:
 def _name_type(node: onnx.NodeProto, _form: Form) -> Nodes:
     """Cast of version 1, whose type is a word."""
     to = get_attribute(node, "to")
-    _set(node, to=onnx.TensorProto.DataType.Value(to.decode()) if isinstance(to, bytes) else to)
+    set_attributes(node, to=onnx.TensorProto.DataType.Value(to.decode()) if isinstance(to, bytes) else to)
     return iter(())
 
 
 def _broadcast_always(node: onnx.NodeProto, _form: Form) -> Nodes:
     """Gemm, which had to say that it broadcasts."""
-    _set(node, broadcast=None)
+    set_attributes(node, broadcast=None)
     return iter(())
 
 
 def _join(node: onnx.NodeProto, _form: Form) -> Nodes:
     """Concat of version 1, whose axis has a default."""
-    _set(node, axis=get_attribute(node, "axis", 1))
+    set_attributes(node, axis=get_attribute(node, "axis", 1))
     return iter(())
 
 
@@ -133,7 +133,7 @@ def _divide(node: onnx.NodeProto, form: Form) -> Nodes:
     if get_attribute(node, "axis") is None:
         raise ValueError(f"{describe_node(node)} has no axis")
     if len(node.input) > 1:
-        _set(node, split=form.constant(node, 1))
+        set_attributes(node, split=form.constant(node, 1))
         del node.input[1:]
     return iter(())
 
@@ -143,13 +143,13 @@ def _round_power(node: onnx.NodeProto, _form: Form) -> Nodes:
     power = get_attribute(node, "p", 2)
     if power != int(power):
         raise ValueError(f"{describe_node(node)} has the power {power:g}, which is not whole")
-    _set(node, p=int(power))
+    set_attributes(node, p=int(power))
     return iter(())
 
 
 def _pad(node: onnx.NodeProto, _form: Form) -> Nodes:
     """Pad of version 1, whose amounts had another name."""
-    _set(node, pads=get_attribute(node, "pads", get_attribute(node, "paddings")), paddings=None)
+    set_attributes(node, pads=get_attribute(node, "pads", get_attribute(node, "paddings")), paddings=None)
     return iter(())
 
 
@@ -157,14 +157,14 @@ def _reshape(node: onnx.NodeProto, _form: Form) -> Nodes:
     """Reshape of version 1, whose shape is an attribute."""
     if len(node.input) == 1:
         shape = list(get_attribute(node, "shape", []))
-        _set(node, shape=None)
+        set_attributes(node, shape=None)
         yield from _hold(node, "shape", shape)
 
 
 def _selu(node: onnx.NodeProto, form: Form) -> Nodes:
     """Selu, whose defaults were rounded in version 1."""
     if form.opset < 6:
-        _set(node, alpha=get_attribute(node, "alpha", 1.6732), gamma=get_attribute(node, "gamma", 1.0507))
+        set_attributes(node, alpha=get_attribute(node, "alpha", 1.6732), gamma=get_attribute(node, "gamma", 1.0507))
     return iter(())
 
 
@@ -173,7 +173,7 @@ def _upsample(node: onnx.NodeProto, _form: Form) -> Nodes:
     factors = [1.0, 1.0, get_attribute(node, "height_scale"), get_attribute(node, "width_scale")]
     if get_attribute(node, "scales") is None:
         linear = get_attribute(node, "mode", b"nearest") in (b"bilinear", b"linear")
-        _set(node, scales=factors, height_scale=None, width_scale=None, mode="linear" if linear else "nearest")
+        set_attributes(node, scales=factors, height_scale=None, width_scale=None, mode="linear" if linear else "nearest")
     return iter(())
 
 
@@ -190,7 +190,7 @@ _NO_LONGER = {"consumed_inputs": None, "output_sequence": None}
 
 def rewrite_node(node: onnx.NodeProto, form: Form) -> Nodes:
     """Apply the rule of a node's operator that needs no shapes, if it has one; attributes without a meaning are removed."""
-    _set(node, **_NO_LONGER)
+    set_attributes(node, **_NO_LONGER)
     yield from _PLAIN[node.op_type](node, form) if node.op_type in _PLAIN else ()
 
 

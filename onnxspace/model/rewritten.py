@@ -46,13 +46,14 @@ def check_rewritten(network: Network, feeds: Iterator[Mapping[str, NDArray[Any]]
     """
     if network.source is None:
         return
-    feed, expected = _run_first(Network(network.source, network.weights), feeds, path)
+    feed, expected = _run_first(network.source, feeds, path)
     found = runtime.evaluate(network, feed)
     names = [value.name for value in network.proto.graph.output]
     for name, ours, theirs in zip(names, found, expected, strict=True):
         if not _agree(ours, theirs):
             raise ConversionError(
-                f"{path}: its output {name!r} changes when its functions and sparse tensors are written out. Export it without them."
+                f"{path}: its output {name!r} changes when its functions, sparse tensors and blocks of channels are written out. "
+                "Export it without them."
             )
 
 
@@ -67,7 +68,7 @@ def _run_first(
             refused = error
     reason = (str(refused).splitlines() or [""])[0][:300].rstrip(". ")
     raise ModelError(
-        f"{path} has functions or sparse tensors that ONNX Runtime can't run ({reason}). Export it without them."
+        f"{path} has functions, sparse tensors or blocks of channels that ONNX Runtime can't run ({reason}). Export it without them."
     ) from refused
 
 
