@@ -90,7 +90,7 @@ _PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip"
 def _activate(word: str, source: str, target: str, values: list[float], plain: Plain) -> onnx.NodeProto:
     if word not in (*_PARAMETERS, "Relu", "Sigmoid", "Tanh"):
         raise ValueError(f"its activation {word!r} is unknown")
-    named = dict(zip(_PARAMETERS.get(word, ()), values, strict=True))
+    named: dict[str, Any] = dict(zip(_PARAMETERS.get(word, ()), values, strict=True))
     if word != "Clip" or plain.opset < 11:
         return helper.make_node(word, [source], [target], **named)
     bounds = [plain.hold(f"{target}__{name}", np.asarray(value, np.float32)) for name, value in named.items()]
