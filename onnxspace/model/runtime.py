@@ -115,13 +115,13 @@ def evaluate(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]
     try:
         return run(model, feeds)
     except Exception:  # ONNX Runtime's errors share no base class
-        for other in (_run_optimised, _run_small_reference):
+        for other in (_run_optimised, run_small_reference):
             with suppress(Exception):  # the first error is the one to report
                 return other(model, feeds)
         raise
 
 
-def _run_small_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def run_small_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Run a model by the reference implementation; raises ValueError where that would take long."""
     network = as_network(model)
     shapes = infer_shapes(
