@@ -144,10 +144,12 @@ def _multiply_adds_of(graph: Graph, index: int, shapes: Mapping[str, tuple[Shape
     output = _shape_of(shapes, node.output[0])
     if weight is None:
         return 0
+    if node.op_type.startswith("Nhwc"):
+        return weight * (count_elements((output or (None,))[1:-1]) or 0)
     if "Conv" in node.op_type:
         positions = count_elements((other if node.op_type == "ConvTranspose" else output or (None,))[2:]) if other else None
         return weight * (positions or 0)
-    if node.op_type in {"LSTM", "GRU", "RNN"}:
+    if node.op_type in {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}:
         return weight * ((other or (0,))[0] or 0)
     rows = count_elements((output or (None,))[:-1])
     return weight * (rows or 0)

@@ -34,6 +34,7 @@ def normalise(part: Network | onnx.ModelProto, shapes: Mapping[str, Shape], *, b
     _unify_domain(model)
     _resolve_cast_like(model, shapes)
     _widen(model, weights)
+    _forgo_accuracy(model)
     evaluate_constants(model, weights, shapes)
     return _collect_weights(_rewrite(fold_graph(model), shapes, batched), weights)
 
@@ -73,6 +74,15 @@ def _resolve_cast_like(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> N
             node.attribute.append(helper.make_attribute("to", known[node.input[1]][1]))
             node.op_type = "Cast"
             del node.input[1:]
+
+
+def _forgo_accuracy(model: onnx.ModelProto) -> None:
+    """Have products of packed weights computed in single precision: a kernel may round their inputs to 8 bits."""
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            kept = [attribute for attribute in node.attribute if attribute.name != "accuracy_level"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _widen(model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:

@@ -129,7 +129,7 @@ def test_every_fault_of_one_per_cent_is_named_and_nothing_else_is(seed: int) -> 
 
 def test_these_networks_have_every_kind_of_operator() -> None:
     kinds = {node.op_type for seed in SEEDS for node in Random(seed).draw().graph.node}
-    assert len(kinds) >= 24
+    assert len(kinds) >= 22
 
 
 def _shift_pads(module: nn.Module) -> nn.Module:
