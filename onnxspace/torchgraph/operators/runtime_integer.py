@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.integer import DynamicQuantize, dequantise, make_unary, quantise
-from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
+from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
@@ -32,17 +32,20 @@ def qlinear_reduce_mean(node: Node) -> TorchOperator:
     return make_unary(lambda x: x.mean(tuple(axes) if axes else tuple(range(x.dim())), keepdim=kept))
 
 
-def _choose(
-    condition: Tensor, x: Tensor, x_scale: Tensor, x_zero: Tensor, y: Tensor, y_scale: Tensor, y_zero: Tensor,
-    scale: Tensor, zero: Tensor,
-) -> Tensor:  # fmt: skip
-    return quantise(torch.where(condition, dequantise(x, x_scale, x_zero), dequantise(y, y_scale, y_zero)), scale, zero)
+class Choice(nn.Module):
+    """The values of one of two quantised tensors."""
+
+    def forward(
+        self, condition: Tensor, x: Tensor, x_scale: Tensor, x_zero: Tensor, y: Tensor, y_scale: Tensor, y_zero: Tensor,
+        scale: Tensor, zero: Tensor,
+    ) -> Tensor:  # fmt: skip
+        return quantise(torch.where(condition, dequantise(x, x_scale, x_zero), dequantise(y, y_scale, y_zero)), scale, zero)
 
 
 @converter("QLinearWhere", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_where(_node: Node) -> TorchOperator:
     """QLinearWhere."""
-    return Apply(_choose)
+    return Choice()
 
 
 def centre_columns(weight: Tensor, zero: Tensor | None) -> Tensor:
