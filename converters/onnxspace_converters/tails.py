@@ -1,4 +1,4 @@
-"""Outputs in the tail of a Sigmoid or Softmax, compared by what these were computed from.
+"""Outputs in the tail of a Sigmoid, compared by what they were computed from.
 
 Runtimes round such small probabilities absolutely (ONNX Runtime's Sigmoid is 0 at -17), so that two right files differ by all of
 their value. A fault in the network shows before the function as anywhere else.
@@ -6,7 +6,7 @@ their value. A fault in the network shows before the function as anywhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -24,10 +24,10 @@ _ORDERED = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 
 
 def find_source(graph: Graph, name: str) -> onnx.NodeProto | None:
-    """The Sigmoid or Softmax of whose values a tensor consists, in the same order; None where there is none."""
+    """The Sigmoid of whose values a tensor consists, in the same order; None where there is none."""
     while name in graph.producer:
         node = graph.nodes[graph.producer[name]]
-        if node.op_type in ("Sigmoid", "Softmax"):
+        if node.op_type == "Sigmoid":
             return node
         if node.op_type not in _ORDERED:
             return None
@@ -58,7 +58,7 @@ def _agrees(network: Network, feed: Array, name: str, ours: Array, theirs: Array
         return False
     runner = runtime.Runner(network.with_outputs([source.input[0]]))
     before = runner({runner.input: feed})[0].astype(np.float64)
-    return _compare_logarithms(_LOGARITHMS[source.op_type](before, source), theirs.reshape(before.shape), tolerance)
+    return _compare_logarithms(-np.logaddexp(0, -before), theirs.reshape(before.shape), tolerance)
 
 
 def _compare_logarithms(ours: NDArray[np.float64], theirs: Array, tolerance: float) -> bool:
@@ -69,19 +69,3 @@ def _compare_logarithms(ours: NDArray[np.float64], theirs: Array, tolerance: flo
         logarithms = np.log(given)
     gap = np.abs(ours - logarithms)[~small].max(initial=0)
     return bool(gap <= tolerance * np.abs(logarithms[~small]).max(initial=1) and (ours[small] < np.log(_LEAST) + 1).all())
-
-
-def _of_sigmoid(x: NDArray[np.float64], _node: onnx.NodeProto) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = -np.logaddexp(0, -x)
-    return result
-
-
-def _of_softmax(x: NDArray[np.float64], node: onnx.NodeProto) -> NDArray[np.float64]:
-    axis = next((a.i for a in node.attribute if a.name == "axis"), -1)
-    result: NDArray[np.float64] = x - np.logaddexp.reduce(x, axis=axis, keepdims=True)
-    return result
-
-
-_LOGARITHMS: dict[str, Callable[[NDArray[np.float64], onnx.NodeProto], NDArray[np.float64]]] = {
-    "Sigmoid": _of_sigmoid, "Softmax": _of_softmax,
-}  # fmt: skip

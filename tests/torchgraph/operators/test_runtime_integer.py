@@ -268,6 +268,24 @@ def test_weights_of_few_bits(tmp_path: Path, bits: int, symmetric: bool) -> None
     np.testing.assert_allclose(found[0].numpy(), weight[:, 3], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("level", [0, 1, 4])
+def test_inputs_that_a_kernel_may_round_are_not_rounded(level: int) -> None:
+    """At `accuracy_level` 4 ONNX Runtime rounds activations to 8 bits: the function is the product all the same."""
+    net = Net((1, 3, 16, 16), seed=6)
+    x = net.add("Flatten", net.add("Relu", net.conv("image", 3, 8, strides=[2, 2])))
+    for size, count in ((392, 64), (64, 32), (32, 5)):
+        x = net.add("Relu", net.add("MatMul", x, net.random(size, count)))
+    proto = net.model([x])
+    exact = MatMulNBitsQuantizer(proto, bits=4, block_size=32, is_symmetric=False, accuracy_level=level)
+    exact.process()
+    made = exact.model.model
+    levels = {a.i for node in made.graph.node for a in node.attribute if a.name == "accuracy_level"}
+    assert levels == ({level} if level else set())
+    image = random(1, 1, 3, 16, 16)
+    found, expected = ox.to_torch(made)(torch.from_numpy(image)).numpy(), runtime.run(made, {"image": image})[0]
+    assert np.abs(found - expected).max() <= 0.03 * np.abs(expected).max()
+
+
 def test_weights_of_few_bits_in_another_order_are_refused() -> None:
     values: dict[str, Any] = {"x": random(0, 1, 32), "w": np.zeros((4, 2, 8), np.uint8), "s": np.ones((4, 2), np.float32)}
     values |= {"z": None, "g": np.arange(32, dtype=np.int32)}
