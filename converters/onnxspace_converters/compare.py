@@ -20,6 +20,7 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.network import separate_weights
 from onnxspace_converters.loaded_network import Array, LoadedNetwork
+from onnxspace_converters.tails import agrees_before
 
 #: A larger difference can't be rounding, so that ONNX's reference implementation is not run.
 COARSE = 1e-2
@@ -106,9 +107,12 @@ def verify(model: onnx.ModelProto, loaded: LoadedNetwork, references: Sequence[R
     runner = runtime.Runner(separate_weights(model))
     found = 0.0
     for reference in references if dynamic or loaded.batch else _split_batches(references):
-        gap = largest_difference(runner({runner.input: reference.images}), reference.outputs)
+        outputs = runner({runner.input: reference.images})
+        gap = largest_difference(outputs, reference.outputs)
         if loaded.tolerance < gap <= COARSE and _agrees_with_reference(model, runner.input, reference, loaded.tolerance):
             gap = loaded.tolerance  # ONNX Runtime's fast Tanh and Erf are 1e-3 off behind a deep network
+        if gap > loaded.tolerance and agrees_before(model, reference.images, outputs, reference.outputs, loaded.tolerance):
+            gap = loaded.tolerance
         if not gap <= loaded.tolerance:
             raise ConversionError(
                 f"its outputs differ from the framework's by {_describe_gap(gap)}{_locate_difference(model, loaded, reference)}"

@@ -17,7 +17,9 @@ from onnx import numpy_helper
 #: Operators that multiply their input with trained weights, and the index of the input that holds the weights.
 PARAMETRIC: dict[str, int] = {
     "Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "FusedConv": 1, "FusedGemm": 1, "FusedMatMul": 1,
-    "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3,
+    "ConvInteger": 1, "MatMulInteger": 1, "QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3, "MatMulNBits": 1,
+    "DynamicQuantizeMatMul": 1, "MatMulIntegerToFloat": 1, "QAttention": 1, "NhwcConv": 1, "NhwcFusedConv": 1,
+    "DynamicQuantizeLSTM": 1,
     "LSTM": 1, "GRU": 1, "RNN": 1,
 }  # fmt: skip
 #: Operators whose output depends on a tensor's shape and not on its values: no gradient flows through them.

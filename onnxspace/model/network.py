@@ -35,12 +35,12 @@ _PLAIN = {
 class Network:
     """A graph, and the values of the initialisers that it only declares, by name.
 
-    `source` is the graph as its file holds it, where that was rewritten (see `onnxspace/model/rewriting.py`); None where it is `proto`.
+    `source` is the network as its file holds it, where that was rewritten (see `onnxspace/model/rewriting.py`); None where it is this one.
     """
 
     proto: onnx.ModelProto
     weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    source: onnx.ModelProto | None = None
+    source: Network | None = None
 
     @cached_property
     def graph(self) -> Graph:

@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,10 @@ def read_model(path: str | Path) -> tuple[Network, str]:
     digest = hashlib.sha256(content)
     del content
     weights = _load_external_data(path, model, digest.update)
-    network = rewrite(path, model)
+    network = rewrite(path, model, weights)
     if (found := find_defect(network.proto.graph)) is not None:
         raise ModelError(f"{path} is not a valid ONNX model: {found}. Export it again.")
-    return replace(network, weights={**weights, **network.weights}), digest.hexdigest()
+    return network, digest.hexdigest()
 
 
 def _load_external_data(path: Path, model: onnx.ModelProto, note: Callable[[bytearray], None]) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.model.network import Network, embed_weights, with_weights_as_inputs
+from onnxspace.model.old_opsets import raise_opset
 from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, refuse_large_tensors
 
 #: The most time for which a graph is run to learn the sizes of its tensors.
@@ -25,11 +26,11 @@ class Runner:
     """One loaded model: an ONNX Runtime session on the CPU, and the weights that are fed to it.
 
     Called with a mapping of input names to arrays, it returns the list of outputs; it stops at the next node after `seconds`. Without `optimise`, ONNX Runtime executes
-    the graph node by node and reads the weights without copying them. Raises ONNX Runtime's own errors.
+    the graph node by node and reads the weights without copying them. A graph of an opset that the runtime lacks is written in a newer one. Raises ONNX Runtime's own errors.
     """
 
     def __init__(self, model: onnx.ModelProto | Network, *, optimise: bool = False) -> None:
-        network = as_network(model)
+        network = raise_opset(as_network(model))
         self.input = network.proto.graph.input[0].name if network.proto.graph.input else ""
         self.weights = {} if optimise else network.weights
         options = _make_options(optimise=optimise)
@@ -114,13 +115,13 @@ def evaluate(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]
     try:
         return run(model, feeds)
     except Exception:  # ONNX Runtime's errors share no base class
-        for other in (_run_optimised, _run_small_reference):
+        for other in (_run_optimised, run_small_reference):
             with suppress(Exception):  # the first error is the one to report
                 return other(model, feeds)
         raise
 
 
-def _run_small_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def run_small_reference(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Run a model by the reference implementation; raises ValueError where that would take long."""
     network = as_network(model)
     shapes = infer_shapes(

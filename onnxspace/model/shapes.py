@@ -10,7 +10,8 @@ import onnx
 
 from onnxspace.errors import ModelError
 from onnxspace.model.graph import PARAMETRIC, Graph
-from onnxspace.model.network import SMALL
+from onnxspace.model.network import SMALL, Network
+from onnxspace.model.old_opsets import raise_opset
 
 Shape = tuple[int | None, ...]
 #: The largest tensor that is computed: those of real networks have some hundred megabytes.
@@ -74,8 +75,9 @@ def infer_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[st
     fixed = _without_weights(proto)
     set_input_shapes(fixed, shapes)
     try:
+        fixed = raise_opset(Network(fixed)).proto
         inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=not _propagates_long_data(fixed.graph))
-    except Exception:  # RuntimeErrors on unusual graphs: only the shapes recorded in the file remain
+    except Exception:  # errors of all kinds on unusual graphs: only the shapes recorded in the file remain
         inferred = fixed
     values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
     known = {v.name: (_declared_shape(v), v.type.tensor_type.elem_type) for v in values if v.type.tensor_type.HasField("shape")}
@@ -142,10 +144,12 @@ def _multiply_adds_of(graph: Graph, index: int, shapes: Mapping[str, tuple[Shape
     output = _shape_of(shapes, node.output[0])
     if weight is None:
         return 0
+    if node.op_type.startswith("Nhwc"):
+        return weight * (count_elements((output or (None,))[1:-1]) or 0)
     if "Conv" in node.op_type:
         positions = count_elements((other if node.op_type == "ConvTranspose" else output or (None,))[2:]) if other else None
         return weight * (positions or 0)
-    if node.op_type in {"LSTM", "GRU", "RNN"}:
+    if node.op_type in {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}:
         return weight * ((other or (0,))[0] or 0)
     rows = count_elements((output or (None,))[:-1])
     return weight * (rows or 0)

@@ -20,6 +20,9 @@ from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph.attributes import refuse_unlisted
 from onnxspace.torchgraph.registry import CONVERTERS, Node, schema_version, select_inputs
 
+#: Keys of the notes on nodes of a built graph: the ONNX tensor that one holds, and the position of the ONNX node that it is.
+TENSOR, POSITION = "onnx_tensor", "onnx_position"
+
 
 def pick(outputs: Any, index: int) -> Any:
     """Select one output of a node; a module that returns a bare tensor has only the first."""
@@ -57,6 +60,7 @@ class Builder:
         """Convert all nodes and return the graph, in evaluation mode with frozen parameters."""
         for index, value in enumerate(self.graph.inputs):
             self.fx_nodes[value.name] = self.fx.placeholder(f"input_{index}")
+            self.fx_nodes[value.name].meta[TENSOR] = value.name
         for index, node in enumerate(self.graph.nodes):
             self._add(index, node)
         outputs = [self._node_for(name) for name in self.graph.outputs]
@@ -70,12 +74,15 @@ class Builder:
         self.root.add_module(name, module)
         args, kwargs = self._bind_arguments(module, names)
         call = self.fx.call_module(name, args, kwargs)
+        call.meta[POSITION] = index
         if len(node.output) == 1:
             self.fx_nodes[node.output[0]] = call
+            call.meta[TENSOR] = node.output[0]
             return
         for position, output in enumerate(node.output):
             if output:
                 self.fx_nodes[output] = self.fx.call_function(pick, (call, position))
+                self.fx_nodes[output].meta[TENSOR] = output
 
     def _convert(self, node: onnx.NodeProto) -> tuple[nn.Module, tuple[str, ...]]:
         """The module for a node, and the names of the tensors it is called with."""

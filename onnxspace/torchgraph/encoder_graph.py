@@ -17,10 +17,9 @@ from onnxspace.model.shapes import refuse_large_tensors
 from onnxspace.torchgraph import onnx2torch as bridge
 from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
+from onnxspace.torchgraph.canonical import canonicalise_verified
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.passes.canonicalise import canonicalise
-from onnxspace.torchgraph.verify import compute_reference, tolerance, verify
-from onnxspace.torchgraph.verify_nodes import every_node_agrees, find_first_difference
+from onnxspace.torchgraph.verify import allow_noise, compute_reference, tolerance, verify
 from onnxspace.torchgraph.whole_model import to_torch
 
 __all__ = ["EncoderGraph", "convert", "operators", "to_torch"]
@@ -57,12 +56,13 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     check_model(model, images)
     values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
     expected = compute_reference(part, values, model.path, model.advice)
-    name, allowed = part.proto.graph.input[0].name, tolerance(part.proto)
+    name = part.proto.graph.input[0].name
     normal = normalise(part, {name: model.input_shape}, batched=name)
-    graph = canonicalise(build(normal, model.path))
-    evidence = (part, normal, {name: values[:1].astype(runtime.input_dtype(part))}, allowed)
-    judge, locate = partial(every_node_agrees, *evidence), partial(find_first_difference, *evidence)
-    batchable = verify(graph, expected, values, allowed, model.path, judge, locate)
+    feeds = [{name: values[i : i + 1].astype(runtime.input_dtype(part))} for i in range(2)]
+    graph = build(normal, model.path)
+    complete = canonicalise_verified(graph, part, normal, feeds[0], model.path)
+    widen = partial(allow_noise, part, feeds, expected, complete=complete)
+    batchable = verify(graph, expected, values, tolerance(part.proto), model.path, widen)
     return EncoderGraph(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
 
 

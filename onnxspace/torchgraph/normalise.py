@@ -34,6 +34,7 @@ def normalise(part: Network | onnx.ModelProto, shapes: Mapping[str, Shape], *, b
     _unify_domain(model)
     _resolve_cast_like(model, shapes)
     _widen(model, weights)
+    _forgo_accuracy(model)
     evaluate_constants(model, weights, shapes)
     return _collect_weights(_rewrite(fold_graph(model), shapes, batched), weights)
 
@@ -73,6 +74,15 @@ def _resolve_cast_like(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> N
             node.attribute.append(helper.make_attribute("to", known[node.input[1]][1]))
             node.op_type = "Cast"
             del node.input[1:]
+
+
+def _forgo_accuracy(model: onnx.ModelProto) -> None:
+    """Have products of packed weights computed in single precision: a kernel may round their inputs to 8 bits."""
+    for node in model.graph.node:
+        if node.op_type == "MatMulNBits":
+            kept = [attribute for attribute in node.attribute if attribute.name != "accuracy_level"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _widen(model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
@@ -154,6 +164,7 @@ def _open_batch(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
     for node in model.graph.node:
         target = graph.constant(node.input[1]) if node.op_type == "Reshape" and len(node.input) > 1 else None
         if target is None:
+            _open_shape(node, shapes)
             continue
         _drop_allowzero(node, target)
         source = shapes.get(node.input[0], ())
@@ -161,6 +172,13 @@ def _open_batch(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
             opened = numpy_helper.from_array(np.concatenate([[0], target[1:]]).astype(np.int64), f"{node.output[0]}__open")
             model.graph.initializer.append(opened)
             node.input[1] = opened.name
+
+
+def _open_shape(node: onnx.NodeProto, shapes: dict[str, Shape]) -> None:
+    """The same for a Reshape of version 1, whose target is an attribute."""
+    sizes = _attributes_of(node).get("shape") if node.op_type == "Reshape" else None
+    if sizes is not None and list(sizes.ints[:1]) == [1] and shapes.get(node.input[0], ())[:1] == (1,):
+        sizes.ints[0] = 0
 
 
 def _drop_allowzero(node: onnx.NodeProto, target: NDArray[np.generic]) -> None:

@@ -1,100 +1,135 @@
-"""Verification node by node, where a converted graph and ONNX Runtime differ by slightly more than rounding.
+"""Verification operator by operator: each is fed with ONNX Runtime's own intermediate values, and compared with its next ones.
 
-ONNX Runtime has approximate kernels: its InstanceNormalization loses digits where a channel is nearly constant, its Sigmoid
-is inexact near zero. After such a node two correct results differ by more than rounding. So each node of the converted
-graph is fed with the runtime's own intermediate values, and must agree with the runtime or with the ONNX reference
-implementation.
+So a fault shows at its operator in full size, however little of it reaches the outputs, and what a network makes of rounding
+does not count. Where values differ, a second opinion decides (`onnxspace/torchgraph/second_opinion.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
+from torch import fx
 
+from onnxspace.errors import ConversionError
 from onnxspace.model import runtime
 from onnxspace.model.graph import describe_node, names_read_by
 from onnxspace.model.network import Network
-from onnxspace.model.shapes import infer_shapes
-from onnxspace.torchgraph.build import build
-from onnxspace.torchgraph.verify import difference
+from onnxspace.model.shapes import count_elements, infer_shapes
+from onnxspace.torchgraph.build import POSITION, TENSOR
+from onnxspace.torchgraph.second_opinion import compare_values, is_confirmed
+from onnxspace.torchgraph.verify import describe_difference, difference
 
-_Values = Mapping[str, NDArray[Any]]
+#: Bytes of intermediate values that are compared at a time.
+_AT_ONCE = 2**29
 
 
-def every_node_agrees(part: Network, normal: Network, feed: _Values, allowed: float) -> bool:
-    """Whether every converted node of `normal`, fed with ONNX Runtime's intermediate values, is correct within `allowed`.
+def check_nodes(graph: fx.GraphModule, normal: Network, feed: Mapping[str, Any], path: str) -> bool:
+    """Compare every operator of `graph` with ONNX Runtime, both fed with the runtime's values.
 
-    `part` is the original graph, `normal` the normalised one, `feed` the inputs by name, `allowed` the largest relative
-    difference. Also False where a node can't be run on its own.
+    `graph` is what `build` made of the normalised network `normal`, before its canonical form; `feed` holds the inputs by name,
+    `path` names the model in errors. Returns False where the comparison is not complete, because ONNX Runtime can't be asked for
+    intermediate values, or an operator fails on them. Raises ConversionError naming the first operator that differs.
     """
-    try:
-        given = {name: _widen(value) for name, value in feed.items()}
-        outputs = runtime.run(normal, given)
-        if difference(outputs, runtime.run(part, feed)) > allowed:
+    check = _NodeCheck(graph, normal, widen_inputs(feed), path)
+    compared = [check.compare(positions) for positions in _divide(normal, feed)]
+    return all(compared)
+
+
+def widen_inputs(feed: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs `feed`, by name, in single precision where they are floating-point numbers."""
+    return {name: _widen(value) for name, value in feed.items()}
+
+
+def _widen(value: Any) -> Any:
+    value = np.asarray(value) if isinstance(value, np.generic) else value
+    return np.asarray(value, np.float32) if isinstance(value, np.ndarray) and value.dtype.kind in "fV" else value
+
+
+def _to_torch(value: Any) -> Any:
+    """A sequence of arrays as one of tensors; a missing optional value stays None."""
+    return None if value is None else [torch.from_numpy(np.asarray(_widen(item))) for item in value]
+
+
+def _divide(normal: Network, feed: Mapping[str, Any]) -> Iterator[list[int]]:
+    """Divide the nodes into runs whose outputs take up to `_AT_ONCE` bytes."""
+    shapes = infer_shapes(normal.proto, {name: np.shape(v) for name, v in feed.items() if isinstance(v, np.ndarray)})
+    run, room = list[int](), _AT_ONCE
+    for position, node in enumerate(normal.graph.nodes):
+        size = sum(4 * (count_elements(shapes[name][0]) or 0) for name in node.output if name in shapes)
+        if run and size > room:
+            yield run
+            run, room = [], _AT_ONCE
+        run.append(position)
+        room -= size
+    if run:
+        yield run
+
+
+class _NodeCheck:
+    """Compares runs of nodes; keeps the element types that the Torch graph gives to tensors, and values that are no arrays."""
+
+    def __init__(self, graph: fx.GraphModule, normal: Network, feed: Mapping[str, Any], path: str) -> None:
+        self.graph, self.normal, self.feed, self.path = graph, normal, feed, path
+        self.calls = {node.meta[POSITION]: node for node in graph.graph.nodes if POSITION in node.meta}
+        self.types: dict[str, torch.dtype] = {}
+        self.own = {name: _to_torch(value) for name, value in feed.items() if not isinstance(value, np.ndarray)}
+        self.values: dict[str, Any] = {}
+
+    def compare(self, positions: list[int]) -> bool:
+        """Compare the nodes at `positions`; False where one of them could not be compared."""
+        nodes = [self.normal.graph.nodes[position] for position in positions]
+        names = dict.fromkeys(name for node in nodes for name in (*names_read_by(node), *node.output) if name)
+        asked = [name for name in names if name in self.normal.graph.producer]
+        try:
+            found = runtime.run(self.normal.with_outputs(asked), self.feed)
+        except Exception:  # ONNX Runtime's errors share no base class
             return False
-        values = given | _compute_tensors(normal, given)
-        types = {name: elem_type for name, (_, elem_type) in infer_shapes(normal.proto, {}).items()}
-        return all(_agrees(_extract_node(normal, node, values, types), values, allowed) for node in normal.graph.nodes)
-    except Exception:  # a node that can't be run is not verified
-        return False
+        self.values = {**self.feed, **dict(zip(asked, found, strict=True))}
+        compared = [self._compare_node(position) for position in positions]
+        return all(compared)
 
+    def _compare_node(self, position: int) -> bool:
+        node, call = self.normal.graph.nodes[position], self.calls[position]
+        try:
+            with torch.no_grad():
+                result = self._call(call)
+        except Exception:  # it fails in the whole graph as well, or on values of an unforeseen type, which is not verified
+            return False
+        parts = result if isinstance(result, (tuple, list)) and len(node.output) > 1 else [result]
+        for name, ours in zip(node.output, parts, strict=False):
+            if name:
+                self._compare_tensor(node, name, ours)
+        return True
 
-def _widen(value: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(value, np.float32) if value.dtype.kind in "fV" else value
+    def _call(self, call: fx.Node) -> Any:
+        args = fx.map_arg(call.args, self._value_of)
+        named = fx.map_arg(call.kwargs, self._value_of)
+        return self.graph.get_submodule(str(call.target))(*args, **named)
 
+    def _value_of(self, node: fx.Node) -> Any:
+        """The value of a node of the graph: a weight, or what ONNX Runtime computes, in the type that the graph gives it."""
+        if TENSOR not in node.meta:
+            return self.graph.get_buffer(str(node.target))
+        name = node.meta[TENSOR]
+        if name in self.own:
+            return self.own[name]
+        tensor = torch.from_numpy(np.asarray(self.values[name]))
+        return tensor.to(self.types.get(name, tensor.dtype))
 
-def _compute_tensors(normal: Network, feed: _Values) -> dict[str, NDArray[Any]]:
-    names = [name for node in normal.graph.nodes for name in node.output if name]
-    return dict(zip(names, runtime.run(normal.with_outputs(names), feed), strict=True))
-
-
-def _extract_node(normal: Network, node: onnx.NodeProto, values: _Values, types: Mapping[str, int]) -> Network:
-    """A network of one node, with computed tensors as its inputs."""
-    used = set(names_read_by(node))
-    proto = onnx.ModelProto(ir_version=normal.proto.ir_version, opset_import=normal.proto.opset_import)
-    proto.graph.name = "alone"
-    proto.graph.node.append(node)
-    proto.graph.initializer.extend(t for t in normal.proto.graph.initializer if t.name in used)
-    for name in dict.fromkeys(n for n in names_read_by(node) if n in values):
-        kind = types.get(name) or onnx.helper.np_dtype_to_tensor_dtype(values[name].dtype)
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values[name].shape))
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in node.output if name)
-    return Network(proto, {name: array for name, array in normal.weights.items() if name in used})
-
-
-def _agrees(alone: Network, values: _Values, allowed: float) -> bool:
-    feed = {value.name: values[value.name] for value in alone.proto.graph.input}
-    with torch.no_grad():
-        result = build(alone, "the model")(*[torch.from_numpy(np.asarray(value)) for value in feed.values()])
-    found = [output.numpy() for output in (result if isinstance(result, tuple) else (result,))]
-    expected = [values[value.name] for value in alone.proto.graph.output]
-    return difference(found, expected) <= allowed or difference(found, runtime.run_reference(alone, feed)) <= allowed
-
-
-def find_first_difference(part: Network, normal: Network, feed: Mapping[str, NDArray[Any]], allowed: float) -> str | None:
-    """Find the first node of `part` whose output differs from the converted graph by more than `allowed`; returns its name.
-
-    `part` is the original graph, `normal` the normalised one, `feed` the inputs by name. None where all tensors that both
-    graphs contain agree, or where one of the graphs can't be run.
-    """
-    kept = {name for node in normal.graph.nodes for name in node.output}
-    outputs = [(node, name) for node in part.graph.nodes for name in node.output if name in kept]
-    names = [name for _, name in outputs]
-    try:
-        expected = runtime.run(part.with_outputs(names), feed)
-        graph = build(normal.with_outputs(names), "the model")
-        with torch.no_grad():
-            values = [torch.from_numpy(np.asarray(v, np.float32) if v.dtype.kind == "f" else v) for v in feed.values()]
-            found = graph(*values)
-    except Exception:  # only a detail of a message, which is omitted where the search fails
-        return None
-    listed = list(found) if isinstance(found, (tuple, list)) else [found]
-    for (node, _), ours, theirs in zip(outputs, listed, expected, strict=True):
-        if isinstance(ours, torch.Tensor) and difference([ours.numpy()], [theirs]) > allowed:
-            return describe_node(node)
-    return None
+    def _compare_tensor(self, node: onnx.NodeProto, name: str, ours: Any) -> None:
+        theirs = self.values.get(name)
+        if not isinstance(ours, torch.Tensor) or not isinstance(theirs, np.ndarray):
+            self.own[name] = ours
+            return
+        self.types[name] = ours.dtype
+        gap = compare_values(node.op_type, ours.numpy(), theirs)
+        if gap > 1 and not is_confirmed(self.normal, node, name, ours.numpy(), self.values):
+            size = difference([ours.numpy()], [theirs])
+            raise ConversionError(
+                f"{self.path}: the converted graph differs from ONNX Runtime ({describe_difference(size)}, first at "
+                f"{describe_node(node)}). Name an --encoder below it, or export the model at opset 17."
+            )

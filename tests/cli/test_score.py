@@ -9,13 +9,14 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError
 from tests.helpers.commands import Run
-from tests.helpers.nets import Net, save
+from tests.helpers.nets import Net, classifier, save
 
 NUMBER, TEXT = {"type": "number"}, {"type": "string"}
 SHA = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
@@ -318,3 +319,26 @@ def test_inspect_marks_the_encoder_that_score_takes(run: Run) -> None:
     assert "= 4" in marked[0]
     _, out, _ = run("inspect", "a.onnx", "--encoder", "t1")
     assert next(line for line in out.splitlines() if line.startswith("→")).endswith("t1")
+
+
+def test_files_of_the_hugging_face_cache(run: Run, tmp_path: Path) -> None:
+    """A model and its data that both link into `blobs/`, under other names, score as the same file with its data beside it."""
+    paths = []
+    for seed in (0, 1):
+        beside, snapshot, blobs = (tmp_path / f"{seed}" / name for name in ("plain", "snapshots/x", "blobs"))
+        for folder in (beside, snapshot, blobs):
+            folder.mkdir(parents=True)
+        for k, folder in enumerate((beside, snapshot)):
+            data = {"save_as_external_data": True, "location": "model.onnx_data", "size_threshold": 0}
+            onnx.save(classifier(seed=seed), folder / "model.onnx", **data)
+            paths.append(folder / "model.onnx")
+            for blob, name in (("0a", "model.onnx"), ("0b", "model.onnx_data")) if k else ():
+                (folder / name).rename(blobs / blob)
+                (folder / name).symlink_to(f"../../blobs/{blob}")
+    code, out, _ = run("score", *map(str, paths), *SMALL, "--json")
+    assert code == 0
+    result = json.loads(out)
+    matrix = np.array(result["affinity"])
+    assert result["failed"] == []
+    assert matrix[0, 1] == matrix[2, 3] == pytest.approx(1)
+    assert matrix[0, 2] == matrix[1, 3] < 0.999

@@ -123,7 +123,7 @@ def test_the_file_itself_is_not_changed(tmp_path: Path) -> None:
     path = save(MODELS["nested, both default"], tmp_path / "net.onnx")
     network, _ = read_model(path)
     assert network.source is not None
-    assert network.source.SerializeToString(deterministic=True) == MODELS["nested, both default"].SerializeToString(
+    assert network.source.proto.SerializeToString(deterministic=True) == MODELS["nested, both default"].SerializeToString(
         deterministic=True
     )
     assert not network.proto.functions

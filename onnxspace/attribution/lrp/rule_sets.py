@@ -34,7 +34,8 @@ NORMALISATIONS = (
 #: Linear operators to which no rule of weights applies: reported only where the rule set has such rules.
 OTHER_LINEAR = (
     "DeformConv", "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "QLinearAdd", "QLinearConcat",
-    "QLinearGlobalAveragePool", "QLinearAveragePool",
+    "QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearReduceMean", "QLinearWhere", "MatMulNBits", "DynamicQuantizeMatMul",
+    "MatMulIntegerToFloat",
 )  # fmt: skip
 ATTENTION = ("Attention", "MultiHeadAttention", "FlexAttention")
 #: Operators whose gradient is correct under every rule: they are linear in what depends on the image, or select from it.
@@ -42,7 +43,7 @@ LINEAR: frozenset[str] = frozenset(
     {
         "Add", "Sub", "Sum", "Mean", "Neg", "Identity", "Dropout", "Cast", "CastLike", "BatchNormalization", "ImageScaler", "Affine",
         "Conv", "ConvTranspose", "Gemm", "MatMul", "FusedMatMul", "TransposeMatMul", "Einsum", "Mul", "Div", "AttentionInputs",
-        "QuantizeLinear", "DequantizeLinear",
+        "QuantizeLinear", "DequantizeLinear", "Binarize",
         "AveragePool", "GlobalAveragePool", "MaxPool", "GlobalMaxPool", "MaxUnpool", "Max", "Min", "Abs",
         "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "CumSum", "TopK", "Where",
         "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Split", "Slice", "Expand", "Tile", "Pad", "Crop",

@@ -18,6 +18,7 @@ from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
 from onnxspace.errors import ModelError
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
+from onnxspace.model.old_opsets import raise_opset
 from onnxspace.model.runtime import Runner, import_onnxruntime
 from onnxspace.model.shapes import refuse_large_tensors
 
@@ -68,7 +69,8 @@ def _describe_libraries(model: Model) -> str:
 
 def _session(model: Model, *, optimise: bool) -> Any:
     content = Path(model.path).read_bytes()
-    if hashlib.sha256(content).hexdigest() != model.sha256:  # it has external data, which only `read_model` reads
+    same = hashlib.sha256(content).hexdigest() == model.sha256  # else it has external data, which only `read_model` reads
+    if not same or raise_opset(model.network) is not model.network:
         return Runner(model.network, optimise=True).session
     library = import_onnxruntime()
     options = library.SessionOptions()

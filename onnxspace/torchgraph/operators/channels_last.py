@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.convolution import Conv
+from onnxspace.torchgraph.operators.fused import make_activation
 from onnxspace.torchgraph.operators.pooling import MaxPool, read_window
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
@@ -46,6 +47,25 @@ class NhwcConv(nn.Module):
 def nhwc_conv(node: Node) -> TorchOperator:
     """NhwcConv."""
     return NhwcConv(node)
+
+
+class NhwcFusedConv(nn.Module):
+    """Convolution with channels last, a sum, an activation; its weights lie as those of Conv."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self.inner, self.activation = ChannelsFirst(Conv(node)), make_activation(node)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
+        total = self.inner(x, weight, bias)
+        result: Tensor = self.activation(total if added is None else total + added)
+        return result
+
+
+@converter("NhwcFusedConv", *_RUNTIME, domain=_MICROSOFT)
+def nhwc_fused_conv(node: Node) -> TorchOperator:
+    """NhwcFusedConv."""
+    return NhwcFusedConv(node)
 
 
 @converter("NhwcMaxPool", *_RUNTIME, domain=_MICROSOFT)

@@ -31,7 +31,7 @@ _ACTIVATIONS: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def _make_activation(node: Node) -> nn.Module:
+def make_activation(node: Node) -> nn.Module:
     """The activation of a fused node; the identity where there is none."""
     name = node.get("activation", "")
     if not name:
@@ -80,13 +80,13 @@ def fused_conv(node: Node) -> TorchOperator:
     names = (("strides", "stride"), ("dilations", "dilation"), ("group", "groups"))
     settings = {ours: node.get(theirs) for theirs, ours in names if node.get(theirs) is not None}
     half = len(pads) // 2
-    return LinearActivation(Conv(settings, pads[:half], pads[half:]), _make_activation(node))
+    return LinearActivation(Conv(settings, pads[:half], pads[half:]), make_activation(node))
 
 
 @converter("FusedGemm", *_RUNTIME, domain=_MICROSOFT)
 def fused_gemm(node: Node) -> TorchOperator:
     """FusedGemm: Gemm and an activation."""
-    return LinearActivation(make_gemm(node), _make_activation(node))
+    return LinearActivation(make_gemm(node), make_activation(node))
 
 
 class ScaledProduct(nn.Module):

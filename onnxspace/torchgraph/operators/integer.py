@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from onnxspace.torchgraph.operators.quantised import broadcast_along, quantise_to_type, straight_through
+from onnxspace.torchgraph.operators.quantised import broadcast_along, quantise_to_type
 from onnxspace.torchgraph.registry import Apply, Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
@@ -25,11 +25,12 @@ def _centre(x: Tensor, zero: Tensor | None, axis: int = 1) -> Tensor:
     return value if zero is None else value - broadcast_along(axis, zero, x).to(value.dtype)
 
 
-def _dequantise(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int = 1) -> Tensor:
+def dequantise(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int = 1) -> Tensor:
+    """Floating-point values of integers; scale and zero point are one number, or one per element of `axis`."""
     return _centre(x, zero, axis) * broadcast_along(axis, scale, x)
 
 
-def _quantise(value: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
+def quantise(value: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
     """Quantise floating point by an output's scale and zero point."""
     return quantise_to_type(value / scale, zero, 0.0 if zero is None else zero.to(value.dtype))
 
@@ -90,7 +91,7 @@ def qlinear_conv(node: Node) -> TorchOperator:
     ) -> Tensor:
         def compute(x: Tensor) -> Tensor:
             total = _convolve(node, _centre(x, xz), _centre(w, wz, 0), None if bias is None else bias.float())
-            return _quantise(total * broadcast_along(1, ws * xs, total), ys, yz)
+            return quantise(total * broadcast_along(1, ws * xs, total), ys, yz)
 
         return _with_channels_first(node, compute)(x)
 
@@ -126,13 +127,13 @@ def qlinear_matmul(_node: Node) -> TorchOperator:
     ) -> Tensor:
         first, rows = _centre_matrix(a, _to_column(a_zero, a)), _to_column(a_scale, a)
         total = torch.matmul(first, _centre_matrix(b, b_zero))
-        return _quantise(total * (a_scale if rows is None else rows) * b_scale, scale, zero)
+        return quantise(total * (a_scale if rows is None else rows) * b_scale, scale, zero)
 
     return Apply(multiply)
 
 
 class DynamicQuantize(nn.Module):
-    """Quantisation to the range of the tensor itself, which has no gradient."""
+    """Quantisation to the range of the tensor itself, which has no gradient, and within which nothing saturates."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fixed = x.detach()
@@ -140,7 +141,8 @@ class DynamicQuantize(nn.Module):
         scale = torch.where(high == low, torch.ones_like(high), (high - low) / 255)
         zero = torch.round(torch.clamp(-low / scale, 0, 255))
         exact = x / scale
-        return straight_through(exact + zero, torch.round(exact) + zero, 0, 255), scale, zero.to(torch.uint8)
+        rounded = torch.clamp(torch.round(exact) + zero, 0, 255)
+        return rounded.detach() + (exact - exact.detach()), scale, zero.to(torch.uint8)
 
 
 class OnlyValues(nn.Module):
@@ -179,16 +181,16 @@ def qlinear_pair(node: Node) -> TorchOperator:
         s: Tensor,
         z: Tensor | None = None,
     ) -> Tensor:
-        return _quantise(function(_dequantise(a, a_s, a_z), _dequantise(b, b_s, b_z)), s, z)
+        return quantise(function(dequantise(a, a_s, a_z), dequantise(b, b_s, b_z)), s, z)
 
     return Apply(combine)
 
 
-def _make_unary(function: Callable[[Tensor], Tensor]) -> TorchOperator:
+def make_unary(function: Callable[[Tensor], Tensor]) -> TorchOperator:
     """A function of one quantised tensor."""
 
     def compute(x: Tensor, x_scale: Tensor, x_zero: Tensor | None, scale: Tensor, zero: Tensor | None = None) -> Tensor:
-        return _quantise(function(_dequantise(x, x_scale, x_zero)), scale, zero)
+        return quantise(function(dequantise(x, x_scale, x_zero)), scale, zero)
 
     return Apply(compute)
 
@@ -196,14 +198,14 @@ def _make_unary(function: Callable[[Tensor], Tensor]) -> TorchOperator:
 @converter("QLinearSigmoid", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_sigmoid(_node: Node) -> TorchOperator:
     """QLinearSigmoid."""
-    return _make_unary(torch.sigmoid)
+    return make_unary(torch.sigmoid)
 
 
 @converter("QLinearLeakyRelu", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_leaky_relu(node: Node) -> TorchOperator:
     """QLinearLeakyRelu."""
     slope = node.get("alpha", 0.01)
-    return _make_unary(lambda x: functional.leaky_relu(x, slope))
+    return make_unary(lambda x: functional.leaky_relu(x, slope))
 
 
 def _with_channels_first(node: Node, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -216,7 +218,7 @@ def _with_channels_first(node: Node, function: Callable[[Tensor], Tensor]) -> Ca
 @converter("QLinearGlobalAveragePool", *_RUNTIME, domain=_MICROSOFT)
 def qlinear_global_average_pool(node: Node) -> TorchOperator:
     """QLinearGlobalAveragePool."""
-    return _make_unary(_with_channels_first(node, lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True)))
+    return make_unary(_with_channels_first(node, lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True)))
 
 
 _POOLS = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)
@@ -238,7 +240,7 @@ def qlinear_average_pool(node: Node) -> TorchOperator:
         inside = functional.pad(torch.ones_like(x), pads)
         return total / _POOLS[len(kernel) - 1](inside, kernel, strides)
 
-    return _make_unary(_with_channels_first(node, pool))
+    return make_unary(_with_channels_first(node, pool))
 
 
 @converter("QLinearConcat", *_RUNTIME, domain=_MICROSOFT)
@@ -247,8 +249,8 @@ def qlinear_concat(node: Node) -> TorchOperator:
     axis = node.get("axis")
 
     def join(scale: Tensor, zero: Tensor, *given: Tensor) -> Tensor:
-        parts = [_dequantise(given[i], given[i + 1], given[i + 2]) for i in range(0, len(given), 3)]
-        return _quantise(torch.cat(parts, axis), scale, zero)
+        parts = [dequantise(given[i], given[i + 1], given[i + 2]) for i in range(0, len(given), 3)]
+        return quantise(torch.cat(parts, axis), scale, zero)
 
     return Apply(join)
 
@@ -274,6 +276,6 @@ def qgemm(node: Node) -> TorchOperator:
         total = torch.matmul(left.T if first else left, right.T if second else right)
         total = total * alpha if bias is None else total * alpha + bias.to(total.dtype)
         value = total * a_scale.reshape(()) * broadcast_along(1, b_scale, total)
-        return value if scale is None else _quantise(value, scale, zero)
+        return value if scale is None else quantise(value, scale, zero)
 
     return Apply(multiply)

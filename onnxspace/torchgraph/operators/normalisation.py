@@ -202,17 +202,21 @@ def instance_normalization(node: Node) -> TorchOperator:
 
 
 class BatchNorm(nn.Module):
-    """`(x − mean) / √(variance + ε) · scale + bias`, per channel, or per activation if not `spatial`."""
+    """`(x − mean) / √(variance + ε) · scale + bias`, per channel, or per activation if not `spatial`.
+
+    One value per channel is per channel in any case: MXNet wrote `spatial` 0 with such values.
+    """
 
     def __init__(self, eps: float, spatial: bool, stored: bool) -> None:
         super().__init__()
         self.eps, self.spatial, self.stored = eps, spatial, stored
 
     def forward(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        if self.spatial and self.stored:
+        spatial = self.spatial or scale.dim() == 1
+        if spatial and self.stored:
             return F.batch_norm(x, mean, variance, scale, bias, training=False, eps=self.eps)
         # Torch's batch_norm passes no gradient to the statistics.
-        shape = (-1, *[1] * (x.dim() - 2)) if self.spatial else mean.shape
+        shape = (-1, *[1] * (x.dim() - 2)) if spatial else mean.shape
         scale, bias, mean, variance = (value.reshape(shape) for value in (scale, bias, mean, variance))
         return (x - mean) * torch.rsqrt(variance + self.eps) * scale + bias
 

@@ -33,6 +33,7 @@ _WITH_BOTH: dict[str, tuple[Callable[[Tensor, float, float], Tensor], float | No
     "hardsigmoid": (lambda x, alpha, beta: torch.clamp(alpha * x + beta, 0, 1), 0.2, 0.5),
 }
 _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
+_DEFAULTS["DynamicQuantizeLSTM"] = _DEFAULTS["LSTM"]
 
 
 def _next_number(values: Iterator[float], default: float | None) -> float:
@@ -98,6 +99,10 @@ class Cell:
         """Limit values to the attribute `clip`, if the node has it."""
         return x if not self.clip else torch.clamp(x, -self.clip, self.clip)
 
+    def prepare(self, x: Tensor) -> Tensor:
+        """What an input or a state is multiplied as: itself."""
+        return x
+
     def step(self, x: Tensor, state: State, weights: Weights, functions: list[Function]) -> State:
         """`f(X·Wᵀ + H·Rᵀ + biases)`."""
         return (functions[0](self.clamp(x + F.linear(state[0], weights.recurrence, weights.state_bias))),)
@@ -131,7 +136,7 @@ class LSTMCell(Cell):
     def step(self, x: Tensor, state: State, weights: Weights, functions: list[Function]) -> State:
         f, g, h = functions
         hidden, cell = state
-        i, o, forget, c = (x + F.linear(hidden, weights.recurrence, weights.state_bias)).chunk(4, -1)
+        i, o, forget, c = (x + F.linear(self.prepare(hidden), weights.recurrence, weights.state_bias)).chunk(4, -1)
         if weights.peepholes is not None:
             to_input, to_output, to_forget = weights.peepholes.chunk(3)
             i, forget = i + to_input * cell, forget + to_forget * cell
@@ -179,7 +184,7 @@ class RecurrentNetwork(nn.Module):
         self, x: Tensor, w: Tensor, weights: Weights, lengths: Tensor | None, state: State, index: int
     ) -> tuple[Tensor, State]:
         """Outputs of one direction, zero after a sequence's end, and the state at its end."""
-        result = F.linear(x, w, weights.input_bias)
+        result = F.linear(self.cell.prepare(x), w, weights.input_bias)
         rows = []
         for t in range(x.shape[0]):
             new = self.cell.step(result[t], state, weights, self.functions[index])

@@ -240,3 +240,9 @@ def upsample(node: Node) -> TorchOperator:
 def upsample_by_attribute(node: Node) -> TorchOperator:
     """Upsample with factors as an attribute."""
     return Upsample(_read_mode(node), [float(n) for n in node.get("scales")])
+
+
+@converter("Upsample", 1)
+def upsample_plane(node: Node) -> TorchOperator:
+    """Upsample of the first version, with a factor each for height and width."""
+    return Upsample(_read_mode(node), [1.0, 1.0, float(node.get("height_scale")), float(node.get("width_scale"))])

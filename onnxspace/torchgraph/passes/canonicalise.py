@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch.fx import GraphModule
 
 from onnxspace.torchgraph.passes.activations import fuse_activations
+from onnxspace.torchgraph.passes.binarize import binarize_signs
 from onnxspace.torchgraph.passes.expand import expand_operators
 from onnxspace.torchgraph.passes.fold_scales import fold_scales
 from onnxspace.torchgraph.passes.group_norm import fuse_group_normalisation
@@ -20,7 +21,7 @@ from onnxspace.torchgraph.passes.norms_softmax import fuse_norms_and_softmax
 def canonicalise(graph: GraphModule) -> GraphModule:
     """Bring `graph` to its canonical form, in place, and return it. New submodules are named `<Operator>_<k>`."""
     expand_operators(graph)
-    for step in (fuse_norms_and_softmax, fuse_group_normalisation, fuse_activations, fold_scales):
+    for step in (fuse_norms_and_softmax, fuse_group_normalisation, fuse_activations, fold_scales, binarize_signs):
         step(graph)
     graph.graph.eliminate_dead_code()  # shape computations that only the fused parts used
     graph.delete_all_unused_submodules()
