@@ -1,0 +1,177 @@
+"""The trunk: what lies between a model's image and its outputs, how much work it is, and where it could be cut."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import onnx
+
+from onnxspace.model.cut import cut
+from onnxspace.model.graph import Graph
+from onnxspace.model.model import Model
+from onnxspace.model.records import Candidate, Encoder
+from onnxspace.model.runtime import shapes_of
+from onnxspace.model.shapes import Shape, count_elements, infer_shapes, multiply_adds
+
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE}
+
+
+class Trunk:
+    """The nodes between a model's image and its outputs, with the shapes of all tensors for one image."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.graph: Graph = model.graph
+        self.shapes = infer_shapes(model.proto, {model.image.name: model.input_shape})
+        self.work = multiply_adds(self.graph, self.shapes)
+        below_image = self.graph.descendants_of(model.image.name)
+        self.nodes = sorted(below_image & self.graph.ancestors_of(self.graph.outputs))
+        self.parametric = [i for i in self.nodes if self.graph.is_parametric(i)]
+        self._measure_unknown()
+
+    def _measure_unknown(self) -> None:
+        """Measure the shapes that ONNX's inference could not determine, by one run on an image of zeros."""
+        wanted = [self.graph.nodes[i].output[0] for i in self.parametric] + self.bottlenecks()
+        unknown = [name for name in dict.fromkeys(wanted) if count_elements(self.shape_of(name)) is None]
+        inputs = [self.graph.nodes[i].input[0] for i in self.parametric if self.graph.nodes[i].op_type == "ConvTranspose"]
+        unknown += [name for name in inputs if count_elements(self.shape_of(name)) is None and name in self.tensors]
+        if not unknown:
+            return
+        try:
+            part = cut(self.model, Encoder(tuple(unknown), ""))
+            found = shapes_of(part, unknown, self.model.input_shape)
+        except Exception:  # ONNX Runtime can't run it either: the sizes stay unknown
+            return
+        for name, shape in found.items():
+            known = self.shapes.get(name)
+            self.shapes[name] = (shape, known[1] if known else onnx.TensorProto.UNDEFINED)
+        self.work = multiply_adds(self.graph, self.shapes)
+
+    @cached_property
+    def tensors(self) -> set[str]:
+        """Tensors whose values depend on the image and reach an output."""
+        computed = {name for i in self.nodes for name in self.graph.nodes[i].output if name}
+        return computed | {self.model.image.name}
+
+    def _last_use(self, name: str) -> int:
+        uses = [i for i in self.graph.consumers.get(name, []) if i in self.node_set]
+        return len(self.graph.nodes) if name in self._output_set else max(uses, default=-1)
+
+    @cached_property
+    def node_set(self) -> set[int]:
+        """The trunk's nodes as a set; nodes that read only a tensor's shape are not among them."""
+        return set(self.nodes)
+
+    @cached_property
+    def _output_set(self) -> frozenset[str]:
+        return frozenset(self.graph.outputs)
+
+    def bottlenecks(self) -> list[str]:
+        """Names of the tensors that every path from the image to an output passes through, in topological order.
+
+        Every node on such a path is an ancestor or a descendant of the tensor, so right after it is computed it is the only
+        tensor that is still needed.
+        """
+        return list(self._bottlenecks)
+
+    @cached_property
+    def _bottlenecks(self) -> tuple[str, ...]:
+        image = self._last_use(self.model.image.name)
+        ends = {name: self._last_use(name) for i in self.nodes for name in self.graph.nodes[i].output if name}
+        due = Counter([image, *ends.values()])
+        needed, found, passed = int(image >= 0), [], -1
+        for i in self.nodes:
+            needed -= sum(due[end] for end in range(passed + 1, i + 1))
+            passed = i
+            later = [name for name in self.graph.nodes[i].output if name and ends[name] > i]
+            needed += len(later)
+            if needed == 1 and later:
+                found.append(later[-1])
+        return tuple(found)
+
+    def candidates(self) -> list[Candidate]:
+        """Bottlenecks of floating-point type with parametric nodes both below and above them, that need no other input."""
+        names = [name for name in self._bottlenecks if self._lies_between_layers(name)]
+        names = [name for name in names if self.is_float(name) and self.graph.producer[name] not in self._needing_others]
+        below = self._shares_below(names)
+        return [Candidate(name, self.shape_of(name), below[name]) for name in names]
+
+    def _lies_between_layers(self, name: str) -> bool:
+        return 0 < bisect_right(self.parametric, self.graph.producer[name]) < len(self.parametric)
+
+    @cached_property
+    def _needing_others(self) -> set[int]:
+        """Nodes that depend on an input of the graph besides the image."""
+        others = {value.name for value in self.graph.inputs} - {self.model.image.name}
+        return self.graph.readers_of(others) if others else set()
+
+    def _shares_below(self, names: Sequence[str]) -> dict[str, float]:
+        """`share_below` of each of `names`, of which every one depends on the one before."""
+        total, found = self._total_work, {}
+        work = count = 0
+        for name, layers in self._nest(names):
+            work, count = work + sum(self.work[i] for i in layers), count + len(layers)
+            found[name] = self._to_share(work, count, total)
+        return found
+
+    def count_trained_below(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the number of trained nodes that each of `names` depends on; every one depends on the one before."""
+        count, found = 0, {}
+        for name, layers in self._nest(names):
+            count += len(layers)
+            found[name] = count
+        return found
+
+    def _nest(self, names: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+        """Each of `names` with the trained nodes below it that are not below the one before, in one pass over the graph."""
+        under: set[int] = set()
+        for name in names:
+            new = self.graph.ancestors_of([name], but=under)
+            under |= new
+            yield name, [i for i in new if i in self._parametric_set]
+
+    @cached_property
+    def _parametric_set(self) -> frozenset[int]:
+        return frozenset(self.parametric)
+
+    def share_below(self, tensors: list[str]) -> float:
+        """Share (0 to 1) of the multiply-adds on which `tensors` depend; of the parametric nodes where no size is known."""
+        under = self.graph.ancestors_of(tensors) & self._parametric_set
+        return self._to_share(sum(self.work[i] for i in under), len(under), self._total_work)
+
+    def _to_share(self, work: int, count: int, total: int) -> float:
+        return work / total if total else count / max(1, len(self.parametric))
+
+    @property
+    def _total_work(self) -> int:
+        return sum(self.work[i] for i in self.parametric)
+
+    def is_float(self, name: str) -> bool:
+        """Whether the tensor `name` is of a floating-point type, or of an unknown one."""
+        return name not in self.shapes or self.shapes[name][1] in FLOATS | {onnx.TensorProto.UNDEFINED}
+
+    def shape_of(self, name: str) -> Shape | None:
+        """The shape of the tensor `name` for one image; None where it is unknown."""
+        return self.shapes[name][0] if name in self.shapes else None
+
+    def feeds_parametric(self, index: int) -> bool:
+        """Whether a parametric node depends on the node at `index`."""
+        return self._reach_parametric[index]
+
+    @cached_property
+    def _reach_parametric(self) -> dict[int, bool]:
+        found: dict[int, bool] = {}
+        for i in reversed(self.nodes):
+            found[i] = any(found[j] or j in self._parametric_set for j in self.successors(i))
+        return found
+
+    def successors(self, index: int) -> list[int]:
+        """Nodes of the trunk that read an output of the node at `index`."""
+        return [j for name in self.graph.nodes[index].output for j in self.users_of(name)]
+
+    def users_of(self, name: str) -> list[int]:
+        """Nodes of the trunk that read the tensor `name`."""
+        return [i for i in self.graph.consumers.get(name, []) if i in self.node_set]
