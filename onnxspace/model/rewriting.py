@@ -1,4 +1,4 @@
-"""From the graph of a file to one that all other code reads: without model-local functions and without sparse initialisers."""
+"""From the graph of a file to one that all other code reads: without functions of its own and sparse initialisers, and sorted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from onnxspace.model.functions import inline_functions
+from onnxspace.model.graph import sort_nodes
 from onnxspace.model.network import Network, separate_weights
 from onnxspace.model.sparse import write_out_sparse
 
@@ -19,4 +20,6 @@ def rewrite(path: str | Path, model: onnx.ModelProto) -> Network:
     given = separate_weights(model)
     plain = write_out_sparse(path, inline_functions(path, given.proto))
     network = separate_weights(plain)
-    return Network(network.proto, {**given.weights, **network.weights}, None if plain is given.proto else given.proto)
+    return Network(
+        sort_nodes(network.proto), {**given.weights, **network.weights}, None if plain is given.proto else given.proto
+    )
