@@ -190,6 +190,12 @@ class Graph:
                 waiting += self.reads[i]
         return found
 
+    def sources_of(self, names: Iterable[str], layers: Container[int]) -> set[int]:
+        """Those of the nodes `layers` on which the tensors `names` depend with no other of them between."""
+        region = self.ancestors_of(names := list(names), but=layers)
+        read = chain(names, *(self.reads[i] for i in region))
+        return {i for name in read if (i := self.producer.get(name)) is not None and i in layers}
+
     def is_parametric(self, index: int) -> bool:
         """Whether the node at `index` multiplies computed values with trained weights."""
         node = self.nodes[index]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 
 from onnxspace.model.trunk import Trunk
@@ -31,20 +30,9 @@ class _Heads:
         reached = self._ends_reached(ends)
         shared = {i for i in self.trunk.nodes if len(reached[i]) >= 2}
         if not shared:
-            return self._inputs_of(ends)
+            return inputs_of(self.trunk, ends)
         leaving = [n for i in sorted(shared) for n in graph.nodes[i].output if self._is_branch_point(n, shared, reached)]
-        return self._select(leaving) or self._inputs_of(ends)
-
-    def _select(self, names: Sequence[str]) -> list[str]:
-        """Those of `names` that are floating-point tensors with a parametric node below."""
-        return [name for name in names if self.trunk.is_float(name) and self.trunk.graph.producer.get(name) in self._trained]
-
-    @cached_property
-    def _trained(self) -> set[int]:
-        """Parametric nodes of the trunk, and all nodes that depend on them."""
-        graph = self.trunk.graph
-        outputs = {name for i in self.trunk.parametric for name in graph.nodes[i].output if name}
-        return graph.readers_of(outputs) | set(self.trunk.parametric)
+        return _select(self.trunk, leaving) or inputs_of(self.trunk, ends)
 
     def _is_branch_point(self, name: str, shared: set[int], reached: dict[int, frozenset[int]]) -> bool:
         return any(i not in shared and reached[i] for i in self.trunk.users_of(name))
@@ -58,6 +46,12 @@ class _Heads:
             reached[i] = frozenset(islice(sorted(own.union(*(reached[j] for j in self.trunk.successors(i)))), 2))
         return reached
 
-    def _inputs_of(self, ends: Sequence[int]) -> list[str]:
-        read = [n for i in ends for n in self.trunk.graph.nodes[i].input if n in self.trunk.tensors]
-        return self._select([name for name in dict.fromkeys(read) if name != self.trunk.model.image.name])
+
+def inputs_of(trunk: Trunk, nodes: Sequence[int]) -> list[str]:
+    """Names of the floating-point tensors behind trained nodes that `nodes` of a trunk read."""
+    read = [name for i in nodes for name in trunk.graph.nodes[i].input if name in trunk.tensors]
+    return _select(trunk, [name for name in dict.fromkeys(read) if name != trunk.model.image.name])
+
+
+def _select(trunk: Trunk, names: Sequence[str]) -> list[str]:
+    return [name for name in names if trunk.is_float(name) and trunk.is_trained(name)]

@@ -1,16 +1,21 @@
-"""The trunk: what lies between a model's image and its outputs, how much work it is, and where it could be cut."""
+"""The trunk: what lies between a model's image and its outputs, how much work it is, and where it could be cut.
+
+An output from which another output is computed is a tensor on the way, such as the tokens of which a network gives the first
+once more.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import onnx
 
+from onnxspace.model.answers import find_behind_answers, is_ramp
+from onnxspace.model.bottlenecks import find_bottlenecks
 from onnxspace.model.cut import cut
-from onnxspace.model.graph import Graph
+from onnxspace.model.graph import SHAPE_ONLY, Graph
 from onnxspace.model.model import Model
 from onnxspace.model.records import Candidate, Encoder
 from onnxspace.model.runtime import shapes_of
@@ -29,15 +34,17 @@ class Trunk:
         self.work = multiply_adds(self.graph, self.shapes)
         below_image = self.graph.descendants_of(model.image.name)
         self.nodes = sorted(below_image & self.graph.ancestors_of(self.graph.outputs))
-        self.parametric = [i for i in self.nodes if self.graph.is_parametric(i)]
+        self.parametric = [i for i in self.nodes if self.graph.is_parametric(i) and not is_ramp(self.graph, i)]
         self._measure_unknown()
+        behind = find_behind_answers(self.graph, self.shapes, self.work, self.parametric)
+        self.parametric = [i for i in self.parametric if i not in behind]
 
     def _measure_unknown(self) -> None:
         """Measure the shapes that ONNX's inference could not determine, by one run on an image of zeros."""
-        wanted = [self.graph.nodes[i].output[0] for i in self.parametric] + self.bottlenecks()
+        layers = [self.graph.nodes[i] for i in self.parametric]
+        wanted = [name for node in layers for name in (node.output[0], *node.input) if name in self.tensors]
+        wanted += [*self.bottlenecks(), *self.last_outputs()]
         unknown = [name for name in dict.fromkeys(wanted) if count_elements(self.shape_of(name)) is None]
-        inputs = [self.graph.nodes[i].input[0] for i in self.parametric if self.graph.nodes[i].op_type == "ConvTranspose"]
-        unknown += [name for name in inputs if count_elements(self.shape_of(name)) is None and name in self.tensors]
         if not unknown:
             return
         try:
@@ -56,51 +63,37 @@ class Trunk:
         computed = {name for i in self.nodes for name in self.graph.nodes[i].output if name}
         return computed | {self.model.image.name}
 
-    def _last_use(self, name: str) -> int:
-        uses = [i for i in self.graph.consumers.get(name, []) if i in self.node_set]
-        return len(self.graph.nodes) if name in self._output_set else max(uses, default=-1)
-
     @cached_property
     def node_set(self) -> set[int]:
         """The trunk's nodes as a set; nodes that read only a tensor's shape are not among them."""
         return set(self.nodes)
 
-    @cached_property
-    def _output_set(self) -> frozenset[str]:
-        return frozenset(self.graph.outputs)
+    def last_outputs(self) -> list[str]:
+        """Outputs that depend on the image, and from which no other output is computed."""
+        names = [name for name in self.graph.outputs if name in self.tensors]
+        return [name for name in names if not any(self.graph.nodes[i].op_type not in SHAPE_ONLY for i in self.users_of(name))]
 
     def bottlenecks(self) -> list[str]:
-        """Names of the tensors that every path from the image to an output passes through, in topological order.
-
-        Every node on such a path is an ancestor or a descendant of the tensor, so right after it is computed it is the only
-        tensor that is still needed.
-        """
+        """Names of the tensors that every path from the image to an output passes through, in topological order."""
         return list(self._bottlenecks)
 
     @cached_property
     def _bottlenecks(self) -> tuple[str, ...]:
-        image = self._last_use(self.model.image.name)
-        ends = {name: self._last_use(name) for i in self.nodes for name in self.graph.nodes[i].output if name}
-        due = Counter([image, *ends.values()])
-        needed, found, passed = int(image >= 0), [], -1
-        for i in self.nodes:
-            needed -= sum(due[end] for end in range(passed + 1, i + 1))
-            passed = i
-            later = [name for name in self.graph.nodes[i].output if name and ends[name] > i]
-            needed += len(later)
-            if needed == 1 and later:
-                found.append(later[-1])
-        return tuple(found)
+        return find_bottlenecks(self.graph, self.nodes, self.model.image.name, self.last_outputs())
 
     def candidates(self) -> list[Candidate]:
         """Bottlenecks of floating-point type with parametric nodes both below and above them, that need no other input."""
         names = [name for name in self._bottlenecks if self._lies_between_layers(name)]
-        names = [name for name in names if self.is_float(name) and self.graph.producer[name] not in self._needing_others]
+        names = [name for name in names if self.is_float(name) and not self.needs_others(name)]
         below = self._shares_below(names)
         return [Candidate(name, self.shape_of(name), below[name]) for name in names]
 
     def _lies_between_layers(self, name: str) -> bool:
         return 0 < bisect_right(self.parametric, self.graph.producer[name]) < len(self.parametric)
+
+    def needs_others(self, name: str) -> bool:
+        """Whether the tensor `name` depends on an input of the graph besides the image."""
+        return self.graph.producer[name] in self._needing_others
 
     @cached_property
     def _needing_others(self) -> set[int]:
@@ -131,15 +124,16 @@ class Trunk:
         for name in names:
             new = self.graph.ancestors_of([name], but=under)
             under |= new
-            yield name, [i for i in new if i in self._parametric_set]
+            yield name, [i for i in new if i in self.parametric_set]
 
     @cached_property
-    def _parametric_set(self) -> frozenset[int]:
+    def parametric_set(self) -> frozenset[int]:
+        """The parametric nodes as a set."""
         return frozenset(self.parametric)
 
     def share_below(self, tensors: list[str]) -> float:
         """Share (0 to 1) of the multiply-adds on which `tensors` depend; of the parametric nodes where no size is known."""
-        under = self.graph.ancestors_of(tensors) & self._parametric_set
+        under = self.graph.ancestors_of(tensors) & self.parametric_set
         return self._to_share(sum(self.work[i] for i in under), len(under), self._total_work)
 
     def _to_share(self, work: int, count: int, total: int) -> float:
@@ -157,6 +151,16 @@ class Trunk:
         """The shape of the tensor `name` for one image; None where it is unknown."""
         return self.shapes[name][0] if name in self.shapes else None
 
+    def is_trained(self, name: str) -> bool:
+        """Whether the tensor `name` depends on a parametric node."""
+        return self.graph.producer.get(name) in self._trained
+
+    @cached_property
+    def _trained(self) -> set[int]:
+        """Parametric nodes of the trunk, and all nodes that depend on them."""
+        outputs = {name for i in self.parametric for name in self.graph.nodes[i].output if name}
+        return self.graph.readers_of(outputs) | self.parametric_set
+
     def feeds_parametric(self, index: int) -> bool:
         """Whether a parametric node depends on the node at `index`."""
         return self._reach_parametric[index]
@@ -165,7 +169,7 @@ class Trunk:
     def _reach_parametric(self) -> dict[int, bool]:
         found: dict[int, bool] = {}
         for i in reversed(self.nodes):
-            found[i] = any(found[j] or j in self._parametric_set for j in self.successors(i))
+            found[i] = any(found[j] or j in self.parametric_set for j in self.successors(i))
         return found
 
     def successors(self, index: int) -> list[int]:
@@ -175,3 +179,16 @@ class Trunk:
     def users_of(self, name: str) -> list[int]:
         """Nodes of the trunk that read the tensor `name`."""
         return [i for i in self.graph.consumers.get(name, []) if i in self.node_set]
+
+    def count_channels(self, index: int) -> int | None:
+        """Channels that the parametric node at `index` computes; None where its shape is unknown."""
+        shape = self.shape_of(self.graph.nodes[index].output[0])
+        return None if not shape else shape[1] if self._is_convolution(index) and len(shape) > 1 else shape[-1]
+
+    def count_positions(self, index: int) -> int | None:
+        """Positions at which the parametric node at `index` computes its channels; None where its shape is unknown."""
+        values, channels = count_elements(self.shape_of(self.graph.nodes[index].output[0])), self.count_channels(index)
+        return values // channels if values is not None and channels else None
+
+    def _is_convolution(self, index: int) -> bool:
+        return "Conv" in self.graph.nodes[index].op_type
