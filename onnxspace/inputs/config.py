@@ -16,6 +16,8 @@ from onnxspace.inputs.rule_names import SETS, Rules, find_problem
 from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 DEFAULT_FILE = "onnxspace.toml"
+#: What stands between the tensors of an encoder.
+JOINT = " + "
 SIDECAR_SUFFIX = ".onnxspace.toml"
 _FRACTION = re.compile(r"\s*(-?[0-9.]{1,24})\s*(?:/\s*([0-9.]{1,24})\s*)?")
 _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
@@ -27,7 +29,7 @@ _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Layout), "color": get_a
 class ModelOptions:
     """Options of one model; None means that the value is inferred from the model.
 
-    `name` is the model's name in results; `encoder` a tensor or node name; `input` the name of the image input; `size` (height,
+    `name` is the model's name in results; `encoder` a tensor or node name, or several joined by ` + `; `input` the name of the image input; `size` (height,
     width) in pixels, 1–8192; `layout`, `color` and `resize` are as in `Preprocess`; `scale`, `mean` and `std` give
     `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having one value or one per channel.
     """
@@ -194,8 +196,10 @@ def _parse_value(key: str, value: Any) -> Any:
         if len(numbers) not in {1, 3}:
             raise ValueError(f"{key} needs one number, or one per channel")
         return tuple(_require_nonzero(key, number) for number in numbers) if key == "std" else numbers
+    if key == "encoder" and isinstance(value, list) and value and all(isinstance(name, str) and name for name in value):
+        return JOINT.join(value)
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} must be a name in quotes")
+        raise ValueError(f"{key} must be a name in quotes" + (", or a list of such names" if key == "encoder" else ""))
     return value
 
 

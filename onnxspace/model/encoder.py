@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnxspace.errors import ModelError
+from onnxspace.model.constant_sums import find_constant_sums
 from onnxspace.model.cut import cut as cut
 from onnxspace.model.features_at_end import find_features_at_end
 from onnxspace.model.heads import find_head_roots, inputs_of
 from onnxspace.model.model import Model
+from onnxspace.model.named import find_named
 from onnxspace.model.records import Candidate as Candidate
 from onnxspace.model.records import Encoder as Encoder
 from onnxspace.model.shapes import count_elements
@@ -31,9 +33,15 @@ def find_encoder(model: Model, trunk: Trunk | None = None) -> Encoder:
     `trunk` is the model's trunk if it has been computed already. Raises ModelError where the named tensor does not exist or
     does not depend on the image, and where the model has no trained layer.
     """
-    if model.encoder != "auto":
-        return Encoder((_find_named_tensor(model, model.encoder),), "named by the user")
-    trunk = trunk or Trunk(model)
+    found = find_named(model) if model.encoder != "auto" else _choose(model, trunk or Trunk(model))
+    constant = find_constant_sums(model, found.tensors)
+    if not constant:
+        return found
+    why = f"{found.why}; its units add up to a constant, so their deviations above the mean are explained"
+    return Encoder(found.tensors, why, tuple(dict.fromkeys([*found.deviations, *constant])))
+
+
+def _choose(model: Model, trunk: Trunk) -> Encoder:
     if not trunk.parametric:
         raise ModelError(
             f"{model.path} has no Conv, Gemm or MatMul with weights between its image and its outputs: "
@@ -101,20 +109,3 @@ def _use_outputs(trunk: Trunk) -> Encoder:
     if not names:
         raise ModelError(f"{trunk.model.path}: no output of a floating-point type depends on the image. Name an --encoder.")
     return Encoder(names, "a single trained layer: the network's own output")
-
-
-def _find_named_tensor(model: Model, wanted: str) -> str:
-    """The tensor named `wanted`, or the first output of the node of that name, if it depends on the image."""
-    graph = model.graph
-    reached = graph.descendants_of(model.image.name)
-    tensor = wanted if wanted in graph.producer else None
-    by_node = [node.output[0] for node in graph.nodes if node.name == wanted and node.output]
-    tensor = tensor or (by_node[0] if by_node else None)
-    if tensor is None:
-        raise ModelError(
-            f"{model.path} has no tensor or node named {wanted!r}. "
-            f"`onnxspace inspect {model.path}` lists the encoder candidates."
-        )
-    if graph.producer[tensor] not in reached:
-        raise ModelError(f"{model.path}: {wanted!r} does not depend on the image. Name another encoder.")
-    return tensor

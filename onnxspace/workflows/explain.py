@@ -13,7 +13,7 @@ from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.names import encoders_for, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes, read_square
 from onnxspace.inputs.protocol import Setup
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
@@ -34,7 +34,7 @@ def explain(
     *,
     methods: Sequence[Method] = (DEFAULT_METHOD,),
     options: Options | None = None,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     device: Compute | Device = "auto",
     output: str | Path | None = None,
@@ -45,7 +45,8 @@ def explain(
 
     `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
-    `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
+    `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from model to either;
+    `config` a configuration or its file;
     `device` a device's name or a `Compute`; `progress` the callback, `limits` those of the process
     that reads models. Raises ModelError or ProbeError for the first model
     or image that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
