@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import onnxspace as ox
+from onnxspace.attribution.gradient_fields import METHOD, write_fields
 from onnxspace.attribution.gradients import sum_deviations
 from onnxspace.attribution.maps import Method
-from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.config import Config, ModelOptions
+from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.methods import Options
+from onnxspace.inputs.protocol import Setup
 from onnxspace.model.constant_sums import find_constant_sums, has_constant_sum
 from onnxspace.model.encoder import find_encoder
-from onnxspace.model.model import open_model
+from onnxspace.model.model import model_key, open_model
+from onnxspace.workflows.child.open import describe_prepared, prepare_model
 from tests.helpers.nets import worst_cosine
 from tests.helpers.noise import probes
 
@@ -275,3 +280,34 @@ def test_two_transformers_that_share_their_patches_alone_differ(tmp_path: Path) 
     )
     cosines = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
     assert abs(float(cosines.mean())) < 0.5
+
+
+def test_results_say_what_is_explained_and_are_kept_apart(files: dict[str, Path]) -> None:
+    """The record, and the name of the maps' file, are others than those of the sum of the units."""
+    path = files["script17"]
+    found = prepare_model(path, "net", None, Config(models={path.name: OPTIONS}))
+    assert found.record.encoder == f"{found.encoder.tensors[0]} (deviations)"
+    assert any("add up to a constant" in text for text in found.record.assumed)
+    assert describe_prepared(found)["key"] != model_key(found.model, found.encoder.tensors)
+    again = prepare_model(path, "net", found.record.encoder, Config(models={path.name: OPTIONS}))
+    assert describe_prepared(again)["key"] == describe_prepared(found)["key"]
+
+
+def test_gradient_fields_are_the_same_from_two_exporters(tmp_path: Path) -> None:
+    fields = []
+    for name in ("script17", "dynamo20"):
+        path = export(trained(NETWORKS["ConvNeXt"]), tmp_path / f"{name}.onnx", *FORMS[name])
+        model, file = open_model(path, options=OPTIONS), tmp_path / f"{name}.npy"
+        setup = Setup(probes(2, SIZE), METHOD, Options(steps=3))
+        write_fields(model, find_encoder(model), setup, file, Execution())
+        fields.append(np.load(file).astype(np.float32))
+    assert worst_cosine(*fields) > 0.999
+
+
+def test_layers_behind_a_norm_have_the_same_value_from_two_exporters(tmp_path: Path) -> None:
+    """The norm of the class token is a layer, which is compared with the same network from another exporter."""
+    network = nn.Sequential(Tokens(lambda x: x[:, 0]), nn.Linear(24, 5)).eval()
+    first, second = (export(network, tmp_path / f"{name}.onnx", *FORMS[name]) for name in ("script17", "dynamo20"))
+    table = ox.layers(first, second, probes(4, SIZE))
+    own = [layer for layer in table.layers if f"{layer.tensor} (deviations)" == table.source.encoder]
+    assert own[0].nodes > 0.999
