@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from onnxspace.model.cut import cut
@@ -23,8 +24,8 @@ from onnxspace.model.widening import widen
 #: Largest spread of a sum over images, relative to that of its units, which counts as rounding. Measured: 1e-5 at most behind a
 #: normalisation, and .02 at least where it has a scale per channel.
 ROUNDING = 1e-3
-#: A network is run on so many pictures, for some seconds each.
-_IMAGES, _SIDE, _SECONDS = 3, 32, 60.0
+#: A network is run on so many images, for some seconds each.
+_IMAGES, _SECONDS = 3, 60.0
 #: Operators of normalisations, whole and in parts.
 _NORMALISING = frozenset(
     {"Softmax", "Div", "Reciprocal", "Pow", "Sqrt", "MeanVarianceNormalization", "LpNormalization", "Hardmax"}
@@ -66,20 +67,33 @@ def _is_normalised(model: Model, name: str) -> bool:
 
 
 def _compute(model: Model, tensors: Sequence[str]) -> list[NDArray[Any]]:
-    """The values of `tensors` for pictures, in float32 whatever the model's precision: [images, …] each."""
+    """The values of `tensors` for images of noise: [images, …] each, in float32 and not quantised, whatever the model's precision."""
     part = cut(model, Encoder(tuple(tensors), ""))
     refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
     weights = dict(part.weights)
     widen(part.proto, weights)
+    _drop_rounding(part.proto)
     runner = Runner(Network(part.proto, weights))
-    images = model.preprocess(_draw_pictures()).astype(input_dtype(part.proto))
+    images = _draw_images(model).astype(input_dtype(part.proto))
     rows = [runner({runner.input: images[i : i + 1]}, _SECONDS) for i in range(len(images))]
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
-def _draw_pictures() -> NDArray[np.uint8]:
-    """Pictures of noise around a colour, of growing contrast: uint8 [images, side, side, 3]."""
-    rng = np.random.default_rng(0)
-    colours = rng.uniform(64, 192, (_IMAGES, 1, 1, 3))
-    noise = rng.standard_normal((_IMAGES, _SIDE, _SIDE, 3)) * np.linspace(10, 60, _IMAGES).reshape(-1, 1, 1, 1)
-    return np.clip(colours + noise, 0, 255).astype(np.uint8)
+def _drop_rounding(proto: onnx.ModelProto) -> None:
+    """Have activations that are quantised and converted back pass unchanged, in place."""
+    rounded = {node.output[0]: node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+    for node in proto.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded:
+            node.CopyFrom(onnx.helper.make_node("Identity", [rounded[node.input[0]]], list(node.output)))
+
+
+def _draw_images(model: Model) -> NDArray[np.float32]:
+    """Noise around a grey in the network's input, of growing contrast: [images, …]."""
+    rng, given = np.random.default_rng(0), model.preprocess
+    greys, contrasts = (
+        np.linspace(*ends, _IMAGES).reshape(-1, *[1] * (len(model.input_shape) - 1)) for ends in ((96, 160), (10, 60))
+    )
+    noise = rng.standard_normal((_IMAGES, *model.input_shape[1:]))
+    pixels = np.clip(greys + contrasts * noise, 0, 255)
+    values: NDArray[np.float32] = ((pixels * given.scale - np.mean(given.mean)) / np.mean(given.std)).astype(np.float32)
+    return values

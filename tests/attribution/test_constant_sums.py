@@ -27,7 +27,7 @@ from onnxspace.model.constant_sums import find_constant_sums, has_constant_sum
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import model_key, open_model
 from onnxspace.workflows.child.open import describe_prepared, prepare_model
-from tests.helpers.nets import worst_cosine
+from tests.helpers.nets import Net, classifier, save, worst_cosine
 from tests.helpers.noise import probes
 
 SIZE = 16
@@ -244,7 +244,6 @@ def test_values_that_are_not_finite_have_no_constant_sum() -> None:
 
 def test_tensors_without_a_normalisation_are_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from onnxspace.model import constant_sums
-    from tests.helpers.nets import classifier, save
 
     monkeypatch.setattr(constant_sums, "_compute", lambda *_: pytest.fail("the network was run"))
     assert find_constant_sums(open_model(save(classifier(), tmp_path / "net.onnx")), ["t5"]) == ()
@@ -311,3 +310,14 @@ def test_layers_behind_a_norm_have_the_same_value_from_two_exporters(tmp_path: P
     table = ox.layers(first, second, probes(4, SIZE))
     own = [layer for layer in table.layers if f"{layer.tensor} (deviations)" == table.source.encoder]
     assert own[0].nodes > 0.999
+
+
+def test_quantised_units_count_as_those_before(tmp_path: Path) -> None:
+    """Rounding to 8 bits makes a sum vary that is constant, and lets its gradient pass."""
+    net = Net((1, 3, SIZE, SIZE))
+    x = net.add("Flatten", net.add("GlobalAveragePool", net.conv("image", 3, 24, 4, strides=[4, 4])))
+    x = net.add("LayerNormalization", x, net.weight(np.ones(24)), net.weight(np.zeros(24)))
+    scale, zero = net.weight([0.05]), net.weight(np.array([128], np.uint8))
+    x = net.add("DequantizeLinear", net.add("QuantizeLinear", x, scale, zero), scale, zero)
+    model = open_model(save(net.model([net.dense(x, 24, 5)]), tmp_path / "net.onnx"))
+    assert find_encoder(model).deviations == (x,)
