@@ -1,7 +1,7 @@
 """The trunk: what lies between a model's image and its outputs, how much work it is, and where it could be cut.
 
-An output from which another output is computed is a tensor on the way, such as the tokens of which a network gives the first
-once more.
+An output from which another one is computed by last layers at most is a tensor on the way, such as the tokens of which a network
+gives the first once more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Trunk:
         """Measure the shapes that ONNX's inference could not determine, by one run on an image of zeros."""
         layers = [self.graph.nodes[i] for i in self.parametric]
         wanted = [name for node in layers for name in (node.output[0], *node.input) if name in self.tensors]
-        wanted += [*self.bottlenecks(), *self.last_outputs()]
+        last = self.last_outputs()
+        wanted += [*find_bottlenecks(self.graph, self.nodes, self.model.image.name, last), *last]
         unknown = [name for name in dict.fromkeys(wanted) if count_elements(self.shape_of(name)) is None]
         if not unknown:
             return
@@ -70,8 +71,13 @@ class Trunk:
 
     def last_outputs(self) -> list[str]:
         """Outputs that depend on the image, and from which no other output is computed."""
+        return list(self._last_outputs)
+
+    @cached_property
+    def _last_outputs(self) -> dict[str, None]:
         names = [name for name in self.graph.outputs if name in self.tensors]
-        return [name for name in names if not any(self.graph.nodes[i].op_type not in SHAPE_ONLY for i in self.users_of(name))]
+        read = {name for name in names if any(self.graph.nodes[i].op_type not in SHAPE_ONLY for i in self.users_of(name))}
+        return dict.fromkeys(name for name in names if name not in read)
 
     def bottlenecks(self) -> list[str]:
         """Names of the tensors that every path from the image to an output passes through, in topological order."""
@@ -79,7 +85,24 @@ class Trunk:
 
     @cached_property
     def _bottlenecks(self) -> tuple[str, ...]:
-        return find_bottlenecks(self.graph, self.nodes, self.model.image.name, self.last_outputs())
+        outputs = [name for name in self.graph.outputs if name in self.tensors and not self._is_on_the_way(name)]
+        return find_bottlenecks(self.graph, self.nodes, self.model.image.name, outputs)
+
+    def _is_on_the_way(self, output: str) -> bool:
+        """Whether another output is computed from this one, and trained nodes that depend on it feed no other trained nodes."""
+        users = self.users_of(output)
+        return output not in self._last_outputs and not any(self._reach_hidden[i] or self._is_hidden(i) for i in users)
+
+    @cached_property
+    def _reach_hidden(self) -> dict[int, bool]:
+        """Whether a parametric node that feeds others lies above each node."""
+        found: dict[int, bool] = {}
+        for i in reversed(self.nodes):
+            found[i] = any(found[j] or self._is_hidden(j) for j in self.successors(i))
+        return found
+
+    def _is_hidden(self, index: int) -> bool:
+        return index in self.parametric_set and self.feeds_parametric(index)
 
     def candidates(self) -> list[Candidate]:
         """Bottlenecks of floating-point type with parametric nodes both below and above them, that need no other input."""

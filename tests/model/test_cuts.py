@@ -266,3 +266,11 @@ def test_waists_of_a_long_graph_are_found_in_linear_time(tmp_path: Path) -> None
     found, _, _ = encoder_of(proto, tmp_path)
     assert time.process_time() - began < 3
     assert found.tensors == (x,)
+
+
+def test_features_that_are_an_output_are_the_encoder_of_the_head_behind_them(tmp_path: Path) -> None:
+    """As CRAFT gives them beside its answers; the head's own tensors are narrower."""
+    net = Net((1, 3, 32, 32))
+    features = conv_relu(net, conv_relu(net, "image", 3, 32), 32, 32)
+    found, _, _ = encoder_of(net.model([net.conv(conv_relu(net, features, 32, 8), 8, 2, 1), features]), tmp_path)
+    assert found.tensors == (features,)

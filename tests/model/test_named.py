@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.errors import ModelError
-from onnxspace.inputs.config import ConfigError, load_config
+from onnxspace.errors import ConfigError, ModelError
+from onnxspace.inputs.config import load_config
 from onnxspace.inputs.names import encoders_for, list_encoders
 from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import open_model
