@@ -107,7 +107,9 @@ def make_explainer(
     ready = tune_graph(graph) if device.type == "cpu" else copy.deepcopy(tune_graph(graph)).to(device)
     compute = compute or Compute()
     forward = torch.compile(ready) if compute.compiled else ready
-    network = DifferentiableGraph(model.path, forward, 1 if model.preprocess.layout == "NCHW" else 3, relevance, gradients)
+    deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
+    channel_axis = 1 if model.preprocess.layout == "NCHW" else 3
+    network = DifferentiableGraph(model.path, forward, channel_axis, relevance, gradients, deviating)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
 

@@ -131,7 +131,13 @@ class PathGradients:
         """∇f at every point, of their shape."""
         points = points.detach().requires_grad_(True)
         outputs = outputs_of(self.engine.network.graph, points)
-        explained = torch.stack([values_at(output, place).sum() for output, place in zip(outputs, places, strict=True)]).sum()
+        chosen = [values_at(output, place) for output, place in zip(outputs, places, strict=True)]
+        network = self.engine.network
+        sums = [
+            network.explained(values, k, len(points)) if _has_one_position(outputs[k]) else values.sum()
+            for k, values in enumerate(chosen)
+        ]
+        explained = torch.stack(sums).sum()
         found = torch.autograd.grad(explained, points, allow_unused=True)[0] if explained.requires_grad else None
         if found is None:
             raise AttributionError(
@@ -149,6 +155,11 @@ def values_at(output: Tensor, places: Tensor) -> Tensor:
     """Return the values [points, channels] of an output [points, …] at the positions `places`, [1, channels, 1]."""
     values = _to_channels(output)
     return values.gather(2, places.expand(len(values), -1, -1))[:, :, 0]
+
+
+def _has_one_position(output: Tensor) -> bool:
+    """Whether an output has one value per channel, so that all its units are explained."""
+    return _to_channels(output).shape[2] == 1
 
 
 def _to_channels(output: Tensor) -> Tensor:

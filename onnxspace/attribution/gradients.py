@@ -1,6 +1,7 @@
 """From a batch of preprocessed images to maps: where gradients are computed, and how they make a map.
 
-The explained scalar S is the sum over the encoder's units. Every function in `WAYS` takes the network, the batch and the settings,
+The explained scalar S is the sum over the encoder's units, or over their deviations above their mean where that sum is a constant: by
+this, S does not depend on the units' order, which layouts and exporters change. Every function in `WAYS` takes the network, the batch and the settings,
 and treats each image separately: a map does not depend on the batch it was computed in.
 """
 
@@ -30,7 +31,7 @@ class DifferentiableGraph:
 
     `path` is the model file, `channel_axis` the input's axis of channels. `relevance` says that the gradient by its rules is the
     relevance, which is not multiplied by the input. `cache` holds gradients by the digest of their input, for methods with the same
-    rules (None: no cache).
+    rules (None: no cache). `deviating` says of each output whether its units' deviations are explained (empty: of none).
     """
 
     path: str
@@ -38,6 +39,11 @@ class DifferentiableGraph:
     channel_axis: int
     relevance: bool = False
     cache: dict[bytes, Tensor] | None = None
+    deviating: tuple[bool, ...] = ()
+
+    def explained(self, output: Tensor, place: int, images: int) -> Tensor:
+        """Return what is explained of the output at `place` for so many images: the sum of its units, or of their deviations."""
+        return sum_deviations(output, images) if self.deviating and self.deviating[place] else output.sum()
 
     def forward(self, values: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's outputs at `values`, without a gradient."""
@@ -51,7 +57,8 @@ class DifferentiableGraph:
     def gradient(self, values: Tensor) -> Tensor:
         """Return dS/dx at `values`, of their shape, by the graph's rules. Raises AttributionError where none reaches the image."""
         point = values.detach().requires_grad_(True)
-        explained = torch.stack([output.sum() for output in outputs_of(self.graph, point)]).sum()
+        outputs = enumerate(outputs_of(self.graph, point))
+        explained = torch.stack([self.explained(output, place, len(values)) for place, output in outputs]).sum()
         found = torch.autograd.grad(explained, point, allow_unused=True)[0] if explained.requires_grad else None
         if found is None:
             raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
@@ -69,6 +76,18 @@ class DifferentiableGraph:
     def mean_over_channels(self, maps: Tensor) -> Tensor:
         """Return the mean over the input's channels: [images, height, width]."""
         return maps.mean(dim=self.channel_axis)
+
+
+def sum_deviations(output: Tensor, images: int) -> Tensor:
+    """Return the sum of the units' deviations above the mean of each image's units; `output` has an axis of `images`.
+
+    >>> sum_deviations(torch.tensor([[1.0, 2.0, 6.0]]), 1).item()
+    3.0
+    """
+    image_axis = next((axis for axis, size in enumerate(output.shape) if size == images), None)
+    others = [axis for axis in range(output.dim()) if axis != image_axis]
+    mean = output.mean(dim=others, keepdim=True) if others else output.mean()
+    return (output - mean.detach()).clamp(min=0).sum()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
+from onnxspace.inputs.names import join_tensors
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import read_regular
@@ -125,7 +126,8 @@ def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path,
     base = str(home / _require_text(here, "against", entry["against"])) if "against" in entry else str(folder / f"{name}.fp")
     stated = {**given, **_parse_limits(here, entry.get("limits", {}))}
     limits = limits_for(stated)
-    encoder = None if "encoder" not in entry else _require_text(here, "encoder", entry["encoder"])
+    named = entry.get("encoder", [])
+    encoder = join_tensors([_require_text(here, "encoder", one) for one in (named if isinstance(named, list) else [named])])
     probe = None if "probe" not in entry else str(home / _require_text(here, "probe", entry["probe"]))
     return Artifact(
         name, model, base, limits, _parse_distinct(here, entry.get("distinct", False)), encoder, probe, _given(stated)

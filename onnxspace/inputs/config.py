@@ -22,6 +22,8 @@ from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 DEFAULT_FILE = "onnxspace.toml"
+#: What stands between the tensors of an encoder.
+JOINT = " + "
 SIDECAR_SUFFIX = ".onnxspace.toml"
 _FRACTION = re.compile(r"\s*(-?[0-9.]{1,24})\s*(?:/\s*([0-9.]{1,24})\s*)?")
 _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
@@ -38,8 +40,8 @@ _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Axes), "color": get_arg
 class ModelOptions:
     """Options of one model; None means that the value is inferred from the model.
 
-    `name` is the model's name in results; `encoder` a tensor or node name; `input` the name of the image input; `size` (height,
-    width) in pixels, 1–8192; `layout` the order of the input's axes, as in `axes.Axes`; `color` and `resize` are as in
+    `name` is the model's name in results; `encoder` a tensor or node name, or several joined by
+    ` + `; `input` the name of the image input; `size` (height, width) in pixels, 1–8192; `layout` the order of the input's axes, as in `axes.Axes`; `color` and `resize` are as in
     `Preprocess`; `scale`, `mean` and `std` give `x = (pixel · scale − mean) / std` with pixels in 0–255, `mean` and `std` having
     one value or one per channel; `pixels` is the name of a preset of `onnxspace.inputs.pixel_presets` instead of these three.
     `bands` are the bands of the probe images that go into the channels, counted from 0; `frames` is the number of frames of a
@@ -290,8 +292,10 @@ def parse_option(key: str, value: Any) -> Any:
         return _parse_frames(value)
     if key == "still":
         return _parse_switch(key, value)
+    if key == "encoder" and isinstance(value, list) and value and all(isinstance(name, str) and name for name in value):
+        return JOINT.join(value)
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{key} must be a name in quotes")
+        raise ValueError(f"{key} must be a name in quotes" + (", or a list of such names" if key == "encoder" else ""))
     return value
 
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.config import Config
+from onnxspace.inputs.config import JOINT, Config
 from onnxspace.storage.printable import escape_surrogates
+
+#: The argument `encoder` of functions that take several models.
+EncoderNames = str | Mapping[str, str | Sequence[str]] | Sequence[str] | None
 
 
 def name_models(paths: Sequence[Path], config: Config) -> list[str]:
@@ -56,18 +59,27 @@ def _find_configured_name(path: Path, config: Config) -> str | None:
 def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[str]) -> list[str | None]:
     """Return the encoder that `--encoder` selects for each model (None: none), given the models' paths and names.
 
-    Each value in `wanted` is `NAME` for all models or `model=NAME` for one; later values take precedence.
+    Each value in `wanted` is `NAME` for all models or `model=NAME` for one, which takes precedence; several of either kind name
+    several tensors that are explained together.
     """
-    general: str | None = None
-    special: dict[int, str] = {}
+    general: list[str] = []
+    special: dict[int, list[str]] = {}
     for word in wanted:
         model, _, tensor = word.partition("=")
         rows = [i for i, (p, n) in enumerate(zip(paths, names, strict=True)) if model in {n, p.stem, p.name, str(p)}]
-        if tensor and rows:
-            special |= dict.fromkeys(rows, tensor)
-        else:
-            general = word
-    return [special.get(i, general) for i in range(len(paths))]
+        for row in rows if tensor else ():
+            special.setdefault(row, []).append(tensor)
+        general += [] if tensor and rows else [word]
+    return [join_tensors(special.get(i, general)) for i in range(len(paths))]
+
+
+def join_tensors(encoder: str | Sequence[str] | None) -> str | None:
+    """Return the name of an encoder of one tensor or several, in the form in which encoders are printed; None for none.
+
+    >>> join_tensors(["p3", "p4"])
+    'p3 + p4'
+    """
+    return encoder if encoder is None or isinstance(encoder, str) else JOINT.join(encoder) or None
 
 
 def find_target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -> str:
@@ -78,14 +90,16 @@ def find_target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -
     raise ConfigError(f"--target {target!r} is not one of the models: {', '.join(names)}.")
 
 
-def list_encoders(encoder: str | Mapping[str, str] | Sequence[str] | None) -> list[str]:
-    """Convert the argument `encoder` of Python functions to values of `--encoder`: a name, names by model, or such values.
+def list_encoders(encoder: EncoderNames) -> list[str]:
+    """Convert the argument `encoder` of Python functions to values of `--encoder`.
 
-    >>> list_encoders({"resnet50": "pool"})
-    ['resnet50=pool']
+    It is a name, names that are explained together, either of them by model, or such values.
+
+    >>> list_encoders({"resnet50": "pool", "yolo": ["p3", "p4"]})
+    ['resnet50=pool', 'yolo=p3 + p4']
     """
     if encoder is None:
         return []
     if isinstance(encoder, Mapping):
-        return [f"{model}={tensor}" for model, tensor in encoder.items()]
+        return [f"{model}={join_tensors(tensors)}" for model, tensors in encoder.items() if tensors]
     return [encoder] if isinstance(encoder, str) else list(encoder)

@@ -192,6 +192,12 @@ class Graph:
                 waiting += self.reads[i]
         return found
 
+    def sources_of(self, names: Iterable[str], layers: Container[int]) -> set[int]:
+        """Those of the nodes `layers` on which the tensors `names` depend with no other of them between."""
+        region = self.ancestors_of(names := list(names), but=layers)
+        read = chain(names, *(self.reads[i] for i in region))
+        return {i for name in read if (i := self.producer.get(name)) is not None and i in layers}
+
     def is_parametric(self, index: int) -> bool:
         """Whether the node at `index` multiplies computed values with trained weights."""
         node = self.nodes[index]
@@ -231,10 +237,49 @@ def find_defect(graph: onnx.GraphProto) -> str | None:
     return "its nodes form a cycle" if len(_sort_nodes(graph)) < len(graph.node) else None
 
 
+def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `model` with its nodes, and those of its subgraphs, in topological order; `model` itself if they are.
+
+    Shape inference depends on their order, ONNX Runtime does not. Nodes that form a cycle keep their order.
+    """
+    if all(_is_sorted(graph) for graph in _iter_graphs(model.graph)):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for graph in reversed(list(_iter_graphs(copy.graph))):  # inner graphs first, because nodes are copied with theirs
+        _sort_in_place(graph)
+    return copy
+
+
+def _iter_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in subgraphs_of(attribute):
+                yield from _iter_graphs(inner)
+
+
+def _sort_in_place(graph: onnx.GraphProto) -> None:
+    order = _sort_nodes(graph)
+    if len(order) == len(graph.node):
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+
+def _is_sorted(graph: onnx.GraphProto) -> bool:
+    return all(max(before, default=-1) < i for i, before in enumerate(_find_predecessors(graph)))
+
+
+def _find_predecessors(graph: onnx.GraphProto) -> list[set[int]]:
+    """The positions of the nodes that each node of a graph reads from."""
+    producers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    return [{producers[n] for n in names_read_by(node) if n in producers} for node in graph.node]
+
+
 def _sort_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Nodes in topological order, by a stable sort: a sorted graph keeps its order. Nodes of a cycle are left out."""
-    producers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    waits = [{producers[n] for n in names_read_by(node) if n in producers} for node in graph.node]
+    waits = _find_predecessors(graph)
     if all(max(before, default=-1) < i for i, before in enumerate(waits)):
         return list(graph.node)
     return _sort_by_kahn(graph, waits)

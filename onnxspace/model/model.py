@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.names import join_tensors
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.arrangement import Arrangement
@@ -42,7 +43,7 @@ class Model:
 
     `path` and `name` are the file and the model's name, `sha256` the checksum of the file and its external data, `network`
     the graph with its weights, `image` the graph input for the image, `preprocess` the steps from uint8 pixels to that
-    input. `encoder` is the requested tensor or node, or "auto"; `assumed` lists in words what was inferred because neither
+    input. `encoder` is the requested tensor or node, several joined by ` + `, or "auto"; `assumed` lists in words what was inferred because neither
     the file nor the configuration states it; `pixels` says where the preprocessing comes from, `warnings` what could not be read.
 
     The graph takes a batch of images with four axes. Where the file's input is another, `arrangement` says how it holds images and
@@ -112,10 +113,10 @@ class Model:
         return self.arrangement.arrange(np.repeat(values, self.arrangement.batch or 1, axis=0))
 
 
-def open_model(path: str | Path, encoder: str | None = None, options: ModelOptions | None = None) -> Model:
+def open_model(path: str | Path, encoder: str | Sequence[str] | None = None, options: ModelOptions | None = None) -> Model:
     """Open an ONNX file, which may be untrusted, and infer how images are fed to it.
 
-    `path` is the `.onnx` file. `encoder` is the name of a tensor or node, or "auto" to select one; None uses the
+    `path` is the `.onnx` file. `encoder` is the name of a tensor or node, several names, or "auto" to select one; None uses the
     configured encoder, or "auto". `options` is the configuration of this model; None reads the sidecar beside the file.
     Nothing in the file is executed but its own layers, which ONNX Runtime computes for a few images where nothing states their range.
     It is read in this process, not in a worker process with limits as the commands do it.
@@ -128,7 +129,7 @@ def open_model(path: str | Path, encoder: str | None = None, options: ModelOptio
     from onnxspace.inputs.config import load_sidecar
 
     try:
-        return _open(path, encoder, load_sidecar(Path(path)) if options is None else options)
+        return _open(path, join_tensors(encoder), load_sidecar(Path(path)) if options is None else options)
     except OnnxspaceError:
         raise
     except Exception as error:  # a defect in a library, or a damaged file
@@ -201,10 +202,14 @@ def drop_graph(model: Model) -> Model:
     return replace(model, network=Network(onnx.ModelProto()), file_network=None)
 
 
-def model_key(model: Model, tensors: tuple[str, ...]) -> str:
-    """Return 32 hex digits for the model's part: the file's content, the encoder's `tensors`, the preprocessing and the input."""
+def model_key(model: Model, tensors: tuple[str, ...], deviations: tuple[str, ...] = ()) -> str:
+    """Return 32 hex digits for what is explained of a model: the file's content, the encoder's `tensors`, preprocessing and input.
+
+    `deviations` are those tensors of which the units' deviations are explained instead of their sum.
+    """
     sha256, *others = model.identity
-    return hashlib.sha256(repr((sha256, tensors, *others)).encode()).hexdigest()[:32]
+    facts = (sha256, tensors, *others, *([deviations] if deviations else []))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
 def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions, channels: Channels) -> Preprocess:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from onnxspace.inputs.config import JOINT
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
 
 Shape = tuple[int | None, ...]
@@ -18,6 +19,10 @@ WAYS = {
     "fused": "fused into a larger operator, which is explained as one",
     "none": "not supported",
 }
+
+
+#: What stands behind a tensor whose units' deviations are explained.
+DEVIATIONS = " (deviations)"
 
 
 @dataclass(frozen=True)
@@ -39,13 +44,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words."""
+    """Where the network is cut: one tensor, or several that are explained together; `why` is the reason in words.
+
+    What is explained is the sum of all units; of the tensors that `deviations` names, whose units add up to a constant, it is the sum
+    of the units' deviations above their mean. The text form is what `--encoder` takes.
+    """
 
     tensors: tuple[str, ...]
     why: str
+    deviations: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return " + ".join(self.tensors)
+        return JOINT.join(name + DEVIATIONS * (name in self.deviations) for name in self.tensors)
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,8 @@ class Description:
     def from_json(cls, found: Mapping[str, Any]) -> Description:
         """The description in JSON that a worker has sent. Raises KeyError, TypeError or ValueError for anything else."""
         candidates = tuple(_read_candidate(one) for one in found["candidates"])
-        encoder = Encoder(tuple(str(name) for name in found["encoder"]["tensors"]), str(found["encoder"]["why"]))
+        tensors, deviations = (tuple(str(name) for name in found["encoder"][key]) for key in ("tensors", "deviations"))
+        encoder = Encoder(tensors, str(found["encoder"]["why"]), deviations)
         facts: dict[str, Any] = {name: str(found[name]) for name in ("name", "path", "sha256", "producer")}
         facts |= {name: int(found[name]) for name in ("ir_version", "parameters", "flops")}
         facts |= {name: {str(key): str(text) for key, text in found[name].items()} for name in ("inputs", "outputs")}

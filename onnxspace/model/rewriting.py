@@ -1,6 +1,6 @@
 """From the graph of a file to one that all other code reads.
 
-It has neither model-local functions nor sparse initialisers, and no tensors whose channels lie in blocks.
+Its nodes are sorted; it has neither model-local functions nor sparse initialisers, and no tensors whose channels lie in blocks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from onnxspace.model.blocked import unblock
 from onnxspace.model.functions import inline_functions
+from onnxspace.model.graph import sort_nodes
 from onnxspace.model.network import Network, separate_weights
 from onnxspace.model.sparse import write_out_sparse
 
@@ -28,5 +29,7 @@ def rewrite(path: str | Path, model: onnx.ModelProto, weights: Mapping[str, NDAr
     plain = write_out_sparse(path, inline_functions(path, given.proto))
     network = separate_weights(plain)
     held = {**(weights or {}), **given.weights}
-    whole = unblock(path, Network(network.proto, {**held, **network.weights}))
-    return whole if whole.proto is given.proto else replace(whole, source=Network(given.proto, held))
+    ordered = sort_nodes(network.proto)
+    whole = unblock(path, Network(ordered, {**held, **network.weights}))
+    same = plain is given.proto and whole.proto is ordered
+    return whole if same else replace(whole, source=Network(given.proto, held))

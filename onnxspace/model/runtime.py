@@ -16,8 +16,9 @@ from onnxspace.model.network import Network, embed_weights, with_weights_as_inpu
 from onnxspace.model.old_opsets import raise_opset
 from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, refuse_large_tensors
 
-#: The most time for which a graph is run to learn the sizes of its tensors.
-SIZING_SECONDS = 10.0
+#: The most time for which a graph is run to learn the sizes of its tensors. The encoder depends on them, so it is more than a large
+#: network takes on a busy machine; what never ends is stopped by it.
+SIZING_SECONDS = 60.0
 _SMALL_WORK = 2**27  # multiply-adds and values that the reference implementation computes in seconds
 _QUIET = 4  # fatal messages only: all other errors are raised as exceptions
 

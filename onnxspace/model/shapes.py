@@ -71,7 +71,10 @@ def _set_shape(value: onnx.ValueInfoProto, shape: Shape) -> None:
 
 
 def infer_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, int]]:
-    """Infer the tensors of a graph whose inputs have `shapes`: shape (None for an open axis) and element type by name."""
+    """Infer the tensors of a graph whose inputs have `shapes`: shape (None for an open axis) and element type by name.
+
+    What inference can't determine is taken from the shapes that the file records, where it records them for these inputs.
+    """
     fixed = _without_weights(proto)
     set_input_shapes(fixed, shapes)
     try:
@@ -82,7 +85,23 @@ def infer_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[st
     values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
     known = {v.name: (_declared_shape(v), v.type.tensor_type.elem_type) for v in values if v.type.tensor_type.HasField("shape")}
     known |= {t.name: (tuple(t.dims), t.data_type) for t in proto.graph.initializer}
-    return known
+    return _complete(known, _read_recorded(proto)) if _records_inputs(proto, shapes) else known
+
+
+def _records_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> bool:
+    """Whether a file states its inputs to have `shapes`, so that all other shapes that it records hold for them."""
+    return all(_declared_shape(v) == shapes[v.name] for v in proto.graph.input if v.name in shapes)
+
+
+def _read_recorded(proto: onnx.ModelProto) -> dict[str, tuple[Shape, int]]:
+    values = [v for v in proto.graph.value_info if v.type.tensor_type.HasField("shape")]
+    return {v.name: (_declared_shape(v), v.type.tensor_type.elem_type) for v in values}
+
+
+def _complete(known: dict[str, tuple[Shape, int]], recorded: Mapping[str, tuple[Shape, int]]) -> dict[str, tuple[Shape, int]]:
+    """`known` with those of `recorded` whose size it lacks."""
+    lacking = {name for name in recorded if name not in known or count_elements(known[name][0]) is None}
+    return known | {name: recorded[name] for name in lacking if count_elements(recorded[name][0]) is not None}
 
 
 def _propagates_long_data(graph: onnx.GraphProto) -> bool:
@@ -140,19 +159,33 @@ def _multiply_adds_of(graph: Graph, index: int, shapes: Mapping[str, tuple[Shape
     node = graph.nodes[index]
     at = PARAMETRIC[node.op_type]
     weight_name = node.input[at] if node.input[at] in graph.constants else node.input[0]
-    weight, other = count_elements(_shape_of(shapes, weight_name)), _shape_of(shapes, node.input[0])
-    output = _shape_of(shapes, node.output[0])
+    weight, output = count_elements(_shape_of(shapes, weight_name)), _shape_of(shapes, node.output[0])
     if weight is None:
         return 0
     if node.op_type.startswith("Nhwc"):
         return weight * (count_elements((output or (None,))[1:-1]) or 0)
+    if node.op_type == "ConvTranspose":
+        return weight * _count_sources(node, _shape_of(shapes, node.input[0]), output)
     if "Conv" in node.op_type:
-        positions = count_elements((other if node.op_type == "ConvTranspose" else output or (None,))[2:]) if other else None
-        return weight * (positions or 0)
+        return weight * (_count_positions(output) or 0)
     if node.op_type in {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}:
-        return weight * ((other or (0,))[0] or 0)
-    rows = count_elements((output or (None,))[:-1])
-    return weight * (rows or 0)
+        steps = _shape_of(shapes, node.input[0]) or output
+        return weight * ((steps or (0,))[0] or 0)
+    applied = (output or (None,))[:-1] if weight_name != node.input[0] else (output or (None,))[-1:]
+    return weight * (count_elements(applied) or 0)
+
+
+def _count_sources(node: onnx.NodeProto, given: Shape | None, output: Shape | None) -> int:
+    """Positions that a ConvTranspose reads: those of its input, or of its output over the strides where only that is known."""
+    if (positions := _count_positions(given)) is not None:
+        return positions
+    strides = math.prod(next((a.ints for a in node.attribute if a.name == "strides"), ()))
+    return (_count_positions(output) or 0) // max(1, strides)
+
+
+def _count_positions(shape: Shape | None) -> int | None:
+    """Positions of a tensor [images, channels, …]."""
+    return None if shape is None else count_elements(shape[2:])
 
 
 def _shape_of(shapes: Mapping[str, tuple[Shape, int]], name: str) -> Shape | None:

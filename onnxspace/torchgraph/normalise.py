@@ -16,10 +16,10 @@ from onnx import helper, numpy_helper
 from onnxspace.model.graph import Graph
 from onnxspace.model.network import Network, separate_weights
 from onnxspace.model.shapes import Shape, infer_shapes, set_input_shapes, with_input_shapes
+from onnxspace.model.widening import widen
 from onnxspace.torchgraph.fold import evaluate_constants, fold_graph
 
 _T = onnx.TensorProto
-_WIDENED = {_T.FLOAT16, _T.BFLOAT16, _T.DOUBLE}
 _POOLS = {"MaxPool", "AveragePool", "LpPool"}
 
 
@@ -33,7 +33,7 @@ def normalise(part: Network | onnx.ModelProto, shapes: Mapping[str, Shape], *, b
     model, weights = with_input_shapes(given.proto, shapes), dict(given.weights)
     _unify_domain(model)
     _resolve_cast_like(model, shapes)
-    _widen(model, weights)
+    widen(model, weights)
     _forgo_accuracy(model)
     evaluate_constants(model, weights, shapes)
     return _collect_weights(_rewrite(fold_graph(model), shapes, batched), weights)
@@ -83,29 +83,6 @@ def _forgo_accuracy(model: onnx.ModelProto) -> None:
             kept = [attribute for attribute in node.attribute if attribute.name != "accuracy_level"]
             del node.attribute[:]
             node.attribute.extend(kept)
-
-
-def _widen(model: onnx.ModelProto, weights: dict[str, NDArray[Any]]) -> None:
-    """Convert half and double precision to float32: attribution uses one precision for all models."""
-    for value in (*model.graph.input, *model.graph.output):
-        if value.type.tensor_type.elem_type in _WIDENED:
-            value.type.tensor_type.elem_type = _T.FLOAT
-    for tensor in model.graph.initializer:
-        if tensor.name in weights and tensor.data_type in _WIDENED:
-            weights[tensor.name] = weights[tensor.name].astype(np.float32)
-            tensor.data_type = _T.FLOAT
-        _widen_tensor(tensor)
-    for node in model.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "to" and node.op_type == "Cast" and attribute.i in _WIDENED:
-                attribute.i = _T.FLOAT
-            if attribute.HasField("t"):
-                _widen_tensor(attribute.t)
-
-
-def _widen_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type in _WIDENED:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
 
 
 def _trim_unused_outputs(model: onnx.ModelProto) -> None:

@@ -14,7 +14,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.image_files import read_header, read_square
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.names import encoders_for, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.photo_folder import describe_broken, find_top, read_each, refuse_broken
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.protocol import Setup
@@ -37,7 +37,7 @@ def explain(
     *,
     methods: Sequence[Method] = (DEFAULT_METHOD,),
     options: Options | None = None,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     device: Compute | Device = "auto",
@@ -51,7 +51,8 @@ def explain(
 
     `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
-    `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
+    `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from
+    model to either; `config` a configuration or its file;
     `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback,
     `limits` those of the process that reads models; `announce` is called with the records of the models before anything is
     computed; with `skip_broken`, images that can't be read are left out with a warning. Raises ModelError for the first model and

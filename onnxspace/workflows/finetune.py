@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from onnxspace.finetuning.targets import Targets, standardise
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Announce, Progress
-from onnxspace.inputs.names import list_encoders
+from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
@@ -37,7 +37,7 @@ def rank_finetuned(
     *,
     budget: float | None = None,
     frozen: bool = False,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     seed: int = 0,

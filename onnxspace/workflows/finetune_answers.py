@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from onnxspace.finetuning.workers import WorkerPool
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.execution import Announce, Progress
-from onnxspace.inputs.names import encoders_for, find_target_name, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
@@ -41,7 +41,7 @@ def rank_by_answers(
     pictures: Probes | str | Path,
     *,
     budget: float | None = None,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     seed: int = 0,

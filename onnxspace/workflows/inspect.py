@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from onnxspace.inputs.execution import Execution
+from onnxspace.inputs.names import join_tensors
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.model.records import WAYS, Description, OperatorSupport
 from onnxspace.sandbox.limits import Limits
@@ -17,7 +18,7 @@ from onnxspace.workflows.session import READING_TASKS, open_session
 
 def inspect_model(
     model: str | Path,
-    encoder: str | None = None,
+    encoder: str | Sequence[str] | None = None,
     config: str | Path | None = None,
     *,
     support: bool = False,
@@ -26,12 +27,12 @@ def inspect_model(
 ) -> tuple[Description, list[OperatorSupport]]:
     """Describe the ONNX file `model`, and with `support` how each of its operators is converted.
 
-    `encoder` is a tensor or node name, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`; `limits` are those of the process that reads the model.
+    `encoder` is a tensor or node name, or several, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`; `limits` are those of the process that reads the model.
     Raises ModelError, ConfigError.
     """
     options = asdict(resolve_config(config, [Path(model)], pixels).options(Path(model)))
     stated = {key: value for key, value in options.items() if value is not None}
-    located = LocatedModel(str(model), "", str(model), encoder, stated)
+    located = LocatedModel(str(model), "", str(model), join_tensors(encoder), stated)
     with open_session(Execution.on("auto", limits=limits), READING_TASKS) as session:
         request = {"task": "inspect", "path": str(model), "model": asdict(located), "support": support}
         found = session.worker.perform(request)

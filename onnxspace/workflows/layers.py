@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -11,7 +12,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Advance, Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import METHODS, Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.names import name_models
+from onnxspace.inputs.names import join_tensors, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -35,7 +36,7 @@ def layers(
     method: Method = DEFAULT_METHOD,
     weight: float = DEFAULT_WEIGHT,
     options: Options | None = None,
-    encoder: str | None = None,
+    encoder: str | Sequence[str] | None = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     device: Compute | Device = "auto",
@@ -48,7 +49,7 @@ def layers(
 
     A layer is the last tensor before a trained node that every path from the image passes through, or the source's encoder in its
     place, and finally the source's output; of more than 64, 64 evenly spaced. On the probe images `probes` (None: 64 generated ones)
-    each is compared with the target's encoder, which `encoder` may name: S_V is the mean cosine of attribution maps, S_E the rank
+    each is compared with the target's encoder, which `encoder` may name (several tensors as a sequence): S_V is the mean cosine of attribution maps, S_E the rank
     correlation of the cosines of features, S = S_V + `weight` S_E with `weight` ≥ 0. Features of more than 16,384 values are averaged
     over windows; of more than 2,000 images, 2,000 are compared in pairs. `method` must compute one gradient per image; `options` are
     its options, `config` a configuration or its file, `pixels` a preset's name, names by model, or
@@ -71,7 +72,7 @@ def layers(
         setup = Setup(probes, method, configure_options(method, options, configuration.rules))
         first, second = (
             session.prepare(path, name, requested, configuration)
-            for path, name, requested in zip(paths, names, (None, encoder), strict=True)
+            for path, name, requested in zip(paths, names, (None, join_tensors(encoder)), strict=True)
         )
         if announce is not None:
             announce([first.record, second.record])

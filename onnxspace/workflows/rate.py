@@ -18,7 +18,7 @@ from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
 from onnxspace.inputs.execution import Announce, Execution, Progress
-from onnxspace.inputs.names import encoders_for, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -58,7 +58,7 @@ def rate(
     data: Photos | str | Path,
     by: Sequence[str] = (),
     *,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     pool: Pool = "mean",
@@ -74,8 +74,8 @@ def rate(
 
     `data` is a folder with a folder per class, a CSV of paths and labels, or `Photos`. `by` names scores of
     `onnxspace.scores.registry` that take labels, the first of which ranks; without it, models are ranked by the mean rank of
-    `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all models, or a
-    mapping from model to name; `config` a configuration or its file; `pixels` a preset's name, names by model, or `StatedPixels`; `pool` is `mean` (over positions) or `none`; `size` is the
+    `RANKING_SCORES`, beside the other defaults for the kind of labels. `encoder` is a tensor or node name for all models, a
+    sequence of names that are taken together, or a mapping from model to either; `config` a configuration or its file; `pixels` a preset's name, names by model, or `StatedPixels`; `pool` is `mean` (over positions) or `none`; `size` is the
     side in pixels at which images are decoded (None: the larger side of each model's input). `ensemble` is the largest number
     of models of an ensemble selected by SFDA, 0 for none. With `features`, decoded images and features are kept in that folder,
     and the same call resumes after an interruption. `known` is a table of the models' results on other datasets (datasets ×

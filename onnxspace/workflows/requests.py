@@ -68,7 +68,7 @@ class DescribedModel:
     """A model as a worker has described it: all that is known of it here, where its graph is not.
 
     `key` names its files, `feed` is its preprocessing in JSON, `side` the larger side of its input in pixels; `tensors` are its
-    encoder's, chosen because of `why`. `located` is what the worker opened.
+    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened.
     """
 
     located: LocatedModel
@@ -79,6 +79,7 @@ class DescribedModel:
     side: int
     tensors: tuple[str, ...]
     why: str
+    deviations: tuple[str, ...] = ()
 
 
 def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
@@ -94,8 +95,9 @@ def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
             located.name, located.path, facts["sha256"], facts["encoder"], facts["input"], facts["opset"], facts["producer"],
             read_texts(facts["assumed"]), parse_pixel_record(facts["pixels"]),
         )  # fmt: skip
-        tensors, remarks = read_texts(found["tensors"]), read_texts(found["remarks"])
-        return DescribedModel(located, record, remarks, found["key"], found["feed"], found["side"], tensors, found["why"])
+        tensors, deviations, remarks = (read_texts(found[name]) for name in ("tensors", "deviations", "remarks"))
+        key, feed, side, why = (found[name] for name in ("key", "feed", "side", "why"))
+        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations)
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_answer(located.path) from error
 

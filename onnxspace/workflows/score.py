@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
-from onnxspace.inputs.names import find_target_name, list_encoders, name_models
+from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -62,7 +62,7 @@ def score(
     *,
     method: Method | None = None,
     options: Options | None = None,
-    encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+    encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
     pixels: Pixels = None,
     device: Compute | Device = "auto",
@@ -82,7 +82,7 @@ def score(
     `models` are ONNX files and fingerprints. `probes` are the images, or a folder of pictures of the task, of which up to 300 are
     used; `method` and `options` are what models are explained with. Where images and method are not given, they are those of the
     first fingerprint if they can be reproduced, otherwise 64 generated images and `elrp`. `encoder` is a tensor or node name for all
-    models, or a mapping from model to name; `config` a configuration or its file; `pixels` a preset's name
+    models, a sequence of names that are explained together, or a mapping from model to either; `config` a configuration or its file; `pixels` a preset's name
     (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `device` a device's name or a `Compute`;
     `batch_size` the number of images per pass (None: chosen by memory).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.names import list_encoders
+from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -125,14 +125,15 @@ class Space:
         return probes_of(self.path, self.protocol, given)
 
     def add(
-        self, models: str | Path | Sequence[str | Path], *, encoder: str | Mapping[str, str] | Sequence[str] | None = None,
+        self, models: str | Path | Sequence[str | Path], *, encoder: EncoderNames = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
         limits: Limits | str | None = None, pixels: Pixels = None, announce: Announce | None = None,
     ) -> Additions:  # fmt: skip
         """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
-        `encoder` is a tensor or node name for all models, or a mapping from model to name; `config` a configuration or its file;
+        `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from model to
+        either; `config` a configuration or its file;
         `device` a device's name or a `Compute`; `batch_size` the number of images per pass (None: chosen by memory). `probes` are
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
         models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models. `pixels`

@@ -125,6 +125,7 @@ def _print_notes(found: LayerTable) -> None:
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
     from onnxspace.cli.text.score import one_line
+    from onnxspace.model.records import DEVIATIONS
 
     aim = f"{found.target.name} at {found.target.encoder}"
     images = f"{found.probe['images']} images ({found.probe['name']})"
@@ -134,7 +135,7 @@ def table_lines(found: LayerTable) -> Iterator[str]:
     yield "    trained   work     S_V     S_E       S  layer"
     for layer in found.layers:
         arrow = "→" if layer == found.best else " "
-        own = " (its encoder)" if layer.tensor == found.source.encoder else ""
+        own = " (its encoder)" if layer.tensor == found.source.encoder.removesuffix(DEVIATIONS) else ""
         count = f"{layer.trained_below}/{found.trained}"
         numbers = "  ".join(_format_number(value) for value in (layer.nodes, layer.edges, layer.score))
         yield f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  {one_line(layer.tensor)}{_format_shape(layer)}{own}"

@@ -99,7 +99,8 @@ def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Prob
             f"{task['path']} is another file on {socket.gethostname()} than where the run was started. "
             "Put models in a folder that all machines share, and don't change them meanwhile."
         )
-    encoder = Encoder(tuple(task["encoder"]["tensors"]), task["encoder"]["why"])
+    given = task["encoder"]
+    encoder = Encoder(tuple(given["tensors"]), given["why"], tuple(given["deviations"]))
     converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), encoder)
     options = None if run["options"] is None else Options(**run["options"])
     setup, execution = Setup(probes, run["method"], options), Execution(Compute(**run["compute"]), run["batch_size"])

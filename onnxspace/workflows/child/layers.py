@@ -27,6 +27,7 @@ from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.model.constant_sums import find_constant_sums
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
 from onnxspace.model.features import pool_to_fit, restore_image_axis, write_features
 from onnxspace.model.model import Model
@@ -164,7 +165,8 @@ class LayerComparison:
             return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
 
     def _cut(self, model: Model, found: LayerChoice) -> Engines:
-        encoder = Encoder(tuple(layer.tensor for layer in found.layers), "layers to be compared")
+        tensors = tuple(layer.tensor for layer in found.layers)
+        encoder = Encoder(tensors, "layers to be compared", find_constant_sums(model, tensors))
         converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
         return engines_for(model, converted, self.setup, self.execution)
 
@@ -253,18 +255,18 @@ def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Lay
         outputs = outputs_of(engine.network.graph, point)
         baseline = 0.0 if batch.baseline is None else batch.baseline
         for place, output in enumerate(outputs):
-            gradient = _gradient(output, point, last=place == len(outputs) - 1)
+            gradient = _gradient(engine.network.explained(output, place, len(images)), point, last=place == len(outputs) - 1)
             maps = _make_map(engine, gradient, point.detach() - baseline)
             values = output.detach().float().cpu().numpy()
             rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
             yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
 
 
-def _gradient(output: Tensor, point: Tensor, *, last: bool) -> Tensor:
-    """d(sum of the output)/d(image); zero where the layer does not depend on the image."""
-    if not output.requires_grad:
+def _gradient(explained: Tensor, point: Tensor, *, last: bool) -> Tensor:
+    """The gradient of what is explained of a layer; zero where the layer does not depend on the image."""
+    if not explained.requires_grad:
         return torch.zeros_like(point)
-    found = torch.autograd.grad(output.sum(), point, retain_graph=not last, allow_unused=True)[0]
+    found = torch.autograd.grad(explained, point, retain_graph=not last, allow_unused=True)[0]
     return torch.zeros_like(point) if found is None else found
 
 

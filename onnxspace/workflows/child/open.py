@@ -44,7 +44,8 @@ def prepare_located(located: LocatedModel) -> PreparedModel:
     model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
     trunk = Trunk(model)
     found = find_encoder(model, trunk)
-    assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if model.encoder == "auto" else []))
+    inferred = model.encoder == "auto" or found.deviations
+    assumed = (*model.assumed, *([f"encoder {found} ({found.why})"] if inferred else []))
     record = ModelRecord(
         located.name,
         located.path,
@@ -67,9 +68,10 @@ def describe_prepared(found: PreparedModel) -> dict[str, Any]:
     model, given = found.model, found.model.preprocess
     stated = {"inputs": model.stated_inputs} if model.stated_inputs else {}
     return {
-        "record": asdict(found.record), "remarks": found.remarks, "key": model_key(model, found.encoder.tensors),
+        "record": asdict(found.record), "remarks": found.remarks, "key": model_key(model, found.encoder.tensors, found.encoder.deviations),
         "feed": json.dumps({"input": model.image.name, **stated, **asdict(given)}, sort_keys=True),
         "side": max(given.height, given.width), "tensors": found.encoder.tensors, "why": found.encoder.why,
+        "deviations": found.encoder.deviations,
     }  # fmt: skip
 
 

@@ -261,7 +261,7 @@ def _restore_path(error: OnnxspaceError, model: _ModelProgress) -> OnnxspaceErro
 
 def make_task(model: DescribedModel) -> ModelTask:
     """Return the task of a model for workers."""
-    located, encoder = model.located, {"tensors": model.tensors, "why": model.why}
+    located, encoder = model.located, {"tensors": model.tensors, "why": model.why, "deviations": model.deviations}
     return ModelTask(_absolute_path(located.file), located.name, model.record.sha256, encoder, located.options, model.key)
 
 
