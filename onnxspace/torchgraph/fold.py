@@ -82,12 +82,10 @@ def fold_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx_ir
     from onnx_ir.passes import Sequential, common
-    from onnxscript.optimizer import fold_constants
 
     beside = {tensor.name: tensor for tensor in model.graph.initializer if is_declared(tensor)}
     with _silence("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
-        graph = onnx_ir.from_proto(with_weights_as_inputs(model))  # weights as inputs, which folding leaves alone
-        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+        graph = _fold_constants(with_weights_as_inputs(model))  # weights as inputs, which folding leaves alone
         tidy = Sequential(
             common.IdentityEliminationPass(),
             common.RemoveUnusedNodesPass(),
@@ -95,6 +93,19 @@ def fold_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         folded = onnx_ir.to_proto(tidy(graph).model)
     return _restore_initializers(folded, beside)
+
+
+def _fold_constants(model: onnx.ModelProto) -> Any:
+    """Fold constants; the graph as it is where that fails, since whether a node can be computed is found when it is converted."""
+    import onnx_ir
+    from onnxscript.optimizer import fold_constants
+
+    graph = onnx_ir.from_proto(model)
+    try:
+        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+    except RuntimeError:  # of an evaluator, for attributes or types that it did not foresee
+        return onnx_ir.from_proto(model)
+    return graph
 
 
 def _restore_initializers(model: onnx.ModelProto, beside: dict[str, onnx.TensorProto]) -> onnx.ModelProto:

@@ -68,7 +68,11 @@ def test_a_conversion_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for source, limits, words in (
         ("slow:make", ConversionLimits(4 * 2**30, 100, 8), "slow:make: the conversion was stopped after 8 seconds"),
         ("large:make", ConversionLimits(2 * 2**30, 100, 100), r"large:make .*(2 GiB of memory|MemoryError)"),
-        ("busy:make", ConversionLimits(4 * 2**30, 1, 100), "busy:make: the conversion was stopped after 1 seconds of processor time"),
+        (
+            "busy:make",
+            ConversionLimits(4 * 2**30, 1, 100),
+            "busy:make: the conversion was stopped after 1 seconds of processor time",
+        ),
     ):
         monkeypatch.setattr(ConversionLimits, "of_this_machine", lambda limits=limits: limits)
         with pytest.raises(ModelError, match=words):
