@@ -66,6 +66,15 @@ def is_source(text: str) -> bool:
     return bool(accepting(source)) or source.is_callable
 
 
+def is_model(text: str) -> bool:
+    """Whether `text` names a model, an ONNX file or what an exporter may convert, by its form alone.
+
+    >>> is_model("net.onnx"), is_model("cat.jpg")
+    (True, False)
+    """
+    return Path(text).suffix.lower() == ".onnx" or is_source(text)
+
+
 def accepting(source: Source) -> list[Exporter]:
     """The exporters that accept `source` by its name or file."""
     return [exporter for exporter in exporters().values() if exporter.accepts(source)]

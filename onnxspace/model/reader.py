@@ -180,7 +180,7 @@ def _resolve_span(path: Path, tensor: onnx.TensorProto) -> tuple[int, int]:
 def _bytes_needed(path: Path, tensor: onnx.TensorProto) -> int:
     if any(dim < 0 for dim in tensor.dims):
         raise ModelError(f"{path}: tensor {tensor.name!r} has a negative size. Export the model again.")
-    if math.prod(dim for dim in tensor.dims if dim) * _MOST_ITEM > MAX_ARRAY_BYTES:
+    if 0 in tensor.dims and math.prod(dim for dim in tensor.dims if dim) * _MOST_ITEM > MAX_ARRAY_BYTES:
         raise ModelError(f"{path}: tensor {tensor.name!r} has sizes that no array can have. Export the model again.")
     count = math.prod(tensor.dims)
     if tensor.data_type in _PACKED_BITS:

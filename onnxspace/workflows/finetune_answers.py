@@ -20,7 +20,7 @@ from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import encoders_for, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
-from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.answers import find_probabilities
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import order_by_content
@@ -94,7 +94,7 @@ def _read_outputs(
     path: Path, encoder: str | None, config: Config, images: Path, folder: Path, limits: Limits | str | None
 ) -> NDArray[np.float32]:
     """What a model answers to the pictures, computed in a worker process. Raises ModelError."""
-    file = onnx_file(path, encoder, config)
+    file = onnx_file(path, encoder, config, resolve_limits(limits))
     model = ModelFile.describe(file, encoder if file == path else None, stated_options(path, file, config))
     request = {"task": "answer", "model": asdict(model), "images": str(images), "file": str(folder / "answers.npy")}
     with WorkerPool(1, limits=limits) as pool:

@@ -32,6 +32,7 @@ from onnxspace.workflows.requests import (
     encode_execution,
     encode_setup,
     locate_model,
+    named_as_given,
     parse_description,
     read_texts,
     wrong_answer,
@@ -82,11 +83,17 @@ class ModelSession:
 
         `encoder` is a tensor or node name (None: the configured one, or the one found). Raises ModelError, ConfigError.
         """
-        located = locate_model(path, name, encoder, config)
-        return parse_description(located, self._perform("prepare", located))
+        located = self.locate(path, name, encoder, config)
+        return parse_description(located, self.perform("prepare", located))
 
-    def _perform(self, task: str, located: LocatedModel, advance: Advance | None = None, **more: Any) -> Any:
-        return self.worker.perform({"task": task, "path": located.file, "model": asdict(located), **more}, advance)
+    def locate(self, path: Path, name: str, encoder: str | None, config: Config) -> LocatedModel:
+        """Locate a model's ONNX file, which is converted first where it is of another format. Raises as `prepare`."""
+        return locate_model(path, name, encoder, config, self.execution.limits)
+
+    def perform(self, task: str, located: LocatedModel, advance: Advance | None = None, **more: Any) -> Any:
+        """Have a task on a model carried out, and return its answer, which is untrusted. Raises ModelError, ConfigError, OutputError."""
+        with named_as_given(located):
+            return self.worker.perform({"task": task, "path": located.path, "model": asdict(located), **more}, advance)
 
     def compute(self, task: str, model: DescribedModel, folder: Path, advance: Advance | None = None, **more: Any) -> Any:
         """Have a task carried out that writes files of a model to `folder`; what a worker leaves there as it dies is removed.
@@ -95,7 +102,7 @@ class ModelSession:
         """
         more = {"sha256": model.record.sha256, "folder": str(folder.absolute()), **more}
         try:
-            return self._perform(task, model.located, advance, **more)
+            return self.perform(task, model.located, advance, **more)
         except BaseException:
             if self.worker.dead:
                 remove_partials(folder, self.worker.pid)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
@@ -230,22 +231,18 @@ class Space:
         probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
         warn: Callable[[str], None] | None = None, limits: Limits | str | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
-        """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, or a `.fp` or `.onnx` file.
+        """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, its file, or another model.
 
         The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
-        outdated. The other arguments are as in `add`, for a `.onnx` file. Raises SpaceError, and for files ModelError.
+        outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
-        elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
-            prints, own = (
-                self._explain(Path(model), encoder, config, probes, Execution.on(device, batch_size, progress, limits=limits))[
-                    0
-                ].prints,
-                None,
-            )
+        elif is_model(str(model)) and not self._has(str(model)):
+            execution = Execution.on(device, batch_size, progress, limits=limits)
+            prints, own = self._explain(Path(model), encoder, config, probes, execution)[0].prints, None
         else:
             own = self._find_entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
