@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from onnxspace.errors import is_out_of_memory
 from onnxspace.model import runtime
 from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.network import SMALL, Network, declare_array, is_declared, is_large, with_weights_as_inputs
@@ -42,7 +43,12 @@ def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]],
     read = {name for node in constant for name in names_read_by(node)}
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
-    values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
+    try:
+        values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
+    except Exception as error:  # of ONNX Runtime; running the whole graph says which node can't be computed
+        if is_out_of_memory(error):
+            raise
+        return
     stored = set(small)
     computing = [used.intersection(node.output) for node in model.graph.node]
     kept = [node for node, names in zip(model.graph.node, computing, strict=True) if not names or not names <= stored]

@@ -93,3 +93,10 @@ def test_what_the_folding_library_fails_on_is_left_to_the_converters(monkeypatch
     model = net.model([net.add("Reshape", x, size)])
     monkeypatch.setattr("onnxscript.optimizer.fold_constants", fail)
     assert to_torch(model)(torch.zeros(2, 3, 16, 16)).shape == (2, 4, 196)
+
+
+def test_stored_values_that_cannot_be_computed_are_a_sentence() -> None:
+    net = Net()
+    wrong = net.add("Reshape", net.weight([1.0]), net.weight(np.array([1, 4, 1, 1])))
+    with pytest.raises(ModelError, match=r"test can't be run by ONNX Runtime .*Reshape node\."):
+        to_torch(net.model([net.add("Mul", net.conv("image", 3, 4), wrong)]))

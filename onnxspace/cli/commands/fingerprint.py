@@ -29,7 +29,8 @@ def fingerprint(
 ) -> None:
     """Write a fingerprint: a small file that others can compare with their models without having this one.
 
-    Two fingerprints can be compared if they were made on the same images by the same method.
+    Two fingerprints can be compared if they were made on the same images by the same method. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     settings, compute = take_method_options(options), take_compute(options)
     method = options.pop("method")

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def inspect(model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, as_json: bool) -> None:
     """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
-    An arrow marks the encoder that is used.
+    An arrow marks the encoder that is used. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.workflows.inspect import inspect_model
 

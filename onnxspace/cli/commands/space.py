@@ -96,7 +96,8 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 def add(place: str, models: tuple[str, ...], probe: str | None, seed: int, quiet: bool, as_json: bool, **options: Any) -> int:
     """Explain models and add them.
 
-    Each model is added as soon as it is done; one that the space already contains is left as it is.
+    Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     compute = take_compute(options)
     opened = _open(place)
@@ -262,7 +263,7 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
 def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Show the models nearest to one, by fingerprint.
 
-    An .onnx file is explained, but not added. In a large space, the index is used if there is one.
+    A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
