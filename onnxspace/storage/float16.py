@@ -36,12 +36,12 @@ def widen(half: NDArray[np.float16], out: NDArray[Any], index: NDArray[np.intp] 
             np.take(table, places, out=out[part], mode="clip")
 
 
-def all_finite(half: NDArray[np.float16]) -> bool:
-    """Whether all numbers of `half`, float16 [rows, …], are finite; of a memory-mapped file little is held at once.
+def all_finite(values: NDArray[np.floating[Any]]) -> bool:
+    """Whether all of `values`, [rows, …], are finite; of a memory-mapped file little is held at once.
 
     >>> all_finite(np.array([[1.0, np.inf]], np.float16))
     False
     """
-    rows = half.reshape(len(half), -1)
+    rows = values.reshape(len(values), -1)
     step = max(1, 16 * CHUNK // max(rows.shape[1], 1))
     return all(bool(np.isfinite(rows[top : top + step]).all()) for top in range(0, len(rows), step))

@@ -26,9 +26,11 @@ from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.grids import project_on_principal_axes
 from onnxspace.storage.atomic import write_array
-from onnxspace.storage.regular_files import load_array
+from onnxspace.storage.regular_files import load_array, map_array
+from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.finetune import Device, assign_task_folds, identify, open_folder
 from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
+from onnxspace.workflows.requests import wrong_answer
 
 #: Numbers that stand for other outputs than classes: their leading principal components.
 _MOST_NUMBERS = 32
@@ -101,7 +103,11 @@ def _read_outputs(
         ((_, answer),) = pool.perform_all([request])
     if "error" in answer:
         raise ModelError(str(answer["error"]))
-    found: NDArray[np.float32] = load_array(folder / "answers.npy")
+    try:
+        ArrayForm("float32", len(map_array(images))).check(folder / "answers.npy")
+        found: NDArray[np.float32] = load_array(folder / "answers.npy", follow=False)
+    except (OSError, ValueError) as error:
+        raise wrong_answer(str(path)) from error
     return found
 
 

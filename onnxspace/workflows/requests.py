@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -30,6 +30,16 @@ class Destination:
     folder: Path
     key: str
     kept: bool = False
+
+
+def name_function(function: Callable[..., Any]) -> str:
+    """A function, or the class of a callable object, as `MODULE:NAME`.
+
+    >>> name_function(decode_options)
+    'onnxspace.workflows.requests:decode_options'
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def decode_options(given: Mapping[str, Any]) -> ModelOptions:

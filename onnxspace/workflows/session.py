@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Advance, Execution
 from onnxspace.inputs.methods import Method
@@ -23,7 +24,8 @@ from onnxspace.inputs.rule_names import Rules
 from onnxspace.sandbox.worker import Worker, borrow_worker
 from onnxspace.scores.registry import Kind
 from onnxspace.storage.atomic import scratch_folder, write_array
-from onnxspace.storage.regular_files import open_regular
+from onnxspace.storage.regular_files import map_array, open_regular
+from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.requests import (
     DescribedModel,
     Destination,
@@ -32,6 +34,7 @@ from onnxspace.workflows.requests import (
     encode_execution,
     encode_setup,
     locate_model,
+    name_function,
     named_as_given,
     parse_description,
     read_texts,
@@ -131,7 +134,11 @@ class ModelSession:
         more = {"images": str(images.absolute()), "digest": digest, "pool": pool, "of": of}
         found = self.compute("features", model, folder, advance, **more)
         try:
-            return None if found["file"] is None else find_file(folder, found["file"])
+            if found["file"] is None:
+                return None
+            file = find_file(folder, found["file"])
+            ArrayForm("float32", len(map_array(images))).check(file)
+            return file
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise wrong_answer(model.record.path) from error
 
@@ -155,8 +162,8 @@ def remove_partials(folder: Path, process: int) -> None:
 def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSession]:
     """Open a session for the block, with a worker for the module `tasks`; its process starts at once."""
     with scratch_folder() as folder, borrow_worker(tasks, execution.limits, _count_threads()) as worker:
-        if tasks == TASKS and (modules := list(find_rule_modules())):
-            worker.perform({"task": "set up", "modules": modules})
+        if tasks == TASKS and (rules := find_added_rules()):
+            worker.perform({"task": "set up", "modules": list(find_modules(rules)), "rules": rules})
         yield ModelSession(worker, folder, execution)
 
 
@@ -166,11 +173,22 @@ def _count_threads() -> int:
     return 0 if torch is None else int(torch.get_num_threads())
 
 
-def find_rule_modules() -> Iterator[tuple[str, str]]:
-    """Names and folders of the modules whose functions were added to the LRP rules in this process."""
+def find_added_rules() -> dict[str, str]:
+    """The LRP rules that were added in this process, by key: each as `MODULE:NAME`."""
     lrp = sys.modules.get("onnxspace.attribution.lrp")
     rules: Mapping[str, Callable[..., Any]] = {} if lrp is None else lrp.RULES
-    for name in sorted({str(getattr(rule, "__module__", "")) for rule in rules.values()}):
+    named = {key: name_function(rule) for key, rule in rules.items()}
+    return {key: name for key, name in named.items() if not name.startswith("onnxspace.")}
+
+
+def find_modules(rules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Names and folders of the modules of `rules`. Raises ConfigError for one that a worker can't import."""
+    for key, rule in rules.items():
+        name = rule.partition(":")[0]
         file = getattr(sys.modules.get(name), "__file__", None)
-        if not name.startswith("onnxspace.") and name != "__main__" and file is not None:
-            yield name, str(Path(file).absolute().parents[name.count(".") + (Path(file).name == "__init__.py")])
+        if name in ("", "__main__") or file is None:
+            raise ConfigError(
+                f"The rule {key!r} is of the module {name or 'of a function without one'!r}, which a worker process can't import. "
+                "Write it into a file of its own, and import that."
+            )
+        yield name, str(Path(file).absolute().parents[name.count(".") + (Path(file).name == "__init__.py")])
