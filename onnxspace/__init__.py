@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from onnxspace.scores.layer_table import LayerTable as LayerTable
     from onnxspace.scores.ratings import Ratings as Ratings
     from onnxspace.similarity.affinity import Affinity as Affinity
-    from onnxspace.torchgraph.encoder_graph import to_torch as to_torch
     from onnxspace.workflows.explain import explain as explain
     from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
     from onnxspace.workflows.finetune_answers import rank_by_answers as rank_by_answers
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from onnxspace.workflows.rate import rate as rate
     from onnxspace.workflows.score import score as score
     from onnxspace.workflows.space import Space as Space
+    from onnxspace.workflows.torch_graph import to_torch as to_torch
 
 _HOME = {
     "Affinity": "similarity.affinity",
@@ -48,7 +48,7 @@ _HOME = {
     "rank_finetuned": "workflows.finetune",
     "rate": "workflows.rate",
     "score": "workflows.score",
-    "to_torch": "torchgraph.encoder_graph",
+    "to_torch": "workflows.torch_graph",
 }
 __all__ = [
     "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",

@@ -1,6 +1,7 @@
-"""The process that converts: it reads an order as one line of JSON on stdin, and writes events as lines of JSON to stdout.
+"""The process that converts: `python -P -m onnxspace_converters LIFELINE`.
 
-It ends with the process that started it. What libraries print to stdout goes to stderr.
+It reads an order as one line of JSON on stdin, and writes progress and the answer to stdout, a JSON object a line; what libraries
+print there goes to stderr. It has the limits of the sandbox, and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -9,68 +10,48 @@ import json
 import os
 import sys
 import threading
-import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from onnxspace.sandbox.child import carry_out, end_with_parent, limit_memory, limit_processor, write_line
+from onnxspace.sandbox.limits import Limits
 
 
-def _redirect_stdout() -> TextIO:
-    """A stream for events to the original stdout; anything else printed to stdout goes to stderr."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return events
-
-
-def _end_with_parent() -> None:
+def _end_with_input() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
 
 
-def limit_resources(memory: int, cpu: int) -> None:
-    """Limit this process to `memory` bytes of data and `cpu` seconds of processor time, where the system can."""
-    try:
-        import resource
-    except ImportError:  # Windows: only the parent's time limit applies
-        return
-    # Not the address space: frameworks reserve far more of it than they ever use.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Carry out one order. The exit code is 0 if the conversion's facts were sent, else 2."""
-    events = _redirect_stdout()
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    end_with_parent(arguments[0] if arguments else "")
     order = json.loads(sys.stdin.buffer.readline())
-    limit_resources(order["limits"]["memory"], order["limits"]["cpu"])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    limits = Limits(**order["limits"])
+    limit_memory(limits.memory)
+    limit_processor(limits.cpu)
 
-    def send(**event: Any) -> None:
-        print(json.dumps(event), file=events, flush=True)
+    def report(*step: Any) -> None:
+        limit_processor(limits.cpu)
+        write_line(answers, {"progress": step})
 
-    from onnxspace.errors import OnnxspaceError, unexpected
+    request = {"task": "convert", "path": order["source"], "order": order, "report": report}
+    answer = carry_out({"convert": _convert}, request, limits, lambda images: None)
+    write_line(answers, {"answer": answer})
+    return 2 if "error" in answer else 0
+
+
+def _convert(request: Mapping[str, Any], _advance: Callable[[int], None]) -> Mapping[str, Any]:
     from onnxspace.exporters import Request, run
 
-    request = Request.from_dict(order["request"], lambda *step: send(progress=step))
-    try:
-        facts = run(order["source"], Path(order["destination"]), request)
-    except OnnxspaceError as error:
-        text = error.args[-1] if isinstance(error, OSError) and error.args else error
-        send(error=type(error).__name__, message=str(text))
-        return 2
-    except MemoryError:
-        needed = f"more than {order['limits']['memory'] / 2**30:.3g} GiB of memory"
-        send(error="ModelError", message=f"{order['source']} needs {needed} to be converted. Convert it on a larger machine.")
-        return 2
-    except Exception as error:
-        traceback.print_exc()
-        send(error="ModelError", message=f"{unexpected(order['source'], error)} Please report this.")
-        return 2
-    send(facts=facts.to_dict())
-    return 0
+    order = request["order"]
+    return run(order["source"], Path(order["destination"]), Request.from_dict(order["request"], request["report"])).to_dict()
 
 
 if __name__ == "__main__":
-    code = main()
+    code = main(sys.argv[1:])
     sys.stderr.flush()
     os._exit(code)  # frameworks take seconds to shut down, and some crash

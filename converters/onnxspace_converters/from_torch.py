@@ -40,8 +40,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
 
     kind, trusted = kind_of(source.path), is_trusted(request, source.path)
     if kind == "program":
-        program = read_program(source.path, trusted=trusted, allow_code=request.allow_code)
-        return _network_from_program(program, source, request)
+        program, module = read_program(source.path, trusted=trusted, allow_code=request.allow_code)
+        return _network_from_program(program, module, source, request)
     if kind == "script":
         return _network_from_script(read_script(source.path, allow_code=request.allow_code), source, request)
     return network_from_module(read_pickle(source.path, trusted=trusted), source, request, Origin(files=(source.path,)))
@@ -110,14 +110,15 @@ def _set_size(said: ModelOptions, shape: tuple[int, ...]) -> ModelOptions:
     return ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(said) if said.size is not None else said
 
 
-def _network_from_program(program: torch.export.ExportedProgram, source: Source, request: Request) -> LoadedNetwork:
+def _network_from_program(
+    program: torch.export.ExportedProgram, module: torch.nn.Module, source: Source, request: Request
+) -> LoadedNetwork:
     from onnxspace_converters.files import hash_files
     from onnxspace_converters.loaded_network import LoadedNetwork
     from onnxspace_converters.torch_routes import PACKAGES, program_route, run_module
 
     batch, shape = _program_input(program, source)
     _check_shape(source, request.input, shape)
-    module = program.module()
     return LoadedNetwork(
         "PyTorch", PACKAGES, shape, lambda x: run_module(module, x), [program_route(program)], ModelOptions(), batch=batch,
         layers=lambda x: _trace_layers(module, x), sha256=hash_files([source.path]),

@@ -97,6 +97,8 @@ def _check_value(value: Any, key: str, path: Path, depth: int = 0) -> None:
         for inner, each in value.items():
             if _DOTTED.fullmatch(inner) is None:
                 raise _refusal(path, f"the name {inner[:80]!r}")
+            if inner == "guards_code" and not (isinstance(each, list) and all(isinstance(text, str) for text in each)):
+                raise ModelError(f"{path} is damaged: its conditions are not a list of texts. Export or copy it again.")
             if not (key == "metadata" and inner in _NOTES and isinstance(each, str)):
                 _check_value(each, inner, path, depth + 1)
 

@@ -12,6 +12,7 @@ import numpy as np
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace_converters.files import describe_error, require_file
+from onnxspace_converters.tflite_rewrite import replace_custom, write_out_sparse
 
 if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import Array
@@ -62,7 +63,7 @@ class TFLiteNetwork:
         from onnxspace_converters.tensorflow_stub import install_stub
 
         install_stub()
-        self.bytes, self.path = found, path
+        self.bytes, self.path = replace_custom(found, path), path
         self.interpreter = self._interpreter()
         inputs = self.interpreter.get_input_details()
         if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
@@ -119,6 +120,16 @@ class TFLiteNetwork:
         for index in _outputs_of_operators(self.bytes):
             if index in details and len(details[index]["shape"]) > 1:
                 yield details[index]["name"], _read_value(interpreter, details[index])
+
+    def written_out(self) -> bytes:
+        """The file with sparse weights written out, which LiteRT does when it runs it. Raises ModelError."""
+        return write_out_sparse(self.bytes, self._compute_tensor, self.path)
+
+    def _compute_tensor(self, index: int) -> Array:
+        interpreter = self._interpreter(all_tensors=True)
+        self._run(interpreter, np.zeros((self.batch or 1, *self.shape), self.dtype))
+        found: Array = interpreter.get_tensor(index)
+        return found
 
     @property
     def outputs(self) -> Sequence[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,8 +79,10 @@ def _restrict_unpickling() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
-def read_program(path: Path, *, trusted: bool, allow_code: bool = False) -> torch.export.ExportedProgram:
-    """Read an exported program.
+def read_program(
+    path: Path, *, trusted: bool, allow_code: bool = False
+) -> tuple[torch.export.ExportedProgram, torch.nn.Module]:
+    """Read an exported program: itself, and the module that it is run by.
 
     Raises ModelError for a damaged one, and, unless `trusted`, for one with pickled objects, and, unless `trusted` or
     `allow_code`, for one with text that Torch would run as code.
@@ -90,10 +92,9 @@ def read_program(path: Path, *, trusted: bool, allow_code: bool = False) -> torc
     if not (trusted or allow_code):
         check_program(path)
     try:
-        if trusted:
-            return torch.export.load(path)
-        with _restrict_unpickling():
-            return torch.export.load(path)
+        with nullcontext() if trusted else _restrict_unpickling():
+            program = torch.export.load(path)
+            return program, program.module()
     except PickleError as error:
         raise ModelError(f"{path}: {describe_error(error)}. {_trust_advice(path)}") from error
     except Exception as error:  # the reader may raise anything for a damaged archive

@@ -36,7 +36,7 @@ class BaselineReference:
 def parse_reference(text: str) -> BaselineReference:
     """Parse a baseline as a user writes it: `old.onnx`, `old.fp` or `zoo.space:name`. Raises ConfigError for a bare folder."""
     folder, colon, name = text.rpartition(":")
-    if colon and name and Path(folder).is_dir():
+    if colon and name and (Path(folder).is_dir() or folder.endswith(".space")):
         return BaselineReference("space", Path(folder), name)
     if is_fingerprint(Path(text)):
         return BaselineReference("print", Path(text))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from onnxspace.checking.measure import measure
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.run import Setting, child_request, observe_artifact, request_protocol, resolve_check_config
-from onnxspace.checking.sandbox import Limits, run_in_child
+from onnxspace.checking.run import Setting, ask_child, locate, observe_artifact, request_protocol, resolve_check_config
+from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config, StatedOptions
 from onnxspace.inputs.execution import Device, Progress
@@ -99,10 +99,10 @@ def _require_faithful(values: dict[str, float], form: str, path: Path) -> dict[s
 def _make_form(form: str, artifact: Artifact, setting: Setting, folder: Path) -> tuple[Path, Setting]:
     """Write a form; returns its file, and the setting in which it gets the artifact's pixels, whatever told them."""
     folder.mkdir()
-    target = folder / f"{artifact.path.stem}.onnx"
-    request = {**child_request(artifact.path, artifact.encoder, setting, folder), "form": form, "target": str(target)}
-    answer = run_in_child("make", request, folder, setting.limits, str(artifact.path))
-    _copy_sidecar(artifact.path, target)
+    model = locate(artifact.path, artifact.name, artifact.encoder, setting)
+    target = folder / f"{Path(model.file).stem}.onnx"
+    answer = ask_child("make", model, setting, folder, form=form, target=str(target))
+    _copy_sidecar(Path(model.file), target)
     try:
         stated = (*setting.config.stated, StatedOptions(str(target), decode_options(answer["options"])))
     except (KeyError, TypeError, AttributeError) as error:

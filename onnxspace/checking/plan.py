@@ -11,14 +11,16 @@ from typing import Any
 
 from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
+from onnxspace.exporters.discovery import is_factory, is_named
+from onnxspace.inputs.config import Config
 from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
-from onnxspace.inputs.names import join_tensors
+from onnxspace.inputs.names import join_tensors, name_models
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import read_regular
 
-BASELINES = "baselines"
+BASELINES, SPACE_SUFFIX = "baselines", ".space"
 #: Names that are those of a file in one folder on every system.
 _PLAIN = re.compile(r"[\w+-][\w+. -]{0,149}")
 _KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts"}
@@ -122,16 +124,32 @@ def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path,
     if not isinstance(entry, dict) or "model" not in entry:
         raise ConfigError(f'{here} must be a table with model = "model.onnx".')
     _refuse_unknown(here, entry, _ARTIFACT)
-    model = home / _require_text(here, "model", entry["model"])
-    base = str(home / _require_text(here, "against", entry["against"])) if "against" in entry else str(folder / f"{name}.fp")
-    stated = {**given, **_parse_limits(here, entry.get("limits", {}))}
+    model = Path(_place(here, "model", home, _require_text(here, "model", entry["model"])))
+    base = str(folder / f"{name}.fp")
+    if "against" in entry:
+        base = _place(here, "against", home, _require_text(here, "against", entry["against"]))
+    distinct, own = _parse_distinct(here, entry.get("distinct", False)), _parse_limits(here, entry.get("limits", {}))
+    if own and distinct is not None:
+        raise ConfigError(f"{here}: distinct and limits exclude each other: what must not be a copy has no other limit.")
+    stated = {**given, **own}
     limits = limits_for(stated)
     named = entry.get("encoder", [])
     encoder = join_tensors([_require_text(here, "encoder", one) for one in (named if isinstance(named, list) else [named])])
     probe = None if "probe" not in entry else str(home / _require_text(here, "probe", entry["probe"]))
-    return Artifact(
-        name, model, base, limits, _parse_distinct(here, entry.get("distinct", False)), encoder, probe, _given(stated)
-    )
+    return Artifact(name, model, base, limits, distinct, encoder, probe, _given(stated))
+
+
+def _place(where: str, key: str, home: Path, text: str) -> str:
+    """A path from the folder of the configuration; `timm:NAME` and the like as they are. Raises ConfigError for code.
+
+    A configuration may come with an untrusted checkout, so that it runs no code.
+    """
+    folder, colon, _ = text.rpartition(":")
+    if (colon and (home / folder).is_dir()) or folder.endswith(SPACE_SUFFIX) or (home / text).exists():
+        return str(home / text)
+    if is_factory(text):
+        raise ConfigError(f"{where}: {key} is {text!r}, code that a configuration can't run. Give it on the command line.")
+    return text if is_named(text) else str(home / text)
 
 
 def _given(limits: Mapping[str, float | None]) -> frozenset[str]:
@@ -154,12 +172,10 @@ def artifacts_against(
 
     `limits` are by metric, None for no limit; `distinct` is True or the affinity to stay below. Raises ConfigError.
     """
-    checked = limits_for(limits)
+    checked, names = limits_for(limits), name_models([Path(path) for path in paths], Config())
     return tuple(
-        Artifact(
-            Path(path).stem, Path(path), base, checked, _parse_distinct("--distinct", distinct), encoder, given=_given(limits)
-        )
-        for path in paths
+        Artifact(name, Path(path), base, checked, _parse_distinct("--distinct", distinct), encoder, given=_given(limits))
+        for path, name in zip(paths, names, strict=True)
     )
 
 

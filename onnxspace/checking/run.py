@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.storage.atomic import scratch_folder
+from onnxspace.workflows.requests import LocatedModel, locate_model, named_as_given
+
+_UNPLAIN = re.compile(r"[^\w .+-]|^\.+")  # what file systems or shells treat in a way of their own
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,33 @@ def check(
     artifact. Raises OutputError where a picture can't be written, ConfigError for `pixels` of a model that is not there.
     """
     found, known = [], resolve_check_config(plan, config, pixels)
+    files = name_pictures([artifact.name for artifact in plan.artifacts])
     for done, artifact in enumerate(plan.artifacts):
         if progress is not None:
             progress(artifact.name, done, len(plan.artifacts))
-        began = time.monotonic()
+        began, picture = time.monotonic(), None if pictures is None else Path(pictures) / files[done]
         try:
-            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, known, pictures).run()
+            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, known, picture).run()
         except OutputError:
             raise
         except OnnxspaceError as error:
             verdict = Verdict(artifact.name, str(artifact.path), artifact.against, "trouble", str(error))
         found.append(replace(verdict, seconds=time.monotonic() - began))
     return tuple(found)
+
+
+def name_pictures(artifacts: Sequence[str]) -> list[str]:
+    """File names of the pictures of `artifacts`, a different one for each, also where a file system ignores case.
+
+    >>> name_pictures(["net", "a/net", "Net"])
+    ['net.png', 'a-net.png', 'Net-2.png']
+    """
+    names: list[str] = []
+    for artifact in artifacts:
+        stem, taken = _UNPLAIN.sub("-", artifact)[:100] or "model", {name.lower() for name in names}
+        numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+        names.append(next(name for each in numbered if (name := f"{each}.png").lower() not in taken))
+    return names
 
 
 def update(
@@ -165,21 +185,29 @@ def observe_artifact(path: Path, name: str, encoder: str | None, setting: Settin
     Raises ModelError.
     """
     folder.mkdir(exist_ok=True)
-    run_in_child("observe", child_request(path, encoder, setting, folder) | {"name": name}, folder, setting.limits, str(path))
+    ask_child("observe", locate(path, name, encoder, setting), setting, folder)
     return load_observation(folder)
 
 
-def child_request(path: Path, encoder: str | None, setting: Setting, folder: Path) -> dict[str, Any]:
-    """The request of a child process; its images are written to the parent of `folder`."""
+def locate(path: Path, name: str, encoder: str | None, setting: Setting) -> LocatedModel:
+    """Locate the ONNX file of a model, which is converted first where it is of another format. Raises ModelError, ConfigError."""
+    return locate_model(path, name, encoder, setting.config, setting.limits)
+
+
+def ask_child(task: str, model: LocatedModel, setting: Setting, folder: Path, **more: Any) -> Any:
+    """Have a child process carry out a task on a model, and return its answer; its images are written to the parent of `folder`.
+
+    Raises ModelError.
+    """
     images, setup = folder.parent / "images.npy", setting.agreement.setup
     if not images.exists():
         np.save(images, setup.probes.images, allow_pickle=False)
-    return {
-        "path": str(path), "encoder": encoder, "images": str(images), "probe": setup.probes.name, "method": setup.method,
-        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole,
-        "config": None if setting.config.path is None else str(setting.config.path),
-        "stated": [asdict(one) for one in setting.config.stated],
+    request = {
+        "model": asdict(model), "images": str(images), "probe": setup.probes.name, "method": setup.method,
+        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole, **more,
     }  # fmt: skip
+    with named_as_given(model):
+        return run_in_child(task, request, folder, setting.limits, model.path)
 
 
 @dataclass
@@ -191,7 +219,7 @@ class _ArtifactCheck:
     limits: Limits
     device: Device
     config: Config
-    pictures: str | Path | None
+    picture: Path | None
     warnings: list[str] = field(default_factory=list)
 
     def run(self) -> Verdict:
@@ -221,9 +249,11 @@ class _ArtifactCheck:
         self._refuse_unmeasured(case.found, base, reason)
         verdict = self._judge(base, case.found)
         if verdict.outcome == "different" and self.artifact.distinct is None:
-            other = {"other": str(base.path), "other_encoder": self.artifact.encoder} if base.kind == "model" else None
+            other = None
+            if base.kind == "model":
+                other = {"other": asdict(locate(base.path, base.path.stem, self.artifact.encoder, setting))}
             verdict = explain.explain(verdict, case, other, ask)
-        if self.pictures is not None and verdict.images:
+        if self.picture is not None and verdict.images:
             verdict = self._draw(verdict, case.new, case.old, setting.agreement)
         return verdict
 
@@ -282,13 +312,9 @@ class _ArtifactCheck:
         """The answer of a task that helps to explain a difference; None where it fails. Its files are in `folder`/TASK."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        request = {
-            **child_request(self.artifact.path, self.artifact.encoder, setting, place),
-            "name": self.artifact.name,
-            **more,
-        }
+        model = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
         try:
-            answer: Mapping[str, Any] = run_in_child(task, request, place, setting.limits, str(self.artifact.path))
+            answer: Mapping[str, Any] = ask_child(task, model, setting, place, **more)
         except ModelError:
             return None
         return answer
@@ -296,10 +322,10 @@ class _ArtifactCheck:
     def _draw(self, verdict: Verdict, new: Observation, old: Observation, agreement: Agreement) -> Verdict:
         from onnxspace.checking.picture import draw_differences
 
-        file = Path(str(self.pictures)) / f"{self.artifact.name}.png"
+        assert self.picture is not None
         rows = [i for i, _, _ in verdict.images]
-        draw_differences(file, agreement.setup.probes, rows, new, old, agreement.setup.method)
-        return replace(verdict, picture=str(file))
+        draw_differences(self.picture, agreement.setup.probes, rows, new, old, agreement.setup.method)
+        return replace(verdict, picture=str(self.picture))
 
 
 def _join(names: list[str]) -> str:

@@ -43,7 +43,7 @@ memory_option = click.option(
 
 limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
-    help="What a model may take of the process that reads it: memory, and seconds for each step [default: half of this machine's memory, 10 minutes].",
+    help="What a model may take of the process that converts or reads it: memory, and seconds for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()

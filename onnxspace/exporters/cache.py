@@ -24,6 +24,7 @@ from onnxspace.exporters.api import Exporter, Request, Source
 from onnxspace.exporters.discovery import accepting, is_source
 from onnxspace.exporters.export import to_onnx
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
+from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.regular_files import open_regular, read_regular
 
 VARIABLE = "ONNXSPACE_CACHE"
@@ -35,10 +36,11 @@ _OWN = frozenset({".onnx", ".fp"})
 _made: dict[tuple[str, str], Path] = {}
 
 
-def onnx_file(path: Path, encoder: str | None, config: Config) -> Path:
+def onnx_file(path: Path, encoder: str | None, config: Config, limits: Limits | None = None) -> Path:
     """The ONNX file of a model: `path` itself, or its conversion, which is cached.
 
-    `encoder` is the layer or tensor that the user named, None or "auto" for none. Raises ModelError and its subclasses where
+    `encoder` is the layer or tensor that the user named, None or "auto" for none; `limits` are those of the process that converts
+    (None: those of this machine). Raises ModelError and its subclasses where
     it can't be converted, OutputError where the cache can't be written.
     """
     if path.suffix.lower() in _OWN or not is_source(str(path)):
@@ -48,8 +50,8 @@ def onnx_file(path: Path, encoder: str | None, config: Config) -> Path:
     )
     exporter = next(iter(accepting(Source(str(path)))), None)
     if exporter is None or not path.exists():
-        return _convert_for_this_run(path, request)
-    return _convert_once(path, request, cache_folder() / cache_key(path, exporter, request))
+        return _convert_for_this_run(path, request, limits)
+    return _convert_once(path, request, cache_folder() / cache_key(path, exporter, request), limits)
 
 
 def stated_options(path: Path, file: Path, config: Config) -> ModelOptions:
@@ -89,14 +91,14 @@ def _hash(file: Path) -> bytes:
         return hashlib.file_digest(content, "sha256").digest()
 
 
-def _convert_for_this_run(path: Path, request: Request) -> Path:
+def _convert_for_this_run(path: Path, request: Request, limits: Limits | None) -> Path:
     """A conversion of a source without content that could be a key, such as a callable; for this process only."""
     conversion = str(path), json.dumps(request.to_dict(), default=str)
     if conversion not in _made:
         folder = tempfile.mkdtemp(prefix="onnxspace-converted-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         target = Path(folder, f"{_file_name(path)}.onnx")
-        to_onnx(str(path), target, request)
+        to_onnx(str(path), target, request, limits=limits)
         _made[conversion] = target
     return _made[conversion]
 
@@ -105,10 +107,10 @@ def _file_name(path: Path) -> str:
     return path.name.replace(":", "-") if ":" in path.name else path.stem or "model"
 
 
-def _convert_once(path: Path, request: Request, folder: Path) -> Path:
+def _convert_once(path: Path, request: Request, folder: Path, limits: Limits | None) -> Path:
     target = folder / f"{_file_name(path)}.onnx"
     if not _is_intact(target):
-        _convert(path, request, target)
+        _convert(path, request, target, limits)
     return target
 
 
@@ -121,7 +123,7 @@ def _is_intact(target: Path) -> bool:
         return False
 
 
-def _convert(path: Path, request: Request, target: Path) -> None:
+def _convert(path: Path, request: Request, target: Path, limits: Limits | None) -> None:
     """Convert into a working folder beside the target's folder, and rename it."""
     try:
         target.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +133,7 @@ def _convert(path: Path, request: Request, target: Path) -> None:
             error.errno, f"{target.parent.parent} can't be written ({error.strerror or error}). Name a folder with {VARIABLE}."
         ) from error
     try:
-        to_onnx(str(path), working / target.name, request)
+        to_onnx(str(path), working / target.name, request, limits=limits)
         (working / _NOTE).write_text(json.dumps({"source": path.name, "sha256": _hash(working / target.name).hex()}), "utf-8")
         _move_into_place(working, target)
     finally:

@@ -66,6 +66,27 @@ def is_source(text: str) -> bool:
     return bool(accepting(source)) or source.is_callable
 
 
+def is_model(text: str) -> bool:
+    """Whether `text` names a model, an ONNX file or what an exporter may convert, by its form alone.
+
+    >>> is_model("net.onnx"), is_model("cat.jpg")
+    (True, False)
+    """
+    return Path(text).suffix.lower() == ".onnx" or is_source(text)
+
+
+def is_named(text: str) -> bool:
+    """Whether `text` names a source that is not a path, `timm:NAME` and the like; it runs no code but that of installed packages."""
+    source = Source(text)
+    return ":" in text and not source.exists and bool(accepting(source))
+
+
+def is_factory(text: str) -> bool:
+    """Whether `text` names code of the user that builds a network, `package.module:factory`."""
+    source = Source(text)
+    return source.is_callable and not accepting(source)
+
+
 def accepting(source: Source) -> list[Exporter]:
     """The exporters that accept `source` by its name or file."""
     return [exporter for exporter in exporters().values() if exporter.accepts(source)]

@@ -25,6 +25,7 @@ from onnxspace.model.external_data import ExternalData
 from onnxspace.model.graph import find_defect, iter_tensors
 from onnxspace.model.network import Network, declare, is_large
 from onnxspace.model.rewriting import rewrite
+from onnxspace.model.shapes import MAX_ARRAY_BYTES
 from onnxspace.storage.regular_files import NotRegularError, open_regular
 
 MAX_FILE_BYTES = 2**31 - 1  # protobuf can't hold more in one message
@@ -33,6 +34,7 @@ _PACKED_BITS = {
     getattr(onnx.TensorProto, "INT2", -1): 2, getattr(onnx.TensorProto, "UINT2", -2): 2,
 }  # fmt: skip
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_MOST_ITEM = 16  # bytes of a complex number
 _COMPLEX = {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
 
 
@@ -177,6 +179,8 @@ def _resolve_span(path: Path, tensor: onnx.TensorProto) -> tuple[int, int]:
 def _bytes_needed(path: Path, tensor: onnx.TensorProto) -> int:
     if any(dim < 0 for dim in tensor.dims):
         raise ModelError(f"{path}: tensor {tensor.name!r} has a negative size. Export the model again.")
+    if 0 in tensor.dims and math.prod(dim for dim in tensor.dims if dim) * _MOST_ITEM > MAX_ARRAY_BYTES:
+        raise ModelError(f"{path}: tensor {tensor.name!r} has sizes that no array can have. Export the model again.")
     count = math.prod(tensor.dims)
     if tensor.data_type in _PACKED_BITS:
         return int(-(-count * _PACKED_BITS[tensor.data_type] // 8))

@@ -16,6 +16,8 @@ from onnxspace.model.old_opsets import raise_opset
 Shape = tuple[int | None, ...]
 #: The largest tensor that is computed: those of real networks have some hundred megabytes.
 MAX_TENSOR_BYTES = 2**32
+#: What NumPy refuses to index, also where another axis is empty.
+MAX_ARRAY_BYTES = 2**63 - 1
 _LONG, _RANK = 2**16, 16  # numbers that inference may compute as one tensor; those of a shape that it computes
 _BYTES = {
     kind: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).itemsize
@@ -117,23 +119,30 @@ def _propagates_long_data(graph: onnx.GraphProto) -> bool:
 
 
 def find_large_tensor(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> tuple[str, int] | None:
-    """Find a tensor of more than `MAX_TENSOR_BYTES` that a graph computes for inputs of `shapes`: its name and its bytes.
+    """Find a tensor of more than `MAX_TENSOR_BYTES` that a graph takes or computes for inputs of `shapes`: its name and bytes.
 
     Only sizes that inference determines are compared: what depends on values is found when it is run, by a limit on memory.
     """
-    stored = {tensor.name for tensor in proto.graph.initializer} | {value.name for value in proto.graph.input}
+    stored = {tensor.name for tensor in proto.graph.initializer}
     for name, (shape, kind) in infer_shapes(proto, shapes).items():
-        size = (count_elements(shape) or 0) * _BYTES.get(kind, 1)
+        size = _count_bytes(shape, kind)
         if size > MAX_TENSOR_BYTES and name not in stored:
             return name, size
     return None
 
 
+def _count_bytes(shape: Shape, kind: int) -> int:
+    """Bytes of a tensor whose open axes have one place; 0 for an empty one, unless its other sizes are more than an array has."""
+    size = math.prod(n for n in shape if n) * _BYTES.get(kind, 1)
+    return size if 0 not in shape or size > MAX_ARRAY_BYTES else 0
+
+
 def refuse_large_tensors(proto: onnx.ModelProto, shapes: Mapping[str, Shape], path: str) -> None:
     """Raise ModelError for the model `path` where `find_large_tensor` finds one in its graph `proto`."""
     if (found := find_large_tensor(proto, shapes)) is not None:
+        verb = "takes" if found[0] in {value.name for value in proto.graph.input} else "computes"
         raise ModelError(
-            f"{path} computes {found[0]!r} of {found[1] / 2**30:.3g} GiB, more than the {MAX_TENSOR_BYTES / 2**30:.3g} GiB that one "
+            f"{path} {verb} {found[0]!r} of {found[1] / 2**30:.3g} GiB, more than the {MAX_TENSOR_BYTES / 2**30:.3g} GiB that one "
             "tensor may have. Leave it out, or state a smaller size of its image."
         )
 

@@ -23,6 +23,7 @@ from onnxspace.similarity.affinity import SCHEMA, SCHEMAS, Affinity
 from onnxspace.similarity.certainty import Certainty, SourceCertainty
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence, find_evidence
+from onnxspace.storage.float16 import all_finite
 from onnxspace.storage.json_fields import is_text, is_whole, require
 from onnxspace.storage.regular_files import NotRegularError, load_array, map_array, read_regular
 
@@ -233,11 +234,13 @@ def _files(folder: Path, stem: str, most: int) -> list[Path]:
 
 
 def _check_array(path: Path, shape: tuple[int, ...], kind: str) -> Path:
-    """Return `path` if it holds an array of that shape and type. Raises TableError."""
+    """Return `path` if it holds an array of that shape and type, of finite numbers. Raises TableError."""
     try:
         found = map_array(path, follow=False)
         if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.dtype(kind).newbyteorder("<"):
             raise ValueError(f"not an array of {kind} {list(shape)}")
+        if kind == "float16" and not all_finite(found):
+            raise ValueError("a number in it is not finite")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise TableError(f"{path} is damaged ({str(error).splitlines()[0][:200] or 'unreadable'}). {_AGAIN}") from error
     return path

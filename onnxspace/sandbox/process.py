@@ -1,7 +1,7 @@
 """Starting and ending a worker process, and the sentence for one that ended before its answer.
 
-It runs in a session of its own, so that Ctrl-C reaches the parent alone; with a clean environment, and without the current folder
-on its path, which may be an untrusted checkout; and it ends with its parent.
+It runs in a session of its own, so that Ctrl-C reaches the parent alone; without the current folder on its path, which may be an
+untrusted checkout; and it ends with its parent.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from onnxspace.sandbox.limits import Limits
 
@@ -69,17 +70,21 @@ class Process:
         return code if before is None else before
 
 
-def start_process(arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
-    """Start a process that runs the module `CHILD` with these arguments, its input and output connected to this one.
+def start_process(
+    arguments: Sequence[str], environment: Mapping[str, str], module: str = CHILD, python: str = "",
+    printed: IO[bytes] | int = subprocess.DEVNULL,
+) -> Process:  # fmt: skip
+    """Start a process that runs a `module` with the name of its lifeline and these arguments, its input and output connected.
 
-    `environment` has variables besides those of `clean_environment`.
+    `environment` has all its variables; `python` is the interpreter (empty: this one), `printed` the file that gets what it prints to
+    stderr. Raises OSError.
     """
     ours, theirs = _make_lifeline()
     try:
+        # -P: must not import a file such as torch.py from the current folder, which may be an untrusted checkout.
         popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", CHILD, _name_pipe(theirs), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env={**clean_environment(os.environ), **environment}, start_new_session=True,
+            [python or sys.executable, "-P", "-m", module, _name_pipe(theirs), *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed, env=environment, start_new_session=True,
             pass_fds=[] if theirs is None else [theirs],
         )  # fmt: skip
     except BaseException:
@@ -114,23 +119,29 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def describe_end(path: str, code: int, limits: Limits) -> str:
     """The sentence for the model `path`, during which its worker ended with `code` (minus a signal, as of `Popen`)."""
     size = f"{limits.memory / 2**30:.3g}G"
-    if code == -getattr(signal, "SIGXCPU", 0):
-        return f"{path} was stopped after {limits.cpu} seconds of processor time. {_leave_out('cpu')}"
+    if is_out_of_time(code):
+        return f"{path} was stopped after {limits.cpu} seconds of processor time. {leave_out('cpu')}"
     if -code in (getattr(signal, "SIGKILL", 9), signal.SIGABRT):
-        return f"{path} ended the process that read it (signal {-code}), probably out of memory (limit {size}). {_leave_out('memory')}"
+        return f"{path} ended the process that read it (signal {-code}), probably out of memory (limit {size}). {leave_out('memory')}"
     how = f"signal {-code}" if code < 0 else f"code {code}"
     return f"{path} ended the process that read it ({how}). Leave it out, or export it again."
 
 
+def is_out_of_time(code: int) -> bool:
+    """Whether a process that ended with `code` had used up its processor time."""
+    return code == -getattr(signal, "SIGXCPU", 0)
+
+
 def describe_timeout(path: str, seconds: float) -> str:
     """The sentence for a model that took longer than its limit of so many seconds."""
-    return f"{path} was stopped after {seconds:.0f} seconds. {_leave_out('wall')}"
+    return f"{path} was stopped after {seconds:.0f} seconds. {leave_out('wall')}"
 
 
 def describe_shortage(path: str, limits: Limits) -> str:
     """The sentence for a model that needed more memory than its limit."""
-    return f"{path} needs more than {limits.memory / 2**30:.3g}G of memory. {_leave_out('memory')}"
+    return f"{path} needs more than {limits.memory / 2**30:.3g}G of memory. {leave_out('memory')}"
 
 
-def _leave_out(limit: str) -> str:
+def leave_out(limit: str) -> str:
+    """The way out for a model that exceeded this limit."""
     return f"Leave it out, or allow more with --limits {limit}=…."

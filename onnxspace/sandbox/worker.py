@@ -16,7 +16,7 @@ from typing import Any
 from onnxspace import errors
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.process import Process, describe_end, describe_timeout, start_process
+from onnxspace.sandbox.process import Process, clean_environment, describe_end, describe_timeout, start_process
 
 _MOST_ANSWER = 2**28  # bytes of a line that a worker may send
 Advance = Callable[[int], None]
@@ -44,7 +44,8 @@ class Worker:
         """Start the process, unless it runs: it imports its libraries while this one does something else."""
         if self._process is None:
             memory, cpu = str(self.limits.memory), str(self.limits.cpu)
-            self._process = start_process([self.tasks, memory, cpu, str(self.threads)], self.environment)
+            environment = {**clean_environment(os.environ), **self.environment}
+            self._process = start_process([self.tasks, memory, cpu, str(self.threads)], environment)
             self.pid = self._process.pid
 
     def perform(self, request: Mapping[str, Any], advance: Advance | None = None, wall: float | None = None) -> Any:
@@ -64,7 +65,7 @@ class Worker:
                 self.close()
         if answer.get("error") == "shortage":  # what is left of its memory is in pieces
             self.close()
-        return _take_result(answer)
+        return take_result(answer)
 
     def _revive(self) -> None:
         """Start the process; one that has died since its last answer, as an idle one does, is replaced."""
@@ -77,8 +78,8 @@ class Worker:
         assert process is not None
         seconds, path = self.limits.wall if wall is None else wall, str(request.get("path", "the model"))
         with Alarm(seconds, process.kill) as alarm:
-            _send(process, {"cwd": _current_folder(), **request})
-            for message in _receive(process):
+            send_message(process, {"cwd": _current_folder(), **request})
+            for message in receive_messages(process):
                 if type(done := message.get("done")) is int:
                     alarm.restart()
                     advance(done)
@@ -135,7 +136,8 @@ def _current_folder() -> str | None:
         return None
 
 
-def _send(process: Process, request: Mapping[str, Any]) -> None:
+def send_message(process: Process, request: Mapping[str, Any]) -> None:
+    """Send a process one line of JSON."""
     stream = process.popen.stdin
     assert stream is not None
     with suppress(OSError):  # it died: the missing answer says so
@@ -143,7 +145,7 @@ def _send(process: Process, request: Mapping[str, Any]) -> None:
         stream.flush()
 
 
-def _receive(process: Process) -> Iterator[Mapping[str, Any]]:
+def receive_messages(process: Process) -> Iterator[Mapping[str, Any]]:
     """The messages of a process until it ends; it may be compromised, so what is no message is ignored."""
     stream = process.popen.stdout
     assert stream is not None
@@ -153,7 +155,8 @@ def _receive(process: Process) -> Iterator[Mapping[str, Any]]:
                 yield found
 
 
-def _take_result(answer: Mapping[str, Any]) -> Any:
+def take_result(answer: Mapping[str, Any]) -> Any:
+    """The result of an answer as `carry_out` gives it. Raises the OnnxspaceError of a failure."""
     if "error" not in answer:
         return answer.get("result")
     kind = getattr(errors, str(answer["error"]), ModelError)

@@ -16,6 +16,7 @@ from onnxspace.similarity.fingerprints.reduced import Reduced, unpack
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, file_stem, split_stem
 from onnxspace.storage.atomic import remove_files
+from onnxspace.storage.float16 import all_finite
 from onnxspace.storage.regular_files import map_array, open_regular
 
 MAPS, PRINTS, WORK, REDUCED = FOLDERS
@@ -95,6 +96,8 @@ def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArr
             found[[place for place, _ in rows]] = open_array(prints_path(folder, name), found.shape[1:], found.dtype)
         else:
             _copy_rows(open_sheet(folder, name, protocol), rows, found, prints_path(folder, name))
+        if not all_finite(found[[place for place, _ in rows]]):
+            raise _damaged(prints_path(folder, name), "a number in it is not finite")
     return found
 
 

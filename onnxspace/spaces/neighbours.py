@@ -114,7 +114,7 @@ _ERRORS = 6.0  # the margin for errors of fingerprints, in standard errors
 
 #: Affinity from which on two models count as duplicates. Of twelve networks of models/, copies in half precision have .998 or more,
 #: copies in 8 bits .926 to .974, copies with 1 % of noise on every weight .953 to .990; distinct networks of one architecture .847
-#: at most, which were trained one from the other.
+#: at most, which were trained one from the other. docs/duplicates.md judges it on other networks.
 DUPLICATE = 0.9
 
 

@@ -1,4 +1,4 @@
-"""Fast conversion of float16 to float32 or float64 by table lookup.
+"""Fast conversion of float16 to float32 or float64 by table lookup, and a check of many numbers.
 
 NumPy's own cast takes ten times as long for subnormal numbers (below 6.1e-5), which are common in unit maps: measured on one
 core, 1.0 billion numbers a second without them and 0.12 with many; the table reaches 1.7 for any numbers.
@@ -34,3 +34,14 @@ def widen(half: NDArray[np.float16], out: NDArray[Any], index: NDArray[np.intp] 
             places = room[: bits[part].size].reshape(bits[part].shape)
             np.copyto(places, bits[part])  # `take` casts an index of 16 bits slowly
             np.take(table, places, out=out[part], mode="clip")
+
+
+def all_finite(values: NDArray[np.floating[Any]]) -> bool:
+    """Whether all of `values`, [rows, …], are finite; of a memory-mapped file little is held at once.
+
+    >>> all_finite(np.array([[1.0, np.inf]], np.float16))
+    False
+    """
+    rows = values.reshape(len(values), -1)
+    step = max(1, 16 * CHUNK // max(rows.shape[1], 1))
+    return all(bool(np.isfinite(rows[top : top + step]).all()) for top in range(0, len(rows), step))

@@ -7,7 +7,11 @@ inputs too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+import onnx
+import onnx.defs
 
 #: Attributes that are 0 or 1, whatever the operator.
 FLAGS = frozenset({
@@ -50,3 +54,23 @@ def refuse_unlisted(operator: str, attributes: Mapping[str, Any]) -> None:
         words = _MODES.get((operator, name), WORDS.get(name))
         if words is not None and value not in words:
             raise NotImplementedError(f"{name} {value!r} is not of the standard")
+
+
+def find_missing_attribute(node: onnx.NodeProto, opset: int) -> str | None:
+    """Find an attribute that the standard requires of a node's operator in `opset`, and that the node lacks; None without one.
+
+    >>> find_missing_attribute(onnx.helper.make_node("Cast", ["x"], ["y"]), 17)
+    'to'
+    """
+    given = {attribute.name for attribute in node.attribute}
+    return next((name for name in _required_attributes(node.op_type, opset) if name not in given), None)
+
+
+@cache
+def _required_attributes(operator: str, opset: int) -> tuple[str, ...]:
+    try:
+        schema = onnx.defs.get_schema(operator, opset, "")
+    except onnx.defs.SchemaError:  # an operator without a schema, or of another opset
+        return ()
+    # `consumed_inputs` was for reusing memory; no runtime reads it.
+    return tuple(name for name, each in schema.attributes.items() if each.required and name != "consumed_inputs")

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from onnxspace.errors import is_out_of_memory
 from onnxspace.model import runtime
 from onnxspace.model.graph import Graph, names_read_by
 from onnxspace.model.network import SMALL, Network, declare_array, is_declared, is_large, with_weights_as_inputs
@@ -42,7 +43,12 @@ def evaluate_constants(model: onnx.ModelProto, weights: dict[str, NDArray[Any]],
     read = {name for node in constant for name in names_read_by(node)}
     part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
     part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in small)
-    values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
+    try:
+        values = runtime.evaluate(Network(part, {name: weights[name] for name in read if name in weights}), {})
+    except Exception as error:  # of ONNX Runtime; running the whole graph says which node can't be computed
+        if is_out_of_memory(error):
+            raise
+        return
     stored = set(small)
     computing = [used.intersection(node.output) for node in model.graph.node]
     kept = [node for node, names in zip(model.graph.node, computing, strict=True) if not names or not names <= stored]
@@ -82,12 +88,10 @@ def fold_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnx_ir
     from onnx_ir.passes import Sequential, common
-    from onnxscript.optimizer import fold_constants
 
     beside = {tensor.name: tensor for tensor in model.graph.initializer if is_declared(tensor)}
     with _silence("onnxscript.optimizer._constant_folding", "onnx_ir.passes.common.shape_inference"):
-        graph = onnx_ir.from_proto(with_weights_as_inputs(model))  # weights as inputs, which folding leaves alone
-        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+        graph = _fold_constants(with_weights_as_inputs(model))  # weights as inputs, which folding leaves alone
         tidy = Sequential(
             common.IdentityEliminationPass(),
             common.RemoveUnusedNodesPass(),
@@ -95,6 +99,19 @@ def fold_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         )
         folded = onnx_ir.to_proto(tidy(graph).model)
     return _restore_initializers(folded, beside)
+
+
+def _fold_constants(model: onnx.ModelProto) -> Any:
+    """Fold constants; the graph as it is where that fails, since whether a node can be computed is found when it is converted."""
+    import onnx_ir
+    from onnxscript.optimizer import fold_constants
+
+    graph = onnx_ir.from_proto(model)
+    try:
+        fold_constants(graph, input_size_limit=_FOLD_LIMIT, output_size_limit=_FOLD_LIMIT)
+    except RuntimeError:  # of an evaluator, for attributes or types that it did not foresee
+        return onnx_ir.from_proto(model)
+    return graph
 
 
 def _restore_initializers(model: onnx.ModelProto, beside: dict[str, onnx.TensorProto]) -> onnx.ModelProto:

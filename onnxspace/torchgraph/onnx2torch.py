@@ -11,8 +11,9 @@ import onnx
 import onnx.defs
 import torch
 
-from onnxspace.errors import UnsupportedOperatorError
+from onnxspace.errors import ModelError, UnsupportedOperatorError
 from onnxspace.model.graph import describe_node, domain_of, iter_nodes
+from onnxspace.torchgraph.attributes import find_missing_attribute
 
 #: Operator → {schema version that onnx2torch lacks: equivalent version whose converter is used}.
 ALIASES: dict[str, dict[int, int]] = {
@@ -118,8 +119,9 @@ class Onnx2TorchConverter:
 def refuse_unknown(model: onnx.ModelProto, path: str) -> None:
     """Raise UnsupportedOperatorError for the first operator that neither the ONNX standard nor ONNX Runtime defines.
 
-    `path` names the model in the message.
+    Raises ModelError for the first that lacks an attribute which the standard requires. `path` names the model in the message.
     """
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     for node in iter_nodes(model.graph):
         domain = domain_of(node)
         known = domain in _RUNTIME_DOMAINS or onnx.defs.has(node.op_type, domain) or (domain, node.op_type) in _OWN
@@ -129,3 +131,5 @@ def refuse_unknown(model: onnx.ModelProto, path: str) -> None:
                 f"{path}: operator {describe_node(node)} is unknown ({named}), and operator libraries are not loaded. "
                 "Name an --encoder below it, or export the model without it."
             )
+        if not domain and (lacking := find_missing_attribute(node, opset)) is not None:
+            raise ModelError(f"{path}: operator {describe_node(node)} lacks its attribute {lacking!r}. Export the model again.")

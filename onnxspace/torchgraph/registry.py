@@ -111,10 +111,12 @@ _FLOATS = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto
 def torch_type(elem_type: int) -> torch.dtype:
     """The Torch type in which values of an `onnx.TensorProto` type are computed: float32 for half and double precision.
 
-    Raises NotImplementedError for strings, complex numbers and types that NumPy lacks.
+    Raises NotImplementedError for strings, complex numbers, unknown types and those that NumPy lacks.
     """
     if elem_type in _FLOATS:
         return torch.float32
+    if elem_type not in onnx.TensorProto.DataType.values():
+        raise NotImplementedError(f"values of the unknown type {elem_type}")
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
     if dtype.kind not in "biuf":
         raise NotImplementedError(f"values of type {onnx.TensorProto.DataType.Name(elem_type)}")

@@ -32,25 +32,11 @@ from onnxspace.torchgraph.verify import allow_noise, describe_difference, differ
 
 
 def to_torch(model: Model | onnx.ModelProto | str | Path, inputs: Sequence[Any] | None = None) -> torch.fx.GraphModule:
-    """Convert a model to a `torch.fx.GraphModule` in evaluation mode, with frozen parameters in single precision.
+    """Convert a model to a verified Torch graph, as `onnxspace.to_torch`, which also takes sources of other frameworks.
 
-    The file is read, and its graph run, in this process: a hostile one may crash it or take all its memory, unlike in the commands
-    and in functions such as `onnxspace.score`, which do so in a worker process with limits.
-
-    `model` is an opened model, a ModelProto, or the path of an `.onnx` file. `inputs` are example inputs for the
-    verification, NumPy arrays in the order of the graph's inputs; None uses random values, which are unsuitable where an
-    input is a size or a position.
-
-    Returns a graph that is called with the model's inputs in order, and returns a tensor, or a tuple in output order. Of outputs that
-    are maps from classes to numbers it returns the numbers; texts are left out. A batch
-    axis fixed at one is opened where the graph allows it. The graph has been compared with ONNX Runtime.
-
-    Raises UnsupportedOperatorError naming an operator without a converter and its node, ConversionError where the graph
-    differs from ONNX Runtime, ModelError where the model can't be read, run or converted for any other reason.
-
-    >>> graph = to_torch("model.onnx")  # doctest: +SKIP
-    >>> graph(torch.zeros(1, 3, 224, 224)).shape  # doctest: +SKIP
-    torch.Size([1, 1000])
+    `model` is an opened model, a ModelProto, or the path of an `.onnx` file; `inputs` are example inputs, arrays in the order of the
+    graph's inputs (None: random ones). Of outputs that are maps from classes to
+    numbers it returns the numbers; texts are left out. Raises UnsupportedOperatorError, ConversionError, ModelError.
     """
     path = _name_source(model)
     try:

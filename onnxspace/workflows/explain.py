@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def explain(
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
-    `models` are ONNX files and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
+    `models` are ONNX files, or what `onnxspace convert` takes, and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
     at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from
     model to either; `config` a configuration or its file;
@@ -79,8 +79,7 @@ def explain(
             announce([session.prepare(*turn, configuration).record for turn in turns])
         run = _ExplanationRun(session, setups, folder, counter)
         for path, name, requested in zip(paths, names, encoders, strict=True):
-            stated = {key: value for key, value in asdict(configuration.options(path)).items() if value is not None}
-            run.explain(LocatedModel(str(path), name, str(path), requested, stated))
+            run.explain(session.locate(path, name, requested, configuration))
     pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
     found = Explanation(
@@ -138,11 +137,14 @@ class _ExplanationRun:
     def explain(self, model: LocatedModel) -> None:
         """Have a model's maps computed, and read them. Raises ModelError."""
         self.counter.advance(0, model.name)
-        request = {
-            "task": "explain", "path": model.file, "model": asdict(model), "setups": [self.session.place(s) for s in self.setups],
-            "execution": encode_execution(self.session.execution), "folder": str(self.folder),
-        }  # fmt: skip
-        found = self.session.worker.perform(request, lambda images: self.counter.advance(images, model.name))
+        more = {"setups": [self.session.place(s) for s in self.setups], "folder": str(self.folder)}
+        found = self.session.perform(
+            "explain",
+            model,
+            lambda images: self.counter.advance(images, model.name),
+            execution=encode_execution(self.session.execution),
+            **more,
+        )
         try:
             self._read(found, model.name)
         except (KeyError, TypeError, ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.methods import FIELDS_METHOD, FIELDS_SIZE, resolve_settings
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.scores.registry import Kind
@@ -16,7 +17,8 @@ from onnxspace.scores.selection import ScoreSelection
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
-from onnxspace.workflows.requests import DescribedModel, Destination, FileRequest, encode_execution
+from onnxspace.workflows.array_forms import ArrayForm
+from onnxspace.workflows.requests import DescribedModel, Destination, FileRequest, encode_execution, wrong_answer
 from onnxspace.workflows.session import ModelSession
 
 #: What a model lacks whose outputs can't be predicted, or from whose features nothing can be.
@@ -49,10 +51,16 @@ class WorkerFile:
     kind: Kind
     session: ModelSession
     files: FileRequest
+    form: ArrayForm
     loss: str | None = None
 
     def write(self, model: DescribedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
-        return self.session.write(self.kind, model, to, self.files, advance)
+        path, remarks = self.session.write(self.kind, model, to, self.files, advance)
+        try:
+            self.form.check(path)
+        except (OSError, ValueError) as error:
+            raise wrong_answer(model.record.path) from error
+        return path, remarks
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,16 @@ def write_map_file(
     return file, (*remarks, *zeros)
 
 
+def _list_forms(selection: ScoreSelection, setup: Setup, pictures: Probes) -> Mapping[Kind, ArrayForm]:
+    """What the files of each kind hold; `pictures` are the images of features and outputs."""
+    images, seen = len(setup.probes), len(pictures)
+    steps = resolve_settings([FIELDS_METHOD], selection.fields).steps
+    return {
+        "maps": ArrayForm("float16", images, setup.probes.size**2), "fields": ArrayForm("float16", images, steps * FIELDS_SIZE**2),
+        "features": ArrayForm("float32", seen), "outputs": ArrayForm("float32", seen),
+    }  # fmt: skip
+
+
 def representations_for(
     selection: ScoreSelection,
     setup: Setup,
@@ -109,9 +127,10 @@ def representations_for(
     if fields is not None and fields["baseline"] is not None:
         fields["baseline"] = str(fields["baseline"])
     request = FileRequest(session.place(setup), encode_execution(execution), seen, fields)
+    forms = _list_forms(selection, setup, setup.probes if pictures is None else pictures)
     losses: dict[Kind, str | None] = {"features": _NO_FEATURES if selection.usual else None, "outputs": _NO_OUTPUTS}
     found: dict[Kind, Representation] = {
-        kind: WorkerFile(kind, session, request, losses.get(kind)) for kind in ORDER if selection.needs(kind)
+        kind: WorkerFile(kind, session, request, forms[kind], losses.get(kind)) for kind in ORDER if selection.needs(kind)
     }
     if collect is not None and "maps" in found:
         found["maps"] = CollectedMaps(setup, collect)

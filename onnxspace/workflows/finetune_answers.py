@@ -21,15 +21,17 @@ from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.inputs.names import EncoderNames, encoders_for, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
-from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.answers import find_probabilities
 from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.grids import project_on_principal_axes
 from onnxspace.storage.atomic import write_array
-from onnxspace.storage.regular_files import load_array
+from onnxspace.storage.regular_files import load_array, map_array
+from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.finetune import Device, assign_task_folds, identify, open_folder
 from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
+from onnxspace.workflows.requests import wrong_answer
 
 #: Numbers that stand for other outputs than classes: their leading principal components.
 _MOST_NUMBERS = 32
@@ -99,14 +101,18 @@ def _read_outputs(
     path: Path, encoder: str | None, config: Config, images: Path, folder: Path, limits: Limits | str | None
 ) -> NDArray[np.float32]:
     """What a model answers to the pictures, computed in a worker process. Raises ModelError."""
-    file = onnx_file(path, encoder, config)
+    file = onnx_file(path, encoder, config, resolve_limits(limits))
     model = ModelFile.describe(file, encoder if file == path else None, stated_options(path, file, config))
     request = {"task": "answer", "model": asdict(model), "images": str(images), "file": str(folder / "answers.npy")}
     with WorkerPool(1, limits=limits) as pool:
         ((_, answer),) = pool.perform_all([request])
     if "error" in answer:
         raise ModelError(str(answer["error"]))
-    found: NDArray[np.float32] = load_array(folder / "answers.npy")
+    try:
+        ArrayForm("float32", len(map_array(images))).check(folder / "answers.npy")
+        found: NDArray[np.float32] = load_array(folder / "answers.npy", follow=False)
+    except (OSError, ValueError) as error:
+        raise wrong_answer(str(path)) from error
     return found
 
 

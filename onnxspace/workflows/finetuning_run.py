@@ -23,7 +23,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Progress
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.inputs.pixel_record import parse_pixel_record
-from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.finetuned import FineTunedModel, FineTuneRanking, Point, group_places, interval_of
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.storage.atomic import whole_file
@@ -141,7 +141,7 @@ class _Field:
 
     def _locate(self, path: Path, name: str, encoder: str | None, config: Config) -> tuple[Path, str, ModelFile] | None:
         try:
-            file = onnx_file(path, encoder, config)
+            file = onnx_file(path, encoder, config, resolve_limits(self.training.limits))
             options = stated_options(path, file, config)
             return path, name, ModelFile.describe(file, encoder if file == path else None, options)
         except Exception as error:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from onnxspace.inputs.execution import Execution
-from onnxspace.inputs.names import join_tensors
+from onnxspace.inputs.names import join_tensors, name_models
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.model.records import WAYS, Description, OperatorSupport
 from onnxspace.sandbox.limits import Limits
-from onnxspace.workflows.requests import LocatedModel, wrong_answer
+from onnxspace.workflows.requests import wrong_answer
 from onnxspace.workflows.session import READING_TASKS, open_session
 
 
@@ -25,17 +24,17 @@ def inspect_model(
     pixels: Pixels = None,
     limits: Limits | str | None = None,
 ) -> tuple[Description, list[OperatorSupport]]:
-    """Describe the ONNX file `model`, and with `support` how each of its operators is converted.
+    """Describe the model `model`, and with `support` how each of its operators is converted.
 
-    `encoder` is a tensor or node name, or several, `config` a configuration's file, `pixels` a preset's name or `StatedPixels`; `limits` are those of the process that reads the model.
-    Raises ModelError, ConfigError.
+    It is an ONNX file, or what `onnxspace convert` takes, which is converted first; `encoder` is a tensor or node name, or several,
+    `config` a configuration's file, `pixels` a preset's name or `StatedPixels`; `limits` are those of the processes that convert and
+    read the model. Raises ModelError, ConfigError.
     """
-    options = asdict(resolve_config(config, [Path(model)], pixels).options(Path(model)))
-    stated = {key: value for key, value in options.items() if value is not None}
-    located = LocatedModel(str(model), "", str(model), join_tensors(encoder), stated)
+    path = Path(model)
+    configuration = resolve_config(config, [path], pixels)
+    (name,) = name_models([path], configuration)
     with open_session(Execution.on("auto", limits=limits), READING_TASKS) as session:
-        request = {"task": "inspect", "path": str(model), "model": asdict(located), "support": support}
-        found = session.worker.perform(request)
+        found = session.perform("inspect", session.locate(path, name, join_tensors(encoder), configuration), support=support)
     try:
         return Description.from_json(found["description"]), [_read_support(row) for row in found.get("support", [])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

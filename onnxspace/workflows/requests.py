@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.inputs.config import Config, ModelOptions
 from onnxspace.inputs.execution import Compute, Execution
@@ -15,6 +16,7 @@ from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole
 from onnxspace.storage.regular_files import map_array
@@ -29,6 +31,16 @@ class Destination:
     folder: Path
     key: str
     kept: bool = False
+
+
+def name_function(function: Callable[..., Any]) -> str:
+    """A function, or the class of a callable object, as `MODULE:NAME`.
+
+    >>> name_function(decode_options)
+    'onnxspace.workflows.requests:decode_options'
+    """
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
 
 
 def decode_options(given: Mapping[str, Any]) -> ModelOptions:
@@ -52,15 +64,27 @@ class LocatedModel:
         return decode_options(self.options)
 
 
-def locate_model(path: Path, name: str, encoder: str | None, config: Config) -> LocatedModel:
+def locate_model(path: Path, name: str, encoder: str | None, config: Config, limits: Limits | None = None) -> LocatedModel:
     """Locate the ONNX file of the model `path`, which is converted first where it is of another format; it is not opened.
 
-    Raises ModelError, ConfigError, OutputError.
+    `limits` are those of the process that converts (None: those of this machine). Raises ModelError, ConfigError, OutputError.
     """
-    file = onnx_file(path, encoder, config)
+    file = onnx_file(path, encoder, config, limits)
     options = asdict(stated_options(path, file, config))
     stated = {key: value for key, value in options.items() if value is not None}
     return LocatedModel(str(path), name, str(file), encoder if file == path else None, stated)
+
+
+@contextmanager
+def named_as_given(located: LocatedModel) -> Iterator[None]:
+    """Have errors name a converted model by what the user named, not by the file of its conversion, which is in a cache."""
+    try:
+        yield
+    except OnnxspaceError as error:
+        if located.file == located.path:
+            raise
+        words = (one.replace(located.file, located.path) if isinstance(one, str) else one for one in error.args)
+        raise type(error)(*words) from error
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Advance, Execution
 from onnxspace.inputs.methods import Method
@@ -23,7 +24,8 @@ from onnxspace.inputs.rule_names import Rules
 from onnxspace.sandbox.worker import Worker, borrow_worker
 from onnxspace.scores.registry import Kind
 from onnxspace.storage.atomic import scratch_folder, write_array
-from onnxspace.storage.regular_files import open_regular
+from onnxspace.storage.regular_files import map_array, open_regular
+from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.requests import (
     DescribedModel,
     Destination,
@@ -32,6 +34,8 @@ from onnxspace.workflows.requests import (
     encode_execution,
     encode_setup,
     locate_model,
+    name_function,
+    named_as_given,
     parse_description,
     read_texts,
     wrong_answer,
@@ -82,11 +86,17 @@ class ModelSession:
 
         `encoder` is a tensor or node name (None: the configured one, or the one found). Raises ModelError, ConfigError.
         """
-        located = locate_model(path, name, encoder, config)
-        return parse_description(located, self._perform("prepare", located))
+        located = self.locate(path, name, encoder, config)
+        return parse_description(located, self.perform("prepare", located))
 
-    def _perform(self, task: str, located: LocatedModel, advance: Advance | None = None, **more: Any) -> Any:
-        return self.worker.perform({"task": task, "path": located.file, "model": asdict(located), **more}, advance)
+    def locate(self, path: Path, name: str, encoder: str | None, config: Config) -> LocatedModel:
+        """Locate a model's ONNX file, which is converted first where it is of another format. Raises as `prepare`."""
+        return locate_model(path, name, encoder, config, self.execution.limits)
+
+    def perform(self, task: str, located: LocatedModel, advance: Advance | None = None, **more: Any) -> Any:
+        """Have a task on a model carried out, and return its answer, which is untrusted. Raises ModelError, ConfigError, OutputError."""
+        with named_as_given(located):
+            return self.worker.perform({"task": task, "path": located.path, "model": asdict(located), **more}, advance)
 
     def compute(self, task: str, model: DescribedModel, folder: Path, advance: Advance | None = None, **more: Any) -> Any:
         """Have a task carried out that writes files of a model to `folder`; what a worker leaves there as it dies is removed.
@@ -95,7 +105,7 @@ class ModelSession:
         """
         more = {"sha256": model.record.sha256, "folder": str(folder.absolute()), **more}
         try:
-            return self._perform(task, model.located, advance, **more)
+            return self.perform(task, model.located, advance, **more)
         except BaseException:
             if self.worker.dead:
                 remove_partials(folder, self.worker.pid)
@@ -124,7 +134,11 @@ class ModelSession:
         more = {"images": str(images.absolute()), "digest": digest, "pool": pool, "of": of}
         found = self.compute("features", model, folder, advance, **more)
         try:
-            return None if found["file"] is None else find_file(folder, found["file"])
+            if found["file"] is None:
+                return None
+            file = find_file(folder, found["file"])
+            ArrayForm("float32", len(map_array(images))).check(file)
+            return file
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise wrong_answer(model.record.path) from error
 
@@ -148,8 +162,8 @@ def remove_partials(folder: Path, process: int) -> None:
 def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSession]:
     """Open a session for the block, with a worker for the module `tasks`; its process starts at once."""
     with scratch_folder() as folder, borrow_worker(tasks, execution.limits, _count_threads()) as worker:
-        if tasks == TASKS and (modules := list(find_rule_modules())):
-            worker.perform({"task": "set up", "modules": modules})
+        if tasks == TASKS and (rules := find_added_rules()):
+            worker.perform({"task": "set up", "modules": list(find_modules(rules)), "rules": rules})
         yield ModelSession(worker, folder, execution)
 
 
@@ -159,11 +173,22 @@ def _count_threads() -> int:
     return 0 if torch is None else int(torch.get_num_threads())
 
 
-def find_rule_modules() -> Iterator[tuple[str, str]]:
-    """Names and folders of the modules whose functions were added to the LRP rules in this process."""
+def find_added_rules() -> dict[str, str]:
+    """The LRP rules that were added in this process, by key: each as `MODULE:NAME`."""
     lrp = sys.modules.get("onnxspace.attribution.lrp")
     rules: Mapping[str, Callable[..., Any]] = {} if lrp is None else lrp.RULES
-    for name in sorted({str(getattr(rule, "__module__", "")) for rule in rules.values()}):
+    named = {key: name_function(rule) for key, rule in rules.items()}
+    return {key: name for key, name in named.items() if not name.startswith("onnxspace.")}
+
+
+def find_modules(rules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Names and folders of the modules of `rules`. Raises ConfigError for one that a worker can't import."""
+    for key, rule in rules.items():
+        name = rule.partition(":")[0]
         file = getattr(sys.modules.get(name), "__file__", None)
-        if not name.startswith("onnxspace.") and name != "__main__" and file is not None:
-            yield name, str(Path(file).absolute().parents[name.count(".") + (Path(file).name == "__init__.py")])
+        if name in ("", "__main__") or file is None:
+            raise ConfigError(
+                f"The rule {key!r} is of the module {name or 'of a function without one'!r}, which a worker process can't import. "
+                "Write it into a file of its own, and import that."
+            )
+        yield name, str(Path(file).absolute().parents[name.count(".") + (Path(file).name == "__init__.py")])

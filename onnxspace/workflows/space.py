@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
@@ -327,16 +328,16 @@ class Space:
         warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
         announce: Announce | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
-        """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, or a `.fp` or `.onnx` file.
+        """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, its file, or another model.
 
         The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
-        outdated. The other arguments are as in `add`, for a `.onnx` file. Raises SpaceError, and for files ModelError.
+        outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
-        elif Path(model).suffix.lower() == ".onnx" and not self._has(str(model)):
+        elif is_model(str(model)) and not self._has(str(model)):
             configuration = resolve_config(config, [Path(model)], pixels, whole=False)
             execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
             prints, own = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)[0].prints, None

@@ -25,8 +25,11 @@ model = "old.onnx"
 [check.artifacts.other]
 model = "new.onnx"
 against = "old.onnx"
-limits = {affinity = 0.5, top1 = false}
 distinct = true
+[check.artifacts.loose]
+model = "old.onnx"
+against = "old.onnx"
+limits = {affinity = 0.5, top1 = false}
 """
 
 
@@ -35,21 +38,21 @@ def test_the_configuration_says_what_to_check(place: Path) -> None:
     (place / "onnxspace.toml").write_text(PLAN)
     plan, file = find_plan(None)
     assert file == Path("onnxspace.toml")
-    first, second = plan.artifacts
+    first, other, second = plan.artifacts
     assert (first.path, first.against) == (Path("old.onnx"), "baselines/net.fp")
     assert first.limits["affinity"] == 0.97
-    assert (second.limits["affinity"], second.distinct) == (0.5, 0.9)
+    assert (second.limits["affinity"], second.distinct, other.distinct) == (0.5, None, 0.9)
     assert "top1" not in second.limits
     (place / "baselines").mkdir()
     assert [one.outcome for one in update(CheckPlan(plan.artifacts[:1], images=6), config=file)] == ["same"]
-    assert [one.outcome for one in check(plan, config=file)] == ["same", "same"]
+    assert [one.outcome for one in check(plan, config=file)] == ["same", "same", "same"]
 
 
 def test_pyproject_says_it_too(place: Path) -> None:
     text = PLAN.replace("[check", "[tool.onnxspace.check")
     (place / "pyproject.toml").write_text('[project]\nname = "x"\n' + text)
     plan, file = find_plan(None)
-    assert [one.name for one in plan.artifacts] == ["net", "other"]
+    assert [one.name for one in plan.artifacts] == ["net", "other", "loose"]
     assert file is None
 
 
@@ -61,6 +64,10 @@ def test_pyproject_says_it_too(place: Path) -> None:
         ({"artifacts": {"a": {}}}, "must be a table with model"),
         ({"artifacts": {"a": {"model": 3}}}, "model must be text"),
         ({"artifacts": {"a": {"model": "a", "distinct": 2}}}, "distinct must be true"),
+        (
+            {"artifacts": {"a": {"model": "a", "distinct": True, "limits": {"affinity": 0.5}}}},
+            r"artifacts.a\]: distinct and limits exclude each other",
+        ),
         ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "no metric 'speed'"),
         ({"artifacts": {"a": {"model": "a"}}, "images": 0}, "images must be a whole number"),
         ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "method is 'x'"),

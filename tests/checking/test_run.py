@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 import onnxspace as ox
 from onnxspace.checking.child.forms import write_form
 from onnxspace.checking.plan import CheckPlan, artifacts_against
-from onnxspace.checking.run import check, update
+from onnxspace.checking.run import check, name_pictures, update
 from onnxspace.checking.verdict import exit_code_of, limits_for
 from onnxspace.errors import ConfigError
 from onnxspace.model.encoder import find_encoder
@@ -269,3 +269,21 @@ def test_a_picture_shows_where_they_look_elsewhere(place: Path) -> None:
     found = verdict("new.onnx", pictures=place / "pictures")
     assert found.picture == str(place / "pictures" / "new.png")
     assert (place / "pictures" / "new.png").stat().st_size > 10_000
+
+
+def test_two_artifacts_of_one_name_have_a_picture_each(place: Path) -> None:
+    for number, folder in enumerate("ab", 1):
+        (place / folder).mkdir()
+        save(network(number), place / folder / "net.onnx")
+    plan = CheckPlan(artifacts_against(["a/net.onnx", "b/net.onnx"], "old.onnx", {}, False, None), images=IMAGES)
+    found = check(plan, pictures="pictures")
+    assert [one.name for one in found] == ["a/net", "b/net"]
+    assert [one.picture for one in found] == ["pictures/a-net.png", "pictures/b-net.png"]
+    first, second = ((place / str(one.picture)).read_bytes() for one in found)
+    assert first != second
+
+
+def test_names_of_pictures_differ_and_stay_in_their_folder() -> None:
+    names = name_pictures(["net", "Net", "../net", "a/net", "a-net", "", "x" * 300])
+    assert len({name.lower() for name in names}) == len(names)
+    assert all(Path(name).name == name and len(name) < 120 and not name.startswith(".") for name in names)

@@ -21,6 +21,7 @@ from onnxspace.exporters import Exporter, Facts, Request, Source, argument, brok
 from onnxspace.exporters.sidecar import FIRST_LINE, sidecar_text
 from onnxspace.inputs.config import Config, ModelOptions, load_sidecar
 from onnxspace.model import runtime
+from onnxspace.sandbox.limits import Limits
 from tests.helpers import torchnets
 from tests.helpers.commands import exit_code as command
 from tests.helpers.nets import classifier, save
@@ -96,9 +97,16 @@ def interpreter(path: Path, lines: str) -> Path:
     ("lines", "message"),
     [
         ("echo 'No module named onnxspace_converters' >&2; exit 1", "has no onnxspace. Install it there: .* -m pip install"),
-        ("echo 'library: out of memory' >&2; kill -9 $$", r"ended by signal 9 \(library: out of memory\)"),
+        (
+            "echo 'library: out of memory' >&2; kill -9 $$",
+            r"ended by signal 9 \(library: out of memory\). Leave it out, or allow more with",
+        ),
         ("read order; echo chatter; exit 3", "ended with code 3"),
-        ("""echo '{"error": "ConfigError", "message": "So it is."}'""", "So it is"),
+        ("""echo '{"answer": {"error": "ConfigError", "message": "So it is."}}'""", "So it is"),
+        (
+            """echo '{"progress": 3}'; echo '{"answer": {"result": {"framework": 3}}}'""",
+            "net.pt2 ended .*answer has another form",
+        ),
     ],
 )
 def test_another_interpreter_fails_in_one_sentence(lines: str, message: str, tmp_path: Path) -> None:
@@ -106,6 +114,20 @@ def test_another_interpreter_fails_in_one_sentence(lines: str, message: str, tmp
     with pytest.raises((ModelError, ConfigError), match=message):
         export.to_onnx("net.pt2", tmp_path / "net.onnx", python=other)
     assert left(tmp_path) == ["python"]
+
+
+@pytest.mark.process
+def test_the_time_of_a_conversion_begins_anew_with_each_step(tmp_path: Path) -> None:
+    step, end = (
+        """echo '{"progress": ["a", 1, 5]}'; sleep 1""",
+        """echo '{"answer": {"error": "ConfigError", "message": "Done."}}'""",
+    )
+    other = interpreter(tmp_path / "python", f"{'; '.join([step] * 4)}; {end}")
+    with pytest.raises(ConfigError, match="Done"):
+        export.to_onnx("net.pt2", tmp_path / "net.onnx", python=other, limits="wall=3")
+    silent = interpreter(tmp_path / "silent", f"sleep 4; {end}")
+    with pytest.raises(ModelError, match=r"net\.pt2 was stopped after 3 seconds"):
+        export.to_onnx("net.pt2", tmp_path / "net.onnx", python=silent, limits="wall=3")
 
 
 @pytest.mark.process
@@ -225,7 +247,7 @@ def test_models_of_other_formats_are_scored_under_their_own_names(
 def test_a_conversion_is_kept_until_anything_about_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def fake(source: str, target: Path, request: Request) -> None:
+    def fake(source: str, target: Path, request: Request, *, limits: Limits | None) -> None:
         made.append(source)
         save(classifier(), target)
 
@@ -248,7 +270,7 @@ def test_a_conversion_is_kept_until_anything_about_it_changes(tmp_path: Path, mo
 
 
 def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(source: str, target: Path, request: Request) -> None:
+    def stopped(source: str, target: Path, request: Request, *, limits: Limits | None) -> None:
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 
@@ -263,7 +285,7 @@ def test_an_interrupted_conversion_leaves_nothing(tmp_path: Path, monkeypatch: p
 def test_two_at_once_keep_one_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = threading.Barrier(2)
 
-    def slow(source: str, target: Path, request: Request) -> None:
+    def slow(source: str, target: Path, request: Request, *, limits: Limits | None) -> None:
         save(classifier(), target)
         together.wait(30)
 

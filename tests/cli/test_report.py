@@ -57,6 +57,17 @@ def test_a_damaged_result_is_one_sentence(tmp_path: Path, change: Any) -> None:
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_maps_with_a_number_that_is_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    found = result(tmp_path / "out", NAMES)
+    path = tmp_path / "out/maps" / f"{found.models[0].sha256[:12]}.npy"
+    maps = np.load(path)
+    maps[-1, -1] = value
+    np.save(path, maps)
+    with pytest.raises(OnnxspaceError, match=r"\.npy is damaged \(a number in it is not finite\)\. Compare the models again"):
+        write_report(tmp_path / "out", tmp_path / "page.html")
+
+
 def test_maps_of_another_shape_and_links_are_refused(tmp_path: Path) -> None:
     found = result(tmp_path / "out", NAMES)
     path = tmp_path / "out/maps" / f"{found.models[0].sha256[:12]}.npy"

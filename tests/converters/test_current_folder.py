@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from onnxspace.errors import ModelError
-from onnxspace.exporters.export import ConversionLimits, to_onnx
+from onnxspace.exporters.export import to_onnx
 from tests.helpers import torchnets
 
 pytestmark = pytest.mark.process
@@ -60,21 +60,31 @@ def test_the_payload_would_run(marker: Path) -> None:
     assert marker.exists()
 
 
-def test_a_conversion_has_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+LIMITED = {
+    "slow": ("import time\n\ndef make():\n    time.sleep(60)\n", "wall=8", r"slow:make was stopped after 8 seconds\. .*--limits wall="),
+    "large": ("def make():\n    return bytearray(2**40)\n", "memory=2G", r"large:make .*(2G of memory\. .*--limits|MemoryError)"),
+    "busy": ("def make():\n    while True:\n        pass\n", "cpu=1", r"busy:make was stopped after 1 seconds of processor.*--limits cpu="),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_conversion_has_limits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("slow.py").write_text("import time\n\ndef make():\n    time.sleep(60)\n")
-    Path("large.py").write_text("def make():\n    return bytearray(2**40)\n")
-    Path("busy.py").write_text("def make():\n    while True:\n        pass\n")
-    for source, limits, words in (
-        ("slow:make", ConversionLimits(4 * 2**30, 100, 8), "slow:make: the conversion was stopped after 8 seconds"),
-        ("large:make", ConversionLimits(2 * 2**30, 100, 100), r"large:make .*(2 GiB of memory|MemoryError)"),
-        (
-            "busy:make",
-            ConversionLimits(4 * 2**30, 1, 100),
-            "busy:make: the conversion was stopped after 1 seconds of processor time",
-        ),
-    ):
-        monkeypatch.setattr(ConversionLimits, "of_this_machine", lambda limits=limits: limits)
-        with pytest.raises(ModelError, match=words):
-            to_onnx(source, tmp_path / "net.onnx")
+    code, limits, words = LIMITED[name]
+    Path(f"{name}.py").write_text(code)
+    with pytest.raises(ModelError, match=words):
+        to_onnx(f"{name}:make", tmp_path / "net.onnx", limits=limits)
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_limits_of_a_command_hold_for_its_conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("slow.py").write_text(LIMITED["slow"][0])
+    done = subprocess.run(
+        [sys.executable, "-m", "onnxspace", "inspect", "slow:make", "--limits", "wall=8"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "slow:make was stopped after 8 seconds. Leave it out, or allow more with --limits wall=" in done.stderr

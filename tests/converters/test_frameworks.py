@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from onnxspace.cli import main
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
+from onnxspace_converters.tflite_rewrite import replace_custom
 from tests.helpers import sklearnnets, torchnets
+from tests.helpers.litesparse import with_custom_transpose, with_sparse_weights
 from tests.helpers.litewriter import with_metadata
 from tests.helpers.noise import probes
 from tests.helpers.slopes import along, last
@@ -187,6 +190,57 @@ def test_maps_of_an_int8_file_are_those_of_its_own_arithmetic(keras: Any, tmp_pa
     along(target, None, Twin(path, rounded=True).slopes)
     along(target, None, Twin(path, rounded=False).slopes, 0.9)
     along(target, None, lambda x: keras.slopes(network, x, "features"), 0.9)
+
+
+def test_sparse_weights_of_a_tflite_file_are_written_out(keras: Any, tmp_path: Path) -> None:
+    network = keras.plain(seed=3)
+    layer = next(one for one in network.layers if len(one.weights) and one.weights[0].ndim == 4)
+    kernel, *rest = layer.get_weights()
+    layer.set_weights([np.where(np.abs(kernel) < 0.05, 0, kernel), *rest])
+    path = keras.lite(network, tmp_path / "net.tflite")
+    path.write_bytes(with_sparse_weights(path.read_bytes()))
+    run(str(path), tmp_path / "out.onnx", Request())
+    agree(tmp_path / "out.onnx", lambda x: network(x, training=False).numpy())
+
+
+BIAS = np.array([0.5, -1.0, 2.0, 0.25])
+
+
+def transposed(padding: str) -> Any:
+    import keras as library
+
+    image = library.Input(batch_shape=(1, *SHAPE))
+    kept = library.layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    return library.Model(image, library.layers.Conv2DTranspose(4, 3, strides=(2, 2), padding=padding, use_bias=False)(kept))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_transposed_convolution_of_mediapipe_has_its_bias(keras: Any, padding: str, tmp_path: Path) -> None:
+    network = transposed(padding)
+    path = keras.lite(network, tmp_path / "net.tflite")
+    path.write_bytes(with_custom_transpose(path.read_bytes(), BIAS))
+    run(str(path), tmp_path / "out.onnx", Request())
+    agree(tmp_path / "out.onnx", lambda x: network(x, training=False).numpy() + BIAS.astype(np.float32))
+
+
+def test_a_custom_operator_without_a_published_meaning_is_named(keras: Any, tmp_path: Path) -> None:
+    path = keras.lite(transposed("same"), tmp_path / "net.tflite")
+    path.write_bytes(with_custom_transpose(path.read_bytes(), BIAS, "Landmarks2TransformMatrix"))
+    with pytest.raises(
+        ModelError, match=r"net.tflite has the custom operator 'Landmarks2TransformMatrix', whose meaning is not"
+    ):
+        run(str(path), tmp_path / "out.onnx", Request())
+
+
+def test_a_damaged_file_with_a_custom_operator_is_a_sentence(keras: Any, tmp_path: Path) -> None:
+    path = keras.lite(transposed("same"), tmp_path / "net.tflite")
+    content, rng = bytearray(with_custom_transpose(path.read_bytes(), BIAS)), np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(content)
+        for place in rng.integers(8, len(content), 6):
+            damaged[place] = rng.integers(256)
+        with suppress(ModelError):
+            replace_custom(bytes(damaged), path)  # anything else fails the test
 
 
 def test_tflite_metadata_says_how_images_are_normalised(keras: Any, tmp_path: Path) -> None:

@@ -124,6 +124,22 @@ def test_a_program_with_code_is_refused(name: str, tmp_path: Path, marker: Path)
     assert not marker.exists()
 
 
+@pytest.mark.parametrize("conditions", [None, True, 3, "x", {"a": "b"}, [["a", "b"]], [None]], ids=str)
+def test_conditions_that_are_no_texts_are_damage(conditions: Any, tmp_path: Path) -> None:
+    path = changed(exported(tmp_path / "net.pt2"), lambda program: program.update(guards_code=conditions))
+    with pytest.raises(
+        ModelError, match=r"net.pt2 is damaged: its conditions are not a list of texts\. Export or copy it again\."
+    ):
+        load(path)
+
+
+def test_what_is_found_when_the_module_is_made_is_damage(tmp_path: Path) -> None:
+    """Torch reads the conditions when it makes the module of a program, not when it reads the program."""
+    path = changed(exported(tmp_path / "net.pt2"), lambda program: program.update(guards_code=["x3 <"]))
+    with pytest.raises(ModelError, match=r"net.pt2 can't be read as an exported program \(.*\)\. Export or copy it again\."):
+        load(path, allow_code=True)
+
+
 @pytest.mark.parametrize("name", ["guard", "size", "structure"])
 def test_the_payloads_would_run(name: str, tmp_path: Path, marker: Path) -> None:
     """Otherwise the test before this one would show nothing; the other payloads are stopped by the current Torch, but not by every one."""

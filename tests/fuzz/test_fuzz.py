@@ -1,7 +1,7 @@
 """Random files for every reader: one sentence or a right answer, never a traceback, a signal, 60 seconds or 4 GB.
 
 Run by `pytest -m fuzz -n 0 -s tests/fuzz`. ONNXSPACE_FUZZ_SECONDS is the time for all kinds together (60), ONNXSPACE_FUZZ_SEED
-the seed (0), ONNXSPACE_FUZZ_KEEP a folder for the files that failed.
+the seed (0), ONNXSPACE_FUZZ_KEEP a folder for the files that failed, and for those whose sentence no code foresaw.
 """
 
 from __future__ import annotations
@@ -66,26 +66,27 @@ class Campaign:
         else:
             wrong = find_fault(done) or judge(done)
             self.ends["unforeseen" if "failed unexpectedly" in done.stdout + done.stderr else f"exit {done.returncode}"] += 1
-            self._note_unforeseen(done.stdout + done.stderr)
+            self._note_unforeseen(done.stdout + done.stderr, file)
         if wrong is not None:
             self.ends["failed"] += 1
-            self.failed.append(f"{self._keep(file)}: {wrong}")
+            self.failed.append(f"{self._keep(file, f'{len(self.failed)}')}: {wrong}")
 
-    def _note_unforeseen(self, text: str) -> None:
+    def _note_unforeseen(self, text: str, file: Path) -> None:
         """Keep the sentences of what no code foresaw: they are allowed, and each shows a check that is missing."""
         found = re.search(r"failed unexpectedly \(.{1,160}", text)
         if found is not None:
             self.unforeseen[found[0]] += 1
+            self._keep(file, f"unforeseen-{sum(self.unforeseen.values())}")
 
     def _environment(self) -> dict[str, str]:
         paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ONNXSPACE_CACHE": str(self.folder / "cache")}
 
-    def _keep(self, file: Path) -> str:
+    def _keep(self, file: Path, name: str) -> str:
         if KEEP is None:
             return file.name
         Path(KEEP).mkdir(parents=True, exist_ok=True)
-        target = Path(KEEP, f"{self.kind}-{SEED}-{len(self.failed)}{file.suffix}")
+        target = Path(KEEP, f"{self.kind}-{SEED}-{name}{file.suffix}")
         shutil.copyfile(file, target)
         return str(target)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxspace.sandbox.child import carry_out
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.worker import _take_result
+from onnxspace.sandbox.worker import take_result
 
 
 class DirectWorker:
@@ -28,7 +28,7 @@ class DirectWorker:
         self, request: Mapping[str, Any], advance: Callable[[int], None] | None = None, wall: float | None = None
     ) -> Any:
         answer = carry_out(self.tasks, json.loads(json.dumps(request)), self.limits, advance or (lambda images: None))
-        return _take_result(json.loads(json.dumps(answer)))
+        return take_result(json.loads(json.dumps(answer)))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
@@ -63,6 +64,34 @@ def test_what_would_be_too_large_is_refused_before_it_is_run(tmp_path: Path, kin
         convert(model, probes.images, encoder)
     with pytest.raises(ModelError, match=r"net\.onnx computes"):
         write_features(model, encoder, probes.images, tmp_path / "features.npy")
+
+
+WIDE = {"wide": [2**31, 3, 16, 16], "open and wide": [0, 2**62, 1, 1], "empty and wide": [1, 3, 2**63 - 1, -1]}
+
+
+@pytest.mark.parametrize("sizes", WIDE.values(), ids=WIDE)
+def test_an_input_that_no_array_can_have_is_refused(sizes: list[int]) -> None:
+    model = classifier()
+    for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
+        dim.dim_value = size
+    with pytest.raises(ModelError, match=r"test takes 'image' of .* GiB, more than the 4 GiB"):
+        to_torch(model)
+
+
+@pytest.mark.parametrize("sizes", [[0, 2**62], [1, 3, 2**63 - 1, 0], [2**31, 2**31, 2**31, 0]], ids=str)
+def test_a_stored_tensor_without_values_but_with_a_size_of_no_array_is_refused(tmp_path: Path, sizes: list[int]) -> None:
+    model = classifier()
+    model.graph.initializer[0].CopyFrom(TensorProto(name="w0", data_type=TensorProto.FLOAT, dims=sizes, raw_data=b""))
+    path = save(model, tmp_path / "net.onnx")
+    for use in (open_model, to_torch):
+        with pytest.raises(ModelError, match=r"net\.onnx: tensor 'w0' has sizes that no array can have\. Export"):
+            use(path)
+
+
+def test_a_stored_tensor_may_be_empty(tmp_path: Path) -> None:
+    net = Net()
+    x = net.add("Resize", net.conv("image", 3, 4), net.weight(np.zeros((0, 7))), net.weight([1.0, 1.0, 2.0, 2.0]))
+    assert to_torch(save(net.model([x]), tmp_path / "net.onnx"))(torch.zeros(1, 3, 16, 16)).shape == (1, 4, 28, 28)
 
 
 def doubled(times: int) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,3 +197,60 @@ def test_no_process_is_left_by_a_command_that_is_stopped(place: Path, how: signa
     assert b"Traceback" not in err
     assert command.returncode == (130 if how == signal.SIGINT else 143 if how == signal.SIGTERM else -9)
     wait_for_end(child)
+
+
+_MEASURED = """import json, resource, subprocess, sys
+done = subprocess.run([sys.executable, "-m", "onnxspace", *sys.argv[1:]], capture_output=True, text=True)
+most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps([done.returncode, done.stdout, done.stderr, most * 1024]))
+"""
+
+
+def overlapping(folder: Path, kind: int, bytes_each: int) -> Path:
+    """A classifier that uses 200 stored tensors of 16 MiB, which all lie in the same bytes of one sparse file."""
+    net = Net()
+    x = net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))
+    for number in range(200):
+        total = net.add("ReduceSum", f"extra{number}", keepdims=0)
+        x = net.add("Add", x, net.add("Cast", total, to=TensorProto.FLOAT))
+    model = finished(net, x)
+    for number in range(200):
+        tensor = TensorProto(
+            name=f"extra{number}", data_type=kind, dims=[2**24 // bytes_each], data_location=TensorProto.EXTERNAL
+        )
+        for key, value in (("location", "sparse.bin"), ("offset", 0), ("length", 2**24)):
+            tensor.external_data.add(key=key, value=str(value))
+        model.graph.initializer.append(tensor)
+    with (folder / "sparse.bin").open("wb") as file:
+        file.truncate(2**24)
+    return save_model(model, folder / "overlapping.onnx")
+
+
+@pytest.mark.parametrize(("kind", "bytes_each"), [(TensorProto.FLOAT, 4), (TensorProto.FLOAT16, 2)], ids=["single", "half"])
+def test_tensors_that_share_their_bytes_stay_within_the_memory(place: Path, kind: int, bytes_each: int) -> None:
+    """3 GiB of weights by their declarations; half precision is widened, which each tensor needs memory of its own for."""
+    overlapping(place, kind, bytes_each)
+    words = ["score", "a.onnx", "overlapping.onnx", "b.onnx", "--images", "2", "--quiet", "--json", "--limits", "memory=2G"]
+    done = subprocess.run([sys.executable, "-c", _MEASURED, *words], cwd=place, capture_output=True, text=True, check=True)
+    code, out, err, most = json.loads(done.stdout)
+    found = json.loads(out)
+    assert most < 2.5 * 2**30
+    names = [model["name"] for model in found["models"]]
+    if code == 0:
+        assert names == ["a", "overlapping", "b"]
+        plain = finished(*_plain())
+        save_model(plain, place / "plain.onnx")
+        twin = subprocess.run(
+            [sys.executable, "-m", "onnxspace", "score", "plain.onnx", "b.onnx", "--images", "2", "--quiet", "--json"],
+            cwd=place, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert found["affinity"][1][2] == pytest.approx(json.loads(twin.stdout)["affinity"][0][1], abs=1e-5)
+    else:
+        assert (code, names) == (2, ["a", "b"])
+        assert re.fullmatch(r"onnxspace: overlapping\.onnx [^\n]*memory[^\n]*--limits memory=[^\n]*\n", err)
+
+
+def _plain() -> tuple[Net, str]:
+    """The classifier without its stored tensors, which are all zero."""
+    net = Net()
+    return net, net.add("Relu", net.conv("image", 3, 4, pads=[1] * 4))

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import onnx.defs
 import pytest
+import torch
 
-from onnxspace.errors import UnsupportedOperatorError
+from onnxspace.errors import ModelError, UnsupportedOperatorError
 from onnxspace.torchgraph.attributes import FLAGS, WORDS, refuse_unlisted
 from onnxspace.torchgraph.build import build
+from onnxspace.torchgraph.encoder_graph import to_torch
+from tests.helpers.nets import Net
 from tests.helpers.single import single
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
@@ -59,3 +62,41 @@ def test_the_standard_has_these_flags_and_words() -> None:
         words = {name: value.decode() for name, value in given.items() if name in WORDS}
         refuse_unlisted(schema.name, {name: value for name, value in given.items() if name in FLAGS} | words)
     assert flags >= FLAGS - {"transBatchA", "transBatchB", "channels_last", "is_packed_batching", "unidirectional"}
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"), [("Cast", "to"), ("Concat", "axis"), ("LRN", "size"), ("MaxPool", "kernel_shape")]
+)
+@pytest.mark.parametrize("folded", [False, True], ids=["computed", "stored"])
+def test_an_operator_without_an_attribute_that_it_requires_is_named(operator: str, name: str, folded: bool) -> None:
+    net = Net()
+    x = net.conv("image", 3, 4)
+    y = net.add(operator, net.random(1, 4, 3, 3) if folded else x)
+    model = net.model([x, y])
+    with pytest.raises(ModelError, match=rf"test: operator {operator} \(n1\) lacks its attribute '{name}'\. Export the model"):
+        to_torch(model)
+
+
+def test_a_conversion_to_an_unknown_type_is_named() -> None:
+    net = Net()
+    with pytest.raises(UnsupportedOperatorError, match=r"Cast \(n1\) .*values of the unknown type 255"):
+        to_torch(net.model([net.add("Cast", net.conv("image", 3, 4), to=255)]))
+
+
+def test_what_the_folding_library_fails_on_is_left_to_the_converters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Error during constant folding for node 'n3' (::Cast)")
+
+    net = Net()
+    x = net.conv("image", 3, 4)
+    size = net.add("Concat", net.add("Slice", net.add("Shape", x), *map(net.weight, ([0], [2]))), net.weight([-1]), axis=0)
+    model = net.model([net.add("Reshape", x, size)])
+    monkeypatch.setattr("onnxscript.optimizer.fold_constants", fail)
+    assert to_torch(model)(torch.zeros(2, 3, 16, 16)).shape == (2, 4, 196)
+
+
+def test_stored_values_that_cannot_be_computed_are_a_sentence() -> None:
+    net = Net()
+    wrong = net.add("Reshape", net.weight([1.0]), net.weight(np.array([1, 4, 1, 1])))
+    with pytest.raises(ModelError, match=r"test can't be run by ONNX Runtime .*Reshape node\."):
+        to_torch(net.model([net.add("Mul", net.conv("image", 3, 4), wrong)]))

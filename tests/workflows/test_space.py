@@ -261,6 +261,15 @@ def test_verify_names_what_is_damaged(home: Path, name: str) -> None:
     assert str(path) in found[0].text
 
 
+def test_a_fingerprint_that_is_not_finite_is_named(home: Path) -> None:
+    path = home / "prints" / f"{ox.Space.open(home).entries()[1].stem}.npy"
+    prints = np.load(path)
+    prints[0, 0] = np.nan
+    np.save(path, prints)
+    with pytest.raises(SpaceError, match=rf"{path.name} is damaged \(a number in it is not finite\)\. Remove its model"):
+        ox.Space.open(home).duplicates()
+
+
 def test_verify_names_what_is_not_of_the_space(home: Path) -> None:
     flipped(home / "probes.npy")
     (home / "notes.txt").write_text("mine")

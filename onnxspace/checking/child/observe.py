@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,53 +19,42 @@ from onnxspace.checking.file_facts import FileFacts
 from onnxspace.checking.observation import Observation, save_observation
 from onnxspace.checking.values import Signal
 from onnxspace.errors import ModelError
-from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.protocol import SKETCH_NUMBERS, Setup
 from onnxspace.model.describe import describe
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.similarity.fingerprints.file import project_file
-from onnxspace.workflows.child.open import PreparedModel, prepare_model
+from onnxspace.workflows.child.open import PreparedModel, prepare_located
 from onnxspace.workflows.child.representations import write_maps
-from onnxspace.workflows.requests import Destination
+from onnxspace.workflows.requests import Destination, LocatedModel
 
 
-@dataclass(frozen=True)
-class Subject:
-    """The model `path` that is observed, called `name`, cut at `encoder`; with `whole`, ONNX Runtime must be able to run all of it."""
-
-    path: Path
-    name: str
-    encoder: str | None = None
-    whole: bool = True
-
-
-def observe(subject: Subject, setup: Setup, config: Config, execution: Execution, folder: Path) -> Observation:
+def observe(model: LocatedModel, setup: Setup, execution: Execution, folder: Path, *, whole: bool = True) -> Observation:
     """Run and explain a model, and write the observation to `folder` for `observation.load_observation`.
 
-    `setup` has the probe images, method and options. A model whose outputs are not finite and that can't be explained gives an
+    `setup` has the probe images, method and options; with `whole`, ONNX Runtime must be able to run all of the model. A model whose outputs are not finite and that can't be explained gives an
     observation that is `broken`. Raises ModelError and its subclasses, OutputError.
     """
-    found = prepare_model(subject.path, subject.name, subject.encoder, config)
-    outputs, unmeasured = _observe_outputs(found.model, setup.probes.images, whole=subject.whole)
+    found = prepare_located(model)
+    outputs, unmeasured = _observe_outputs(found.model, setup.probes.images, whole=whole)
     try:
-        observation = _explain(found, subject.path, setup, execution, folder)
+        observation = _explain(found, model, setup, execution, folder)
     except ModelError as error:
         if all(signal.finite.all() for signal in outputs.values()):
             raise
         nothing = np.zeros((len(setup.probes), SKETCH_NUMBERS), np.float16)
-        observation = Observation(_file_facts(found, subject.path, ()), nothing, None, {}, broken=str(error))
+        observation = Observation(_file_facts(found, model, ()), nothing, None, {}, broken=str(error))
     observation = replace(observation, outputs=outputs, unmeasured=unmeasured)
     save_observation(observation, folder)
     return observation
 
 
-def _explain(found: PreparedModel, path: Path, setup: Setup, execution: Execution, folder: Path) -> Observation:
+def _explain(found: PreparedModel, model: LocatedModel, setup: Setup, execution: Execution, folder: Path) -> Observation:
     """The observation without outputs."""
     maps, warnings = write_maps(found, setup, execution, Destination(folder, "maps"))
     encoder = observe_signal(found.model, found.encoder, setup.probes.images, folder / "rows.npy")
-    return Observation(_file_facts(found, path, warnings), project_file(maps, SKETCH_NUMBERS, 0), encoder, {})
+    return Observation(_file_facts(found, model, warnings), project_file(maps, SKETCH_NUMBERS, 0), encoder, {})
 
 
 def _observe_outputs(model: Model, images: NDArray[np.uint8], *, whole: bool) -> tuple[Mapping[str, Signal], Mapping[str, str]]:
@@ -78,11 +67,11 @@ def _observe_outputs(model: Model, images: NDArray[np.uint8], *, whole: bool) ->
         return {}, dict.fromkeys(model.graph.outputs, str(error))
 
 
-def _file_facts(found: PreparedModel, path: Path, warnings: tuple[str, ...]) -> FileFacts:
+def _file_facts(found: PreparedModel, model: LocatedModel, warnings: tuple[str, ...]) -> FileFacts:
     description = describe(found.model)
     fed, front = front_facts(found.model)
     return FileFacts(
-        found.record.name, str(path), found.record.sha256, path.stat().st_size, description.producer, found.model.opset,
+        found.record.name, model.path, found.record.sha256, Path(model.file).stat().st_size, description.producer, found.model.opset,
         found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
         weight_digests(found.model.network, scalars=False),
         found.record.assumed, (*found.model.warnings, *warnings), zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,

@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from onnxspace.inputs.config import Config, StatedOptions, load_config
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.regular_files import map_array
-from onnxspace.workflows.requests import decode_options
+from onnxspace.workflows.requests import LocatedModel
 
 #: Number of images on which layers and input changes are compared.
 FEW = 4
-
-
-def _config(request: Mapping[str, Any]) -> Config:
-    config = Config() if request["config"] is None else load_config(request["config"])
-    stated = tuple(StatedOptions(one["model"], decode_options(one["options"])) for one in request["stated"])
-    return replace(config, stated=stated)
 
 
 def _probes(request: Mapping[str, Any]) -> Probes:
     return Probes(request["probe"], map_array(request["images"]))
 
 
-def _open(request: Mapping[str, Any], path: str, encoder: str | None) -> Model:
-    return open_model(path, encoder, _config(request).options(Path(path)))
+def _open(given: Mapping[str, Any]) -> Model:
+    located = LocatedModel(**given)
+    return open_model(located.file, located.encoder, located.model_options())
 
 
 def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    _open(request, request["path"], request["encoder"])  # refuses an unreadable file before Torch is loaded
-    from onnxspace.checking.child.observe import Subject, observe
+    _open(request["model"])  # refuses an unreadable file before Torch is loaded
+    from onnxspace.checking.child.observe import observe
 
-    subject = Subject(Path(request["path"]), request["name"], request["encoder"], request["whole"])
-    observe(subject, _setup(request), _config(request), Execution.on(request["device"]), folder)
+    model = LocatedModel(**request["model"])
+    observe(model, _setup(request), Execution.on(request["device"]), folder, whole=request["whole"])
     return {}
 
 
@@ -51,11 +44,11 @@ def _setup(request: Mapping[str, Any]) -> Setup:
 
 def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Maps alone, by another baseline than before."""
-    from onnxspace.workflows.child.open import prepare_model
+    from onnxspace.workflows.child.open import prepare_located
     from onnxspace.workflows.child.representations import write_maps
     from onnxspace.workflows.requests import Destination
 
-    found = prepare_model(Path(request["path"]), request["name"], request["encoder"], _config(request))
+    found = prepare_located(LocatedModel(**request["model"]))
     write_maps(found, _setup(request), Execution.on(request["device"]), Destination(folder, "maps"))
     return {}
 
@@ -64,8 +57,7 @@ def _layers(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """Compare the layers and the weights of two models."""
     from onnxspace.checking.child.layers import compare_layers, weight_changes
 
-    new = _open(request, request["path"], request["encoder"])
-    old = _open(request, request["other"], request["other_encoder"])
+    new, old = _open(request["model"]), _open(request["other"])
     return {
         "layers": compare_layers(old, new, _probes(request).images[:FEW]),
         "weights": weight_changes(old.network, new.network),
@@ -76,7 +68,7 @@ def _variants(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Signals at the encoder for each change of the model's input."""
     from onnxspace.checking.child.variants import observe_variants
 
-    model = _open(request, request["path"], request["encoder"])
+    model = _open(request["model"])
     return observe_variants(model, request["fed"], _probes(request).images, folder / "variant.npy")
 
 
@@ -84,7 +76,7 @@ def _write_form(request: Mapping[str, Any], _folder: Path) -> dict[str, Any]:
     """Write the model in another form."""
     from onnxspace.checking.child.forms import write_form
 
-    model = _open(request, request["path"], request["encoder"])
+    model = _open(request["model"])
     write_form(request["form"], model, _probes(request).images, Path(request["target"]))
     given = model.preprocess
     options = {"size": (given.height, given.width), "color": given.color, "scale": given.scale}

@@ -94,7 +94,8 @@ def check(
 
     Each model runs in a process of its own, and its maps, outputs and file are compared with a baseline. Without arguments,
     everything in the table [check] of onnxspace.toml or pyproject.toml is checked. Exit code 0: all as expected, 1: some are
-    not, 2: some could not be compared.
+    not, 2: some could not be compared. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.checking.sandbox import Limits, parse_limits
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from onnxspace.cli.options import limits_option
+
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
@@ -26,8 +28,9 @@ import click
 @click.option("--python", metavar="PATH", help="Convert with this Python interpreter, in which the framework is installed.")
 @click.option("--allow-pickle", metavar="FILE", help="Unpickle this file; that runs any code in it.")
 @click.option("--allow-code", is_flag=True, help="Allow code in the source, such as Keras Lambda layers.")
+@limits_option
 @click.option("--quiet", is_flag=True, help="No progress or remarks on stderr; errors still show.")
-def convert(source: str, output: str, quiet: bool, python: str | None, **options: Any) -> None:
+def convert(source: str, output: str, quiet: bool, python: str | None, limits: str | None, **options: Any) -> None:
     """Convert a model of another framework into a verified ONNX file.
 
     SOURCE is a file or folder of the framework, a callable PACKAGE.MODULE:FACTORY that builds a network, or timm:NAME,
@@ -39,7 +42,7 @@ def convert(source: str, output: str, quiet: bool, python: str | None, **options
 
     request = _build_request(**options)
     with progress_bar(enabled=not quiet) as bar:
-        facts = to_onnx(source, output, request, python=python, progress=bar)
+        facts = to_onnx(source, output, request, python=python, progress=bar, limits=limits)
     if not quiet:
         _print_facts(output, facts)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="MODEL.onnx... IMAGE...")
+@click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
 @click.option("-o", "--output", required=True, metavar="FILE.png", help="Where to draw the picture.")
 @click.option(
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     """Draw the attribution maps of models, each image beside its maps.
 
-    Files that end in .onnx are models, all others images. The picture has a row per image, and a column per model and method.
+    Models are .onnx files and what `onnxspace convert` takes, all other files are images. The picture has a row per image, and a column per model and method.
     Each map is divided by its own root mean square, so that models can be compared; all maps share one colour scale.
     """
-    models = [file for file in files if file.lower().endswith(".onnx")]
-    images = [file for file in files if not file.lower().endswith(".onnx")]
+    from onnxspace.exporters.discovery import is_model
+
+    models, images = [file for file in files if is_model(file)], [file for file in files if not is_model(file)]
     if not models or not images:
-        raise click.UsageError("give at least one model (its name ends in .onnx) and at least one image.")
+        raise click.UsageError("give at least one model (such as net.onnx or net.pt2) and at least one image.")
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
     from onnxspace.cli.announce import PixelTable

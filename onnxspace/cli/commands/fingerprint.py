@@ -49,7 +49,8 @@ def fingerprint(
 ) -> None:  # fmt: skip
     """Write a fingerprint: a small file that others can compare with their models without having this one.
 
-    Two fingerprints can be compared if they were made on the same images by the same method.
+    Two fingerprints can be compared if they were made on the same images by the same method. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     settings, compute = take_method_options(options), take_compute(options)
     method, skip_broken = options.pop("method"), options.pop("skip_broken")

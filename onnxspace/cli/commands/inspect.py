@@ -28,7 +28,8 @@ def inspect(
 ) -> None:
     """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
-    An arrow marks the encoder that is used.
+    An arrow marks the encoder that is used. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.workflows.inspect import inspect_model
 

@@ -60,7 +60,8 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
     """Find the layer of SOURCE to start from for TARGET's task.
 
     Every layer of the source is compared with the encoder of the target, on the same unlabelled images: what counts in each
-    image (S_V), and which images are similar (S_E).
+    image (S_V), and which images are similar (S_E). A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     if output is not None:
         _refuse_output(output, source, target)

@@ -76,7 +76,8 @@ def score(
     their features give the model's answers on pictures that were held back. Without it every model is explained on generated
     images, which say nothing of a task: models are then listed by the affinity of their attribution maps, the mean cosine.
     Fingerprints (.fp) stand for models that are not here; images and method then default to those of the first fingerprint.
-    Other scores compare what models compute at their encoders.
+    Other scores compare what models compute at their encoders. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     if len(models) < 2:
         raise click.UsageError("give two models or more to compare.")

@@ -116,7 +116,8 @@ def add(
 ) -> int:  # fmt: skip
     """Explain models and add them.
 
-    Each model is added as soon as it is done; one that the space already contains is left as it is.
+    Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.cli.announce import PixelTable
 
@@ -359,7 +360,7 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
 def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
     """Show the models nearest to one, by fingerprint.
 
-    An .onnx file is explained, but not added. In a large space, the index is used if there is one.
+    A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
     from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import progress_bar

@@ -77,6 +77,7 @@ def transfer(
     Nothing is trained: every score is computed from the features at each model's encoder and the labels. Models are ranked by
     the mean rank of several scores, which are shown beside it with what chance and a constant answer give; models of one bracket
     can't be told apart. In the columns of scores larger is better; values of different scores can't be compared.
+    A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import print_remarks, progress_bar

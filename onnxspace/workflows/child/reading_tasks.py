@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ModelError, OnnxspaceError, unexpected
 from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
-from onnxspace.model.model import Model, open_model
+from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.child.open import describe_prepared, reopen
 from onnxspace.workflows.requests import LocatedModel
@@ -38,8 +38,9 @@ def _write_features(request: Request, advance: Advance) -> Mapping[str, Any]:
 def _inspect(request: Request, _advance: Advance) -> Mapping[str, Any]:
     located = LocatedModel(**request["model"])
     try:
-        model = open_model(located.file, located.encoder, located.model_options())
-        return {"description": asdict(describe.describe(model)), "support": _list_support(model) if request["support"] else []}
+        model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
+        description = replace(describe.describe(model), path=located.path)
+        return {"description": asdict(description), "support": _list_support(model) if request["support"] else []}
     except (OnnxspaceError, MemoryError):
         raise
     except Exception as error:  # a defect in a library, or a damaged file

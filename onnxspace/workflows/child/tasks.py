@@ -10,14 +10,15 @@ from typing import Any
 from onnxspace.attribution import cache_key
 from onnxspace.attribution.devices import resolve_compute
 from onnxspace.attribution.explainer import check_options
-from onnxspace.errors import ConfigError
+from onnxspace.attribution.lrp import RULES
+from onnxspace.errors import ConfigError, describe
 from onnxspace.inputs.execution import Compute, Counter
 from onnxspace.inputs.methods import Options
 from onnxspace.model.model import open_model, rename_model
 from onnxspace.workflows.child import chunks, layers, reading_tasks, representations
 from onnxspace.workflows.child.explain import ModelExplanation
 from onnxspace.workflows.child.open import reopen
-from onnxspace.workflows.requests import Destination, FileRequest, LocatedModel, decode_execution, decode_setup
+from onnxspace.workflows.requests import Destination, FileRequest, LocatedModel, decode_execution, decode_setup, name_function
 
 Request = Mapping[str, Any]
 Advance = Callable[[int], None]
@@ -91,7 +92,16 @@ def _set_up(request: Request, _advance: Advance) -> Mapping[str, Any]:
         try:
             import_module(name)
         except Exception as error:  # of the user's code
-            raise ConfigError(f"The module {name}, which adds rules, can't be imported by a worker ({error}).") from error
+            raise ConfigError(
+                f"The module {name}, which adds rules, can't be imported by a worker process ({describe(error)}). Let it need nothing "
+                "but what it imports itself."
+            ) from error
+    for key, rule in request["rules"].items():
+        if key not in RULES or name_function(RULES[key]) != rule:
+            raise ConfigError(
+                f"The rule {key!r} is not added to RULES when {rule.partition(':')[0]} is imported, so that a worker process lacks it. "
+                "Add it there, outside of functions."
+            )
     return {}
 
 
