@@ -27,7 +27,7 @@ from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import find_graph_range
-from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
+from onnxspace.model.pixels import DEFAULT_PRESET, PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
@@ -181,7 +181,7 @@ def _read_weights(digest: str, guessed: _Guessed) -> ModelOptions | None:
             _evidence.pop(next(iter(_evidence)))
         _evidence[key] = infer_pixels(guessed)
     found = _evidence[key]
-    if found is None:
+    if found is None or (not found.sure and found.guess(DEFAULT_PRESET) == DEFAULT_PRESET):
         return None
     return ModelOptions(pixels=found.preset, origin="inferred" if found.sure else "guessed", source=found.reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from onnxspace.model.pixel_tensors import LIVE, find_first_layers, find_quantise
 _EIGHT_BIT = frozenset({onnx.TensorProto.UINT8, onnx.TensorProto.INT8})
 #: The least difference of two scores of stored statistics at which the better one is right (docs/pixels.md).
 MARGIN_STORED = 0.25
+#: The same for the means of first layers, which only decide what is guessed.
+DEPARTURE = 0.05
 _WORST_STORED = 2.0  # above it no candidate explains the statistics
 #: The same for ranges of quantisers, as a share of the range; and the largest difference from a preset's own range.
 _MARGIN, _FITTING = 0.25, 0.15
@@ -27,13 +30,20 @@ class PixelEvidence:
     """What a file tells of its pixels.
 
     `preset` is the name of the best candidate of `onnxspace.inputs.pixel_presets`, `sure` whether it stands out from all others,
-    `reason` says why in words, and `scores` has a number per candidate, lower for a better one.
+    `reason` says why in words, and `scores` has a number per candidate, lower for a better one. `departure` is the difference of
+    scores from which the best one is a better guess than what is guessed without evidence.
     """
 
     preset: str
     sure: bool
     reason: str
     scores: dict[str, float]
+    departure: float = math.inf
+
+    def guess(self, habit: str) -> str:
+        """The preset to guess where none stands out: `habit`, or the best one where its score is lower by `departure`."""
+        better = self.scores.get(habit, math.inf) - self.scores[self.preset] >= self.departure
+        return self.preset if self.sure or better else habit
 
 
 def infer_pixels(model: ImageNetwork) -> PixelEvidence | None:
@@ -92,7 +102,7 @@ def _judge_offsets(model: ImageNetwork) -> PixelEvidence | None:
     scores = {name: score_offsets(measured) for name, measured in measure_channels(model, layers).items()}
     best, other = _rank(scores)
     reason = f"its first layers are best centred under {_name(best)} ({scores[best]:.2f}; {other} {scores[other]:.2f}), which is a hint only"
-    return PixelEvidence(best, False, reason, scores)
+    return PixelEvidence(best, False, reason, scores, DEPARTURE)
 
 
 def _rank(scores: Mapping[str, float]) -> tuple[str, str]:

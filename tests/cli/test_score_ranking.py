@@ -215,12 +215,12 @@ def test_a_source_without_features_is_not_available_to_the_others(
 
 
 def test_a_fingerprint_among_the_models_is_listed_by_maps_and_ranks_nobody_else_otherwise(run: Run, photos: Path) -> None:
-    assert run("fingerprint", "c.onnx", "-o", "c.fp", "--probe", "photos", "--images", "30")[0] == 0
+    assert run("fingerprint", "c.onnx", "-o", "c.fp", "--probe", "photos", "--images", "30", "--detail", "maps")[0] == 0
     found = ranked(run, "--probe", "photos", models=("a.onnx", "b.onnx", "c.fp"))
     assert (found["probe"]["images"], found["evidence"]) == (30, "pictures")
     assert {t: one["by"] for t, one in found["rankings"].items()} == {"a": "mean_rank", "b": "mean_rank", "c": "attribution"}
     assert values_of(found, "a")["c"] is None
-    assert "a fingerprint holds no outputs" in found["rankings"]["c"]["notes"][0]
+    assert "its fingerprint holds maps only" in found["rankings"]["c"]["notes"][0]
 
 
 def test_answers_that_say_nothing_are_noted(run: Run, photos: Path, place: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.arrays import to_rgb
-from onnxspace.inputs.probes import Probes, crop_square, read_square
+from onnxspace.inputs.image_files import crop_square, read_square
+from onnxspace.inputs.probes import Probes
 
 
 def saved(folder: Path, values: Any) -> Path:

@@ -72,8 +72,8 @@ def test_a_preset_of_three_channels_is_refused_for_a_grey_network() -> None:
 @pytest.mark.parametrize(
     ("scale", "zero", "expected"),
     [
-        (1 / 255, 0, ("unit", "read")), (0.87 / 255, 0, ("symmetric", "guessed")), (2 / 255, 128, ("symmetric", "read")),
-        (1.0, 0, ("byte", "read")), (4.76 / 255, 114, ("symmetric", "guessed")),
+        (1 / 255, 0, ("unit", "read")), (0.87 / 255, 0, ("unit", "inferred")), (2 / 255, 128, ("symmetric", "read")),
+        (1.0, 0, ("byte", "read")), (4.76 / 255, 114, ("imagenet", "inferred")),
     ],
 )  # fmt: skip
 def test_the_range_of_an_input_quantiser(tmp_path: Path, scale: float, zero: int, expected: tuple[str, str]) -> None:

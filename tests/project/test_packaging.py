@@ -26,7 +26,7 @@ USED_IF_THERE = {"pandas", "pytest"}
 
 #: What a comparing package imports for a GPU, a cluster, an index or a labelled score alone.
 NOT_FOR_LIGHT = {"distributed", "sklearn", "torch", "usearch"}
-COMPUTING = {"attribution", "exporters", "finetuning", "model", "torchgraph", "child"}
+COMPUTING = {"attribution", "exporters", "finetuning", "model", "torchgraph", "child", "torch_graph.py"}
 
 
 def imported(*paths: Path) -> set[str]:

@@ -86,4 +86,4 @@ def test_a_pipe_does_not_hang_a_command(
     assert exit_code(*COMMANDS[what], *(("--images", "2") if "score" in COMMANDS[what] else ())) == 2
     err = capfd.readouterr().err
     assert "Traceback" not in err
-    assert err.count("\n") <= 3
+    assert len([line for line in err.splitlines() if "regular" in line or "is not a file" in line]) <= 3

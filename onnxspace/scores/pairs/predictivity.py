@@ -33,7 +33,7 @@ from onnxspace.scores.pairs.readout import SumsOfSquares, regress_folds
 #: Principal axes that are kept: of a position's outputs, and of the features' channels.
 OUTPUTS, CHANNELS = 64, 128
 FEWEST = 4
-#: Outputs that vary by less than this share of the largest are constant up to rounding.
+#: Outputs each of which varies by less than this share of its largest value are constant up to rounding.
 _ROUNDING = 1e-12
 
 
@@ -75,7 +75,7 @@ class TargetOutputs:
             if has_grid(values.shape)
             else project_on_principal_axes(as_table(values).astype(np.float64))
         )
-        constant = np.abs(rows).max() <= _ROUNDING * np.abs(values).max()
+        constant = bool((np.ptp(values, axis=0) <= _ROUNDING * np.abs(values).max(axis=0)).all())
         return cls.of_rows(np.zeros_like(rows) if constant else rows, len(values))
 
     @classmethod
