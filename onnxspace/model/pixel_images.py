@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def draw_pixels(preprocess: Preprocess, count: int) -> NDArray[np.uint8]:
     return preprocess.pixels(draw_natural_images(count, side))
 
 
+@lru_cache(maxsize=8)
 def draw_natural_images(count: int, size: int) -> NDArray[np.uint8]:
     """Draw `count` generated images with the low-order statistics of photos: uint8 [count, size, size, 3], RGB.
 
@@ -51,6 +53,7 @@ def draw_natural_images(count: int, size: int) -> NDArray[np.uint8]:
     values = luma + _CHROMA * (values - luma)
     values = (values - values.mean(axis=(0, 1, 2))) / values.std(axis=(0, 1, 2)) * _DEVIATION + np.asarray(_MEAN)
     pixels: NDArray[np.uint8] = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    pixels.flags.writeable = False  # it is shared by all models of a process
     return pixels
 
 
