@@ -26,7 +26,7 @@ from onnxspace.model.network import Network
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
-from onnxspace.model.pixel_range import find_graph_range
+from onnxspace.model.pixel_range import EIGHT_BIT, find_graph_range
 from onnxspace.model.pixels import DEFAULT_PRESET, PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
 
@@ -35,6 +35,8 @@ MAX_INPUT_PIXELS = 4096 * 4096
 #: What the weights of the files that were opened last tell of their pixels.
 _evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
 _KEPT = 4096
+#: The least span of values that are fed as 8-bit integers.
+_LEAST_SPAN = 16
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,16 @@ def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions, cha
     )  # fmt: skip
     preprocess = Preprocess(*values) if channels.bands is None else BandPreprocess(*values, channels.bands)
     _check_channels(path, preprocess)
+    if image.elem_type in EIGHT_BIT:
+        _check_bytes(path, preprocess)
     return preprocess
+
+
+def _check_bytes(path: str, preprocess: Preprocess) -> None:
+    """Raise ConfigError for a range of which an 8-bit input holds a few values only, such as [0, 1]."""
+    span = 255 * preprocess.scale / np.asarray(preprocess.std)
+    if float(np.abs(span).max()) < _LEAST_SPAN:
+        raise ConfigError(f"{path} takes 8-bit pixels, which can't hold the range that is stated. Leave it out, or state byte.")
 
 
 def _repeat_for_frames(values: tuple[float, ...], image: ImageInput, channels: Channels) -> tuple[float, ...]:
@@ -238,8 +249,8 @@ def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[
         for fixed, requested in zip((image.height, image.width), options.size, strict=True):
             if fixed not in (None, requested):
                 raise ConfigError(
-                    f"{path} takes {image.height}×{image.width} images, not the {options.size[0]}×{options.size[1]} of its "
-                    "configuration. Correct `size`."
+                    f"{path} takes {image.height}×{image.width} images, not the {options.size[0]}×{options.size[1]} that "
+                    "are stated. Correct `size`, or state it for the models alone whose size is open: --size MODEL=N."
                 )
         return options.size
     height, width = image.height or image.width or DEFAULT_SIZE, image.width or image.height or DEFAULT_SIZE
@@ -253,10 +264,10 @@ def _resolve_size(path: str, image: ImageInput, options: ModelOptions) -> tuple[
 def _resolve_color(path: str, image: ImageInput, options: ModelOptions) -> Color:
     if image.channels == 1:
         if options.color not in (None, "GREY"):
-            raise ConfigError(f"{path} takes grey images, not the {options.color} of its configuration. Correct `color`.")
+            raise ConfigError(f"{path} takes grey images, not the {options.color} that is stated. Correct `color`.")
         return "GREY"
     if options.color == "GREY":
-        raise ConfigError(f"{path} takes three-channel images, not the GREY of its configuration. Correct `color`.")
+        raise ConfigError(f"{path} takes three-channel images, not the GREY that is stated. Correct `color`.")
     return options.color or "RGB"
 
 

@@ -69,6 +69,8 @@ def _read_normalisation(config: Config) -> tuple[tuple[float, ...] | None, tuple
     if not given:
         return None, None
     mean, std = parse_numbers(config["image_mean"], "image_mean"), parse_nonzero(config["image_std"], "image_std")
+    if any(isinstance(config[key], list) and len(config[key]) == 1 for key in ("image_mean", "image_std")):
+        raise ValueError("image_mean and image_std are of grey images")
     if _flag(config, "include_top", False):  # EfficientNet divides by it once more
         std = tuple(one * one for one in std)
     return mean, std
