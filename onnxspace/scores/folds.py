@@ -7,28 +7,16 @@ order of a hash of their pixels instead, which is random and yet the same for ev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from onnxspace.inputs.content import hash_images as hash_images
+from onnxspace.inputs.content import order_by_content as order_by_content
 from onnxspace.scores.arrays import Index as Index
 
 #: Folds of comparisons without labels: each readout is trained on three quarters of the images.
 FOLDS = 4
-
-
-def order_by_content(hashes: Sequence[bytes]) -> Index:
-    """Return the place of each image in the order of `hashes`, from 0: intp [images]. Equal hashes share a place.
-
-    The places are 0, 1, … without gaps, so the largest is the number of different images less one.
-
-    >>> order_by_content([b"m", b"a", b"z", b"a"]).tolist()
-    [1, 0, 2, 0]
-    """
-    places = {content: place for place, content in enumerate(sorted(set(hashes)))}
-    return np.array([places[content] for content in hashes], np.intp)
 
 
 def scatter_positions(images: int) -> Index:

@@ -25,11 +25,7 @@ from onnxspace.scores.pairs.knn_agreement import Answers
 from onnxspace.scores.pairs.predictivity import TargetOutputs
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
 from onnxspace.similarity.fingerprints.file import Fingerprint
-from onnxspace.similarity.fingerprints.reduced import SIDES, Reduced
-
-#: Channels of features, and columns of outputs, that are kept at most, by detail.
-CHANNELS = {"images": 128, "pictures": 64}
-COLUMNS = {"images": 64, "pictures": 16}
+from onnxspace.similarity.fingerprints.reduced import CHANNELS, COLUMNS, SIDES, Reduced
 
 
 def reduce_arrays(

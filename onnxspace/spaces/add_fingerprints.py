@@ -6,23 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
+from onnxspace.inputs.content import hash_images, order_by_content
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.names import is_fingerprint as is_fingerprint
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.records import Failure, ModelRecord
+from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.create import probes_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
+from onnxspace.spaces.layout import read_reduced
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 
 _MOST, _BYTES = 4096, 2**25  # limits on the fingerprints that are entered together
 
 
-def read_comparable_fingerprint(folder: Path, protocol: Protocol, given: str | Path | Fingerprint) -> Fingerprint:
+def read_comparable_fingerprint(
+    folder: Path, protocol: Protocol, given: str | Path | Fingerprint, order: NDArray[np.intp] | None = None
+) -> Fingerprint:
     """Return the fingerprint `given`, or read it from a file, and check that it can be compared with the models of the space.
 
-    `folder` is the space and `protocol` its protocol. Raises SpaceError for a fingerprint made with another protocol, and
+    `folder` is the space and `protocol` its protocol; `order` is that of its images by their content, None where it does not matter. Raises SpaceError for a fingerprint made with another protocol, and
     ModelError for a damaged file.
     """
     found = given if isinstance(given, Fingerprint) else read_fingerprint(Path(given))
@@ -41,6 +50,11 @@ def read_comparable_fingerprint(folder: Path, protocol: Protocol, given: str | P
             f"{found.name if given is found else given} holds features for {found.reduced.detail}, and {folder} keeps them for"
             f" {protocol.detail}. Make it with `onnxspace fingerprint --space`."
         )
+    if order is not None and found.reduced is not None and not np.array_equal(found.reduced.order, order):
+        raise SpaceError(
+            f"{found.name if given is found else given} states another order of the images of {folder}, so it can't be compared."
+            " Make it with `onnxspace fingerprint --space`."
+        )
     return found
 
 
@@ -52,25 +66,55 @@ def add_fingerprints(
     The models of one batch are entered together or not at all. `progress` receives a file's name, the files done and their
     number. Raises OutputError where the space can't be written.
     """
-    step = max(1, min(_MOST, _BYTES // (2 * protocol.images * protocol.numbers)))
-    for first in range(0, len(paths), step):
-        drafts, rows, taken, parts = [], [], [], []
-        for place, path in enumerate(paths[first : first + step], first):
-            if progress is not None:
-                progress(path.name, place, len(paths))
-            try:
-                given = read_comparable_fingerprint(folder, protocol, path)
-            except OutputError:
-                raise
-            except OnnxspaceError as error:
-                found.record_failure(path, error, str(error))
-            else:
-                drafts.append(_make_draft(given, path))
-                rows.append(given.prints)
-                parts.append(None if given.reduced is None or protocol.detail == "maps" else pack(given.reduced))
-                taken.append(path)
-        for path, (entry, new) in zip(taken, insert_sheet(folder, drafts, rows, parts), strict=True):
-            found.record_entered(path, entry, new)
+    order, batch = find_order(folder, protocol), _Batch(folder, found)
+    for place, path in enumerate(paths):
+        if progress is not None:
+            progress(path.name, place, len(paths))
+        try:
+            given = read_comparable_fingerprint(folder, protocol, path, order)
+        except OutputError:
+            raise
+        except OnnxspaceError as error:
+            found.record_failure(path, error, str(error))
+        else:
+            batch.append(path, given, None if given.reduced is None or protocol.detail == "maps" else pack(given.reduced))
+    batch.enter()
+
+
+@dataclass
+class _Batch:
+    """Fingerprints that are entered together, as soon as they are many or large."""
+
+    folder: Path
+    found: AdditionReport
+    taken: list[tuple[Path, Fingerprint, bytes | None]] = field(default_factory=list)
+    size: int = 0
+
+    def append(self, path: Path, given: Fingerprint, part: bytes | None) -> None:
+        self.taken.append((path, given, part))
+        self.size += given.prints.nbytes + len(part or b"")
+        if self.size >= _BYTES or len(self.taken) >= _MOST:
+            self.enter()
+
+    def enter(self) -> None:
+        drafts = [_make_draft(given, path) for path, given, _ in self.taken]
+        rows, parts = [given.prints for _, given, _ in self.taken], [part for _, _, part in self.taken]
+        for (path, _, _), (entry, new) in zip(self.taken, insert_sheet(self.folder, drafts, rows, parts), strict=True):
+            self.found.record_entered(path, entry, new)
+        self.taken, self.size = [], 0
+
+
+def find_order(folder: Path, protocol: Protocol) -> NDArray[np.intp] | None:
+    """Return the order of a space's images by their content; None where it keeps maps only, or it can't be known yet."""
+    if protocol.detail == "maps":
+        return None
+    try:
+        return order_by_content(hash_images(probes_of(folder, protocol, None).images))
+    except SpaceError:  # it does not hold its images
+        with open_catalogue(folder) as book:
+            first = next((entry for entry in book.entries() if entry.reduced is not None), None)
+        held = None if first is None else read_reduced(folder, first, protocol)
+        return None if held is None else held.order
 
 
 def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:

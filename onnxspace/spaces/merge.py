@@ -21,7 +21,8 @@ from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, write_array, write_file
 
-_AT_ONCE = 1024  # fingerprints that are entered together
+#: Fingerprints that are entered together, without features and outputs and with them.
+_AT_ONCE, _FEW = 1024, 64
 _PLAIN = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
@@ -74,8 +75,9 @@ def merge_space(
         if progress is not None:
             progress(entry.name, number, len(entries))
         report.record_entered(Path(entry.path), *_insert_whole(folder, other, theirs, entry))
-    for first in range(0, len(rest), _AT_ONCE):
-        some = rest[first : first + _AT_ONCE]
+    step = _AT_ONCE if protocol.detail == "maps" else _FEW
+    for first in range(0, len(rest), step):
+        some = rest[first : first + step]
         if progress is not None:
             progress(some[0].name, len(whole) + first, len(entries))
         _insert_prints(folder, other, theirs, some, report)

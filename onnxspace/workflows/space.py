@@ -32,6 +32,7 @@ from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
     Additions,
     add_fingerprints,
+    find_order,
     is_fingerprint,
     read_comparable_fingerprint,
 )
@@ -93,7 +94,7 @@ class Space:
 
             check_rules([method], options, Probes.generate(1, 16), configuration.rules)
         images = Probes.generate() if probes is None else probes
-        chosen = detail or choose_detail(images)
+        chosen = choose_detail(images, detail)
         protocol = new_space(Path(path), images, method, options, configuration.rules, keep_maps, chosen)
         return cls(Path(path), protocol)
 
@@ -258,12 +259,13 @@ class Space:
         return keeps_rankings(self.protocol)
 
     def compare(
-        self, target: str | Path | Fingerprint | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None
+        self, target: str | Path | Fingerprint | None = None, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
+        certain: bool = False,
     ) -> Affinity:  # fmt: skip
         """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
 
         `target` is the name or path of a model, or a fingerprint or `.fp` file of one that is not in the space, which is then the last
-        of the result. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
+        of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
         """
@@ -276,7 +278,8 @@ class Space:
         sources = [entry for entry in entries if own is None or entry.stem != own.stem]
         if self.ranks_by_use and target is not None:
             wanted = given.reduced if given else None if own is None else read_reduced(self.path, own, self.protocol)
-            chosen = {entry.stem for entry in choose_candidates(self.path, self.protocol, sources, wanted)}
+            prints = given.prints if given else read_prints(self.path, [own.stem if own else ""], self.protocol)[0]
+            chosen = {entry.stem for entry in choose_candidates(self.path, self.protocol, sources, wanted, prints)}
             entries = tuple(entry for entry in entries if entry.stem in chosen or entry is own or entry == own)
         found = self._describe(entries, *affinities(self.path, self.protocol, entries, memory, progress))
         held = [read_reduced(self.path, entry, self.protocol) for entry in entries] if self.ranks_by_use else []
@@ -285,13 +288,15 @@ class Space:
             found, held = add_model(found, given, prints, Path(str(target))), [*held, given.reduced]
         if not self.ranks_by_use or len(found.names) < 2:
             return found
-        return explain_candidates(add_rankings(found, held), len(sources))
+        name = found.names[-1] if given is not None else own.name if own is not None else None
+        ranked = add_rankings(found, held, (name,) if certain and name else certain)
+        return ranked if target is None else explain_candidates(ranked, len(sources))
 
     def _read_given(self, target: str | Path | Fingerprint | None) -> Fingerprint | None:
         """The fingerprint that `target` is, or the file of one; None where it names a model of the space."""
         if target is None or (not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self.holds(target))):
             return None
-        return read_comparable_fingerprint(self.path, self.protocol, target)
+        return read_comparable_fingerprint(self.path, self.protocol, target, find_order(self.path, self.protocol))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
@@ -448,15 +453,23 @@ def fingerprint_file(
     resolve_settings([method], options)
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
-    protocol = setup.protocol(detail=detail or choose_detail(probes))
+    protocol = setup.protocol(detail=choose_detail(probes, detail))
     found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
     write_fingerprint(Path(output), found[0])
     return found
 
 
-def choose_detail(probes: Probes) -> Detail:
-    """What is kept beside maps unless something else is asked for: nothing on generated images, which rank no sources."""
-    return "pictures" if find_evidence(probes.name) == "pictures" and len(probes) <= MOST_REDUCED else "maps"
+def choose_detail(probes: Probes, requested: Detail | None = None) -> Detail:
+    """What is kept beside maps: what is `requested`, else nothing on generated images, which rank no sources.
+
+    Raises ConfigError where more than maps is requested of too many images.
+    """
+    many = len(probes) > MOST_REDUCED
+    if requested not in (None, "maps") and many:
+        raise ConfigError(
+            f"Features and outputs are kept of up to {MOST_REDUCED} images, not {len(probes)}. Give fewer, or the detail maps."
+        )
+    return requested or ("pictures" if find_evidence(probes.name) == "pictures" and not many else "maps")
 
 
 def _drop_outputs(found: Explained, *, keep: bool) -> Explained:

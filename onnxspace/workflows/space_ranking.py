@@ -20,8 +20,9 @@ from onnxspace.similarity.fingerprints.agreement import record_of
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import Reduced
+from onnxspace.similarity.mixed import with_certainty_of_shares
 from onnxspace.similarity.reliability import find_evidence
-from onnxspace.spaces.layout import read_reduced
+from onnxspace.spaces.layout import read_prints, read_reduced
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.workflows.rank import add_scores
 
@@ -34,11 +35,15 @@ def keeps_rankings(protocol: Protocol) -> bool:
     return protocol.detail != "maps" and find_evidence(protocol.probe) == "pictures" and protocol.images >= FEWEST
 
 
-def add_rankings(found: Affinity, held: Sequence[Reduced | None]) -> Affinity:
-    """Return the affinities `found` with rankings by `mean_rank`; `held` has what is kept of each model, which are at most 100."""
+def add_rankings(found: Affinity, held: Sequence[Reduced | None], certain: bool | Sequence[str] = False) -> Affinity:
+    """Return the affinities `found` with rankings by `mean_rank`; `held` has what is kept of each model, which are at most 100.
+
+    `certain` names the targets (True: all) whose rankings are resampled.
+    """
     order = next((one.order for one in held if one is not None), np.zeros(0, np.intp))
     models = [_as_arrays(one, order) for one in held]
-    return add_scores(found, ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True), models, order)[0]
+    scored, shares = add_scores(found, ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True), models, order)
+    return with_certainty_of_shares(scored, certain, shares) if certain else scored
 
 
 def _as_arrays(one: Reduced | None, order: NDArray[np.intp]) -> Arrays | ReducedArrays:
@@ -67,19 +72,20 @@ def _choose_name(name: str, others: Sequence[str]) -> str:
 
 
 def choose_candidates(
-    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Reduced | None
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Reduced | None, prints: NDArray[np.float16]
 ) -> list[CatalogueEntry]:  # fmt: skip
     """Return the 99 of `entries` whose features resemble the outputs of `target` most, in their order; all where they are fewer.
 
     The resemblance is the duality-diagram similarity of the target's outputs and a source's features; without outputs, of both
-    models' features. Raises SpaceError.
+    models' features. Of a target with neither they are the nearest by its `prints`, float16 [images, numbers]. Raises SpaceError.
     """
     if len(entries) <= CANDIDATES:
         return list(entries)
     wanted = _describe_target(target)
     if wanted is None:
-        return []
-    found = np.array([_resemble(wanted, read_reduced(folder, entry, protocol)) for entry in entries])
+        found = sketch_affinities(prints[None], read_prints(folder, [entry.stem for entry in entries], protocol))[0][0]
+    else:
+        found = np.array([_resemble(wanted, read_reduced(folder, entry, protocol)) for entry in entries])
     return [entries[i] for i in np.sort(np.argsort(-found, kind="stable")[:CANDIDATES])]
 
 
@@ -107,6 +113,6 @@ def explain_candidates(found: Affinity, sources: int) -> Affinity:
         return found
     words = (
         f"Of {sources} models, {len(found.names) - 1} are ranked: those whose features resemble the target's outputs most, "
-        "by duality-diagram similarity."
+        "or whose maps resemble its own where it has none."
     )
     return replace(found, warnings=(*found.warnings, words))

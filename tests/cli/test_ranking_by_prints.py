@@ -87,7 +87,8 @@ def test_a_print_of_another_model_ranks_the_models_of_a_space(run: Run, prints: 
     rows = [{row["source"]: row["value"] for row in one["rankings"][target]["sources"]} for one in (found, little)]
     assert rows[0] == pytest.approx(rows[1])
     assert len(ox.Space.open("zoo.space")) == len(MODELS) - 1
-    assert run("space", "rank", "zoo.space", prints[0], "--certainty")[0] == 2
+    sure = answered(run("space", "rank", "zoo.space", prints[0], "--certainty", "--json"))
+    assert set(sure["certainty"]) == {target}
     own = answered(run("space", "rank", "zoo.space", prints[1], "--json"))  # the path of a model of the space
     assert [model["name"] for model in own["models"]] == [Path(name).stem for name in prints[1:]]
 
@@ -130,3 +131,53 @@ def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str],
     code, _, err = run("space", "rank", "zoo.space")
     assert code == 2
     assert "name the one to rank sources for" in err
+
+
+def test_a_target_of_maps_in_a_large_space_gets_its_nearest(
+    run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxspace.workflows import space as verbs
+    from onnxspace.workflows import space_ranking
+
+    given = ("--probe", "photos", "--images", str(COUNT), "--quiet", "--detail", "maps")
+    assert run("fingerprint", MODELS[0], "-o", prints[0], *given)[0] == 0
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
+    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
+    name = Path(MODELS[0]).stem
+    found = answered(run("space", "rank", "zoo.space", name, "--json"))
+    assert len(found["rankings"][name]["sources"]) == 1
+
+
+def test_all_rankings_of_a_space_come_without_a_warning_of_candidates(run: Run, prints: list[str]) -> None:
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
+    code, out, err = run("space", "rank", "zoo.space")
+    assert (code, "are ranked" in err) == (0, False), err
+    assert "mean_rank" in out
+
+
+def test_a_stated_other_order_is_refused_wherever_it_comes(run: Run, prints: list[str]) -> None:
+    from dataclasses import replace
+
+    from onnxspace.similarity.fingerprints.file import read_fingerprint, write_fingerprint
+
+    honest = read_fingerprint(Path(prints[0]))
+    assert honest.reduced is not None
+    other = replace(honest.reduced, order=honest.reduced.order[::-1].copy())
+    write_fingerprint(Path("other.fp"), replace(honest, name="other", reduced=other))
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    for arguments in (("add", "zoo.space", "other.fp"), ("rank", "zoo.space", "other.fp")):
+        code, _, err = run("space", *arguments)
+        assert (code, "another order" in err) == (2, True), err
+    given = ("--probe", "photos", "--images", str(COUNT), "--quiet", "--detail", "maps")
+    assert run("fingerprint", MODELS[2], "-o", "maps.fp", *given)[0] == 0
+    code, _, err = run("score", "maps.fp", prints[1], "other.fp", "--json")
+    assert (code, "different orders" in err) == (2, True), err
+
+
+def test_more_than_maps_of_too_many_images_is_refused(run: Run) -> None:
+    for command in (("space", "create", "big.space"), ("fingerprint", MODELS[0], "-o", "a.fp")):
+        code, _, err = run(*command, "--images", "600", "--detail", "images")
+        assert (code, "up to 512 images" in err) == (2, True), err

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.content import hash_images, order_by_content
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.count_sketch import project
 from onnxspace.similarity.fingerprints.reduced import Reduced, pack
@@ -41,7 +42,9 @@ def reduced(number: int) -> Reduced:
     rng = np.random.default_rng(number)
     levels = rng.integers(-127, 128, (IMAGES, 2, 8, 8)).astype(np.int8)
     similarities = rng.standard_normal(IMAGES * (IMAGES + 1) // 2).astype(np.float16)
-    return Reduced("pictures", np.arange(IMAGES), None, levels, np.ones(2, np.float32), 2, similarities)
+    return Reduced(
+        "pictures", order_by_content(hash_images(probes().images)), None, levels, np.ones(2, np.float32), 2, similarities
+    )
 
 
 def draft(number: int, *, feed: str = "as it is") -> CatalogueEntry:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from onnxspace.scores.directed import Comparison, knn_agreements, probability_predictivities
 from onnxspace.scores.folds import order_by_content
 from onnxspace.scores.pairs.dds import dds
-from onnxspace.scores.reduce import COLUMNS, ReducedArrays, reduce_arrays
-from onnxspace.similarity.fingerprints.reduced import Reduced
+from onnxspace.scores.reduce import ReducedArrays, reduce_arrays
+from onnxspace.similarity.fingerprints.reduced import COLUMNS, Reduced
 
 IMAGES, CLASSES = 40, 7
 ORDER = order_by_content([bytes([7 * i % 41]) for i in range(IMAGES)])

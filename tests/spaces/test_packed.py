@@ -62,7 +62,7 @@ def test_a_batch_of_prints_is_one_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(name.startswith(("same", f"{tmp_path.name}/same")) for name in added.names)
     assert [name for _, name in added.there] == ["model-1", "same"]
     assert [failure.path for failure in added.failed] == [str(tmp_path / "bad.fp")]
-    assert len([name for name in files(made.path) if name.startswith("prints/")]) == 4
+    assert len([name for name in files(made.path) if name.startswith("prints/")]) == 3
     entry = made.entries()[1]
     sheet = np.load(made.path / f"prints/{entry.stem.partition('.')[0]}.npy")
     assert (sheet[int(entry.stem.partition(".")[2])] == spaces.project(maps(2)).astype(np.float16)).all()

@@ -276,10 +276,10 @@ def rank(
     from onnxspace.inputs.names import is_fingerprint
 
     stranger = target is not None and is_fingerprint(Path(target)) and not opened.holds(target)
-    if stranger and certainty:
+    if stranger and certainty and not opened.ranks_by_use:
         raise click.UsageError("--certainty is for models of the space.")
-    if stranger or (opened.ranks_by_use and not certainty):
-        _rank_by_use(opened, target, elsewhere, memory, quiet=quiet, as_json=as_json)
+    if stranger or opened.ranks_by_use:
+        _rank_by_use(opened, target, elsewhere, memory, certainty=certainty, quiet=quiet, as_json=as_json)
         return
     if target is None:
         rows = spacetext.rows(_compute_affinity(place, memory, quiet=quiet))
@@ -295,12 +295,14 @@ def rank(
         click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
 
 
-def _rank_by_use(opened: Space, target: str | None, elsewhere: Any, memory: int, *, quiet: bool, as_json: bool) -> None:
+def _rank_by_use(
+    opened: Space, target: str | None, elsewhere: Any, memory: int, *, certainty: bool, quiet: bool, as_json: bool
+) -> None:
     """Print rankings by what predicts transfer, as `score` prints them."""
     from onnxspace.cli.text import score as text
 
     with _share_bar(quiet=quiet) as share:
-        found = opened.compare(target, memory, share)
+        found = opened.compare(target, memory, share, certain=certainty)
     targets = found.names if target is None else (opened.name_of(target) if opened.holds(target) else found.names[-1],)
     ranks = known_ranks(elsewhere, targets, found.names)
     if as_json:

@@ -55,7 +55,7 @@ class Answers:
     @property
     def chance(self) -> float:
         """The agreement with the most frequent answer, or R² of the mean answer, which is 0."""
-        return 0.0 if self.classes is None else float(np.bincount(self.classes).max() / len(self.classes))
+        return 0.0 if self.classes is None else float(np.unique(self.classes, return_counts=True)[1].max() / len(self.classes))
 
     @classmethod
     def of(cls, outputs: ArrayLike) -> Answers:

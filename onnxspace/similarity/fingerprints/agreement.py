@@ -75,8 +75,16 @@ def record_of(one: Fingerprint | OnnxspaceError, path: Path, name: str) -> tuple
 
 def mark_incomparable(prints: Prints) -> Prints:
     """Replace fingerprints that can't be compared with the first one by errors."""
-    first = next((one for one in prints.values() if isinstance(one, Fingerprint)), None)
-    return {path: one if first is None else _compare_with_first(first, one) for path, one in prints.items()}
+    readable = [one for one in prints.values() if isinstance(one, Fingerprint)]
+    firsts = [*readable[:1], *[one for one in readable if one.reduced is not None][:1]]
+    return {path: _compare_with_firsts(firsts, one) for path, one in prints.items()}
+
+
+def _compare_with_firsts(firsts: Sequence[Fingerprint], one: Fingerprint | OnnxspaceError) -> Fingerprint | OnnxspaceError:
+    """The fingerprint, or the error of comparing it with the first one, and with the first that holds features."""
+    for first in firsts:
+        one = _compare_with_first(first, one)
+    return one
 
 
 def _compare_with_first(first: Fingerprint, one: Fingerprint | OnnxspaceError) -> Fingerprint | OnnxspaceError:

@@ -18,9 +18,13 @@ from onnxspace.inputs.protocol import MOST_REDUCED, Detail
 
 #: The side of the grid on which features are averaged, by detail.
 SIDES: Mapping[str, int] = {"images": 2, "pictures": 8}
+#: Channels of features with positions, and columns of answers, that are kept at most, by detail: answers per image have as many
+#: as `images` whatever the detail.
+CHANNELS: Mapping[str, int] = {"images": 128, "pictures": 64}
+COLUMNS: Mapping[str, int] = {"images": 64, "pictures": 16}
 #: The most columns or channels of features before they were reduced.
 MOST_CHANNELS = 2**17
-_MOST_UNPACKED, _MOST_HEADER = 2**29, 2**16
+_MOST_UNPACKED, _MOST_HEADER = 2**28, 2**16
 _LENGTH = struct.Struct("<I")
 _MOST_BYTES, _MOST_WORDS, _MOST_TEXTS = 2**26, 400, 8
 _TYPES = {"features": "<f2", "levels": "|i1", "scales": "<f4", "answers": "<f2", "classes": "<i4", "similarities": "<f2"}
@@ -92,7 +96,7 @@ def unpack(content: bytes, images: int) -> Reduced:
 
 def decode(facts: Any, content: bytes, images: int) -> Reduced:
     """Read what `encode` returned, from an untrusted file of `images` images. Raises ValueError with the reason."""
-    _require(isinstance(facts, dict) and facts.get("detail") in SIDES, "detail")
+    _require(isinstance(facts, dict) and isinstance(facts.get("detail"), str) and facts["detail"] in SIDES, "detail")
     order = _read_order(facts.get("order"), images)
     shapes = facts.get("arrays")
     _require(isinstance(shapes, dict) and set(shapes) <= set(_TYPES), "arrays")
@@ -112,12 +116,13 @@ def decode(facts: Any, content: bytes, images: int) -> Reduced:
 
 def _require(condition: bool, what: str) -> None:
     if not condition:
-        raise ValueError(f"its {what} is invalid")
+        raise ValueError(f"invalid {what}")
 
 
 def _read_order(given: Any, images: int) -> NDArray[np.intp]:
     _require(isinstance(given, list) and len(given) == images <= MOST_REDUCED, "order of images")
     _require(all(type(n) is int and 0 <= n < images for n in given), "order of images")
+    _require(set(given) == set(range(max(given) + 1)), "order of images")
     return np.array(given, np.intp)
 
 
@@ -151,15 +156,19 @@ def _check_shapes(found: Reduced, images: int) -> None:
     _require((levels is None) == (scales is None) and (levels is None or found.features is None), "features")
     if found.features is not None:
         _require(found.features.ndim == 2 and len(found.features) == images, "features")
-        _require(found.features.shape[1] <= found.channels and 4 * found.channels * images <= _MOST_UNPACKED, "channels")
+        _require(
+            found.features.shape[1] <= min(found.channels, images) and 4 * found.channels * images <= _MOST_UNPACKED, "channels"
+        )
     if levels is not None and scales is not None:
         _require(levels.ndim == 4 and (len(levels), *levels.shape[2:]) == (images, side, side), "features")
-        _require(scales.shape == levels.shape[1:2] and levels.shape[1] <= found.channels, "features")
+        _require(scales.shape == levels.shape[1:2], "features")
+        _require(levels.shape[1] <= min(found.channels, CHANNELS[found.detail]), "features")
         _require(4 * found.channels * side * side * images <= _MOST_UNPACKED, "channels")
     if found.similarities is not None:
         _require(found.similarities.shape == (images * (images + 1) // 2,), "similarities")
     if found.answers is not None:
         _require(found.answers.ndim == 2 and len(found.answers) in (images, images * 64), "answers")
+        _require(found.answers.shape[1] <= COLUMNS["images" if len(found.answers) == images else "pictures"], "answers")
     if found.classes is not None:
         _require(found.classes.shape == (images,) and bool((found.classes >= 0).all()), "classes")
         _require(found.answers is not None, "classes")

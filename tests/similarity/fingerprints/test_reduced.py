@@ -101,7 +101,7 @@ def test_truncated_bytes_are_an_error(left: int) -> None:
 @pytest.mark.parametrize(
     ("what", "value"),
     [
-        ("detail", "maps"), ("order", [0, 1, 2]), ("order", [0, 1, 2, 4]), ("order", [0.0, 1, 2, 3]), ("channels", 2),
+        ("detail", "maps"), ("detail", []), ("detail", {}), ("order", [1, 2, 3, 3]), ("order", [0, 1, 2]), ("order", [0, 1, 2, 4]), ("order", [0.0, 1, 2, 3]), ("channels", 2),
         ("channels", 2**40), ("arrays", {"levels": [4, 3, 2, 32]}), ("arrays", {"pickle": [1]}), ("remarks", ["x" * 500]),
         ("lost", {"maps": "x"}), ("arrays", {"answers": [2**31, 2**31]}),
     ],
@@ -135,3 +135,17 @@ OLD = (
     "AsICJzaGEyNTYiOiAiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYiIsICJ2"
     "ZXJzaW9uIjogMX0APAC4ADQAQISjUg1140k2eRshEI91AAmPYSyHWXQkB7VQ0XqmExD2"
 )
+
+
+def test_class_numbers_may_be_large() -> None:
+    from onnxspace.scores.pairs.knn_agreement import Answers
+
+    classes = np.array([0, 2**31 - 1, 2**31 - 1, 5])
+    assert Answers.of_parts(classes, None).chance == 0.5
+
+
+@pytest.mark.parametrize("answers", [(IMAGES, 65), (IMAGES * 64, 17), (IMAGES + 1, 2)])
+def test_more_columns_than_are_kept_are_refused(answers: tuple[int, int]) -> None:
+    wide = replace(reduced(), answers=np.zeros(answers, np.float16))
+    with pytest.raises(ValueError, match="invalid answers"):
+        unpack(pack(wide), IMAGES)
