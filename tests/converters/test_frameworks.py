@@ -390,7 +390,17 @@ def test_a_zoo_of_all_frameworks_is_scored_in_one_command(
 ) -> None:
     monkeypatch.setenv("ONNXSPACE_CACHE", str(tmp_path / "cache"))
     zoo = sources(keras, flax, tmp_path)
-    arguments = ["score", *zoo, "--config", str(tmp_path / "onnxspace.toml"), "--json", "--images", "16"]
+    arguments = [
+        "score",
+        *zoo,
+        "--config",
+        str(tmp_path / "onnxspace.toml"),
+        "--json",
+        "--images",
+        "16",
+        "--pixels",
+        "symmetric",
+    ]
     capsys.readouterr()  # what TensorFlow said while it made the files
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -249,7 +249,7 @@ def other_layer(keras: Any, folder: Path) -> Path:
         (weights_alone, "contains weights only, and no network. Give it as --weights"),
         (damaged_graph, "is not a TensorFlow graph, or is damaged"),
         (damaged_saved, "can't be read as a SavedModel"),
-        (damaged_lite, "can't be read as a TFLite file"),
+        (damaged_lite, "can't be read as a TFLite file|is damaged"),
         (other_layer, "another package|a layer that Keras does not know .*Write a function that builds it"),
     ],
 )
