@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 import onnxspace as ox
-from onnxspace.checking.child.forms import write_form
+from onnxspace.checking.child.forms import save_optimised, write_form
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.config import SIDECAR_SUFFIX
-from onnxspace.model.model import Model
-from onnxspace.model.network import embed_weights
-from onnxspace.model.runtime import import_onnxruntime
 from onnxspace.spaces.neighbours import DUPLICATE
 
 FORMS = {"opset": "opset", "extended": "optimised", "half": "half"}
@@ -59,7 +56,9 @@ def write_copies(path: Path, folder: Path, images: NDArray[np.uint8]) -> list[Pa
     for form in (*FORMS, "basic"):
         target = folder / f"{path.stem}.{form}.onnx"
         try:
-            write_basic(model, target) if form == "basic" else write_form(FORMS[form], model, images, target)
+            save_optimised(model, target, "ORT_ENABLE_BASIC") if form == "basic" else write_form(
+                FORMS[form], model, images, target
+            )
         except Exception as error:  # of other libraries
             print(f"- not written: {path.stem} as {form} ({str(error).splitlines()[0][:160]})")
             continue
@@ -68,16 +67,6 @@ def write_copies(path: Path, folder: Path, images: NDArray[np.uint8]) -> list[Pa
             shutil.copy(beside, folder / (target.stem + SIDECAR_SUFFIX))
         written.append(target)
     return written
-
-
-def write_basic(model: Model, target: Path) -> None:
-    """Write the graph that ONNX Runtime's basic optimisation makes."""
-    library = import_onnxruntime()
-    options = library.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    library.InferenceSession(embed_weights(model.network).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def network_of(name: str, same: Sequence[str]) -> tuple[str, str]:

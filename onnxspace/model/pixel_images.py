@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.inputs.pixel_presets import PRESETS, PixelPreset
+from onnxspace.inputs.pixel_presets import PRESETS, in_order
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 
@@ -27,12 +27,8 @@ def list_candidates(preprocess: Preprocess) -> tuple[str, ...]:
 def feed_preset(preprocess: Preprocess, name: str) -> Preprocess:
     """The same size, layout and colours with the values of the preset `name`, in the order of the network's colours."""
     preset = PRESETS[name]
-    mean, std = (_reorder(values, preset, preprocess) for values in (preset.mean, preset.std))
+    mean, std = (in_order(values, preset.color, preprocess.color) for values in (preset.mean, preset.std))
     return replace(preprocess, scale=preset.scale, mean=mean, std=std)
-
-
-def _reorder(values: tuple[float, ...], preset: PixelPreset, preprocess: Preprocess) -> tuple[float, ...]:
-    return values[::-1] if {preset.color, preprocess.color} == {"RGB", "BGR"} else values
 
 
 def draw_pixels(preprocess: Preprocess, count: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -51,3 +52,9 @@ def save_classifiers(folder: Path, names: str, **options: Any) -> Path:
 def sketch_result(result: Affinity, path: Path) -> None:
     """In the place of `onnxspace.report.heatmap.draw_affinity`, which takes longer than all of a small run."""
     path.write_text(f"{result.title} {result.names}")
+
+
+def without_table(err: str) -> str:
+    """What a command wrote to stderr, without the table of what models see and the warning about what is guessed."""
+    table = re.compile(r"model +size +order|\S.* \d+×\d+\?? +N|warning: the range of pixels ")
+    return "".join(line for line in err.splitlines(keepends=True) if not table.match(line))

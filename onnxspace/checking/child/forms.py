@@ -40,10 +40,15 @@ def _write_next_opset(model: Model, _images: NDArray[np.uint8], target: Path) ->
 
 def _write_optimised(model: Model, _images: NDArray[np.uint8], target: Path) -> None:
     """Write the graph that ONNX Runtime optimises before it runs it."""
+    save_optimised(model, target, "ORT_ENABLE_EXTENDED")
+
+
+def save_optimised(model: Model, target: Path, level: str) -> None:
+    """Write the graph that ONNX Runtime makes at a `level` of its `GraphOptimizationLevel`."""
     library = import_onnxruntime()
     options = library.SessionOptions()
     options.log_severity_level = 4
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
     options.optimized_model_filepath = str(target)
     library.InferenceSession(embed_weights(model.network).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
