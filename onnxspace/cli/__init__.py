@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 from onnxspace.storage.printable import make_printable
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 
 @contextmanager

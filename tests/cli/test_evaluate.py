@@ -68,7 +68,7 @@ def test_text_and_json_say_the_same(run: Run) -> None:
         ("m.csv", "\ufeff,a,b\r\nA,1,\r\nB,2,3\r\n"),
         ("t.csv", "source\\target,A,B\na,1,2\nb,nan,3\n"),
         ("l.csv", "target,source,rank,value\nA,a,1,1\nB,a,2,2\nB,b,1,3\n"),
-        ("l2.csv", "source,target,loss\na,A,1\na,B,2\nb,B,3\n"),
+        ("l2.csv", "source,target,gain\na,A,1\na,B,2\nb,B,3\n"),
         ("j.json", '{"A": {"a": 1, "b": null}, "B": {"a": 2, "b": 3}}'),
     ],
 )
@@ -94,6 +94,18 @@ def test_orders_are_read_as_orders(run: Run, text: str) -> None:
 def test_square_tables_of_names_in_json(place: Path) -> None:
     (place / "q.json").write_text('{"names": ["a", "b"], "matrix": [[1, 0.5], [0.25, 1]]}')
     np.testing.assert_array_equal(Table.read(place / "q.json").grid("ba", "ab"), [[0.25, 1], [1, 0.5]])
+
+
+def test_repeats_are_averaged_and_losses_have_their_direction(run: Run) -> None:
+    Path("o.csv").write_text("target,source,seed,loss\nA,a,0,1\nA,a,1,2\nA,b,0,3\nB,a,0,4\nB,b,0,5\nB,b,1,9\n")
+    found = Table.read("o.csv")
+    np.testing.assert_array_equal(found.grid("AB", "ab"), [[-1.5, -3], [-4, -7]])
+    code, out, _ = run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1")
+    assert code == 0
+    assert run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1", "--lower-is-better")[1] == out
+    Path("o.csv").write_text("target,source,fold,error\nA,a,0,1\nA,a,0,2\n")
+    with pytest.raises(TableError, match="target A and source a of one repeat"):
+        Table.read("o.csv")
 
 
 def test_losses(run: Run) -> None:

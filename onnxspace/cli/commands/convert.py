@@ -56,7 +56,7 @@ def _build_request(shape: str | None, arguments: tuple[str, ...], **options: Any
 
 
 def _print_facts(output: str, facts: Any) -> None:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     checked = (
         "not compared with a framework" if facts.difference is None else f"outputs differ by {facts.difference:.1g} at most"

@@ -63,7 +63,7 @@ def evaluate(
 
         refuse_unfit(Path(output), inputs)
     from onnxspace.cli.text.evaluate import report
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.evaluation import evaluate as run
 
     names = _read_aliases(alias)
@@ -95,4 +95,4 @@ def _read_table(path: str, aliases: Mapping[str, str], lower_is_better: bool = F
     from onnxspace.evaluation import Table
 
     found = Table.read(path).renamed(aliases)
-    return found.negated() if lower_is_better and not found.ordinal else found
+    return found.negated() if lower_is_better and not (found.ordinal or found.losses) else found

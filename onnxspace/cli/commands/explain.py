@@ -60,8 +60,8 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
 
 
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     for line in assumptions(models):
         click.echo(line, err=True)

@@ -92,8 +92,8 @@ def fingerprint(
 
 
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     made, _, warnings = found
     for line in assumptions(models):

@@ -42,7 +42,7 @@ def inspect(
 
 
 def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.model.records import WAYS
 
     yield ""
@@ -52,7 +52,7 @@ def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
 
 
 def _description_lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
     yield from (f"  {label:<11} {one_line(text)}" for label, text in _fact_rows(found))
@@ -77,7 +77,7 @@ def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
 
 
 def _encoder_lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     yield "Encoder candidates, from image to output (share of the network's work below each)"
     taken = found.encoder.tensors

@@ -114,8 +114,8 @@ def _draw(found: LayerTable, output: str) -> None:
 
 
 def _print_notes(found: LayerTable) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     for line in assumptions((found.source, found.target)):
         click.echo(line, err=True)
@@ -125,7 +125,7 @@ def _print_notes(found: LayerTable) -> None:
 
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.model.records import DEVIATIONS
 
     aim = f"{found.target.name} at {found.target.encoder}"

@@ -24,7 +24,7 @@ def report(
     sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
     """
     from onnxspace.cli.console import progress_bar
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.quiet import silence_libraries
 
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:

@@ -24,6 +24,7 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.text.lines import MOST_PRINTED, one_line
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.scores.selection import (
     ATTRIBUTION,
@@ -58,6 +59,13 @@ from onnxspace.scores.selection import (
 @shared_options
 @pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N",
+    help=f"Print the first N sources of each target [default: all; of more than {MOST_PRINTED} models, the first].",
+)  # fmt: skip
+@click.option(
+    "--matrix", is_flag=True, help=f"Print the whole matrix also of more than {MOST_PRINTED} models, and beside --target."
+)
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
@@ -68,8 +76,9 @@ from onnxspace.scores.selection import (
 @click.option("--output", metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
 def score(
-    models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool, **options: Any
-) -> int:
+    models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool,
+    top: int | None, matrix: bool, **options: Any,
+) -> int:  # fmt: skip
     """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
     With --probe, a folder of pictures of the task without labels, the sources for each model's task are ranked by how well
@@ -112,7 +121,7 @@ def score(
             given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
-    _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet)
+    _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
     return 2 if result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
 
 
@@ -161,12 +170,14 @@ def _check_output(output: str | None) -> None:
         refuse_foreign_folder(Path(output))
 
 
-def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool) -> None:
+def _print_result(
+    result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool, top: int | None, matrix: bool
+) -> None:  # fmt: skip
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text.pixels import assumptions
 
     for failure in result.failed:
-        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for line in (*assumptions(result.models), *text.warnings(result)):
             click.echo(line, err=True)
@@ -175,12 +186,5 @@ def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: b
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models:
-        shown = (
-            *text.matrix(result),
-            *text.score_notes(result),
-            *text.estimate_note(result),
-            "",
-            *text.rankings(result, ranked),
-            *text.evidence_note(result, ranked),
-        )
-        click.echo("\n".join((*shown, *(text.static_baseline(ranks) if ranks else ()))))
+        lines = text.describe(result, ranked, top, matrix=matrix)
+        click.echo("\n".join((*lines, *(text.static_baseline(ranks) if ranks else ()))))

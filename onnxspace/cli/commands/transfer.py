@@ -134,11 +134,11 @@ def _write_csv(found: Ratings, output: str) -> None:
 
 def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> None:
     from onnxspace.cli.text import ratings as ratingtext
-    from onnxspace.cli.text import score as text
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
 
     for failure in found.failed:
-        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for line in (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
             click.echo(line, err=True)

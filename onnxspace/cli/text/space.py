@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,8 @@ def matrix(found: Affinity) -> Iterator[str]:
     if not found.names:
         yield "no models"
         return
-    yield from text.matrix(found)
+    yield text.title(found)
+    yield from text.format_matrix(found)
     highest = 0.0 if found.errors is None else float(found.errors.max())
     if highest:
         yield ""

@@ -54,7 +54,7 @@ def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[flo
 
 
 def print_warnings(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
