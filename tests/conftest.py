@@ -45,6 +45,14 @@ def warm_children(warm_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_lines_of_progress() -> Iterator[None]:
+    """What a command prints does not depend on how long a busy machine takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onnxspace.cli.console.INTERVAL", float("inf"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def models_in_this_process() -> Iterator[None]:
     """Models are read and run in the tests' own process, except where a test asks for `sandboxed`."""
     with pytest.MonkeyPatch.context() as patch:

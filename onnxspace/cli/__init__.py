@@ -18,6 +18,7 @@ import click
 
 from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
+from onnxspace.inputs.nearest_names import suggest
 from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
@@ -42,6 +43,7 @@ _COMMANDS = {
         "Find the layer of one model to start from for another's task.",
     ),
     "inspect": ("onnxspace.cli.commands.inspect", "inspect", "Describe a model, and list the tensors at which it can be cut."),
+    "completion": ("onnxspace.cli.commands.completion", "completion", "Print the script that completes commands in a shell."),
 }
 
 
@@ -58,6 +60,11 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}; {suggest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
@@ -71,7 +78,13 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, is_set: bool
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_EXITS = (
+    "Exit codes: 0 done; 1 something differs (check, space verify); 2 it failed, or a model did; 130 interrupted. "
+    "Results go to standard output, all else to standard error. NO_COLOR switches colours off."
+)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def cli() -> None:
     """Find out which trained models are related, from their ONNX files, without labels and without training."""

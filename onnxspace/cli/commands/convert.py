@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from onnxspace.cli.options import limits_option
+from onnxspace.cli.replaced import note_replaced
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("-o", "--output", required=True, metavar="FILE.onnx", help="Where to write the model.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.onnx", help="Where to write the model.")
 @click.option(
     "--input", "shape", metavar="3x224x224", help="Size of one image, in the framework's order [default: the model's]."
 )

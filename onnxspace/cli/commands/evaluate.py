@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.replaced import note_replaced
+
 if TYPE_CHECKING:
     from onnxspace.evaluation import Table
 
@@ -42,7 +44,12 @@ _MOST_DRAWS = 10_000
     help="Resamples of the targets, for intervals.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the resamples.")
-@click.option("--output", metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
+@click.option(
+    "--output",
+    callback=note_replaced,
+    metavar="DIR|FILE.png|FILE.svg",
+    help="Write numbers and pictures to a folder, or draw the curves.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
 @click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
 def evaluate(

@@ -18,12 +18,15 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
-@click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
+@click.option(
+    "-o", "--output", required=True, callback=note_replaced, metavar="FILE.fp", help="Where to write the fingerprint."
+)
 @click.option(
     "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -53,7 +54,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
+@click.option("--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
+from onnxspace.cli.replaced import note_replaced
+
 
 @click.command()
 @click.argument("source", metavar="ZOO.space|RESULT")
-@click.option("-o", "--output", required=True, metavar="FILE.html", help="Where to write the page.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.html", help="Where to write the page.")
 @click.option("--target", metavar="NAME", help="Show the sources for this model first [default: the first model].")
 @click.option(
     "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."

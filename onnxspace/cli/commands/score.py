@@ -24,6 +24,7 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.cli.text.lines import MOST_PRINTED, one_line
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.scores.selection import (
@@ -73,7 +74,9 @@ from onnxspace.scores.selection import (
 @memory_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
 @budget_option
-@click.option("--output", metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder.")
+@click.option(
+    "--output", callback=note_replaced, metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
 def score(
     models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool,

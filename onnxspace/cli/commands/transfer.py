@@ -9,6 +9,7 @@ import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.options import limits_option, pixel_options, skip_broken_option, take_pixels
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ def labelled_scores() -> list[str]:
 @click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
 @click.option(
-    "--output", metavar="FILE", help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg."
+    "--output",
+    callback=note_replaced,
+    metavar="FILE",
+    help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")

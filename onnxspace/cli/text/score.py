@@ -21,6 +21,9 @@ def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matri
     """What is printed of a result: the matrix or, of many models, a summary, the rankings of `targets`, and their evidence."""
     from onnxspace.cli.text import summary
 
+    if len(result.names) < 2:
+        yield f"Only {one_line(result.names[0])} could be read, so there is nothing to compare it with."
+        return
     whole = len(targets) == len(result.names)
     many = whole and len(targets) > MOST_PRINTED
     yield title(result) + (f"; {len(targets)} models" if many else "")

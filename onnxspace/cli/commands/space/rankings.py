@@ -25,6 +25,7 @@ from onnxspace.cli.options import (
     memory_option,
     read_known_table,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @memory_option
 @cluster_option
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
-@click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
+@click.option("--output", callback=note_replaced, metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @json_option("affinity")
 def affinity(
     place: str, memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
