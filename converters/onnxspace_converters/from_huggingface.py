@@ -55,7 +55,7 @@ def _choose_file(files: list[Path], folder: Path) -> Path:
         names = [file.relative_to(folder).as_posix() for file in files]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ModelError(
-            f"{folder} contains several ONNX files ({', '.join(names[:3])}{more}). Give one of them, or their list: {folder}/*.onnx"
+            f"{folder} contains several ONNX files ({', '.join(names[:3])}{more}). Give one of them, or their list ({folder}/*.onnx)."
         )
     return (named or files)[0]
 
