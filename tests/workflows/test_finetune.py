@@ -27,7 +27,6 @@ RUNGS = (Rung(1, 1.0), Rung(2, 0.5))
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxspace.workflows.finetune.RUNGS", RUNGS)
-    monkeypatch.setattr(finetuning_run, "RUNGS", RUNGS)
 
 
 @pytest.fixture
