@@ -20,7 +20,7 @@ from onnxspace.workflows.finetune_answers import rank_by_answers, to_targets
 from tests.helpers.nets import Net, classifier, save
 from tests.helpers.trainable import Normalised, draw_pictures, write_merged
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.usefixtures("warm_children")
 RUNGS = (Rung(1, 1.0), Rung(2, 0.5))
 
 
