@@ -39,12 +39,15 @@ SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A scheduler with two worker processes of one thread each, as on a real cluster."""
+def cluster(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Iterator[Client]:
+    """A scheduler with two worker processes of one thread each, as on a real cluster; models are read in warm processes."""
     scratch = tmp_path_factory.mktemp("dask")
+    preload = f"import sys\nsys.executable = {str(warm_python)!r}"
     with (
         cluster_client.restore_environment(),
-        LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch) as made,
+        LocalCluster(
+            2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch, preload=preload
+        ) as made,
         Client(made, set_as_default=False) as client,
     ):
         yield client
