@@ -6,7 +6,9 @@ take one thread each, in the processes that tests start as well; whoever sets OM
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are imported
 
@@ -29,6 +31,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_libraries(_loaded: list[int]) -> None:
+    """Objects of the libraries that are loaded are left out of garbage collection, which would look through them all each time."""
+    if len(sys.modules) > _loaded[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _loaded[0] = len(sys.modules)
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> list[int]:
+    """How many modules were loaded when objects were frozen last."""
+    return [0]
 
 
 @pytest.fixture(scope="session")

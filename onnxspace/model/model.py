@@ -35,8 +35,9 @@ MAX_INPUT_PIXELS = 4096 * 4096
 #: What the weights of the files that were opened last tell of their pixels.
 _evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
 _KEPT = 4096
-#: The least span of values that are fed as 8-bit integers.
-_LEAST_SPAN = 16
+#: The least span of values that are fed as 8-bit integers. At 32 levels the features of ten quantised networks have a median cosine of
+#: .98 with those at 256 (worst .96), at 16 levels of .90 (worst .68). Presets of floating-point inputs span up to 4.5, others 255.
+_LEAST_SPAN = 32
 
 
 @dataclass(frozen=True)

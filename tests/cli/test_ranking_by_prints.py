@@ -177,7 +177,10 @@ def test_a_stated_other_order_is_refused_wherever_it_comes(run: Run, prints: lis
     assert (code, "different orders" in err) == (2, True), err
 
 
-def test_more_than_maps_of_too_many_images_is_refused(run: Run) -> None:
+def test_more_than_maps_of_too_many_images_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "onnxspace.inputs.probes.render", lambda _seed, index, size: np.full((size, size, 3), index % 256, np.uint8)
+    )
     for command in (("space", "create", "big.space"), ("fingerprint", MODELS[0], "-o", "a.fp")):
         code, _, err = run(*command, "--images", "600", "--detail", "images")
         assert (code, "up to 512 images" in err) == (2, True), err

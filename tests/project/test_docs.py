@@ -227,7 +227,7 @@ def test_the_example_of_rules_is_valid(tmp_path: Path) -> None:
     assert find_rule_set("elrp", rules["elrp"]).epsilon == 1e-3
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None) -> None:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate("ab"):
         save(classifier(seed=seed), tmp_path / f"{name}.onnx")

@@ -17,7 +17,7 @@ from onnxspace.errors import ConfigError, OutputError
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
-from onnxspace.workflows.child.layers import choose_layers
+from onnxspace.workflows.child.layer_choice import choose_layers
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
 
@@ -96,7 +96,7 @@ def test_a_network_against_itself_picks_its_own_encoder(place: Path, method: str
 
 
 def test_one_forward_pass_per_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace.workflows.child import layers as module
+    from onnxspace.workflows.child import layer_maps as module
 
     outputs_of, passes = module.outputs_of, []
 

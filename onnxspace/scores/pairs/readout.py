@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array
@@ -115,9 +114,18 @@ class _Solver:
 
 def _factorise(products: Array, columns: int) -> list[Any]:
     """Cholesky factors of `products` with each ridge; `products` are of features with so many `columns`."""
+    from scipy.linalg import cho_factor
+
     trace = float(np.trace(products)) / columns
     scale = trace if trace > _TINY * 1e20 else 1.0  # features that do not vary predict the mean
     return [cho_factor(products + ridge * scale * np.eye(len(products)), check_finite=False) for ridge in RIDGES]
+
+
+def _solve(factor: Any, answers: Array) -> Array:
+    from scipy.linalg import cho_solve
+
+    found: Array = cho_solve(factor, answers, check_finite=False)
+    return found
 
 
 class _ColumnReadout:
@@ -151,7 +159,7 @@ class _ColumnReadout:
     @staticmethod
     def _predict(features: Single, solver: _Solver, products: Array) -> Iterator[Single]:
         for factor in solver.factors:
-            weights = cho_solve(factor, products, check_finite=False)
+            weights = _solve(factor, products)
             yield features @ weights.astype(np.float32) - (solver.mean @ weights).astype(np.float32)
 
 
@@ -177,7 +185,7 @@ class _RowReadout:
     @staticmethod
     def _predict(across: Single, factors: Sequence[Any], answers: Single) -> Iterator[Single]:
         for factor in factors:
-            yield across @ cho_solve(factor, answers.astype(np.float64), check_finite=False).astype(np.float32)
+            yield across @ _solve(factor, answers.astype(np.float64)).astype(np.float32)
 
 
 def _centre_products(products: Array, known: Index) -> Array:
