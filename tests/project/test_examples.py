@@ -12,7 +12,7 @@ import pytest
 import onnxspace
 
 ROOT = Path(onnxspace.__file__).parent
-PACKAGES = ("scores", "evaluation", "similarity", "spaces", "storage")
+PACKAGES = ("scores", "evaluation", "similarity", "spaces", "storage", "report")
 MODULES = [
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
     for package in PACKAGES
