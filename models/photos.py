@@ -18,10 +18,11 @@ SEED, NUMBER = 5, 200
 def write(folder: Path, number: int) -> None:
     """Draw `number` scenes into a folder per shape."""
     drawn = scenes.scenes(SEED, number)
-    for at, (image, shape) in enumerate(zip(drawn["image"], drawn["shape"], strict=True)):
-        place = folder / scenes.SHAPES[shape]
+    for number_of_shape, shape in enumerate(scenes.SHAPES):
+        place = folder / shape
         place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{at}.png")
+        for at, image in enumerate(drawn["image"][drawn["shape"] == number_of_shape]):
+            Image.fromarray(image).save(place / f"{at}.png")
 
 
 def main() -> None:
