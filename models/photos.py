@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import scenes
 from PIL import Image
+
+import scenes
 
 SEED, NUMBER = 5, 200
 

@@ -56,7 +56,7 @@ def _break_choices(names: str) -> str:
 
 
 def _escape_text(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
 def _join_paragraphs(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The page, its pictures, and README's table."""
+"""The page and its pictures."""
 
 from __future__ import annotations
 
