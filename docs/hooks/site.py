@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from docs.hooks.commands import MARK, render_options  # noqa: E402
+from docs.hooks.schemas import PAGES, file_name, read_schemas  # noqa: E402
 
 #: Pages of the site that lie elsewhere in the repository.
 OUTSIDE = {
@@ -30,9 +32,12 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\]|!\[[^\]]*\]\([^)]*\))*)\]\(([^
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside docs/."""
+    """Add the pages that lie outside docs/, and the JSON schemas."""
     for page, path in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / path).read_text("utf-8")))
+    for page in PAGES:
+        for name, schema in read_schemas((ROOT / "docs" / page).read_text("utf-8")).items():
+            files.append(File.generated(config, file_name(name), content=json.dumps(schema, indent=2)))
     return files
 
 

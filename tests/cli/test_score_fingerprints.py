@@ -311,7 +311,9 @@ def test_a_copy_under_another_name_has_affinity_one(prints: Run) -> None:
     assert result.matrix[0, 1] == pytest.approx(1, abs=1e-6)
 
 
-def test_the_sample_of_the_documentation_is_what_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_of_the_documentation_is_what_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Same words; affinities within a hundredth and shares within five of a hundred, since another processor rounds otherwise."""
     root = REPOSITORY
     monkeypatch.chdir(root)

@@ -18,14 +18,9 @@ from tests.helpers.paths import REPOSITORY
 
 README = "README.md"
 #: Names of files that pages take as given, and the seed of a small network's weights.
-GIVEN = {
-    "docs/check.md": dict.fromkeys(
-        ("new", "old", "keras", "torch", "model", "model-half", "model-int8", "model-optimised", "theirs"), 0
-    )
-    | {"tuned": 1, "ours": 1},
-    "docs/light.md": {"model": 0},
-    "docs/howto/quantised.md": {},
-}
+GIVEN = {"docs/light.md": {"model": 0}}
+#: Pages whose commands another test runs.
+RUN_ELSEWHERE = {README: "in full, below", "docs/check.md": "tests/checking/test_uses.py"}
 #: Fewer models, less time: what a command shows in full is tested where it is defined.
 SMALLER = (
     ("models/*.onnx", "models/shapes-torch.onnx models/digits-torch.onnx models/shapes-jax.onnx"),
@@ -92,11 +87,11 @@ def test_commands_that_pages_show_are_the_programs(page: str, tmp_path: Path, ph
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("page", [page for page in PAGES if page != README])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in RUN_ELSEWHERE])
 def test_commands_that_pages_show_run(
     page: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of the page, in one folder; README's commands run in full, below."""
+    """In the order of the page, in one folder."""
     prepare(tmp_path, page, photos)
     monkeypatch.chdir(tmp_path)
     for line in list_lines(page):
