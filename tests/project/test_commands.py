@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from onnxspace.cli import main
+from tests.checking.conftest import run_here
 from tests.helpers.nets import classifier, save
 from tests.helpers.pages_commands import NOT_RUN, PAGES, Line, list_lines, parse
 from tests.helpers.paths import REPOSITORY
@@ -29,6 +30,12 @@ SMALLER = (
 IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8"}
 #: Commands whose exit code is 1, since a check is shown that fails.
 FAILS = ("check tuned.onnx", "check models/colour-torch.onnx")
+
+
+@pytest.fixture(autouse=True)
+def checks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As models are; tests/checking/test_sandbox.py tests the processes."""
+    monkeypatch.setattr("onnxspace.checking.run.run_in_child", run_here)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +90,7 @@ def test_commands_that_pages_show_are_the_programs(page: str, tmp_path: Path, ph
         if words:
             parse(words[1:])
         else:
-            assert line.reason or line.text.startswith("python models/photos.py"), line.text
+            assert line.reason or line.text.startswith(("python models/photos.py", "mkdir ")), line.text
 
 
 @pytest.mark.process
@@ -95,7 +102,9 @@ def test_commands_that_pages_show_run(
     prepare(tmp_path, page, photos)
     monkeypatch.chdir(tmp_path)
     for line in list_lines(page):
-        if not line.reason and line.text.startswith("onnxspace"):
+        if line.text.startswith("mkdir "):
+            subprocess.run(line.text.split(), check=True)
+        elif not line.reason and line.text.startswith("onnxspace"):
             code, _ = run(make_smaller(line), tmp_path, capsys)
             assert code == int(line.text.removeprefix("onnxspace ").startswith(FAILS)), line.text
 

@@ -63,16 +63,22 @@ class _Options:
     "--baseline",
     "pixels",
     metavar="WORD|IMAGE",
-    help="What maps count from: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
+    help="What maps are relative to: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @pixel_options
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--limits",
     "bounds",
     metavar="memory=8G,cpu=1800,wall=900",
-    help="What a model may take of the process that reads it: memory, and seconds for each step.",
+    help="Limits of the process that reads a model: memory, and seconds of processor and wall-clock time for each step.",
 )
 @click.option(
     "--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there]."

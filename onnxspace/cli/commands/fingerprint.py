@@ -25,7 +25,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.argument("model", metavar="MODEL.onnx")
 @click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
 @click.option(
-    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
+    "--space", "place", metavar="ZOO.space", help="Space whose images, method and options the model is explained with."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @skip_broken_option
@@ -35,10 +35,10 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.option(
     "--detail",
     type=click.Choice(("maps", "images", "pictures")),
-    help="What it holds beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
-    "[default: pictures with --probe, else maps].",
+    help="What the file holds: maps alone; also features and outputs in reduced form, to rank by answers per image (images), or "
+    "by outputs that are pictures too [default: pictures with --probe, else maps].",
 )
-@click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
+@click.option("--no-outputs", is_flag=True, help="Leave out the outputs of the model.")
 @number_options
 @opening_options
 @pixel_options

@@ -33,7 +33,11 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     metavar="METHOD",
     help=f"Kind of attribution map: {', '.join(_METHODS)}.",
 )
-@click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file.")
+@click.option(
+    "--baseline",
+    metavar="WORD|IMAGE",
+    help="zero (of the network's input), mean, black, blur, or an image file [default: zero].",
+)
 @click.option(
     "--lambda",
     "weight",
@@ -45,7 +49,13 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )

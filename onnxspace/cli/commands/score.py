@@ -38,7 +38,9 @@ from onnxspace.scores.selection import (
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
 @click.option(
-    "--probe", metavar="DIR", help="Folder of pictures of the task, which rank sources; without it, generated images."
+    "--probe",
+    metavar="DIR",
+    help="Folder of pictures of the task, by which sources are ranked; without it, images are generated.",
 )
 @click.option(
     "--images", type=click.IntRange(1, 100_000), metavar="N",
@@ -48,8 +50,8 @@ from onnxspace.scores.selection import (
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
-    help=f"{', '.join(pair_score_names())}, {FINETUNE}; repeatable; the first one's matrix is shown, and ranks "
-    f"[default: the matrix of {ATTRIBUTION}; with --probe, sources ranked by {MEAN_RANK}].",
+    help=f"Score to compare by: {', '.join(pair_score_names())}, {FINETUNE}. Repeatable: the matrix of the first is shown, and it "
+    f"ranks [default: the matrix of {ATTRIBUTION}; with --probe, sources are ranked by {MEAN_RANK}].",
 )  # fmt: skip
 @click.option(
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
