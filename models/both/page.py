@@ -67,7 +67,7 @@ realzoo has {len(zoos[0].truths["frozen"].targets)} targets of classes and {len(
 
 What was chosen where: the defaults for pictures and for labels (both mean ranks) came from published facts of a third zoo, so that both zoos judge them. `predictivity` was found on mini-Taskonomy's frozen truth, so there its row is no independent judgement. The schedule of fine-tuning in small, and the rule for putting normalisation back, were chosen on realzoo, so there the rows `finetuned` are none. On mini-Taskonomy's fine-tuned truth nothing was chosen. Its truth gives the encoder the rate at which it was trained and the readout that of readouts on frozen encoders.
 
-What comes out: the list of kin (`none`) says nothing of where to start, on either zoo and for either transfer. `mean_rank` of pictures holds on both for frozen networks; on mini-Taskonomy it is behind each kind of predictivity alone, by more than the intervals, because `knn_agreement` is the weaker half for outputs that are pictures. Fine-tuning in small is ahead of pictures and labels on realzoo by more than the intervals, and not ahead of pictures on mini-Taskonomy.
+What comes out: the list of models that are alike (`none`) says nothing about where to start, on either zoo and for either transfer. `mean_rank` of pictures holds on both for frozen networks; on mini-Taskonomy it is behind each kind of predictivity alone, by more than the intervals, because `knn_agreement` is the weaker half for outputs that are pictures. Fine-tuning in small is ahead of pictures and labels on realzoo by more than the intervals, and not ahead of pictures on mini-Taskonomy.
 """
 
 

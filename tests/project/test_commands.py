@@ -51,9 +51,6 @@ def prepare(folder: Path, page: str, photos: Path) -> None:
     for name in ("models", "benchmarks"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "photos").symlink_to(photos)
-    (folder / "accuracies.csv").write_text(
-        "target,shapes-torch,digits-torch,shapes-jax\nshapes-torch,,.4,.9\nshapes-jax,.9,.3,\n"
-    )
     shutil.copy(REPOSITORY / "models/shapes-torch.onnx", folder / "shapes-int8.onnx")
     for name, seed in GIVEN.get(page, {}).items():
         save(classifier(seed=seed), folder / f"{name}.onnx")
