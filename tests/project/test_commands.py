@@ -27,7 +27,7 @@ SMALLER = (
     ("models/*.onnx", "models/shapes-torch.onnx models/digits-torch.onnx models/shapes-jax.onnx"),
     ("--budget 10m", "--budget 2s"),
 )
-IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8"}
+IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8"}
 #: Commands whose exit code is 1, since a check is shown that fails.
 FAILS = ("check tuned.onnx", "check models/colour-torch.onnx")
 
@@ -61,7 +61,7 @@ def make_smaller(line: Line) -> Line:
     for part, small in SMALLER:
         text = text.replace(part, small)
     name = next(word for word in text.split()[1:] if word != "space")
-    if "--images" not in text and name in IMAGES and ".fp" not in text:
+    if name in IMAGES and not re.search(r"--images|--space|\w\.fp [^-]", f"{text} "):
         text += f" --images {IMAGES[name]}"
     return Line(text, line.output)
 
