@@ -40,7 +40,7 @@ def list_options(command: click.Command) -> Iterator[tuple[str, str]]:
     """Names with their value, and the meaning, of each option as `--help` has them."""
     context = click.Context(command, help_option_names=[])
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
         if record is not None:
             yield record
 
@@ -56,6 +56,7 @@ def _break_choices(names: str) -> str:
 
 
 def _escape_text(text: str) -> str:
+    text = re.sub(r" \[0<=x<=\d{10,}\]|; 0<=x<=\d{10,}(?=\])", "", text)  # any whole number
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 

@@ -57,7 +57,9 @@ class _Options:
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to run the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
 @click.option(
     "--baseline",

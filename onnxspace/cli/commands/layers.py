@@ -24,7 +24,9 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.argument("target", metavar="TARGET.onnx")
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option(
     "--method",
     type=click.Choice(_METHODS),

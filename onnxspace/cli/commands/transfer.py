@@ -43,7 +43,9 @@ def labelled_scores() -> list[str]:
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
+)
 @click.option(
     "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
