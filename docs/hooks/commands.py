@@ -46,13 +46,15 @@ def list_options(command: click.Command) -> Iterator[tuple[str, str]]:
 
 
 def _escape(names: str) -> str:
-    """Choices may break after each bar, so that a long list does not widen the table."""
-    return "`" + names.replace("|", "\\|") + "`" if len(names) < 60 else _break_choices(names)
-
-
-def _break_choices(names: str) -> str:
+    """As code; a long list of choices is one of words, between which lines may break."""
     option, _, choices = names.partition(" ")
-    return f"`{option}` " + ", ".join(f"`{one}`" for one in choices.strip("[]").split("|"))
+    if len(names) < 60:
+        return _as_code(names)
+    return f"{_as_code(option)} " + ", ".join(_as_code(one) for one in choices.strip("[]").split("|"))
+
+
+def _as_code(text: str) -> str:
+    return f"<code>{text.replace('|', '&#124;')}</code>"  # a bar would end the cell
 
 
 def _escape_text(text: str) -> str:

@@ -37,8 +37,8 @@ def list_commands() -> list[tuple[str, click.Command]]:
 def test_every_option_has_a_row_with_a_meaning(words: str, command: click.Command) -> None:
     text = render_options(words.split()[0])
     part = text.split(f"`onnxspace {words}`\n")[1].split("\n### ")[0] if " " in words else text
-    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in part.splitlines() if line.startswith("| `")]
-    listed = {option for row in rows for option in re.findall(r"-[a-z-]+", row[0].split("[")[0])}
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in part.splitlines() if line.startswith("| <code>")]
+    listed = {option for row in rows for option in re.findall(r"-[a-z-]+", re.sub("</?code>", "", row[0]).split("[")[0])}
     declared = {option for one in command.params for option in (*one.opts, *one.secondary_opts) if option.startswith("-")}
     assert declared <= listed
     assert len(rows) == len(list(list_options(command)))
