@@ -98,7 +98,7 @@ class _Options:
 def check(
     models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
-    """Check whether models are still what they were.
+    """Check whether models are still the same networks as their baselines.
 
     Each model runs in a process of its own, and its maps, outputs and file are compared with a baseline. Without arguments,
     everything in the table [check] of onnxspace.toml or pyproject.toml is checked. Exit code 0: all as expected, 1: some are

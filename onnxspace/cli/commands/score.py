@@ -75,8 +75,8 @@ def score(
     """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
     With --probe, a folder of pictures of the task without labels, the sources for each model's task are ranked by how well
-    their features give the model's answers on pictures that were held back. Without it every model is explained on generated
-    images, which say nothing of a task: models are then listed by the affinity of their attribution maps, the mean cosine.
+    their features predict the model's answers on held-out pictures. Without it, every model is explained on generated images,
+    which say nothing about a task: models are then listed by the affinity (mean cosine) of their attribution maps.
     Fingerprints (.fp) stand for models that are not here; images and method then default to those of the first fingerprint.
     Other scores compare what models compute at their encoders. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
