@@ -26,8 +26,9 @@ RUN_ELSEWHERE = {README: "in full, below", "docs/check.md": "tests/checking/test
 SMALLER = (
     ("models/*.onnx", "models/shapes-torch.onnx models/digits-torch.onnx models/shapes-jax.onnx"),
     ("--budget 10m", "--budget 2s"),
+    ("--save best.onnx", "--save best.onnx --workers 1"),
 )
-IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8"}
+IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8", "check": "6"}
 #: Commands whose exit code is 1, since a check is shown that fails.
 FAILS = ("check tuned.onnx", "check models/colour-torch.onnx")
 
