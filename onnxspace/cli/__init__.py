@@ -24,11 +24,15 @@ from onnxspace.storage.printable import make_printable
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
-    "score": ("onnxspace.cli.commands.score", "score", "Compare models by their attribution maps, and rank sources for each."),
+    "score": ("onnxspace.cli.commands.score", "score", "Rank models as sources for a task, or list which are alike."),
     "explain": ("onnxspace.cli.commands.explain", "explain", "Draw the attribution maps of models for some images."),
-    "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features fit labelled photos."),
-    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder, and find out which are related."),
-    "check": ("onnxspace.cli.commands.check", "check", "Check whether artifacts are still the models they were."),
+    "transfer": (
+        "onnxspace.cli.commands.transfer",
+        "transfer",
+        "Rank models by labelled photos, or by fine-tuning them in small.",
+    ),
+    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder that grows, and compare them."),
+    "check": ("onnxspace.cli.commands.check", "check", "Check whether an export is still the same network."),
     "fingerprint": (
         "onnxspace.cli.commands.fingerprint",
         "fingerprint",
@@ -87,7 +91,7 @@ _EXITS = (
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def cli() -> None:
-    """Find out which trained models are related, from their ONNX files, without labels and without training."""
+    """Compare trained models from their ONNX files: which to start from, which are copies or relatives, and whether an export is still the same network."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -17,7 +17,7 @@ This page is written by `python -m onnxspace.scores.page > docs/scores.md`.
 
 `predictivity`, `probability_predictivity` and `knn_agreement` train on some images and test on others, in four folds: commands
 split images by their content, functions by a fixed permutation of positions. `mean_rank` combines two of them, and takes the
-features of several sources, `mean_rank(outputs_of_the_target, [features, …])`; [Results](results.md) says what it ranks.
+features of several sources, `mean_rank(outputs_of_the_target, [features, …])`; [Results](results.md) defines what it ranks.
 
 `prepare(features, labels)` checks both once and caches quantities that several scores share; pass it in their place.
 `sfda_ensemble([features, …], labels)` selects models that complement each other.
@@ -31,9 +31,9 @@ which no score of fixed features answers well. The first score named by `--by` r
 share a place, and count with the mean of their ranks; values are equal within rounding (1e-5), as those of two exports of one
 network are.
 
-**Evidence.** The ranking rests on `labels`, and says so. With `--known`, a table of results on other datasets, it is the mean of two
+**Evidence.** The ranking rests on `labels`, which it states. With `--known`, a table of results on other datasets, it is the mean of two
 ranks, that by labels and that of the mean rank elsewhere, and rests on `labels + known`; a model that the table lacks keeps its
-rank by labels. Results on other tasks tell more of fine-tuning than features do.
+rank by labels. Results on other tasks predict fine-tuning better than features do.
 
 **Held-out images.** `knn` predicts each image from all others, `linear_probe` from the other folds: 2 to 10 folds with even shares
 of every class, since a class whose only missing image is the one to be predicted is the rarest of the rest, and a probe without
@@ -44,7 +44,7 @@ The probe's ridge is chosen by generalised cross-validation within the folds tha
 
 **Brackets.** The results of single images are resampled (1,000 times, all models together): values get 95 % intervals, and a model
 is in the bracket of a better-placed one if the interval of their difference, averaged over `knn` and `linear_probe`, includes 0.
-The order within a bracket says nothing. With `--known` brackets still rest on the images alone.
+The order within a bracket has no meaning. With `--known` brackets still rest on the images alone.
 
 **Chance.** A row has what each score gives if predictions and labels are paired at random, Σ p_c q_c with the shares of class c
 among labels and predictions, another the share of the most frequent class. If no model is better than chance, by intervals that

@@ -295,25 +295,14 @@ def test_the_single_linkage_tree_prints_distances(run: Run) -> None:
     assert f"┐ {np.linalg.norm([0.2, -0.2, -0.1]):.3f}" in single
 
 
-def section() -> str:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    return readme.split("\n## Was the ranking right?\n")[1].split("\n## ")[0]
-
-
-def test_the_table_in_the_readme_lists_every_option() -> None:
-    listed = re.findall(r"^\| `(--[a-z-]+)", section(), re.M)
-    assert listed == [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+def test_bounds_are_those_of_the_library() -> None:
     defaults: dict[str, Any] = {p.opts[0]: p.default for p in command.params}
-    for option in ("--relevant", "--resamples", "--seed"):
-        row = next(line for line in section().splitlines() if line.startswith(f"| `{option}"))
-        assert row.endswith(f"; {defaults[option]} |")
     assert (defaults["--resamples"], defaults["--relevant"]) == (bootstrap.DRAWS, RELEVANT)
     assert next(p for p in command.params if p.name == "resamples").type.max == bootstrap.MOST_DRAWS  # type: ignore[attr-defined]
-    assert f"`{defaults['--linkage']}` (default)" in section()
 
 
-def test_the_command_in_the_readme_runs(run: Run) -> None:
-    line = section().split("```sh\n")[1].split("\n")[0]
+def test_the_command_in_the_documentation_runs(run: Run) -> None:
+    line = (REPOSITORY / "docs/commands/evaluate.md").read_text("utf-8").split("```sh\n")[1].split("\n")[0]
     Path("benchmarks").symlink_to(REPOSITORY / "benchmarks")
     code, out, err = run(*line.split()[2:])
     assert code == 0

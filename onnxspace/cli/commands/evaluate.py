@@ -26,6 +26,7 @@ _MOST_DRAWS = 10_000
 @click.option("--correlations", metavar="FILE", help="Representation correlations of models, for the priority curve.")
 @click.option(
     "--relevant",
+    metavar="N",
     type=click.IntRange(1),
     default=5,
     show_default=True,
@@ -38,18 +39,16 @@ _MOST_DRAWS = 10_000
 )
 @click.option(
     "--resamples",
+    metavar="N",
     type=click.IntRange(1, _MOST_DRAWS),
     default=1000,
     show_default=True,
     help="Resamples of the targets, for intervals.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the resamples.")
 @click.option(
-    "--output",
-    callback=note_replaced,
-    metavar="DIR|FILE.png|FILE.svg",
-    help="Write numbers and pictures to a folder, or draw the curves.",
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the resamples."
 )
+@click.option("--output", callback=note_replaced, metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
 @click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
 def evaluate(

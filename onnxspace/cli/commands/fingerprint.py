@@ -28,20 +28,22 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
     "-o", "--output", required=True, callback=note_replaced, metavar="FILE.fp", help="Where to write the fingerprint."
 )
 @click.option(
-    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
+    "--space", "place", metavar="ZOO.space", help="Space whose images, method and options the model is explained with."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--detail",
     type=click.Choice(("maps", "images", "pictures")),
-    help="What it holds beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
-    "[default: pictures with --probe, else maps].",
+    help="What the file holds: maps alone; also features and outputs in reduced form, to rank by answers per image (images), or "
+    "by outputs that are pictures too [default: pictures with --probe, else maps].",
 )
-@click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
+@click.option("--no-outputs", is_flag=True, help="Leave out the outputs of the model.")
 @number_options
 @opening_options
 @pixel_options

@@ -25,7 +25,9 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.argument("target", metavar="TARGET.onnx")
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
@@ -34,7 +36,11 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     metavar="METHOD",
     help=f"Kind of attribution map: {', '.join(_METHODS)}.",
 )
-@click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file.")
+@click.option(
+    "--baseline",
+    metavar="WORD|IMAGE",
+    help="zero (of the network's input), mean, black, blur, or an image file [default: zero].",
+)
 @click.option(
     "--lambda",
     "weight",
@@ -46,7 +52,13 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )

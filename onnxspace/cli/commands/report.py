@@ -12,7 +12,12 @@ from onnxspace.cli.replaced import note_replaced
 @click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.html", help="Where to write the page.")
 @click.option("--target", metavar="NAME", help="Show the sources for this model first [default: the first model].")
 @click.option(
-    "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."
+    "--images",
+    type=click.IntRange(0, 64),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="Probe images in the gallery; 0: none.",
 )
 @click.option("--oracle", metavar="FILE", help="Table of the ground truth, as for evaluate; adds precision curves.")
 @click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")

@@ -40,7 +40,9 @@ from onnxspace.scores.selection import (
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
 @click.option(
-    "--probe", metavar="DIR", help="Folder of pictures of the task, which rank sources; without it, generated images."
+    "--probe",
+    metavar="DIR",
+    help="Folder of pictures of the task, by which sources are ranked; without it, images are generated.",
 )
 @click.option(
     "--images", type=click.IntRange(1, 100_000), metavar="N",
@@ -50,8 +52,8 @@ from onnxspace.scores.selection import (
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
-    help=f"{', '.join(pair_score_names())}, {FINETUNE}; repeatable; the first one's matrix is shown, and ranks "
-    f"[default: the matrix of {ATTRIBUTION}; with --probe, sources ranked by {MEAN_RANK}].",
+    help=f"Score to compare by: {', '.join(pair_score_names())}, {FINETUNE}. Repeatable: the matrix of the first is shown, and it "
+    f"ranks [default: the matrix of {ATTRIBUTION}; with --probe, sources are ranked by {MEAN_RANK}].",
 )  # fmt: skip
 @click.option(
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
@@ -85,8 +87,8 @@ def score(
     """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
     With --probe, a folder of pictures of the task without labels, the sources for each model's task are ranked by how well
-    their features give the model's answers on pictures that were held back. Without it every model is explained on generated
-    images, which say nothing of a task: models are then listed by the affinity of their attribution maps, the mean cosine.
+    their features predict the model's answers on held-out pictures. Without it, every model is explained on generated images,
+    which say nothing about a task: models are then listed by the affinity (mean cosine) of their attribution maps.
     Fingerprints (.fp) stand for models that are not here; images and method then default to those of the first fingerprint.
     Other scores compare what models compute at their encoders. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.

@@ -39,12 +39,14 @@ def labelled_scores() -> list[str]:
     multiple=True,
     type=click.Choice([*labelled_scores(), FINETUNE]),
     metavar="SCORE",
-    help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, to try the transfer itself.",
+    help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, which fine-tunes every model in small.",
 )
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
+)
 @click.option(
     "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
@@ -53,7 +55,7 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--known",
     metavar="FILE",
-    help="Table of the models' results on other datasets: their mean rank there takes part in the ranking. With --by finetune, a "
+    help="Table of the models' results on other datasets: their mean rank there is combined with the ranking. With --by finetune, a "
     "file that ends in .known gets the new results, and need not exist.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
@@ -62,7 +64,7 @@ def labelled_scores() -> list[str]:
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @budget_option
-@click.option("--frozen", is_flag=True, help="Rank readouts of frozen networks, as all scores but finetune do.")
+@click.option("--frozen", is_flag=True, help="With --by finetune: rank readouts of frozen networks, as all other scores do.")
 @click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
 @click.option(

@@ -72,7 +72,7 @@ def _summary(by: str) -> str:
 #: What the values of a score mean, where its summary is not enough.
 _MEANINGS = {
     "mean_rank": "mean_rank is 1 for the source that is first by both other scores, 0 for the last by both.",
-    "knn_agreement": "knn_agreement is how often neighbours in a source's features have the target's answer (R² where answers are no classes).",
+    "knn_agreement": "knn_agreement is how often neighbours in a source's features have the target's answer (R² where answers are not classes).",
     "probability_predictivity": "probability_predictivity is the share of a target's probabilities that features predict linearly, at most 1.",
     "predictivity": "predictivity is the share of a target's outputs that a source's features predict linearly, at most 1.",
 }
@@ -188,7 +188,7 @@ def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     """What the rankings of `targets` rest on, and what would tell more."""
     ranked = [result.rank(name) for name in targets]
     if any(max(one.brackets, default=0) < len(one.brackets) for one in ranked):
-        yield "Sources beside one stroke can't be told apart on these images."
+        yield "Sources beside the same stroke can't be told apart on these images."
     for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
         images = (result.pictures or result.probe)["images"]
         seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"
