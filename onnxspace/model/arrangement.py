@@ -82,7 +82,8 @@ def arrangement_of(image: ImageInput, preprocess: Preprocess, frames: int) -> Ar
 def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset: int) -> tuple[Network, ImageInput]:
     """Put the arrangement at the start of a graph: its input then is a batch of images with four axes.
 
-    Returns the network, which shares the weights, and its image input. `opset` is the graph's.
+    The batch of `image` is what the graph then takes, None for any number. Returns the network, which shares the weights, and its image
+    input. `opset` is the graph's.
     """
     if arrangement.axes == arrangement.layout:
         return network, image
@@ -97,7 +98,7 @@ def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset:
         rest = list(proto.graph.node)
         del proto.graph.node[:]
         proto.graph.node.extend([*nodes, *rest])
-    batch = None if arrangement.batch is None and "N" in arrangement.axes else 1
+    batch = image.batch if "N" in arrangement.axes else 1
     height, width, channels = image.height, image.width, arrangement.channels * arrangement.frames
     if not joined:
         height, width = arrangement.height, arrangement.width

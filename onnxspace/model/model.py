@@ -21,6 +21,7 @@ from onnxspace.model.arrangement import Arrangement
 from onnxspace.model.channels import Channels, resolve_channels
 from onnxspace.model.fit_inputs import FittedInputs, fit_inputs
 from onnxspace.model.graph import Graph
+from onnxspace.model.image_groups import ImageGroup
 from onnxspace.model.image_input import ImageInput, find_image_input
 from onnxspace.model.network import Network
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
@@ -50,7 +51,8 @@ class Model:
 
     The graph takes a batch of images with four axes. Where the file's input is another, `arrangement` says how it holds images and
     `file_network` is the graph as it is in the file. `exact_bands` is the number of bands that probe images must have (None: any),
-    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none.
+    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none. `group` says
+    that the graph takes N images at a time and can't be opened to one; else None.
     """
 
     path: str
@@ -67,6 +69,7 @@ class Model:
     file_network: Network | None = None
     exact_bands: int | None = None
     stated_inputs: str = ""
+    group: ImageGroup | None = None
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -90,9 +93,14 @@ class Model:
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape of the network's input for one image, with a batch axis of 1."""
-        p = self.preprocess
-        return (1, p.channels, p.height, p.width) if p.layout == "NCHW" else (1, p.height, p.width, p.channels)
+        """The shape of the network's input for as many images as it takes at a time."""
+        p, images = self.preprocess, self.images_at_once
+        return (images, p.channels, p.height, p.width) if p.layout == "NCHW" else (images, p.height, p.width, p.channels)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images the network takes at a time: 1 where it takes any number."""
+        return 1 if self.group is None else self.group.size
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -107,12 +115,15 @@ class Model:
             return "State the `size` of images that it takes in onnxspace.toml, or export it again."
         return "Export it again."
 
-    def file_input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one image, uint8 [1, size, size, bands], as the file's input takes it, repeated where that is a batch of fixed size."""
-        values = self.preprocess(image)
+    def file_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return images, uint8 [images, size, size, bands], as the file's input takes them.
+
+        A single one is repeated where that is a batch of fixed size.
+        """
+        values = self.preprocess(images)
         if self.arrangement is None:
             return values
-        return self.arrangement.arrange(np.repeat(values, self.arrangement.batch or 1, axis=0))
+        return self.arrangement.arrange(np.repeat(values, (self.arrangement.batch or 1) // len(values) or 1, axis=0))
 
 
 def open_model(path: str | Path, encoder: str | Sequence[str] | None = None, options: ModelOptions | None = None) -> Model:
@@ -154,12 +165,13 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
     guessed = list_guessed(image, chosen, (options, *written))
     pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
+    mixed = () if fitted.group is None else fitted.group.warnings(str(path))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
     return Model(
-        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, warnings,
-        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs,
+        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, (*warnings, *mixed),
+        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs, fitted.group,
     )  # fmt: skip
 
 

@@ -81,10 +81,14 @@ def _session(model: Model, *, optimise: bool) -> Any:
 
 
 def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
-    """One image after the other, repeated where the file has a batch of a fixed size."""
+    """One image after the other, repeated where the file has a batch of a fixed size.
+
+    Where images can't be computed one by one, the others of the batch are those that follow.
+    """
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type)
     for i in range(len(images)):
-        yield model.file_input(images[i : i + 1]).astype(kind)
+        rows = (np.arange(model.images_at_once) + i) % len(images)
+        yield model.file_input(images[rows]).astype(kind)
 
 
 def _run(session: Any, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], path: str) -> list[Any]:
