@@ -90,7 +90,7 @@ def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset:
     proto = onnx.ModelProto()
     proto.CopyFrom(network.proto)
     del proto.graph.value_info[:]
-    inner = _make_free_name(proto.graph, f"{image.name}__arranged")
+    inner = make_free_name(proto.graph, f"{image.name}__arranged")
     joined = _bypass_image_axis(proto.graph, image.name, opset) if arrangement.axes in ("CHW", "HWC") else False
     if not joined:
         rename_reads(proto.graph.node, image.name, inner)
@@ -108,7 +108,8 @@ def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset:
     return replace(network, proto=proto, source=None), fed
 
 
-def _make_free_name(graph: onnx.GraphProto, name: str) -> str:
+def make_free_name(graph: onnx.GraphProto, name: str) -> str:
+    """Return `name`, with underscores behind it where a tensor of `graph` has it already."""
     taken = {output for node in graph.node for output in node.output} | {tensor.name for tensor in graph.initializer}
     while name in taken:
         name += "_"

@@ -18,11 +18,12 @@ from onnxspace.inputs.names import join_tensors
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.arrangement import Arrangement
+from onnxspace.model.brain_floats import feed_floats
 from onnxspace.model.channels import Channels, resolve_channels
 from onnxspace.model.fit_inputs import FittedInputs, fit_inputs
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_groups import ImageGroup
-from onnxspace.model.image_input import ImageInput, find_image_input
+from onnxspace.model.image_input import WHOLE, ImageInput, find_image_input
 from onnxspace.model.network import Network
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
@@ -36,7 +37,7 @@ MAX_INPUT_PIXELS = 4096 * 4096
 #: What the weights of the files that were opened last tell of their pixels.
 _evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
 _KEPT = 4096
-#: The least span of values that are fed as 8-bit integers.
+#: The least span of values that are fed as integers.
 _LEAST_SPAN = 16
 
 
@@ -153,13 +154,14 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     network, digest = read_model(path)
     graph = network.graph
     denoted = options.over(read_denotations(graph.inputs, options.input))
-    image = find_image_input(graph, str(path), denoted)
+    network, image = feed_floats(network, find_image_input(graph, str(path), denoted))
+    graph = network.graph
     channels = resolve_channels(str(path), image, options)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
     sources = PixelSources(written, find_graph_range(graph, image))
     chosen = choose_pixels(str(path), image, options, sources)
-    if chosen.origin == "guessed" and channels.bands is None:
+    if chosen.origin == "guessed" and channels.bands is None and image.elem_type not in WHOLE:
         weights = _read_weights(digest, _Guessed(network, image, _resolve_preprocess(str(path), image, chosen, channels)))
         chosen = choose_pixels(str(path), image, options, replace(sources, weights=weights))
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
@@ -239,16 +241,16 @@ def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions, cha
     )  # fmt: skip
     preprocess = Preprocess(*values) if channels.bands is None else BandPreprocess(*values, channels.bands)
     _check_channels(path, preprocess)
-    if image.elem_type in EIGHT_BIT:
-        _check_bytes(path, preprocess)
+    if image.elem_type in EIGHT_BIT | WHOLE:
+        _check_whole(path, preprocess, "8-bit pixels" if image.elem_type in EIGHT_BIT else "integers")
     return preprocess
 
 
-def _check_bytes(path: str, preprocess: Preprocess) -> None:
-    """Raise ConfigError for a range of which an 8-bit input holds a few values only, such as [0, 1]."""
+def _check_whole(path: str, preprocess: Preprocess, kind: str) -> None:
+    """Raise ConfigError for a range of which integers hold a few values only, such as [0, 1]."""
     span = 255 * preprocess.scale / np.asarray(preprocess.std)
     if float(np.abs(span).max()) < _LEAST_SPAN:
-        raise ConfigError(f"{path} takes 8-bit pixels, which can't hold the range that is stated. Leave it out, or state byte.")
+        raise ConfigError(f"{path} takes {kind}, which can't hold the range that is stated. Leave it out, or state byte.")
 
 
 def _repeat_for_frames(values: tuple[float, ...], image: ImageInput, channels: Channels) -> tuple[float, ...]:
