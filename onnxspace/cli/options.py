@@ -75,7 +75,7 @@ _PIXELS = (
     click.option("--pixels", "presets", multiple=True, metavar="[MODEL=]PRESET",
                  help="What pixels become: unit [0, 1], symmetric [−1, 1], byte 0–255, imagenet and others; repeatable "
                  "[default: as written in or beside the file, else a guess]."),
-    click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images where the file leaves it open; repeatable."),
+    click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images where the file leaves it open; others keep their own. Repeatable."),
     click.option("--color", "colors", multiple=True, metavar="[MODEL=]RGB|BGR|GREY", help="Order of the channels; repeatable."),
 )  # fmt: skip
 

@@ -149,7 +149,7 @@ def _explain_missing_image(graph: Graph, path: str, wanted: str | None) -> str:
 
 
 def _describe_kind(value: onnx.ValueInfoProto) -> str:
-    return onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
 def _describe_shape(value: onnx.ValueInfoProto) -> str:

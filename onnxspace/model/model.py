@@ -25,6 +25,7 @@ from onnxspace.model.graph import Graph
 from onnxspace.model.image_groups import ImageGroup
 from onnxspace.model.image_input import WHOLE, ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.open_sizes import apply_open_size
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
@@ -155,6 +156,7 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     graph = network.graph
     denoted = options.over(read_denotations(graph.inputs, options.input))
     network, image = feed_floats(network, find_image_input(graph, str(path), denoted))
+    options, kept = apply_open_size(options, image)
     graph = network.graph
     channels = resolve_channels(str(path), image, options)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
@@ -170,7 +172,7 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     mixed = () if fitted.group is None else fitted.group.warnings(str(path))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
+    assumed = (*kept, *image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
     return Model(
         str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, (*warnings, *mixed),
         fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs, fitted.group,
