@@ -17,7 +17,7 @@ from onnxspace.model.fixed_batch import find_file_group, reduce_batch
 from onnxspace.model.image_groups import ImageGroup
 from onnxspace.model.image_input import ImageInput
 from onnxspace.model.network import Network
-from onnxspace.model.open_sizes import Size, find_size
+from onnxspace.model.open_sizes import Size, choose_usual, find_size
 from onnxspace.model.other_inputs import bind_inputs
 
 #: Sides of the example images, in pixels, by which graphs are tried and compared.
@@ -82,12 +82,19 @@ def _try_sizes(
         sized = replace(preprocess, height=size[0], width=size[1])
         return _make_example(arrangement_of(image, sized, channels.frames), image, sized)
 
-    usual = preprocess.height, preprocess.width
+    plain = preprocess.height, preprocess.width
+    usual = choose_usual(network.graph, image, plain)
     height, width = find_size(network, image, usual, feed)
-    if (height, width) == usual:
+    if (height, width) == plain == usual:
         return preprocess, ()
-    words = f"size {height}×{width}, because it can't be run with {usual[0]}×{usual[1]}"
-    return replace(preprocess, height=height, width=width), (words,)
+    return replace(preprocess, height=height, width=width), (_explain_size((height, width), usual),)
+
+
+def _explain_size(found: Size, usual: Size) -> str:
+    words = f"size {found[0]}×{found[1]}"
+    if found == usual:
+        return f"{words}, a line of text, because its width is open and its strides of rows and columns differ"
+    return f"{words}, because it can't be run with {usual[0]}×{usual[1]}"
 
 
 def _make_example(

@@ -41,6 +41,15 @@ def apply_open_size(options: ModelOptions, image: ImageInput) -> tuple[ModelOpti
     return rest, (f"{KEPT_SIZE} {own} instead of {wanted[0]}×{wanted[1]}",)
 
 
+def choose_usual(graph: Graph, image: ImageInput, usual: Size) -> Size:
+    """Return `usual` (height, width), or the size of a line of text for the input `image` of such a recogniser, whatever else it takes.
+
+    That is a network with the height of a line, an open width, and other strides of rows than of columns.
+    """
+    is_line = image.height in _LINES and image.width is None and _has_uneven_strides(graph)
+    return (image.height or usual[0], _LINE_WIDTH) if is_line else usual
+
+
 def find_size(network: Network, image: ImageInput, usual: Size, feed: Callable[[Size], NDArray[Any]]) -> Size:
     """Return `usual` (height, width), or the first size at which the graph of `network` can be run where it can't at that.
 
