@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from pathlib import Path
@@ -29,7 +30,7 @@ def parts_of(values: Any, rows: int, columns: int, *, separate: bool, tiled: boo
 
 def write_tiff(
     path: Path, values: Any, order: str = "<", *, deflate: bool = False, separate: bool = False, tile: int = 0, rows: int = 7,
-    predict: bool = False, **changed: tuple[int, ...],
+    predict: bool = False, pack: Any = None, **changed: tuple[int, ...],
 ) -> Path:  # fmt: skip
     """Write an array [height, width, bands] as a TIFF file; `changed` replaces tags, by names such as `t259`."""
     height, width, bands = values.shape
@@ -38,6 +39,8 @@ def write_tiff(
         blocks = [np.diff(block, axis=1, prepend=np.zeros_like(block[:, :1])) for block in blocks]
     parts = [np.ascontiguousarray(block).astype(block.dtype.newbyteorder(order)).tobytes() for block in blocks]
     parts = [zlib.compress(part) if deflate else part for part in parts]
+    if pack is not None:
+        parts = [pack(part, block[0].nbytes) for part, block in zip(parts, blocks, strict=True)]
     offsets, end = [], 8
     for part in parts:
         offsets.append(end)
@@ -48,7 +51,7 @@ def write_tiff(
         else {273: offsets, 279: list(map(len, parts)), 278: [rows]}
     )
     tags: dict[int, list[int]] = {
-        256: [width], 257: [height], 258: [values.itemsize * 8] * bands, 259: [8 if deflate else 1], 262: [1], 277: [bands],
+        256: [width], 257: [height], 258: [values.itemsize * 8] * bands, 259: [COMPRESSIONS[pack] if pack else 8 if deflate else 1], 262: [1], 277: [bands],
         284: [2 if separate else 1], 317: [2 if predict else 1], 339: [FORMATS[values.dtype.kind]] * bands, **places,
     }  # fmt: skip
     tags |= {int(name[1:]): list(numbers) for name, numbers in changed.items()}
@@ -64,6 +67,28 @@ def write_tiff(
     return path
 
 
+def pack_lzw(content: bytes, _row_bytes: int) -> bytes:
+    """TIFF's LZW without its table: the code that clears the table, then bytes as codes of 9 bits, cleared again before codes grow."""
+    codes = [code for k, byte in enumerate(content) for code in ([256, byte] if k % 250 == 0 else [byte])] + [257]
+    bits = "".join(f"{code:09b}" for code in codes)
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def pack_bits(content: bytes, row_bytes: int) -> bytes:
+    """PackBits, row by row: a run of equal bytes as its length and the byte, others as they are, one by one."""
+    packed = b""
+    for start in range(0, len(content), row_bytes):
+        for byte, run in itertools.groupby(content[start : start + row_bytes]):
+            length = len(list(run))
+            for part in [128] * (length // 128) + [length % 128] * (length % 128 > 0):
+                packed += bytes([0 if part == 1 else 257 - part, byte])
+    return packed
+
+
+COMPRESSIONS = {pack_lzw: 5, pack_bits: 32773}
+
+
 def numbers(kind: str, bands: int = 5, height: int = 20, width: int = 33) -> Any:
     values = np.random.default_rng(0).integers(0, 200, (height, width, bands))
     return values.astype(kind) * np.asarray(1 if kind == "u1" else 3, kind)
@@ -73,7 +98,19 @@ def numbers(kind: str, bands: int = 5, height: int = 20, width: int = 33) -> Any
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize(
     "form",
-    [{}, {"deflate": True}, {"tile": 16}, {"tile": 16, "deflate": True}, {"deflate": True, "predict": True}, {"rows": 20}],
+    [
+        {},
+        {"deflate": True},
+        {"tile": 16},
+        {"tile": 16, "deflate": True},
+        {"deflate": True, "predict": True},
+        {"rows": 20},
+        {"pack": pack_lzw},
+        {"pack": pack_lzw, "predict": True},
+        {"pack": pack_lzw, "tile": 16},
+        {"pack": pack_bits},
+        {"pack": pack_bits, "tile": 16},
+    ],
 )
 @pytest.mark.parametrize("kind", ["u1", "u2", "i2"])
 def test_numbers_are_those_written(tmp_path: Path, kind: str, form: dict[str, Any], separate: bool, order: str) -> None:
@@ -114,6 +151,19 @@ def test_folder_of_bands(tmp_path: Path) -> None:
     np.testing.assert_array_equal(square.images[0], np.rint(values[0][:, 6:26].astype(float) * 255 / top).astype(np.uint8))
 
 
+def test_pillows_own_lzw_file(tmp_path: Path) -> None:
+    values = numbers("u1", bands=3)
+    Image.fromarray(values).save(tmp_path / "rgb.tif", compression="tiff_lzw")
+    content = bytearray((tmp_path / "rgb.tif").read_bytes())
+    assert open_band_tiff(tmp_path / "rgb.tif") is None
+    place = content.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    content[place : place + 2] = struct.pack("<H", 1)  # three bands instead of red, green and blue
+    (tmp_path / "bands.tif").write_bytes(content)
+    found = open_band_tiff(tmp_path / "bands.tif")
+    assert found is not None
+    np.testing.assert_array_equal(read_values(found), values)
+
+
 def test_files_of_other_bands_are_refused(tmp_path: Path) -> None:
     write_tiff(tmp_path / "0.tif", numbers("u1"))
     write_tiff(tmp_path / "1.tif", numbers("u1", bands=6))
@@ -124,7 +174,8 @@ def test_files_of_other_bands_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "phrase"),
     [
-        ({"t259": (5,)}, "form of TIFF that is not read"),
+        ({"t259": (50000,)}, "form of TIFF that is not read"),
+        ({"t259": (5,)}, "damaged"),
         ({"t258": (12,) * 5}, "form of TIFF that is not read"),
         ({"t258": (8, 8, 16, 8, 8)}, "form of TIFF that is not read"),
         ({"t317": (3,)}, "form of TIFF that is not read"),
