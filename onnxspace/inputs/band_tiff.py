@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.inputs.arrays import choose_range, crop_bands, find_side, map_to_bytes, refuse_many
 from onnxspace.inputs.bands import MAX_BANDS
 from onnxspace.inputs.tiff_parts import COMPRESSIONS, NONE, decompress
 from onnxspace.storage.regular_files import read_regular
@@ -170,36 +169,3 @@ def _decode(found: BandTiff, part: bytes, shape: tuple[int, int, int], dtype: np
     if found.tag(_PREDICTOR, 1) == 2:  # differences between neighbours of a row
         block = np.cumsum(block, axis=1, dtype=block.dtype)
     return block
-
-
-def read_band_folder(files: Sequence[Path], size: int | None) -> NDArray[np.uint8]:
-    """Read TIFF files of equal numbers of bands as probe images: uint8 [images, size, size, bands], cropped and resized as arrays are.
-
-    Whole numbers of more than 8 bits are mapped from 0 to the largest of all files, floats as `arrays.choose_range` says. Raises ProbeError.
-    """
-    first = open_band_tiff(files[0])
-    bands = 0 if first is None else first.bands
-    opened = (_open_equal(path, bands) for path in files)
-    facts = [(found.sides, *_find_ends(read_values(found))) for found in opened]
-    side = max(find_side(sides) for sides, *_ in facts) if size is None else size
-    refuse_many(files[0].parent, len(files), side, bands)
-    kinds = {kind for *_, kind in facts}
-    low, high = min(low for _, low, _, _ in facts), max(high for _, _, high, _ in facts)
-    low, high = (
-        (0.0, 255.0) if kinds == {"u1"} else choose_range(files[0].parent, low, high, any(kind[0] == "f" for kind in kinds))
-    )
-    pixels = np.empty((len(files), side, side, bands), np.uint8)
-    for target, path in zip(pixels, files, strict=True):
-        target[:] = crop_bands(map_to_bytes(read_values(_open_equal(path, bands)), low, high), side)
-    return pixels
-
-
-def _find_ends(values: NDArray[Any]) -> tuple[float, float, str]:
-    return float(values.min()), float(values.max()), values.dtype.str[1:]
-
-
-def _open_equal(path: Path, bands: int) -> BandTiff:
-    found = open_band_tiff(path)
-    if found is None or found.bands != bands:
-        raise ProbeError(f"{path} has another number of bands than the first image, {bands}. Remove it from the probe folder.")
-    return found
