@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,19 +13,17 @@ from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Protocol, Setup
+from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.sandbox.limits import Limits
-from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
-from onnxspace.similarity.reliability import find_evidence
 from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
@@ -39,22 +36,14 @@ from onnxspace.spaces.add_fingerprints import (
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
-from onnxspace.spaces.layout import read_prints, read_reduced
+from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.workflows.space_ranking import (
-    add_model,
-    add_rankings,
-    choose_candidates,
-    explain_candidates,
-    keeps_rankings,
-)
-
-#: A fingerprint, the assumptions about its model, and warnings.
-Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
+from onnxspace.workflows.fingerprint_file import Explained, choose_detail, drop_outputs
+from onnxspace.workflows.space_ranking import Comparing, Target, compare_models, describe_affinities, keeps_rankings
 
 
 class Space:
@@ -237,21 +226,7 @@ class Space:
                 matrix, errors = affinities(
                     self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
                 )
-        return self._describe(entries, matrix, errors)
-
-    def _describe(
-        self, entries: Sequence[CatalogueEntry], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None
-    ) -> Affinity:  # fmt: skip
-        records = tuple(entry.record() for entry in entries)
-        return Affinity(
-            records,
-            matrix,
-            self.protocol.method,
-            self.protocol.probe_facts(),
-            options=dict(self.protocol.options),
-            errors=errors,
-            evidence=find_evidence(self.protocol.probe),
-        )
+        return describe_affinities(self.protocol, entries, matrix, errors)
 
     @property
     def ranks_by_use(self) -> bool:
@@ -269,34 +244,15 @@ class Space:
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
         """
-        entries, given = self.entries(), self._read_given(target)
-        own = None if target is None or given is not None else self._find_entry(str(target))
-        if target is None and self.ranks_by_use and len(entries) > MOST_RANKED:
-            raise SpaceError(
-                f"{self.path} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for."
-            )
-        sources = [entry for entry in entries if own is None or entry.stem != own.stem]
-        if self.ranks_by_use and target is not None:
-            wanted = given.reduced if given else None if own is None else read_reduced(self.path, own, self.protocol)
-            prints = given.prints if given else read_prints(self.path, [own.stem if own else ""], self.protocol)[0]
-            chosen = {entry.stem for entry in choose_candidates(self.path, self.protocol, sources, wanted, prints)}
-            entries = tuple(entry for entry in entries if entry.stem in chosen or entry is own or entry == own)
-        found = self._describe(entries, *affinities(self.path, self.protocol, entries, memory, progress))
-        held = [read_reduced(self.path, entry, self.protocol) for entry in entries] if self.ranks_by_use else []
-        if given is not None:
-            prints = read_prints(self.path, [entry.stem for entry in entries], self.protocol)
-            found, held = add_model(found, given, prints, Path(str(target))), [*held, given.reduced]
-        if not self.ranks_by_use or len(found.names) < 2:
-            return found
-        name = found.names[-1] if given is not None else own.name if own is not None else None
-        ranked = add_rankings(found, held, (name,) if certain and name else certain)
-        return ranked if target is None else explain_candidates(ranked, len(sources))
+        asked = None if target is None else self._describe_target(target)
+        return compare_models(self.path, self.protocol, self.entries(), asked, Comparing(memory, progress, certain))
 
-    def _read_given(self, target: str | Path | Fingerprint | None) -> Fingerprint | None:
-        """The fingerprint that `target` is, or the file of one; None where it names a model of the space."""
-        if target is None or (not isinstance(target, Fingerprint) and (not is_fingerprint(Path(target)) or self.holds(target))):
-            return None
-        return read_comparable_fingerprint(self.path, self.protocol, target, find_order(self.path, self.protocol))
+    def _describe_target(self, target: str | Path | Fingerprint) -> Target:
+        """The model of the space that `target` names, or the fingerprint that it is."""
+        if isinstance(target, Fingerprint) or (is_fingerprint(Path(target)) and not self.holds(target)):
+            order = find_order(self.path, self.protocol)
+            return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, target, order), target)
+        return Target.of_entry(self.path, self.protocol, self._find_entry(str(target)))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
@@ -377,7 +333,7 @@ class Space:
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
         execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
         explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
-        found = _drop_outputs(explained, keep=outputs)
+        found = drop_outputs(explained, keep=outputs)
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -432,52 +388,6 @@ class Space:
     def compact(self) -> tuple[int, int]:
         """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
         return maintenance.compact(self.path)
-
-
-def fingerprint_file(
-    model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
-    encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
-    batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
-    announce: Announce | None = None, detail: Detail | None = None, outputs: bool = True,
-) -> Explained:  # fmt: skip
-    """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
-
-    `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
-    by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
-    images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
-    assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
-    """
-    from onnxspace.workflows.fingerprint import fingerprint
-
-    encoders, configuration = list_encoders(encoder), resolve_config(config, [Path(model)], pixels)
-    resolve_settings([method], options)
-    setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-    execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
-    protocol = setup.protocol(detail=choose_detail(probes, detail))
-    found = _drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
-    write_fingerprint(Path(output), found[0])
-    return found
-
-
-def choose_detail(probes: Probes, requested: Detail | None = None) -> Detail:
-    """What is kept beside maps: what is `requested`, else nothing on generated images, which rank no sources.
-
-    Raises ConfigError where more than maps is requested of too many images.
-    """
-    many = len(probes) > MOST_REDUCED
-    if requested not in (None, "maps") and many:
-        raise ConfigError(
-            f"Features and outputs are kept of up to {MOST_REDUCED} images, not {len(probes)}. Give fewer, or the detail maps."
-        )
-    return requested or ("pictures" if find_evidence(probes.name) == "pictures" and not many else "maps")
-
-
-def _drop_outputs(found: Explained, *, keep: bool) -> Explained:
-    """The fingerprint without what the model answers, unless that is to be kept."""
-    one, assumed, warnings = found
-    if keep or one.reduced is None:
-        return found
-    return replace(one, reduced=one.reduced.without_outputs()), assumed, warnings
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import OnnxspaceError
+from onnxspace.errors import OnnxspaceError, SpaceError
+from onnxspace.inputs.execution import Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.scores.all_pairs import Arrays
 from onnxspace.scores.pairs.dds import centred_similarities
@@ -22,6 +23,7 @@ from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import Reduced
 from onnxspace.similarity.mixed import with_certainty_of_shares
 from onnxspace.similarity.reliability import find_evidence
+from onnxspace.spaces.compare import affinities
 from onnxspace.spaces.layout import read_prints, read_reduced
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.workflows.rank import add_scores
@@ -30,9 +32,97 @@ from onnxspace.workflows.rank import add_scores
 CANDIDATES = MOST_RANKED - 1
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The model for which sources are wanted: `entry` of the space, or else a `fingerprint` of the file `path`."""
+
+    prints: NDArray[np.float16]
+    reduced: Reduced | None
+    entry: CatalogueEntry | None = None
+    fingerprint: Fingerprint | None = None
+    path: Path = Path()
+
+    @classmethod
+    def of_entry(cls, folder: Path, protocol: Protocol, entry: CatalogueEntry) -> Target:
+        """Read what the space keeps of a model. Raises SpaceError."""
+        reduced = read_reduced(folder, entry, protocol) if keeps_rankings(protocol) else None
+        return cls(read_prints(folder, [entry.stem], protocol)[0], reduced, entry)
+
+    @classmethod
+    def of_fingerprint(cls, fingerprint: Fingerprint, origin: str | Path | Fingerprint) -> Target:
+        """A model that is not in the space; `origin` is the file of the fingerprint, where it is from one."""
+        path = Path() if isinstance(origin, Fingerprint) else Path(origin)
+        return cls(fingerprint.prints, fingerprint.reduced, fingerprint=fingerprint, path=path)
+
+    def is_entry(self, entry: CatalogueEntry) -> bool:
+        """Whether this is the model of `entry`."""
+        return self.entry is not None and self.entry.stem == entry.stem
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """How models of a space are compared: the bytes of `memory`, `progress`, and whether rankings are resampled."""
+
+    memory: int
+    progress: Share | None = None
+    certain: bool = False
+
+
 def keeps_rankings(protocol: Protocol) -> bool:
     """Whether a space of this protocol ranks sources by more than maps: it keeps features, on pictures of a task."""
     return protocol.detail != "maps" and find_evidence(protocol.probe) == "pictures" and protocol.images >= FEWEST
+
+
+def compare_models(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Target | None, comparing: Comparing
+) -> Affinity:  # fmt: skip
+    """Return the affinities of `entries` (and `target`), with rankings by `mean_rank` where the space keeps what they need.
+
+    Of more than 100 models only the candidates of `target` are compared. Raises SpaceError.
+    """
+    ranked = keeps_rankings(protocol)
+    if target is None and ranked and len(entries) > MOST_RANKED:
+        raise SpaceError(f"{folder} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for.")
+    sources = [entry for entry in entries if target is None or not target.is_entry(entry)]
+    if ranked and target is not None:
+        entries = _keep_candidates(folder, protocol, entries, sources, target)
+    found = describe_affinities(protocol, entries, *affinities(folder, protocol, entries, comparing.memory, comparing.progress))
+    if target is not None and target.fingerprint is not None:
+        found = add_model(
+            found, target.fingerprint, read_prints(folder, [entry.stem for entry in entries], protocol), target.path
+        )
+    if not ranked or len(found.names) < 2:
+        return found
+    held = [read_reduced(folder, entry, protocol) for entry in entries]
+    return _rank(found, held, target, comparing, len(sources))
+
+
+def _keep_candidates(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], sources: Sequence[CatalogueEntry], target: Target
+) -> list[CatalogueEntry]:  # fmt: skip
+    """The candidates among the sources, and the target where it is in the space, in the order of `entries`."""
+    chosen = {entry.stem for entry in choose_candidates(folder, protocol, sources, target.reduced, target.prints)}
+    return [entry for entry in entries if entry.stem in chosen or target.is_entry(entry)]
+
+
+def _rank(found: Affinity, held: list[Reduced | None], target: Target | None, comparing: Comparing, sources: int) -> Affinity:
+    """Add rankings to the affinities; those of the target are resampled where that is asked for."""
+    if target is None:
+        return add_rankings(found, held, comparing.certain)
+    if target.fingerprint is not None:
+        held = [*held, target.reduced]
+    name = found.names[-1] if target.entry is None else target.entry.name
+    return explain_candidates(add_rankings(found, held, (name,) if comparing.certain else False), sources)
+
+
+def describe_affinities(
+    protocol: Protocol, entries: Sequence[CatalogueEntry], matrix: NDArray[np.float64], errors: NDArray[np.float64] | None
+) -> Affinity:  # fmt: skip
+    """Return the affinities of `entries` with their records, the facts of the images, method and options."""
+    return Affinity(
+        tuple(entry.record() for entry in entries), matrix, protocol.method, protocol.probe_facts(),
+        options=dict(protocol.options), errors=errors, evidence=find_evidence(protocol.probe),
+    )  # fmt: skip
 
 
 def add_rankings(found: Affinity, held: Sequence[Reduced | None], certain: bool | Sequence[str] = False) -> Affinity:

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 import onnxspace as ox
 from onnxspace.checking.child.forms import write_form
-from onnxspace.cli.commands.space import duplicates
+from onnxspace.cli.commands.space.search import duplicates
 from onnxspace.spaces.neighbours import DUPLICATE
 from tests.helpers.paths import REPOSITORY
 

@@ -69,7 +69,8 @@ def fingerprint(
     options |= {"pixels": take_pixels(options), "announce": announce}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.workflows.space import Space, fingerprint_file
+        from onnxspace.workflows.fingerprint_file import fingerprint_file
+        from onnxspace.workflows.space import Space
 
         if place is not None:
             given = Space.open(place)

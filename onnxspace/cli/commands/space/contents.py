@@ -1,0 +1,207 @@
+"""Commands that make a space, and that add, remove, list and hand on its models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.cli.commands.space.group import (
+    json_option,
+    open_space,
+    place_argument,
+    print_json,
+    quiet_option,
+    space,
+)
+from onnxspace.cli.options import (
+    cluster_option,
+    number_options,
+    opening_options,
+    pixel_options,
+    probes_from,
+    read_list,
+    skip_broken_option,
+    take_compute,
+    take_method_options,
+    take_pixels,
+)
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
+
+if TYPE_CHECKING:
+    from onnxspace.spaces.add_fingerprints import Additions
+    from onnxspace.workflows.space import Space
+
+FAILED = 2
+
+
+@space.command()
+@place_argument
+@click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
+@skip_broken_option
+@click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
+)
+@number_options
+@click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
+@click.option(
+    "--keep-maps/--no-keep-maps", default=True, show_default=True,
+    help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
+)  # fmt: skip
+@click.option(
+    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    help="What is kept beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
+    "[default: pictures with --probe, else maps].",
+)  # fmt: skip
+def create(place: str, probe: str | None, images: int | None, seed: int, **options: Any) -> None:
+    """Create an empty space.
+
+    Its images, method and options apply to every model that is added later.
+    """
+    from onnxspace.inputs.methods import resolve_settings
+
+    settings = take_method_options(options)
+    resolve_settings([options["method"]], settings)
+    from onnxspace.cli.console import print_remarks
+    from onnxspace.spaces.create import refuse_occupied
+    from onnxspace.workflows.space import Space
+
+    refuse_occupied(Path(place))
+    probes = probes_from(probe, images, seed, skip_broken=options.pop("skip_broken"))
+    Space.create(place, print_remarks(probes), options=settings, **options)
+
+
+@space.command()
+@place_argument
+@click.argument("models", nargs=-1, metavar="MODEL.onnx|PRINT.fp...")
+@click.option(
+    "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
+)
+@opening_options
+@pixel_options
+@cluster_option
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+@click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
+@skip_broken_option
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
+@json_option("add")
+def add(
+    place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
+    """Explain models and add them.
+
+    Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
+    """
+    from onnxspace.cli.announce import PixelTable
+
+    compute, skip_broken = take_compute(options), options.pop("skip_broken")
+    models = (*models, *read_list(listed))
+    if not models:
+        raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    opened = open_space(place)
+    from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
+    from onnxspace.quiet import silence_libraries
+
+    with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
+        found = opened.add(list(models), device=compute, probes=probes, progress=bar, **options)
+    _print_added(found, quiet=quiet)
+    if as_json:
+        print_json("add", {
+            "added": [asdict(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
+            "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
+        })  # fmt: skip
+    return FAILED if found.failed else 0
+
+
+def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bool) -> Any:
+    if probe is None:
+        return None
+    return probes_from(probe, opened.protocol.images, seed, opened.protocol.size, skip_broken=skip_broken)
+
+
+def _print_added(found: Additions, *, quiet: bool) -> None:
+    from onnxspace.cli.text.pixels import other_assumptions
+    from onnxspace.cli.text.score import one_line
+
+    for failure in found.failed:
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
+    if not quiet:
+        for warning in found.warnings:
+            click.echo(f"warning: {one_line(warning)}", err=True)
+        for path, name in found.there:
+            click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
+        for model in found.models:
+            others = other_assumptions(model)
+            assumed = f"; assumed: {one_line('; '.join(others))}" if others else ""
+            click.echo(f"added {one_line(model.name)}{assumed}", err=True)
+
+
+@space.command()
+@place_argument
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def remove(place: str, names: tuple[str, ...]) -> None:
+    """Remove models."""
+    opened = open_space(place)
+    for name in names:
+        opened.remove(name)
+
+
+@space.command()
+@place_argument
+@click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
+@quiet_option
+@json_option("merge")
+def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    """Add the models of other spaces.
+
+    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps.
+    """
+    opened = open_space(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        found = [opened.merge(other, bar) for other in others]
+    for one in found:
+        _print_added(one, quiet=quiet)
+    if as_json:
+        there = [{"path": path, "name": name} for one in found for path, name in one.there]
+        print_json("merge", {"added": [asdict(model) for one in found for model in one.models], "there": there})
+
+
+@space.command()
+@place_argument
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
+@quiet_option
+def export(place: str, names: tuple[str, ...], output: str, quiet: bool) -> None:
+    """Write the fingerprints of all models, or of those that are named."""
+    opened = open_space(place)
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        files = opened.export(output, names or None, bar)
+    if not quiet:
+        click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
+
+
+@space.command(name="list")
+@place_argument
+@json_option("list")
+def list_(place: str, as_json: bool) -> None:
+    """Show the images and method of the space, and its models."""
+    from onnxspace.cli.text import space as spacetext
+
+    opened = open_space(place)
+    if as_json:
+        print_json("list", spacetext.list_as_json(opened))
+    else:
+        click.echo("\n".join(spacetext.listing(opened)))

@@ -1,0 +1,64 @@
+"""The group of commands `onnxspace space`, and what its commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from onnxspace.workflows.space import Space
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+place_argument = click.argument("place", metavar="ZOO.space")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+
+
+def json_option(name: str) -> Callable[[_Function], _Function]:
+    return click.option("--json", "as_json", is_flag=True, help=f"Print one JSON object (schema onnxspace/space-{name}/1).")
+
+
+class _InOrder(click.Group):
+    """A group that lists commands in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+def space() -> None:
+    """Keep models in a folder, and find out which are related."""
+
+
+def open_space(place: str) -> Space:
+    from onnxspace.workflows.space import Space
+
+    return Space.open(place)
+
+
+def compute_affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
+    with share_bar(quiet=quiet) as share:
+        return open_space(place).affinity(memory, share, cluster, device)
+
+
+@contextmanager
+def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
+    """A progress callback that takes the share that is done."""
+    from onnxspace.cli.console import progress_bar
+
+    with progress_bar(enabled=not quiet) as bar:
+        yield lambda share: bar(what, round(1000 * share), 1000)
+
+
+def print_warnings(*, quiet: bool) -> Callable[[str], None]:
+    from onnxspace.cli.text.score import one_line
+
+    return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
+
+
+def print_json(name: str, facts: dict[str, Any], number: int = 1) -> None:
+    rest = {key: value for key, value in facts.items() if key != "schema"}
+    click.echo(json.dumps({"schema": f"onnxspace/space-{name}/{number}", **rest}, allow_nan=False))

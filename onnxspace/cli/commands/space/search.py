@@ -1,0 +1,106 @@
+"""Commands that search a space by fingerprint, and the index for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnxspace.cli.commands.space.group import (
+    json_option,
+    open_space,
+    place_argument,
+    print_json,
+    print_warnings,
+    quiet_option,
+    share_bar,
+    space,
+)
+from onnxspace.cli.options import (
+    memory_option,
+    opening_options,
+    pixel_options,
+    take_compute,
+    take_pixels,
+)
+
+
+@space.command()
+@place_argument
+@click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
+@click.option(
+    "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
+)
+@opening_options
+@pixel_options
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
+@click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
+@json_option("nearest")
+def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
+    """Show the models nearest to one, by fingerprint.
+
+    A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
+    """
+    from onnxspace.cli.announce import PixelTable
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.text import space as spacetext
+    from onnxspace.quiet import silence_libraries
+
+    compute = take_compute(options)
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        found = open_space(place).nearest(
+            model, count, device=compute, progress=bar, warn=print_warnings(quiet=quiet), **options
+        )
+    if as_json:
+        print_json("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
+    else:
+        click.echo("\n".join(spacetext.neighbours(model, found)))
+
+
+@space.command()
+@place_argument
+@click.option(
+    "--least",
+    type=click.FloatRange(-1, 1),
+    default=0.9,
+    show_default=True,
+    metavar="A",
+    help="Smallest affinity of duplicates.",
+)
+@quiet_option
+@memory_option
+@json_option("duplicates")
+def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
+    """Show groups of models that may be the same network.
+
+    Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
+    by maps.
+    """
+    from onnxspace.cli.text import space as spacetext
+
+    opened = open_space(place)
+    with share_bar(quiet=quiet) as share:
+        found = opened.duplicate_groups(least, memory, share, print_warnings(quiet=quiet))
+    if as_json:
+        print_json("duplicates", {"least": least, **spacetext.duplicates_as_json(found)})
+    else:
+        click.echo("\n".join(spacetext.duplicates(found)))
+
+
+@space.command()
+@place_argument
+@quiet_option
+@json_option("index")
+def index(place: str, quiet: bool, as_json: bool) -> None:
+    """Index the fingerprints, for `nearest` in a large space.
+
+    Run it again to add models that came later. Needs usearch (the extra `search`).
+    """
+    opened = open_space(place)
+    with share_bar(quiet=quiet, what="indexing") as share:
+        count = opened.index(share)
+    if as_json:
+        print_json("index", {"models": count})
+    else:
+        click.echo(f"{count} model{'' if count == 1 else 's'} indexed")

@@ -1,0 +1,46 @@
+"""Commands that verify and tidy the files of a space."""
+
+from __future__ import annotations
+
+import click
+
+from onnxspace.cli.commands.space.group import (
+    json_option,
+    open_space,
+    place_argument,
+    print_json,
+    quiet_option,
+    space,
+)
+
+DIFFERENT = 1
+
+
+@space.command()
+@place_argument
+@quiet_option
+@json_option("verify")
+def verify(place: str, quiet: bool, as_json: bool) -> int:
+    """Verify every file of the space, and report what differs.
+
+    Exit code 1 if anything is missing, truncated, changed, or does not belong to this space.
+    """
+    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.text import space as spacetext
+
+    opened = open_space(place)
+    with progress_bar(enabled=not quiet) as bar:
+        found = opened.verify(bar)
+    if as_json:
+        print_json("verify", spacetext.verification_as_json(found))
+    else:
+        click.echo("\n".join(spacetext.verification(found)))
+    return 0 if found.clean else DIFFERENT
+
+
+@space.command()
+@place_argument
+def compact(place: str) -> None:
+    """Remove files that are no longer used."""
+    count, size = open_space(place).compact()
+    click.echo(f"removed {count} file{'' if count == 1 else 's'}; {max(size, 0):,} bytes freed")
