@@ -14,7 +14,10 @@ from onnx import numpy_helper
 
 import onnxspace as ox
 from onnxspace.attribution.gradient_fields import write_fields
+from onnxspace.checking.child.outputs import observe_outputs
 from onnxspace.errors import ModelError
+from onnxspace.finetuning.pictures import Pictures
+from onnxspace.finetuning.preparation import build_training_graph
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
@@ -23,6 +26,7 @@ from onnxspace.model import runtime
 from onnxspace.model.describe import describe
 from onnxspace.model.encoder import Encoder, find_encoder
 from onnxspace.model.features import compute_per_image, find_class_output, write_features
+from onnxspace.model.image_groups import fill_group
 from onnxspace.model.model import Model, open_model
 from onnxspace.model.outputs import find_float_outputs
 from tests.helpers import nets
@@ -200,3 +204,25 @@ def test_a_batch_that_can_not_be_run_is_refused(tmp_path: Path) -> None:
     x = net.add("Reshape", net.conv("image", 3, 8), net.weight(np.array([N, 7])))
     with pytest.raises(ModelError, match=r"broken\.onnx takes 4 images at a time, and ONNX Runtime can't run it"):
         open_model(nets.save(net.model([net.dense(x, 7, 3)]), tmp_path / "broken.onnx"))
+
+
+def test_check_compares_outputs_of_a_batch_of_different_images(tmp_path: Path) -> None:
+    model = place(centred, tmp_path)
+    signals, reasons = observe_outputs(model, PROBES.images)
+    assert not reasons
+    values = model.preprocess(PROBES.images)
+    rows = [runtime.run(model.network, {"image": values[(np.arange(N) + i) % len(PROBES)]})[0][0] for i in range(len(PROBES))]
+    np.testing.assert_allclose(signals["t10"].lengths, np.linalg.norm(rows, axis=1), rtol=1e-5)
+
+
+def test_training_is_refused(tmp_path: Path) -> None:
+    model = place(shuffled, tmp_path)
+    pictures = Pictures(torch.from_numpy(model.preprocess.pixels(PROBES.images)), model.preprocess)
+    with pytest.raises(ModelError, match=r"shuffled\.onnx takes 4 images at a time, so it can't be trained"):
+        build_training_graph(model, find_encoder(model), pictures)
+
+
+def test_padding_repeats_the_images_of_the_last_batch_in_turn() -> None:
+    assert fill_group(np.arange(6), 4).tolist() == [0, 1, 2, 3, 4, 5, 4, 5]
+    assert fill_group(np.arange(1), 3).tolist() == [0, 0, 0]
+    assert fill_group(np.arange(8), 4).tolist() == list(range(8))
