@@ -76,7 +76,7 @@ _PIXELS = (
     click.option("--pixels", "presets", multiple=True, metavar="[MODEL=]PRESET",
                  help="Range of pixels that models take: unit [0, 1], symmetric [−1, 1], byte 0–255, imagenet and others; repeatable "
                  "[default: read in or beside the file, else inferred or guessed]."),
-    click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images, where the file leaves it open; repeatable."),
+    click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images where the file leaves it open; others keep their own. Repeatable."),
     click.option("--color", "colors", multiple=True, metavar="[MODEL=]RGB|BGR|GREY", help="Order of the channels; repeatable."),
 )  # fmt: skip
 

@@ -147,14 +147,18 @@ def _run_optimised(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray
     return run(model, feeds, optimise=True)
 
 
-def run_each(model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False) -> list[NDArray[Any]]:
+def run_each(
+    model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False, at_once: int = 1
+) -> list[NDArray[Any]]:
     """Run a model on each of `images` (float32 [images, …]) on its own, which is correct for any batch size of the graph.
+
+    A graph that takes another number of images and no other gets so many `at_once`, of which `images` must hold a multiple.
 
     Returns the outputs, concatenated along the first axis. Raises ONNX Runtime's own errors.
     """
     runner = Runner(model, optimise=optimise)
     cast = images.astype(input_dtype(model))
-    rows = [runner({runner.input: cast[i : i + 1]}) for i in range(len(cast))]
+    rows = [runner({runner.input: cast[i : i + at_once]}) for i in range(0, len(cast), at_once)]
     return [np.concatenate(column) if np.ndim(column[0]) else np.stack(column) for column in zip(*rows, strict=True)]
 
 

@@ -224,7 +224,15 @@ def test_baselines_written_and_checked_from_the_command_line(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("good.onnx",), "give both a model and --against"),
+        (
+            ("good.onnx",),
+            "say what to compare with: onnxspace check good.onnx --against BASELINE, a model, a .fp file or ZOO.space:NAME",
+        ),
+        (
+            ("old.onnx", "new.onnx"),
+            "say which is the baseline: onnxspace check new.onnx --against old.onnx checks new.onnx, and onnxspace check old.onnx",
+        ),
+        (("--against", "old.fp"), "name the model to compare with old.fp: onnxspace check MODEL.onnx --against old.fp"),
         (("--limit", "affinity=1"), "these options need a model"),
         (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is not of the form METRIC=NUMBER"),
         (

@@ -88,7 +88,9 @@ def test_what_is_printed_says_how_far_estimates_can_be_trusted(prints: Run) -> N
     assert code == 0
     assert "warning: models are explained on 3 images (generated-0), as a.fp was." in err
     assert "Affinity: mean cosine of elrp maps on 3 images (generated-0)" in out
-    assert re.search(r"Affinities from fingerprints have a standard error of up to 0\.0\d\d; the rankings show", " ".join(out.split()))
+    assert re.search(
+        r"Affinities from fingerprints have a standard error of up to 0\.0\d\d; the rankings show", " ".join(out.split())
+    )
     assert re.search(
         r"Most alike to a, by affinity of maps\n    1\. a\.fp +1\.000( ± 0\.000)?\n    2\. b +-?0\.\d{3} ± 0\.0\d\d\n", out
     )

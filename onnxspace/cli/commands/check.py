@@ -212,7 +212,7 @@ def _make_plan(
 
     limits = _parse_limits(chosen.limits)
     if bool(models) != (against is not None):
-        raise click.UsageError("give both a model and --against, or neither to check what the configuration names.")
+        raise click.UsageError(_ask_for_other_side(models, against))
     if chosen.distinct and limits:
         raise click.UsageError("--distinct and --limit exclude each other: what must not be a copy has no other limit.")
     if against is None:
@@ -225,6 +225,22 @@ def _make_plan(
         return find_plan(chosen.config)
     encoder = options.pop("encoder")
     return CheckPlan(artifacts_against(models, against, limits, chosen.distinct, encoder), **options), chosen.config
+
+
+def _ask_for_other_side(models: tuple[str, ...], against: str | None) -> str:
+    """What to write where a baseline is given without models, or models without a baseline."""
+    from onnxspace.storage.printable import shorten
+
+    named = [shorten(one, 200) for one in (*models, *filter(None, [against]))]
+    rest = "or give neither, to check what the configuration names"
+    if against is not None:
+        return f"name the model to compare with {named[-1]}: onnxspace check MODEL.onnx --against {named[-1]}; {rest}."
+    if len(models) == 2:
+        return (
+            f"say which is the baseline: onnxspace check {named[1]} --against {named[0]} checks {named[1]}, and onnxspace check "
+            f"{named[0]} --against {named[1]} checks {named[0]}; {rest}."
+        )
+    return f"say what to compare with: onnxspace check {' '.join(named[:3])} --against BASELINE, a model, a .fp file or ZOO.space:NAME; {rest}."
 
 
 def _print_report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:

@@ -48,7 +48,12 @@ _MOST_DRAWS = 10_000
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the resamples."
 )
-@click.option("--output", callback=note_replaced, metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
+@click.option(
+    "--output",
+    callback=note_replaced,
+    metavar="DIR|FILE.png|FILE.svg",
+    help="Write numbers and pictures to a folder, or draw the curves.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
 @click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
 def evaluate(

@@ -69,7 +69,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option("--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
-def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> None:
+def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> int:
     """Find the layer of SOURCE to start from for TARGET's task.
 
     Every layer of the source is compared with the encoder of the target, on the same unlabelled images: what counts in each
@@ -83,7 +83,13 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
         _draw(found, output)
     if not quiet:
         _print_notes(found)
-    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table_lines(found)))
+    from onnxspace.cli.text.unranked import explain_layers
+
+    if (lacking := explain_layers(found)) is not None:
+        click.echo(f"onnxspace: {lacking}", err=True)
+    if as_json or lacking is None:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table_lines(found)))
+    return 0 if lacking is None else 2
 
 
 def _refuse_output(output: str, source: str, target: str) -> None:

@@ -126,8 +126,8 @@ def score(
             given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
-    _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
-    return 2 if result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
+    lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
+    return 2 if lacking or result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
 
 
 def _finetune(
@@ -177,9 +177,11 @@ def _check_output(output: str | None) -> None:
 
 def _print_result(
     result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool, top: int | None, matrix: bool
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """Print a result; returns whether no target has a source with a value."""
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text.pixels import assumptions
+    from onnxspace.cli.text.unranked import explain_affinity
 
     for failure in result.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
@@ -188,8 +190,11 @@ def _print_result(
             click.echo(line, err=True)
     ranked = [name for name in result.names if target in (None, name)]
     ranks = known_ranks(elsewhere, ranked, result.names)
+    if (lacking := explain_affinity(result, ranked)) is not None:
+        click.echo(f"onnxspace: {lacking}", err=True)
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
-    elif result.models:
+    elif result.models and (lacking is None or len(result.models) < 2):
         lines = text.describe(result, ranked, top, matrix=matrix)
         click.echo("\n".join((*lines, *(text.static_baseline(ranks) if ranks else ()))))
+    return lacking is not None

@@ -107,8 +107,7 @@ def transfer(
         found = rate(models, photos, by, progress=bar, **options)
     if output is not None:
         _write_csv(found, output)
-    _print_ratings(found, as_json=as_json, quiet=quiet)
-    return 2 if found.failed else 0
+    return _print_ratings(found, as_json=as_json, quiet=quiet)
 
 
 def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any, given: dict[str, Any]) -> FineTuneRanking:
@@ -138,17 +137,24 @@ def _write_csv(found: Ratings, output: str) -> None:
         partial.write_text(found.to_csv(), "utf-8", "backslashreplace")
 
 
-def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> None:
+def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> int:
+    """Print the ranking; returns the exit code, which is 2 where a model failed or none could be ranked."""
     from onnxspace.cli.text import ratings as ratingtext
     from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
+    from onnxspace.cli.text.unranked import explain_ratings
+
+    lacking = explain_ratings(found)
 
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for line in (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
             click.echo(line, err=True)
+    if lacking is not None:
+        click.echo(f"onnxspace: {lacking}", err=True)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))
-    elif found.models:
+    elif found.models and lacking is None:
         click.echo("\n".join(ratingtext.table(found)))
+    return 2 if found.failed or lacking is not None else 0

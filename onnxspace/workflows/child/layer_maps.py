@@ -41,10 +41,10 @@ def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[Lay
         outputs = outputs_of(engine.network.graph, point)
         baseline = 0.0 if batch.baseline is None else batch.baseline
         for place, output in enumerate(outputs):
-            gradient = _gradient(engine.network.explained(output, place, len(images)), point, last=place == len(outputs) - 1)
-            maps = _make_map(engine, gradient, point.detach() - baseline)
+            gradient = _gradient(engine.network.explained(output, place, len(point)), point, last=place == len(outputs) - 1)
+            maps = _make_map(engine, gradient, point.detach() - baseline)[: len(images)]
             values = output.detach().float().cpu().numpy()
-            rows = pool_to_fit(restore_image_axis(values, len(images))).reshape(len(images), -1)
+            rows = pool_to_fit(restore_image_axis(values, len(point))).reshape(len(point), -1)[: len(images)]
             yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
 
 

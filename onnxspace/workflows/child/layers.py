@@ -152,7 +152,7 @@ class LayerComparison:
             try:
                 batch_results = list(explain_layers(engines.explainers[0], images))
             except (RuntimeError, MemoryError) as error:
-                size = halve_batch(error, size, engines.path)
+                size = halve_batch(error, size, engines.path, engines.explainers[0].images_at_once)
                 continue
             for one in batch_results:
                 if not (np.isfinite(one.maps).all() and np.isfinite(one.features).all()):
