@@ -84,7 +84,8 @@ def _rotate(rows: Array, most: int) -> Array:
     if rows.shape[1] > most:
         return project_on_principal_axes(rows, most)
     centred: Array = rows - rows.mean(axis=0)
-    return centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    rotated: Array = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    return rotated
 
 
 def _to_levels(rows: Array) -> dict[str, Any]:
