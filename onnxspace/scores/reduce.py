@@ -55,7 +55,7 @@ def reduce_features(features: NDArray[Any], detail: Detail) -> dict[str, Any]:
     else:
         side = SIDES[detail]
         pooled = average_pool(picture, (side, side))
-        flat = _rotate(np.moveaxis(pooled, 1, -1).reshape(-1, pooled.shape[1]), CHANNELS[detail])
+        flat = _project(np.moveaxis(pooled, 1, -1).reshape(-1, pooled.shape[1]), CHANNELS[detail])
         kept = _to_levels(flat) | {"channels": pooled.shape[1]}
         kept["levels"] = np.moveaxis(kept["levels"].reshape(len(pooled), side, side, -1), -1, 1)
     return {**kept, "similarities": _to_half(triangle)}
@@ -77,15 +77,6 @@ def reduce_outputs(outputs: NDArray[Any], detail: Detail) -> dict[str, Any]:
 def _project(rows: Array, most: int) -> Array:
     """Project rows on at most so many principal axes, those of most variance first."""
     return project_on_principal_axes(rows, most) if rows.shape[1] > most else rows - rows.mean(axis=0)
-
-
-def _rotate(rows: Array, most: int) -> Array:
-    """Project rows as `_project` does, where they have few columns too: levels with a scale per column lose half as much there."""
-    if rows.shape[1] > most:
-        return project_on_principal_axes(rows, most)
-    centred: Array = rows - rows.mean(axis=0)
-    rotated: Array = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-    return rotated
 
 
 def _to_levels(rows: Array) -> dict[str, Any]:

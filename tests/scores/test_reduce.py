@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from onnxspace.scores.directed import Comparison, knn_agreements, probability_predictivities
 from onnxspace.scores.folds import order_by_content
-from onnxspace.scores.grids import average_pool
 from onnxspace.scores.pairs.dds import dds
 from onnxspace.scores.reduce import ReducedArrays, reduce_arrays
 from onnxspace.similarity.fingerprints.reduced import COLUMNS, Reduced
@@ -33,11 +32,6 @@ def reduce(network: Arrays, detail: str = "pictures") -> ReducedArrays:
     return ReducedArrays(reduce_arrays(detail, ORDER, network[1], network[0], {}))  # type: ignore[arg-type]
 
 
-def pool(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Averages over the grid of the detail `pictures`."""
-    return average_pool(features, (8, 8))
-
-
 def compare(sides: list[tuple[object, object]], **others: object) -> list[NDArray[np.float64]]:
     among = Comparison([str(i) for i in range(len(sides))], **others)  # type: ignore[arg-type]
     return [score(sides, among).matrix for score in (knn_agreements, probability_predictivities)]  # type: ignore[arg-type]
@@ -55,19 +49,6 @@ def test_scores_of_answers_per_image_are_those_of_whole_arrays(grid: bool, detai
     np.testing.assert_allclose(little[0], whole[0], atol=1 / IMAGES + 1e-9)  # one image may have another neighbour
     np.testing.assert_allclose(little[1], whole[1], atol=0.004)
     assert np.ptp(whole[1]) > 0.05
-
-
-def test_features_in_levels_lie_on_their_principal_axes() -> None:
-    """Few channels are rotated too: a scale per channel then fits its variance."""
-    _, features = network(0, grid=True)
-    found = reduce((features, features)).load("features")
-    rows, whole = (np.moveaxis(one, 1, -1).reshape(-1, one.shape[1]).astype(np.float64) for one in (found, pool(features)))
-    spread = np.cov(rows.T)
-    assert np.abs(spread - np.diag(np.diag(spread))).max() < 0.002 * spread[0, 0]
-    assert (np.diff(np.diag(spread)) <= 1e-4 * spread[0, 0]).all()
-    centred = whole - whole.mean(axis=0)
-    both = [one @ one.T for one in (rows, centred)]
-    np.testing.assert_allclose(*(one / np.linalg.norm(one) for one in both), atol=1e-4)
 
 
 def test_scores_of_pictures_are_close_to_those_of_whole_arrays() -> None:
