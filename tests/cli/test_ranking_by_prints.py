@@ -13,6 +13,7 @@ from PIL import Image
 import onnxspace as ox
 from tests.cli.test_score_by import MODELS
 from tests.helpers.commands import Run
+from tests.helpers.pages import Page
 
 CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
 COUNT = 24
@@ -61,6 +62,35 @@ def test_fingerprints_rank_as_their_models(run: Run, prints: list[str]) -> None:
                 assert {name: value is None for name, value in other.items()} == {n: v is None for n, v in expected.items()}
                 for name, value in expected.items():
                     assert value is None or other[name] == pytest.approx(value, abs=0.05 if score == "knn_agreement" else 0.01)
+
+
+def test_the_certainty_of_fingerprints_is_that_of_their_models(run: Run, prints: list[str]) -> None:
+    whole = answered(run("score", *MODELS, "--probe", "photos", "--images", str(COUNT), "--certainty", "--json"))
+    little = answered(run("score", *prints, "--certainty", "--json"))
+    mixed = answered(run("score", prints[0], *MODELS[1:], "--probe", "photos", "--certainty", "--json"))
+    for found in (little, mixed):
+        assert set(found["certainty"]) == set(whole["certainty"]) == {model["name"] for model in whole["models"]}
+        for target, own in whole["certainty"].items():
+            for one, other in zip(own["sources"], found["certainty"][target]["sources"], strict=True):
+                assert one["source"] == other["source"]
+                assert one["ahead"] == (None if other["ahead"] is None else pytest.approx(other["ahead"], abs=0.05))
+                assert one["low"] == pytest.approx(other["low"], abs=0.05)
+
+
+def test_the_page_of_a_space_shows_the_certainty_of_rankings_by_use(run: Run, prints: list[str]) -> None:
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
+    stated = answered(run("space", "rank", "zoo.space", "--certainty", "--json"))
+    assert run("report", "zoo.space", "-o", "zoo.html", "--quiet")[0] == 0
+    data = Page(Path("zoo.html").read_text("utf-8")).data
+    assert {data["names"][int(place)] for place in data["sure"]} == set(stated["certainty"]) == set(data["names"])
+    for place, shown in data["sure"].items():
+        rows = stated["certainty"][data["names"][int(place)]]["sources"]
+        found = {data["names"][int(source)]: values for source, values in shown["rows"].items()}
+        assert found.keys() == {row["source"] for row in rows}
+        for row in rows:
+            expected = [row["low"], row["high"], row["ahead"]]
+            assert found[row["source"]] == [None if value is None else pytest.approx(value, abs=1e-4) for value in expected]
 
 
 def test_a_space_of_pictures_ranks_as_score(run: Run, prints: list[str]) -> None:

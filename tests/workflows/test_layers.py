@@ -225,3 +225,12 @@ def test_a_faint_likeness_is_no_reason_to_start(place: Path) -> None:
     assert found.advice.startswith("Cut a at t5")
     assert faint.advice == "No layer of a is similar to a: the best, t6, scores 0.190 of at most 2. Try another source."
     assert "can be compared" in replace(found, layers=()).advice
+
+
+@pytest.mark.parametrize("models", [("a.fp", "b.onnx"), ("b.onnx", "a.fp")])
+def test_fingerprints_are_refused_by_name(place: Path, run: Run, models: tuple[str, str]) -> None:
+    assert run("fingerprint", "a.onnx", "-o", "a.fp", "--images", "3", "--quiet")[0] == 0
+    code, out, err = run("layers", *models, "--quiet")
+    assert (code, out) == (2, "")
+    assert "a.fp is a fingerprint" in err
+    assert "onnxspace score" in err
