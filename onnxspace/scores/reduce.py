@@ -202,6 +202,11 @@ class ReducedArrays:
         """Whether its features predict answers per image only."""
         return self.reduced.detail != "pictures"
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it has outputs or features, by which sources are ranked otherwise than by maps."""
+        return self.reduced.answers is not None or self.reduced.similarities is not None
+
     def load(self, kind: str) -> Any:
         """`ReducedFeatures`, `ReducedOutputs`, or None."""
         if kind == "features":

@@ -101,6 +101,20 @@ def _to_pairs(products: Array) -> Array:
     return np.asarray(np.where(first == second, 1.0, 2.0) * products[first, second])
 
 
+def to_vectors(rows: Rows) -> NDArray[np.float32]:
+    """Return rows as vectors over pairs of images, of readouts and of neighbours: float32 [2, rows, pairs], NaN without features."""
+    images, found = rows["near"].shape[1], np.empty((2, *rows["readout"].shape), np.float32)
+    found[0] = rows["readout"] * rows["scale"][:, None]
+    place = np.zeros((images, images), np.intp)
+    place[_list_pairs(images)] = np.arange(found.shape[2])
+    place = np.maximum(place, place.T)
+    pairs = place[np.arange(images)[:, None], rows["near"]].reshape(len(rows), -1)
+    pairs += np.arange(len(rows))[:, None] * found.shape[2]
+    found[1] = np.bincount(pairs.ravel(), minlength=found[1].size).reshape(found[1].shape)
+    found[1][~np.isfinite(rows["scale"])] = np.nan
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class AnswersOfTarget:
     """What a target answers for the images of a row, in the order of their content.
@@ -144,31 +158,43 @@ class AnswersOfTarget:
         unit = (products / max(float(np.trace(products)), 1e-30)).astype(np.float32)
         return cls(unit, unit, answers)
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors whose products with those of `to_vectors` are estimates: float32 [2, pairs]."""
+        first, second = _list_pairs(len(self.products))
+        return np.stack([-self.products[first, second], self.agreement[first, second]])
+
     def estimate(self, rows: Rows) -> NDArray[np.float32]:
         """Estimate how well each of `rows` predicts the answers, larger is better: float32 [2, rows], −inf without features.
 
         The first is what a readout explains but for a constant, the second the agreement of neighbours without a vote. One pass over the rows.
         """
         found = np.empty((2, len(rows)), np.float32)
-        pairs = self.products[_list_pairs(len(self.products))]
+        pairs = self.vectors[0]
         base = (np.arange(len(self.agreement)) * len(self.agreement)).astype(np.intp)[:, None]
         step = max(1, _AT_ONCE // rows.dtype.itemsize)
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
-            found[0, first : first + step] = -(part["readout"].astype(np.float32) @ pairs) * part["scale"]
+            found[0, first : first + step] = (part["readout"].astype(np.float32) @ pairs) * part["scale"]
             found[1, first : first + step] = self.agreement.ravel()[part["near"] + base].sum(axis=(1, 2))
-        found[:, ~np.isfinite(found).all(axis=0)] = -np.inf
+        found[:, ~(np.isfinite(found).all(axis=0) & (rows["scale"] > 0))] = -np.inf
         return found
 
     def score(self, rows: Rows) -> Array:
         """Return `estimate` with the agreement as `knn_agreement` computes it: float64 [2, rows]."""
         found = self.estimate(rows).astype(np.float64)
-        if self.answers is not None:
-            there = np.isfinite(found[0])
-            found[1, there] = [self._agree(self.answers, near) for near in rows["near"][there].astype(np.intp)]
+        there, step = np.flatnonzero(np.isfinite(found[0])), max(1, _AT_ONCE // (rows["near"][:1].size * NEIGHBOURS))
+        for first in range(0, len(there), step):
+            part = there[first : first + step]
+            found[1, part] = self._agree(rows["near"][part].astype(np.intp))
         return found
 
-    def _agree(self, answers: Answers, near: Index) -> float:
-        if answers.classes is not None:
-            return float(np.mean(vote(answers.classes[near]) == answers.classes))
-        return -float(np.square(answers.rows - answers.rows[near].mean(axis=1)).sum())
+    def _agree(self, near: Index) -> Array:
+        """The agreement of neighbours, intp [rows, images, 5]: a vote of classes, else less the squares of residuals."""
+        classes = None if self.answers is None else self.answers.classes
+        if classes is not None:
+            votes = vote(classes[near].reshape(-1, near.shape[2])).reshape(near.shape[:2])
+            return np.asarray((votes == classes).mean(axis=1))
+        own = np.arange(near.shape[1])[:, None]
+        among = self.products[near[..., :, None], near[..., None, :]].mean(axis=(2, 3), dtype=np.float64)
+        return np.asarray((2 * self.products[own, near].mean(axis=2, dtype=np.float64) - among).sum(axis=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from onnxspace.similarity.reliability import describe_reliability
@@ -78,12 +79,15 @@ def estimate_note(result: Affinity) -> Iterator[str]:
         yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; the rankings show each after ±."
 
 
-def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
-    """For every target its ranked sources, with standard errors of estimates, and certainty where it was computed."""
+def rankings(result: Affinity, targets: Sequence[str], most: int | None = None) -> Iterator[str]:
+    """For every target its ranked sources, with standard errors of estimates, and certainty where it was computed.
+
+    Of the sources of several scores, only the first `most` are listed (None: all).
+    """
     wide = max((len(one_line(name)) for name in result.names), default=0)
     for name in targets:
         if len(result.scores) > 1:
-            lines = _ranking_by_scores(result, name, wide)
+            lines = _ranking_by_scores(result, name, wide, most)
         else:
             ranked = result.rank(name)
             rows = list(sources(result, name))
@@ -125,7 +129,7 @@ def _describe_ranking(ranked: Ranking, sure: Certainty | None) -> Iterator[str]:
         yield _stability_line(sure)
 
 
-def _ranking_by_scores(result: Affinity, target: str, wide: int) -> Iterator[str]:
+def _ranking_by_scores(result: Affinity, target: str, wide: int, most: int | None) -> Iterator[str]:
     """Sources of one target by its own score, each with its value and rank by every score."""
     own = result.rank(target)
     shown = [
@@ -143,7 +147,8 @@ def _ranking_by_scores(result: Affinity, target: str, wide: int) -> Iterator[str
     yield " " * (wide + 9) + "  ".join(f"{one_line(by):>{room}}" for by, room in rooms.items())
     marks = [*_mark_brackets(own), *(" " for _ in own.unranked)]
     places = [*(f"{place:>3}." for place in own.places), *("  –." for _ in own.unranked)]
-    for mark, place, source in zip(marks, places, [*(s for s, _ in own.sources), *own.unranked], strict=True):
+    listed = zip(marks, places, [*(s for s, _ in own.sources), *own.unranked], strict=True)
+    for mark, place, source in islice(listed, most):
         row = [f"{_cell(cells[by].get(source)):>{room}}" for by, room in rooms.items()]
         yield f"{mark} {place} {one_line(source):<{wide}}  " + "  ".join((*row, *filter(None, (certain.get(source),))))
     yield from _describe_ranking(own, sure)
