@@ -123,14 +123,15 @@ def _append(folder: Path, packing: Packing, new: Sequence[CatalogueEntry], progr
             rows.write(b"".join(made))
             rows.flush()
             os.fsync(rows.fileno())  # a key without its row would propose a wrong model
-            keys.write(b"".join(_make_key(entry, row, packing) for entry, row in zip(part, made, strict=True)))
+            keys.write(b"".join(make_key(entry, row, checked=packing.checked) for entry, row in zip(part, made, strict=True)))
             keys.flush()
             if progress is not None:
                 progress(min(1.0, (first + len(part)) / len(new)))
 
 
-def _make_key(entry: CatalogueEntry, row: bytes, packing: Packing) -> bytes:
-    return bytes.fromhex(entry.identity) + (_CHECK.pack(zlib.crc32(row), len(row)) if packing.checked else b"")
+def make_key(entry: CatalogueEntry, row: bytes, *, checked: bool) -> bytes:
+    """Return the key of a model's row: its identity and, where rows are `checked`, the row's CRC-32 and length."""
+    return bytes.fromhex(entry.identity) + (_CHECK.pack(zlib.crc32(row), len(row)) if checked else b"")
 
 
 def _open_at(path: Path, length: int) -> BinaryIO:

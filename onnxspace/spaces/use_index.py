@@ -29,7 +29,7 @@ from onnxspace.storage.regular_files import open_regular
 
 #: Rows up to which reading all of them is as fast as opening an index.
 LEAST_ROWS = 50_000
-AXES, SAMPLE = 64, 2048
+AXES, SAMPLE = 64, 1024
 _STALE = 0.25  # the share of rows added after the index, above which rebuilding is advised
 _MAGIC = b"\x89oxuse\r\n"
 _HEADER = struct.Struct("<8sIIII32s")
