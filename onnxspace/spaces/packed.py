@@ -36,7 +36,7 @@ def pack_prints(folder: Path, protocol: Protocol) -> Packing:
         rows = flatten(read_prints(folder, [entry.stem for entry in entries], protocol)).astype("<f2")
         return rows.view(f"V{size}")[:, 0]
 
-    return Packing(KEYS, ROWS, np.dtype(f"V{size}"), make, checked=False, at_once=1024)
+    return Packing(KEYS, ROWS, np.dtype(f"V{size}"), make, checked=False)
 
 
 def as_matrix(rows: NDArray[Any]) -> Matrix:

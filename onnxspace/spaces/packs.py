@@ -28,6 +28,8 @@ from onnxspace.storage.locks import try_lock
 from onnxspace.storage.regular_files import open_regular, read_regular
 
 _IDENTITY, _CHECK = 32, struct.Struct("<II")
+#: Models that are packed in one step.
+AT_ONCE = 512
 #: The most bytes of a row that is read to be checked.
 MOST_ROW = 2**20
 #: The files of each pack: keys, rows, and the index of the rows.
@@ -38,7 +40,7 @@ FILES = ((KEYS, ROWS, INDEX), (USE_KEYS, USE_ROWS, USE_INDEX))
 class Packing:
     """How models are packed: the files `keys` and `rows`, the type of a row, and `make`, which returns the rows of models.
 
-    `checked` says whether keys have a checksum of their row; `at_once` is the number of models that are packed in one step.
+    `checked` says whether keys have a checksum of their row.
     """
 
     keys: str
@@ -46,7 +48,6 @@ class Packing:
     row: np.dtype[Any]
     make: Callable[[Sequence[CatalogueEntry]], NDArray[Any]]
     checked: bool = True
-    at_once: int = 256
 
     @property
     def key_bytes(self) -> int:
@@ -117,8 +118,8 @@ def _append(folder: Path, packing: Packing, new: Sequence[CatalogueEntry], progr
     count = len(read_pack(folder, packing).keys)
     at = packing.row.itemsize * count, packing.key_bytes * count
     with _open_at(folder / packing.rows, at[0]) as rows, _open_at(folder / packing.keys, at[1]) as keys:
-        for first in range(0, len(new), packing.at_once):
-            part = new[first : first + packing.at_once]
+        for first in range(0, len(new), AT_ONCE):
+            part = new[first : first + AT_ONCE]
             made = [row.tobytes() for row in packing.make(part)]
             rows.write(b"".join(made))
             rows.flush()
