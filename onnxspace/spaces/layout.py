@@ -23,6 +23,7 @@ MAPS, PRINTS, WORK, REDUCED = FOLDERS
 MOST_REDUCED_BYTES = 2**28
 PROBES, BASELINE = "probes.npy", "baseline.png"
 CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
+USE_KEYS, USE_ROWS, USE_INDEX = "cache.use-keys", "cache.use-rows", "cache.use-index"
 
 
 def maps_path(folder: Path, stem: str) -> Path:

@@ -148,12 +148,11 @@ def test_scores_that_prints_do_not_hold_are_refused(run: Run, prints: list[str])
 
 
 def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace.workflows import space as verbs
     from onnxspace.workflows import space_ranking
 
     assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
     assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
-    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "MOST_RANKED", 2)
     monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
     name = Path(MODELS[1]).stem
     found = answered(run("space", "rank", "zoo.space", name, "--json"))
@@ -166,14 +165,13 @@ def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str],
 def test_a_target_of_maps_in_a_large_space_gets_its_nearest(
     run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxspace.workflows import space as verbs
     from onnxspace.workflows import space_ranking
 
     given = ("--probe", "photos", "--images", str(COUNT), "--quiet", "--detail", "maps")
     assert run("fingerprint", MODELS[0], "-o", prints[0], *given)[0] == 0
     assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
     assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
-    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "MOST_RANKED", 2)
     monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
     name = Path(MODELS[0]).stem
     found = answered(run("space", "rank", "zoo.space", name, "--json"))

@@ -112,6 +112,24 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_format_number(neighbour.affinity, neighbour.error)}"
 
 
+def neighbour_as_json(one: Neighbour) -> dict[str, Any]:
+    """A neighbour by kin: name, affinity and error; one by use also has value, place and scores."""
+    facts = asdict(one)
+    return facts if one.value is not None else {name: facts[name] for name in ("name", "affinity", "error")}
+
+
+def sources_as_json(found: Affinity, count: int) -> dict[str, Any]:
+    """The `count` best sources of the last model of `found`, and what their ranking rests on."""
+    from onnxspace.workflows.space_ranking import list_neighbours
+
+    ranked = found.rank(found.names[-1]).to_dict()
+    return {
+        "by": "use", "nearest": [neighbour_as_json(one) for one in list_neighbours(found, count)], "ranked_by": ranked["by"],
+        "ranked": len(found.names) - 1,
+        **{name: ranked[name] for name in ("evidence", "reliability", "notes")}, "warnings": list(found.warnings),
+    }  # fmt: skip
+
+
 def duplicates(found: DuplicateGroups) -> Iterator[str]:
     """Each group with its pairs, the most similar first."""
     names = [one_line(name) for name in found.names]
