@@ -18,6 +18,7 @@ from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.complete import Offer, complete_models
 from onnxspace.spaces.create import probes_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
 from onnxspace.spaces.layout import read_reduced
@@ -66,7 +67,7 @@ def add_fingerprints(
     The models of one batch are entered together or not at all. `progress` receives a file's name, the files done and their
     number. Raises OutputError where the space can't be written.
     """
-    order, batch = find_order(folder, protocol), _Batch(folder, found)
+    order, batch = find_order(folder, protocol), _Batch(folder, protocol, found)
     for place, path in enumerate(paths):
         if progress is not None:
             progress(path.name, place, len(paths))
@@ -86,6 +87,7 @@ class _Batch:
     """Fingerprints that are entered together, as soon as they are many or large."""
 
     folder: Path
+    protocol: Protocol
     found: AdditionReport
     taken: list[tuple[Path, Fingerprint, bytes | None]] = field(default_factory=list)
     size: int = 0
@@ -99,8 +101,13 @@ class _Batch:
     def enter(self) -> None:
         drafts = [_make_draft(given, path) for path, given, _ in self.taken]
         rows, parts = [given.prints for _, given, _ in self.taken], [part for _, _, part in self.taken]
-        for (path, _, _), (entry, new) in zip(self.taken, insert_sheet(self.folder, drafts, rows, parts), strict=True):
-            self.found.record_entered(path, entry, new)
+        entered = insert_sheet(self.folder, drafts, rows, parts)
+        offers = [
+            Offer(entry, given.prints, given.reduced)
+            for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True)
+            if not new
+        ]
+        self.found.record_all([path for path, _, _ in self.taken], entered, complete_models(self.folder, self.protocol, offers))
         self.taken, self.size = [], 0
 
 
@@ -126,12 +133,16 @@ def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
 
 @dataclass(frozen=True)
 class Additions:
-    """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings."""
+    """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings.
+
+    `completed` are those `(path, name)` of models whose features or outputs were missing or damaged, and are there now.
+    """
 
     models: tuple[ModelRecord, ...]
     there: tuple[tuple[str, str], ...]
     failed: tuple[Failure, ...]
     warnings: tuple[str, ...]
+    completed: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,12 +159,20 @@ class AdditionReport:
     warnings: list[str] = field(default_factory=list)
     causes: list[OnnxspaceError] = field(default_factory=list)
     kept: str = ""
+    completed: list[tuple[str, str]] = field(default_factory=list)
 
-    def record_entered(self, path: Path, entry: CatalogueEntry, new: bool) -> None:
+    def record_entered(self, path: Path, entry: CatalogueEntry, new: bool, *, fuller: bool = False) -> None:
         if new:
             self.models.append(entry.record())
+        elif fuller:
+            self.completed.append((str(path), entry.name))
         else:
             self.there.append((str(path), entry.name))
+
+    def record_all(self, paths: Sequence[Path], entered: Sequence[tuple[CatalogueEntry, bool]], fuller: set[str]) -> None:
+        """Record models that were entered together; `fuller` are the names of those that were completed."""
+        for path, (entry, new) in zip(paths, entered, strict=True):
+            self.record_entered(path, entry, new, fuller=entry.name in fuller)
 
     def record_failure(self, path: Path, error: Exception, words: str) -> None:
         self.failed.append(Failure(str(path), words))
@@ -169,4 +188,4 @@ class AdditionReport:
             error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
     def result(self) -> Additions:
-        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))
+        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings), tuple(self.completed))

@@ -19,6 +19,7 @@ from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.spaces.add_fingerprints import AdditionReport
 from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.complete import lacks_something
 from onnxspace.spaces.create import baseline_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, find_existing, insert_model
 from onnxspace.spaces.layout import PROBES
@@ -70,8 +71,21 @@ class SpaceSink:
         self.report.record_failure(path, error, sentence)
 
     def _find_existing(self, draft: CatalogueEntry) -> CatalogueEntry | None:
+        found = self._find(draft)
+        return None if found is not None and self._is_poorer(draft, found) else found
+
+    def _find(self, draft: CatalogueEntry) -> CatalogueEntry | None:
         with open_catalogue(self.home) as book:
             return find_existing(book, draft, keep_maps=self.protocol.keep_maps)
+
+    def _find_poorer(self, draft: CatalogueEntry) -> str:
+        """The stem of the fingerprint that the model replaces, or nothing."""
+        found = self._find(draft)
+        return found.stem if found is not None and self._is_poorer(draft, found) else ""
+
+    def _is_poorer(self, draft: CatalogueEntry, found: CatalogueEntry) -> bool:
+        """Whether the model is there as a fingerprint that lacks features or outputs, which the file would add."""
+        return draft.identity != found.identity and lacks_something(self.home, self.protocol, found)
 
     def _insert(self, model: DescribedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
         """Explain and enter a model; an interrupted computation is resumed if everything that determines its maps is unchanged."""
@@ -105,7 +119,7 @@ class SpaceSink:
             write_file(reduced := to.folder / f"{self.run_key}.reduced.bin", pack(held))
         draft = replace(draft, warnings=tuple(run.warnings[before:]))
         kept = maps if self.protocol.keep_maps else None
-        return insert_model(self.home, draft, prints, kept, None if held is None else reduced)
+        return insert_model(self.home, draft, prints, kept, None if held is None else reduced, self._find_poorer(draft))
 
 
 def add_models(

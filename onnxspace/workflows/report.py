@@ -27,6 +27,7 @@ from onnxspace.report.thumbnails import Gallery, make_gallery
 from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
+from onnxspace.spaces.damage import ReportDamage
 from onnxspace.spaces.layout import check_maps
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.atomic import whole_file
@@ -53,13 +54,13 @@ class _FolderContents:
 
 def write_report(
     source: str | Path, output: str | Path, *, target: str | None = None, images: int = IMAGES, oracle: str | Path | None = None,
-    title: str | None = None, progress: Progress | None = None,
+    title: str | None = None, progress: Progress | None = None, damaged: ReportDamage | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
     """Write a page about `source`, a space or a folder written by `score --output`, to the HTML file `output`; returns warnings.
 
     `target` is the model whose sources are shown first (None: the first model), `images` the number of probe images in the gallery
     (0: no gallery), `oracle` a table of ground truth with which the rankings are evaluated, `title` the page's title. The file is
-    complete or absent. Raises SpaceError and TableError for inputs that can't be read, ConfigError for an unknown target or too many
+    complete or absent. `damaged` is as in `Space.open`. Raises SpaceError and TableError for inputs that can't be read, ConfigError for an unknown target or too many
     models, OutputError.
     """
     place, goal = Path(source), Path(output)
@@ -67,7 +68,7 @@ def write_report(
     truth = None if oracle is None else Table.read(oracle)
     report = progress or (lambda what, done, total: None)
     report("comparing", 0, _STEPS)
-    found = _read_source(place)
+    found = _read_source(place, damaged)
     name = _find_target(found.affinity, target)
     report("resampling", 1, _STEPS)
     found = replace(found, affinity=_add_certainty(place, found, name))
@@ -101,11 +102,11 @@ def check_page_path(goal: Path, source: Path, oracle: str | Path | None) -> None
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
-def _read_source(place: Path) -> _FolderContents:
+def _read_source(place: Path, damaged: ReportDamage | None) -> _FolderContents:
     if (place / SUMMARY).exists():
         return _read_result_folder(place)
     try:
-        return _read_space(Space.open(place))
+        return _read_space(Space.open(place, damaged=damaged))
     except SpaceError as error:
         if place.is_dir() and "is not a model space" in str(error):
             raise SpaceError(
@@ -125,6 +126,7 @@ def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries = space.entries()
     found = space.compare() if len(entries) <= MOST_RANKED else space.affinity()
+    entries = tuple(entry for entry in entries if entry.name in set(found.names))  # those that are damaged are left out
     if found.names != tuple(entry.name for entry in entries):
         raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Run this again.")
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
@@ -36,14 +37,17 @@ from onnxspace.spaces.add_fingerprints import (
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
+from onnxspace.spaces.damage import ReportDamage, without_damaged
 from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.merge import export_fingerprints, merge_space
+from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, drop_outputs
 from onnxspace.workflows.space_ranking import Comparing, Target, compare_models, describe_affinities, keeps_rankings
+
+_Result = TypeVar("_Result")
 
 
 class Space:
@@ -57,8 +61,8 @@ class Space:
     ('a', 'b')
     """
 
-    def __init__(self, path: Path, protocol: Protocol) -> None:
-        self.path, self.protocol = path, protocol
+    def __init__(self, path: Path, protocol: Protocol, damaged: ReportDamage | None = None) -> None:
+        self.path, self.protocol, self._damaged = path, protocol, damaged
 
     def __repr__(self) -> str:
         return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
@@ -88,10 +92,15 @@ class Space:
         return cls(Path(path), protocol)
 
     @classmethod
-    def open(cls, path: str | Path) -> Space:
-        """Open the space at `path`. Raises SpaceError where there is none, and for one that is damaged or of a newer format."""
+    def open(cls, path: str | Path, *, damaged: ReportDamage | None = None) -> Space:
+        """Open the space at `path`.
+
+        `damaged` is called with the `Failure` (path, error) of each model whose files are missing or damaged, when it is to be
+        compared or exported, and which is then left out; without it, such a model raises SpaceError. Raises SpaceError where there is
+        no space, and for one that is damaged itself or of a newer format.
+        """
         with open_catalogue(Path(path)) as book:
-            return cls(Path(path), book.protocol())
+            return cls(Path(path), book.protocol(), damaged)
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError."""
@@ -159,13 +168,14 @@ class Space:
     def merge(self, other: Space | str | Path, progress: Progress | None = None) -> Additions:
         """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
 
-        `progress` is called with a model's name, the number of models done, and their total. Raises SpaceError where the other space
-        has other images, another method or detail, or a damaged file, and OutputError.
+        Models whose files are damaged there are listed as failed. `progress` is called with a model's name, the number of models done,
+        and their total. Raises SpaceError where the other space has other images, another method or detail, and OutputError.
         """
         theirs = other if isinstance(other, Space) else Space.open(other)
         report = AdditionReport()
         try:
-            merge_space(self.path, self.protocol, theirs.path, theirs.protocol, theirs.entries(), report, progress)
+            source = MergeSource(theirs.path, theirs.protocol, theirs.entries())
+            merge_space(self.path, self.protocol, source, report, progress)
         except BaseException as error:
             report.note(error, self.path)
             raise
@@ -179,7 +189,7 @@ class Space:
         `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
         """
         entries = self.entries() if names is None else [self._find_entry(name) for name in names]
-        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress))
+        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, self._damaged))
 
     def remove(self, name: str) -> None:
         """Remove the model with this name or path. Raises SpaceError where there is none."""
@@ -215,18 +225,26 @@ class Space:
         """
         if cluster is not None and device != "cpu":
             raise ConfigError("The workers of a cluster compare on their CPUs. Leave out --device, or --cluster.")
-        entries = self.entries()
         if cluster is None:
-            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _row_function_for(device))
-        else:
-            from onnxspace.workflows.cluster.client import connect
-            from onnxspace.workflows.cluster.gram import affinity_rows_on
+            return self._compute_affinity(memory, progress, _row_function_for(device))
+        from onnxspace.workflows.cluster.client import connect
+        from onnxspace.workflows.cluster.gram import affinity_rows_on
 
-            with connect(cluster) as workers:
-                matrix, errors = affinities(
-                    self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
-                )
-        return describe_affinities(self.protocol, entries, matrix, errors)
+        with connect(cluster) as workers:
+            return self._compute_affinity(memory, progress, partial(affinity_rows_on, workers))
+
+    def _compute_affinity(self, memory: int, progress: Share | None, rows: RowFunction | None) -> Affinity:
+        def compute(entries: Sequence[CatalogueEntry]) -> Affinity:
+            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, rows)
+            return describe_affinities(self.protocol, entries, matrix, errors)
+
+        return self._without_damaged(self.entries(), compute)
+
+    def _without_damaged(
+        self, entries: Sequence[CatalogueEntry], compute: Callable[[Sequence[CatalogueEntry]], _Result], needed: str = ""
+    ) -> _Result:
+        """Return `compute(entries)`, without models whose files are damaged where those are reported; `needed` must be whole."""
+        return without_damaged(self.path, self.protocol, entries, compute, self._damaged, needed)
 
     @property
     def ranks_by_use(self) -> bool:
@@ -245,7 +263,12 @@ class Space:
         no target.
         """
         asked = None if target is None else self._describe_target(target)
-        return compare_models(self.path, self.protocol, self.entries(), asked, Comparing(memory, progress, certain))
+        how = Comparing(memory, progress, certain)
+        return self._without_damaged(
+            self.entries(),
+            lambda entries: compare_models(self.path, self.protocol, entries, asked, how),
+            "" if asked is None or asked.entry is None else asked.entry.stem,
+        )
 
     def _describe_target(self, target: str | Path | Fingerprint) -> Target:
         """The model of the space that `target` names, or the fingerprint that it is."""
@@ -263,12 +286,16 @@ class Space:
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
         """Return the affinities of `target` with all models, and the standard error of each; arguments as in `rank`."""
-        own, entries = self._find_entry(target), self.entries()
-        index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
-        if index is None:
-            raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
-        values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
-        return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
+        own = self._find_entry(target)
+
+        def compute(entries: Sequence[CatalogueEntry]) -> AffinityRow:
+            index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
+            if index is None:
+                raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
+            values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
+            return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
+
+        return self._without_damaged(self.entries(), compute, own.stem)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
@@ -280,7 +307,9 @@ class Space:
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
         """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once."""
-        return certainties(self.path, self.protocol, self.entries(), rankings, memory)
+        names = {name for ranking in rankings for name in (ranking.target, *(source for source, _ in ranking.sources))}
+        entries = [entry for entry in self.entries() if entry.name in names]
+        return certainties(self.path, self.protocol, entries, rankings, memory)
 
     def nearest(
         self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
@@ -306,7 +335,15 @@ class Space:
             own = self._find_entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
         query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
-        return find_neighbours(self.path, self.protocol, query, warn)
+        try:
+            return find_neighbours(self.path, self.protocol, query, warn)
+        except DamagedFileError:
+            return self._without_damaged(
+                self.entries(),
+                lambda entries: find_neighbours(
+                    self.path, self.protocol, query, warn, frozenset(entry.identity for entry in entries)
+                ),
+            )
 
     def index(self, progress: Share | None = None) -> int:
         """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
@@ -365,7 +402,10 @@ class Space:
         Pairs are proposed by fingerprints and decided by maps, so that no matrix of all models is needed; `warn` is called with a
         sentence where an index was used, which may miss pairs.
         """
-        return find_duplicates(self.path, self.protocol, self.entries(), least, memory, progress, warn)
+        return self._without_damaged(
+            self.entries(),
+            lambda entries: find_duplicates(self.path, self.protocol, entries, least, memory, progress, warn),
+        )
 
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -374,9 +414,16 @@ class Space:
 
         `memory` and `progress` are as in `affinity`. Raises SpaceError for fewer than two models.
         """
-        if len(self) < 2:
-            raise SpaceError(f"{self.path} has fewer than two models, so there is no tree. Add models.")
-        return self.affinity(memory, progress).tree(linkage)
+        return self.named_tree(linkage, memory, progress)[1]
+
+    def named_tree(
+        self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Return the names of the models that were compared, and their tree; arguments as in `tree`."""
+        found = self.affinity(memory, progress) if len(self) > 1 else None
+        if found is None or len(found.names) < 2:
+            raise SpaceError(f"{self.path} has fewer than two models to compare, so there is no tree. Add models.")
+        return found.names, found.tree(linkage)
 
     def verify(self, progress: Progress | None = None) -> Verification:
         """Read all files and report those that differ from what was written.

@@ -17,20 +17,28 @@ import click
 @click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 def report(
     source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, quiet: bool
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Write a space, or a result of score --output, as one HTML file.
 
     The page works offline and requests nothing from any server. It shows the matrix, the tree, a map of the models, ranked
     sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
+    Exit code 2 if files of a model are damaged; the page is about the others.
     """
     from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text.score import one_line
     from onnxspace.quiet import silence_libraries
 
+    damaged: dict[str, None] = {}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.workflows.report import write_report
 
-        notes = write_report(source, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
+        notes = write_report(
+            source, output, target=target, images=images, oracle=oracle, title=title, progress=bar,
+            damaged=lambda failure: damaged.update({failure.error: None}),
+        )  # fmt: skip
+    for sentence in damaged:
+        click.echo(f"onnxspace: {one_line(sentence)}", err=True)
     for note in () if quiet else notes:
         click.echo(f"warning: {one_line(note)}", err=True)
+    return 2 if damaged else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.space.group import (
+    FAILED,
     json_option,
     open_space,
     place_argument,
@@ -33,8 +35,6 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 if TYPE_CHECKING:
     from onnxspace.spaces.add_fingerprints import Additions
     from onnxspace.workflows.space import Space
-
-FAILED = 2
 
 
 @space.command()
@@ -116,10 +116,14 @@ def add(
     _print_added(found, quiet=quiet)
     if as_json:
         print_json("add", {
-            "added": [asdict(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
+            "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there), "completed": _as_pairs(found.completed),
             "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
         })  # fmt: skip
     return FAILED if found.failed else 0
+
+
+def _as_pairs(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"path": path, "name": name} for path, name in pairs]
 
 
 def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bool) -> Any:
@@ -137,6 +141,8 @@ def _print_added(found: Additions, *, quiet: bool) -> None:
     if not quiet:
         for warning in found.warnings:
             click.echo(f"warning: {one_line(warning)}", err=True)
+        for path, name in found.completed:
+            click.echo(f"{one_line(path)} completes {one_line(name)}, which lacked some of it", err=True)
         for path, name in found.there:
             click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
         for model in found.models:
@@ -160,10 +166,11 @@ def remove(place: str, names: tuple[str, ...]) -> None:
 @click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
 @quiet_option
 @json_option("merge")
-def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     """Add the models of other spaces.
 
-    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps.
+    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps. Exit code 2 if files of a
+    model are damaged; all others are added.
     """
     opened = open_space(place)
     from onnxspace.cli.console import progress_bar
@@ -173,8 +180,13 @@ def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> No
     for one in found:
         _print_added(one, quiet=quiet)
     if as_json:
-        there = [{"path": path, "name": name} for one in found for path, name in one.there]
-        print_json("merge", {"added": [asdict(model) for one in found for model in one.models], "there": there})
+        print_json("merge", {
+            "added": [asdict(model) for one in found for model in one.models],
+            "there": _as_pairs([pair for one in found for pair in one.there]),
+            "completed": _as_pairs([pair for one in found for pair in one.completed]),
+            "failed": [vars(failure) for one in found for failure in one.failed],
+        })  # fmt: skip
+    return FAILED if any(one.failed for one in found) else 0
 
 
 @space.command()

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from onnxspace.similarity.records import Failure
     from onnxspace.workflows.space import Space
 
+FAILED = 2
+_DAMAGED = "onnxspace.damaged"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
@@ -33,10 +36,27 @@ def space() -> None:
     """Keep models in a folder, and find out which are related."""
 
 
+@space.result_callback()
+@click.pass_context
+def end_command(context: click.Context, code: int | None) -> int | None:
+    """The exit code of a command: 2 where models were left out, since only the rest was done."""
+    return code or (FAILED if context.meta.get(_DAMAGED) else None)
+
+
 def open_space(place: str) -> Space:
     from onnxspace.workflows.space import Space
 
-    return Space.open(place)
+    return Space.open(place, damaged=print_damage)
+
+
+def print_damage(failure: Failure) -> None:
+    """Print once why a model is left out, and note it for the exit code."""
+    from onnxspace.cli.text.score import one_line
+
+    named: set[str] = click.get_current_context().meta.setdefault(_DAMAGED, set())
+    if failure.error not in named:
+        named.add(failure.error)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
 
 
 def compute_affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:

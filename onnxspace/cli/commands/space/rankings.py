@@ -144,9 +144,8 @@ def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
     from onnxspace.cli.text import space as spacetext
 
     opened = open_space(place)
-    names = opened.names
     with share_bar(quiet=quiet) as share:
-        joined = opened.tree(memory=memory, progress=share)
+        names, joined = opened.named_tree(memory=memory, progress=share)
     if as_json:
         print_json("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
     else:
