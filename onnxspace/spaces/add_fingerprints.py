@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.content import hash_images, order_by_content
 from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.names import is_fingerprint as is_fingerprint
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
@@ -20,7 +21,7 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.complete import Offer, complete_models
 from onnxspace.spaces.create import probes_of
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, add_labels, current_time, insert_sheet
 from onnxspace.spaces.layout import read_reduced
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 
@@ -60,9 +61,12 @@ def read_comparable_fingerprint(
 
 
 def add_fingerprints(
-    folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None
-) -> None:
+    folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None,
+    stated: Callable[[Path], Labels] = lambda path: Labels(),
+) -> None:  # fmt: skip
     """Enter the `.fp` files `paths` into the space `folder`, up to 4096 at a time, and record the results in `found`.
+
+    `stated` returns the labels that the user states for a file, beside those in it.
 
     The models of one batch are entered together or not at all. `progress` receives a file's name, the files done and their
     number. Raises OutputError where the space can't be written.
@@ -73,6 +77,7 @@ def add_fingerprints(
             progress(path.name, place, len(paths))
         try:
             given = read_comparable_fingerprint(folder, protocol, path, order)
+            given = replace(given, labels=stated(path).over(given.labels))
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -107,6 +112,9 @@ class _Batch:
             for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True)
             if not new
         ]
+        add_labels(self.folder, [
+            (entry, given.labels) for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True) if not new
+        ])  # fmt: skip
         self.found.record_all([path for path, _, _ in self.taken], entered, complete_models(self.folder, self.protocol, offers))
         self.taken, self.size = [], 0
 
@@ -127,7 +135,19 @@ def find_order(folder: Path, protocol: Protocol) -> NDArray[np.intp] | None:
 def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
     content = identity_of(found.sha256, found.encoder, "")
     return CatalogueEntry(
-        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=current_time()
+        found.name,
+        NO_STEM,
+        content,
+        found.sha256,
+        str(path),
+        found.encoder,
+        "",
+        "",
+        0,
+        found.labels.producer,
+        NO_SUM,
+        added=current_time(),
+        labels=found.labels,
     )
 
 

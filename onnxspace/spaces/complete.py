@@ -52,7 +52,10 @@ def complete_models(folder: Path, protocol: Protocol, offers: Sequence[Offer]) -
     A fingerprint is fuller where it has features or outputs that the model lacks, or where files of the model are damaged. Raises
     OutputError where the space can't be written.
     """
-    found = {offer.entry.stem: one for offer in offers if (one := _complete(folder, protocol, offer)) is not None}
+    with open_catalogue(folder) as book:
+        now = {offer.entry.stem: book.find("stem", offer.entry.stem) for offer in offers}
+    there = [replace(offer, entry=entry) for offer in offers if (entry := now[offer.entry.stem]) is not None]
+    found = {offer.entry.stem: one for offer in there if (one := _complete(folder, protocol, offer)) is not None}
     if not found:
         return set()
     with open_catalogue(folder) as book:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Protocol
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.layout import (
@@ -62,7 +63,7 @@ def insert_model(
                     continue  # another process was faster
                 if (before := book.find("content", draft.content)) is not None and not before.preprocess:
                     book.delete(before)
-                    draft = replace(draft, name=before.name)
+                    draft = replace(draft, name=before.name, labels=draft.labels.over(before.labels))
                 entry = replace(draft, stem=stem, name=free_name(book, draft))
                 place_files(folder, stem, prints, maps, reduced)
                 book.insert(entry)
@@ -136,6 +137,7 @@ def truncate_entry(draft: CatalogueEntry) -> CatalogueEntry:
         name=escape_surrogates(draft.name)[:MAX_NAME] or "model",
         assumed=truncate(draft.assumed),
         warnings=truncate(draft.warnings),
+        labels=replace(draft.labels, producer=""),  # which is a field of its own
         **texts,
     )
 
@@ -297,3 +299,14 @@ def move_rows(
                 book.note(stem)
             book.forget(new)
     return True
+
+
+def add_labels(folder: Path, found: Sequence[tuple[CatalogueEntry, Labels]]) -> None:
+    """Add labels to models that are in the space already; a licence replaces another one only if it is stated."""
+    wanted = [(entry, labels) for entry, labels in found if labels.over(entry.labels) != entry.labels]
+    if not wanted:
+        return
+    with open_catalogue(folder) as book, book.transaction():
+        for entry, labels in wanted:
+            if (now := book.find("identity", entry.identity)) is not None:
+                book.label(now, replace(labels, producer="").over(now.labels))

@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxspace.errors import DamagedFileError, OnnxspaceError, SpaceError
 from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
@@ -18,7 +19,7 @@ from onnxspace.similarity.records import Failure
 from onnxspace.spaces.add_fingerprints import AdditionReport
 from onnxspace.spaces.complete import Offer, complete_models
 from onnxspace.spaces.damage import ReportDamage, failure_of, without_damaged
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, Parts, Rows, insert_model, insert_sheet
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, Parts, Rows, add_labels, insert_model, insert_sheet
 from onnxspace.spaces.layout import check_maps, checksum_of, read_part, read_prints, read_reduced
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
@@ -34,17 +35,17 @@ def fingerprint_of(folder: Path, protocol: Protocol, entry: CatalogueEntry) -> F
     return Fingerprint(
         entry.name, entry.sha256, entry.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256,
         read_prints(folder, [entry.stem], protocol)[0].astype(np.float16), protocol.sketch, protocol.fingerprint_options(),
-        protocol.sketch_version, read_reduced(folder, entry, protocol),
+        protocol.sketch_version, read_reduced(folder, entry, protocol), replace(entry.labels, producer=entry.producer),
     )  # fmt: skip
 
 
 def export_fingerprints(
     folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], to: Path, progress: Progress | None = None,
-    report: ReportDamage | None = None,
+    report: ReportDamage | None = None, *, labels: bool = True,
 ) -> list[Path]:  # fmt: skip
     """Write the fingerprints of `entries` to `.fp` files in the folder `to`, named after the models; returns the files.
 
-    Models whose files are damaged are left out and given to `report`; without it, they raise SpaceError. Raises OutputError where
+    Without `labels` the files have neither licence nor source nor tags. Models whose files are damaged are left out and given to `report`; without it, they raise SpaceError. Raises OutputError where
     a file can't be written.
     """
     with convert_write_errors(to):
@@ -61,7 +62,7 @@ def export_fingerprints(
             report(failure_of(entry, error))
         else:
             files.append(_choose_file(to, entry, files))
-            write_fingerprint(files[-1], one)
+            write_fingerprint(files[-1], one if labels else replace(one, labels=Labels()))
     return files
 
 
@@ -129,6 +130,7 @@ def _merge_whole(
     folder: Path, protocol: Protocol, source: MergeSource, entry: CatalogueEntry, report: AdditionReport
 ) -> None:  # fmt: skip
     found, new = _insert_whole(folder, source, entry)
+    add_labels(folder, [] if new else [(found, entry.labels)])
     offers = [] if new else [_offer(source, found, entry)]
     report.record_all([Path(entry.path)], [(found, new)], complete_models(folder, protocol, offers))
 
@@ -166,6 +168,7 @@ def _merge_prints(
 
     some, rows, parts = without_damaged(source.folder, source.protocol, entries, read, note)
     entered = insert_sheet(folder, [_draft_of(entry) for entry in some], rows, parts)
-    pairs = zip(some, entered, strict=True)
+    pairs = list(zip(some, entered, strict=True))
+    add_labels(folder, [(found, entry.labels) for entry, (found, new) in pairs if not new])
     offers = [_offer(source, found, entry) for entry, (found, new) in pairs if not new]
     report.record_all([Path(entry.path) for entry in some], entered, complete_models(folder, protocol, offers))

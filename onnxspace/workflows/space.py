@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.labels import Labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.probes import Probes
@@ -44,7 +46,8 @@ from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.workflows.fingerprint_file import Explained, choose_detail, drop_outputs
+from onnxspace.spaces.where import Where, parse_where
+from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
 from onnxspace.workflows.space_ranking import Comparing, Target, compare_models, describe_affinities, keeps_rankings
 
 _Result = TypeVar("_Result")
@@ -61,8 +64,10 @@ class Space:
     ('a', 'b')
     """
 
-    def __init__(self, path: Path, protocol: Protocol, damaged: ReportDamage | None = None) -> None:
-        self.path, self.protocol, self._damaged = path, protocol, damaged
+    def __init__(
+        self, path: Path, protocol: Protocol, damaged: ReportDamage | None = None, chosen: Where | None = None
+    ) -> None:
+        self.path, self.protocol, self._damaged, self._chosen = path, protocol, damaged, chosen
 
     def __repr__(self) -> str:
         return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
@@ -104,6 +109,18 @@ class Space:
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError."""
+        found = self._all_entries()
+        return found if self._chosen is None else self._chosen.select(found)
+
+    def _entries_with(self, own: CatalogueEntry | None) -> tuple[CatalogueEntry, ...]:
+        """The entries, and that of a target, which a condition may leave out, in their order."""
+        if self._chosen is None or own is None:
+            return self.entries()
+        found = self._all_entries()
+        stems = {own.stem, *(entry.stem for entry in self._chosen.select(found))}
+        return tuple(entry for entry in found if entry.stem in stems)
+
+    def _all_entries(self) -> tuple[CatalogueEntry, ...]:
         with open_catalogue(self.path) as book:
             if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
@@ -129,6 +146,7 @@ class Space:
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
         limits: Limits | str | None = None, pixels: Pixels = None, announce: Announce | None = None,
+        license: str | None = None, tags: str | Sequence[str] = (),  # noqa: A002
     ) -> Additions:  # fmt: skip
         """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
@@ -138,7 +156,8 @@ class Space:
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
         models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models. `pixels`
         is a preset's name (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `announce` is called with the
-        records of the models before anything is computed. A configuration may have tables for models that are not added now.
+        records of the models before anything is computed. `license` and `tags` are stated for all models, beside what their files and
+        the configuration state, also for models that are in the space already. A configuration may have tables for models that are not added now.
 
         A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
         at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
@@ -148,15 +167,22 @@ class Space:
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
+        labels = _state_labels(license, tags)
+
+        def find_labels(path: Path) -> Labels:
+            options = configuration.options(path)
+            return labels.over(state_labels(options.license, options.tags or ()))
+
         maintenance.clear_interrupted(self.path)
         report = AdditionReport()
         try:
-            add_fingerprints(self.path, self.protocol, [path for path in paths if is_fingerprint(path)], report, progress)
+            prints = [path for path in paths if is_fingerprint(path)]
+            add_fingerprints(self.path, self.protocol, prints, report, progress, find_labels)
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
                 execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
-                sink = SpaceSink(self.path, self.protocol, report)
+                sink = SpaceSink(self.path, self.protocol, report, labels)
                 add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
             report.note(error, self.path)
@@ -182,14 +208,44 @@ class Space:
         return report.result()
 
     def export(
-        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None
+        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None, labels: bool = True
     ) -> tuple[Path, ...]:
         """Write the fingerprints of the models `names` (None: all) to `.fp` files in `folder`, and return the files.
 
-        `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
+        Without `labels` they have neither licence, source nor tags. `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
         """
         entries = self.entries() if names is None else [self._find_entry(name) for name in names]
-        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, self._damaged))
+        return tuple(
+            export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, self._damaged, labels=labels)
+        )
+
+    def tag(
+        self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
+        license: str | None = None,  # noqa: A002
+    ) -> None:  # fmt: skip
+        """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once.
+
+        Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
+        """
+        labels, gone = _state_labels(license, add), set(_state_labels(None, remove).tags)
+        chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
+        with open_catalogue(self.path) as book, book.transaction():
+            for entry in chosen:
+                now = book.find("identity", entry.identity) or entry
+                kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
+                if (new := labels.over(kept)) != now.labels:
+                    book.label(entry, new)
+
+    def where(self, *conditions: str) -> Space:
+        """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
+
+        They are what is listed, compared, ranked and exported; the target of a ranking may be another model. Raises ConfigError for
+        a condition that can't be read; a key that no model has raises it when the models are chosen.
+
+        >>> space.where("license=apache-2.0 or license=mit", "framework=pytorch").names  # doctest: +SKIP
+        ('a',)
+        """
+        return Space(self.path, self.protocol, self._damaged, parse_where(conditions) if conditions else None)
 
     def remove(self, name: str) -> None:
         """Remove the model with this name or path. Raises SpaceError where there is none."""
@@ -197,7 +253,7 @@ class Space:
 
     def holds(self, model: str | Path) -> bool:
         """Return whether a model of the space has this name or path."""
-        return self._has(str(model)) or any(entry.path == str(model) for entry in self.entries())
+        return self._has(str(model)) or any(entry.path == str(model) for entry in self._all_entries())
 
     def name_of(self, model: str) -> str:
         """Return the name of the model with this name or path. Raises SpaceError where there is none."""
@@ -207,7 +263,7 @@ class Space:
         with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
-        entries = self.entries()
+        entries = self._all_entries()
         for entry in entries:
             if name == entry.path:
                 return entry
@@ -265,7 +321,7 @@ class Space:
         asked = None if target is None else self._describe_target(target)
         how = Comparing(memory, progress, certain)
         return self._without_damaged(
-            self.entries(),
+            self._entries_with(None if asked is None else asked.entry),
             lambda entries: compare_models(self.path, self.protocol, entries, asked, how),
             "" if asked is None or asked.entry is None else asked.entry.stem,
         )
@@ -295,7 +351,7 @@ class Space:
             values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
             return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
 
-        return self._without_damaged(self.entries(), compute, own.stem)
+        return self._without_damaged(self._entries_with(own), compute, own.stem)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
@@ -308,7 +364,7 @@ class Space:
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
         """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once."""
         names = {name for ranking in rankings for name in (ranking.target, *(source for source, _ in ranking.sources))}
-        entries = [entry for entry in self.entries() if entry.name in names]
+        entries = [entry for entry in self._all_entries() if entry.name in names]
         return certainties(self.path, self.protocol, entries, rankings, memory)
 
     def nearest(
@@ -336,7 +392,7 @@ class Space:
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
         query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
         try:
-            return find_neighbours(self.path, self.protocol, query, warn)
+            return find_neighbours(self.path, self.protocol, query, warn, self._identities())
         except DamagedFileError:
             return self._without_damaged(
                 self.entries(),
@@ -344,6 +400,10 @@ class Space:
                     self.path, self.protocol, query, warn, frozenset(entry.identity for entry in entries)
                 ),
             )
+
+    def _identities(self) -> frozenset[str] | None:
+        """Identities of the models that a condition chose; None without one."""
+        return None if self._chosen is None else frozenset(entry.identity for entry in self.entries())
 
     def index(self, progress: Share | None = None) -> int:
         """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
@@ -360,17 +420,17 @@ class Space:
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
-        announce: Announce | None = None, outputs: bool = True,
+        announce: Announce | None = None, outputs: bool = True, labels: Labels | None = Labels(),  # noqa: B008
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
-        Without `outputs` it holds nothing of what the model answers. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
+        Without `outputs` it holds nothing of what the model answers; `labels` are as in `fingerprint_file`. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
         execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
         explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
-        found = drop_outputs(explained, keep=outputs)
+        found = choose_labels(drop_outputs(explained, keep=outputs), labels)
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -435,6 +495,13 @@ class Space:
     def compact(self) -> tuple[int, int]:
         """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
         return maintenance.compact(self.path)
+
+
+def _state_labels(license: str | None, tags: str | Sequence[str]) -> Labels:  # noqa: A002
+    try:
+        return state_labels(license, tags)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -14,9 +16,15 @@ import click
 )
 @click.option("--oracle", metavar="FILE", help="Table of the ground truth, as for evaluate; adds precision curves.")
 @click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only models of the space for which it holds; see `onnxspace space list`.",
+)
 @click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 def report(
-    source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, quiet: bool
+    source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, where: tuple[str, ...], quiet: bool,
 ) -> int:  # fmt: skip
     """Write a space, or a result of score --output, as one HTML file.
 
@@ -31,12 +39,11 @@ def report(
     damaged: dict[str, None] = {}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.workflows.report import write_report
+        from onnxspace.workflows.report import check_page_path, open_source, write_report
 
-        notes = write_report(
-            source, output, target=target, images=images, oracle=oracle, title=title, progress=bar,
-            damaged=lambda failure: damaged.update({failure.error: None}),
-        )  # fmt: skip
+        check_page_path(Path(output), Path(source), oracle)
+        opened = open_source(Path(source), lambda failure: damaged.update({failure.error: None}), where)
+        notes = write_report(opened, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
     for sentence in damaged:
         click.echo(f"onnxspace: {one_line(sentence)}", err=True)
     for note in () if quiet else notes:

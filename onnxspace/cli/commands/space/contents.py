@@ -17,9 +17,11 @@ from onnxspace.cli.commands.space.group import (
     print_json,
     quiet_option,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     cluster_option,
+    label_options,
     number_options,
     opening_options,
     pixel_options,
@@ -88,6 +90,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @skip_broken_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
+@label_options
 @json_option("add")
 def add(
     place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
@@ -96,7 +99,8 @@ def add(
     """Explain models and add them.
 
     Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
-    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME. The licence and the source that are written in a file or
+    beside it are kept; --license and --tag are for all models of the command, also those that the space has already.
     """
     from onnxspace.cli.announce import PixelTable
 
@@ -164,9 +168,10 @@ def remove(place: str, names: tuple[str, ...]) -> None:
 @space.command()
 @place_argument
 @click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
+@where_option
 @quiet_option
 @json_option("merge")
-def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> int:
+def merge(place: str, others: tuple[str, ...], where: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     """Add the models of other spaces.
 
     All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps. Exit code 2 if files of a
@@ -176,7 +181,7 @@ def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> in
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
-        found = [opened.merge(other, bar) for other in others]
+        found = [opened.merge(open_space(other, where), bar) for other in others]
     for one in found:
         _print_added(one, quiet=quiet)
     if as_json:
@@ -193,26 +198,33 @@ def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> in
 @place_argument
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
+@where_option
+@click.option("--no-provenance", is_flag=True, help="Write neither licence nor source, producer or tags.")
 @quiet_option
-def export(place: str, names: tuple[str, ...], output: str, quiet: bool) -> None:
+def export(
+    place: str, names: tuple[str, ...], output: str, where: tuple[str, ...], no_provenance: bool, quiet: bool
+) -> None:  # fmt: skip
     """Write the fingerprints of all models, or of those that are named."""
-    opened = open_space(place)
+    if names and where:
+        raise click.UsageError("name models, or choose them with --where.")
+    opened = open_space(place, where)
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
-        files = opened.export(output, names or None, bar)
+        files = opened.export(output, names or None, bar, labels=not no_provenance)
     if not quiet:
         click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
 
 
 @space.command(name="list")
 @place_argument
+@where_option
 @json_option("list")
-def list_(place: str, as_json: bool) -> None:
-    """Show the images and method of the space, and its models."""
+def list_(place: str, where: tuple[str, ...], as_json: bool) -> None:
+    """Show the images and method of the space, and its models with their licences and tags."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where)
     if as_json:
         print_json("list", spacetext.list_as_json(opened))
     else:

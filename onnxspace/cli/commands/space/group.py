@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,10 +14,16 @@ if TYPE_CHECKING:
     from onnxspace.workflows.space import Space
 
 FAILED = 2
-_DAMAGED = "onnxspace.damaged"
+_DAMAGED = "models that were left out"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+
+#: For commands about some of the models of a space.
+where_option = click.option(
+    "--where", multiple=True, metavar="CONDITION",
+    help='Only models for which it holds, such as "license=apache-2.0 and tag=detector"; repeatable, then all hold.',
+)  # fmt: skip
 
 
 def json_option(name: str) -> Callable[[_Function], _Function]:
@@ -43,10 +49,10 @@ def end_command(context: click.Context, code: int | None) -> int | None:
     return code or (FAILED if context.meta.get(_DAMAGED) else None)
 
 
-def open_space(place: str) -> Space:
+def open_space(place: str, where: Sequence[str] = ()) -> Space:
     from onnxspace.workflows.space import Space
 
-    return Space.open(place, damaged=print_damage)
+    return Space.open(place, damaged=print_damage).where(*where)
 
 
 def print_damage(failure: Failure) -> None:
@@ -59,9 +65,9 @@ def print_damage(failure: Failure) -> None:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
 
 
-def compute_affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
+def compute_affinity(opened: Space, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
     with share_bar(quiet=quiet) as share:
-        return open_space(place).affinity(memory, share, cluster, device)
+        return opened.affinity(memory, share, cluster, device)
 
 
 @contextmanager

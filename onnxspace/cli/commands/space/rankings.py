@@ -17,6 +17,7 @@ from onnxspace.cli.commands.space.group import (
     quiet_option,
     share_bar,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     cluster_option,
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 @cluster_option
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
 @click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
+@where_option
 @json_option("affinity")
 def affinity(
-    place: str, memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
+    place: str, where: tuple[str, ...], memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the affinity of every pair.
 
@@ -50,7 +52,7 @@ def affinity(
     """
     from onnxspace.cli.text import space as spacetext
 
-    found = compute_affinity(place, memory, cluster, device, quiet=quiet)
+    found = compute_affinity(open_space(place, where), memory, cluster, device, quiet=quiet)
     if output is not None:
         spacetext.write_matrix(found, output)
     if as_json:
@@ -66,9 +68,11 @@ def affinity(
 @known_option
 @quiet_option
 @memory_option
+@where_option
 @json_option("rank")
 def rank(
-    place: str, target: str | None, certainty: bool, known: str | None, memory: int, quiet: bool, as_json: bool
+    place: str, target: str | None, certainty: bool, known: str | None, memory: int, where: tuple[str, ...], quiet: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Rank the other models as sources for a model, or for each model.
 
@@ -77,7 +81,7 @@ def rank(
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text import space as spacetext
 
-    elsewhere, opened = read_known_table(known), open_space(place)
+    elsewhere, opened = read_known_table(known), open_space(place, where)
     from onnxspace.inputs.names import is_fingerprint
 
     stranger = target is not None and is_fingerprint(Path(target)) and not opened.holds(target)
@@ -87,7 +91,7 @@ def rank(
         _rank_by_use(opened, target, elsewhere, memory, certainty=certainty, quiet=quiet, as_json=as_json)
         return
     if target is None:
-        rows = spacetext.rows(compute_affinity(place, memory, quiet=quiet))
+        rows = spacetext.rows(compute_affinity(opened, memory, quiet=quiet))
     else:
         with share_bar(quiet=quiet) as share:
             rows = [opened.row(target, memory, share)]
@@ -138,12 +142,13 @@ def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, 
 @place_argument
 @quiet_option
 @memory_option
+@where_option
 @json_option("tree")
-def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
+def tree(place: str, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Print the similarity tree (average linkage on 1 − affinity)."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where)
     with share_bar(quiet=quiet) as share:
         names, joined = opened.named_tree(memory=memory, progress=share)
     if as_json:

@@ -15,6 +15,7 @@ from onnxspace.cli.commands.space.group import (
     quiet_option,
     share_bar,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     memory_option,
@@ -35,8 +36,9 @@ from onnxspace.cli.options import (
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
+@where_option
 @json_option("nearest")
-def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
+def nearest(place: str, model: str, count: int, where: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
     """Show the models nearest to one, by fingerprint.
 
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
@@ -49,7 +51,7 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
     compute = take_compute(options)
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = open_space(place).nearest(
+        found = open_space(place, where).nearest(
             model, count, device=compute, progress=bar, warn=print_warnings(quiet=quiet), **options
         )
     if as_json:
@@ -70,8 +72,9 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 )
 @quiet_option
 @memory_option
+@where_option
 @json_option("duplicates")
-def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
+def duplicates(place: str, least: float, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Show groups of models that may be the same network.
 
     Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
@@ -79,7 +82,7 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
     """
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where)
     with share_bar(quiet=quiet) as share:
         found = opened.duplicate_groups(least, memory, share, print_warnings(quiet=quiet))
     if as_json:
