@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
@@ -24,6 +24,8 @@ from onnxspace.spaces.layout import (
     PROBES,
     REDUCED,
     ROWS,
+    SETS,
+    STATISTICS,
     WORK,
     checksum_of,
     files_of,
@@ -35,6 +37,7 @@ from onnxspace.spaces.layout import (
     remove_leftovers,
 )
 from onnxspace.spaces.packed import prune_pack
+from onnxspace.spaces.probe_sets import find_set, list_sets
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
@@ -52,6 +55,8 @@ _OWN = {
     PROBES,
     BASELINE,
     WORK,
+    SETS,
+    STATISTICS,
     *(f"{n}-journal" for n in (CATALOGUE, CACHE)),
 }
 
@@ -83,10 +88,24 @@ class Verification:
 
 
 def verify(folder: Path, progress: Progress | None = None) -> Verification:
-    """Read every file of the space `folder` and compare it with the catalogue.
+    """Read every file of the space `folder`, and of its sets of probe images, and compare it with the catalogue.
 
-    `progress` receives a model's name, the models done and their number. Raises SpaceError where the catalogue is unreadable.
+    `models` of the result counts those of all sets. `progress` receives a model's name, the models done and their number. Raises SpaceError where the catalogue is unreadable.
     """
+    found = _verify_set(folder, progress)
+    for name in list_sets(folder)[1:]:
+        found = _join(found, name, _verify_set(find_set(folder, name), progress))
+    return found
+
+
+def _join(found: Verification, name: str, other: Verification) -> Verification:
+    """The result for a space, and that for its set `name`."""
+    problems = (replace(one, file=f"{SETS}/{name}/{one.file}") for one in other.problems)
+    leftovers = (f"{SETS}/{name}/{one}" for one in other.leftovers)
+    return Verification(found.models + other.models, (*found.problems, *problems), (*found.leftovers, *leftovers))
+
+
+def _verify_set(folder: Path, progress: Progress | None) -> Verification:
     listed = list(_list_files(folder))  # before reading the catalogue, which notes files before they are placed or removed
     with open_catalogue(folder) as book:
         protocol, entries, noted = book.protocol(), book.sound_entries(), book.leftovers()
@@ -229,8 +248,13 @@ def clear_interrupted(folder: Path, *, unfinished: bool = False) -> int:
 def compact(folder: Path) -> tuple[int, int]:
     """Remove leftovers, unreferenced files with names of this space's format, and cached values of removed models.
 
-    Returns the number of files removed and of bytes saved. Files of other formats are kept.
+    Sets of probe images are compacted too. Returns the number of files removed and of bytes saved. Files of other formats are kept.
     """
+    parts = [_compact_set(find_set(folder, name)) for name in list_sets(folder)[::-1]]
+    return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _compact_set(folder: Path) -> tuple[int, int]:
     before = _total_bytes(folder)
     count = clear_interrupted(folder, unfinished=True)
     with open_catalogue(folder) as book:
@@ -254,7 +278,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _total_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    sets = folder / SETS
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(sets))
 
 
 def _relative_name(folder: Path, path: Path) -> str:

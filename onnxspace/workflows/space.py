@@ -15,6 +15,7 @@ from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
@@ -45,6 +46,7 @@ from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
+from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Where, parse_where
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
@@ -195,17 +197,33 @@ class Space:
         """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
 
         Models whose files are damaged there are listed as failed. `progress` is called with a model's name, the number of models done,
-        and their total. Raises SpaceError where the other space has other images, another method or detail, and OutputError.
+        and their total. Further sets of probe images are merged where both have them, and named in a warning else. Raises SpaceError
+        where the other space has other images, another method or detail, and OutputError.
         """
         theirs = other if isinstance(other, Space) else Space.open(other)
         report = AdditionReport()
         try:
             source = MergeSource(theirs.path, theirs.protocol, theirs.entries())
             merge_space(self.path, self.protocol, source, report, progress)
+            self._merge_sets(theirs, report, progress)
         except BaseException as error:
             report.note(error, self.path)
             raise
         return report.result()
+
+    def _merge_sets(self, theirs: Space, report: AdditionReport, progress: Progress | None) -> None:
+        """Merge the further sets of probe images that both spaces have; others are named in a warning."""
+        own = {one.protocol.sha256: one for one in self._list_sets()}
+        for other in theirs._list_sets()[1:]:
+            if (same := own.get(other.protocol.sha256)) is None:
+                report.warnings.append(
+                    f"{self.path} has no set with the images of {other.path}, which is not merged. Add it with `onnxspace space probes`."
+                )
+            else:
+                found, source = AdditionReport(), MergeSource(other.path, other.protocol, other.entries())
+                merge_space(same.path, same.protocol, source, found, progress)
+                report.failed += found.failed
+                report.causes += found.causes
 
     def export(
         self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None, labels: bool = True
@@ -223,18 +241,20 @@ class Space:
         self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
         license: str | None = None,  # noqa: A002
     ) -> None:  # fmt: skip
-        """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once.
+        """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once, in all sets.
 
         Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
         """
         labels, gone = _state_labels(license, add), set(_state_labels(None, remove).tags)
         chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
-        with open_catalogue(self.path) as book, book.transaction():
-            for entry in chosen:
-                now = book.find("identity", entry.identity) or entry
-                kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
-                if (new := labels.over(kept)) != now.labels:
-                    book.label(entry, new)
+        for one in self._list_sets():
+            same = [found for entry in chosen for found in one._find_same(entry)]
+            with open_catalogue(one.path) as book, book.transaction():
+                for entry in same:
+                    if (now := book.find("identity", entry.identity)) is not None:
+                        kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
+                        if (new := labels.over(kept)) != now.labels:
+                            book.label(now, new)
 
     def where(self, *conditions: str) -> Space:
         """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
@@ -248,8 +268,52 @@ class Space:
         return Space(self.path, self.protocol, self._damaged, parse_where(conditions) if conditions else None)
 
     def remove(self, name: str) -> None:
-        """Remove the model with this name or path. Raises SpaceError where there is none."""
-        maintenance.remove(self.path, self._find_entry(name))
+        """Remove the model with this name or path, from all sets of probe images. Raises SpaceError where there is none."""
+        entry = self._find_entry(name)
+        for one in reversed(self._list_sets()):  # the first set last, so that an interruption can be made good
+            for found in one._find_same(entry):
+                maintenance.remove(one.path, found)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The names of the sets of probe images, `default` first."""
+        return list_sets(self.path)
+
+    def open_set(self, name: str) -> Space:
+        """Return the set of probe images `name` as a space. Raises SpaceError where there is none."""
+        folder = find_set(self.path, name)
+        if folder == self.path:
+            return self
+        with open_catalogue(folder) as book:
+            return Space(folder, book.protocol(), self._damaged, self._chosen)
+
+    def add_set(self, name: str, probes: Probes, detail: Detail | None = None) -> Space:
+        """Add an empty set of probe images, by which models are explained as by the others; `detail` is as in `create`.
+
+        Returns it as a space. Older versions of onnxspace can't read the space any more. Raises SpaceError, OutputError.
+        """
+        create_set(self.path, self.protocol, name, probes, choose_detail(probes, detail))
+        return self.open_set(name)
+
+    def rank_sets(self, pictures: Probes) -> tuple[tuple[str, float], ...]:
+        """Return the names of the sets of probe images with their distance to `pictures`, nearest first.
+
+        It is the energy distance of colours, spectra and edges (`onnxspace.inputs.image_statistics`), which needs no network and no
+        labels. Raises SpaceError where a set has neither images nor statistics.
+        """
+        return rank_sets(describe_images(pictures.images), read_all_statistics(self.path))
+
+    def _list_sets(self) -> list[Space]:
+        return [self.open_set(name) for name in self.sets]
+
+    def _find_same(self, entry: CatalogueEntry) -> list[CatalogueEntry]:
+        """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
+        with open_catalogue(self.path) as book:
+            found = book.find("identity", entry.identity)
+        if found is not None:
+            return [found]
+        same = (one for one in self._all_entries() if one.content == entry.content)
+        return [one for one in same if "" in (one.preprocess, entry.preprocess)]
 
     def holds(self, model: str | Path) -> bool:
         """Return whether a model of the space has this name or path."""

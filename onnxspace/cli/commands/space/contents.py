@@ -16,6 +16,7 @@ from onnxspace.cli.commands.space.group import (
     place_argument,
     print_json,
     quiet_option,
+    set_option,
     space,
     where_option,
 )
@@ -79,6 +80,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("models", nargs=-1, metavar="MODEL.onnx|PRINT.fp...")
 @click.option(
     "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
@@ -93,14 +95,15 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @label_options
 @json_option("add")
 def add(
-    place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
+    place: str, chosen: str | None, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Explain models and add them.
 
     Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME. The licence and the source that are written in a file or
-    beside it are kept; --license and --tag are for all models of the command, also those that the space has already.
+    beside it are kept; --license and --tag are for all models of the command, also those that the space has already. In a space with
+    several sets of probe images, models are explained on each, and fingerprints go to the set on whose images they were made.
     """
     from onnxspace.cli.announce import PixelTable
 
@@ -109,21 +112,34 @@ def add(
     if not models:
         raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
-    opened = open_space(place)
+    opened = open_space(place, chosen=chosen)
+    if probe is not None and len(opened.sets) > 1:
+        raise click.UsageError("--probe is for one set of probe images: name it with --set.")
     from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
+    from onnxspace.workflows.probe_sets import add_to_sets
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
-        found = opened.add(list(models), device=compute, probes=probes, progress=bar, **options)
-    _print_added(found, quiet=quiet)
+        found = add_to_sets(opened, list(models), device=compute, probes=probes, progress=bar, **options)
+    for name, one in found.items():
+        if len(found) > 1 and not quiet:
+            click.echo(f"set {name}", err=True)
+        _print_added(one, quiet=quiet)
     if as_json:
-        print_json("add", {
-            "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there), "completed": _as_pairs(found.completed),
-            "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
-        })  # fmt: skip
-    return FAILED if found.failed else 0
+        first, *others = found
+        sets = {"sets": {name: _describe_added(found[name]) for name in others}} if others else {}
+        print_json("add", {**_describe_added(found[first]), **sets})
+    return FAILED if any(one.failed for one in found.values()) else 0
+
+
+def _describe_added(found: Additions) -> dict[str, Any]:
+    return {
+        "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there),
+        "completed": _as_pairs(found.completed), "failed": [vars(failure) for failure in found.failed],
+        "warnings": list(found.warnings),
+    }  # fmt: skip
 
 
 def _as_pairs(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
@@ -196,18 +212,19 @@ def merge(place: str, others: tuple[str, ...], where: tuple[str, ...], quiet: bo
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
 @where_option
 @click.option("--no-provenance", is_flag=True, help="Write neither licence nor source, producer or tags.")
 @quiet_option
 def export(
-    place: str, names: tuple[str, ...], output: str, where: tuple[str, ...], no_provenance: bool, quiet: bool
+    place: str, chosen: str | None, names: tuple[str, ...], output: str, where: tuple[str, ...], no_provenance: bool, quiet: bool
 ) -> None:  # fmt: skip
     """Write the fingerprints of all models, or of those that are named."""
     if names and where:
         raise click.UsageError("name models, or choose them with --where.")
-    opened = open_space(place, where)
+    opened = open_space(place, where, chosen)
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
@@ -218,13 +235,14 @@ def export(
 
 @space.command(name="list")
 @place_argument
+@set_option
 @where_option
 @json_option("list")
-def list_(place: str, where: tuple[str, ...], as_json: bool) -> None:
+def list_(place: str, chosen: str | None, where: tuple[str, ...], as_json: bool) -> None:
     """Show the images and method of the space, and its models with their licences and tags."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place, where)
+    opened = open_space(place, where, chosen)
     if as_json:
         print_json("list", spacetext.list_as_json(opened))
     else:

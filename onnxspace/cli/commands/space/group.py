@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxspace.workflows.space import Space
 
 FAILED = 2
-_DAMAGED = "models that were left out"
+_DAMAGED, _ADDED = "models that were left out", "added to the JSON object"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
@@ -24,6 +24,11 @@ where_option = click.option(
     "--where", multiple=True, metavar="CONDITION",
     help='Only models for which it holds, such as "license=apache-2.0 and tag=detector"; repeatable, then all hold.',
 )  # fmt: skip
+
+#: For commands about the models on one set of probe images.
+set_option = click.option(
+    "--set", "chosen", metavar="NAME", help="Set of probe images, see `space probes` [default: the first]."
+)
 
 
 def json_option(name: str) -> Callable[[_Function], _Function]:
@@ -49,10 +54,11 @@ def end_command(context: click.Context, code: int | None) -> int | None:
     return code or (FAILED if context.meta.get(_DAMAGED) else None)
 
 
-def open_space(place: str, where: Sequence[str] = ()) -> Space:
+def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None) -> Space:
     from onnxspace.workflows.space import Space
 
-    return Space.open(place, damaged=print_damage).where(*where)
+    opened = Space.open(place, damaged=print_damage)
+    return (opened if chosen is None else opened.open_set(chosen)).where(*where)
 
 
 def print_damage(failure: Failure) -> None:
@@ -85,6 +91,11 @@ def print_warnings(*, quiet: bool) -> Callable[[str], None]:
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
+def add_to_json(facts: dict[str, Any]) -> None:
+    """Add facts to the JSON object that the command prints."""
+    click.get_current_context().meta.setdefault(_ADDED, {}).update(facts)
+
+
 def print_json(name: str, facts: dict[str, Any], number: int = 1) -> None:
-    rest = {key: value for key, value in facts.items() if key != "schema"}
+    rest = {key: value for key, value in facts.items() if key != "schema"} | click.get_current_context().meta.get(_ADDED, {})
     click.echo(json.dumps({"schema": f"onnxspace/space-{name}/{number}", **rest}, allow_nan=False))

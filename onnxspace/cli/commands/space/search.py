@@ -13,6 +13,7 @@ from onnxspace.cli.commands.space.group import (
     print_json,
     print_warnings,
     quiet_option,
+    set_option,
     share_bar,
     space,
     where_option,
@@ -28,6 +29,7 @@ from onnxspace.cli.options import (
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
 @click.option(
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
@@ -38,7 +40,9 @@ from onnxspace.cli.options import (
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
 @where_option
 @json_option("nearest")
-def nearest(place: str, model: str, count: int, where: tuple[str, ...], quiet: bool, as_json: bool, **options: Any) -> None:
+def nearest(
+    place: str, chosen: str | None, model: str, count: int, where: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
+) -> None:
     """Show the models nearest to one, by fingerprint.
 
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
@@ -51,7 +55,7 @@ def nearest(place: str, model: str, count: int, where: tuple[str, ...], quiet: b
     compute = take_compute(options)
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = open_space(place, where).nearest(
+        found = open_space(place, where, chosen).nearest(
             model, count, device=compute, progress=bar, warn=print_warnings(quiet=quiet), **options
         )
     if as_json:
@@ -62,6 +66,7 @@ def nearest(place: str, model: str, count: int, where: tuple[str, ...], quiet: b
 
 @space.command()
 @place_argument
+@set_option
 @click.option(
     "--least",
     type=click.FloatRange(-1, 1),
@@ -74,7 +79,9 @@ def nearest(place: str, model: str, count: int, where: tuple[str, ...], quiet: b
 @memory_option
 @where_option
 @json_option("duplicates")
-def duplicates(place: str, least: float, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def duplicates(
+    place: str, chosen: str | None, least: float, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Show groups of models that may be the same network.
 
     Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
@@ -82,7 +89,7 @@ def duplicates(place: str, least: float, memory: int, where: tuple[str, ...], qu
     """
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place, where)
+    opened = open_space(place, where, chosen)
     with share_bar(quiet=quiet) as share:
         found = opened.duplicate_groups(least, memory, share, print_warnings(quiet=quiet))
     if as_json:
@@ -93,14 +100,15 @@ def duplicates(place: str, least: float, memory: int, where: tuple[str, ...], qu
 
 @space.command()
 @place_argument
+@set_option
 @quiet_option
 @json_option("index")
-def index(place: str, quiet: bool, as_json: bool) -> None:
+def index(place: str, chosen: str | None, quiet: bool, as_json: bool) -> None:
     """Index the fingerprints, for `nearest` in a large space.
 
     Run it again to add models that came later. Needs usearch (the extra `search`).
     """
-    opened = open_space(place)
+    opened = open_space(place, chosen=chosen)
     with share_bar(quiet=quiet, what="indexing") as share:
         count = opened.index(share)
     if as_json:
