@@ -16,13 +16,7 @@ from onnxspace.spaces.complete import join_reduced
 from onnxspace.spaces.layout import prints_path, read_reduced, reduced_path
 from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.space import Space
-from tests.helpers.spaces import IMAGES, insert, insert_many, reduced, space
-
-
-def whole(number: int) -> Reduced:
-    """Features and outputs."""
-    answers = np.random.default_rng(number).standard_normal((IMAGES, 2)).astype(np.float16)
-    return replace(reduced(number), answers=answers, classes=np.arange(IMAGES, dtype=np.int32))
+from tests.helpers.spaces import IMAGES, insert, insert_many, reduced, space, with_answers
 
 
 @pytest.fixture
@@ -31,7 +25,7 @@ def full(tmp_path: Path) -> dict[int, Fingerprint]:
     other = space(tmp_path / "other.space", keep_maps=False)
     insert_many(other.path, [1, 2, 3, 4])
     found = [fingerprint_of(other.path, other.protocol, entry) for entry in other.entries()]
-    return {number: replace(one, reduced=whole(number)) for number, one in enumerate(found, 1)}
+    return {number: replace(one, reduced=with_answers(number)) for number, one in enumerate(found, 1)}
 
 
 def add(made: Space, one: Fingerprint, folder: Path) -> tuple[int, int, int]:
@@ -112,8 +106,8 @@ def test_the_command_says_so(tmp_path: Path, full: dict[int, Fingerprint]) -> No
 
 
 def test_other_images_add_nothing() -> None:
-    one, other = reduced(1).without_outputs(), replace(whole(1), order=np.arange(IMAGES)[::-1])
-    assert join_reduced(one, replace(whole(1), order=np.roll(one.order, 1))) is None
+    one, other = reduced(1).without_outputs(), replace(with_answers(1), order=np.arange(IMAGES)[::-1])
+    assert join_reduced(one, replace(with_answers(1), order=np.roll(one.order, 1))) is None
     assert join_reduced(one, None) is None
     assert join_reduced(None, other) is other
 
