@@ -44,6 +44,14 @@ class SpaceError(OnnxspaceError, ValueError):
     """A model space that does not exist, is damaged, is of a newer version, or does not match what is added to it."""
 
 
+class DamagedFileError(SpaceError):
+    """A model's file in a space that is missing, truncated or damaged; `stems` are those of the models that it belongs to."""
+
+    def __init__(self, message: str, *stems: str) -> None:
+        super().__init__(message)
+        self.stems = stems
+
+
 class OutputError(OnnxspaceError, OSError):
     """A result that could not be written."""
 

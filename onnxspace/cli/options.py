@@ -81,6 +81,12 @@ _PIXELS = (
 )  # fmt: skip
 
 
+_LABELS = (
+    click.option("--license", metavar="NAME", help="Licence of the models, best an SPDX identifier [default: as written in or beside the file]."),
+    click.option("--tag", "tags", multiple=True, metavar="WORD|KEY=VALUE", help="Tag of the models; repeatable."),
+)  # fmt: skip
+
+
 #: For commands whose work can be distributed.
 cluster_option = click.option(
     "--cluster", metavar="ADDRESS",
@@ -97,6 +103,11 @@ def _add_options(options: Sequence[Callable[[_Function], _Function]], function: 
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def label_options(function: _Function) -> _Function:
+    """Add the options on licence and tags."""
+    return _add_options(_LABELS, function)
 
 
 def pixel_options(function: _Function) -> _Function:

@@ -15,6 +15,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.axes import MAX_FRAMES, Axes
 from onnxspace.inputs.bands import MAX_BANDS, NAMES, parse_band_names, parse_bands
 from onnxspace.inputs.input_values import parse_input_values
+from onnxspace.inputs.labels import parse_license, parse_tags
 from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
 from onnxspace.inputs.preprocess import Color, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
@@ -46,7 +47,7 @@ class ModelOptions:
     one value or one per channel; `pixels` is the name of a preset of `onnxspace.inputs.pixel_presets` instead of these three.
     `bands` are the bands of the probe images that go into the channels, counted from 0; `frames` is the number of frames of a
     video, `still` says that every frame is the same image. `inputs` has the values of inputs besides the image, as
-    `input_values.parse_input_values` returns them. `origin` and `source` say where the range comes from, `open_size` is a size for
+    `input_values.parse_input_values` returns them. `origin` and `source` say where the range comes from, `license` and `tags` label the model in a space, `open_size` is a size for
     all models of a run, which one with another fixed size does not take: they are no keys of a file.
     """
 
@@ -68,6 +69,8 @@ class ModelOptions:
     still: bool | None = None
     inputs: Mapping[str, Any] | None = None
     open_size: tuple[int, int] | None = None
+    license: str | None = None
+    tags: tuple[str, ...] | None = None
 
     @property
     def states_range(self) -> bool:
@@ -289,6 +292,10 @@ def parse_option(key: str, value: Any) -> Any:
         if not 1 <= len(numbers) <= MAX_BANDS:
             raise ValueError(f"{key} needs one number, or one per channel")
         return tuple(_require_nonzero(key, number) for number in numbers) if key == "std" else numbers
+    if key == "license":
+        return parse_license(value)
+    if key == "tags":
+        return parse_tags(value if isinstance(value, list) else [value])
     if key == "frames":
         return _parse_frames(value)
     if key == "still":

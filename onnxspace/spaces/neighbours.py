@@ -60,16 +60,17 @@ class Query:
 
 
 def find_neighbours(
-    folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None
-) -> tuple[Neighbour, ...]:
-    """Find the models nearest to a fingerprint, best first.
+    folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None,
+    keep: frozenset[str] | None = None,
+) -> tuple[Neighbour, ...]:  # fmt: skip
+    """Find the models nearest to a fingerprint, best first, among those whose identities are in `keep` (None: all).
 
     One pass over the packed fingerprints, or a search of their index where there are many, proposes a few more candidates than
     requested; they are reranked by the fingerprint files. `warn` receives advice on the index. Raises SpaceError for a damaged
     space.
     """
     with open_catalogue(folder) as book:
-        models = _propose_models(folder, protocol, book, query, warn)
+        models = _propose_models(folder, protocol, book, query, warn, keep)
     values = np.empty((2, len(models)))
     for first in range(0, len(models), _AT_ONCE):
         many = read_prints(folder, [entry.stem for entry in models[first : first + _AT_ONCE]], protocol)
@@ -79,13 +80,18 @@ def find_neighbours(
 
 
 def _propose_models(
-    folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None
-) -> Sequence[CatalogueEntry]:
+    folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None,
+    keep: frozenset[str] | None,
+) -> Sequence[CatalogueEntry]:  # fmt: skip
     """Candidates for the nearest models; equal ones are in the order of the space."""
+    kept = None if keep is None else frozenset(map(bytes.fromhex, keep))
     packing = pack_prints(folder, protocol)
-    found = take_snapshot(folder, packing, book, lambda pack: index_for(folder, as_matrix(pack.rows)), (KEYS, ROWS, INDEX))
+    found = take_snapshot(
+        folder, packing, book, lambda pack: index_for(folder, as_matrix(pack.rows)), (KEYS, ROWS, INDEX), keep=kept
+    )
     if found is None:
-        return [entry for entry in book.entries() if bytes.fromhex(entry.identity) != query.own]
+        wanted = (book.keys() if kept is None else book.keys() & kept) - {query.own}
+        return [entry for entry in book.entries() if bytes.fromhex(entry.identity) in wanted]
     if found.advice and warn is not None and not query.exact:
         warn(found.advice)
     keys = _nearest_keys(found, query)

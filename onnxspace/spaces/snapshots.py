@@ -40,26 +40,34 @@ _KEPT: dict[tuple[Path, str], tuple[object, Snapshot]] = {}
 
 
 def take_snapshot(
-    folder: Path, packing: Packing, book: Catalogue, open_index: OpenIndex, files: tuple[str, ...], progress: Share | None = None
+    folder: Path, packing: Packing, book: Catalogue, open_index: OpenIndex, files: tuple[str, ...], progress: Share | None = None,
+    keep: frozenset[bytes] | None = None,
 ) -> Snapshot | None:  # fmt: skip
     """Return the pack with all models of the space, its living rows, and its index; that of an earlier call if nothing changed.
 
-    `files` are those of the pack and its index. Returns None where the pack can't be updated. Raises SpaceError for a damaged space.
+    `files` are those of the pack and its index. With `keep`, identities, only these models count as living, and no others are packed. Returns None where the pack can't be updated. Raises SpaceError for a damaged space.
     """
     place, before = (folder.absolute(), packing.keys), _stamp(folder, files)
     kept = _KEPT.get(place)
+    if keep is not None:
+        return _read_snapshot(folder, packing, book, open_index, book.keys() & keep, progress)
     if kept is not None and kept[0] == before:
         return kept[1]
-    living = book.keys()
-    pack = update_pack(folder, packing, book, living, progress)
-    if pack is None:
+    found = _read_snapshot(folder, packing, book, open_index, book.keys(), progress)
+    if found is None:
         return None
-    found = Snapshot(pack, pack.alive_rows(living), *open_index(pack))
     while len(_KEPT) >= _MOST:
         _KEPT.pop(next(iter(_KEPT)), None)
     after = _stamp(folder, files)
     _KEPT[place] = ((before[0], *after[1:]), found)  # of the catalogue as it was before it was read
     return found
+
+
+def _read_snapshot(
+    folder: Path, packing: Packing, book: Catalogue, open_index: OpenIndex, living: set[bytes], progress: Share | None
+) -> Snapshot | None:  # fmt: skip
+    pack = update_pack(folder, packing, book, living, progress)
+    return None if pack is None else Snapshot(pack, pack.alive_rows(living), *open_index(pack))
 
 
 def _stamp(folder: Path, files: tuple[str, ...]) -> tuple[object, ...]:

@@ -46,7 +46,7 @@ def fingerprint(
         prints, reduced = prints_of(files["maps"], protocol), reduce_files(protocol, setup.probes.images, files, run.lost)
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
-        protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced,
+        protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced, model.labels,
     )  # fmt: skip
     return found, model.record.assumed, tuple(run.warnings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ from onnxspace.similarity.fingerprints.agreement import (
     record_of,
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.mixed import affinities
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
@@ -239,5 +241,10 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
 
 
 def _hash_prints(compared: Sequence[Fingerprint]) -> str:
-    """16 hex digits that identify the compared fingerprints."""
-    return hashlib.sha256(b"".join(one.prints.tobytes() for one in compared)).hexdigest()[:16]
+    """16 hex digits that identify the content of the compared fingerprints: their models, maps, features and outputs."""
+    digest = hashlib.sha256()
+    for one in compared:
+        held = b"" if one.reduced is None else pack(one.reduced)
+        facts = json.dumps([one.name, one.sha256, one.encoder, one.prints.nbytes, len(held)])
+        digest.update(facts.encode() + one.prints.tobytes() + held)
+    return digest.hexdigest()[:16]

@@ -23,7 +23,7 @@ from onnxspace.similarity.fingerprints.reduced import Reduced
 from onnxspace.similarity.mixed import with_certainty_of_shares
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.similarity.reliability import find_evidence
-from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.layout import read_prints, read_reduced
 from onnxspace.spaces.neighbours import Neighbour, Query, find_neighbours
@@ -78,7 +78,8 @@ class Target:
 class Comparing:
     """How models of a space are compared: the bytes of `memory`, `progress`, and whether rankings are resampled.
 
-    An `exact` search for candidates does not use the index; `warn` receives advice on it.
+    An `exact` search for candidates does not use the index; `warn` receives advice on it. `keep` are the identities of the models
+    that are compared with a target, or with each other (None: all).
     """
 
     memory: int = DEFAULT_MEMORY
@@ -86,6 +87,7 @@ class Comparing:
     certain: bool = False
     exact: bool = False
     warn: Callable[[str], None] | None = None
+    keep: frozenset[str] | None = None
 
 
 def keeps_rankings(protocol: Protocol) -> bool:
@@ -172,8 +174,9 @@ class Chosen:
 def _choose(folder: Path, protocol: Protocol, target: Target | None, comparing: Comparing, *, ranked: bool) -> Chosen:
     """The sources of the target, all of them or candidates. Raises SpaceError for no target among many models."""
     with open_catalogue(folder) as book:
-        many = ranked and book.has_more_than(MOST_RANKED)
-        entries = [] if many and target is not None else book.entries()
+        many = ranked and comparing.keep is None and book.has_more_than(MOST_RANKED)
+        entries = [] if many and target is not None else _kept_entries(book, target, comparing.keep)
+    many = many or (ranked and len(entries) > MOST_RANKED)
     if many and target is None:
         raise SpaceError(f"{folder} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for.")
     if many and target is not None:
@@ -182,17 +185,28 @@ def _choose(folder: Path, protocol: Protocol, target: Target | None, comparing: 
     return Chosen(sources, len(sources), entries)
 
 
+def _kept_entries(book: Catalogue, target: Target | None, keep: frozenset[str] | None) -> list[CatalogueEntry]:
+    """The models that are compared, and the target where it is of the space."""
+    return [
+        entry for entry in book.entries()
+        if keep is None or entry.identity in keep or (target is not None and target.is_entry(entry))
+    ]  # fmt: skip
+
+
 def _choose_candidates(folder: Path, protocol: Protocol, target: Target, comparing: Comparing) -> Chosen:
     """The 99 candidates for the sources of the target: by what predicts use, or of a target that has nothing of it by maps."""
     own = target.identity
-    query = SourceQuery(target.reduced, CANDIDATES, own, comparing.exact)
+    keep = None if comparing.keep is None else frozenset(map(bytes.fromhex, comparing.keep))
+    query = SourceQuery(target.reduced, CANDIDATES, own, comparing.exact, keep)
     found = propose_sources(folder, protocol, query, comparing.warn, comparing.progress)
     if found is not None:
         return Chosen(*found)
-    near = find_neighbours(folder, protocol, Query(target.prints, CANDIDATES, own, comparing.exact), comparing.warn)
+    near = find_neighbours(
+        folder, protocol, Query(target.prints, CANDIDATES, own, comparing.exact), comparing.warn, comparing.keep
+    )
     with open_catalogue(folder) as book:
         listed = [entry for one in near if (entry := book.find("name", one.name)) is not None]
-        count = len(book.keys()) - (own is not None)
+        count = len((book.keys() if keep is None else book.keys() & keep) - {own})
     return Chosen(sorted(listed, key=lambda one: (one.added, one.name)), count)
 
 

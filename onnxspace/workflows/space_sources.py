@@ -30,13 +30,15 @@ SHORT = 1500
 class SourceQuery:
     """A search for the `count` best sources of a target with these features and outputs in little.
 
-    `own` is the identity of the target in the space, None of another model.
+    `own` is the identity of the target in the space, None of another model; `keep` are the identities of the models that are
+    searched (None: all).
     """
 
     reduced: Reduced | None
     count: int
     own: bytes | None = None
     exact: bool = False
+    keep: frozenset[bytes] | None = None
 
 
 def pack_rows(folder: Path, protocol: Protocol) -> Packing:
@@ -67,29 +69,35 @@ def propose_sources(
     if target is None:
         return None
     with open_catalogue(folder) as book:
-        found = _open_snapshot(folder, protocol, book, progress)
+        found = _open_snapshot(folder, protocol, book, progress, query.keep)
         if found.advice and warn is not None and not query.exact:
             warn(found.advice)
         keys = [key for key in _propose_keys(found, target, query) if key != query.own][: query.count]
         entries = list_entries(book, set(keys))
-        own = query.own is not None and book.find("identity", query.own.hex()) is not None
+        own = (
+            query.own is not None
+            and (query.keep is None or query.own in query.keep)
+            and book.find("identity", query.own.hex()) is not None
+        )
     return sorted(entries, key=lambda one: (one.added, one.name)), int(found.alive.sum()) - own
 
 
-def _open_snapshot(folder: Path, protocol: Protocol, book: Catalogue, progress: Share | None) -> Snapshot:
+def _open_snapshot(
+    folder: Path, protocol: Protocol, book: Catalogue, progress: Share | None, keep: frozenset[bytes] | None
+) -> Snapshot:  # fmt: skip
     packing, numbers = pack_rows(folder, protocol), row_type(protocol.images)["readout"].shape[0]
     files = (USE_KEYS, USE_ROWS, USE_INDEX)
     found = take_snapshot(
-        folder, packing, book, lambda pack: open_use_index(folder, pack.keys, numbers), files, progress=progress
+        folder, packing, book, lambda pack: open_use_index(folder, pack.keys, numbers), files, progress=progress, keep=keep
     )
-    return found or make_snapshot(packing, book)
+    return found or make_snapshot(packing, book, keep)
 
 
-def make_snapshot(packing: Packing, book: Catalogue) -> Snapshot:
+def make_snapshot(packing: Packing, book: Catalogue, keep: frozenset[bytes] | None = None) -> Snapshot:
     """Pack all models in memory, where the files of the pack can't be written."""
     from onnxspace.spaces.packs import Pack
 
-    entries = book.entries()
+    entries = [entry for entry in book.entries() if keep is None or bytes.fromhex(entry.identity) in keep]
     keys = tuple(bytes.fromhex(entry.identity) for entry in entries)
     return Snapshot(Pack(packing.make(entries), keys), np.ones(len(keys), np.bool_), None, "")
 

@@ -151,7 +151,7 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
 
     (tmp_path / "onnxspace.toml").write_text(blocks("configuration.md", "toml")[0], "utf-8")
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
-    elsewhere = ["bands", "frames", "still", "inputs"]  # docs/inputs.md
+    elsewhere = ["bands", "frames", "still", "inputs", "license", "tags"]  # docs/inputs.md, docs/catalogue.md
     assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels", *elsewhere]
     assert options.scale == pytest.approx(1 / 255)
 

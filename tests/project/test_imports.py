@@ -94,6 +94,7 @@ NO_MODULES = {
     "onnxspace.version.torch",
     "onnxspace.input",
     "onnxspace.input.color",
+    "onnxspace.input.license",
     "onnxspace.input.mean",
     "onnxspace.input.scale",
     "onnxspace.input.size",

@@ -301,7 +301,7 @@ def test_a_changed_row_is_named_and_not_used(home: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "newer": ("made by a newer onnxspace \\(format 3", lambda home: edit(home, "PRAGMA user_version = 3")),
+    "newer": ("made by a newer onnxspace \\(format 4", lambda home: edit(home, "PRAGMA user_version = 4")),
     "another program's": ("belongs to another program", lambda home: edit(home, "PRAGMA application_id = 7")),
     "a trigger": (
         "tables are not those",

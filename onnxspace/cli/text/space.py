@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnxspace.spaces.compare import AffinityRow
     from onnxspace.spaces.maintenance import Verification
     from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour
+    from onnxspace.spaces.schema import CatalogueEntry
     from onnxspace.workflows.space import Space
 
 
@@ -26,7 +27,9 @@ def list_as_json(space: Space) -> dict[str, Any]:
     return {
         "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
         "models": [
-            {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings)}
+            {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings),
+             "license": e.labels.license, "license_from": e.labels.license_from, "source": e.labels.source,
+             "framework": e.labels.framework, "tags": list(e.labels.tags)}
             for e in space.entries()
         ],
     }  # fmt: skip
@@ -39,8 +42,13 @@ def listing(space: Space) -> Iterator[str]:
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
         only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
-        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}"
+        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}{_describe_labels(entry)}"
     yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
+
+
+def _describe_labels(entry: CatalogueEntry) -> str:
+    words = ((entry.labels.license,) if entry.labels.license else ()) + entry.labels.tags
+    return f"  {one_line(', '.join(words))}" if words else ""
 
 
 def affinity_as_json(found: Affinity) -> dict[str, Any]:

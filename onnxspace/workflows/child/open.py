@@ -12,6 +12,7 @@ from typing import Any
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import Config
 from onnxspace.model.encoder import ENOUGH_BELOW, Encoder, Trunk, find_encoder
+from onnxspace.model.labels import read_labels
 from onnxspace.model.model import Model, model_key, open_model, rename_model
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.workflows.requests import LocatedModel, locate_model
@@ -67,11 +68,13 @@ def describe_prepared(found: PreparedModel) -> dict[str, Any]:
     """What the parent process needs to know of a model, as JSON; `requests.parse_description` reads it."""
     model, given = found.model, found.model.preprocess
     stated = {"inputs": model.stated_inputs} if model.stated_inputs else {}
+    metadata = {entry.key: entry.value for entry in model.proto.metadata_props}
     return {
         "record": asdict(found.record), "remarks": found.remarks, "key": model_key(model, found.encoder.tensors, found.encoder.deviations),
         "feed": json.dumps({"input": model.image.name, **stated, **asdict(given)}, sort_keys=True),
         "side": max(given.height, given.width), "tensors": found.encoder.tensors, "why": found.encoder.why,
         "deviations": found.encoder.deviations,
+        "labels": read_labels(Path(model.path), metadata, model.producer).to_dict(),
     }  # fmt: skip
 
 

@@ -13,8 +13,10 @@ from onnxspace.cli.commands.space.group import (
     print_json,
     print_warnings,
     quiet_option,
+    set_option,
     share_bar,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     memory_option,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
 @click.option(
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
@@ -42,8 +45,12 @@ if TYPE_CHECKING:
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
+@where_option
 @json_option("nearest")
-def nearest(place: str, model: str, count: int, by: str, quiet: bool, as_json: bool, **options: Any) -> None:
+def nearest(
+    place: str, chosen: str | None, model: str, count: int, by: str, where: tuple[str, ...], quiet: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Show the models nearest to one, by fingerprint: its kin, or what to use as a source for its task.
 
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
@@ -56,7 +63,7 @@ def nearest(place: str, model: str, count: int, by: str, quiet: bool, as_json: b
     compute = take_compute(options)
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     options |= {"device": compute, "warn": print_warnings(quiet=quiet)}
-    opened = open_space(place)
+    opened = open_space(place, where, chosen)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         if by == "use":
             found = opened.sources(model, progress=bar, **options)
@@ -86,6 +93,7 @@ def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_j
 
 @space.command()
 @place_argument
+@set_option
 @click.option(
     "--least",
     type=click.FloatRange(-1, 1),
@@ -96,8 +104,11 @@ def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_j
 )
 @quiet_option
 @memory_option
+@where_option
 @json_option("duplicates")
-def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
+def duplicates(
+    place: str, chosen: str | None, least: float, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Show groups of models that may be the same network.
 
     Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
@@ -105,7 +116,7 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
     """
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where, chosen)
     with share_bar(quiet=quiet) as share:
         found = opened.duplicate_groups(least, memory, share, print_warnings(quiet=quiet))
     if as_json:
@@ -117,14 +128,15 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
 @space.command()
 @place_argument
 @click.option("--by", type=click.Choice(("kin", "use")), help="Which index [default: both, where the space ranks by use].")
+@set_option
 @quiet_option
 @json_option("index")
-def index(place: str, by: Any, quiet: bool, as_json: bool) -> None:
+def index(place: str, chosen: str | None, by: Any, quiet: bool, as_json: bool) -> None:
     """Index the fingerprints, for `nearest` and `rank` in a large space.
 
     Run it again to add models that came later. The index by kin needs usearch (the extra `search`).
     """
-    opened = open_space(place)
+    opened = open_space(place, chosen=chosen)
     with share_bar(quiet=quiet, what="indexing") as share:
         count = opened.index(share, by)
     if as_json:
