@@ -11,7 +11,7 @@ from onnxspace.inputs.pixel_presets import Origin, name_range
 from onnxspace.inputs.preprocess import Color, Layout, Preprocess
 from onnxspace.storage.json_fields import is_text, is_whole, require
 
-_MOST_REASON, _MOST_SIDE = 1000, 2**20
+_MOST_REASON, _MOST_SIDE, _LONGEST_DIGEST = 1000, 2**20, 16
 PARTS = ("size", "color", "range")
 
 
@@ -21,7 +21,8 @@ class PixelRecord:
 
     `size` is (height, width) in pixels; `layout`, `color`, `scale`, `mean` and `std` are as in `Preprocess`; `preset` is the name
     of these values, None where they have none. `origin` is where the range comes from, `reason` names the option, file or key.
-    `guessed` lists which of `PARTS` nothing states.
+    `guessed` lists which of `PARTS` nothing states. `architecture` is that of `weight_sketch.WeightSketch`: networks that may be one
+    have the same; empty where it is unknown.
     """
 
     size: tuple[int, int]
@@ -34,6 +35,7 @@ class PixelRecord:
     origin: Origin
     reason: str
     guessed: tuple[str, ...] = ()
+    architecture: str = ""
 
     @classmethod
     def of(cls, given: Preprocess, origin: Origin, reason: str, guessed: tuple[str, ...]) -> PixelRecord:
@@ -51,6 +53,20 @@ class PixelRecord:
             return self.preset
         low, high = ((end * self.scale - self.mean[0]) / self.std[0] for end in (0, 255))
         return f"[{low:.3g}, {high:.3g}]"
+
+    def has_range_of(self, other: PixelRecord) -> bool:
+        """Whether both map pixels to the same values, colour by colour."""
+        return self._lines() == other._lines()
+
+    def _lines(self) -> tuple[tuple[float, ...], ...]:
+        """Values of the pixels 0 and 255 per channel, red first, to six digits."""
+        count = max(len(self.mean), len(self.std))
+        means, stds = (values if len(values) == count else values * count for values in (self.mean, self.std))
+        pairs = [
+            tuple(float(f"{(end * self.scale - m) / s:.6g}") for end in (0, 255)) for m, s in zip(means, stds, strict=False)
+        ]
+        ordered = pairs[::-1] if self.color == "BGR" else pairs
+        return tuple(ordered[:1] if len(set(ordered)) == 1 else ordered)
 
     def cells(self) -> tuple[str, str, str, str]:
         """Size, order of axes, colours and range as text, with a question mark behind what is guessed."""
@@ -85,11 +101,13 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
     require(is_text(values["reason"], _MOST_REASON), "pixels' reason")
     guessed = found.get("guessed", ())
     require(isinstance(guessed, list | tuple) and set(guessed) <= set(PARTS), "pixels' guessed parts")
+    architecture = found.get("architecture", "")
+    require(is_text(architecture, _LONGEST_DIGEST), "pixels' architecture")
     numbers = {name: _read_numbers(values[name], name) for name in ("mean", "std")}
     (scale,) = _read_numbers([values["scale"]], "scale")
     return PixelRecord(
         (size[0], size[1]), values["layout"], values["color"], scale, numbers["mean"], numbers["std"], values["preset"],
-        values["origin"], values["reason"], tuple(guessed),
+        values["origin"], values["reason"], tuple(guessed), architecture,
     )  # fmt: skip
 
 

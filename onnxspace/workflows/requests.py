@@ -16,6 +16,7 @@ from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.weight_sketch import WeightSketch, parse_weight_sketch
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole
@@ -92,7 +93,8 @@ class DescribedModel:
     """A model as a worker has described it: all that is known of it here, where its graph is not.
 
     `key` names its files, `feed` is its preprocessing in JSON, `side` the larger side of its input in pixels; `tensors` are its
-    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened.
+    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened,
+    `weights` a sketch of its trained layers.
     """
 
     located: LocatedModel
@@ -104,6 +106,7 @@ class DescribedModel:
     tensors: tuple[str, ...]
     why: str
     deviations: tuple[str, ...] = ()
+    weights: WeightSketch = field(default_factory=lambda: WeightSketch(""))
 
 
 def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
@@ -121,7 +124,8 @@ def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
         )  # fmt: skip
         tensors, deviations, remarks = (read_texts(found[name]) for name in ("tensors", "deviations", "remarks"))
         key, feed, side, why = (found[name] for name in ("key", "feed", "side", "why"))
-        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations)
+        weights = parse_weight_sketch(found["weights"])
+        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations, weights)
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_answer(located.path) from error
 

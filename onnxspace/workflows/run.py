@@ -68,7 +68,7 @@ class Run:
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
-        self._described = DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
+        self._described = self.session.open_models(self.config)
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
@@ -76,6 +76,7 @@ class Run:
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
         unread = [turn for turn in turns if not self.sink.has_read(turn[0])]
         self._described.announce(unread, self.announce, self.sink.is_missing)
+        self.warnings += self._described.warnings
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
             path, name, _ = turn
