@@ -34,10 +34,13 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
 from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.one_network import Subject, find_donors, list_disagreements
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.requests import LocatedModel, locate_model, named_as_given
+from onnxspace.workflows.shared_pixels import take_over
 
 _UNPLAIN = re.compile(r"[^\w .+-]|^\.+")  # what file systems or shells treat in a way of their own
 
@@ -184,9 +187,22 @@ def observe_artifact(path: Path, name: str, encoder: str | None, setting: Settin
 
     Raises ModelError.
     """
+    return observe_located(locate(path, name, encoder, setting), setting, folder)
+
+
+def observe_located(model: LocatedModel, setting: Setting, folder: Path) -> Observation:
+    """Observe a model in a child process, which writes to `folder`. Raises ModelError."""
     folder.mkdir(exist_ok=True)
-    ask_child("observe", locate(path, name, encoder, setting), setting, folder)
+    ask_child("observe", model, setting, folder)
     return load_observation(folder)
+
+
+def as_subject(name: str, found: Observation) -> Subject | None:
+    """What is compared of an observed model's pixels; None where an earlier version observed it."""
+    facts = found.facts
+    return (
+        None if facts.pixels is None else Subject(name, facts.pixels, facts.sketch or WeightSketch(facts.pixels.architecture))
+    )
 
 
 def locate(path: Path, name: str, encoder: str | None, setting: Setting) -> LocatedModel:
@@ -221,6 +237,8 @@ class _ArtifactCheck:
     config: Config
     picture: Path | None
     warnings: list[str] = field(default_factory=list)
+    _new: LocatedModel | None = None
+    _old: LocatedModel | None = None
 
     def run(self) -> Verdict:
         base = parse_reference(self.artifact.against)
@@ -234,10 +252,31 @@ class _ArtifactCheck:
                 new = replace(old, facts=replace(old.facts, name=self.artifact.name))
             else:
                 new = observe_artifact(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
+                new, old = self._share_pixels(new, old, base, setting, folder)
             self.warnings += new.facts.warnings
             if new.broken:
                 return self._judge_broken(base, new)
             return self._compare(explain.Case(self.artifact.limits, new, old, measure(new, old)), base, reason, setting, folder)
+
+    def _share_pixels(
+        self, new: Observation, old: Observation, base: BaselineReference, setting: Setting, folder: Path
+    ) -> tuple[Observation, Observation]:
+        """Both observations, made again where one is of a guess and the other tells the pixels of the same network."""
+        self._new = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
+        found = [as_subject(self.artifact.name, new), as_subject(str(base), old)]
+        subjects = [one for one in found if one is not None]
+        donors = find_donors(subjects) if len(subjects) == 2 else {}
+        if 0 in donors:
+            self._new = take_over(self._new, subjects[0].pixels, donors[0])
+            new = observe_located(self._new, setting, folder / "new-again")
+        if 1 in donors and base.kind == "model":
+            self._old = take_over(
+                locate(base.path, base.path.stem, self.artifact.encoder, setting), subjects[1].pixels, donors[1]
+            )
+            old = observe_located(self._old, setting, folder / "old-again")
+        again = (as_subject(self.artifact.name, new), as_subject(str(base), old))
+        self.warnings += list_disagreements([one for one in again if one is not None])
+        return new, old
 
     def _compare(
         self, case: explain.Case, base: BaselineReference, reason: str, setting: Setting, folder: Path
@@ -251,7 +290,8 @@ class _ArtifactCheck:
         if verdict.outcome == "different" and self.artifact.distinct is None:
             other = None
             if base.kind == "model":
-                other = {"other": asdict(locate(base.path, base.path.stem, self.artifact.encoder, setting))}
+                old = self._old or locate(base.path, base.path.stem, self.artifact.encoder, setting)
+                other = {"other": asdict(old)}
             verdict = explain.explain(verdict, case, other, ask)
         if self.picture is not None and verdict.images:
             verdict = self._draw(verdict, case.new, case.old, setting.agreement)
@@ -312,7 +352,7 @@ class _ArtifactCheck:
         """The answer of a task that helps to explain a difference; None where it fails. Its files are in `folder`/TASK."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        model = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
+        model = self._new or locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
         try:
             answer: Mapping[str, Any] = ask_child(task, model, setting, place, **more)
         except ModelError:

@@ -120,7 +120,19 @@ def find_order(folder: Path, protocol: Protocol) -> NDArray[np.intp] | None:
 def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
     content = identity_of(found.sha256, found.encoder, "")
     return CatalogueEntry(
-        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=current_time()
+        found.name,
+        NO_STEM,
+        content,
+        found.sha256,
+        str(path),
+        found.encoder,
+        "",
+        "",
+        0,
+        "",
+        NO_SUM,
+        added=current_time(),
+        pixels=found.pixels,
     )
 
 

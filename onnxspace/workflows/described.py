@@ -7,8 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from onnxspace.inputs.execution import Announce
+from onnxspace.inputs.weight_sketch import WeightSketch
+from onnxspace.similarity.one_network import Subject, find_donors, list_disagreements
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.workflows.requests import DescribedModel, LocatedModel
-from onnxspace.workflows.shared_pixels import Subject, find_donors, list_disagreements, take_over
+from onnxspace.workflows.shared_pixels import take_over
 
 #: A model's path, its name, and the requested encoder.
 Turn = tuple[Path, str, str | None]
@@ -17,13 +20,18 @@ Turn = tuple[Path, str, str | None]
 class DescribedModels:
     """Opens each model by `prepare`: before the work, where that is announced or there are several, or at its turn.
 
-    `prepare_again` opens one with other options. `warnings` has a sentence for models whose pixels contradict each other.
+    `prepare_again` opens one with other options. `others` are records of fingerprints, or of the models of a space, with which they are
+    compared. `warnings` has a sentence for models whose pixels contradict each other.
     """
 
     def __init__(
-        self, prepare: Callable[[Turn], DescribedModel], prepare_again: Callable[[LocatedModel], DescribedModel]
+        self,
+        prepare: Callable[[Turn], DescribedModel],
+        prepare_again: Callable[[LocatedModel], DescribedModel],
+        others: Sequence[ModelRecord] = (),
     ) -> None:
         self._prepare, self._prepare_again = prepare, prepare_again
+        self._others = [Subject(one.name, one.pixels, WeightSketch("")) for one in others if one.pixels is not None]
         self._found: dict[Turn, DescribedModel | Exception] = {}
         self.warnings: list[str] = []
 
@@ -33,9 +41,9 @@ class DescribedModels:
         """Open all models, let those that hold one network share pixels, and call `announce` with the records of all that are open.
 
         Models for which `is_due` is false, since nothing is to be computed of them, are not announced. A single model is not opened
-        unless it is announced.
+        unless it is announced, or there are `others`.
         """
-        if announce is None and len(turns) < 2:
+        if announce is None and len(turns) + len(self._others) < 2:
             return
         for turn in turns:
             self._found[turn] = self._try(partial(self._prepare, turn))
@@ -59,7 +67,7 @@ class DescribedModels:
         for index, donor in find_donors([subject for *_, subject in listed]).items():
             turn, model, subject = listed[index]
             self._found[turn] = self._try(partial(self._prepare_again, take_over(model.located, subject.pixels, donor)))
-        self.warnings += list_disagreements([subject for *_, subject in self._list_subjects()])
+        self.warnings += list_disagreements([subject for *_, subject in self._list_subjects()], self._others)
 
     @staticmethod
     def _try(prepare: Callable[[], DescribedModel]) -> DescribedModel | Exception:

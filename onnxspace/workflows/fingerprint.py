@@ -47,6 +47,7 @@ def fingerprint(
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
         protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced,
+        model.record.pixels,
     )  # fmt: skip
     return found, model.record.assumed, tuple(run.warnings)
 

@@ -1,66 +1,15 @@
-"""Pixels of the models of one run that hold one network: what is known of one export holds for the others."""
+"""The pixels of a model taken over from another export of its network."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from onnxspace.inputs.pixel_presets import Origin, in_order
+from onnxspace.inputs.pixel_presets import in_order
 from onnxspace.inputs.pixel_record import PixelRecord
-from onnxspace.inputs.weight_sketch import WeightSketch, are_one_network
+from onnxspace.similarity.one_network import MOST_NAME, Subject
 from onnxspace.storage.printable import shorten
 from onnxspace.workflows.requests import LocatedModel
-
-#: Origins of a range, the one that counts most first.
-_ORDER: tuple[Origin, ...] = ("stated", "read", "inferred", "guessed")
-_MOST_NAMED, _LONGEST = 8, 60
-_ADVICE = "maps depend on it. State them by --pixels [MODEL=]PRESET."
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is compared of a model: its name, its pixels, and a sketch of its weights."""
-
-    name: str
-    pixels: PixelRecord
-    weights: WeightSketch
-
-    @property
-    def rank(self) -> int:
-        """How much the origin of its range counts, 0 most."""
-        return _ORDER.index(self.pixels.origin)
-
-
-def find_donors(models: Sequence[Subject]) -> dict[int, Subject]:
-    """The model whose pixels each of `models` takes over, by position; models that keep their own are left out.
-
-    A model whose range is inferred or guessed takes over that of another export of its network where its origin counts more. Nothing
-    is taken over where the best of these exports contradict each other, and no guess is.
-    """
-    found = {}
-    for index, model in enumerate(models):
-        if (donor := _find_donor(model, models)) is not None:
-            found[index] = donor
-    return found
-
-
-def _find_donor(model: Subject, models: Sequence[Subject]) -> Subject | None:
-    if model.rank < _ORDER.index("inferred"):
-        return None
-    better = [one for one in models if one.rank < model.rank and one.rank < _ORDER.index("guessed")]
-    better = [one for one in better if _may_share(model, one) and are_one_network(model.weights, one.weights)]
-    best = [one for one in better if one.rank == min(each.rank for each in better)]
-    if not best or not all(one.pixels.has_range_of(best[0].pixels) for one in best):
-        return None
-    return None if model.pixels.origin == "inferred" and model.pixels.has_range_of(best[0].pixels) else best[0]
-
-
-def _may_share(a: Subject, b: Subject) -> bool:
-    """Whether both take as many channels, as far as their ranges tell."""
-    counts = {max(len(one.pixels.mean), len(one.pixels.std)) for one in (a, b)} - {1}
-    return len(counts) < 2 and (a.pixels.color == "GREY") == (b.pixels.color == "GREY")
 
 
 def take_over(located: LocatedModel, own: PixelRecord, donor: Subject) -> LocatedModel:
@@ -73,56 +22,6 @@ def take_over(located: LocatedModel, own: PixelRecord, donor: Subject) -> Locate
     if "size" in own.guessed and "size" not in given.guessed:
         options["size"] = given.size
     mean, std = (in_order(values, given.color, color) for values in (given.mean, given.std))
-    source = f"as {shorten(donor.name, _LONGEST)}, whose weights are the same and whose range is {given.origin}"
+    source = f"as {shorten(donor.name, MOST_NAME)}, whose weights are the same and whose range is {given.origin}"
     taken: dict[str, Any] = {"scale": given.scale, "mean": mean, "std": std, "origin": "inferred", "source": source}
     return replace(located, options=options | taken)
-
-
-def list_disagreements(models: Sequence[Subject]) -> Iterator[str]:
-    """Sentences on models that are, or may be, one network and whose ranges differ although not all of them are stated."""
-    for group in _group(models):
-        different = list(_list_different(group))
-        if different:
-            words = " and ".join(_describe(one) for one in different[:_MOST_NAMED])
-            more = f" and {len(different) - _MOST_NAMED} others" if len(different) > _MOST_NAMED else ""
-            yield f"{words}{more} {_relate(different)}, but their pixels differ; {_ADVICE}"
-
-
-def _group(models: Sequence[Subject]) -> Iterator[list[Subject]]:
-    """Models with equal shapes of all trained layers, and pairs with the same weights whose other layers differ."""
-    by_shape: dict[str, list[Subject]] = {}
-    for model in models:
-        if model.pixels.architecture:
-            by_shape.setdefault(model.pixels.architecture, []).append(model)
-    yield from (group for group in by_shape.values() if len(group) > 1)
-    for a, b in itertools.combinations(models, 2):
-        apart = a.pixels.architecture != b.pixels.architecture
-        if apart and not a.pixels.has_range_of(b.pixels) and _are_doubtful(a, b) and are_one_network(a.weights, b.weights):
-            yield [a, b]
-
-
-def _are_doubtful(a: Subject, b: Subject) -> bool:
-    """Whether the difference of two ranges may be a mistake: one is guessed, or one network has two without the user's word."""
-    if "guessed" in (a.pixels.origin, b.pixels.origin):
-        return True
-    return {a.pixels.origin, b.pixels.origin} != {"stated"} and are_one_network(a.weights, b.weights)
-
-
-def _list_different(group: Sequence[Subject]) -> Iterator[Subject]:
-    """A model for each range of a group, where the difference of any two may be a mistake."""
-    first: list[Subject] = []
-    for model in sorted(group, key=lambda one: one.rank):
-        if not any(model.pixels.has_range_of(one.pixels) for one in first):
-            first.append(model)
-    doubtful = {k for k, one in enumerate(first) for other in first if other is not one and _are_doubtful(one, other)}
-    yield from (first[k] for k in sorted(doubtful))
-
-
-def _describe(model: Subject) -> str:
-    return f"{shorten(model.name, _LONGEST)} ({model.pixels.range}, {model.pixels.origin})"
-
-
-def _relate(models: Sequence[Subject]) -> str:
-    pairs = itertools.combinations(models, 2)
-    proven = all(are_one_network(a.weights, b.weights) for a, b in pairs)
-    return "have the same weights" if proven else "have layers of the same shapes"
