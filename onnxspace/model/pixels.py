@@ -9,10 +9,8 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import find_preset, in_order
 from onnxspace.model.image_input import ImageInput
+from onnxspace.model.pixel_habits import DEFAULT_PRESET
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
-
-#: What is guessed where nothing tells the range.
-DEFAULT_PRESET = "symmetric"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,9 @@ def _resolve_preset(options: ModelOptions, image: ImageInput) -> ModelOptions:
 def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptions]:
     """What is known besides the user's options, first what counts most: no metadata puts other values into an 8-bit tensor."""
     graph = [] if sources.graph is None else [_options_of(sources.graph)]
-    written = [one if image.channels == 3 else replace(one, color=None) for one in sources.written]
+    graph, written = (
+        [one if image.channels == 3 else replace(one, color=None) for one in found] for found in (graph, sources.written)
+    )
     yield from (*graph, *written) if image.elem_type in EIGHT_BIT else (*written, *graph)
     weights = sources.weights
     if weights is not None and len(find_preset(weights.pixels or DEFAULT_PRESET).mean) in (1, image.channels):
@@ -76,7 +76,12 @@ def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptio
 
 def _options_of(graph: GraphRange) -> ModelOptions:
     return ModelOptions(
-        scale=(graph.high - graph.low) / 255, mean=(-graph.low,), std=(1.0,), origin="read", source=graph.reason
+        scale=(graph.high - graph.low) / 255,
+        mean=(-graph.low,),
+        std=(1.0,),
+        color=graph.color,
+        origin="read",
+        source=graph.reason,
     )
 
 
