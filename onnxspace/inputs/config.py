@@ -300,7 +300,7 @@ def parse_option(key: str, value: Any) -> Any:
 
 
 def _parse_preset(value: Any) -> str:
-    word = str(value)
+    word = str(value).lower()
     if word not in PRESETS:
         near = get_close_matches(word, PRESETS, 2, 0.5)
         meant = f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -81,6 +81,11 @@ def name_range(scale: float, mean: Sequence[float], std: Sequence[float], color:
     return None
 
 
+def describe_lines(scale: float, mean: Sequence[float], std: Sequence[float], color: Color | None) -> list[float]:
+    """Slopes and intercepts of three channels in the order red, green, blue, for one or three values of each."""
+    return _lines(scale, *(in_order(values, color or "RGB", "RGB") for values in (mean, std)))
+
+
 def _lines(scale: float, mean: Sequence[float], std: Sequence[float]) -> list[float]:
     """Slopes and intercepts of three channels: what a pixel is multiplied by, and what is then subtracted."""
     means, stds = (tuple(values) * 3 if len(values) == 1 else tuple(values) for values in (mean, std))

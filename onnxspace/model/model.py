@@ -155,8 +155,9 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
         chosen = choose_pixels(str(path), image, options, replace(sources, weights=weights))
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
     graphed = ModelOptions(color=None if sources.graph is None else sources.graph.color)
-    unknown = list_guessed(image, chosen, (options, *written, graphed))
-    pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", unknown)
+    unknown = list_guessed(image, chosen, (options, *written, graphed), assumes_bands=channels.exact is not None)
+    axes, origin = "" if image.axes == image.layout else image.axes, chosen.origin or "guessed"
+    pixels = PixelRecord.of(fitted.preprocess, origin, chosen.source or "", unknown, axes, channels.bands or ())
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)

@@ -94,11 +94,16 @@ def _complete(options: ModelOptions, lower: ModelOptions) -> ModelOptions:
     return replace(filled, scale=lower.scale, mean=mean, std=std, origin=lower.origin, source=lower.source)
 
 
-def list_guessed(image: ImageInput, chosen: ModelOptions, known: Iterable[ModelOptions]) -> tuple[str, ...]:
-    """The parts of `chosen` that neither the file nor any of `known` options states: `size`, `color`, `range`."""
+def list_guessed(
+    image: ImageInput, chosen: ModelOptions, known: Iterable[ModelOptions], *, assumes_bands: bool = False
+) -> tuple[str, ...]:
+    """The parts of `chosen` that neither the file nor any of `known` options states: `size`, `color`, `range`.
+
+    `assumes_bands` says that the bands in its channels are assumed.
+    """
     options = list(known)
     size = None in (image.height, image.width) and not any(one.size for one in options)
     colors = (one.color or (one.pixels and find_preset(one.pixels).color) for one in options)
-    color = image.channels == 3 and not any(colors)
+    color = assumes_bands or (image.channels == 3 and not any(one.bands for one in options) and not any(colors))
     parts = {"size": size, "color": color, "range": chosen.origin == "guessed"}
     return tuple(name for name, guessed in parts.items() if guessed)
