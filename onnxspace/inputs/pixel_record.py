@@ -25,6 +25,7 @@ class PixelRecord:
     `guessed` lists which of `PARTS` nothing states. `architecture` is that of `weight_sketch.WeightSketch`: networks that may be one
     have the same; empty where it is unknown. `axes` is the order of the input's axes, where that is another than `layout`; `bands` are those of
     the probe images that go into the channels, empty for grey and RGB images, whose order is `color`.
+    `geometry` is how the network's configuration crops and resizes photos, where that is not applied.
     """
 
     size: tuple[int, int]
@@ -40,6 +41,7 @@ class PixelRecord:
     architecture: str = ""
     axes: str = ""
     bands: tuple[int, ...] = ()
+    geometry: str = ""
 
     @classmethod
     def of(
@@ -128,7 +130,8 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
     architecture = found.get("architecture", "")
     require(is_text(architecture, _LONGEST_DIGEST), "pixels' architecture")
     axes, bands = found.get("axes", ""), found.get("bands", ())
-    require(is_text(axes, _LONGEST_DIGEST), "pixels' axes")
+    geometry = found.get("geometry", "")
+    require(is_text(axes, _LONGEST_DIGEST) and is_text(geometry, _MOST_REASON), "pixels' axes or geometry")
     require(isinstance(bands, list | tuple) and len(bands) <= MAX_BANDS, "pixels' bands")
     require(all(is_whole(band, GREY, MAX_BANDS) for band in bands), "pixels' bands")
     numbers = {name: _read_numbers(values[name], name) for name in ("mean", "std")}
@@ -136,7 +139,7 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
     return PixelRecord(
         (size[0], size[1]), values["layout"], values["color"], scale, numbers["mean"], numbers["std"], values["preset"],
         values["origin"], values["reason"], tuple(guessed), architecture, axes,
-        tuple(bands),
+        tuple(bands), geometry,
     )  # fmt: skip
 
 

@@ -158,6 +158,7 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     unknown = list_guessed(image, chosen, (options, *written, graphed), assumes_bands=channels.exact is not None)
     axes, origin = "" if image.axes == image.layout else image.axes, chosen.origin or "guessed"
     pixels = PixelRecord.of(fitted.preprocess, origin, chosen.source or "", unknown, axes, channels.bands or ())
+    pixels = replace(pixels, geometry=chosen.geometry or "")
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
     assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)

@@ -87,7 +87,12 @@ def _options_of(graph: GraphRange) -> ModelOptions:
 
 def _complete(options: ModelOptions, lower: ModelOptions) -> ModelOptions:
     """Fill in from `lower` size and colour where `options` have none, and the range as a whole where they state none of it."""
-    filled = replace(options, size=options.size or lower.size, color=options.color or lower.color)
+    filled = replace(
+        options,
+        size=options.size or lower.size,
+        color=options.color or lower.color,
+        geometry=options.geometry or lower.geometry,
+    )
     if options.states_range or not lower.states_range:
         return filled
     mean, std = (in_order(values or (), lower.color, filled.color) for values in (lower.mean, lower.std))

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -136,8 +137,9 @@ def test_a_page_has_the_pixels_of_its_models(run: Run) -> None:
 def test_inspect(run: Run) -> None:
     code, out, _ = run("inspect", "a.onnx", "--pixels", "imagenet", "--color", "BGR")
     assert code == 0
-    assert "x = (pixel · 0.00392157 − [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]" in out
-    assert "stated (--pixels)" in out
+    words = " ".join(out.split())
+    assert "x = (pixel · 0.00392157 − [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]" in words
+    assert "stated (--pixels)" in words
     found = json.loads(run("inspect", "a.onnx", "--json")[1])
     assert (found["pixels"]["origin"], found["pixels"]["guessed"]) == ("guessed", ["color", "range"])
 
@@ -195,6 +197,21 @@ def test_equal_rows_are_one_and_no_line_is_longer_than_a_terminal(monkeypatch: p
     assert len(list(warning(models))) == 1
 
 
+@pytest.mark.parametrize("command", ["score", "transfer", "inspect"])
+def test_broken_metadata_is_a_warning(run: Run, command: str) -> None:
+    proto = onnx.load("a.onnx")
+    proto.metadata_props.add(key="pretrained_cfg", value="[1]")
+    save(proto, Path("a.onnx"))
+    for name in "xy":
+        for number in range(8):
+            Path(f"data/{name}").mkdir(parents=True, exist_ok=True)
+            Image.effect_noise((16, 16), 20 + 20 * number).convert("RGB").save(f"data/{name}/{number}.png")
+    more = {"score": ("b.onnx", *SMALL), "transfer": ("b.onnx", "--data", "data", "--by", "knn"), "inspect": ()}[command]
+    code, out, err = run(command, "a.onnx", *more)
+    assert code == 0
+    assert "a.onnx: its metadata is not used" in " ".join((out + err).split())
+
+
 def test_no_value_is_minus_zero() -> None:
     pixels = PixelRecord.of(Preprocess(8, 8, scale=0.5, mean=(-0.0,)), "read", "it says so", ())
     assert "-0" not in "".join((*describe_pixels(pixels), *pixels.cells()))
@@ -229,8 +246,7 @@ def test_axes_and_bands_of_files(run: Run) -> None:
 
 def test_inspect_is_as_wide_as_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    Path("onnxspace.toml").write_text('[models.a]\npixels = "imagenet"\n' + "# \n", "utf-8")
-    lines = run("inspect", "a.onnx")[1].splitlines()
+    lines = run("inspect", "a.onnx", "--pixels", "imagenet")[1].splitlines()
     assert max(len(line) for line in lines) <= 80
     assert "Conv" in "".join(lines)
 
@@ -252,7 +268,7 @@ def test_an_option_is_given_once_per_model(run: Run, words: tuple[str, ...]) -> 
 
 
 def test_presets_may_be_in_capitals(run: Run) -> None:
-    assert "imagenet, stated (--pixels)" in run("inspect", "a.onnx", "--pixels", "ImageNet")[1].replace("\n", " ")
+    assert "NCHW, RGB, imagenet" in run("inspect", "a.onnx", "--pixels", "ImageNet")[1]
 
 
 def test_a_fingerprint_has_no_row() -> None:

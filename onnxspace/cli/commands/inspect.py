@@ -82,7 +82,7 @@ def _encoder_lines(found: Description) -> Iterator[str]:
     from onnxspace.cli.text.score import one_line
     from onnxspace.cli.text.wrapping import wrap
 
-    yield "Encoder candidates, from image to output (share of the network's work below each)"
+    yield from wrap("Encoder candidates, from image to output (share of the network's work below each)", rest="  ")
     taken = found.encoder.tensors
     for candidate in found.candidates:
         arrow = "→" if taken == (candidate.tensor,) else " "

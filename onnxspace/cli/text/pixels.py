@@ -89,3 +89,8 @@ def describe_pixels(pixels: PixelRecord) -> Iterator[str]:
     mean, std = (", ".join(f"{one + 0.0:.6g}" for one in numbers) for numbers in (pixels.mean, pixels.std))  # no −0
     yield f"x = (pixel · {pixels.scale:.6g} − [{mean}]) / [{std}]"
     yield f"{pixels.origin} ({make_printable(pixels.reason)})"
+    if pixels.geometry:
+        yield (
+            f"not applied: {make_printable(pixels.geometry)}, which its configuration states; the largest square of a photo is "
+            "resized (bilinear) for all models, so that their maps are of the same pixels"
+        )
