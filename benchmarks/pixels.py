@@ -19,7 +19,6 @@ import onnxspace as ox
 from onnxspace.checking.intervals import interval_of_share
 from onnxspace.errors import OnnxspaceError
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
-from onnxspace.model.pixel_habits import find_habit
 from onnxspace.model.pixel_tensors import find_stored_statistics
 
 ROOT = Path(__file__).parent.parent
@@ -81,18 +80,17 @@ def infer(path: Path, row: dict[str, str]) -> Case | None:
     if found is None:
         return None
     kind = "stored" if find_stored_statistics(model.graph, model.image.name) else "layers"
-    guess = found.preset if found.sure else found.guess(find_habit(model.graph, model.image, model.producer))
-    return Case(row["file"], row["family"], row["set"], row["preset"], kind, found, assume(path, row, guess))
+    return Case(row["file"], row["family"], row["set"], row["preset"], kind, found, assume(path))
 
 
-def assume(path: Path, row: dict[str, str], guess: str) -> str | None:
-    """What the tool assumes of the file alone: its metadata and arithmetic count, files beside it don't."""
+def assume(path: Path) -> str | None:
+    """What the tool assumes of the file alone, by its metadata, its arithmetic, its weights, or a guess; files beside it don't count."""
     with TemporaryDirectory() as folder:
         alone = Path(folder, path.name)
         alone.symlink_to(path.absolute())
         record = ox.open_model(alone).pixels
     assert record is not None
-    return record.preset if record.origin == "read" else guess
+    return record.preset
 
 
 def write_share(hits: int, number: int) -> str:

@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.inputs.weight_sketch import MOST_LAYERS, MOST_ROWS, LayerSketch, WeightSketch, project_rows
+from onnxspace.model.constant_weights import MOST_STEPS, evaluate, find_dims
 from onnxspace.model.graph import PARAMETRIC, Graph
 from onnxspace.model.pixel_tensors import find_trunk
 
@@ -21,7 +22,7 @@ _CONVOLUTIONS = frozenset({"Conv", "FusedConv", "QLinearConv", "ConvInteger", "N
 _KEEPING = frozenset(
     {"Cast", "CastLike", "Flatten", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Constant"}
 )
-_MOST_WEIGHTS, _MOST_STEPS, _MOST_FRONT = 2**24, 8, 32
+_MOST_FRONT = 32
 Array = NDArray[Any]
 
 
@@ -54,8 +55,8 @@ def _choose_rows(read: Array) -> NDArray[np.float64]:
 
 def _shape_of(graph: Graph, node: onnx.NodeProto) -> tuple[int, ...]:
     """Output channels and weights per channel; for other layers than convolutions in ascending order, as exporters transpose them."""
-    weight = _find_weight(graph, node)
-    dims = () if weight is None else weight.shape
+    named = (node.input[PARAMETRIC[node.op_type]], node.input[0])
+    dims = next((found for name in named if (found := find_dims(graph, name, MOST_STEPS))), ())
     if node.op_type in _CONVOLUTIONS and len(dims) > 2 and np.prod(dims[2:]) > 1:
         return (int(dims[0]), int(np.prod(dims[1:])))
     return tuple(sorted(int(n) for n in dims if n > 1))
@@ -64,53 +65,9 @@ def _shape_of(graph: Graph, node: onnx.NodeProto) -> tuple[int, ...]:
 def _find_weight(graph: Graph, node: onnx.NodeProto) -> Array | None:
     """The constant operand of a layer, computed where only its arrangement, type or quantisation is."""
     for name in (node.input[PARAMETRIC[node.op_type]], node.input[0]):
-        if name in graph.constants and (found := _evaluate(graph, name, _MOST_STEPS)) is not None:
+        if name in graph.constants and (found := evaluate(graph, name, MOST_STEPS)) is not None:
             return found
     return None
-
-
-def _evaluate(graph: Graph, name: str, steps: int) -> Array | None:
-    """The value of a constant tensor behind at most so many nodes; None where it takes other operators."""
-    if (stored := graph.constant(name)) is not None:
-        return stored
-    node = graph.nodes[graph.producer[name]] if name in graph.producer and steps else None
-    if node is None or not node.input:
-        return None
-    value = _evaluate(graph, node.input[0], steps - 1)
-    return None if value is None or value.size > _MOST_WEIGHTS else _apply(graph, node, value, steps - 1)
-
-
-def _apply(graph: Graph, node: onnx.NodeProto, value: Array, steps: int) -> Array | None:
-    if node.op_type in ("Cast", "CastLike", "Identity"):
-        return value
-    if node.op_type == "Transpose":
-        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-        fits = order is None or sorted(order) == list(range(value.ndim))
-        return value.transpose(order) if fits else None
-    others = [_evaluate(graph, one, steps) if one else None for one in node.input[1:]]
-    if node.op_type == "Reshape" and others and others[0] is not None:
-        return _reshape(value, others[0])
-    return _dequantise(node, value, others) if node.op_type == "DequantizeLinear" else None
-
-
-def _reshape(value: Array, shape: Array) -> Array | None:
-    try:
-        return value.reshape([int(n) for n in shape.reshape(-1)])
-    except ValueError:  # zeros stand for sizes that are kept
-        return None
-
-
-def _dequantise(node: onnx.NodeProto, value: Array, others: Sequence[Array | None]) -> Array | None:
-    axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 1)
-    scale, zero = others[0], others[1] if len(others) > 1 else None
-    if scale is None or scale.ndim > 1 or not -value.ndim <= axis < max(value.ndim, 1):
-        return None
-    shape = [-1 if k == axis % value.ndim else 1 for k in range(value.ndim)] if scale.size > 1 else [1] * value.ndim
-    try:
-        shifted = value.astype(np.float32) - (0 if zero is None else zero.astype(np.float32).reshape(shape))
-        return np.asarray(shifted * scale.astype(np.float32).reshape(shape))
-    except ValueError:  # sizes that don't fit, which the runtime will refuse
-        return None
 
 
 def _read_rows(graph: Graph, node: onnx.NodeProto) -> Array | None:
@@ -148,7 +105,7 @@ def _measure_effect(graph: Graph, node: onnx.NodeProto, rows: Array) -> tuple[tu
     count = len(rows)
     gain, offset = np.ones(count), _read_bias(graph, node, count)
     name = node.output[0]
-    for _ in range(_MOST_STEPS):
+    for _ in range(MOST_STEPS):
         users = [graph.nodes[i] for i in graph.consumers.get(name, [])]
         step = _read_step(graph, users[0], name, count) if len(users) == 1 else None
         if step is None:
@@ -162,7 +119,7 @@ def _measure_effect(graph: Graph, node: onnx.NodeProto, rows: Array) -> tuple[tu
 
 def _read_bias(graph: Graph, node: onnx.NodeProto, count: int) -> NDArray[np.float64]:
     has_bias = "MatMul" not in node.op_type and len(node.input) > 2 and node.input[2]
-    value = _evaluate(graph, node.input[2], _MOST_STEPS) if has_bias else None
+    value = evaluate(graph, node.input[2], MOST_STEPS) if has_bias else None
     return np.zeros(count) if value is None else _per_channel(value, count, np.zeros(count))
 
 
@@ -176,11 +133,11 @@ def _read_step(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Factor and summand per channel of a node that scales and shifts channels by constants; None for any other."""
     if node.op_type == "BatchNormalization":
-        parts = [_evaluate(graph, one, _MOST_STEPS) for one in node.input[1:5]]
+        parts = [evaluate(graph, one, MOST_STEPS) for one in node.input[1:5]]
         return _read_norm(node, parts, count)
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.input) != 2:
         return None
-    value = _evaluate(graph, node.input[1 if node.input[0] == name else 0], _MOST_STEPS)
+    value = evaluate(graph, node.input[1 if node.input[0] == name else 0], MOST_STEPS)
     if value is None or value.size not in (1, count) or (node.op_type in ("Sub", "Div") and node.input[0] != name):
         return None
     number, one, zero = _per_channel(value, count, np.ones(count)), np.ones(count), np.zeros(count)

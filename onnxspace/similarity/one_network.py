@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from onnxspace.inputs.pixel_presets import Origin
 from onnxspace.inputs.pixel_record import PixelRecord
@@ -32,7 +33,7 @@ class Subject:
         """How much the origin of its range counts, 0 most."""
         return _ORDER.index(self.pixels.origin)
 
-    @property
+    @cached_property
     def first_layer(self) -> str:
         """What is equal for files of one network: the arithmetic in front of the first layer, and the layer's shape."""
         first = self.weights.layers[:1]
