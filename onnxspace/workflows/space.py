@@ -338,14 +338,16 @@ class Space:
         The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
-        outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
+        outdated, and with each warning on another model. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
         elif is_model(str(model)) and not self._has(str(model)):
             configuration = resolve_config(config, [Path(model)], pixels, whole=False)
             execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
-            prints, own = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)[0].prints, None
+            found, _, warnings = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
+            prints, own = found.prints, None
+            _pass_on(warnings, warn)
         else:
             own = self._find_entry(str(model))
             prints = read_prints(self.path, [own.stem], self.protocol)[0]
@@ -388,7 +390,8 @@ class Space:
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        return fingerprint(model, self.protocol, setup, encoders, config, execution)
+        others = [entry.record() for entry in self.entries()]
+        return fingerprint(model, self.protocol, setup, encoders, config, execution, others)
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -432,6 +435,12 @@ class Space:
     def compact(self) -> tuple[int, int]:
         """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
         return maintenance.compact(self.path)
+
+
+def _pass_on(warnings: Sequence[str], warn: Callable[[str], None] | None) -> None:
+    for warning in warnings:
+        if warn is not None:
+            warn(warning)
 
 
 def fingerprint_file(

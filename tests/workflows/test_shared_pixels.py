@@ -135,3 +135,10 @@ def test_a_space_warns_of_an_older_model(folder: Path) -> None:
     (warning,) = [one for one in found.warnings if "pixels differ" in one]
     assert warning.startswith("merged (")
     assert ", guessed) and kept (imagenet, inferred) have layers of the same shapes" in warning
+
+
+def test_the_search_in_a_space_warns_too(folder: Path) -> None:
+    space, found = ox.Space.create("zoo.space", Probes.generate(4, 32)), list[str]()
+    space.add(["kept.onnx"])
+    assert space.nearest("merged.onnx", warn=found.append)
+    assert any("pixels differ" in warning for warning in found)
