@@ -131,4 +131,4 @@ def _describe(model: Subject) -> str:
 def _relate(models: Sequence[Subject]) -> str:
     pairs = itertools.combinations(models, 2)
     proven = all(are_one_network(a.weights, b.weights) for a, b in pairs)
-    return "have the same weights" if proven else "have layers of the same shapes"
+    return "have the same weights in their first layers" if proven else "have layers of the same shapes"

@@ -22,6 +22,6 @@ def take_over(located: LocatedModel, own: PixelRecord, donor: Subject) -> Locate
     if "size" in own.guessed and "size" not in given.guessed:
         options["size"] = given.size
     mean, std = (in_order(values, given.color, color) for values in (given.mean, given.std))
-    source = f"as {shorten(donor.name, MOST_NAME)}, whose weights are the same and whose range is {given.origin}"
+    source = f"as {shorten(donor.name, MOST_NAME)}, whose first layers have the same weights and whose range is {given.origin}"
     taken: dict[str, Any] = {"scale": given.scale, "mean": mean, "std": std, "origin": "inferred", "source": source}
     return replace(located, options=options | taken)
