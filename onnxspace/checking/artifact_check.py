@@ -18,7 +18,16 @@ from onnxspace.checking.baseline import (
 )
 from onnxspace.checking.measure import Measures, measure
 from onnxspace.checking.observation import Observation
-from onnxspace.checking.observe import Setting, ask_child, locate, observe_artifact, refuse_broken, request_protocol
+from onnxspace.checking.observe import (
+    Setting,
+    as_subject,
+    ask_child,
+    locate,
+    observe_artifact,
+    observe_located,
+    refuse_broken,
+    request_protocol,
+)
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
@@ -27,7 +36,10 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Device
 from onnxspace.similarity.fingerprints.agreement import Agreement, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.one_network import find_donors, list_disagreements
 from onnxspace.storage.atomic import scratch_folder
+from onnxspace.workflows.requests import LocatedModel
+from onnxspace.workflows.shared_pixels import take_over
 
 
 @dataclass
@@ -41,6 +53,8 @@ class ArtifactCheck:
     config: Config
     picture: Path | None
     warnings: list[str] = field(default_factory=list)
+    _new: LocatedModel | None = None
+    _old: LocatedModel | None = None
 
     def run(self) -> Verdict:
         base = parse_reference(self.artifact.against)
@@ -54,10 +68,30 @@ class ArtifactCheck:
                 new = replace(old, facts=replace(old.facts, name=self.artifact.name))
             else:
                 new = observe_artifact(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
+                new, old = self._share_pixels(new, old, base, setting, folder)
             self.warnings += new.facts.warnings
             if new.broken:
                 return self._judge_broken(base, new)
             return self._compare(explain.Case(self.artifact.limits, new, old, measure(new, old)), base, reason, setting, folder)
+
+    def _share_pixels(
+        self, new: Observation, old: Observation, base: BaselineReference, setting: Setting, folder: Path
+    ) -> tuple[Observation, Observation]:
+        """Both observations, made again where one is of a guess and the other tells the pixels of the same network."""
+        self._new = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
+        found = [as_subject(self.artifact.name, new), as_subject(str(base), old)]
+        subjects = [one for one in found if one is not None]
+        donors = find_donors(subjects) if len(subjects) == 2 else {}
+        if 0 in donors:
+            self._new = take_over(self._new, subjects[0].pixels, donors[0])
+            new = observe_located(self._new, setting, folder / "new-again")
+        if 1 in donors and base.kind == "model":
+            located = locate(base.path, base.path.stem, self.artifact.encoder, setting)
+            self._old = take_over(located, subjects[1].pixels, donors[1])
+            old = observe_located(self._old, setting, folder / "old-again")
+        again = (as_subject(self.artifact.name, new), as_subject(str(base), old))
+        self.warnings += list_disagreements([one for one in again if one is not None])
+        return new, old
 
     def _compare(
         self, case: explain.Case, base: BaselineReference, reason: str, setting: Setting, folder: Path
@@ -71,7 +105,8 @@ class ArtifactCheck:
         if verdict.outcome == "different" and self.artifact.distinct is None:
             other = None
             if base.kind == "model":
-                other = {"other": asdict(locate(base.path, base.path.stem, self.artifact.encoder, setting))}
+                old = self._old or locate(base.path, base.path.stem, self.artifact.encoder, setting)
+                other = {"other": asdict(old)}
             verdict = explain.explain(verdict, case, other, ask)
         if self.picture is not None and verdict.images:
             verdict = self._draw(verdict, case.new, case.old, setting.agreement)
@@ -132,7 +167,7 @@ class ArtifactCheck:
         """The answer of a task that helps to explain a difference; None where it fails. Its files are in `folder`/TASK."""
         place = folder / task
         place.mkdir(exist_ok=True)
-        model = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
+        model = self._new or locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
         try:
             answer: Mapping[str, Any] = ask_child(task, model, setting, place, **more)
         except ModelError:

@@ -19,7 +19,9 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
 from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest
+from onnxspace.similarity.one_network import Subject
 from onnxspace.workflows.requests import LocatedModel, locate_model, named_as_given
 
 
@@ -71,9 +73,22 @@ def observe_artifact(path: Path, name: str, encoder: str | None, setting: Settin
 
     Raises ModelError.
     """
+    return observe_located(locate(path, name, encoder, setting), setting, folder)
+
+
+def observe_located(model: LocatedModel, setting: Setting, folder: Path) -> Observation:
+    """Observe a model in a child process, which writes to `folder`. Raises ModelError."""
     folder.mkdir(exist_ok=True)
-    ask_child("observe", locate(path, name, encoder, setting), setting, folder)
+    ask_child("observe", model, setting, folder)
     return load_observation(folder)
+
+
+def as_subject(name: str, found: Observation) -> Subject | None:
+    """What is compared of an observed model's pixels; None where an earlier version observed it."""
+    facts = found.facts
+    if facts.pixels is None:
+        return None
+    return Subject(name, facts.pixels, facts.sketch or WeightSketch(facts.pixels.architecture))
 
 
 def locate(path: Path, name: str, encoder: str | None, setting: Setting) -> LocatedModel:

@@ -148,6 +148,7 @@ def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
         NO_SUM,
         added=current_time(),
         labels=found.labels,
+        pixels=found.pixels,
     )
 
 

@@ -36,6 +36,7 @@ def fingerprint_of(folder: Path, protocol: Protocol, entry: CatalogueEntry) -> F
         entry.name, entry.sha256, entry.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256,
         read_prints(folder, [entry.stem], protocol)[0].astype(np.float16), protocol.sketch, protocol.fingerprint_options(),
         protocol.sketch_version, read_reduced(folder, entry, protocol), replace(entry.labels, producer=entry.producer),
+        entry.pixels,
     )  # fmt: skip
 
 

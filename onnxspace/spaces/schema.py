@@ -57,7 +57,7 @@ class CatalogueEntry:
 
     `reduced` is the part of its file that holds features and outputs in little, None where it has none. `maps` is None where only a
     fingerprint is kept; `preprocess` is empty for a model added as a fingerprint. `pixels` says where the preprocessing comes from;
-    None for a fingerprint, and for a model that an earlier version added. `labels` are in a table of their own.
+    None for a model that an earlier version added, or whose fingerprint an earlier version wrote. `labels` are in a table of their own.
     """
 
     name: str

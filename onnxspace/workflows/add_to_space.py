@@ -18,6 +18,7 @@ from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
 from onnxspace.similarity.fingerprints.reduced import pack
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.spaces.add_fingerprints import AdditionReport
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.complete import lacks_something
@@ -149,8 +150,24 @@ def add_models(
         counter = Counter(len(paths) * len(probes) * len(selection.kinds), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup))
-        run = Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher, announce=execution.announce)
+        run = Run(
+            session,
+            config,
+            sink,
+            kinds,
+            counter,
+            sink.report.warnings,
+            dispatcher,
+            announce=execution.announce,
+            others=list_records(sink.home),
+        )
         run.explain_all(paths, encoders)
+
+
+def list_records(home: Path) -> list[ModelRecord]:
+    """The records of the models of a space."""
+    with open_catalogue(home) as book:
+        return [entry.record() for entry in book.entries()]
 
 
 def draft_of(model: DescribedModel) -> CatalogueEntry:

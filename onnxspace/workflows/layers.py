@@ -71,15 +71,14 @@ def layers(
     with open_session(execution) as session, scratch_folder() as folder:
         session.check([method], Setup(probes, method, options), configuration.rules)
         setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-        first, second = (
-            session.prepare(path, name, requested, configuration)
-            for path, name, requested in zip(paths, names, (None, join_tensors(encoder)), strict=True)
-        )
-        if announce is not None:
-            announce([first.record, second.record])
+        turns = list(zip(paths, names, (None, join_tensors(encoder)), strict=True))
+        opened = session.open_models(configuration)
+        opened.announce(turns, announce)
+        first, second = map(opened.take, turns)
         counter.advance(0, second.record.name)
         found = _compare(session, first, second, setup, weight, folder, lambda images: counter.advance(images, "layers"))
-        return _parse_table(found, (first, second), setup, weight)
+        table = _parse_table(found, (first, second), setup, weight)
+        return replace(table, warnings=(*opened.warnings, *table.warnings))
 
 
 def _compare(

@@ -17,6 +17,7 @@ from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.weight_sketch import WeightSketch, parse_weight_sketch
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole
@@ -93,7 +94,7 @@ class DescribedModel:
     """A model as a worker has described it: all that is known of it here, where its graph is not.
 
     `labels` are what is written in the file or beside it, and what the options state. `key` names its files, `feed` is its preprocessing in JSON, `side` the larger side of its input in pixels; `tensors` are its
-    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened.
+    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened, `weights` a sketch of its trained layers.
     """
 
     located: LocatedModel
@@ -106,6 +107,7 @@ class DescribedModel:
     why: str
     deviations: tuple[str, ...] = ()
     labels: Labels = field(default_factory=Labels)
+    weights: WeightSketch = field(default_factory=lambda: WeightSketch(""))
 
 
 def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
@@ -124,7 +126,8 @@ def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
         tensors, deviations, remarks = (read_texts(found[name]) for name in ("tensors", "deviations", "remarks"))
         key, feed, side, why = (found[name] for name in ("key", "feed", "side", "why"))
         labels = _add_stated(located.model_options(), replace(parse_labels(found["labels"]), tags=()))
-        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations, labels)
+        weights = parse_weight_sketch(found["weights"])
+        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations, labels, weights)
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_answer(located.path) from error
 

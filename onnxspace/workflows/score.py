@@ -18,6 +18,7 @@ from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.folds import hash_images, order_by_content
@@ -47,6 +48,7 @@ from onnxspace.similarity.fingerprints.agreement import (
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.mixed import affinities
+from onnxspace.similarity.one_network import Subject, list_disagreements
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.rank import add_certainty, add_scores
@@ -199,7 +201,8 @@ def _compare_fingerprints(
 ) -> Affinity:  # fmt: skip
     """Compare fingerprints alone."""
     result, compared = _compute_affinity(paths, name_models(paths, config), prints)
-    result = replace(result, warnings=(*remarks, *result.warnings))
+    subjects = [Subject(one.name, one.pixels, WeightSketch("")) for one in result.models if one.pixels is not None]
+    result = replace(result, warnings=(*remarks, *list_disagreements(subjects), *result.warnings))
     order = next((one.reduced.order for one in compared if one.reduced is not None), np.zeros(0, np.intp))
     found, shares = add_scores(result, selection, [arrays_of(one) for one in compared], order)
     found, kept = add_certainty(found, selection, shares, compared, Execution())

@@ -467,12 +467,12 @@ class Space:
         comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
-        outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
+        outdated, and with each warning on another model. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
         explaining = Explaining(
             encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
         )
-        target = self._find_target(model, explaining)
+        target = self._find_target(model, explaining, warn)
         if by == "use":
             return list_neighbours(self._rank_sources(target, exact, warn), count)
         query = Query(target.prints, count, target.identity, exact)
@@ -504,20 +504,25 @@ class Space:
         explaining = Explaining(
             encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
         )
-        return self._rank_sources(self._find_target(model, explaining), exact, warn)
+        return self._rank_sources(self._find_target(model, explaining, warn), exact, warn)
 
     def _rank_sources(self, target: Target, exact: bool, warn: Callable[[str], None] | None) -> Affinity:
         how = Comparing(exact=exact, warn=warn)
         return self._compare_kept(lambda keep: find_sources(self.path, self.protocol, target, replace(how, keep=keep)), target)
 
-    def _find_target(self, model: str | Path | Fingerprint, explaining: Explaining) -> Target:
+    def _find_target(
+        self, model: str | Path | Fingerprint, explaining: Explaining, warn: Callable[[str], None] | None
+    ) -> Target:  # fmt: skip
         """The model of the space that `model` names, the fingerprint that it is, or what another model is explained to be."""
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
             return self._read_target(model)
         if is_model(str(model)) and not self._has(str(model)):
             configuration = resolve_config(explaining.config, [Path(model)], explaining.pixels, whole=False)
             encoders = list_encoders(explaining.encoder)
-            found = self._explain(Path(model), encoders, configuration, explaining.probes, explaining.execution)[0]
+            found, _, warnings = self._explain(Path(model), encoders, configuration, explaining.probes, explaining.execution)
+            if warn is not None:
+                for warning in warnings:
+                    warn(warning)
             return Target.of_fingerprint(found, model)
         return Target.of_entry(self.path, self.protocol, self._find_entry(str(model)))
 
@@ -565,7 +570,8 @@ class Space:
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        return fingerprint(model, self.protocol, setup, encoders, config, execution)
+        others = [entry.record() for entry in self.entries()]
+        return fingerprint(model, self.protocol, setup, encoders, config, execution, others)
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None

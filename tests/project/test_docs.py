@@ -14,7 +14,7 @@ from PIL import Image
 from onnxspace.cli.commands.check import check
 from onnxspace.cli.commands.score import score
 from onnxspace.inputs.axes import AXES
-from onnxspace.inputs.config import load_config
+from onnxspace.inputs.config import PROVENANCE, load_config
 from onnxspace.inputs.methods import METHODS
 from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
@@ -152,7 +152,8 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
     (tmp_path / "onnxspace.toml").write_text(blocks("configuration.md", "toml")[0], "utf-8")
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
     elsewhere = ["bands", "frames", "still", "inputs", "license", "tags"]  # docs/inputs.md, docs/catalogue.md
-    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels", *elsewhere]
+    keys = [f.name for f in fields(options) if f.name not in PROVENANCE]
+    assert [name for name in keys if getattr(options, name) is None] == ["input", "pixels", *elsewhere]
     assert options.scale == pytest.approx(1 / 255)
 
 

@@ -54,10 +54,12 @@ def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
 
 
 def _description_lines(found: Description, *, quiet: bool) -> Iterator[str]:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.text.lines import one_line, wrap
 
-    yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
-    yield from (f"  {label:<11} {one_line(text)}" for label, text in _fact_rows(found) if not (quiet and label == "warning"))
+    yield from wrap(one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})"), rest="  ")
+    for label, text in _fact_rows(found):
+        if not (quiet and label == "warning"):
+            yield from wrap(one_line(text), f"  {label:<11} ", " " * 14)
     yield ""
     yield from _encoder_lines(found)
 
@@ -79,9 +81,9 @@ def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
 
 
 def _encoder_lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.text.lines import one_line, wrap
 
-    yield "Encoder candidates, from image to output (share of the network's work below each)"
+    yield from wrap("Encoder candidates, from image to output (share of the network's work below each)", rest="  ")
     taken = found.encoder.tensors
     for candidate in found.candidates:
         arrow = "→" if taken == (candidate.tensor,) else " "
@@ -90,7 +92,7 @@ def _encoder_lines(found: Description) -> Iterator[str]:
     for tensor in taken:
         if tensor not in listed or len(taken) > 1:
             yield f"→ {found.share_below:6.1%}  {'':>24}  {one_line(tensor)}"
-    yield one_line(f"taken: {found.encoder if taken else 'none'} ({found.encoder.why})")
+    yield from wrap(one_line(f"taken: {found.encoder if taken else 'none'} ({found.encoder.why})"), rest="  ")
 
 
 def _candidate_size(candidate: Candidate) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 import textwrap
 from collections.abc import Iterator
 
-#: The width for which text is laid out, on every terminal and in files.
-WIDTH = 80
+#: Columns where there is no terminal, and the least that are used of one.
+WIDTH, _LEAST = 80, 40
 #: The most models of which the matrix and all rankings are printed unless something else is asked for.
 MOST_PRINTED = 12
 
@@ -23,8 +24,20 @@ def format_number(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.3f}" if error else text
 
 
-def wrap(line: str, indent: str = "") -> Iterator[str]:
-    """The lines of a sentence; those after the first begin with `indent`. Words are kept whole, and so are names with hyphens."""
-    yield from textwrap.wrap(
-        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    ) or [""]
+def terminal_width() -> int:
+    """The number of columns of the terminal, or of the variable COLUMNS; 80 without either."""
+    return max(_LEAST, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+def wrap(text: str, first: str = "", rest: str = "") -> Iterator[str]:
+    """Break a text into lines of the terminal's width at its blanks; `first` is in front of the first line, `rest` of the others.
+
+    Words are kept whole, and so are names with hyphens.
+
+    >>> list(wrap("a b", "- "))
+    ['- a b']
+    """
+    lines = textwrap.wrap(
+        text, terminal_width(), initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+    yield from lines or [first.rstrip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import MOST_PRINTED, WIDTH, format_number, one_line, wrap
+from onnxspace.cli.text.lines import MOST_PRINTED, format_number, one_line, terminal_width, wrap
 from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def format_matrix(result: Affinity) -> Iterator[str]:
     digits = len(str(count))
     names = [one_line(name) for name in result.names]
     wide = max(map(len, names))
-    step = max(4, (WIDTH - digits - wide - 2) // 7)
+    step = max(4, (terminal_width() - digits - wide - 2) // 7)
     for start in range(0, count, step):
         columns = range(start, min(start + step, count))
         yield ""
@@ -149,7 +149,7 @@ def _list_unranked(ranked: Ranking, wide: int) -> Iterator[str]:
 
 def _describe_ranking(ranked: Ranking, sure: Certainty | None) -> Iterator[str]:
     for note in ranked.notes:
-        yield from wrap(f"  {one_line(note)}", "  ")
+        yield from wrap(f"  {one_line(note)}", rest="  ")
     if sure is not None and len(sure.sources) > 1:
         yield _stability_line(sure)
 

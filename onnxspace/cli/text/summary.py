@@ -35,7 +35,7 @@ def summarise(result: Affinity) -> Iterator[str]:
             yield from _describe_group(result, members, DUPLICATE)
     alone = [one_line(result.names[members[0]]) for members in groups if len(members) == 1]
     if alone:
-        yield from wrap(f"In no group: {', '.join(alone)}", "  ")
+        yield from wrap(f"In no group: {', '.join(alone)}", rest="  ")
 
 
 def find_groups(result: Affinity, least: float = ALIKE) -> list[list[int]]:
@@ -55,7 +55,7 @@ def _describe_group(result: Affinity, members: Sequence[int], copy: float) -> It
     values = result.matrix[np.ix_(members, members)]
     mean = values[np.triu_indices(len(members), 1)].mean()
     words = ", ".join(" = ".join(one_line(result.names[members[i]]) for i in part) for part in _join_copies(values, copy))
-    yield from wrap(f"{format_number(mean)}  {words}", " " * 8)
+    yield from wrap(f"{format_number(mean)}  {words}", rest=" " * 8)
 
 
 def _join_copies(values: NDArray[np.float64], copy: float) -> list[list[int]]:
