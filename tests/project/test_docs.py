@@ -22,7 +22,7 @@ from onnxspace.cli.commands.score import score
 from onnxspace.cli.commands.space import space
 from onnxspace.cli.commands.transfer import transfer
 from onnxspace.inputs.axes import AXES
-from onnxspace.inputs.config import load_config
+from onnxspace.inputs.config import PROVENANCE, load_config
 from onnxspace.inputs.methods import METHODS
 from tests.helpers.nets import classifier, save
 from tests.helpers.paths import REPOSITORY
@@ -215,7 +215,8 @@ def test_the_configuration_example_is_valid_and_complete(tmp_path: Path) -> None
     (tmp_path / "onnxspace.toml").write_text(blocks("toml")[0], "utf-8")
     options = load_config(tmp_path / "onnxspace.toml").models["resnet50"]
     elsewhere = ["bands", "frames", "still", "inputs"]  # docs/inputs.md
-    assert [f.name for f in fields(options) if getattr(options, f.name) is None] == ["input", "pixels", *elsewhere]
+    keys = [f.name for f in fields(options) if f.name not in PROVENANCE]
+    assert [name for name in keys if getattr(options, name) is None] == ["input", "pixels", *elsewhere]
     assert options.scale == pytest.approx(1 / 255)
 
 
