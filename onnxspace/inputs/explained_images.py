@@ -26,7 +26,7 @@ class NamedImages:
     probes: Probes
 
     @property
-    def shown(self) -> NDArray[np.uint8]:
+    def pictures(self) -> NDArray[np.uint8]:
         """What is shown of the images: uint8 [images, size, size, 3]."""
         images = self.probes.images
         return images if self.probes.bands == 3 else np.stack([to_rgb(image) for image in images])

@@ -81,7 +81,13 @@ def explain(
             run.explain(opened.take(turn).located)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
     found = Explanation(
-        named.names, named.shown, tuple(run.columns), stated, tuple(run.assumed), (*probes.remarks, *run.warnings), named.note
+        named.names,
+        named.pictures,
+        tuple(run.columns),
+        stated,
+        tuple(run.assumed),
+        (*probes.remarks, *run.warnings),
+        named.note,
     )
     if output is not None:
         _draw(found, Path(output))
