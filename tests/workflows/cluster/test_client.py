@@ -356,7 +356,7 @@ def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: o
     scratch = place.parent / f"{place.name}-scratch"
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *said], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([*command, *said], capture_output=True, text=True, timeout=300, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)["affinity"]) == 2
     assert {path.name for path in place.iterdir()} == before
