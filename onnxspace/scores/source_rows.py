@@ -108,11 +108,17 @@ def to_vectors(rows: Rows) -> NDArray[np.float32]:
     place = np.zeros((images, images), np.intp)
     place[_list_pairs(images)] = np.arange(found.shape[2])
     place = np.maximum(place, place.T)
-    pairs = place[np.arange(images)[:, None], rows["near"]].reshape(len(rows), -1)
+    pairs = place[np.arange(images)[:, None], np.minimum(rows["near"], images - 1)].reshape(len(rows), -1)
     pairs += np.arange(len(rows))[:, None] * found.shape[2]
     found[1] = np.bincount(pairs.ravel(), minlength=found[1].size).reshape(found[1].shape)
-    found[1][~np.isfinite(rows["scale"])] = np.nan
+    found[:, ~_find_valid(rows)] = np.nan
     return found
+
+
+def _find_valid(rows: Rows) -> NDArray[np.bool_]:
+    """Which rows are of a model with features, and name images that there are: bool [rows]. They may be from an untrusted file."""
+    found: NDArray[np.bool_] = np.isfinite(rows["scale"]) & (rows["scale"] > 0)
+    return found & (rows["near"].max(axis=(1, 2), initial=0) < rows["near"].shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +182,10 @@ class AnswersOfTarget:
         for first in range(0, len(rows), step):
             part = rows[first : first + step]
             found[0, first : first + step] = (part["readout"].astype(np.float32) @ pairs) * part["scale"]
-            found[1, first : first + step] = self.agreement.ravel()[part["near"] + base].sum(axis=(1, 2))
-        found[:, ~(np.isfinite(found).all(axis=0) & (rows["scale"] > 0))] = -np.inf
+            near = np.minimum(part["near"], len(self.agreement) - 1)
+            found[1, first : first + step] = self.agreement.ravel()[near + base].sum(axis=(1, 2))
+            found[:, first : first + step][:, ~_find_valid(part)] = -np.inf
+        found[:, ~np.isfinite(found).all(axis=0)] = -np.inf
         return found
 
     def score(self, rows: Rows) -> Array:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
@@ -130,7 +132,10 @@ def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Co
     if not chosen.entries:
         return found
     held = [read_reduced(folder, entry, protocol) for entry in chosen.entries]
-    return explain_candidates(add_rankings(found, [*held, target.reduced], targets={len(held)}), chosen.count)
+    pictures = target.reduced is not None and target.reduced.answers_in_pictures
+    with nullcontext() if pictures else threadpool_limits(1, user_api="blas"):  # threads only wait in so small products
+        scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
+    return explain_candidates(scored, chosen.count)
 
 
 def _compare_row(
@@ -273,8 +278,8 @@ def explain_candidates(found: Affinity, sources: int) -> Affinity:
     if len(found.names) > sources:
         return found
     words = (
-        f"Of {sources} models, {len(found.names) - 1} are ranked: those estimated to be the best by what is kept in little, or of a "
-        "target without outputs and features the nearest by maps. Of the ten best of all, about one in ten may be missing."
+        f"Of {sources} models, {len(found.names) - 1} are ranked: those estimated to be the best, or the nearest by maps where the "
+        "target has neither outputs nor features. Of the ten best of all about one is missed, more where answers are pictures."
     )
     return replace(found, warnings=(*found.warnings, words))
 

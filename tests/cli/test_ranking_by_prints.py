@@ -212,3 +212,19 @@ def test_more_than_maps_of_too_many_images_is_refused(run: Run, monkeypatch: pyt
     for command in (("space", "create", "big.space"), ("fingerprint", MODELS[0], "-o", "a.fp")):
         code, _, err = run(*command, "--images", "600", "--detail", "images")
         assert (code, "up to 512 images" in err) == (2, True), err
+
+
+def test_a_model_that_is_not_in_the_space_is_searched_by_use(run: Run, prints: list[str]) -> None:
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints[1:], "--quiet")[0] == 0
+    ranked = answered(run("space", "rank", "zoo.space", prints[0], "--json"))
+    expected = {row["source"]: row["value"] for row in ranked["rankings"][Path(prints[0]).stem]["sources"]}
+    for model in (prints[0], MODELS[0]):
+        found = answered(run("space", "nearest", "zoo.space", model, "--by", "use", "--json", "--quiet"))
+        assert {row["name"]: row["value"] for row in found["nearest"]} == pytest.approx(expected)
+        assert (found["evidence"], found["ranked_by"], found["ranked"]) == ("pictures", "mean_rank", len(MODELS) - 1)
+    code, out, err = run("space", "nearest", "zoo.space", MODELS[0], "--by", "use")
+    assert code == 0, err
+    assert "Sources for a, best first by mean_rank" in out
+    assert "Evidence: pictures" in out
+    assert len(ox.Space.open("zoo.space")) == len(MODELS) - 1

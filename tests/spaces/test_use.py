@@ -152,6 +152,23 @@ def test_a_damaged_pack_is_named_and_made_anew(home: Path) -> None:
             assert space.verify().clean
 
 
+def test_rows_of_an_untrusted_pack_are_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use_index, "LEAST_ROWS", 0)
+    space, size = Space.open(home), make_row(None, IMAGES).nbytes
+    with few_candidates(12):
+        first = ranked(space, "model-4")
+        content = (home / PACK[1]).read_bytes()
+        for row in (b"\xff" * size, bytes(size), content[:4] + b"\x7f" * (size - 4)):
+            (home / PACK[1]).write_bytes(row * 3 + content[3 * size :])
+            assert len(ranked(space, "model-4")) == 12
+            space.index(by="use")
+            assert len(ranked(space, "model-4")) == 12
+        (home / PACK[1]).unlink()
+        (home / PACK[1]).symlink_to(home / "catalogue.sqlite")
+        assert ranked(space, "model-4") == first
+        assert Space.open(home).entries()
+
+
 def test_a_pack_that_can_not_be_written_is_made_in_memory(home: Path) -> None:
     with few_candidates(12):
         with lock_pack(home, PACK[0]) as mine:
