@@ -103,10 +103,10 @@ def unexpected(path: object, error: BaseException) -> str:
     >>> unexpected("model.onnx", IndexError("list index out of range"))
     'model.onnx failed unexpectedly (IndexError: list index out of range).'
     >>> unexpected("model.onnx", MemoryError())
-    'model.onnx needs more memory than there is. Leave it out, or use a machine with more.'
+    'model.onnx needs more memory than is available. Leave it out, or use a machine with more.'
     """
     if is_out_of_memory(error):
-        return f"{path} needs more memory than there is. Leave it out, or use a machine with more."
+        return f"{path} needs more memory than is available. Leave it out, or use a machine with more."
     if isinstance(error, ModuleNotFoundError):
         return describe_missing(error)
     return f"{path} failed unexpectedly ({describe(error)})."

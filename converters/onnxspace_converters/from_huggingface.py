@@ -61,8 +61,11 @@ def _choose_file(files: list[Path], folder: Path) -> Path:
     """`model.onnx`, else the only file. Raises ModelError where there are several."""
     named = [file for file in files if file.name == "model.onnx"]
     if len(files) > 1 and not named:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in files)
-        raise ModelError(f"{folder} contains several ONNX files ({names}). Give one of them.")
+        names = [file.relative_to(folder).as_posix() for file in files]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(
+            f"{folder} contains several ONNX files ({', '.join(names[:3])}{more}). Give one of them, or their list ({folder}/*.onnx)."
+        )
     return (named or files)[0]
 
 

@@ -1,4 +1,4 @@
-"""Rewrite what tf2onnx lacks in TFLite files by operators that it has: sparse weights, and MediaPipe's transposed convolution.
+"""Rewrite what tf2onnx lacks in TFLite files by operators that it has: sparse weights, and MediaPipe's own operators.
 
 A custom operator whose meaning nobody has published is refused by name.
 """
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError
+from onnxspace_converters.tflite_pooling import POOL, UNPOOL, PoolRewriting
+from onnxspace_converters.tflite_schema import add_buffer, add_tensor, number_of, operator_code, place_of
 
 _CUSTOM, _DENSIFY, _ADD, _TRANSPOSE_CONV = 32, 124, 0, 67  # numbers of operators in TensorFlow's schema
-_INT32 = 2
 #: Custom operators that LiteRT and tf2onnx have themselves.
 _KNOWN = frozenset({"TFLite_Detection_PostProcess"})
 #: MediaPipe's: the input, filters [1, height, width, channels] or [outputs, …], a bias; padding and strides as in TransposeConv.
@@ -26,7 +27,7 @@ _PADDINGS: Mapping[int, int] = {1: 0, 2: 1}
 
 
 def replace_custom(content: bytes, path: Path) -> bytes:
-    """The file with MediaPipe's transposed convolutions as TRANSPOSE_CONV and ADD; `content` itself where it has none.
+    """The file with MediaPipe's transposed convolutions and poolings with places as TensorFlow's operators; `content` where it has none.
 
     Raises ModelError for other custom operators, and for a damaged file.
     """
@@ -63,10 +64,15 @@ def _rewrite(content: bytes, path: Path, operator: int, change: Callable[[Any, P
 
 def _replace_all(model: Any, path: Path) -> None:
     for graph in model.subgraphs:
+        pools = PoolRewriting(model, graph, path)
         for operator in list(graph.operators):
             name = _custom_name(model, operator)
             if name == _TRANSPOSE_BIAS:
                 _replace_transpose(model, graph, operator)
+            elif name == POOL:
+                pools.replace_pool(operator)
+            elif name == UNPOOL:
+                pools.replace_unpool(operator)
             elif name is not None and name not in _KNOWN:
                 raise ModelError(
                     f"{path} has the custom operator {name[:80]!r}, whose meaning is not published, so that it can't be converted. "
@@ -75,16 +81,10 @@ def _replace_all(model: Any, path: Path) -> None:
 
 
 def _custom_name(model: Any, operator: Any) -> str | None:
-    if _number_of(model, operator) != _CUSTOM:
+    if number_of(model, operator) != _CUSTOM:
         return None
     code = model.operatorCodes[operator.opcodeIndex]
     return bytes(code.customCode or b"").decode("utf-8", "replace")
-
-
-def _number_of(model: Any, operator: Any) -> int:
-    """The number of an operator, which older files have in another field."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 def _replace_transpose(model: Any, graph: Any, operator: Any) -> None:
@@ -96,64 +96,26 @@ def _replace_transpose(model: Any, graph: Any, operator: Any) -> None:
     (target,) = (int(index) for index in operator.outputs)
     options = schema.TransposeConvOptionsT()
     options.padding, options.strideW, options.strideH = _PADDINGS[padding], width, height
-    size = _add_tensor(model, graph, np.asarray(graph.tensors[target].shape, np.int32))
-    between = _add_tensor(model, graph, None, like=graph.tensors[target])
+    size = add_tensor(model, graph, np.asarray(graph.tensors[target].shape, np.int32))
+    between = add_tensor(model, graph, None, like=graph.tensors[target])
     added = schema.OperatorT()
-    added.opcodeIndex, added.inputs, added.outputs = _operator_code(model, _ADD), [between, bias], [target]
+    added.opcodeIndex, added.inputs, added.outputs = operator_code(model, _ADD), [between, bias], [target]
     added.builtinOptionsType, added.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
-    graph.operators.insert(_place_of(graph, operator) + 1, added)
-    operator.opcodeIndex = _operator_code(model, _TRANSPOSE_CONV)
+    graph.operators.insert(place_of(graph, operator) + 1, added)
+    operator.opcodeIndex = operator_code(model, _TRANSPOSE_CONV)
     operator.inputs, operator.outputs = [size, weights, source], [between]
     operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.TransposeConvOptions, options
     operator.customOptions = None
-
-
-def _place_of(graph: Any, operator: Any) -> int:
-    return next(place for place, each in enumerate(graph.operators) if each is operator)
-
-
-def _operator_code(model: Any, operator: int) -> int:
-    """The number of an operator in the table of operators, to which it is added."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = operator
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _add_tensor(model: Any, graph: Any, values: NDArray[np.int32] | None, like: Any = None) -> int:
-    """Add a stored tensor of whole numbers, or a computed one with type and shape of another; returns its number."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    made, count = schema.TensorT(), len(graph.tensors)
-    made.name = f"onnxspace_{count}".encode()
-    if values is None:
-        made.type, made.shape, made.buffer = like.type, like.shape, 0
-    else:
-        made.type, made.shape, made.buffer = _INT32, [len(values)], _add_buffer(model, values)
-    graph.tensors.append(made)
-    return count
-
-
-def _add_buffer(model: Any, values: NDArray[Any]) -> int:
-    from ai_edge_litert import schema_py_generated as schema
-
-    made = schema.BufferT()
-    made.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    model.buffers.append(made)
-    return len(model.buffers) - 1
 
 
 def _densify(model: Any, dense: Callable[[int], NDArray[Any]]) -> None:
     """Store what each DENSIFY of the main graph gives, and remove it."""
     graph = model.subgraphs[0]
     for operator in list(graph.operators):
-        if _number_of(model, operator) != _DENSIFY:
+        if number_of(model, operator) != _DENSIFY:
             continue
         (source,), (target,) = operator.inputs, operator.outputs
-        graph.tensors[target].buffer = _add_buffer(model, dense(int(target)))
+        graph.tensors[target].buffer = add_buffer(model, dense(int(target)))
         # tf2onnx reads tensors that nothing uses, too.
         graph.tensors[source].buffer, graph.tensors[source].sparsity = graph.tensors[target].buffer, None
         graph.operators.remove(operator)

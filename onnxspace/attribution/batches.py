@@ -69,7 +69,7 @@ def compute_in_order(
             try:
                 maps = job()
             except (RuntimeError, MemoryError) as error:
-                size = halve_batch(error, size, engines[0].network.path)
+                size = halve_batch(error, size, engines[0].network.path, engines[0].images_at_once)
                 _drop_waiting(waiting)
                 start = begin
                 continue
@@ -84,16 +84,15 @@ def _drop_waiting(waiting: deque[tuple[int, Job]]) -> None:
         torch.cuda.empty_cache()
 
 
-def halve_batch(error: BaseException, batch: int, path: str) -> int:
-    """Return half of `batch` after a failed allocation; any other `error` is raised again.
+def halve_batch(error: BaseException, batch: int, path: str, at_once: int = 1) -> int:
+    """Return half of `batch` after a failed allocation, a multiple of `at_once`; any other `error` is raised again.
 
-    Raises AttributionError, naming the model file `path`, where the batch has one image already.
+    Raises AttributionError, naming the model file `path`, where the batch has no more than `at_once` images already.
     """
     message = str(error).lower()
     if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "memory" not in message:
         raise error
-    if batch == 1:
-        raise AttributionError(
-            f"{path}: one image does not fit in memory. Use a smaller `size` or another --device."
-        ) from error
-    return batch // 2
+    if batch <= at_once:
+        words = "one image does" if at_once == 1 else f"{at_once} images, which it takes at a time, do"
+        raise AttributionError(f"{path}: {words} not fit in memory. Use a smaller `size` or another --device.") from error
+    return max(1, batch // 2 // at_once) * at_once

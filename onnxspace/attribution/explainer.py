@@ -16,6 +16,7 @@ from onnxspace.attribution.baselines import Pixels, baseline_for
 from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.devices import autocast_for
 from onnxspace.attribution.gradients import WAYS, Batch, DifferentiableGraph, InputMaps
+from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
 from onnxspace.errors import ConfigError
@@ -25,6 +26,7 @@ from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.rule_names import Rules
+from onnxspace.model.image_groups import fill_group
 from onnxspace.model.model import Model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph
 
@@ -46,7 +48,8 @@ class Explainer:
     """A converted model that explains batches on one device by one method.
 
     `baseline` maps images to baselines (None: zero); `rows` [size, height] and `columns` [size, width] resize maps to the probe
-    images; `fallback` counts, by operator, those that have no rule of the method and keep their gradient.
+    images; `fallback` counts, by operator, those that have no rule of the method and keep their gradient. Of images that are no
+    multiple of `images_at_once`, the last ones are repeated and their repetitions dropped.
     """
 
     network: DifferentiableGraph
@@ -59,6 +62,7 @@ class Explainer:
     rows: Tensor
     columns: Tensor
     fallback: Mapping[str, int]
+    images_at_once: int = 1
 
     def to_probe_pixels(self, found: InputMaps) -> Maps:
         """Resize maps from the network's input size to the probe images."""
@@ -68,13 +72,16 @@ class Explainer:
     def compute_maps(self, batch: Batch) -> InputMaps:
         """Compute maps at the network's input size."""
         with autocast_for(self.compute, self.device):
-            return WAYS[METHODS[self.method].way](self.network, batch, self.settings)
+            found = WAYS[METHODS[self.method].way](self.network, batch, self.settings)
+        return InputMaps(found.maps[: batch.images], None if found.errors is None else found.errors[: batch.images])
 
     def prepare_batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
         """Preprocess `images`, uint8 [images, size, size, 3], on the device; `room` as in `Batch`."""
-        baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(images)))
-        seeds = seeds_of(images) if METHODS[self.method].way in ("noise", "units") else []
-        return Batch(self._to_tensor(self.preprocess(images)), baseline, seeds, partial(self._draw_noise, seeds), room)
+        filled = fill_group(images, self.images_at_once)
+        baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(filled)))
+        seeds = seeds_of(filled) if METHODS[self.method].way in ("noise", "units") else []
+        values = self._to_tensor(self.preprocess(filled))
+        return Batch(values, baseline, seeds, partial(self._draw_noise, seeds), room, len(images))
 
     def _draw_noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
         return self._to_tensor(pixel_noise(self.preprocess, seeds, draw, share))
@@ -106,12 +113,15 @@ def make_explainer(
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
     ready = tune_graph(graph) if device.type == "cpu" else copy.deepcopy(tune_graph(graph)).to(device)
     compute = compute or Compute()
-    forward = torch.compile(ready) if compute.compiled else ready
+    compiled = torch.compile(ready) if compute.compiled else ready
+    forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3
     network = DifferentiableGraph(model.path, forward, channel_axis, relevance, gradients, deviating)
     baseline = baseline_for(settings.baseline, probes)
-    return Explainer(network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback)
+    return Explainer(
+        network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback, model.images_at_once
+    )
 
 
 def rules_for(method: Method, settings: Settings) -> RuleSet | None:

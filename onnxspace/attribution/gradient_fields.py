@@ -82,7 +82,7 @@ def _compute_fields(
     """Yield the fields of each image from `first` on, float32 [steps, 128, 128], computed on the first device."""
     converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
     engines = engines_for(model, converted, setup, execution)
-    path = PathGradients(engines.explainers[0], setup.settings.steps, engines.size)
+    path = PathGradients(engines.explainers[0], setup.settings.steps, max(1, engines.size // model.images_at_once))
     with configure_torch(engines.compute):
         for index in range(first, len(setup.probes)):
             yield path.fields(setup.probes.images[index : index + 1])
@@ -102,15 +102,18 @@ class PathGradients:
         self.rows, self.columns = (torch.from_numpy(matrix).to(engine.device, torch.float32) for matrix in shape)
 
     def fields(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the fields, float32 [steps, 128, 128], of one image, uint8 [1, size, size, 3]."""
+        """Return the fields, float32 [steps, 128, 128], of one image, uint8 [1, size, size, 3].
+
+        A network that takes N images at a time gets the image N times.
+        """
         batch = self.engine.prepare_batch(image)
         start = torch.zeros_like(batch.values) if batch.baseline is None else batch.baseline
         way = batch.values - start
         with autocast_for(self.engine.compute, self.engine.device):
-            places = [find_peaks(output) for output in self.engine.network.forward(batch.values)]
-        gradients = torch.cat(list(self._gradients(start, way, places))).float()
+            places = [find_peaks(output[:1]) for output in self.engine.network.forward(batch.values)]
+        gradients = torch.cat(list(self._gradients(start, way, places)))[:: len(way)].float()
         weights = torch.as_tensor(self.weights, dtype=torch.float32, device=way.device).reshape(-1, 1, 1, 1)
-        along = self.engine.network.mean_over_channels(way * (weights * gradients).cumsum(0))
+        along = self.engine.network.mean_over_channels(way[:1] * (weights * gradients).cumsum(0))
         resized: NDArray[np.float32] = (self.rows @ along @ self.columns.T).cpu().numpy()
         return resized
 
@@ -124,7 +127,7 @@ class PathGradients:
             except (RuntimeError, MemoryError) as error:
                 self.room = halve_batch(error, self.room, self.engine.network.path)
                 continue
-            done += len(points)
+            done += len(points) // len(way)
             yield found
 
     def _gradient(self, points: Tensor, places: list[Tensor]) -> Tensor:

@@ -96,7 +96,8 @@ class Batch:
 
     `values` is the network's input; `baseline` has its shape (None: zero); `seeds` holds a seed per image, for random sampling.
     `noise(k, share)` returns the k-th sample of noise for every image, with a standard deviation of `share` of the pixel range, in
-    units of the network's input. `room` is how many images may be computed at once, if one image needs several gradients.
+    units of the network's input. `room` is how many images may be computed at once, if one image needs several gradients. All but the
+    first `images` (None: none) repeat others, because the network takes several at a time.
     """
 
     values: Tensor
@@ -104,6 +105,7 @@ class Batch:
     seeds: Sequence[int]
     noise: Callable[[int, float], Tensor]
     room: int = 1
+    images: int | None = None
 
 
 @dataclass(frozen=True)

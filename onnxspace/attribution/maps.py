@@ -120,6 +120,11 @@ def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float
 def _choose_batch_size(converted: EncoderGraph, requested: int | None, engine: Explainer) -> int:
     if not converted.batchable:
         return 1
+    least = engine.images_at_once
+    return max(1, _choose_images(converted, requested, engine) // least) * least
+
+
+def _choose_images(converted: EncoderGraph, requested: int | None, engine: Explainer) -> int:
     if requested is not None:
         return requested
     budget = torch.cuda.mem_get_info()[0] // 4 if engine.device.type == "cuda" else _WORKING_SET

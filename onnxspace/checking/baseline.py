@@ -122,7 +122,9 @@ def try_read_fingerprint(path: Path) -> Fingerprint | OnnxspaceError:
 def agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:
     """The images and method of a space. Raises ProbeError, ConfigError where the plan names others."""
     if request.probes is not None and request.probes.sha256 != probes.sha256:
-        raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
+        raise ProbeError(
+            "The configuration names other probe images than those of the space. Leave them out, or name another baseline."
+        )
     stated = None if request.options is None else request.options.baseline
     if request.method not in (None, made.method) or stated not in (None, made.options.get("baseline", "zero")) or made.baseline:
         method = f"{made.method} {dict(made.options) or ''}".strip()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxspace.cli.text.pixels import table, warning
+from onnxspace.cli.text.pixels import keepers_of_size, table, warning
 
 if TYPE_CHECKING:
     from onnxspace.similarity.records import ModelRecord
@@ -23,5 +23,5 @@ class PixelTable:
     def __call__(self, models: Sequence[ModelRecord]) -> None:
         self.models = tuple(models)
         if not self._quiet:
-            for line in (*table(models), *warning(models)):
+            for line in (*table(models), *keepers_of_size(models), *warning(models)):
                 click.echo(line, err=True)

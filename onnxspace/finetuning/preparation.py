@@ -42,6 +42,10 @@ def build_training_graph(model: Model, encoder: Encoder, pictures: Pictures, nor
     (except where it was never trained), and is compared with ONNX Runtime on some of them. Raises UnsupportedOperatorError, ConversionError, and ModelError for a network
     without weights to train, or one that takes a single image at a time.
     """
+    if model.group is not None:
+        raise ModelError(
+            f"{model.path} takes {model.images_at_once} images at a time, so it can't be trained. Export it with an open batch size."
+        )
     part = cut(model, encoder)
     bridge.refuse_unknown(part.proto, model.path)
     name = part.proto.graph.input[0].name

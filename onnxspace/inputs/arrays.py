@@ -71,11 +71,27 @@ def _open(path: Path) -> NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         raise ProbeError(f"{path} can't be read as an array ({error}). Save it with numpy.save.") from error
     fits = values.ndim in (4, 5) and values.dtype.kind in "fiu" and values.size > 0
+    if fits and (axis := _find_early_channels(values.shape)) is not None:
+        raise ProbeError(
+            f"{path} holds {list(values.shape)}, whose channels seem to stand before its rows. Save it as {_FORM}, by "
+            f"numpy.moveaxis(array, {axis}, -1)."
+        )
     if not fits or max(values.shape[-3:-1]) > _MOST_SIDE:
         raise ProbeError(f"{path} holds {values.dtype} {list(values.shape)}. Save probe images as numbers {_FORM}.")
     if values.shape[-1] * (values.shape[1] if values.ndim == 5 else 1) > MAX_BANDS:
         raise ProbeError(f"{path} has more than {MAX_BANDS} bands, those of all frames together. Use fewer frames.")
     return values
+
+
+def _find_early_channels(shape: tuple[int, ...]) -> int | None:
+    """The axis that seems to have the channels instead of the last one, which is as long as an image's side; None where none does.
+
+    >>> _find_early_channels((64, 3, 224, 224))
+    1
+    """
+    if min(shape[-2:]) < _SMALLEST:
+        return None
+    return next((axis for axis in range(len(shape) - 3, 0, -1) if shape[axis] < _SMALLEST), None)
 
 
 def find_range(path: Path, values: NDArray[Any]) -> tuple[float, float]:

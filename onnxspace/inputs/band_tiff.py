@@ -1,13 +1,12 @@
-"""TIFF files of several bands, as satellites and microscopes have them, which Pillow can't read: uncompressed or deflated.
+"""TIFF files of several bands, as satellites and microscopes have them, which Pillow can't read: uncompressed, or compressed by LZW, PackBits or deflate.
 
-Files are untrusted: sizes are compared with limits before anything is read, and deflated parts end at the size that they must have.
+Files are untrusted: sizes are compared with limits before anything is read, and parts end at the size that they must have.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
-from onnxspace.inputs.arrays import choose_range, crop_bands, find_side, map_to_bytes, refuse_many
 from onnxspace.inputs.bands import MAX_BANDS
+from onnxspace.inputs.tiff_parts import COMPRESSIONS, NONE, decompress
 from onnxspace.storage.regular_files import read_regular
 
 _SUFFIXES = (".tif", ".tiff")
@@ -35,7 +34,6 @@ _PLANAR, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EX
     339,
 )
 _TYPES = {1: "B", 3: "H", 4: "I"}
-_NONE, _DEFLATE = 1, (8, 32946)
 _KINDS = {(8, 1): "u1", (16, 1): "u2", (32, 1): "u4", (16, 2): "i2", (32, 2): "i4", (16, 3): "f2", (32, 3): "f4", (64, 3): "f8"}
 Tags = Mapping[int, tuple[int, ...]]
 
@@ -112,19 +110,19 @@ def read_values(found: BandTiff) -> NDArray[Any]:
     """Read the numbers of a file, [height, width, bands]. Raises ProbeError for forms that are not known, and damaged files."""
     bits, form = set(found.tags.get(_BITS, (1,))), set(found.tags.get(_FORMAT, (1,)))
     kind = _KINDS.get((min(bits), min(form))) if len(bits) == len(form) == 1 else None
-    packed = found.tag(_COMPRESSION, _NONE)
+    packed = found.tag(_COMPRESSION, NONE)
     if (
         kind is None
-        or packed not in (_NONE, *_DEFLATE)
+        or packed not in COMPRESSIONS
         or found.tag(_PREDICTOR, 1) not in (1, 2)
         or found.tag(_PLANAR, 1) not in (1, 2)
     ):
         raise ProbeError(
-            f"{found.path} has a form of TIFF that is not read. Save it uncompressed or deflated, with equal bits per band."
+            f"{found.path} has a form of TIFF that is not read. Save it uncompressed, or by LZW, PackBits or deflate, with equal bits per band."
         )
     try:
         return _assemble(found, np.dtype(kind).newbyteorder(found.order))
-    except (ValueError, IndexError, zlib.error) as error:
+    except (ValueError, IndexError) as error:
         raise ProbeError(f"{found.path} is damaged ({str(error)[:100]}). Remove it, or save it again.") from error
 
 
@@ -165,42 +163,9 @@ def _read_parts(found: BandTiff, count: int, tiled: bool) -> Iterator[bytes]:
 
 
 def _decode(found: BandTiff, part: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
-    size = math.prod(shape) * dtype.itemsize
-    content = part if found.tag(_COMPRESSION, _NONE) == _NONE else zlib.decompressobj().decompress(part, size)
-    block = np.frombuffer(content[:size], dtype).reshape(shape)
+    rows, row_bytes = shape[0], math.prod(shape[1:]) * dtype.itemsize
+    content = decompress(part, found.tag(_COMPRESSION, NONE), rows, row_bytes)
+    block = np.frombuffer(content, dtype).reshape(shape)
     if found.tag(_PREDICTOR, 1) == 2:  # differences between neighbours of a row
         block = np.cumsum(block, axis=1, dtype=block.dtype)
     return block
-
-
-def read_band_folder(files: Sequence[Path], size: int | None) -> NDArray[np.uint8]:
-    """Read TIFF files of equal numbers of bands as probe images: uint8 [images, size, size, bands], cropped and resized as arrays are.
-
-    Whole numbers of more than 8 bits are mapped from 0 to the largest of all files, floats as `arrays.choose_range` says. Raises ProbeError.
-    """
-    first = open_band_tiff(files[0])
-    bands = 0 if first is None else first.bands
-    opened = (_open_equal(path, bands) for path in files)
-    facts = [(found.sides, *_find_ends(read_values(found))) for found in opened]
-    side = max(find_side(sides) for sides, *_ in facts) if size is None else size
-    refuse_many(files[0].parent, len(files), side, bands)
-    kinds = {kind for *_, kind in facts}
-    low, high = min(low for _, low, _, _ in facts), max(high for _, _, high, _ in facts)
-    low, high = (
-        (0.0, 255.0) if kinds == {"u1"} else choose_range(files[0].parent, low, high, any(kind[0] == "f" for kind in kinds))
-    )
-    pixels = np.empty((len(files), side, side, bands), np.uint8)
-    for target, path in zip(pixels, files, strict=True):
-        target[:] = crop_bands(map_to_bytes(read_values(_open_equal(path, bands)), low, high), side)
-    return pixels
-
-
-def _find_ends(values: NDArray[Any]) -> tuple[float, float, str]:
-    return float(values.min()), float(values.max()), values.dtype.str[1:]
-
-
-def _open_equal(path: Path, bands: int) -> BandTiff:
-    found = open_band_tiff(path)
-    if found is None or found.bands != bands:
-        raise ProbeError(f"{path} has another number of bands than the first image, {bands}. Remove it from the probe folder.")
-    return found

@@ -32,7 +32,7 @@ _MAX_BYTES = 16 * 2**20
 #: The beginning of a sidecar that a conversion wrote: what it states comes from the framework, not from the user.
 WRITTEN_BY_CONVERSION = "# Written by `onnxspace convert`"
 #: Fields that say where the range comes from; they are no keys.
-PROVENANCE = frozenset({"origin", "source"})
+PROVENANCE = frozenset({"origin", "source", "open_size"})
 _RANGE = ("pixels", "scale", "mean", "std")
 _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Axes), "color": get_args(Color), "resize": get_args(Resize)}
 
@@ -47,8 +47,8 @@ class ModelOptions:
     one value or one per channel; `pixels` is the name of a preset of `onnxspace.inputs.pixel_presets` instead of these three.
     `bands` are the bands of the probe images that go into the channels, counted from 0; `frames` is the number of frames of a
     video, `still` says that every frame is the same image. `inputs` has the values of inputs besides the image, as
-    `input_values.parse_input_values` returns them. `license` and `tags` label the model in a space. `origin` and `source` say where the range comes from: they are no keys of a
-    file.
+    `input_values.parse_input_values` returns them. `origin` and `source` say where the range comes from, `license` and `tags` label the model in a space, `open_size` is a size for
+    all models of a run, which one with another fixed size does not take: they are no keys of a file.
     """
 
     name: str | None = None
@@ -68,6 +68,7 @@ class ModelOptions:
     frames: int | None = None
     still: bool | None = None
     inputs: Mapping[str, Any] | None = None
+    open_size: tuple[int, int] | None = None
     license: str | None = None
     tags: tuple[str, ...] | None = None
 
@@ -137,7 +138,7 @@ class Config:
         stated = ModelOptions()
         for one in self.stated:
             if one.model is None or one.model in {*self.keys(model), str(model), merged.name}:
-                stated = one.options.beside(stated)
+                stated = one.options.beside(stated if one.options.size is None else replace(stated, open_size=None))
         return stated.over(merged)
 
     def keys(self, model: Path) -> list[str]:

@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from onnxspace.errors import ProbeError
+from onnxspace.inputs.band_images import BandReader, has_bands, load_bands
 from onnxspace.inputs.content import hash_images
 from onnxspace.inputs.image_files import DEEP_SUFFIXES, crop_square, read_header, read_upright
 from onnxspace.inputs.photo_folder import (
@@ -116,8 +118,8 @@ class Photos:
     ) -> NDArray[np.uint8]:
         """Decode all images to the `.npy` file `file`, cropped and resized as probe images, and memory-map it.
 
-        Each is resized once, from its own size to `size` pixels. Returns uint8 [images, size, size, 3]. `progress` is called with
-        numbers of finished images. With `hashes`, the digests of the images at their own size are written to that `.npy` file,
+        Each is resized once, from its own size to `size` pixels. Returns uint8 [images, size, size, bands], three bands for photos.
+        `progress` is called with numbers of finished images. With `hashes`, the digests of the images at their own size are written to that `.npy` file,
         uint8 [images, 32]. Raises ProbeError naming all images that can't be read, OutputError.
 
         >>> Photos.open("flowers").decode(Path("flowers-32.npy"), 32).shape  # doctest: +SKIP
@@ -126,17 +128,17 @@ class Photos:
         from onnxspace.storage.atomic import whole_array
 
         digests: list[bytes] = []
-        top = self._find_top()
+        reader = self._choose_reader()
 
         def read(path: Path) -> None:
-            image = read_upright(path, top)
-            append(crop_square(image, size)[None])
+            image = reader.read(path)
+            append(reader.crop(image, size)[None])
             if hashes is not None:
-                digests.extend(hash_images(np.asarray(image)[None]))
+                digests.extend(hash_images(image[None]))
             if progress is not None:
                 progress(1)
 
-        with whole_array(file, (len(self), size, size, 3), np.uint8) as append:
+        with whole_array(file, (len(self), size, size, reader.bands), np.uint8) as append:
             failures = read_each(self.paths, read)[1]
             if failures:
                 raise refuse_broken(list(failures.values()), len(self))
@@ -146,14 +148,32 @@ class Photos:
         decoded: NDArray[np.uint8] = map_array(file)
         return decoded
 
-    def _find_top(self) -> int | None:
-        """The value of 16-bit images that becomes white; files that can't be read are refused where they are decoded."""
+    def _choose_reader(self) -> PhotoReader | BandReader:
+        """The reader of these files: of bands where the first file has them; those that can't be read are refused where they are decoded."""
+        if has_bands(self.paths[0]):
+            return BandReader.of(self.paths)
         deep = [path for path in self.paths if path.suffix.lower() in DEEP_SUFFIXES]
-        return find_top(read_each(deep, read_header)[0].values())
+        return PhotoReader(find_top(read_each(deep, read_header)[0].values()))
+
+
+@dataclass(frozen=True)
+class PhotoReader:
+    """Reads photos, of which 16-bit ones are white at `top`."""
+
+    top: int | None
+    bands: int = 3
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Read one photo at its own size, uint8 [height, width, 3]. Raises ProbeError."""
+        return np.asarray(read_upright(path, self.top))
+
+    def crop(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+        """Crop a photo to a square of `size` pixels."""
+        return crop_square(Image.fromarray(image), size)
 
 
 def _check_image(path: Path) -> None:
-    read_upright(path)
+    load_bands(path) if has_bands(path) else read_upright(path)
 
 
 def _read_stat(path: Path) -> os.stat_result:

@@ -13,6 +13,8 @@ from onnxspace.storage.json_fields import is_text, is_whole, require
 
 _MOST_REASON, _MOST_SIDE = 1000, 2**20
 PARTS = ("size", "color", "range")
+#: How the assumption begins that a model keeps its own size, which is fixed, where another is stated for all models.
+KEPT_SIZE = "its own size"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.arrays import is_array, read_array
-from onnxspace.inputs.band_tiff import open_band_tiff, read_band_folder
+from onnxspace.inputs.band_images import read_band_images
+from onnxspace.inputs.band_tiff import open_band_tiff
 from onnxspace.inputs.photo_folder import DEFAULT_SIZE as DEFAULT_SIZE
 from onnxspace.inputs.photo_folder import draw_sample, list_photos, read_sample
 from onnxspace.inputs.scenes import render
@@ -83,7 +84,7 @@ class Probes:
         places of photos that can't be read. Raises ProbeError for a folder without images, and naming all photos that can't be
         read, have more than 100 million pixels, or more than 8 bits and values that are not finite or all equal.
 
-        A `.npy` file instead of a folder is read by `arrays.read_array`, TIFF files of several bands by `band_tiff.read_band_folder`.
+        A `.npy` file instead of a folder is read by `arrays.read_array`, TIFF files of several bands by `band_images.read_band_images`.
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images
@@ -92,7 +93,7 @@ class Probes:
             return cls(*read_array(folder, lambda rows: draw_sample(range(rows), count, seed), size))
         name = folder.resolve().name.encode("utf-8", "backslashreplace").decode("utf-8")  # bytes that are not text
         if (banded := _find_banded(folder, count, seed)) is not None:
-            return cls(name or "photos", read_band_folder(banded, size))
+            return cls(name or "photos", read_band_images(banded, size))
         sample = read_sample(folder, count, size, seed, skip_broken=skip_broken)
         return cls(name or "photos", sample.images, sample.remarks)
 

@@ -23,6 +23,7 @@ _MOST_LISTED = 8
 class StatedPixels:
     """Values of `--pixels`, `--size` and `--color`: each `VALUE` for all models, or `MODEL=VALUE` for one.
 
+    A size for all of several models is for those whose size is open; others keep their own.
     A model is named as in results, by its path, file name or stem; later values take precedence.
     """
 
@@ -30,16 +31,17 @@ class StatedPixels:
     size: tuple[str, ...] = ()
     color: tuple[str, ...] = ()
 
-    def options(self) -> Iterator[StatedOptions]:
-        """The options that are stated, those for all models first. Raises ConfigError for a value that is none."""
-        found = [one for key in ("pixels", "size", "color") for one in self._parse_all(key)]
+    def options(self, models: int = 1) -> Iterator[StatedOptions]:
+        """The options that are stated for so many models, those for all first. Raises ConfigError for a value that is none."""
+        found = [one for key in ("pixels", "size", "color") for one in self._parse_all(key, models)]
         yield from sorted(found, key=lambda one: one.model is not None)
 
-    def _parse_all(self, key: str) -> Iterator[StatedOptions]:
+    def _parse_all(self, key: str, models: int) -> Iterator[StatedOptions]:
         for word in getattr(self, key):
             model, _, value = word.rpartition("=")
+            name = "open_size" if key == "size" and not model and models > 1 else key
             try:
-                options = ModelOptions(**{key: parse_option(key, _parse_size(value) if key == "size" else value)})
+                options = ModelOptions(**{name: parse_option(key, _parse_size(value) if key == "size" else value)})
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"--{key} {shorten(word)}: {error}.") from error
             provenance: dict[str, Any] = {"origin": "stated", "source": "--pixels"} if key == "pixels" else {}
@@ -82,7 +84,7 @@ def resolve_config(
         _check_stated(stated, models, configuration)
     if models and whole:
         _check_tables(configuration, models)
-    return replace(configuration, stated=(*configuration.stated, *stated.options()))
+    return replace(configuration, stated=(*configuration.stated, *stated.options(len(models))))
 
 
 def _check_stated(stated: StatedPixels, models: Sequence[Path], config: Config) -> None:

@@ -82,14 +82,15 @@ def arrangement_of(image: ImageInput, preprocess: Preprocess, frames: int) -> Ar
 def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset: int) -> tuple[Network, ImageInput]:
     """Put the arrangement at the start of a graph: its input then is a batch of images with four axes.
 
-    Returns the network, which shares the weights, and its image input. `opset` is the graph's.
+    The batch of `image` is what the graph then takes, None for any number. Returns the network, which shares the weights, and its image
+    input. `opset` is the graph's.
     """
     if arrangement.axes == arrangement.layout:
         return network, image
     proto = onnx.ModelProto()
     proto.CopyFrom(network.proto)
     del proto.graph.value_info[:]
-    inner = _make_free_name(proto.graph, f"{image.name}__arranged")
+    inner = make_free_name(proto.graph, f"{image.name}__arranged")
     joined = _bypass_image_axis(proto.graph, image.name, opset) if arrangement.axes in ("CHW", "HWC") else False
     if not joined:
         rename_reads(proto.graph.node, image.name, inner)
@@ -97,7 +98,7 @@ def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset:
         rest = list(proto.graph.node)
         del proto.graph.node[:]
         proto.graph.node.extend([*nodes, *rest])
-    batch = None if arrangement.batch is None and "N" in arrangement.axes else 1
+    batch = image.batch if "N" in arrangement.axes else 1
     height, width, channels = image.height, image.width, arrangement.channels * arrangement.frames
     if not joined:
         height, width = arrangement.height, arrangement.width
@@ -107,7 +108,8 @@ def attach(network: Network, image: ImageInput, arrangement: Arrangement, opset:
     return replace(network, proto=proto, source=None), fed
 
 
-def _make_free_name(graph: onnx.GraphProto, name: str) -> str:
+def make_free_name(graph: onnx.GraphProto, name: str) -> str:
+    """Return `name`, with underscores behind it where a tensor of `graph` has it already."""
     taken = {output for node in graph.node for output in node.output} | {tensor.name for tensor in graph.initializer}
     while name in taken:
         name += "_"

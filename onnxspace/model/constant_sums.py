@@ -75,7 +75,7 @@ def _compute(model: Model, tensors: Sequence[str]) -> list[NDArray[Any]]:
     _drop_rounding(part.proto)
     runner = Runner(Network(part.proto, weights))
     images = _draw_images(model).astype(input_dtype(part.proto))
-    rows = [runner({runner.input: images[i : i + 1]}, _SECONDS) for i in range(len(images))]
+    rows = [runner({runner.input: images[i : i + 1].repeat(model.images_at_once, 0)}, _SECONDS) for i in range(len(images))]
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from onnxspace.errors import AttributionError, ModelError
 from onnxspace.inputs.execution import Advance
 from onnxspace.model.encoder import Encoder, cut
+from onnxspace.model.group_axes import measure_axes
+from onnxspace.model.image_groups import fill_group, split_images
 from onnxspace.model.model import Model
 from onnxspace.model.network import Network
 from onnxspace.model.rewritten import check_model
@@ -68,7 +70,7 @@ def find_class_output(model: Model) -> Encoder | None:
         shapes = shapes_of(model.network, names, model.input_shape)
     except Exception:  # ONNX Runtime's errors share no base class; a model that can't be run has no class output
         return None
-    flat = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == 1 and shape[1] > 1]
+    flat = [name for name, shape in shapes.items() if len(shape) == 2 and shape[0] == model.images_at_once and shape[1] > 1]
     return Encoder((flat[0],), "the output with a number per class") if len(flat) == 1 else None
 
 
@@ -87,17 +89,23 @@ def write_features(
     finite, OutputError where the file can't be written.
     """
     check_model(model, images)
-    found = _ForwardPass(model, cut(model, encoder), pool)
+    found = _load_pass(model, encoder, pool)
     shape, rows = found.measure(images)
     whole = (len(images), *shape) if pool == "fit" and len(encoder.tensors) == 1 else (len(images), rows)
+    step = max(1, BATCH // model.images_at_once) * model.images_at_once
     with whole_array(file, whole, np.float32) as append:
-        for start in range(0, len(images), BATCH):
-            values = found(images[start : start + BATCH])
+        for start in range(0, len(images), step):
+            values = found(images[start : start + step])
             _check_finite(values, start, model.path)
             append(values)
             if progress is not None:
                 progress(len(values))
     return Features(file, shape)
+
+
+def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> _ForwardPass | _GroupPass:
+    part = cut(model, encoder)
+    return _ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
 
 
 class _ForwardPass:
@@ -147,6 +155,31 @@ class _ForwardPass:
 
     def _flatten(self, outputs: Sequence[NDArray[Any]], images: int) -> NDArray[np.float32]:
         return np.concatenate([_flatten_output(np.asarray(one, np.float32), images, self.pool) for one in outputs], axis=1)
+
+
+class _GroupPass(_ForwardPass):
+    """A cut graph that is run on N images at a time; those of the last N are repeated where there are fewer."""
+
+    def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str]) -> None:
+        super().__init__(model, part, pool)
+        self.size = model.images_at_once
+        self.axes = measure_axes(model, lambda values: self._run(values.astype(self.dtype)), tensors)
+
+    def measure(self, images: NDArray[np.uint8]) -> tuple[tuple[int, ...], int]:
+        first = self._split(self.model.preprocess(fill_group(images[: self.size], self.size)))
+        shape = pool_to_fit(first[0]).shape if self.pool == "fit" else first[0].shape
+        return tuple(shape[1:]), self._flatten(first, self.size).shape[1]
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        values = self.model.preprocess(fill_group(images, self.size))
+        groups = [self._split(values[i : i + self.size]) for i in range(0, len(values), self.size)]
+        return np.concatenate([self._flatten(group, self.size) for group in groups])[: len(images)]
+
+    def _split(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        outputs = self._run(values.astype(self.dtype))
+        return [
+            split_images(np.asarray(one, np.float32), axis, self.size) for one, axis in zip(outputs, self.axes, strict=True)
+        ]
 
 
 def _flatten_output(output: NDArray[np.float32], images: int, pool: Pool) -> NDArray[np.float32]:
@@ -216,9 +249,12 @@ def _check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
 def compute_per_image(model: Model, tensors: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
     """Compute the values of `tensors` for each of `images` (uint8 [images, size, size, 3]) on its own.
 
-    Returns one array [images, …] per tensor. Raises ModelError where ONNX Runtime can't run the model.
+    Where the model takes several images at a time, so many are computed together. Returns one array [images, …] per tensor. Raises
+    ModelError where ONNX Runtime can't run the model.
     """
     part = cut(model, Encoder(tuple(tensors), "requested"))
+    if model.group is not None:
+        return _compute_by_group(model, part, tensors, images)
     runner, values = _load_runner(part, model.path), model.preprocess(images).astype(input_dtype(part))
     try:
         rows = [runner({runner.input: values[i : i + 1]}) for i in range(len(values))]
@@ -228,3 +264,10 @@ def compute_per_image(model: Model, tensors: Sequence[str], images: NDArray[np.u
         np.stack([np.asarray(one)[0] if np.ndim(one) > 1 else np.asarray(one) for one in column])
         for column in zip(*rows, strict=True)
     ]
+
+
+def _compute_by_group(model: Model, part: Network, tensors: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    found = _GroupPass(model, part, "none", tensors)
+    values = model.preprocess(fill_group(images, found.size))
+    groups = [found._split(values[i : i + found.size]) for i in range(0, len(values), found.size)]
+    return [np.concatenate(column)[: len(images)] for column in zip(*groups, strict=True)]

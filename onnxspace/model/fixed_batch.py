@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError
 from onnxspace.model import runtime
 from onnxspace.model.batch_reduction import BatchReduction
+from onnxspace.model.image_groups import ImageGroup, find_group
 from onnxspace.model.network import Network
 from onnxspace.model.shapes import infer_shapes, refuse_large_tensors
 
@@ -18,28 +19,34 @@ from onnxspace.model.shapes import infer_shapes, refuse_large_tensors
 _ALLOWED = 2e-3
 
 
-def reduce_batch(network: Network, name: str, batch: NDArray[Any], path: str) -> Network:
+def reduce_batch(network: Network, name: str, batch: NDArray[Any], path: str) -> Network | None:
     """Return `network`, whose input `name` takes batches of a fixed size N > 1, for batches of one image.
 
-    `batch` is an example of the file's input [N, …] with images that differ, by which both are compared. Raises ModelError for the
-    file `path` where the rewritten graph does not give what the file's graph gives.
+    `batch` is an example of the file's input [N, …] with images that differ, by which both are compared. Returns None where the
+    rewritten graph does not give what the file's graph gives. Raises ModelError for the file `path` where a tensor is too large.
     """
     refuse_large_tensors(network.proto, {name: batch.shape}, path)
     try:
         one = BatchReduction(network, name, batch).network()
-        agree = _agree(network, one, name, batch)
+        return one if _agree(network, one, name, batch) else None
+    except Exception:  # ONNX Runtime's errors share no base class
+        return None
+
+
+def find_file_group(network: Network, name: str, images: NDArray[Any], path: str) -> ImageGroup:
+    """Find out whether images of one batch influence each other in `network`, whose batch is fixed at N > 1 and can't be opened.
+
+    `images` are N + 1 examples that differ of its input `name`. Raises ModelError where ONNX Runtime can't run the file `path`.
+    """
+    names = list(dict.fromkeys([*network.graph.outputs, *_find_last(network, name, images[1:].shape)]))
+    part = network.with_outputs(names)
+    try:
+        return find_group(lambda batch: runtime.evaluate(part, {name: batch}), images)
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(_describe(path, len(batch))) from error
-    if not agree:
-        raise ModelError(_describe(path, len(batch)))
-    return one
-
-
-def _describe(path: str, size: int) -> str:
-    return (
-        f"{path} takes {size} images at a time, and its graph does not give the same for one image alone. "
-        "Export it with a batch of one, or an open one."
-    )
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(". ")
+        raise ModelError(
+            f"{path} takes {len(images) - 1} images at a time, and ONNX Runtime can't run it ({reason}). Export it with a batch of one."
+        ) from error
 
 
 def _agree(network: Network, one: Network, name: str, batch: NDArray[Any]) -> bool:

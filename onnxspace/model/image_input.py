@@ -14,6 +14,8 @@ from onnxspace.model.image_axes import FirstLayer, InputAxes, read_axes
 
 _T = onnx.TensorProto
 _IMAGE_TYPES = {_T.FLOAT, _T.FLOAT16, _T.BFLOAT16, _T.DOUBLE, _T.UINT8, _T.INT8}
+#: Types of whole numbers that other inputs have more often than images: sizes, indices, tokens.
+WHOLE = frozenset({_T.UINT16, _T.INT16, _T.UINT32, _T.INT32, _T.UINT64, _T.INT64})
 _CHANNELS_FIRST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "QLinearConv", "ConvInteger", "FusedConv"}
 #: Operators that may stand between the image and the first layer: those that keep values, and those that scale them.
 MOVING = frozenset(
@@ -53,11 +55,11 @@ def dims(value: onnx.ValueInfoProto) -> list[int | None] | None:
 def find_image_input(graph: Graph, path: str, options: ModelOptions) -> ImageInput:
     """Find the image input of `graph`: the one that `options` name, or the only one with four axes and one or three channels.
 
-    Where none has four axes, single, grey and flattened images, videos and volumes are considered. Inputs whose values
-    `options` state are none. `path` is the file's name for messages. Raises ModelError where none or several inputs fit.
+    Where none has four axes, single, grey and flattened images, videos and volumes are considered. Inputs of 16-bit and longer
+    integers are considered where no other input may be an image; with other than four axes, only if `layout` or `input` is stated.
+    Inputs whose values `options` state are none. `path` is the file's name for messages. Raises ModelError where none or several inputs fit.
     """
-    given = {} if options.inputs is None else options.inputs
-    candidates = [v for v in graph.inputs if _may_be_image(v, options) and v.name not in given]
+    candidates = _list_candidates(graph, options)
     four = [v for v in candidates if _rank(v) == 4]
     if not four:
         return _find_other_image(graph, path, candidates, options)
@@ -72,6 +74,14 @@ def find_image_input(graph: Graph, path: str, options: ModelOptions) -> ImageInp
     if len(fitting) > 1:
         raise _several(path, fitting)
     raise ModelError(_explain_unfit_image(path, four[0], readable[0]))
+
+
+def _list_candidates(graph: Graph, options: ModelOptions) -> list[onnx.ValueInfoProto]:
+    given = {} if options.inputs is None else options.inputs
+    fitting = [v for v in graph.inputs if v.name not in given and _fits(v, options)]
+    usual = [v for v in fitting if v.type.tensor_type.elem_type in _IMAGE_TYPES]
+    stated = options.layout is not None or options.input is not None
+    return usual or [v for v in fitting if v.type.tensor_type.elem_type in WHOLE and (stated or _rank(v) == 4)]
 
 
 def _several(path: str, fitting: list[ImageInput]) -> ModelError:
@@ -115,9 +125,8 @@ def _rank(value: onnx.ValueInfoProto) -> int:
     return len(dims(value) or ())
 
 
-def _may_be_image(value: onnx.ValueInfoProto, options: ModelOptions) -> bool:
-    named = options.input is None or value.name == options.input
-    return named and value.type.tensor_type.elem_type in _IMAGE_TYPES and _has_stated_axes(_rank(value), options)
+def _fits(value: onnx.ValueInfoProto, options: ModelOptions) -> bool:
+    return options.input in (None, value.name) and _has_stated_axes(_rank(value), options)
 
 
 def _has_stated_axes(rank: int, options: ModelOptions) -> bool:
@@ -129,10 +138,18 @@ def _explain_missing_image(graph: Graph, path: str, wanted: str | None) -> str:
     found = ", ".join(f"{v.name} {_describe_shape(v)}" for v in graph.inputs) or "none"
     if wanted is not None and wanted not in {v.name for v in graph.inputs}:
         return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
+    named = [v for v in graph.inputs if wanted in (None, v.name)]
+    if not any(v.type.tensor_type.elem_type in _IMAGE_TYPES | WHOLE for v in named):
+        kinds = " and ".join(dict.fromkeys(_describe_kind(v) for v in named))
+        return f"{path} takes {found}, of type {kinds}, which no image has. Export it with an image of floating-point numbers or integers."
     return (
         f"{path} has no image input: it takes {found}. State its `layout` (and the `size` of flattened images) in onnxspace.toml "
         "if one of these is an image, or leave it out."
     )
+
+
+def _describe_kind(value: onnx.ValueInfoProto) -> str:
+    return str(onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
 def _describe_shape(value: onnx.ValueInfoProto) -> str:

@@ -18,11 +18,14 @@ from onnxspace.inputs.names import join_tensors
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.arrangement import Arrangement
+from onnxspace.model.brain_floats import feed_floats
 from onnxspace.model.channels import Channels, resolve_channels
 from onnxspace.model.fit_inputs import FittedInputs, fit_inputs
 from onnxspace.model.graph import Graph
-from onnxspace.model.image_input import ImageInput, find_image_input
+from onnxspace.model.image_groups import ImageGroup
+from onnxspace.model.image_input import WHOLE, ImageInput, find_image_input
 from onnxspace.model.network import Network
+from onnxspace.model.open_sizes import apply_open_size
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
@@ -35,8 +38,9 @@ MAX_INPUT_PIXELS = 4096 * 4096
 #: What the weights of the files that were opened last tell of their pixels.
 _evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
 _KEPT = 4096
-#: The least span of values that are fed as 8-bit integers.
-_LEAST_SPAN = 16
+#: The least span of values that are fed as integers. At 32 levels the features of ten quantised networks have a median cosine of
+#: .98 with those at 256 (worst .96), at 16 levels of .90 (worst .68). Presets of floating-point inputs span up to 4.5, others 255.
+_LEAST_SPAN = 32
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Model:
 
     The graph takes a batch of images with four axes. Where the file's input is another, `arrangement` says how it holds images and
     `file_network` is the graph as it is in the file. `exact_bands` is the number of bands that probe images must have (None: any),
-    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none.
+    `stated_inputs` a digest of the values that the configuration states for other inputs, empty where it states none. `group` says
+    that the graph takes N images at a time and can't be opened to one; else None.
     """
 
     path: str
@@ -67,6 +72,7 @@ class Model:
     file_network: Network | None = None
     exact_bands: int | None = None
     stated_inputs: str = ""
+    group: ImageGroup | None = None
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -90,9 +96,14 @@ class Model:
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """The shape of the network's input for one image, with a batch axis of 1."""
-        p = self.preprocess
-        return (1, p.channels, p.height, p.width) if p.layout == "NCHW" else (1, p.height, p.width, p.channels)
+        """The shape of the network's input for as many images as it takes at a time."""
+        p, images = self.preprocess, self.images_at_once
+        return (images, p.channels, p.height, p.width) if p.layout == "NCHW" else (images, p.height, p.width, p.channels)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images the network takes at a time: 1 where it takes any number."""
+        return 1 if self.group is None else self.group.size
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -107,12 +118,15 @@ class Model:
             return "State the `size` of images that it takes in onnxspace.toml, or export it again."
         return "Export it again."
 
-    def file_input(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one image, uint8 [1, size, size, bands], as the file's input takes it, repeated where that is a batch of fixed size."""
-        values = self.preprocess(image)
+    def file_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return images, uint8 [images, size, size, bands], as the file's input takes them.
+
+        A single one is repeated where that is a batch of fixed size.
+        """
+        values = self.preprocess(images)
         if self.arrangement is None:
             return values
-        return self.arrangement.arrange(np.repeat(values, self.arrangement.batch or 1, axis=0))
+        return self.arrangement.arrange(np.repeat(values, (self.arrangement.batch or 1) // len(values) or 1, axis=0))
 
 
 def open_model(path: str | Path, encoder: str | Sequence[str] | None = None, options: ModelOptions | None = None) -> Model:
@@ -142,24 +156,27 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     network, digest = read_model(path)
     graph = network.graph
     denoted = options.over(read_denotations(graph.inputs, options.input))
-    image = find_image_input(graph, str(path), denoted)
+    network, image = feed_floats(network, find_image_input(graph, str(path), denoted))
+    options, kept = apply_open_size(options, image)
+    graph = network.graph
     channels = resolve_channels(str(path), image, options)
     metadata = {entry.key: entry.value for entry in network.proto.metadata_props}
     written, warnings = read_pixels(Path(path), metadata, image)
     sources = PixelSources(written, find_graph_range(graph, image))
     chosen = choose_pixels(str(path), image, options, sources)
-    if chosen.origin == "guessed" and channels.bands is None:
+    if chosen.origin == "guessed" and channels.bands is None and image.elem_type not in WHOLE:
         weights = _read_weights(digest, _Guessed(network, image, _resolve_preprocess(str(path), image, chosen, channels)))
         chosen = choose_pixels(str(path), image, options, replace(sources, weights=weights))
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
     guessed = list_guessed(image, chosen, (options, *written))
     pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
+    mixed = () if fitted.group is None else fitted.group.warnings(str(path))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
-    assumed = (*image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
+    assumed = (*kept, *image.assumed, *channels.assumed, *_list_assumed(pixels, fitted), *fitted.assumed)
     return Model(
-        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, warnings,
-        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs,
+        str(path), name, digest, fitted.network, fitted.image, fitted.preprocess, wanted, assumed, pixels, (*warnings, *mixed),
+        fitted.arrangement, network if fitted.network is not network else None, channels.exact, fitted.stated_inputs, fitted.group,
     )  # fmt: skip
 
 
@@ -227,16 +244,16 @@ def _resolve_preprocess(path: str, image: ImageInput, options: ModelOptions, cha
     )  # fmt: skip
     preprocess = Preprocess(*values) if channels.bands is None else BandPreprocess(*values, channels.bands)
     _check_channels(path, preprocess)
-    if image.elem_type in EIGHT_BIT:
-        _check_bytes(path, preprocess)
+    if image.elem_type in EIGHT_BIT | WHOLE:
+        _check_whole(path, preprocess, "8-bit pixels" if image.elem_type in EIGHT_BIT else "integers")
     return preprocess
 
 
-def _check_bytes(path: str, preprocess: Preprocess) -> None:
-    """Raise ConfigError for a range of which an 8-bit input holds a few values only, such as [0, 1]."""
+def _check_whole(path: str, preprocess: Preprocess, kind: str) -> None:
+    """Raise ConfigError for a range of which integers hold a few values only, such as [0, 1]."""
     span = 255 * preprocess.scale / np.asarray(preprocess.std)
     if float(np.abs(span).max()) < _LEAST_SPAN:
-        raise ConfigError(f"{path} takes 8-bit pixels, which can't hold the range that is stated. Leave it out, or state byte.")
+        raise ConfigError(f"{path} takes {kind}, which can't hold the range that is stated. Leave it out, or state byte.")
 
 
 def _repeat_for_frames(values: tuple[float, ...], image: ImageInput, channels: Channels) -> tuple[float, ...]:

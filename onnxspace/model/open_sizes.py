@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.pixel_record import KEPT_SIZE
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, dims
 from onnxspace.model.network import Network
@@ -22,6 +25,29 @@ _LINES = (48, 32, 64)
 _LINE_WIDTH = 320
 _STRIDED = frozenset({"Conv", "MaxPool", "AveragePool", "QLinearConv", "ConvInteger", "FusedConv", "QLinearAveragePool"})
 Size = tuple[int, int]
+
+
+def apply_open_size(options: ModelOptions, image: ImageInput) -> tuple[ModelOptions, tuple[str, ...]]:
+    """The options with the size for all models of a run as that of the input `image`, if that is open or the same.
+
+    Else the input keeps its own size, which is returned in words.
+    """
+    wanted, rest = options.open_size, replace(options, open_size=None)
+    if wanted is None:
+        return options, ()
+    if all(fixed in (None, n) for fixed, n in zip((image.height, image.width), wanted, strict=True)):
+        return replace(rest, size=wanted), ()
+    own = "×".join("open" if n is None else str(n) for n in (image.height, image.width))
+    return rest, (f"{KEPT_SIZE} {own} instead of {wanted[0]}×{wanted[1]}",)
+
+
+def choose_usual(graph: Graph, image: ImageInput, usual: Size) -> Size:
+    """Return `usual` (height, width), or the size of a line of text for the input `image` of such a recogniser, whatever else it takes.
+
+    That is a network with the height of a line, an open width, and other strides of rows than of columns.
+    """
+    is_line = image.height in _LINES and image.width is None and _has_uneven_strides(graph)
+    return (image.height or usual[0], _LINE_WIDTH) if is_line else usual
 
 
 def find_size(network: Network, image: ImageInput, usual: Size, feed: Callable[[Size], NDArray[Any]]) -> Size:

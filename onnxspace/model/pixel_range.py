@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from onnxspace.model.graph import Graph
-from onnxspace.model.image_input import MOVING, ImageInput, follow_image
+from onnxspace.model.image_input import MOVING, WHOLE, ImageInput, follow_image
 
 _T = onnx.TensorProto
 
@@ -18,6 +18,8 @@ _T = onnx.TensorProto
 EIGHT_BIT = frozenset({_T.UINT8, _T.INT8})
 #: How far the range of an input's quantiser may be from a usual one, as a share of it; what is farther is evidence at most.
 _TOLERANCE = 0.1
+#: The largest 16-bit number, and how far a divisor may be from it, as a share.
+_SIXTEEN, _SIXTEEN_BITS = 65535.0, 0.01
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,15 @@ def find_graph_range(graph: Graph, image: ImageInput) -> GraphRange | None:
         if step is None:
             break
         slope, offset = slope * step[0], offset * step[0] + step[1]
-    return _range_for(slope, offset)
+    found = _range_for(slope, offset)
+    return found if image.elem_type not in WHOLE else _find_whole_range(slope, found)
+
+
+def _find_whole_range(slope: float, found: GraphRange | None) -> GraphRange | None:
+    """The range of an input of 16-bit or longer integers: of all 16 bits where the graph divides by as much, never [0, 1]."""
+    if abs(slope * _SIXTEEN - 1) < _SIXTEEN_BITS:
+        return GraphRange(0.0, _SIXTEEN, "the graph divides its input by the largest 16-bit number")
+    return None if found is None or found.high <= 1 else found
 
 
 def _range_for(slope: float, offset: float) -> GraphRange | None:

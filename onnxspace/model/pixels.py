@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import find_preset, in_order
-from onnxspace.model.image_input import ImageInput
+from onnxspace.model.image_input import WHOLE, ImageInput
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
 
 #: What is guessed where nothing tells the range.
@@ -71,6 +71,8 @@ def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptio
     weights = sources.weights
     if weights is not None and len(find_preset(weights.pixels or DEFAULT_PRESET).mean) in (1, image.channels):
         yield _resolve_preset(weights, image)
+    if image.elem_type in WHOLE:
+        yield _resolve_preset(ModelOptions(pixels="byte", origin="guessed", source="the input takes integers"), image)
     yield _resolve_preset(ModelOptions(pixels=DEFAULT_PRESET, origin="guessed", source="nothing states it"), image)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.errors import MissingLibraryError
 from onnxspace.model.network import Network, embed_weights, with_weights_as_inputs
 from onnxspace.model.old_opsets import raise_opset
 from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, refuse_large_tensors
@@ -21,6 +22,12 @@ from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, 
 SIZING_SECONDS = 60.0
 _SMALL_WORK = 2**27  # multiply-adds and values that the reference implementation computes in seconds
 _QUIET = 4  # fatal messages only: all other errors are raised as exceptions
+
+#: onnxruntime and onnxruntime-gpu write the same folder: where one of the two is removed, files of the other are lost.
+_BROKEN = (
+    "ONNX Runtime is installed in part only: the packages onnxruntime and onnxruntime-gpu overwrite each other. "
+    "Install one of them anew: pip uninstall -y onnxruntime onnxruntime-gpu; pip install onnxruntime-gpu"
+)
 
 
 class Runner:
@@ -57,10 +64,12 @@ class Runner:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime with its telemetry and log switched off; returns the module."""
+    """Import ONNX Runtime with its telemetry and log switched off; returns the module. Raises MissingLibraryError."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
     import onnxruntime
 
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise MissingLibraryError(_BROKEN, name="onnxruntime")
     onnxruntime.set_default_logger_severity(_QUIET)
     return onnxruntime
 
@@ -138,14 +147,18 @@ def _run_optimised(model: onnx.ModelProto | Network, feeds: Mapping[str, NDArray
     return run(model, feeds, optimise=True)
 
 
-def run_each(model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False) -> list[NDArray[Any]]:
+def run_each(
+    model: onnx.ModelProto | Network, images: NDArray[np.float32], *, optimise: bool = False, at_once: int = 1
+) -> list[NDArray[Any]]:
     """Run a model on each of `images` (float32 [images, …]) on its own, which is correct for any batch size of the graph.
+
+    A graph that takes another number of images and no other gets so many `at_once`, of which `images` must hold a multiple.
 
     Returns the outputs, concatenated along the first axis. Raises ONNX Runtime's own errors.
     """
     runner = Runner(model, optimise=optimise)
     cast = images.astype(input_dtype(model))
-    rows = [runner({runner.input: cast[i : i + 1]}) for i in range(len(cast))]
+    rows = [runner({runner.input: cast[i : i + at_once]}) for i in range(0, len(cast), at_once)]
     return [np.concatenate(column) if np.ndim(column[0]) else np.stack(column) for column in zip(*rows, strict=True)]
 
 

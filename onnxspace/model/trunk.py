@@ -7,7 +7,7 @@ gives the first once more.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import onnx
@@ -16,6 +16,7 @@ from onnxspace.model.answers import find_behind_answers, is_ramp
 from onnxspace.model.bottlenecks import find_bottlenecks
 from onnxspace.model.cut import cut
 from onnxspace.model.graph import SHAPE_ONLY, Graph
+from onnxspace.model.image_groups import shape_of_one
 from onnxspace.model.model import Model
 from onnxspace.model.records import Candidate, Encoder
 from onnxspace.model.runtime import shapes_of
@@ -30,7 +31,7 @@ class Trunk:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph: Graph = model.graph
-        self.shapes = infer_shapes(model.proto, {model.image.name: model.input_shape})
+        self.shapes = self._take_one(infer_shapes(model.proto, {model.image.name: model.input_shape}))
         self.work = multiply_adds(self.graph, self.shapes)
         below_image = self.graph.descendants_of(model.image.name)
         self.nodes = sorted(below_image & self.graph.ancestors_of(self.graph.outputs))
@@ -53,10 +54,17 @@ class Trunk:
             found = shapes_of(part, unknown, self.model.input_shape)
         except Exception:  # ONNX Runtime can't run it either: the sizes stay unknown
             return
-        for name, shape in found.items():
-            known = self.shapes.get(name)
-            self.shapes[name] = (shape, known[1] if known else onnx.TensorProto.UNDEFINED)
+        kinds = {name: self.shapes[name][1] if name in self.shapes else onnx.TensorProto.UNDEFINED for name in found}
+        self.shapes |= self._take_one({name: (shape, kinds[name]) for name, shape in found.items()})
         self.work = multiply_adds(self.graph, self.shapes)
+
+    def _take_one(self, shapes: Mapping[str, tuple[Shape, int]]) -> dict[str, tuple[Shape, int]]:
+        """The `shapes` of tensors as they are for one image, where the network takes several at a time."""
+        size = self.model.images_at_once
+        if size == 1:
+            return dict(shapes)
+        stored = self.graph.constants
+        return {name: (shape if name in stored else shape_of_one(shape, size), kind) for name, (shape, kind) in shapes.items()}
 
     @cached_property
     def tensors(self) -> set[str]:

@@ -43,7 +43,7 @@ class Explanation:
 
     `names` are the images' file names, `images` uint8 [images, size, size, 3] their pixels, `columns` the maps per model and
     method. `options` are the options of the methods, such as `{"baseline": "black"}`. `assumed` are assumptions on the models,
-    `warnings` caveats on the maps, a sentence each.
+    `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown.
     """
 
     names: tuple[str, ...]
@@ -52,6 +52,7 @@ class Explanation:
     options: Mapping[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    note: str = ""
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: each image beside its maps, a column per model and method, one colour scale per kind of map."""
@@ -75,7 +76,8 @@ class Explanation:
             )
             rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
         rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
-        return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}"
+        note = f"<p>{escape(self.note)}</p>" if self.note else ""
+        return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}{note}"
 
 
 def check_picture_path(target: Path, inputs: Sequence[Path]) -> None:

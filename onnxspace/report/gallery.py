@@ -92,7 +92,7 @@ def draw_explanation(found: Explanation, path: Path) -> None:
     """
     maps = [column.scaled() for column in found.columns]
     kinds = _kinds(found.columns, maps)
-    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted=bool(found.options))
+    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted=bool(found.options or found.note))
     figure = Figure(figsize=(page.width, page.height), dpi=_DPI)
     FigureCanvasAgg(figure)
     _draw_images(figure, page, found)
@@ -105,7 +105,8 @@ def draw_explanation(found: Explanation, path: Path) -> None:
     for number, kind in enumerate(kinds.values()):
         _draw_bar(figure, page, number, kind)
     left, bottom = page.point(_EDGE + _LABELS, _EDGE)
-    _write(figure, left, bottom, describe_options(found.options), page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
+    note = "; ".join(filter(None, (describe_options(found.options), found.note)))
+    _write(figure, left, bottom, note, page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
     figure.savefig(path, format="png", dpi=_DPI)
 
 

@@ -12,6 +12,7 @@ from onnxspace.scores.arrays import Array
 
 #: Positions along each side of the grid.
 SIDE = 8
+_FEW = 64
 
 
 def has_grid(shape: tuple[int, ...]) -> bool:
@@ -54,6 +55,9 @@ def average_pool(values: NDArray[Any], sides: tuple[int, int]) -> Array:
     if values.shape[2:] == sides:
         return values.astype(np.float64)
     rows, columns = (_pooling_weights(n, m) for n, m in zip(values.shape[2:], sides, strict=True))
+    if rows.shape[1] * columns.shape[1] <= _FEW:  # one product is faster than very many small ones
+        flat = values.reshape(-1, rows.shape[1] * columns.shape[1]).astype(np.float64) @ np.kron(rows, columns).T
+        return flat.reshape(*values.shape[:2], *sides)
     return np.ascontiguousarray(rows @ values.astype(np.float64) @ columns.T)
 
 

@@ -108,6 +108,10 @@ class Catalogue:
             raise _damaged(self.path, "a row has an invalid identity")
         return found
 
+    def has_more_than(self, count: int) -> bool:
+        """Return whether there are more than `count` models, without counting them all."""
+        return bool(self._query("SELECT 1 FROM model LIMIT 1 OFFSET ?", count))
+
     def find_damage(self) -> list[str]:
         """Return a sentence for each kind of damage found in the file; empty where it is intact."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)")]

@@ -25,6 +25,7 @@ PROBES, BASELINE = "probes.npy", "baseline.png"
 #: Further sets of probe images, each a space; and statistics of the images, of a space with several sets.
 SETS, STATISTICS = "sets", "statistics.npy"
 CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
+USE_KEYS, USE_ROWS, USE_INDEX = "cache.use-keys", "cache.use-rows", "cache.use-index"
 
 
 def maps_path(folder: Path, stem: str) -> Path:

@@ -16,16 +16,14 @@ from onnxspace.spaces.insert import find_changed_rows, rewrite_sheets, sheets_of
 from onnxspace.spaces.layout import (
     BASELINE,
     CACHE,
-    INDEX,
-    KEYS,
     MAPS,
     PLACES,
     PRINTS,
     PROBES,
     REDUCED,
-    ROWS,
     SETS,
     STATISTICS,
+    USE_ROWS,
     WORK,
     checksum_of,
     files_of,
@@ -36,7 +34,7 @@ from onnxspace.spaces.layout import (
     reduced_path,
     remove_leftovers,
 )
-from onnxspace.spaces.packed import prune_pack
+from onnxspace.spaces.packs import FILES, find_damaged_row, prune_packs
 from onnxspace.spaces.probe_sets import find_set, list_sets
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
@@ -46,9 +44,7 @@ from onnxspace.storage.regular_files import NotRegularError
 _OWN = {
     CATALOGUE,
     CACHE,
-    KEYS,
-    ROWS,
-    INDEX,
+    *(name for names in FILES for name in names),
     MAPS,
     PRINTS,
     REDUCED,
@@ -163,6 +159,11 @@ def _check_shared_files(folder: Path, protocol: Protocol) -> Iterator[Problem]:
             baseline_of(folder, protocol)
         except ValueError as error:
             yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
+    if (row := find_damaged_row(folder)) is not None:
+        words = (
+            f"{folder / USE_ROWS} has changed at row {row}; `onnxspace space compact` removes it, and a search makes it anew."
+        )
+        yield Problem("damaged", USE_ROWS, "", words)
 
 
 def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
@@ -268,7 +269,7 @@ def _compact_set(folder: Path) -> tuple[int, int]:
             remove_files(*idle)
         book.shrink()
         cache.prune(folder / CACHE, book.entries())
-        prune_pack(folder, book.keys())
+        prune_packs(folder, book.keys())
     sync_folder(folder)
     return count + len(idle), before - _total_bytes(folder)
 

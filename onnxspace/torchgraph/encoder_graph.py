@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace.model import runtime
 from onnxspace.model.encoder import Encoder, cut, find_encoder
+from onnxspace.model.group_axes import measure_axes
 from onnxspace.model.model import Model
 from onnxspace.model.rewritten import check_model
 from onnxspace.model.shapes import refuse_large_tensors
@@ -19,7 +20,7 @@ from onnxspace.torchgraph import operators
 from onnxspace.torchgraph.build import build
 from onnxspace.torchgraph.canonical import canonicalise_verified
 from onnxspace.torchgraph.normalise import normalise
-from onnxspace.torchgraph.verify import allow_noise, compute_reference, tolerance, verify
+from onnxspace.torchgraph.verify import allow_noise, compute_reference, outputs_of, tolerance, verify
 from onnxspace.torchgraph.whole_model import to_torch
 
 __all__ = ["EncoderGraph", "convert", "operators", "to_torch"]
@@ -30,20 +31,23 @@ class EncoderGraph:
     """A model's graph up to its encoder, as Torch, verified against ONNX Runtime.
 
     `batchable` is False where the graph is correct only for one image at a time; `bytes_per_image` is the size of all its
-    activations for one image.
+    activations for one image. `image_axes` are the axes on which its outputs have the images where the graph takes N at a time; else
+    it is empty, and that is the first axis.
     """
 
     graph: torch.fx.GraphModule
     encoder: Encoder
     batchable: bool
     bytes_per_image: int
+    image_axes: tuple[int, ...] = ()
 
 
 def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> EncoderGraph:
     """Cut `model` at its encoder, convert the part below and verify it on `images` (uint8 [images, size, size, 3]).
 
     `encoder` defaults to the one that `find_encoder` finds. A single image is verified together with its vertical mirror
-    image, because a graph that is correct for one image need not be for a batch.
+    image, because a graph that is correct for one image need not be for a batch. A graph that takes N images at a time is verified on
+    N, which are varied where there are fewer.
 
     Returns the verified graph. Raises UnsupportedOperatorError naming an operator without a converter, ConversionError where
     the graph differs from ONNX Runtime, AttributionError where the encoder is not finite, ModelError where the model can't
@@ -54,20 +58,37 @@ def convert(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = N
     bridge.refuse_unknown(part.proto, model.path)
     refuse_large_tensors(part.proto, {model.image.name: model.input_shape}, model.path)
     check_model(model, images)
-    values = model.preprocess(images if len(images) > 1 else np.concatenate([images, images[:, ::-1]]))
-    expected = compute_reference(part, values, model.path, model.advice)
+    values, at_once = model.preprocess(_vary(images, max(2, model.images_at_once))), model.images_at_once
+    expected = compute_reference(part, values, model.path, model.advice, at_once)
     name = part.proto.graph.input[0].name
-    normal = normalise(part, {name: model.input_shape}, batched=name)
-    feeds = [{name: values[i : i + 1].astype(runtime.input_dtype(part))} for i in range(2)]
+    normal = normalise(part, {name: model.input_shape}, batched=name if model.group is None else None)
+    feeds = [{name: values[i : i + at_once].astype(runtime.input_dtype(part))} for i in range(0, max(2, at_once), at_once)]
     graph = build(normal, model.path)
     complete = canonicalise_verified(graph, part, normal, feeds[0], model.path)
     widen = partial(allow_noise, part, feeds, expected, complete=complete)
-    batchable = verify(graph, expected, values, tolerance(part.proto), model.path, widen)
-    return EncoderGraph(graph, encoder, batchable, _activation_bytes(graph, torch.from_numpy(values[:1])))
+    batchable = verify(graph, expected, values, tolerance(part.proto), model.path, widen, at_once)
+    size = _activation_bytes(graph, torch.from_numpy(values[:at_once]))
+    if model.group is None:
+        return EncoderGraph(graph, encoder, batchable, size)
+    axes = measure_axes(model, partial(_run_graph, graph), encoder.tensors)
+    return EncoderGraph(graph, encoder, batchable, size if model.group.mixed else -(-size // at_once), axes)
+
+
+def _vary(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """The first `count` of images [images, size, size, bands]; where there are fewer, also mirrored and shifted ones."""
+    if len(images) >= count:
+        return images[:count] if count > 2 else images
+    rounds = [np.roll(images[:, :: 1 - 2 * (k % 2)], 5 * (k // 2), axis=2) for k in range(-(-count // len(images)))]
+    return np.concatenate(rounds)[:count]
+
+
+def _run_graph(graph: torch.fx.GraphModule, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    with torch.no_grad():
+        return [output.float().numpy() for output in outputs_of(graph, torch.from_numpy(values))]
 
 
 def _activation_bytes(graph: torch.fx.GraphModule, image: torch.Tensor) -> int:
-    """Bytes of every module's output for one image."""
+    """Bytes of every module's output for `image`, or for as many images as the graph takes at a time."""
     sizes: list[int] = []
 
     def record(_module: torch.nn.Module, _args: object, output: object) -> None:

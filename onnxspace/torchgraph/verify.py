@@ -30,16 +30,16 @@ _ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear", "QGemm")
 
 
 def compute_reference(
-    part: Network, images: NDArray[np.float32], path: str, advice: str = "Export it again."
+    part: Network, images: NDArray[np.float32], path: str, advice: str = "Export it again.", at_once: int = 1
 ) -> list[NDArray[Any]]:
-    """Compute the outputs of `part` by ONNX Runtime for each of `images` (float32 [images, …]) on its own.
+    """Compute the outputs of `part` by ONNX Runtime for each of `images` (float32 [images, …]) on its own, or for so many `at_once`.
 
     The graph is run without optimisation, because fused integer kernels round differently. `path` names the model in
     messages, `advice` the way out where it can't be run. Returns one array per output, [images, …]. Raises ModelError where ONNX Runtime can't run the graph,
     AttributionError where an output is not finite.
     """
     try:
-        outputs = _run_each(part, images)
+        outputs = _run_each(part, images, at_once)
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{path} can't be run by ONNX Runtime: {_clean_message(error)}. {advice}") from error
     if not all(np.isfinite(output).all() for output in outputs):
@@ -49,11 +49,11 @@ def compute_reference(
     return outputs
 
 
-def _run_each(part: Network, images: NDArray[np.float32]) -> list[NDArray[Any]]:
+def _run_each(part: Network, images: NDArray[np.float32], at_once: int) -> list[NDArray[Any]]:
     try:
-        return runtime.run_each(part, images)
+        return runtime.run_each(part, images, at_once=at_once)
     except Exception:  # some graphs run only after optimisation; otherwise that error is the one to report
-        return runtime.run_each(part, images, optimise=True)
+        return runtime.run_each(part, images, optimise=True, at_once=at_once)
 
 
 _HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -94,11 +94,13 @@ def verify(
     tolerance: float,
     path: str,
     widen: Callable[[], Sequence[float]] = tuple,
+    at_once: int = 1,
 ) -> bool:
     """Compare `graph` with the outputs `expected` of ONNX Runtime on `images` (float32 [images, …]).
 
     `tolerance` is the largest relative difference allowed, `path` names the model in messages. `widen` is called where it is
-    exceeded, and returns the absolute difference that is allowed for each output.
+    exceeded, and returns the absolute difference that is allowed for each output. `at_once` is the number of images that the graph
+    takes at a time where it takes no other.
 
     Returns True where the graph is correct on a batch, False where it is correct only for one image at a time. Raises
     ConversionError where it is not correct at all.
@@ -106,7 +108,7 @@ def verify(
     together = _run_batch(graph, images)
     if difference(together, expected) <= tolerance:
         return True
-    alone = _run_single_images(graph, images)
+    alone = _run_parts(graph, images, at_once)
     single = difference(alone, expected)
     if single <= tolerance:
         return False
@@ -165,8 +167,8 @@ def _run_batch(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list
         return None
 
 
-def _run_single_images(graph: torch.fx.GraphModule, images: NDArray[np.float32]) -> list[NDArray[Any]] | None:
-    rows = [_run_batch(graph, images[i : i + 1]) for i in range(len(images))]
+def _run_parts(graph: torch.fx.GraphModule, images: NDArray[np.float32], size: int) -> list[NDArray[Any]] | None:
+    rows = [_run_batch(graph, images[i : i + size]) for i in range(0, len(images), size)]
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):
         return None

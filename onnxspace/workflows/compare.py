@@ -35,7 +35,7 @@ from onnxspace.workflows.session import open_session
 from onnxspace.workflows.workers import collect_from, connect_workers, describe_workers, make_dispatcher, row_function_for
 
 if TYPE_CHECKING:
-    from onnxspace.workflows.cluster.client import Cluster
+    from onnxspace.workflows.cluster.submission import Cluster
 
 
 @dataclass

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from onnxspace.errors import ConfigError, ProbeError
+from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.image_files import read_header, read_square
+from onnxspace.inputs.explained_images import read_images
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
-from onnxspace.inputs.photo_folder import describe_broken, find_top, read_each, refuse_broken
-from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
@@ -49,8 +47,8 @@ def explain(
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
 
-    `models` are ONNX files, or what `onnxspace convert` takes, and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are:
-    at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
+    `models` are ONNX files, or what `onnxspace convert` takes, and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are
+    (also TIFF files of several bands, and `.npy` arrays of images of any bands, of which three bands or one in grey are shown): at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from
     model to either; `config` a configuration or its file;
     `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback,
@@ -69,7 +67,9 @@ def explain(
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
-    images, probes = _read_images([Path(path) for path in images], skip_broken=skip_broken)
+    named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
+    probes = named.probes
+    _check_counts(len(probes), len(models) * len(methods))
     setups = [Setup(probes, method, configure_options(method, options, configuration.rules)) for method in methods]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
@@ -80,10 +80,9 @@ def explain(
         run = _ExplanationRun(session, setups, folder, counter)
         for path, name, requested in zip(paths, names, encoders, strict=True):
             run.explain(session.locate(path, name, requested, configuration))
-    pictures = tuple(Path(image).stem.encode("utf-8", "backslashreplace").decode("utf-8") for image in images)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
     found = Explanation(
-        pictures, probes.images, tuple(run.columns), stated, tuple(run.assumed), (*probes.remarks, *run.warnings)
+        named.names, named.shown, tuple(run.columns), stated, tuple(run.assumed), (*probes.remarks, *run.warnings), named.note
     )
     if output is not None:
         _draw(found, Path(output))
@@ -98,20 +97,6 @@ def _check_counts(images: int, columns: int) -> None:
             f"{images} images × {columns} models and methods make too large a picture: at most {MAX_IMAGES}, {MAX_COLUMNS} "
             f"and {MAX_MAPS} maps in all. Draw several pictures."
         )
-
-
-def _read_images(paths: Sequence[Path], *, skip_broken: bool) -> tuple[list[Path], Probes]:
-    """The paths of the images that can be read, and their pixels; all others are left out, or refused."""
-    for path in paths:
-        if not path.exists():
-            raise ProbeError(f"{path}: no such file. Check the path.")
-        if not path.is_file():
-            raise ProbeError(f"{path} is not a regular file. Name image files one by one.")
-    top = find_top(read_each(paths, read_header)[0].values())
-    pixels, broken = read_each(paths, lambda path: read_square(path, DEFAULT_SIZE, top))
-    if broken and not (skip_broken and pixels):
-        raise refuse_broken(list(broken.values()), len(paths))
-    return [paths[k] for k in pixels], Probes("images", np.stack(list(pixels.values())), describe_broken(list(broken.values())))
 
 
 def _draw(found: Explanation, output: Path) -> None:

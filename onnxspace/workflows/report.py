@@ -141,7 +141,7 @@ def _refuse_many(count: int, place: Path) -> None:
 def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries = space.entries()
-    found = space.compare() if len(entries) <= MOST_RANKED else space.affinity()
+    found = space.compare(certain=True) if len(entries) <= MOST_RANKED else space.affinity()
     entries = tuple(entry for entry in entries if entry.name in set(found.names))  # those that are damaged are left out
     if found.names != tuple(entry.name for entry in entries):
         raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Run this again.")

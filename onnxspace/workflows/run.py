@@ -101,7 +101,7 @@ class Run:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
         if self.dispatcher is None:
             return self._described.take
-        from onnxspace.workflows.cluster.dispatch import Prefetcher
+        from onnxspace.workflows.cluster.prefetch import Prefetcher
 
         return Prefetcher(turns, self._dispatch, self.dispatcher.width).take
 

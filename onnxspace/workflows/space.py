@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,6 @@ from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.damage import ReportDamage, without_damaged
-from onnxspace.spaces.layout import read_prints
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
@@ -50,7 +49,31 @@ from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_al
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Where, parse_where
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
-from onnxspace.workflows.space_ranking import Comparing, Target, compare_models, describe_affinities, keeps_rankings
+from onnxspace.workflows.space_ranking import (
+    Comparing,
+    Target,
+    compare_models,
+    describe_affinities,
+    find_sources,
+    keeps_rankings,
+    list_neighbours,
+)
+from onnxspace.workflows.space_sources import index_sources
+
+#: What `nearest` searches: models whose maps are alike, or models to start from.
+NearestBy = Literal["kin", "use"]
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """How a model that is not in the space is explained to be compared."""
+
+    encoder: str | Sequence[str] | None
+    config: Config | str | Path | None
+    execution: Execution
+    probes: Probes | None
+    pixels: Pixels
+
 
 _Result = TypeVar("_Result")
 
@@ -122,10 +145,14 @@ class Space:
         stems = {own.stem, *(entry.stem for entry in self._chosen.select(found))}
         return tuple(entry for entry in found if entry.stem in stems)
 
-    def _all_entries(self) -> tuple[CatalogueEntry, ...]:
+    def _refuse_replaced(self) -> None:
         with open_catalogue(self.path) as book:
             if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
+
+    def _all_entries(self) -> tuple[CatalogueEntry, ...]:
+        self._refuse_replaced()
+        with open_catalogue(self.path) as book:
             return tuple(book.entries())
 
     @property
@@ -378,23 +405,19 @@ class Space:
         """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
 
         `target` is the name or path of a model, or a fingerprint or `.fp` file of one that is not in the space, which is then the last
-        of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
+        of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 that are estimated to be the best sources.
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
         """
+        self._refuse_replaced()
         asked = None if target is None else self._describe_target(target)
         how = Comparing(memory, progress, certain)
-        return self._without_damaged(
-            self._entries_with(None if asked is None else asked.entry),
-            lambda entries: compare_models(self.path, self.protocol, entries, asked, how),
-            "" if asked is None or asked.entry is None else asked.entry.stem,
-        )
+        return self._compare_kept(lambda keep: compare_models(self.path, self.protocol, asked, replace(how, keep=keep)), asked)
 
     def _describe_target(self, target: str | Path | Fingerprint) -> Target:
         """The model of the space that `target` names, or the fingerprint that it is."""
         if isinstance(target, Fingerprint) or (is_fingerprint(Path(target)) and not self.holds(target)):
-            order = find_order(self.path, self.protocol)
-            return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, target, order), target)
+            return self._read_target(target)
         return Target.of_entry(self.path, self.protocol, self._find_entry(str(target)))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
@@ -432,49 +455,86 @@ class Space:
         return certainties(self.path, self.protocol, entries, rankings, memory)
 
     def nearest(
-        self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
-        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
+        self, model: str | Path | Fingerprint, count: int = 10, *, by: NearestBy = "kin",
+        encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
+        batch_size: int | None = None, probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
         warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
         announce: Announce | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
         """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, its file, or another model.
 
-        The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
+        `by` is `kin`, models whose maps are alike, or `use`, models to start from for its task, in the order of `sources`. The nearest
+        comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
         outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
-        if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
-            prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
-        elif is_model(str(model)) and not self._has(str(model)):
-            configuration = resolve_config(config, [Path(model)], pixels, whole=False)
-            execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
-            prints, own = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)[0].prints, None
-        else:
-            own = self._find_entry(str(model))
-            prints = read_prints(self.path, [own.stem], self.protocol)[0]
-        query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
+        explaining = Explaining(
+            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+        )
+        target = self._find_target(model, explaining)
+        if by == "use":
+            return list_neighbours(self._rank_sources(target, exact, warn), count)
+        query = Query(target.prints, count, target.identity, exact)
+        return self._compare_kept(lambda keep: find_neighbours(self.path, self.protocol, query, warn, keep), target)
+
+    def _compare_kept(self, compute: Callable[[frozenset[str] | None], _Result], target: Target | None) -> _Result:
+        """Return `compute(identities)` of the models that a condition chose (None: all), without those whose files are damaged."""
         try:
-            return find_neighbours(self.path, self.protocol, query, warn, self._identities())
+            return compute(None if self._chosen is None else frozenset(entry.identity for entry in self.entries()))
         except DamagedFileError:
             return self._without_damaged(
                 self.entries(),
-                lambda entries: find_neighbours(
-                    self.path, self.protocol, query, warn, frozenset(entry.identity for entry in entries)
-                ),
+                lambda entries: compute(frozenset(entry.identity for entry in entries)),
+                "" if target is None or target.entry is None else target.entry.stem,
             )
 
-    def _identities(self) -> frozenset[str] | None:
-        """Identities of the models that a condition chose; None without one."""
-        return None if self._chosen is None else frozenset(entry.identity for entry in self.entries())
+    def sources(
+        self, model: str | Path | Fingerprint, *, encoder: str | Sequence[str] | None = None,
+        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
+        warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
+        announce: Announce | None = None,
+    ) -> Affinity:  # fmt: skip
+        """Return the ranking of models to start from for the task of `model`, the last of the result, as `compare` has it.
 
-    def index(self, progress: Share | None = None) -> int:
-        """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
-
-        `nearest` and `duplicates` use it where there are many models. `progress` is called with the fraction done. Needs usearch. Raises ConfigError, SpaceError, OutputError.
+        Of more than 100 models, those are ranked that are estimated to be the best of all, 99 of them; a warning says so. Affinities are those of fingerprints.
+        Arguments are as in `nearest`. Raises SpaceError for a space that keeps maps only or has generated images, and for files ModelError.
         """
-        return build_index(self.path, self.protocol, progress)
+        explaining = Explaining(
+            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+        )
+        return self._rank_sources(self._find_target(model, explaining), exact, warn)
+
+    def _rank_sources(self, target: Target, exact: bool, warn: Callable[[str], None] | None) -> Affinity:
+        how = Comparing(exact=exact, warn=warn)
+        return self._compare_kept(lambda keep: find_sources(self.path, self.protocol, target, replace(how, keep=keep)), target)
+
+    def _find_target(self, model: str | Path | Fingerprint, explaining: Explaining) -> Target:
+        """The model of the space that `model` names, the fingerprint that it is, or what another model is explained to be."""
+        if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
+            return self._read_target(model)
+        if is_model(str(model)) and not self._has(str(model)):
+            configuration = resolve_config(explaining.config, [Path(model)], explaining.pixels, whole=False)
+            encoders = list_encoders(explaining.encoder)
+            found = self._explain(Path(model), encoders, configuration, explaining.probes, explaining.execution)[0]
+            return Target.of_fingerprint(found, model)
+        return Target.of_entry(self.path, self.protocol, self._find_entry(str(model)))
+
+    def _read_target(self, model: str | Path | Fingerprint) -> Target:
+        order = find_order(self.path, self.protocol)
+        return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, model, order), model)
+
+    def index(self, progress: Share | None = None, by: NearestBy | None = None) -> int:
+        """Build the approximate indexes that `nearest` and `duplicates` use among many models, or add new ones to them.
+
+        `by` is which: `kin`, that of fingerprints of maps, which needs usearch, or `use` (None: both, where the space ranks by use). Returns the number of models.
+        `progress` is called with the fraction done. Raises ConfigError, SpaceError, OutputError.
+        """
+        count = 0
+        if by == "use" or (by is None and self.ranks_by_use):
+            count = index_sources(self.path, self.protocol, progress)
+        return count if by == "use" else build_index(self.path, self.protocol, progress)
 
     def _has(self, name: str) -> bool:
         with open_catalogue(self.path) as book:

@@ -15,6 +15,7 @@ from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.similarity.records import ModelRecord
 from tests.helpers.commands import Run, runner, save_classifiers
+from tests.helpers.nets import classifier, save
 
 SMALL = ("--images", "3", "--method", "saliency")
 ROW = ["16×16", "NCHW", "RGB", "imagenet", "stated:", "--pixels"]
@@ -139,7 +140,7 @@ def test_inspect(run: Run) -> None:
     assert (found["pixels"]["origin"], found["pixels"]["guessed"]) == ("guessed", ["color", "range"])
 
 
-def test_check(run: Run) -> None:
+def test_check(run: Run, warm_children: None) -> None:
     words = ("check", "a.onnx", "--against", "a.onnx", "--images", "3", "--json")
     assert run(*words, "--pixels", "imagenet")[0] == 0
     code, _, err = run(*words, "--pixels", "c=unit")
@@ -201,10 +202,46 @@ def test_a_fingerprint_has_no_row() -> None:
         ("space", "add", "zoo.space", "a.onnx"),
     ],
 )
-def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...]) -> None:
+def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...], warm_children: None) -> None:
     Image.effect_noise((16, 16), 80).convert("RGB").save("cat.png")
     run("space", "create", "zoo.space", *SMALL)
     Path("preprocessor_config.json").write_text("[1]", "utf-8")
     code, _, err = run(*words)
     assert code == 0
     assert "warning: a.onnx: preprocessor_config.json beside it is not used" in err
+
+
+@pytest.fixture
+def sizes(run: Run) -> Run:
+    """The networks a and b of fixed size, and two of open size, called open and wide."""
+    for name, shape in (("open", ("N", 3, "H", "W")), ("wide", ("N", 3, "H", "W"))):
+        save(classifier(shape, seed=len(name)), Path(f"{name}.onnx"))
+    return run
+
+
+def test_a_size_for_all_is_for_networks_of_open_size(sizes: Run) -> None:
+    code, out, err = sizes("score", "a.onnx", "open.onnx", "b.onnx", *SMALL, "--size", "24", "--json")
+    assert code == 0
+    assert [model["pixels"]["size"] for model in json.loads(out)["models"]] == [[16, 16], [24, 24], [16, 16]]
+    assert [line for line in err.splitlines() if "own size" in line] == [
+        "a, b keep their own size, which is fixed; --size is for networks whose size is open."
+    ]
+    assert "its own size 16×16 instead of 24×24" in json.loads(out)["models"][0]["assumed"]
+
+
+def test_a_size_for_one_comes_before_that_for_all(sizes: Run) -> None:
+    for words in (("--size", "24", "--size", "wide=40x48"), ("--size", "wide=40x48", "--size", "24")):
+        code, out, _ = sizes("score", "wide.onnx", "open.onnx", *SMALL, *words, "--json")
+        assert code == 0
+        assert [model["pixels"]["size"] for model in json.loads(out)["models"]] == [[40, 48], [24, 24]]
+    code, _, err = sizes("score", "a.onnx", "open.onnx", *SMALL, "--size", "a=24")
+    assert code == 2
+    assert "a.onnx takes 16×16 images, not the 24×24 that are stated" in err
+
+
+def test_a_size_for_all_comes_before_that_of_the_configuration(sizes: Run) -> None:
+    Path("onnxspace.toml").write_text("[models.open]\nsize = 40\n[models.a]\nsize = 16\n", "utf-8")
+    code, out, err = sizes("score", "a.onnx", "open.onnx", *SMALL, "--size", "24", "--json")
+    assert code == 0
+    assert [model["pixels"]["size"] for model in json.loads(out)["models"]] == [[16, 16], [24, 24]]
+    assert "a keeps its own size, which is fixed" in err

@@ -14,6 +14,7 @@ import onnxspace as ox
 from onnxspace.spaces.layout import reduced_path
 from tests.cli.test_score_by import MODELS
 from tests.helpers.commands import Run
+from tests.helpers.pages import Page
 
 CLASSIFIERS, CLASSIFIER_OPTIONS = "abc", {"units": 6}
 COUNT = 24
@@ -62,6 +63,35 @@ def test_fingerprints_rank_as_their_models(run: Run, prints: list[str]) -> None:
                 assert {name: value is None for name, value in other.items()} == {n: v is None for n, v in expected.items()}
                 for name, value in expected.items():
                     assert value is None or other[name] == pytest.approx(value, abs=0.05 if score == "knn_agreement" else 0.01)
+
+
+def test_the_certainty_of_fingerprints_is_that_of_their_models(run: Run, prints: list[str]) -> None:
+    whole = answered(run("score", *MODELS, "--probe", "photos", "--images", str(COUNT), "--certainty", "--json"))
+    little = answered(run("score", *prints, "--certainty", "--json"))
+    mixed = answered(run("score", prints[0], *MODELS[1:], "--probe", "photos", "--certainty", "--json"))
+    for found in (little, mixed):
+        assert set(found["certainty"]) == set(whole["certainty"]) == {model["name"] for model in whole["models"]}
+        for target, own in whole["certainty"].items():
+            for one, other in zip(own["sources"], found["certainty"][target]["sources"], strict=True):
+                assert one["source"] == other["source"]
+                assert one["ahead"] == (None if other["ahead"] is None else pytest.approx(other["ahead"], abs=0.05))
+                assert one["low"] == pytest.approx(other["low"], abs=0.05)
+
+
+def test_the_page_of_a_space_shows_the_certainty_of_rankings_by_use(run: Run, prints: list[str]) -> None:
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
+    stated = answered(run("space", "rank", "zoo.space", "--certainty", "--json"))
+    assert run("report", "zoo.space", "-o", "zoo.html", "--quiet")[0] == 0
+    data = Page(Path("zoo.html").read_text("utf-8")).data
+    assert {data["names"][int(place)] for place in data["sure"]} == set(stated["certainty"]) == set(data["names"])
+    for place, shown in data["sure"].items():
+        rows = stated["certainty"][data["names"][int(place)]]["sources"]
+        found = {data["names"][int(source)]: values for source, values in shown["rows"].items()}
+        assert found.keys() == {row["source"] for row in rows}
+        for row in rows:
+            expected = [row["low"], row["high"], row["ahead"]]
+            assert found[row["source"]] == [None if value is None else pytest.approx(value, abs=1e-4) for value in expected]
 
 
 def test_a_space_of_pictures_ranks_as_score(run: Run, prints: list[str]) -> None:
@@ -141,12 +171,11 @@ def test_scores_that_prints_do_not_hold_are_refused(run: Run, prints: list[str])
 
 
 def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace.workflows import space as verbs
     from onnxspace.workflows import space_ranking
 
     assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
     assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
-    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "MOST_RANKED", 2)
     monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
     name = Path(MODELS[1]).stem
     found = answered(run("space", "rank", "zoo.space", name, "--json"))
@@ -159,14 +188,13 @@ def test_a_large_space_ranks_candidates_and_says_so(run: Run, prints: list[str],
 def test_a_target_of_maps_in_a_large_space_gets_its_nearest(
     run: Run, prints: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxspace.workflows import space as verbs
     from onnxspace.workflows import space_ranking
 
     given = ("--probe", "photos", "--images", str(COUNT), "--quiet", "--detail", "maps")
     assert run("fingerprint", MODELS[0], "-o", prints[0], *given)[0] == 0
     assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
     assert run("space", "add", "zoo.space", *prints, "--quiet")[0] == 0
-    monkeypatch.setattr(verbs, "MOST_RANKED", 2)
+    monkeypatch.setattr(space_ranking, "MOST_RANKED", 2)
     monkeypatch.setattr(space_ranking, "CANDIDATES", 1)
     name = Path(MODELS[0]).stem
     found = answered(run("space", "rank", "zoo.space", name, "--json"))
@@ -200,7 +228,10 @@ def test_a_stated_other_order_is_refused_wherever_it_comes(run: Run, prints: lis
     assert (code, "different orders" in err) == (2, True), err
 
 
-def test_more_than_maps_of_too_many_images_is_refused(run: Run) -> None:
+def test_more_than_maps_of_too_many_images_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "onnxspace.inputs.probes.render", lambda _seed, index, size: np.full((size, size, 3), index % 256, np.uint8)
+    )
     for command in (("space", "create", "big.space"), ("fingerprint", MODELS[0], "-o", "a.fp")):
         code, _, err = run(*command, "--images", "600", "--detail", "images")
         assert (code, "up to 512 images" in err) == (2, True), err

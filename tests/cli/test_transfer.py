@@ -171,8 +171,9 @@ def test_two_exports_of_one_network_share_place_and_bracket(run: Run, place: Pat
 
 
 def test_a_score_that_no_model_has_ranks_none(run: Run) -> None:
-    code, out, _ = run("dense.onnx", "--data", "photos", "--by", "leep", "--json")
-    assert code == 0
+    code, out, err = run("dense.onnx", "--data", "photos", "--by", "leep", "--json")
+    assert code == 2
+    assert "onnxspace: No model has a value of leep: dense: " in err
     printed = json.loads(out)
     assert (printed["by"], printed["ranking"], printed["scores"]) == ("leep", [], {"leep": [None]})
     assert printed["warnings"][-1] == "No model could be ranked by leep; --by names another score."

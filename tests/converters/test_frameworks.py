@@ -22,7 +22,7 @@ from onnxspace.exporters import Request, run
 from onnxspace.model import runtime
 from onnxspace_converters.tflite_rewrite import replace_custom
 from tests.helpers import sklearnnets, torchnets
-from tests.helpers.litesparse import with_custom_transpose, with_sparse_weights
+from tests.helpers.litesparse import with_custom_transpose, with_places, with_sparse_weights
 from tests.helpers.litewriter import with_metadata
 from tests.helpers.noise import probes
 from tests.helpers.slopes import along, last
@@ -221,6 +221,86 @@ def test_a_transposed_convolution_of_mediapipe_has_its_bias(keras: Any, padding:
     path.write_bytes(with_custom_transpose(path.read_bytes(), BIAS))
     run(str(path), tmp_path / "out.onnx", Request())
     agree(tmp_path / "out.onnx", lambda x: network(x, training=False).numpy() + BIAS.astype(np.float32))
+
+
+def pool_with_places(x: Images, side: int = 2) -> tuple[Images, NDArray[np.int64]]:
+    """The largest value of each window, and the first place that has it, row by row."""
+    n, height, width, channels = x.shape
+    windows = x.reshape(n, height // side, side, width // side, side, channels).transpose(0, 1, 3, 5, 2, 4)
+    flat = windows.reshape(*windows.shape[:4], side * side)
+    return flat.max(axis=-1), flat.argmax(axis=-1)
+
+
+def unpool(values: Images, places: NDArray[np.int64], side: int = 2) -> Images:
+    """Each value at its place of a window of zeros."""
+    n, height, width, channels = values.shape
+    found = np.zeros((n, height * side, width * side, channels), np.float32)
+    for b, y, x, c in np.ndindex(values.shape):
+        place = places[b, y, x, c]
+        found[b, y * side + place // side, x * side + place % side, c] = values[b, y, x, c]
+    return found
+
+
+def pooling_layers() -> tuple[Any, list[Any]]:
+    """An hourglass whose two poolings and two enlargements stand for those with places, and its convolutions; values are rounded to tie."""
+    import keras as library
+
+    library.utils.set_random_seed(5)
+    convs = [library.layers.Conv2D(n, 3, padding="same", activation="relu") for n in (5, 6, 6, 5, 3)]
+    image = library.Input(batch_shape=(1, *SHAPE))
+    x = library.layers.MaxPooling2D(2)(convs[0](image))
+    x = library.layers.MaxPooling2D(2)(convs[1](x))
+    x = library.layers.UpSampling2D(2, interpolation="bilinear")(convs[2](x))
+    x = library.layers.UpSampling2D(2, interpolation="bilinear")(convs[3](x))
+    return library.Model(image, convs[4](x)), convs
+
+
+def run_with_places(convs: list[Any], x: Images, activation: Callable[[Images], Images] = lambda values: values) -> Images:
+    """The network of `pooling_layers` with places, its poolings and their inverses by NumPy."""
+    first, places = pool_with_places(convs[0](x).numpy())
+    second, more = pool_with_places(convs[1](activation(first)).numpy())
+    enlarged = unpool(convs[2](activation(second)).numpy(), more)
+    found: Images = convs[4](unpool(convs[3](enlarged).numpy(), places)).numpy()
+    return found
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_poolings_with_places_of_mediapipe(keras: Any, padding: int, tmp_path: Path) -> None:
+    network, convs = pooling_layers()
+    path = keras.lite(network, tmp_path / "net.tflite")
+    path.write_bytes(with_places(path.read_bytes(), (padding, 2, 2, 2, 2, 0)))
+    run(str(path), tmp_path / "out.onnx", Request())
+    agree(tmp_path / "out.onnx", lambda x: run_with_places(convs, x))
+    x = np.zeros((1, *SHAPE), np.float32)  # all values of a window are equal: the first place counts
+    np.testing.assert_allclose(
+        runtime.run(onnx.load(tmp_path / "out.onnx"), {"image": x})[0], run_with_places(convs, x), atol=1e-6
+    )
+
+
+def test_the_activation_of_a_pooling_with_places(keras: Any, tmp_path: Path) -> None:
+    network, convs = pooling_layers()
+    convs[0].bias.assign(np.full(5, 8.0))  # what Relu6 cuts off
+    path = keras.lite(network, tmp_path / "net.tflite")
+    path.write_bytes(with_places(path.read_bytes(), (1, 2, 2, 2, 2, 3)))
+    run(str(path), tmp_path / "out.onnx", Request())
+    agree(tmp_path / "out.onnx", lambda x: run_with_places(convs, x, lambda values: np.clip(values, 0, 6)))
+
+
+@pytest.mark.parametrize(
+    ("window", "why"),
+    [
+        ((2, 1, 1, 2, 2, 0), "whose windows overlap"),
+        ((2, 2, 2, 3, 3, 0), "whose windows overlap"),
+        ((2, 3, 3, 3, 3, 0), "of an image whose sides are not multiples"),
+    ],
+)
+def test_poolings_with_places_that_are_not_converted_are_named(
+    keras: Any, window: tuple[int, ...], why: str, tmp_path: Path
+) -> None:
+    path = keras.lite(pooling_layers()[0], tmp_path / "net.tflite")
+    path.write_bytes(with_places(path.read_bytes(), window))
+    with pytest.raises(ModelError, match=rf"net.tflite has an operator MaxPoolingWithArgmax2D {why}"):
+        run(str(path), tmp_path / "out.onnx", Request())
 
 
 def test_a_custom_operator_without_a_published_meaning_is_named(keras: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TFLite files with sparse weights, and with MediaPipe's transposed convolution, made from plain ones by LiteRT's own schema."""
+"""TFLite files with sparse weights, and with MediaPipe's own operators, made from plain ones by LiteRT's own schema."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-_CONV, _TRANSPOSE_CONV, _ADD, _CUSTOM, _DENSIFY = 3, 67, 0, 32, 124
+_CONV, _TRANSPOSE_CONV, _ADD, _CUSTOM, _DENSIFY, _MAX_POOL, _BILINEAR = 3, 67, 0, 32, 124, 17, 23
 
 
 def _changed(content: bytes, change: Callable[[Any, Any], None]) -> bytes:
@@ -104,3 +104,43 @@ def with_custom_transpose(content: bytes, bias: np.ndarray[Any, Any], name: str 
 def bytes_to_shape(model: Any, graph: Any, index: int) -> list[int]:
     """The sizes that a stored tensor of whole numbers holds."""
     return list(map(int, np.frombuffer(bytes(model.buffers[graph.tensors[index].buffer].data), np.int32)))
+
+
+def with_places(content: bytes, window: tuple[int, ...] = (2, 2, 2, 2, 2, 0)) -> bytes:
+    """MAX_POOL_2D and RESIZE_BILINEAR as MediaPipe's pooling with places and its inverse: the last pool with the first inverse.
+
+    `window` is padding, strides, sides and activation of both, as LiteRT numbers them.
+    """
+
+    def change(model: Any, schema: Any) -> None:
+        graph, places = model.subgraphs[0], list[int]()
+        for operator in graph.operators:
+            number = max(
+                model.operatorCodes[operator.opcodeIndex].builtinCode,
+                model.operatorCodes[operator.opcodeIndex].deprecatedBuiltinCode,
+            )
+            if number == _MAX_POOL:
+                added = schema.TensorT()
+                added.name, added.type, added.shape, added.buffer = (
+                    f"places{len(places)}".encode(),
+                    0,
+                    graph.tensors[int(operator.outputs[0])].shape,
+                    0,
+                )
+                graph.tensors.append(added)
+                places.append(len(graph.tensors) - 1)
+                operator.outputs = [int(operator.outputs[0]), places[-1]]
+                _make_custom(model, schema, operator, "MaxPoolingWithArgmax2D", window)
+            elif number == _BILINEAR:
+                operator.inputs = [int(operator.inputs[0]), places.pop()]
+                _make_custom(model, schema, operator, "MaxUnpooling2D", window)
+
+        assert not places, "a pooling has no inverse"
+
+    return _changed(content, change)
+
+
+def _make_custom(model: Any, schema: Any, operator: Any, name: str, numbers: tuple[int, ...]) -> None:
+    operator.opcodeIndex = _code(model, schema, _CUSTOM, name)
+    operator.customOptions = list(struct.pack(f"<{len(numbers)}i", *numbers) + bytes(16))
+    operator.builtinOptionsType, operator.builtinOptions = 0, None

@@ -107,3 +107,21 @@ def test_what_is_shown_of_bands() -> None:
     image = random_bytes(4, 4, 6)
     np.testing.assert_array_equal(to_rgb(image), image[..., :3])
     np.testing.assert_array_equal(to_rgb(image[..., :2])[..., 2], image[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((2, 3, 32, 32), 1), ((2, 1, 28, 40), 1), ((1, 6, 16, 64), 1), ((1, 8, 3, 32, 32), 2), ((1, 3, 16, 20, 20), 1)],
+)
+def test_channels_before_the_rows_are_named(tmp_path: Path, shape: tuple[int, ...], axis: int) -> None:
+    with pytest.raises(
+        ProbeError, match=rf"set\.npy holds .*channels seem to stand before its rows.*by numpy\.moveaxis\(array, {axis}, -1\)"
+    ):
+        Probes.from_folder(saved(tmp_path, random_bytes(*shape)))
+    assert len(Probes.from_folder(saved(tmp_path, np.moveaxis(random_bytes(*shape), axis, -1)))) == shape[0]
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 32, 3), (2, 40, 20, 200), (2, 9, 9, 200), (1, 4, 32, 32, 3), (2, 10, 12, 3)])
+def test_channels_behind_the_rows_are_read(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    bands = shape[-1] * (shape[1] if len(shape) == 5 else 1)
+    assert Probes.from_folder(saved(tmp_path, random_bytes(*shape))).bands == bands

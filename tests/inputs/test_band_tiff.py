@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,66 +13,26 @@ from PIL import Image
 from onnxspace.errors import ProbeError
 from onnxspace.inputs.band_tiff import open_band_tiff, read_values
 from onnxspace.inputs.probes import Probes
-
-FORMATS = {"u": 1, "i": 2, "f": 3}
-
-
-def parts_of(values: Any, rows: int, columns: int, *, separate: bool, tiled: bool) -> list[Any]:
-    height, width, bands = values.shape
-    if tiled:
-        values = np.pad(values, ((0, -height % rows), (0, -width % columns), (0, 0)))
-    planes = [values[..., [band]] for band in range(bands)] if separate else [values]
-    starts = [(top, left) for top in range(0, height, rows) for left in range(0, width, columns)]
-    return [plane[top : top + rows, left : left + columns] for plane in planes for top, left in starts]
-
-
-def write_tiff(
-    path: Path, values: Any, order: str = "<", *, deflate: bool = False, separate: bool = False, tile: int = 0, rows: int = 7,
-    predict: bool = False, **changed: tuple[int, ...],
-) -> Path:  # fmt: skip
-    """Write an array [height, width, bands] as a TIFF file; `changed` replaces tags, by names such as `t259`."""
-    height, width, bands = values.shape
-    blocks = parts_of(values, tile or rows, tile or width, separate=separate, tiled=bool(tile))
-    if predict:
-        blocks = [np.diff(block, axis=1, prepend=np.zeros_like(block[:, :1])) for block in blocks]
-    parts = [np.ascontiguousarray(block).astype(block.dtype.newbyteorder(order)).tobytes() for block in blocks]
-    parts = [zlib.compress(part) if deflate else part for part in parts]
-    offsets, end = [], 8
-    for part in parts:
-        offsets.append(end)
-        end += len(part) + len(part) % 2
-    places = (
-        {324: offsets, 325: list(map(len, parts)), 322: [tile], 323: [tile]}
-        if tile
-        else {273: offsets, 279: list(map(len, parts)), 278: [rows]}
-    )
-    tags: dict[int, list[int]] = {
-        256: [width], 257: [height], 258: [values.itemsize * 8] * bands, 259: [8 if deflate else 1], 262: [1], 277: [bands],
-        284: [2 if separate else 1], 317: [2 if predict else 1], 339: [FORMATS[values.dtype.kind]] * bands, **places,
-    }  # fmt: skip
-    tags |= {int(name[1:]): list(numbers) for name, numbers in changed.items()}
-    body = b"".join(part + bytes(len(part) % 2) for part in parts)
-    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", end)
-    entries, extra, after = b"", b"", end + 2 + 12 * len(tags) + 4
-    for number, numbers in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
-        inside = packed if len(packed) <= 4 else struct.pack(f"{order}I", after + len(extra))
-        extra += b"" if len(packed) <= 4 else packed
-        entries += struct.pack(f"{order}HHI", number, 4, len(numbers)) + inside
-    path.write_bytes(head + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + extra)
-    return path
-
-
-def numbers(kind: str, bands: int = 5, height: int = 20, width: int = 33) -> Any:
-    values = np.random.default_rng(0).integers(0, 200, (height, width, bands))
-    return values.astype(kind) * np.asarray(1 if kind == "u1" else 3, kind)
+from tests.helpers.tiffs import numbers, pack_bits, pack_lzw, write_tiff
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize(
     "form",
-    [{}, {"deflate": True}, {"tile": 16}, {"tile": 16, "deflate": True}, {"deflate": True, "predict": True}, {"rows": 20}],
+    [
+        {},
+        {"deflate": True},
+        {"tile": 16},
+        {"tile": 16, "deflate": True},
+        {"deflate": True, "predict": True},
+        {"rows": 20},
+        {"pack": pack_lzw},
+        {"pack": pack_lzw, "predict": True},
+        {"pack": pack_lzw, "tile": 16},
+        {"pack": pack_bits},
+        {"pack": pack_bits, "tile": 16},
+    ],
 )
 @pytest.mark.parametrize("kind", ["u1", "u2", "i2"])
 def test_numbers_are_those_written(tmp_path: Path, kind: str, form: dict[str, Any], separate: bool, order: str) -> None:
@@ -114,6 +73,19 @@ def test_folder_of_bands(tmp_path: Path) -> None:
     np.testing.assert_array_equal(square.images[0], np.rint(values[0][:, 6:26].astype(float) * 255 / top).astype(np.uint8))
 
 
+def test_pillows_own_lzw_file(tmp_path: Path) -> None:
+    values = numbers("u1", bands=3)
+    Image.fromarray(values).save(tmp_path / "rgb.tif", compression="tiff_lzw")
+    content = bytearray((tmp_path / "rgb.tif").read_bytes())
+    assert open_band_tiff(tmp_path / "rgb.tif") is None
+    place = content.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    content[place : place + 2] = struct.pack("<H", 1)  # three bands instead of red, green and blue
+    (tmp_path / "bands.tif").write_bytes(content)
+    found = open_band_tiff(tmp_path / "bands.tif")
+    assert found is not None
+    np.testing.assert_array_equal(read_values(found), values)
+
+
 def test_files_of_other_bands_are_refused(tmp_path: Path) -> None:
     write_tiff(tmp_path / "0.tif", numbers("u1"))
     write_tiff(tmp_path / "1.tif", numbers("u1", bands=6))
@@ -124,7 +96,8 @@ def test_files_of_other_bands_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "phrase"),
     [
-        ({"t259": (5,)}, "form of TIFF that is not read"),
+        ({"t259": (50000,)}, "form of TIFF that is not read"),
+        ({"t259": (5,)}, "damaged"),
         ({"t258": (12,) * 5}, "form of TIFF that is not read"),
         ({"t258": (8, 8, 16, 8, 8)}, "form of TIFF that is not read"),
         ({"t317": (3,)}, "form of TIFF that is not read"),

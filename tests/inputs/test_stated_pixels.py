@@ -36,7 +36,7 @@ def test_a_value_for_one_model_comes_before_one_for_all() -> None:
     pixels = StatedPixels(("a=imagenet", "byte"), ("32", "zoo/a.onnx=64x48"), ("bgr", "a=RGB"))
     first, second = stated(pixels), stated(pixels, model=B)
     assert (first.pixels, first.size, first.color) == ("imagenet", (64, 48), "RGB")
-    assert (second.pixels, second.size, second.color) == ("byte", (32, 32), "BGR")
+    assert (second.pixels, second.open_size, second.color) == ("byte", (32, 32), "BGR")
 
 
 def test_a_preset_replaces_the_numbers_of_a_file(tmp_path: Path) -> None:

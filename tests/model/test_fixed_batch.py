@@ -11,7 +11,6 @@ import torch
 from onnx import TensorProto
 
 import onnxspace as ox
-from onnxspace.errors import ModelError
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.encoder import find_encoder
@@ -82,16 +81,6 @@ def test_opened_graph_is_compared_with_the_file(tmp_path: Path) -> None:
     together = runtime.run(model.file_network, {"image": values})[0]
     alone = [runtime.run(model.network, {"image": values[i : i + 1]})[0] for i in range(4)]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
-
-
-def test_images_that_change_each_other_are_refused(tmp_path: Path) -> None:
-    net = nets.Net((4, 3, 16, 16))
-    x = net.add("Relu", net.conv("image", 3, 8))
-    x = net.add("Sub", x, net.add("ReduceMean", x, axes=[0], keepdims=1))
-    x = net.add("Flatten", net.add("GlobalAveragePool", x))
-    file = nets.save(net.model([net.dense(x, 8, 3)]), tmp_path / "mixed.onnx")
-    with pytest.raises(ModelError, match=r"mixed\.onnx takes 4 images at a time.*Export it with a batch of one"):
-        open_model(file)
 
 
 def test_bytes_in_a_batch(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import onnxspace as ox
 from onnxspace.errors import ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.probes import Probes
+from onnxspace.model.describe import describe
 from onnxspace.model.model import Model, open_model
 from tests.helpers import nets
 
@@ -31,6 +32,15 @@ def recogniser() -> onnx.ModelProto:
     pooled = net.add("AveragePool", x, kernel_shape=[3, 1], strides=[3, 1])
     joined = net.add("Concat", pooled, net.add("ReduceMean", pooled, axes=[2], keepdims=1), axis=1)
     return net.model([net.conv(joined, 32, 4, 1)])
+
+
+def line(height: int | str = 48, narrowest: int = 1) -> onnx.ModelProto:
+    """A recogniser that pools so many columns at least, of eight pixels each: images that are narrower can't be run."""
+    net = nets.Net(("N", 3, height, "W"))
+    x = net.add("Relu", net.conv("image", 3, 8, strides=[4, 2], pads=[1] * 4))
+    x = net.add("Relu", net.conv(x, 8, 16, strides=[4, 4], pads=[1] * 4))
+    x = net.add("AveragePool", x, kernel_shape=[1, narrowest])
+    return net.model([net.conv(x, 16, 4, 1)])
 
 
 def pyramid(levels: int, height: int | str = "H") -> onnx.ModelProto:
@@ -58,6 +68,29 @@ def test_line_of_text(tmp_path: Path) -> None:
     assert (model.preprocess.height, model.preprocess.width) == (48, 320)
     assert "size 48×320, because it can't be run with 224×224" in model.assumed
     assert ox.attribute(model, PROBES).any()
+
+
+@pytest.mark.parametrize("height", [32, 48, 64])
+@pytest.mark.parametrize("narrowest", [1, 20])
+def test_sister_files_of_a_line_have_one_width(tmp_path: Path, height: int, narrowest: int) -> None:
+    model = opened(tmp_path, line(height, narrowest))
+    assert (model.preprocess.height, model.preprocess.width) == (height, 320)
+    words = f"size {height}×320, a line of text, because its width is open and its strides of rows and columns differ"
+    assert words in describe(model).assumed
+
+
+def test_other_networks_of_an_open_width_are_square(tmp_path: Path) -> None:
+    for proto in (pyramid(3, 48), line(96)):
+        model = opened(tmp_path, proto)
+        assert model.preprocess.height == model.preprocess.width
+    model = opened(tmp_path, line(48), size=(48, 96))
+    assert model.preprocess.width == 96
+
+
+def test_a_line_that_can_not_be_run_at_its_usual_width_is_tried_with_others(tmp_path: Path) -> None:
+    model = opened(tmp_path, line(48, 60))
+    assert model.preprocess.width == 640
+    assert "size 48×640, because it can't be run with 48×320" in model.assumed
 
 
 @pytest.mark.parametrize(("levels", "side"), [(3, 224), (5, 224), (6, 256), (7, 256)])

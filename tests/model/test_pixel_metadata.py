@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ConfigError, ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.model.model import Model, open_model
@@ -157,11 +157,25 @@ def test_the_graph_decides_where_nothing_is_written(tmp_path: Path) -> None:
     assert (found.preset, found.origin, found.reason) == ("byte", "read", "the graph rescales its input")
 
 
-def test_no_metadata_puts_other_values_into_an_8_bit_tensor(tmp_path: Path) -> None:
+def byte_classifier() -> onnx.ModelProto:
+    """A classifier with an 8-bit input."""
     proto = classifier(("N", 3, 16, 16))
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     proto.graph.node.insert(0, helper.make_node("Cast", [proto.graph.input[0].name], ["cast"], to=TensorProto.FLOAT))
     proto.graph.node[1].input[0] = "cast"
+    return proto
+
+
+def test_an_8_bit_input_refuses_ranges_of_less_than_32_values(tmp_path: Path) -> None:
+    file = save(byte_classifier(), tmp_path / "net.onnx")
+    assert open_model(file, options=ModelOptions(scale=32 / 255)).preprocess.scale == 32 / 255
+    for stated in (ModelOptions(scale=31 / 255), ModelOptions(pixels="imagenet"), ModelOptions(std=(9.0,), scale=1.0)):
+        with pytest.raises(ConfigError, match="can't hold the range that is stated"):
+            open_model(file, options=stated)
+
+
+def test_no_metadata_puts_other_values_into_an_8_bit_tensor(tmp_path: Path) -> None:
+    proto = byte_classifier()
     onnx.helper.set_model_props(proto, {"Image.NominalPixelRange": "Normalized_0_1", "Image.BitmapPixelFormat": "Bgr8"})
     found = open_model(save(proto, tmp_path / "net.onnx")).pixels
     assert found is not None

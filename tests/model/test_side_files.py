@@ -19,6 +19,7 @@ from onnxspace.model.pixel_metadata.image_metadata import read_image_metadata
 from onnxspace.model.pixel_metadata.openvino import read_arguments
 from onnxspace.model.pixel_metadata.paddle import read_operations
 from onnxspace.model.pixel_metadata.timm import read_timm_config
+from tests.helpers.examples import examples
 from tests.helpers.nets import classifier, save
 
 OPEN = ("N", 3, "h", "w")
@@ -294,7 +295,7 @@ _CONTENT = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_KEYS, _CONTENT, max_size=8))
 def test_random_content_gives_options_or_a_reason(content: dict[str, Any]) -> None:
     texts = {key: str(value) for key, value in content.items()}

@@ -82,7 +82,8 @@ class _CalibrationReader:
     def __init__(self, model: Model, images: NDArray[np.uint8]) -> None:
         kind = input_dtype(model.network)
         self._feeds: Iterator[dict[str, Any]] = (
-            {model.image.name: model.preprocess(images[i : i + 1]).astype(kind)} for i in range(len(images))
+            {model.image.name: model.preprocess(images[i : i + 1]).repeat(model.images_at_once, 0).astype(kind)}
+            for i in range(len(images))
         )
 
     def get_next(self) -> dict[str, Any] | None:

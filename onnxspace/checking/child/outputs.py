@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnxspace.checking.child.other_inputs import fill_inputs
 from onnxspace.checking.values import OPEN, Signal, moments_of, sketch_row
 from onnxspace.errors import ModelError
+from onnxspace.model.brain_floats import CONVERTED
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
 from onnxspace.model.old_opsets import raise_opset
@@ -70,8 +71,8 @@ def _describe_libraries(model: Model) -> str:
 def _session(model: Model, *, optimise: bool) -> Any:
     content = Path(model.path).read_bytes()
     same = hashlib.sha256(content).hexdigest() == model.sha256  # else it has external data, which only `read_model` reads
-    if not same or raise_opset(model.network) is not model.network:
-        return Runner(model.network, optimise=True).session
+    if not same or raise_opset(model.network) is not model.network or _takes_other_type(model):
+        return Runner(model.file_network or model.network, optimise=True).session
     library = import_onnxruntime()
     options = library.SessionOptions()
     options.log_severity_level = 4
@@ -80,11 +81,20 @@ def _session(model: Model, *, optimise: bool) -> Any:
     return library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
+def _takes_other_type(model: Model) -> bool:
+    """Whether the file's image is of a type that NumPy lacks, so that the graph which converts it is run."""
+    return any(name.startswith(f"{model.image.name}{CONVERTED}") for node in model.graph.nodes for name in node.output)
+
+
 def _feeds(model: Model, images: NDArray[np.uint8]) -> Iterator[NDArray[Any]]:
-    """One image after the other, repeated where the file has a batch of a fixed size."""
+    """One image after the other, repeated where the file has a batch of a fixed size.
+
+    Where images can't be computed one by one, the others of the batch are those that follow.
+    """
     kind = onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type)
     for i in range(len(images)):
-        yield model.file_input(images[i : i + 1]).astype(kind)
+        rows = (np.arange(model.images_at_once) + i) % len(images)
+        yield model.file_input(images[rows]).astype(kind)
 
 
 def _run(session: Any, feeds: Mapping[str, NDArray[Any]], names: Sequence[str], path: str) -> list[Any]:

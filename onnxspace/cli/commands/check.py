@@ -57,22 +57,30 @@ class _Options:
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to run the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
 @click.option(
     "--baseline",
     "pixels",
     metavar="WORD|IMAGE",
-    help="What maps count from: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
+    help="What maps are relative to: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @pixel_options
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--limits",
     "bounds",
     metavar="memory=8G,cpu=1800,wall=900",
-    help="What a model may take of the process that reads it: memory, and seconds for each step.",
+    help="Limits of the process that reads a model: memory, and seconds of processor and wall-clock time for each step.",
 )
 @click.option(
     "--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there]."
@@ -90,7 +98,7 @@ class _Options:
 def check(
     models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
-    """Check whether models are still what they were.
+    """Check whether models are still the same networks as their baselines.
 
     Each model runs in a process of its own, and its maps, outputs and file are compared with a baseline. Without arguments,
     everything in the table [check] of onnxspace.toml or pyproject.toml is checked. Exit code 0: all as expected, 1: some are
@@ -204,7 +212,7 @@ def _make_plan(
 
     limits = _parse_limits(chosen.limits)
     if bool(models) != (against is not None):
-        raise click.UsageError("give both a model and --against, or neither to check what the configuration names.")
+        raise click.UsageError(_ask_for_other_side(models, against))
     if chosen.distinct and limits:
         raise click.UsageError("--distinct and --limit exclude each other: what must not be a copy has no other limit.")
     if against is None:
@@ -217,6 +225,22 @@ def _make_plan(
         return find_plan(chosen.config)
     encoder = options.pop("encoder")
     return CheckPlan(artifacts_against(models, against, limits, chosen.distinct, encoder), **options), chosen.config
+
+
+def _ask_for_other_side(models: tuple[str, ...], against: str | None) -> str:
+    """What to write where a baseline is given without models, or models without a baseline."""
+    from onnxspace.storage.printable import shorten
+
+    named = [shorten(one, 200) for one in (*models, *filter(None, [against]))]
+    rest = "or give neither, to check what the configuration names"
+    if against is not None:
+        return f"name the model to compare with {named[-1]}: onnxspace check MODEL.onnx --against {named[-1]}; {rest}."
+    if len(models) == 2:
+        return (
+            f"say which is the baseline: onnxspace check {named[1]} --against {named[0]} checks {named[1]}, and onnxspace check "
+            f"{named[0]} --against {named[1]} checks {named[0]}; {rest}."
+        )
+    return f"say what to compare with: onnxspace check {' '.join(named[:3])} --against BASELINE, a model, a .fp file or ZOO.space:NAME; {rest}."
 
 
 def _print_report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:

@@ -19,27 +19,32 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
-@click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
 @click.option(
-    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
+    "-o", "--output", required=True, callback=note_replaced, metavar="FILE.fp", help="Where to write the fingerprint."
+)
+@click.option(
+    "--space", "place", metavar="ZOO.space", help="Space whose images, method and options the model is explained with."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--detail",
     type=click.Choice(("maps", "images", "pictures")),
-    help="What it holds beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
-    "[default: pictures with --probe, else maps].",
+    help="What the file holds: maps alone; also features and outputs in reduced form, to rank by answers per image (images), or "
+    "by outputs that are pictures too [default: pictures with --probe, else maps].",
 )
-@click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
+@click.option("--no-outputs", is_flag=True, help="Leave out the outputs of the model.")
 @label_options
 @click.option("--no-provenance", is_flag=True, help="Hold neither licence nor source, producer or tags.")
 @number_options
@@ -109,8 +114,8 @@ def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> A
 
 
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     made, _, warnings = found
     for line in assumptions(models):

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
+from onnxspace.cli.replaced import note_replaced
+
 
 @click.command()
 @click.argument("source", metavar="ZOO.space|RESULT")
-@click.option("-o", "--output", required=True, metavar="FILE.html", help="Where to write the page.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.html", help="Where to write the page.")
 @click.option("--target", metavar="NAME", help="Show the sources for this model first [default: the first model].")
 @click.option(
-    "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."
+    "--images",
+    type=click.IntRange(0, 64),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="Probe images in the gallery; 0: none.",
 )
 @click.option("--oracle", metavar="FILE", help="Table of the ground truth, as for evaluate; adds precision curves.")
 @click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")
@@ -33,7 +40,7 @@ def report(
     Exit code 2 if files of a model are damaged; the page is about the others.
     """
     from onnxspace.cli.console import progress_bar
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.quiet import silence_libraries
 
     damaged: dict[str, None] = {}

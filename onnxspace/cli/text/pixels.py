@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxspace.inputs.pixel_record import KEPT_SIZE
 from onnxspace.storage.printable import make_printable, shorten
 
 if TYPE_CHECKING:
@@ -59,12 +60,23 @@ def warning(models: Sequence[ModelRecord]) -> Iterator[str]:
     """A sentence that names the models whose range is guessed, and the option that states it."""
     guessed = [model.name for model in models if model.pixels is not None and model.pixels.origin == "guessed"]
     if guessed:
-        more = f" and {len(guessed) - _MOST_NAMED} others" if len(guessed) > _MOST_NAMED else ""
-        named = ", ".join(make_printable(name) for name in guessed[:_MOST_NAMED]) + more
         yield (
-            f"warning: the range of pixels is guessed for {named}; other ranges are as plausible, and maps depend on it. "
+            f"warning: the range of pixels is guessed for {_list_names(guessed)}; other ranges are as plausible, and maps depend on it. "
             "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte."
         )
+
+
+def keepers_of_size(models: Sequence[ModelRecord]) -> Iterator[str]:
+    """A line that names the models which keep their own size, because it is fixed, where --size states another for all."""
+    kept = [model.name for model in models if any(one.startswith(KEPT_SIZE) for one in model.assumed)]
+    if kept:
+        verb = "keeps its" if len(kept) == 1 else "keep their"
+        yield f"{_list_names(kept)} {verb} own size, which is fixed; --size is for networks whose size is open."
+
+
+def _list_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} others" if len(names) > _MOST_NAMED else ""
+    return ", ".join(map(make_printable, names[:_MOST_NAMED])) + more
 
 
 def other_assumptions(model: ModelRecord | Description) -> tuple[str, ...]:
@@ -72,7 +84,7 @@ def other_assumptions(model: ModelRecord | Description) -> tuple[str, ...]:
     if model.pixels is None:
         return model.assumed
     listed = set(model.pixels.assumptions())
-    return tuple(one for one in model.assumed if one not in listed and not one.startswith("layout "))
+    return tuple(one for one in model.assumed if one not in listed and not one.startswith(("layout ", KEPT_SIZE)))
 
 
 def assumptions(models: Sequence[ModelRecord]) -> Iterator[str]:

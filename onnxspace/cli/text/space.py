@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,7 +95,8 @@ def matrix(found: Affinity) -> Iterator[str]:
     if not found.names:
         yield "no models"
         return
-    yield from text.matrix(found)
+    yield text.title(found)
+    yield from text.format_matrix(found)
     highest = 0.0 if found.errors is None else float(found.errors.max())
     if highest:
         yield ""
@@ -117,6 +118,24 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
     yield f"Nearest to {one_line(target)}, by fingerprint"
     for place, neighbour in enumerate(found, 1):
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_format_number(neighbour.affinity, neighbour.error)}"
+
+
+def neighbour_as_json(one: Neighbour) -> dict[str, Any]:
+    """A neighbour by kin: name, affinity and error; one by use also has value, place and scores."""
+    facts = asdict(one)
+    return facts if one.value is not None else {name: facts[name] for name in ("name", "affinity", "error")}
+
+
+def sources_as_json(found: Affinity, count: int) -> dict[str, Any]:
+    """The `count` best sources of the last model of `found`, and what their ranking rests on."""
+    from onnxspace.workflows.space_ranking import list_neighbours
+
+    ranked = found.rank(found.names[-1]).to_dict()
+    return {
+        "by": "use", "nearest": [neighbour_as_json(one) for one in list_neighbours(found, count)], "ranked_by": ranked["by"],
+        "ranked": len(found.names) - 1,
+        **{name: ranked[name] for name in ("evidence", "reliability", "notes")}, "warnings": list(found.warnings),
+    }  # fmt: skip
 
 
 def duplicates(found: DuplicateGroups) -> Iterator[str]:

@@ -145,4 +145,4 @@ def _count_values(model: Model, encoder: Encoder) -> int:
         shapes = shapes_of(cut(model, encoder), encoder.tensors, model.input_shape)
     except Exception:  # ONNX Runtime has its own error classes; a few graphs can't be run on zeros
         return 0
-    return sum(int(np.prod(shape)) for shape in shapes.values())
+    return sum(int(np.prod(shape)) for shape in shapes.values()) // model.images_at_once

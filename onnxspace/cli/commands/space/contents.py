@@ -153,8 +153,8 @@ def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bo
 
 
 def _print_added(found: Additions, *, quiet: bool) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import other_assumptions
-    from onnxspace.cli.text.score import one_line
 
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)

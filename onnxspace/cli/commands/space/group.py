@@ -63,7 +63,7 @@ def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None)
 
 def print_damage(failure: Failure) -> None:
     """Print once why a model is left out, and note it for the exit code."""
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     named: set[str] = click.get_current_context().meta.setdefault(_DAMAGED, set())
     if failure.error not in named:
@@ -86,7 +86,7 @@ def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[flo
 
 
 def print_warnings(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 

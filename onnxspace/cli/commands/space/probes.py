@@ -77,7 +77,7 @@ def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet
     if pictures is None:
         return opened if chosen is None else opened.open_set(chosen)
     from onnxspace.cli.console import print_remarks
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     drawn = print_remarks(probes_from(pictures, None, 0), quiet=quiet)
     distances = opened.rank_sets(drawn)

@@ -28,6 +28,7 @@ from onnxspace.cli.options import (
     memory_option,
     read_known_table,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @memory_option
 @cluster_option
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
-@click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
+@click.option("--output", callback=note_replaced, metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @where_option
 @json_option("affinity")
 def affinity(
@@ -82,7 +83,7 @@ def affinity(
 def rank(
     place: str, chosen: str | None, target: str | None, certainty: bool, known: str | None, pictures: str | None, memory: int, where: tuple[str, ...], quiet: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Rank the other models as sources for a model, or for each model.
 
     A .fp file stands for a model that is not in the space. For one model, only its own affinities are computed, if they are not cached.
@@ -100,8 +101,7 @@ def rank(
     if stranger and certainty and not opened.ranks_by_use:
         raise click.UsageError("--certainty is for models of the space.")
     if stranger or opened.ranks_by_use:
-        _rank_by_use(opened, target, elsewhere, memory, certainty=certainty, quiet=quiet, as_json=as_json)
-        return
+        return _rank_by_use(opened, target, elsewhere, memory, certainty=certainty, quiet=quiet, as_json=as_json)
     if target is None:
         rows = spacetext.rows(compute_affinity(opened, memory, quiet=quiet))
     else:
@@ -114,21 +114,26 @@ def rank(
         print_json("rank", {**spacetext.rankings_as_json(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
         click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
+    return 0
 
 
 def _rank_by_use(
     opened: Space, target: str | None, elsewhere: Any, memory: int, *, certainty: bool, quiet: bool, as_json: bool
-) -> None:
-    """Print rankings by what predicts transfer, as `score` prints them."""
+) -> int:
+    """Print rankings by what predicts transfer, as `score` prints them; returns 2 where no source has a value, else 0."""
     from onnxspace.cli.text import score as text
+    from onnxspace.cli.text.unranked import explain_affinity
 
     with share_bar(quiet=quiet) as share:
         found = opened.compare(target, memory, share, certain=certainty)
     targets = found.names if target is None else (opened.name_of(target) if opened.holds(target) else found.names[-1],)
     ranks = known_ranks(elsewhere, targets, found.names)
+    if (lacking := explain_affinity(found, targets)) is not None:
+        click.echo(f"onnxspace: {lacking}", err=True)
     if as_json:
         print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
-        return
+    if as_json or lacking is not None:
+        return 2 if lacking is not None else 0
     lines = (
         *text.rankings(found, targets),
         *text.evidence_note(found, targets),
@@ -137,6 +142,7 @@ def _rank_by_use(
     click.echo("\n".join(lines))
     for warning in () if quiet else text.warnings(found):
         click.echo(warning, err=True)
+    return 0
 
 
 def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, *, quiet: bool) -> dict[str, Certainty]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from onnxspace.cli.options import (
     take_pixels,
 )
 
+if TYPE_CHECKING:
+    from onnxspace.similarity.affinity import Affinity
+
 
 @space.command()
 @place_argument
@@ -34,6 +37,10 @@ from onnxspace.cli.options import (
 @click.option(
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
 )
+@click.option(
+    "--by", type=click.Choice(("kin", "use")), default="kin", show_default=True,
+    help="Models whose maps are alike, or models to start from for the task of MODEL.",
+)  # fmt: skip
 @opening_options
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
@@ -41,9 +48,10 @@ from onnxspace.cli.options import (
 @where_option
 @json_option("nearest")
 def nearest(
-    place: str, chosen: str | None, model: str, count: int, where: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
-) -> None:
-    """Show the models nearest to one, by fingerprint.
+    place: str, chosen: str | None, model: str, count: int, by: str, where: tuple[str, ...], quiet: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Show the models nearest to one, by fingerprint: its kin, or what to use as a source for its task.
 
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
@@ -54,14 +62,33 @@ def nearest(
 
     compute = take_compute(options)
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    options |= {"device": compute, "warn": print_warnings(quiet=quiet)}
+    opened = open_space(place, where, chosen)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = open_space(place, where, chosen).nearest(
-            model, count, device=compute, progress=bar, warn=print_warnings(quiet=quiet), **options
-        )
-    if as_json:
-        print_json("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
+        if by == "use":
+            found = opened.sources(model, progress=bar, **options)
+        else:
+            near = opened.nearest(model, count, progress=bar, **options)
+    if by == "use":
+        _print_sources(model, found, count, quiet=quiet, as_json=as_json)
+    elif as_json:
+        print_json("nearest", {"target": model, "by": by, "nearest": [spacetext.neighbour_as_json(one) for one in near]})
     else:
-        click.echo("\n".join(spacetext.neighbours(model, found)))
+        click.echo("\n".join(spacetext.neighbours(model, near)))
+
+
+def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_json: bool) -> None:
+    """Print the best sources as `rank` prints them, with what the ranking rests on."""
+    from onnxspace.cli.text import score as text
+    from onnxspace.cli.text import space as spacetext
+
+    if as_json:
+        print_json("nearest", {"target": model, **spacetext.sources_as_json(found, count)})
+        return
+    target = found.names[-1:]
+    click.echo("\n".join((*text.rankings(found, target, count), *text.evidence_note(found, target))))
+    for warning in () if quiet else text.warnings(found):
+        click.echo(warning, err=True)
 
 
 @space.command()
@@ -100,17 +127,18 @@ def duplicates(
 
 @space.command()
 @place_argument
+@click.option("--by", type=click.Choice(("kin", "use")), help="Which index [default: both, where the space ranks by use].")
 @set_option
 @quiet_option
 @json_option("index")
-def index(place: str, chosen: str | None, quiet: bool, as_json: bool) -> None:
-    """Index the fingerprints, for `nearest` in a large space.
+def index(place: str, chosen: str | None, by: Any, quiet: bool, as_json: bool) -> None:
+    """Index the fingerprints, for `nearest` and `rank` in a large space.
 
-    Run it again to add models that came later. Needs usearch (the extra `search`).
+    Run it again to add models that came later. The index by kin needs usearch (the extra `search`).
     """
     opened = open_space(place, chosen=chosen)
     with share_bar(quiet=quiet, what="indexing") as share:
-        count = opened.index(share)
+        count = opened.index(share, by)
     if as_json:
         print_json("index", {"models": count})
     else:
