@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
+from onnxspace.spaces.layout import reduced_path
 from tests.cli.test_score_by import MODELS
 from tests.helpers.commands import Run
 from tests.helpers.pages import Page
@@ -106,6 +107,28 @@ def test_a_space_of_pictures_ranks_as_score(run: Run, prints: list[str]) -> None
     assert "best first by mean_rank" in one
     assert "Evidence: pictures" in one
     assert len(ox.Space.open("zoo.space").compare().scores) > 1
+
+
+def test_damaged_features_leave_out_their_model_alone(run: Run, prints: list[str]) -> None:
+    assert run("space", "create", "zoo.space", "--probe", "photos", "--images", str(COUNT))[0] == 0
+    for name in prints:
+        assert run("space", "add", "zoo.space", name, "--quiet")[0] == 0
+    opened = ox.Space.open("zoo.space")
+    before, entry = answered(run("space", "rank", "zoo.space", "--json")), opened.entries()[-1]
+    path = reduced_path(opened.path, entry.stem)
+    path.write_bytes(path.read_bytes()[:-100])
+    code, out, err = run("space", "rank", "zoo.space", "--json")
+    assert (code, err.count(f"{entry.name} is left out: {path} is damaged (it is truncated")) == (2, 1), err
+    after = json.loads(out)
+    assert [model["name"] for model in after["models"]] == [model["name"] for model in before["models"]][:-1]
+    assert set(after["rankings"]) == set(before["rankings"]) - {entry.name}
+    target = opened.names[0]
+    assert run("space", "rank", "zoo.space", target)[0] == 2
+    code, out, err = run("space", "rank", "zoo.space", entry.name)
+    assert (code, out, "add it again" in err) == (2, "", True)
+    assert run("report", "zoo.space", "-o", "page.html", "--images", "0")[0] == 2
+    assert run("space", "add", "zoo.space", prints[-1])[2].endswith(f"completes {entry.name}, which lacked some of it\n")
+    assert answered(run("space", "rank", "zoo.space", "--json"))["rankings"] == before["rankings"]
 
 
 def test_a_print_of_another_model_ranks_the_models_of_a_space(run: Run, prints: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.errors import ConfigError, ModelError, SpaceError
 from onnxspace.inputs.labels import MOST_TAGS, Labels, parse_labels, parse_tags, state_labels
 from onnxspace.similarity.fingerprints.file import read_fingerprint
 from onnxspace.spaces import catalogue
@@ -153,3 +155,19 @@ def test_hostile_labels_are_refused() -> None:
         parse_tags(f"t{n}" for n in range(MOST_TAGS + 1))
     with pytest.raises(ValueError, match="licence is a text"):
         state_labels(" ")
+
+
+@pytest.mark.parametrize("labels", [3, {"tags": ["a b"]}, {"license": ["mit"]}, {"tags": ["x"] * 3 + list("yz") * 60 + [""]}])
+def test_fingerprints_with_hostile_labels_are_refused(tmp_path: Path, labels: object) -> None:
+    """A file whose checksum is right, as a stranger may write it."""
+    made = space(tmp_path / "zoo.space")
+    insert_many(made.path, [1])
+    path = made.export(tmp_path / "prints")[0]
+    content = path.read_bytes()[:-32]
+    length = int.from_bytes(content[12:16], "little")
+    facts = json.loads(content[16 : 16 + length]) | {"labels": labels}
+    header = json.dumps(facts).encode()
+    changed = content[:12] + len(header).to_bytes(4, "little") + header + content[16 + length :]
+    path.write_bytes(changed + hashlib.sha256(changed).digest())
+    with pytest.raises(ModelError, match="is a damaged fingerprint"):
+        read_fingerprint(path)
