@@ -121,7 +121,7 @@ def test_the_choices_of_options_are_those_of_the_library() -> None:
 def test_the_presets_that_are_described_are_the_librarys() -> None:
     from onnxspace.inputs.pixel_presets import PRESETS
 
-    described = [name for row in rows("howto/preprocessing.md", "Presets") for name in re.findall(r"`([a-z-]+)`", row[0])]
+    described = [name for row in rows("howto/preprocessing.md", "Presets") for name in re.findall(r"`([a-z0-9-]+)`", row[0])]
     assert sorted(described) == sorted(PRESETS)
 
 

@@ -45,7 +45,7 @@ def labelled(place: Path) -> Path:
 def test_every_object_is_described(run: Run, labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.checking.conftest import run_here
 
-    monkeypatch.setattr("onnxspace.checking.run.run_in_child", run_here)
+    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
     lines = [
         ("score", "a.onnx", "b.onnx", *FEW),
         ("score", "a.onnx", "b.onnx", "--probe", "labelled", "--certainty", "--by", "attribution", "--by", "cka", "--quiet", "--json"),
@@ -60,6 +60,7 @@ def test_every_object_is_described(run: Run, labelled: Path, monkeypatch: pytest
         ("space", "merge", "s.space", "t.space", "--json"),
         *(("space", name, "s.space", "--json") for name in ("list", "affinity", "rank", "tree", "duplicates", "verify")),
         ("space", "nearest", "s.space", "a", "--json"),
+        ("space", "probes", "s.space", "--json"),
     ]  # fmt: skip
     seen = set()
     for line in lines:
