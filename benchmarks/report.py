@@ -1,7 +1,6 @@
 """What a page of fifty models costs: its size, the time to write it, and the time until a browser shows something.
 
     python benchmarks/report.py [--models 50] [--runs 9]
-    python benchmarks/report.py --pictures docs          # the pictures of docs/report.md instead, of the networks of models/
 
 Maps are noise in families, 64 images of 224 × 224 pixels: nothing compresses worse. The page is opened from the disk in
 headless Chromium, each time by a new browser; first paint is what `performance.getEntriesByType("paint")` says. Needs
@@ -11,15 +10,12 @@ Playwright and Chromium.
 from __future__ import annotations
 
 import argparse
-import io
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from onnxspace.workflows.report import write_report
@@ -44,50 +40,11 @@ def opened(page: Path, size: tuple[int, int]) -> tuple[float, float]:
     return paint, drawn
 
 
-def pictures(folder: Path) -> None:
-    """Sources and gallery on a wide screen, the tree on a phone in the dark."""
-    from playwright.sync_api import sync_playwright
-
-    import onnxspace as ox
-
-    models = sorted((Path(__file__).parent.parent / "models").glob("*.onnx"))
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as driver:
-        space = ox.Space.create(Path(place) / "zoo.space", ox.Probes.generate(24))
-        for model in models:
-            space.add(model)
-        page = Path(place) / "page.html"
-        write_report(Path(place) / "zoo.space", page, target="segment-torch", title="Small zoo")
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, section, size, scheme in SHOTS:
-            options = {"viewport": {"width": size[0], "height": size[1]}, "color_scheme": scheme}
-            tab = browser.new_context(**options).new_page()
-            tab.goto(page.as_uri())
-            tab.wait_for_selector(_DRAWN, timeout=120_000)
-            tab.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
-            tab.wait_for_function("() => Array.from(document.images).every(image => image.complete)")
-            tab.evaluate(f"document.querySelector('{section}').scrollIntoView()" if section else "0")
-            tab.wait_for_timeout(500)
-            shot = Image.open(io.BytesIO(tab.screenshot()))
-            shot.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT).save(folder / f"report-{name}.png", optimize=True)
-        browser.close()
-
-
-SHOTS = (
-    ("sources", "", (1280, 850), "light"),
-    ("gallery", "#gallery", (1060, 700), "light"),
-    ("phone", "#tree", (360, 740), "dark"),
-)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=50)
     parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--pictures", type=Path, metavar="DIR")
     told = parser.parse_args()
-    if told.pictures:
-        pictures(told.pictures)
-        return
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         result(place / "out", tuple(f"family-{i // 3}/network-{i}" for i in range(told.models)), images=64, size=224)

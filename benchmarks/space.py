@@ -1,13 +1,14 @@
 """What comparing costs, as ratios to what the machine can do in the same run: Gram matrix, fingerprints, search.
 
-    python benchmarks/space.py [gram] [adding] [search] [prints] [rank] [bulk] [--scale 1.0] [--folder DIR] [--images 1000]
+    python benchmarks/space.py [gram] [adding] [search] [prints] [rank] [bulk] [use] [--scale 1.0] [--folder DIR] [--images 1000]
 
 `gram`: 200 models × 1,000 images × 64 × 64 from disk, against the measured float32 matrix product (2048 × 2048, counting
 2 · models² operations per column, as a plain product of both triangles has), the measured sequential read of the same files, and
 a double loop of `scipy.spatial.distance.cosine`. `adding`: one fingerprint to 10,000 of 64 images × 64 numbers. `search`: a
 million clustered rows of 1,024 numbers. `prints`: fingerprints of real maps of models/*.onnx; needs torch. `--scale` shrinks
 models and rows. `rank`: one row among 1,000 models of 64 images of 64 × 64, beside the matrix. `bulk`: 10,000 `.fp` files into a
-space, and `space nearest` among them, both through the command. Needs about 5 GB of disk. Cold means dropped from the page cache (where the system allows it) before.
+space, and `space nearest` among them, both through the command. `use`: sources of a target among a million models whose features
+are on pictures (325 KB each), 99 of them ranked exactly; run it as `python -m benchmarks.space use`. Needs about 5 GB of disk. Cold means dropped from the page cache (where the system allows it) before.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 MODELS, IMAGES, PIXELS = 200, 1000, 4096
 CLUSTER, SIZE = 100, 1024
+#: Of `use`: distinct models, targets that are searched and how often, and models of which all are ranked exactly.
+DISTINCT, TARGETS, ROUNDS, SAMPLE = 50_000, 20, 3, 2400
 CHILD = """
 import json, resource, sys, time
 import numpy as np
@@ -330,8 +335,114 @@ def bulk(folder: Path, scale: float, _images: int) -> None:
     print(f"  nearest: {packing:.2f} s the first time, then {quick:.2f} s; among two models {least:.2f} s")
 
 
+def use(folder: Path, scale: float, _images: int) -> None:
+    """Searches by use among very many models of pictures, and what the candidates miss on a sample."""
+    import onnxspace as ox
+    from benchmarks.space_models import FAMILY, World, fill_catalogue, write_pack, write_reduced
+    from onnxspace.spaces.catalogue import open_catalogue
+    from onnxspace.spaces.layout import USE_INDEX, USE_ROWS
+    from onnxspace.workflows.space_sources import SourceQuery, index_sources, propose_sources
+
+    models = max(2 * FAMILY, round(10**6 * scale) // FAMILY * FAMILY)
+    distinct = min(models, DISTINCT)
+    place, probes = folder / "use.space", ox.Probes("made", np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8))
+    space, world = ox.Space.create(place, probes, keep_maps=False, detail="pictures"), World(probes)
+    (place / "reduced").mkdir()
+    fill_catalogue(place / "catalogue.sqlite", models, 64)
+    with (place / "prints/00000000000a.npy").open("wb") as file:  # zeros, which take no room: kin is not searched here
+        shape = (models, 64, 64)
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        file.truncate(file.tell() + 2 * models * 64 * 64)
+    start = time.perf_counter()
+    write_pack(place, world, models, distinct)
+    print(f"A space of {models:,} made-up models ({distinct:,} distinct), packed in {time.perf_counter() - start:.0f} s")
+    start, cpu = time.perf_counter(), time.process_time()
+    index_sources(place, space.protocol)
+    sizes = [(place / name).stat().st_size / 1e6 for name in (USE_ROWS, USE_INDEX)]
+    print(
+        f"  index by use built in {time.perf_counter() - start:.0f} s ({time.process_time() - cpu:.0f} s of processors)", end=""
+    )
+    print(f"; {sizes[1]:.0f} MB, rows {sizes[0]:.0f} MB")
+    targets = np.random.default_rng(1).choice(distinct, TARGETS, replace=False)
+    queries = [
+        (f"model-{t}", SourceQuery(world.make_reduced(int(t), world.make_family(t // FAMILY)[t % FAMILY]), 99)) for t in targets
+    ]
+    proposed, kept = {}, []
+    for name, query in queries:
+        found = propose_sources(place, space.protocol, query)
+        everything = propose_sources(place, space.protocol, replace(query, exact=True))
+        assert found is not None
+        assert everything is not None
+        proposed |= {one.name: one for one in found[0]}
+        with open_catalogue(place) as book:
+            own = book.find("name", name)
+        assert own is not None
+        proposed[name] = own
+        kept.append(len({one.name for one in found[0]} & {one.name for one in everything[0]}) / 99)
+    write_reduced(place, world, list(proposed.values()), distinct)
+    space.sources(queries[0][0])
+    walls, cpus, whole = [], [], []
+    for _ in range(ROUNDS):
+        for name, query in queries:
+            whole.append(seconds(lambda q=query: propose_sources(place, space.protocol, q), 1))  # type: ignore[misc]
+            start, cpu = time.perf_counter(), time.process_time()
+            space.sources(name)
+            walls.append(time.perf_counter() - start)
+            cpus.append(time.process_time() - cpu)
+    for words, found_times in (
+        ("candidates alone, wall", whole),
+        ("two stages, wall", walls),
+        ("two stages, processors", cpus),
+    ):
+        print(f"  {words}: p50 {1e3 * np.median(found_times):.0f} ms, p95 {1e3 * np.quantile(found_times, 0.95):.0f} ms")
+    print(
+        f"  (bar 500 ms; load {os.getloadavg()[0]:.0f} on {os.cpu_count()} processors); the index keeps {np.mean(kept):.3f} of",
+        end="",
+    )
+    print(" the candidates that all rows give")
+    recall_on_sample(world, min(distinct, SAMPLE), queries)
+
+
+def recall_on_sample(world: Any, models: int, queries: Sequence[tuple[str, Any]]) -> None:
+    """How many of the ten best of all by `mean_rank` come first among the 99 candidates, on some families."""
+    from benchmarks.space_models import FAMILY
+    from onnxspace.scores.directed import Comparison, knn_agreements, probability_predictivities
+    from onnxspace.scores.reduce import ReducedArrays
+    from onnxspace.scores.source_rows import AnswersOfTarget
+    from onnxspace.similarity.mean_rank import combine_ranks
+
+    targets = [world.make_reduced(t, world.make_family(t // FAMILY)[t % FAMILY]) for t in range(7, models, models // 12)]
+    wanted = [(ReducedArrays(one).load("outputs")[world.rank], None) for one in targets]
+    values, estimates = np.empty((2, len(targets), models)), np.empty((2, len(targets), models))
+    for family in range(models // FAMILY):
+        features = world.make_family(family)
+        at = slice(family * FAMILY, (family + 1) * FAMILY)
+        sources = [
+            ReducedArrays(world.make_reduced(at.start + i, one)).load("features")[world.rank] for i, one in enumerate(features)
+        ]
+        sides = [*wanted, *((None, one) for one in sources)]
+        among = Comparison([str(i) for i in range(len(sides))], world.folds)
+        for i, score in enumerate((probability_predictivities, knn_agreements)):
+            values[i, :, at] = score(sides, among).matrix[: len(targets), len(targets) :]
+        rows = world.make_rows(features)
+        for i, one in enumerate(targets):
+            estimates[:, i, at] = AnswersOfTarget.of(one).score(rows)  # type: ignore[union-attr]
+    found = []
+    for i, own in enumerate(range(7, models, models // 12)):
+        others = np.delete(np.arange(models), own)
+        exact = combine_ranks(values[:, i, others][:, None])[0]
+        least = np.sort(exact)[-10]
+        first = np.argsort(-combine_ranks(estimates[:, i, others][:, None])[0], kind="stable")[:99]
+        again = combine_ranks(values[:, i, others[first]][:, None])[0]
+        best = first[np.argsort(-again, kind="stable")[:10]]
+        found.append((np.mean(exact[best] >= least), min(1.0, np.sum(exact[first] >= least) / 10)))
+    recall, held = np.mean(found, axis=0)
+    print(f"  of {models:,} models, {len(targets)} targets: recall@10 against mean_rank of all {recall:.3f} (bar .9);", end="")
+    print(f" {held:.3f} of the ten are among the 99 candidates")
+
+
 def main() -> None:
-    parts = {"gram": gram, "adding": adding, "search": search, "prints": prints, "rank": rank, "bulk": bulk}
+    parts = {"gram": gram, "adding": adding, "search": search, "prints": prints, "rank": rank, "bulk": bulk, "use": use}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     parser.add_argument("--scale", type=float, default=1.0)

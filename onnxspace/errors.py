@@ -44,6 +44,14 @@ class SpaceError(OnnxspaceError, ValueError):
     """A model space that does not exist, is damaged, is of a newer version, or does not match what is added to it."""
 
 
+class DamagedFileError(SpaceError):
+    """A model's file in a space that is missing, truncated or damaged; `stems` are those of the models that it belongs to."""
+
+    def __init__(self, message: str, *stems: str) -> None:
+        super().__init__(message)
+        self.stems = stems
+
+
 class OutputError(OnnxspaceError, OSError):
     """A result that could not be written."""
 
@@ -95,10 +103,10 @@ def unexpected(path: object, error: BaseException) -> str:
     >>> unexpected("model.onnx", IndexError("list index out of range"))
     'model.onnx failed unexpectedly (IndexError: list index out of range).'
     >>> unexpected("model.onnx", MemoryError())
-    'model.onnx needs more memory than there is. Leave it out, or use a machine with more.'
+    'model.onnx needs more memory than is available. Leave it out, or use a machine with more.'
     """
     if is_out_of_memory(error):
-        return f"{path} needs more memory than there is. Leave it out, or use a machine with more."
+        return f"{path} needs more memory than is available. Leave it out, or use a machine with more."
     if isinstance(error, ModuleNotFoundError):
         return describe_missing(error)
     return f"{path} failed unexpectedly ({describe(error)})."

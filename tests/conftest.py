@@ -6,7 +6,9 @@ take one thread each, in the processes that tests start as well; whoever sets OM
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are imported
 
@@ -31,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("process")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen_libraries(_loaded: list[int]) -> None:
+    """Objects of the libraries that are loaded are left out of garbage collection, which would look through them all each time."""
+    if len(sys.modules) > _loaded[0] + 100:
+        gc.collect()
+        gc.freeze()
+        _loaded[0] = len(sys.modules)
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> list[int]:
+    """How many modules were loaded when objects were frozen last."""
+    return [0]
+
+
 @pytest.fixture(scope="session")
 def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An interpreter that has imported everything: see tests/helpers/warm."""
@@ -42,6 +59,14 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def warm_children(warm_python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is started by `sys.executable` has imported everything already."""
     monkeypatch.setattr("sys.executable", str(warm_python))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_lines_of_progress() -> Iterator[None]:
+    """What a command prints does not depend on how long a busy machine takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onnxspace.cli.console.INTERVAL", float("inf"))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
 
 _JSON_BYTES = 2**20
-_FILES = ("*.json", "*.safetensors", "*.onnx", "onnx/*.onnx")
+_FILES = ("README.md", "*.json", "*.safetensors", "*.onnx", "onnx/*.onnx")
 INSTALL = "pip install 'onnxspace[huggingface]'"
 
 
@@ -41,19 +42,30 @@ def export(source: Source, destination: Path, request: Request) -> Facts:
     if files:
         from onnxspace_converters.copy_model import copy_model
 
-        return copy_model(_choose_file(files, folder), folder.name, destination, request, read_preprocessing(folder))
+        return copy_model(_choose_file(files, folder), folder.name, destination, request, _read_options(folder))
     from onnxspace_converters.deliver import deliver
 
     request.progress("loading the network", 0, 1)
     return deliver(load_network(folder, source, request), source.text, destination, request)
 
 
+def _read_options(folder: Path) -> ModelOptions:
+    """What the folder states of pixels, and the licence that its model card or configuration states."""
+    from onnxspace.model.labels import read_labels
+
+    word = read_labels(folder / "model.onnx", {}, "").license
+    return replace(read_preprocessing(folder), license=word or None)
+
+
 def _choose_file(files: list[Path], folder: Path) -> Path:
     """`model.onnx`, else the only file. Raises ModelError where there are several."""
     named = [file for file in files if file.name == "model.onnx"]
     if len(files) > 1 and not named:
-        names = ", ".join(file.relative_to(folder).as_posix() for file in files)
-        raise ModelError(f"{folder} contains several ONNX files ({names}). Give one of them.")
+        names = [file.relative_to(folder).as_posix() for file in files]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(
+            f"{folder} contains several ONNX files ({', '.join(names[:3])}{more}). Give one of them, or their list ({folder}/*.onnx)."
+        )
     return (named or files)[0]
 
 
@@ -92,7 +104,7 @@ def load_network(folder: Path, source: Source, request: Request) -> LoadedNetwor
     shape = request.input or _image_shape(config, folder, source)
     module = _build_module(transformers, config, folder, source, request)
     files = [*sorted(folder.glob("*.safetensors")), folder / "config.json"]
-    options = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(read_preprocessing(folder))
+    options = ModelOptions(layout="NCHW", size=(shape[1], shape[2])).over(_read_options(folder))
     return adapt_module(
         _PixelNetwork.wrap(module),
         shape,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,15 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
             raise
         raise ModelError(missing_weights_message(source)) from error
     origin = Origin("PyTorch (timm)", ("timm",), remarks=random_weights_remark(request))
-    return network_from_module(module, source, request, origin)
+    loaded = network_from_module(module, source, request, origin)
+    return replace(loaded, said=replace(loaded.said, license=_find_license(module) if own else None))
+
+
+def _find_license(module: object) -> str | None:
+    """The licence of trained weights, which timm's configuration states."""
+    config = getattr(module, "pretrained_cfg", None)
+    word = config.get("license") if isinstance(config, dict) else None
+    return word if isinstance(word, str) and 0 < len(word) <= 200 else None
 
 
 def missing_weights_message(source: Source) -> str:

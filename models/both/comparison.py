@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 FEWEST = 5
 #: The evidence of a ranking, its name in the folder `rankings`, and what it is in words.
 ROWS = (
-    ("none", "generated attribution", "affinity of maps (`score` without pictures: a list of kin)"),
+    ("none", "generated attribution", "affinity of maps (`score` without pictures: a list of models that are alike)"),
     ("none", "generated predictivity", "`--by predictivity`"),
     ("none", "generated dds", "`--by dds`"),
     ("pictures", "pictures mean_rank", "**`mean_rank`** (`score --probe`)"),

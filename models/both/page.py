@@ -1,4 +1,4 @@
-"""The section of docs/ranking.md with both zoos, and README's table, from the zoos' tables alone."""
+"""The section of docs/ranking.md with both zoos, and the summary of docs/evidence.md, from the zoos' tables alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from onnxspace.storage.atomic import whole_file
 BEGIN, END = "<!-- both zoos: written by `python -m models.both` -->", "<!-- end of both zoos -->"
 _FIRST = "<!-- realzoo: written by"
 TITLES: dict[Kind, str] = {"frozen": "Readouts of frozen networks", "finetuned": "Fine-tuning"}
-#: README's rows: the question, where numbers are (a ranking, or what stands beside), words.
-README = (
+#: The summary's rows: the question, where numbers are (a ranking, or what stands beside), words.
+SUMMARY = (
     ("frozen", "random order", "a random order"),
     ("frozen", "generated attribution", "`none`: affinity of maps, `score` without pictures"),
     ("frozen", "pictures mean_rank", "`pictures`: `score --probe photos/`"),
@@ -36,11 +36,11 @@ def read_zoos() -> tuple[Zoo, Zoo]:
     return read_realzoo(), read_minitaskonomy()
 
 
-def format_readme_table(zoos: Sequence[Zoo]) -> str:
+def format_summary(zoos: Sequence[Zoo]) -> str:
     """Rankings by default with each evidence, against both truths."""
     head = ["transfer", "ranked by", *(f"{zoo.name}: {name}" for zoo in zoos for name in (*MEASURES[:2], "points lost"))]
     rows = []
-    for kind, name, words in README:
+    for kind, name, words in SUMMARY:
         cells = [cell for zoo in zoos for cell in _find_cells(zoo, kind, name)]  # type: ignore[arg-type]
         rows.append([_SHORT[kind], words, *cells])
     return format_rows(head, rows)
@@ -67,7 +67,7 @@ realzoo has {len(zoos[0].truths["frozen"].targets)} targets of classes and {len(
 
 What was chosen where: the defaults for pictures and for labels (both mean ranks) came from published facts of a third zoo, so that both zoos judge them. `predictivity` was found on mini-Taskonomy's frozen truth, so there its row is no independent judgement. The schedule of fine-tuning in small, and the rule for putting normalisation back, were chosen on realzoo, so there the rows `finetuned` are none. On mini-Taskonomy's fine-tuned truth nothing was chosen. Its truth gives the encoder the rate at which it was trained and the readout that of readouts on frozen encoders.
 
-What comes out: the list of kin (`none`) says nothing of where to start, on either zoo and for either transfer. `mean_rank` of pictures holds on both for frozen networks; on mini-Taskonomy it is behind each kind of predictivity alone, by more than the intervals, because `knn_agreement` is the weaker half for outputs that are pictures. Fine-tuning in small is ahead of pictures and labels on realzoo by more than the intervals, and not ahead of pictures on mini-Taskonomy.
+What comes out: the list of models that are alike (`none`) says nothing about where to start, on either zoo and for either transfer. `mean_rank` of pictures holds on both for frozen networks; on mini-Taskonomy it is behind each kind of predictivity alone, by more than the intervals, because `knn_agreement` is the weaker half for outputs that are pictures. Fine-tuning in small is ahead of pictures and labels on realzoo by more than the intervals, and not ahead of pictures on mini-Taskonomy.
 """
 
 

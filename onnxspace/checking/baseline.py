@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +60,7 @@ def write_baseline(path: Path, found: Observation, protocol: Protocol) -> None:
     with whole_file(path) as partial:
         write_fingerprint(partial, Fingerprint(
             facts.name, facts.sha256, facts.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, found.prints, protocol.sketch,
-            protocol.fingerprint_options(), protocol.sketch_version,
+            protocol.fingerprint_options(), protocol.sketch_version, pixels=facts.pixels,
         ))  # fmt: skip
     write_notes(path, found)
 
@@ -91,7 +91,8 @@ def read_baseline(path: Path, one: Fingerprint) -> tuple[Observation, str]:
     found, reason = read_notes(path, one)
     if found is not None:
         return found, ""
-    return Observation(facts_without_file(one.name, str(path), one.sha256, one.encoder), one.prints, None, {}), reason
+    facts = facts_without_file(one.name, str(path), one.sha256, one.encoder)
+    return Observation(replace(facts, pixels=one.pixels), one.prints, None, {}), reason
 
 
 def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Protocol]:
@@ -105,7 +106,7 @@ def read_from_space(place: BaselineReference) -> tuple[Observation, Probes, Prot
         raise SpaceError(
             f"{place.path} has no model named {place.name!r}. Its models are: {', '.join(space.names[:20]) or 'none'}."
         )
-    facts = facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder)
+    facts = replace(facts_without_file(entry.name, entry.path, entry.sha256, entry.encoder), pixels=entry.pixels)
     prints = np.array(read_prints(place.path, [entry.stem], space.protocol)[0])
     maps = None if entry.maps is None else map_array(maps_path(place.path, entry.stem))
     return Observation(facts, prints, None, {}, maps), space.probes(), space.protocol
@@ -122,7 +123,9 @@ def try_read_fingerprint(path: Path) -> Fingerprint | OnnxspaceError:
 def agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -> Agreement:
     """The images and method of a space. Raises ProbeError, ConfigError where the plan names others."""
     if request.probes is not None and request.probes.sha256 != probes.sha256:
-        raise ProbeError("The plan names other probe images than the space has. Leave them out, or name another baseline.")
+        raise ProbeError(
+            "The configuration names other probe images than those of the space. Leave them out, or name another baseline."
+        )
     stated = None if request.options is None else request.options.baseline
     if request.method not in (None, made.method) or stated not in (None, made.options.get("baseline", "zero")) or made.baseline:
         method = f"{made.method} {dict(made.options) or ''}".strip()

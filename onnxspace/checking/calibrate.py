@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxspace.checking.measure import measure
+from onnxspace.checking.observe import Setting, ask_child, locate, observe_artifact, request_protocol, resolve_check_config
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.run import Setting, ask_child, locate, observe_artifact, request_protocol, resolve_check_config
 from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config, StatedOptions

@@ -108,7 +108,7 @@ def describe_maps(found: Measures, new: FileFacts, old: FileFacts) -> Iterator[s
             "Compare maps that don't depend on that by --baseline black."
         )
     else:
-        yield f"{words}: it reaches them in another way."
+        yield f"{words}: what is computed between image and encoder is different."
 
 
 def _zeros_differ(new: FileFacts, old: FileFacts) -> bool:

@@ -45,7 +45,7 @@ def find_input_change(answer: Mapping[str, Any], new: Observation, old: Observat
 
 def _describe_front(operators: Sequence[str], before: Sequence[str] | None, cosine: float) -> str:
     what = "A normalisation" if _NORMALISING.intersection(operators) else "A step"
-    was = "stands" if before is None else "was added" if not before else f"stands instead of another ({_name(before)})"
+    was = "is" if before is None else "was added" if not before else f"has replaced another ({_name(before)})"
     return (
         f"{what} {was} in front of its first layer ({_name(operators)}); without it, it gives the old outputs "
         f"(cosine {cosine:.4f} at the encoder)."

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ModelError
+from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
+from onnxspace.inputs.weight_sketch import WeightSketch, parse_weight_sketch
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class FileFacts:
     of what its first layer gets, per colour: value = slope · pixel + offset. Both are empty where they are unknown.
     `biases` names the stored tensors that are biases or parameters of normalisations, `front` the operators that
     compute what the first layer gets, None where that is unknown. `scalars` are names and checksums of stored single numbers,
-    which the first version of notes does not have.
+    which the first version of notes does not have. `pixels` says what pixels its maps are of and where that comes from, `sketch` is that of
+    its trained layers; both are None in notes of earlier versions.
     """
 
     name: str
@@ -43,6 +46,8 @@ class FileFacts:
     biases: tuple[str, ...] = ()
     front: tuple[str, ...] | None = None
     scalars: tuple[tuple[str, str], ...] | None = None
+    pixels: PixelRecord | None = None
+    sketch: WeightSketch | None = None
 
     @property
     def of_file(self) -> bool:
@@ -64,6 +69,9 @@ def read_facts(content: Any, where: Path) -> FileFacts:
         values["front"] = None if front is None else tuple(str(name) for name in front)
         scalars = values.get("scalars")
         values["scalars"] = None if scalars is None else tuple((str(name), str(digest)) for name, digest in scalars)
+        values["pixels"] = parse_pixel_record(values.get("pixels"))
+        sketch = values.get("sketch")
+        values["sketch"] = None if sketch is None else parse_weight_sketch(sketch)
         for name in ("inputs", "outputs", "operators"):
             values[name] = dict(values[name])
         found = FileFacts(**values)

@@ -123,7 +123,7 @@ def _observation(content: Mapping[str, Any], facts: FileFacts, one: Fingerprint)
     if any(signal.images != one.images for signal in (*outputs.values(), *([encoder] if encoder else []))):
         raise ValueError("its numbers of images differ")
     if encoder is None or not facts.of_file:
-        raise ValueError("it lacks what the encoder gives, or facts of the file")
+        raise ValueError("it lacks values of the encoder, or facts of the file")
     return Observation(facts, one.prints, encoder, outputs, unmeasured=_unmeasured(content, facts, outputs))
 
 

@@ -1,59 +1,28 @@
-"""Check artifacts one after the other: observe each in a child process, compare it with its baseline, and judge it."""
+"""Check artifacts one after the other, and write the baselines that they are checked against."""
 
 from __future__ import annotations
 
 import itertools
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from onnxspace.checking import explain, same_zero
-from onnxspace.checking.baseline import (
-    BaselineReference,
-    agree_with_space,
-    parse_reference,
-    read_baseline,
-    read_from_space,
-    try_read_fingerprint,
-    write_baseline,
-)
-from onnxspace.checking.measure import Measures, measure
-from onnxspace.checking.observation import Observation, load_observation
+from onnxspace.checking.artifact_check import ArtifactCheck
+from onnxspace.checking.baseline import parse_reference, write_baseline
+from onnxspace.checking.observe import Setting, observe_artifact, refuse_broken, request_protocol, resolve_check_config
 from onnxspace.checking.plan import Artifact, CheckPlan
-from onnxspace.checking.sandbox import Limits, run_in_child
-from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
-from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, OutputError, ProbeError
+from onnxspace.checking.sandbox import Limits
+from onnxspace.checking.verdict import Verdict
+from onnxspace.errors import ConfigError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Device, Progress
-from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
-from onnxspace.inputs.photo_folder import drop_skipping
-from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
-from onnxspace.inputs.stated_pixels import Pixels, resolve_config
-from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest, agree
-from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.inputs.stated_pixels import Pixels
+from onnxspace.similarity.fingerprints.agreement import agree
 from onnxspace.storage.atomic import scratch_folder
-from onnxspace.workflows.requests import LocatedModel, locate_model, named_as_given
 
 _UNPLAIN = re.compile(r"[^\w .+-]|^\.+")  # what file systems or shells treat in a way of their own
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How artifacts are observed: images and method, limits and device of the child processes, the models' configuration.
-
-    `whole` says that ONNX Runtime must be able to load and run all of a model.
-    """
-
-    agreement: Agreement
-    limits: Limits
-    device: Device = "auto"
-    config: Config = field(default_factory=Config)
-    whole: bool = True
 
 
 def check(
@@ -74,7 +43,7 @@ def check(
             progress(artifact.name, done, len(plan.artifacts))
         began, picture = time.monotonic(), None if pictures is None else Path(pictures) / files[done]
         try:
-            verdict = _ArtifactCheck(artifact, plan, limits or Limits(), device, known, picture).run()
+            verdict = ArtifactCheck(artifact, plan, limits or Limits(), device, known, picture).run()
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -139,12 +108,6 @@ def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
     return own
 
 
-def resolve_check_config(plan: CheckPlan, config: str | Path | None, pixels: Pixels) -> Config:
-    """The configuration of a plan's artifacts and of the models that they are compared with. Raises ConfigError."""
-    bases = [base.path for one in plan.artifacts if (base := parse_reference(one.against)).kind == "model"]
-    return resolve_config(config, [*(one.path for one in plan.artifacts), *bases], pixels)
-
-
 def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, known: Config) -> tuple[str, ...]:
     """Write a baseline; returns warnings."""
     base = parse_reference(artifact.against)
@@ -152,189 +115,6 @@ def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device
     setting = Setting(agreement, limits, device, known, "outputs" in artifact.limits)
     with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")
-        _refuse_broken(found)
+        refuse_broken(found)
         write_baseline(base.path, found, agreement.setup.protocol())
     return (*found.facts.warnings, *(f"{artifact.name}: {name} {why}" for name, why in found.unmeasured.items()))
-
-
-def _refuse_broken(found: Observation) -> None:
-    if found.broken:
-        raise ModelError(found.broken)
-
-
-def request_protocol(plan: CheckPlan, artifact: Artifact, config: Config) -> ProtocolRequest:
-    """The images, method and options that a plan names. Raises ProbeError, and ConfigError for options the method has not."""
-    options = None if plan.pixels is None else Options(baseline=plan.pixels)
-    resolve_settings([plan.method or DEFAULT_METHOD], options)
-    return ProtocolRequest(plan_probes(plan, artifact), plan.method, options, config.rules)
-
-
-def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
-    """The probe images that an artifact or its plan names; None where neither does. Raises ProbeError."""
-    if (folder := artifact.probe or plan.probe) is not None:
-        try:
-            return Probes.from_folder(folder, plan.images, DEFAULT_SIZE, seed=plan.seed)
-        except ProbeError as error:  # what was not measured does not pass
-            raise drop_skipping(error) from error
-    return None if plan.images is None and not plan.seed else Probes.generate(plan.images or 64, seed=plan.seed)
-
-
-def observe_artifact(path: Path, name: str, encoder: str | None, setting: Setting, folder: Path) -> Observation:
-    """Observe the model `path` in a child process, which writes to `folder`; `encoder` is where to cut it.
-
-    Raises ModelError.
-    """
-    folder.mkdir(exist_ok=True)
-    ask_child("observe", locate(path, name, encoder, setting), setting, folder)
-    return load_observation(folder)
-
-
-def locate(path: Path, name: str, encoder: str | None, setting: Setting) -> LocatedModel:
-    """Locate the ONNX file of a model, which is converted first where it is of another format. Raises ModelError, ConfigError."""
-    return locate_model(path, name, encoder, setting.config, setting.limits)
-
-
-def ask_child(task: str, model: LocatedModel, setting: Setting, folder: Path, **more: Any) -> Any:
-    """Have a child process carry out a task on a model, and return its answer; its images are written to the parent of `folder`.
-
-    Raises ModelError.
-    """
-    images, setup = folder.parent / "images.npy", setting.agreement.setup
-    if not images.exists():
-        np.save(images, setup.probes.images, allow_pickle=False)
-    request = {
-        "model": asdict(model), "images": str(images), "probe": setup.probes.name, "method": setup.method,
-        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole, **more,
-    }  # fmt: skip
-    with named_as_given(model):
-        return run_in_child(task, request, folder, setting.limits, model.path)
-
-
-@dataclass
-class _ArtifactCheck:
-    """The check of one artifact."""
-
-    artifact: Artifact
-    plan: CheckPlan
-    limits: Limits
-    device: Device
-    config: Config
-    picture: Path | None
-    warnings: list[str] = field(default_factory=list)
-
-    def run(self) -> Verdict:
-        base = parse_reference(self.artifact.against)
-        old, reason, agreement = self._read_baseline(base, self.config)
-        setting = Setting(agreement, self.limits, self.device, self.config, "outputs" in self.artifact.limits)
-        with scratch_folder() as folder:
-            if old is None:
-                old = observe_artifact(base.path, base.path.stem, self.artifact.encoder, setting, folder / "old")
-                _refuse_broken(old)
-            if base.kind == "model" and _is_same_file(base.path, self.artifact.path):
-                new = replace(old, facts=replace(old.facts, name=self.artifact.name))
-            else:
-                new = observe_artifact(self.artifact.path, self.artifact.name, self.artifact.encoder, setting, folder / "new")
-            self.warnings += new.facts.warnings
-            if new.broken:
-                return self._judge_broken(base, new)
-            return self._compare(explain.Case(self.artifact.limits, new, old, measure(new, old)), base, reason, setting, folder)
-
-    def _compare(
-        self, case: explain.Case, base: BaselineReference, reason: str, setting: Setting, folder: Path
-    ) -> Verdict:  # fmt: skip
-        def ask(task: str, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
-            return self._ask(task, more, setting, folder)
-
-        case = same_zero.compare_from_same_zero(case, self.artifact.distinct, setting.agreement.setup, folder, ask)
-        self._refuse_unmeasured(case.found, base, reason)
-        verdict = self._judge(base, case.found)
-        if verdict.outcome == "different" and self.artifact.distinct is None:
-            other = None
-            if base.kind == "model":
-                other = {"other": asdict(locate(base.path, base.path.stem, self.artifact.encoder, setting))}
-            verdict = explain.explain(verdict, case, other, ask)
-        if self.picture is not None and verdict.images:
-            verdict = self._draw(verdict, case.new, case.old, setting.agreement)
-        return verdict
-
-    def _read_baseline(self, base: BaselineReference, config: Config) -> tuple[Observation | None, str, Agreement]:
-        """The baseline's observation, None for a model file, which is yet to be run; why it has no notes; what to compare with."""
-        request = request_protocol(self.plan, self.artifact, config)
-        if base.kind == "space":
-            found, probes, protocol = read_from_space(base)
-            if self.artifact.distinct is None:
-                self.warnings.append(f"{base} holds maps only, so encoder and outputs are not compared.")
-            return found, "", agree_with_space(protocol, probes, request)
-        if base.kind == "model":
-            return None, "", agree({}, request)
-        agreement = agree({base.path: try_read_fingerprint(base.path)}, request)
-        one = agreement.prints[base.path]
-        if not isinstance(one, Fingerprint):
-            raise one
-        observation, reason = read_baseline(base.path, one)
-        return observation, reason, agreement
-
-    def _refuse_unmeasured(self, found: Measures, base: BaselineReference, reason: str) -> None:
-        """Raise ConfigError for limits that have no value; a limit that is not measured must not pass."""
-        if self.artifact.distinct is not None:
-            return
-        lost = find_unmeasured(found, self.artifact.limits, self.artifact.given, complete=base.kind != "space")
-        if not lost:
-            return
-        words = reason or f"{self.artifact.path} against {base}: {next(iter(lost.values()))}"
-        again = "Write the baseline again with --update, or take" if base.kind == "print" else "Take"
-        flags = " ".join(f"--limit {name}=none" for name in lost if name != "outputs" or "output_cosine" not in lost)
-        raise ConfigError(
-            f"{words}, so {_join(list(lost))} can't be measured. {again} the limits away by {flags} (false in a configuration)."
-        )
-
-    def _judge(self, base: BaselineReference, found: Measures) -> Verdict:
-        distinct = self.artifact.distinct
-        findings = judge(found, self.artifact.limits) if distinct is None else judge_distinct(found, distinct)
-        outcome = "same" if all(finding.kept for finding in findings) else "different"
-        return Verdict(
-            self.artifact.name, str(self.artifact.path), str(base), outcome, distinct=distinct is not None,  # type: ignore[arg-type]
-            measures=found.values, findings=findings, missing=found.missing, changes=found.changes, warnings=tuple(self.warnings),
-        )  # fmt: skip
-
-    def _judge_broken(self, base: BaselineReference, new: Observation) -> Verdict:
-        """The verdict on an artifact whose outputs are not finite and that can't be explained."""
-        if self.artifact.distinct is not None:
-            raise ModelError(new.broken)
-        share = min(float(signal.finite.mean()) for signal in new.outputs.values())
-        finding = Finding("output_finite", share, 1.0, False)
-        return Verdict(
-            self.artifact.name, str(self.artifact.path), str(base), "different", measures={"output_finite": share},
-            findings=(finding,), reasons=(*explain.describe_not_finite(new), new.broken), warnings=tuple(self.warnings),
-        )  # fmt: skip
-
-    def _ask(self, task: str, more: Mapping[str, Any], setting: Setting, folder: Path) -> Mapping[str, Any] | None:
-        """The answer of a task that helps to explain a difference; None where it fails. Its files are in `folder`/TASK."""
-        place = folder / task
-        place.mkdir(exist_ok=True)
-        model = locate(self.artifact.path, self.artifact.name, self.artifact.encoder, setting)
-        try:
-            answer: Mapping[str, Any] = ask_child(task, model, setting, place, **more)
-        except ModelError:
-            return None
-        return answer
-
-    def _draw(self, verdict: Verdict, new: Observation, old: Observation, agreement: Agreement) -> Verdict:
-        from onnxspace.checking.picture import draw_differences
-
-        assert self.picture is not None
-        rows = [i for i, _, _ in verdict.images]
-        draw_differences(self.picture, agreement.setup.probes, rows, new, old, agreement.setup.method)
-        return replace(verdict, picture=str(self.picture))
-
-
-def _join(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, which need not be run twice."""
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -16,18 +16,23 @@ from typing import NoReturn
 
 import click
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
+from onnxspace.inputs.nearest_names import suggest
 from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {
-    "score": ("onnxspace.cli.commands.score", "score", "Compare models by their attribution maps, and rank sources for each."),
+    "score": ("onnxspace.cli.commands.score", "score", "Rank models as sources for a task, or list which are alike."),
     "explain": ("onnxspace.cli.commands.explain", "explain", "Draw the attribution maps of models for some images."),
-    "transfer": ("onnxspace.cli.commands.transfer", "transfer", "Rate models by how well their features fit labelled photos."),
-    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder, and find out which are related."),
-    "check": ("onnxspace.cli.commands.check", "check", "Check whether artifacts are still the models they were."),
+    "transfer": (
+        "onnxspace.cli.commands.transfer",
+        "transfer",
+        "Rank models by labelled photos, or by fine-tuning them in small.",
+    ),
+    "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder that grows, and compare them."),
+    "check": ("onnxspace.cli.commands.check", "check", "Check whether an export is still the same network."),
     "fingerprint": (
         "onnxspace.cli.commands.fingerprint",
         "fingerprint",
@@ -42,6 +47,7 @@ _COMMANDS = {
         "Find the layer of one model to start from for another's task.",
     ),
     "inspect": ("onnxspace.cli.commands.inspect", "inspect", "Describe a model, and list the tensors at which it can be cut."),
+    "completion": ("onnxspace.cli.commands.completion", "completion", "Print the script that completes commands in a shell."),
 }
 
 
@@ -58,6 +64,11 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}; {suggest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
@@ -71,10 +82,16 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, is_set: bool
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+_EXITS = (
+    "Exit codes: 0 done; 1 something differs (check, space verify); 2 it failed, or a model did; 130 interrupted. "
+    "Results go to standard output, all else to standard error. NO_COLOR switches colours off."
+)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXITS)
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version.")
 def cli() -> None:
-    """Find out which trained models are related, from their ONNX files, without labels and without training."""
+    """Compare trained models from their ONNX files: which to start from, which are copies or relatives, and whether an export is still the same network."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

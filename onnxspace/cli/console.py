@@ -5,18 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import click
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
+
+#: Seconds between two lines of progress where stderr is no terminal.
+INTERVAL = 30.0
+
+
+class _Lines:
+    """A progress callback that prints what is being done, not more often than every `INTERVAL` seconds."""
+
+    def __init__(self) -> None:
+        self.last = monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if (now := monotonic()) - self.last >= INTERVAL:
+            self.last = now
+            click.echo(one_line(f"{what}: {done} of {total}"), err=True)
 
 
 @contextmanager
 def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress callback `(what, done, total)` that draws a bar on stderr if `enabled` and if that is a terminal."""
+    """A progress callback `(what, done, total)`: a bar on stderr if that is a terminal, else a line each half minute; nothing
+    unless `enabled`."""
     if not enabled or not sys.stderr.isatty():
-        yield lambda what, done, total: None
+        yield _Lines() if enabled else lambda what, done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

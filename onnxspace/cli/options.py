@@ -43,7 +43,7 @@ memory_option = click.option(
 
 limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
-    help="What a model may take of the process that converts or reads it: memory, and seconds for each step [default: half of this machine's memory, 10 minutes].",
+    help="Limits of the process that converts or reads a model: memory, and seconds of processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
@@ -51,7 +51,7 @@ NUMBERS = ("baseline", "steps", "samples", "noise", "units")
 _SHARED = (
     click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file "
                  f"[default: {_DEFAULT.baseline}]."),
-    click.option("--steps", type=int, metavar="N", help=f"Points on the line of integrated-gradients [default: {_DEFAULT.steps}]."),
+    click.option("--steps", type=int, metavar="N", help=f"Points on the path of integrated-gradients and modelgif [default: {_DEFAULT.steps}]."),
     click.option("--samples", type=int, metavar="N", help=f"Noisy copies for smoothgrad [default: {_DEFAULT.samples}]."),
     click.option("--noise", type=float, metavar="SHARE",
                  help=f"Standard deviation of smoothgrad's noise, as a share of the pixel range [default: {_DEFAULT.noise}]."),
@@ -59,11 +59,12 @@ _SHARED = (
                  f"[default: {_DEFAULT.units}]."),
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+                 help="Where maps are computed; auto takes the GPUs that Torch sees."),
     click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
-    click.option("--deterministic", is_flag=True, help="Bitwise reproducible results on a GPU too."),
-    click.option("--compile", "compiled", is_flag=True, help="Compile each network with Torch first; for GPUs."),
+    click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
+    click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     limits_option,
@@ -73,10 +74,16 @@ _SHARED = (
 
 _PIXELS = (
     click.option("--pixels", "presets", multiple=True, metavar="[MODEL=]PRESET",
-                 help="What pixels become: unit [0, 1], symmetric [−1, 1], byte 0–255, imagenet and others; repeatable "
-                 "[default: as written in or beside the file, else a guess]."),
+                 help="Range of pixels that models take: unit [0, 1], symmetric [−1, 1], byte 0–255, imagenet and others; repeatable "
+                 "[default: read in or beside the file, else inferred or guessed]."),
     click.option("--size", "sizes", multiple=True, metavar="[MODEL=]N|HxW", help="Size of images where the file leaves it open; others keep their own. Repeatable."),
     click.option("--color", "colors", multiple=True, metavar="[MODEL=]RGB|BGR|GREY", help="Order of the channels; repeatable."),
+)  # fmt: skip
+
+
+_LABELS = (
+    click.option("--license", metavar="NAME", help="Licence of the models, best an SPDX identifier [default: as written in or beside the file]."),
+    click.option("--tag", "tags", multiple=True, metavar="WORD|KEY=VALUE", help="Tag of the models; repeatable."),
 )  # fmt: skip
 
 
@@ -96,6 +103,11 @@ def _add_options(options: Sequence[Callable[[_Function], _Function]], function: 
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def label_options(function: _Function) -> _Function:
+    """Add the options on licence and tags."""
+    return _add_options(_LABELS, function)
 
 
 def pixel_options(function: _Function) -> _Function:

@@ -22,11 +22,14 @@ _MOST_BYTES, _MOST_CELLS = 64 * 2**20, 16 * 2**20
 _UNKNOWN = {"", "-", "–", "—", "nan", "na", "n/a", "none", "null"}
 _SOURCES_DOWN = re.compile(r"(source|model)s?\s*[\\/|]\s*(target|dataset)s?", re.I)
 _VALUES = ("value", "affinity", "accuracy", "score")
+#: Columns of values where smaller is better, and those that number the repeats of one measurement.
+_LOSSES = ("loss", "error")
+_REPEATS = ("seed", "repeat", "run", "fold", "trial")
 _FORMS = "A table has names along both sides, or columns target, source and value; see docs/evaluation.md."
 
 
 class TableParts(NamedTuple):
-    """The fields of a `Table`, in its order; `values` float64 [targets, sources]."""
+    """The fields of a `Table`, in its order; `values` float64 [targets, sources], larger is better."""
 
     name: str
     path: str
@@ -34,6 +37,7 @@ class TableParts(NamedTuple):
     sources: tuple[str, ...]
     values: NDArray[np.float64]
     ordinal: bool = False
+    losses: bool = False
 
 
 def read_table(path: Path) -> TableParts:
@@ -131,15 +135,37 @@ def _table_from_rows(path: Path, rows: Rows) -> TableParts:
 
 
 def _table_from_pairs(path: Path, head: Sequence[str], rows: Rows) -> TableParts:
-    target, source = head.index("target"), head.index("source")
-    others = [i for i, name in enumerate(head) if i not in (target, source)]
-    named = [i for i in others if head[i] in _VALUES] or [i for i in others if head[i] != "rank"] or others
+    target, source, column = head.index("target"), head.index("source"), _find_values(path, head)
+    pairs = [(row[target], row[source], _read_number(path, row[column], row[target])) for row in rows]
+    repeats = [i for i, name in enumerate(head) if name in _REPEATS]
+    if repeats:
+        pairs = _average_repeats(path, pairs, [tuple(row[i] for i in repeats) for row in rows])
+    found = _table_from_triples(path, pairs)
+    if head[column] == "rank":
+        return found._replace(values=-found.values, ordinal=True)
+    return found._replace(values=-found.values, losses=True) if head[column] in _LOSSES else found
+
+
+def _find_values(path: Path, head: Sequence[str]) -> int:
+    """The column of values: one with a usual name, else the only one that is left."""
+    others = [i for i, name in enumerate(head) if name not in ("target", "source", *_REPEATS)]
+    named = [i for i in others if head[i] in (*_VALUES, *_LOSSES)] or [i for i in others if head[i] != "rank"] or others
     if len(named) != 1:
         raise TableError(f"{path} needs exactly one column of values. Name it `value`, beside `target` and `source`.")
-    found = _table_from_triples(
-        path, [(row[target], row[source], _read_number(path, row[named[0]], row[target])) for row in rows]
-    )
-    return found._replace(values=-found.values, ordinal=True) if head[named[0]] == "rank" else found
+    return named[0]
+
+
+def _average_repeats(
+    path: Path, pairs: Sequence[tuple[str, str, float]], repeats: Sequence[tuple[str, ...]]
+) -> list[tuple[str, str, float]]:  # fmt: skip
+    """The mean of each pair over its repeats; each repeat is there once."""
+    found: dict[tuple[str, str], dict[tuple[str, ...], float]] = {}
+    for (target, source, value), repeat in zip(pairs, repeats, strict=True):
+        of_pair = found.setdefault((target, source), {})
+        if repeat in of_pair:
+            raise TableError(f"{path} has two values for target {target} and source {source} of one repeat. Remove one.")
+        of_pair[repeat] = value
+    return [(target, source, float(np.mean(list(values.values())))) for (target, source), values in found.items()]
 
 
 def _table_from_orders(path: Path, rows: Rows) -> TableParts:

@@ -21,7 +21,7 @@ class Table:
     """`values[i, j]` is how good source j is for target i: float64 [targets, sources], larger is better, NaN where unknown.
 
     Names are unique along each side; the same name on both sides is the same model. `origin` is the file, for messages.
-    In an `ordinal` table only the order of values matters, as they are ranks. Raises TableError for repeated names, and where
+    In an `ordinal` table only the order of values matters, as they are ranks; `losses` are values that the file has with the other sign. Raises TableError for repeated names, and where
     the shape of `values` does not match the names.
     """
 
@@ -31,6 +31,7 @@ class Table:
     sources: tuple[str, ...]
     values: Numbers
     ordinal: bool = False
+    losses: bool = False
 
     def __post_init__(self) -> None:
         for side, names in (("target", self.targets), ("source", self.sources)):

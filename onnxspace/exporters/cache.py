@@ -45,9 +45,8 @@ def onnx_file(path: Path, encoder: str | None, config: Config, limits: Limits | 
     """
     if path.suffix.lower() in _OWN or not is_source(str(path)):
         return path
-    request = Request(
-        encoder=None if encoder == "auto" else encoder, said=replace(config.options(path), origin=None, source=None)
-    )
+    said = replace(config.options(path), origin=None, source=None, license=None, tags=None)
+    request = Request(encoder=None if encoder == "auto" else encoder, said=said)
     exporter = next(iter(accepting(Source(str(path)))), None)
     if exporter is None or not path.exists():
         return _convert_for_this_run(path, request, limits)

@@ -15,6 +15,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.axes import MAX_FRAMES, Axes
 from onnxspace.inputs.bands import MAX_BANDS, NAMES, parse_band_names, parse_bands
 from onnxspace.inputs.input_values import parse_input_values
+from onnxspace.inputs.labels import parse_license, parse_tags
 from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
 from onnxspace.inputs.preprocess import Color, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
@@ -30,8 +31,8 @@ _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
 _MAX_BYTES = 16 * 2**20
 #: The beginning of a sidecar that a conversion wrote: what it states comes from the framework, not from the user.
 WRITTEN_BY_CONVERSION = "# Written by `onnxspace convert`"
-#: Fields that say where the range comes from; they are no keys.
-PROVENANCE = frozenset({"origin", "source", "open_size"})
+#: Fields that say where the range comes from, and what is not applied; they are no keys.
+PROVENANCE = frozenset({"origin", "source", "geometry", "open_size"})
 _RANGE = ("pixels", "scale", "mean", "std")
 _WORDS: dict[str, tuple[str, ...]] = {"layout": get_args(Axes), "color": get_args(Color), "resize": get_args(Resize)}
 
@@ -46,8 +47,9 @@ class ModelOptions:
     one value or one per channel; `pixels` is the name of a preset of `onnxspace.inputs.pixel_presets` instead of these three.
     `bands` are the bands of the probe images that go into the channels, counted from 0; `frames` is the number of frames of a
     video, `still` says that every frame is the same image. `inputs` has the values of inputs besides the image, as
-    `input_values.parse_input_values` returns them. `origin` and `source` say where the range comes from, `open_size` is a size for
-    all models of a run, which one with another fixed size does not take: they are no keys of a file.
+    `input_values.parse_input_values` returns them. `license` and `tags` label the model in a space. `origin` and `source` say where the
+    range comes from, `geometry` how the network's own pipeline crops and resizes photos, which is not applied, and `open_size` is a
+    size for all models of a run, which one with another fixed size does not take: they are no keys of a file.
     """
 
     name: str | None = None
@@ -63,11 +65,14 @@ class ModelOptions:
     pixels: str | None = None
     origin: Origin | None = None
     source: str | None = None
+    geometry: str | None = None
     bands: tuple[int, ...] | None = None
     frames: int | None = None
     still: bool | None = None
     inputs: Mapping[str, Any] | None = None
     open_size: tuple[int, int] | None = None
+    license: str | None = None
+    tags: tuple[str, ...] | None = None
 
     @property
     def states_range(self) -> bool:
@@ -289,6 +294,10 @@ def parse_option(key: str, value: Any) -> Any:
         if not 1 <= len(numbers) <= MAX_BANDS:
             raise ValueError(f"{key} needs one number, or one per channel")
         return tuple(_require_nonzero(key, number) for number in numbers) if key == "std" else numbers
+    if key == "license":
+        return parse_license(value)
+    if key == "tags":
+        return parse_tags(value if isinstance(value, list) else [value])
     if key == "frames":
         return _parse_frames(value)
     if key == "still":
@@ -301,7 +310,7 @@ def parse_option(key: str, value: Any) -> Any:
 
 
 def _parse_preset(value: Any) -> str:
-    word = str(value)
+    word = str(value).lower()
     if word not in PRESETS:
         near = get_close_matches(word, PRESETS, 2, 0.5)
         meant = f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import JOINT, Config
+from onnxspace.inputs.nearest_names import suggest
 from onnxspace.storage.printable import escape_surrogates
 
 #: The argument `encoder` of functions that take several models.
@@ -87,7 +88,7 @@ def find_target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -
     for path, name in zip(paths, names, strict=True):
         if target in (name, str(path)):
             return name
-    raise ConfigError(f"--target {target!r} is not one of the models: {', '.join(names)}.")
+    raise ConfigError(f"--target {target!r} is not one of the models; {suggest(target, names)}")
 
 
 def list_encoders(encoder: EncoderNames) -> list[str]:

@@ -30,7 +30,8 @@ class PixelPreset:
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
-#: Presets by name. ImageNet's statistics are those of torchvision, CLIP's those of OpenAI's release, Caffe's those of VGG.
+#: Presets by name. ImageNet's statistics are those of torchvision, CLIP's those of OpenAI's release, Caffe's those of VGG,
+#: those of CIFAR-10 and MNIST those of their training images.
 PRESETS: dict[str, PixelPreset] = {
     "unit": PixelPreset(1 / 255),
     "symmetric": PixelPreset(1 / 127.5, (1.0,)),
@@ -38,6 +39,8 @@ PRESETS: dict[str, PixelPreset] = {
     "imagenet": PixelPreset(1 / 255, _IMAGENET_MEAN, _IMAGENET_STD, "RGB"),
     "imagenet-bgr-mean": PixelPreset(1.0, (103.939, 116.779, 123.68), (1.0,), "BGR"),
     "clip": PixelPreset(1 / 255, _CLIP_MEAN, _CLIP_STD, "RGB"),
+    "cifar10": PixelPreset(1 / 255, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), "RGB"),
+    "mnist": PixelPreset(1 / 255, (0.1307,), (0.3081,)),
     "inception": PixelPreset(1 / 127.5, (1.0,), (1.0,), "RGB"),
     "yolo": PixelPreset(1 / 255, (0.0,), (1.0,), "RGB"),
 }
@@ -76,6 +79,11 @@ def name_range(scale: float, mean: Sequence[float], std: Sequence[float], color:
         if name not in _ALIASES and all(isclose(a, b, rel_tol=1e-5, abs_tol=1e-9) for a, b in zip(values, given, strict=True)):
             return name
     return None
+
+
+def describe_lines(scale: float, mean: Sequence[float], std: Sequence[float], color: Color | None) -> list[float]:
+    """Slopes and intercepts of three channels in the order red, green, blue, for one or three values of each."""
+    return _lines(scale, *(in_order(values, color or "RGB", "RGB") for values in (mean, std)))
 
 
 def _lines(scale: float, mean: Sequence[float], std: Sequence[float]) -> list[float]:

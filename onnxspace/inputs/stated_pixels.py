@@ -24,7 +24,7 @@ class StatedPixels:
     """Values of `--pixels`, `--size` and `--color`: each `VALUE` for all models, or `MODEL=VALUE` for one.
 
     A size for all of several models is for those whose size is open; others keep their own.
-    A model is named as in results, by its path, file name or stem; later values take precedence.
+    A model is named as in results, by its path, file name or stem; none may be stated twice.
     """
 
     pixels: tuple[str, ...] = ()
@@ -89,11 +89,26 @@ def resolve_config(
 
 def _check_stated(stated: StatedPixels, models: Sequence[Path], config: Config) -> None:
     names = _list_names(models, config)
+    _refuse_repeated(stated, models, config)
     for key in ("pixels", "size", "color"):
         for word in getattr(stated, key):
             model, equals, _ = word.rpartition("=")
             if equals and model not in names:
                 raise ConfigError(f"--{key} {shorten(word)} is for no model of this run.{_suggest(model, names, len(models))}")
+
+
+def _refuse_repeated(stated: StatedPixels, models: Sequence[Path], config: Config) -> None:
+    """Raise ConfigError for an option that is given twice for all models, or for one of them by whichever of its names."""
+    own = name_models(models, config)
+    for key in ("pixels", "size", "color"):
+        words = [word.rpartition("=") for word in getattr(stated, key)]
+        groups = [("all models", {""})]
+        groups += [(name, {name, path.stem, path.name, str(path)}) for name, path in zip(own, models, strict=True)]
+        for name, names in groups:
+            values = [value for model, equals, value in words if (model if equals else "") in names]
+            if len(values) > 1:
+                listed = " and ".join(map(shorten, values[:2]))
+                raise ConfigError(f"--{key} is given {len(values)} times for {shorten(name)} ({listed}). Give one of them.")
 
 
 def _list_names(models: Sequence[Path], config: Config) -> list[str]:

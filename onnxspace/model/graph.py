@@ -1,8 +1,7 @@
-"""Queries on an ONNX graph: ancestors and descendants of tensors, constants, parametric nodes, and defects."""
+"""Queries on an ONNX graph: ancestors and descendants of tensors, constants, and parametric nodes."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
+
+from onnxspace.model.topological_order import find_order
 
 #: Operators that multiply their input with trained weights, and the index of the input that holds the weights.
 PARAMETRIC: dict[str, int] = {
@@ -104,7 +105,7 @@ class Graph:
     nodes: tuple[onnx.NodeProto, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "nodes", tuple(_sort_nodes(self.proto.graph)))
+        object.__setattr__(self, "nodes", tuple(list_sorted(self.proto.graph)))
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
@@ -217,89 +218,12 @@ def _constant_value(node: onnx.NodeProto) -> NDArray[np.generic] | None:
     return None
 
 
-def find_defect(graph: onnx.GraphProto) -> str | None:
-    """Find what makes a graph invalid, in words: tensors defined twice or never, or a cycle. None for a valid graph."""
-    stored = [t.name for t in graph.initializer] + [t.values.name for t in graph.sparse_initializer]
-    known = set(stored)
-    fed = [v.name for v in graph.input if v.name not in known]
-    defined = [name for node in graph.node for name in node.output if name]
-    counts = Counter(chain(fed, stored, defined))
-    twice = next((name for name, count in counts.items() if count > 1), None)
-    if twice is not None:
-        return f"the tensor {twice!r} is defined twice"
-    wanted = chain((name for node in graph.node for name in names_read_by(node)), (v.name for v in graph.output))
-    missing = next((name for name in wanted if name not in counts), None)
-    if missing is not None:
-        return f"the tensor {missing!r} is used but never defined"
-    silent = next((node for node in graph.node if not any(node.output)), None)
-    if silent is not None:
-        return f"its node {describe_node(silent)} has no output"
-    return "its nodes form a cycle" if len(_sort_nodes(graph)) < len(graph.node) else None
-
-
-def sort_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of `model` with its nodes, and those of its subgraphs, in topological order; `model` itself if they are.
-
-    Shape inference depends on their order, ONNX Runtime does not. Nodes that form a cycle keep their order.
-    """
-    if all(_is_sorted(graph) for graph in _iter_graphs(model.graph)):
-        return model
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for graph in reversed(list(_iter_graphs(copy.graph))):  # inner graphs first, because nodes are copied with theirs
-        _sort_in_place(graph)
-    return copy
-
-
-def _iter_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in subgraphs_of(attribute):
-                yield from _iter_graphs(inner)
-
-
-def _sort_in_place(graph: onnx.GraphProto) -> None:
-    order = _sort_nodes(graph)
-    if len(order) == len(graph.node):
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
-        del graph.node[:]
-        graph.node.extend(nodes)
-
-
-def _is_sorted(graph: onnx.GraphProto) -> bool:
-    return all(max(before, default=-1) < i for i, before in enumerate(_find_predecessors(graph)))
-
-
-def _find_predecessors(graph: onnx.GraphProto) -> list[set[int]]:
+def find_predecessors(graph: onnx.GraphProto) -> list[set[int]]:
     """The positions of the nodes that each node of a graph reads from."""
     producers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     return [{producers[n] for n in names_read_by(node) if n in producers} for node in graph.node]
 
 
-def _sort_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Nodes in topological order, by a stable sort: a sorted graph keeps its order. Nodes of a cycle are left out."""
-    waits = _find_predecessors(graph)
-    if all(max(before, default=-1) < i for i, before in enumerate(waits)):
-        return list(graph.node)
-    return _sort_by_kahn(graph, waits)
-
-
-def _sort_by_kahn(graph: onnx.GraphProto, waits: list[set[int]]) -> list[onnx.NodeProto]:
-    import heapq
-
-    feeds: dict[int, list[int]] = {}
-    for i, before in enumerate(waits):
-        for j in before:
-            feeds.setdefault(j, []).append(i)
-    left = [len(before) for before in waits]
-    ready = [i for i, count in enumerate(left) if count == 0]
-    order: list[onnx.NodeProto] = []
-    while ready:
-        i = heapq.heappop(ready)
-        order.append(graph.node[i])
-        for j in feeds.get(i, ()):
-            left[j] -= 1
-            if left[j] == 0:
-                heapq.heappush(ready, j)
-    return order
+def list_sorted(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """List the nodes of a graph in topological order; a sorted graph keeps its order, and nodes of a cycle are left out."""
+    return [graph.node[i] for i in find_order(find_predecessors(graph))]

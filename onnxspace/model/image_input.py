@@ -21,7 +21,17 @@ _CHANNELS_FIRST = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "QLinearCo
 MOVING = frozenset(
     {"Cast", "CastLike", "Identity", "Transpose", "Pad", "Resize", "Upsample", "Gather", "Slice", "Squeeze", "Unsqueeze"}
 )
-_PASSING = MOVING | {"Clip", "QuantizeLinear", "DequantizeLinear", "Mul", "Div", "Sub", "Add", "BatchNormalization"}
+_PASSING = MOVING | {
+    "ImageScaler",
+    "Clip",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Mul",
+    "Div",
+    "Sub",
+    "Add",
+    "BatchNormalization",
+}
 
 
 @dataclass(frozen=True)

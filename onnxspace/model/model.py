@@ -27,10 +27,11 @@ from onnxspace.model.image_input import WHOLE, ImageInput, find_image_input
 from onnxspace.model.network import Network
 from onnxspace.model.open_sizes import apply_open_size
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
+from onnxspace.model.pixel_habits import DEFAULT_PRESET, Habit, find_habit
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import EIGHT_BIT, find_graph_range
-from onnxspace.model.pixels import DEFAULT_PRESET, PixelSources, choose_pixels, list_guessed
+from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
 
 DEFAULT_SIZE = 224
@@ -38,8 +39,9 @@ MAX_INPUT_PIXELS = 4096 * 4096
 #: What the weights of the files that were opened last tell of their pixels.
 _evidence: dict[tuple[str, str, Preprocess], PixelEvidence | None] = {}
 _KEPT = 4096
-#: The least span of values that are fed as integers.
-_LEAST_SPAN = 16
+#: The least span of values that are fed as integers. At 32 levels the features of ten quantised networks have a median cosine of
+#: .98 with those at 256 (worst .96), at 16 levels of .90 (worst .68). Presets of floating-point inputs span up to 4.5, others 255.
+_LEAST_SPAN = 32
 
 
 @dataclass(frozen=True)
@@ -164,11 +166,15 @@ def _open(path: str | Path, encoder: str | None, options: ModelOptions) -> Model
     sources = PixelSources(written, find_graph_range(graph, image))
     chosen = choose_pixels(str(path), image, options, sources)
     if chosen.origin == "guessed" and channels.bands is None and image.elem_type not in WHOLE:
-        weights = _read_weights(digest, _Guessed(network, image, _resolve_preprocess(str(path), image, chosen, channels)))
+        guessed = _Guessed(network, image, _resolve_preprocess(str(path), image, chosen, channels))
+        weights = _read_weights(digest, guessed, find_habit(graph, image, network.proto.producer_name))
         chosen = choose_pixels(str(path), image, options, replace(sources, weights=weights))
     fitted = fit_inputs(network, image, _resolve_preprocess(str(path), image, chosen, channels), channels, chosen, str(path))
-    guessed = list_guessed(image, chosen, (options, *written))
-    pixels = PixelRecord.of(fitted.preprocess, chosen.origin or "guessed", chosen.source or "", guessed)
+    graphed = ModelOptions(color=None if sources.graph is None else sources.graph.color)
+    unknown = list_guessed(image, chosen, (options, *written, graphed), assumes_bands=channels.exact is not None)
+    axes, origin = "" if image.axes == image.layout else image.axes, chosen.origin or "guessed"
+    pixels = PixelRecord.of(fitted.preprocess, origin, chosen.source or "", unknown, axes, channels.bands or ())
+    pixels = replace(pixels, geometry=chosen.geometry or "")
     mixed = () if fitted.group is None else fitted.group.warnings(str(path))
     name = options.name or Path(path).stem
     wanted = encoder or options.encoder or "auto"
@@ -188,8 +194,8 @@ class _Guessed:
     preprocess: Preprocess
 
 
-def _read_weights(digest: str, guessed: _Guessed) -> ModelOptions | None:
-    """The preset that evidence in a network's weights tells: inferred where it stands out, else a better guess.
+def _read_weights(digest: str, guessed: _Guessed, habit: Habit) -> ModelOptions | None:
+    """The preset that evidence in a network's weights tells: inferred where it stands out, else a better guess, or the habit.
 
     A file with this SHA-256 `digest` is looked into once per process: commands open a model for their table, and at its turn.
     """
@@ -199,9 +205,9 @@ def _read_weights(digest: str, guessed: _Guessed) -> ModelOptions | None:
             _evidence.pop(next(iter(_evidence)))
         _evidence[key] = infer_pixels(guessed)
     found = _evidence[key]
-    if found is None or (not found.sure and found.guess(DEFAULT_PRESET) == DEFAULT_PRESET):
-        return None
-    return ModelOptions(pixels=found.preset, origin="inferred" if found.sure else "guessed", source=found.reason)
+    if found is not None and (found.sure or found.guess(habit) != habit.preset):
+        return ModelOptions(pixels=found.preset, origin="inferred" if found.sure else "guessed", source=found.reason)
+    return None if habit.preset == DEFAULT_PRESET else ModelOptions(pixels=habit.preset, origin="guessed", source=habit.reason)
 
 
 def _list_assumed(pixels: PixelRecord, fitted: FittedInputs) -> Iterator[str]:

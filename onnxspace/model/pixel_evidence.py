@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 
 from onnxspace.inputs.preprocess import Preprocess
+from onnxspace.model.pixel_habits import Habit
 from onnxspace.model.pixel_images import feed_preset, list_candidates
 from onnxspace.model.pixel_parts import ImageNetwork, Tensor
+from onnxspace.model.pixel_pictures import RATIO, REPEATED, score_pictures
 from onnxspace.model.pixel_statistics import ChannelStatistics, measure_channels, measure_input
 from onnxspace.model.pixel_tensors import LIVE, find_first_layers, find_quantised_range, find_stored_statistics
 
@@ -20,6 +22,9 @@ _EIGHT_BIT = frozenset({onnx.TensorProto.UINT8, onnx.TensorProto.INT8})
 MARGIN_STORED = 0.25
 #: The same for the means of first layers, which only decide what is guessed.
 DEPARTURE = 0.05
+#: The largest deviation over images of a first layer that gets too small values, and by how much more it varies for 0–255.
+STILL, LIVELY = 0.011, 10.0
+_LARGE = ("byte", "imagenet-bgr-mean")
 _WORST_STORED = 2.0  # above it no candidate explains the statistics
 #: The same for ranges of quantisers, as a share of the range; and the largest difference from a preset's own range.
 _MARGIN, _FITTING = 0.25, 0.15
@@ -40,10 +45,11 @@ class PixelEvidence:
     scores: dict[str, float]
     departure: float = math.inf
 
-    def guess(self, habit: str) -> str:
-        """The preset to guess where none stands out: `habit`, or the best one where its score is lower by `departure`."""
-        better = self.scores.get(habit, math.inf) - self.scores[self.preset] >= self.departure
-        return self.preset if self.sure or better else habit
+    def guess(self, habit: Habit) -> str:
+        """The preset to guess where none stands out: the habit's, or the best one where its score is lower by `departure`."""
+        departure = self.departure if habit.departure is None else min(self.departure, habit.departure)
+        better = not habit.firm and self.scores.get(habit.preset, math.inf) - self.scores[self.preset] >= departure
+        return self.preset if self.sure or better else habit.preset
 
 
 def infer_pixels(model: ImageNetwork) -> PixelEvidence | None:
@@ -51,8 +57,8 @@ def infer_pixels(model: ImageNetwork) -> PixelEvidence | None:
 
     `model` is a `Model`, whose size, layout and colours are used and whose own range is not. The first of these that a file has
     decides: the range of a quantiser on its image; the stored statistics of its first batch normalisation (`compare_statistics`),
-    which are those of its training images; the means of its first three layers (`score_offsets`), which are a hint only and never
-    `sure`. The order of colours can't be told. Never raises: what can't be run is no evidence.
+    which are those of its training images; an output that is the picture itself (`score_pictures`); a first layer that hardly varies for
+    small values; the means of its first three layers (`score_offsets`). The last three are hints only and never `sure`. The order of colours can't be told. Never raises: what can't be run is no evidence.
 
     >>> infer_pixels(open_model("ppocr_det.onnx")).preset  # doctest: +SKIP
     'imagenet'
@@ -60,7 +66,7 @@ def infer_pixels(model: ImageNetwork) -> PixelEvidence | None:
     if model.image.elem_type in _EIGHT_BIT:
         return None
     try:
-        return _judge_quantiser(model) or _judge_stored(model) or _judge_offsets(model)
+        return _judge_quantiser(model) or _judge_stored(model) or _judge_pictures(model) or _judge_offsets(model)
     except Exception:  # ONNX Runtime's errors share no base class; a file that it can't run is refused later, in words
         return None
 
@@ -95,14 +101,44 @@ def _measure_one(model: ImageNetwork, tensor: Tensor) -> dict[str, ChannelStatis
     return {name: measured[tensor.name] for name, measured in measure_channels(model, [tensor]).items()}
 
 
+def _judge_pictures(model: ImageNetwork) -> PixelEvidence | None:
+    """A hint where the output is the picture that was given; what can't be run as a whole is none."""
+    try:
+        scores = score_pictures(model)
+    except Exception:  # ONNX Runtime's errors share no base class; the first layers may still tell something
+        return None
+    if not scores:
+        return None
+    best, other = _rank(scores)
+    if scores[best] > REPEATED or scores[best] > RATIO * scores[other]:
+        return None
+    reason = f"its output repeats the image under {_name(best)} (departure {scores[best]:.2g}; {other} {scores[other]:.2g}), which is a hint only"
+    return PixelEvidence(best, False, reason, scores, -math.inf)
+
+
 def _judge_offsets(model: ImageNetwork) -> PixelEvidence | None:
     layers = find_first_layers(model.network.graph, model.image.name)
     if not layers:
         return None
-    scores = {name: score_offsets(measured) for name, measured in measure_channels(model, layers).items()}
+    measured = measure_channels(model, layers)
+    scores = {name: score_offsets(found) for name, found in measured.items()}
+    if (large := _judge_scale(layers[0].name, measured, scores)) is not None:
+        return large
     best, other = _rank(scores)
     reason = f"its first layers are best centred under {_name(best)} ({scores[best]:.2f}; {other} {scores[other]:.2f}), which is a hint only"
     return PixelEvidence(best, False, reason, scores, DEPARTURE)
+
+
+def _judge_scale(
+    first: str, measured: Mapping[str, Mapping[str, ChannelStatistics]], scores: dict[str, float]
+) -> PixelEvidence | None:
+    """A hint where the first layer hardly varies unless pixels are 0 to 255: its weights are too small for any other range."""
+    spreads = {name: float(np.median(np.sqrt(found[first].variance))) for name, found in measured.items()}
+    if spreads["symmetric"] > STILL or spreads["byte"] < STILL * LIVELY:
+        return None
+    best = min((name for name in _LARGE if name in scores), key=lambda name: scores[name])
+    reason = f"its first layer hardly varies for smaller values (deviation {spreads['symmetric']:.2g} for symmetric, {spreads['byte']:.2g} for byte), which is a hint only"
+    return PixelEvidence(best, False, reason, scores, -math.inf)
 
 
 def _rank(scores: Mapping[str, float]) -> tuple[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.inputs.preprocess import Color
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import MOVING, WHOLE, ImageInput, follow_image
 
@@ -20,15 +21,18 @@ EIGHT_BIT = frozenset({_T.UINT8, _T.INT8})
 _TOLERANCE = 0.1
 #: The largest 16-bit number, and how far a divisor may be from it, as a share.
 _SIXTEEN, _SIXTEEN_BITS = 65535.0, 0.01
+#: ImageNet's means, red first, of pixels in [0, 1] and in 0–255 by torchvision and by Caffe.
+_MEANS = ((0.485, 0.456, 0.406), (123.675, 116.28, 103.53), (123.68, 116.779, 103.939))
 
 
 @dataclass(frozen=True)
 class GraphRange:
-    """The values that pixels 0 and 255 are mapped to, and the `reason` in words."""
+    """The values that pixels 0 and 255 are mapped to, the `reason` in words, and the order of `color`, None where it tells none."""
 
     low: float
     high: float
     reason: str
+    color: Color | None = None
 
 
 def find_graph_range(graph: Graph, image: ImageInput) -> GraphRange | None:
@@ -40,16 +44,17 @@ def find_graph_range(graph: Graph, image: ImageInput) -> GraphRange | None:
     if image.elem_type in EIGHT_BIT:
         low = 0.0 if image.elem_type == _T.UINT8 else -128.0
         return GraphRange(low, low + 255, "the input is of an 8-bit type")
-    slope, offset = 1.0, 0.0
+    slope, offset, color = 1.0, 0.0, None
     for node in follow_image(graph, image.name):
         if node.op_type == "QuantizeLinear":
             return _find_quantised_range(graph, node, slope, offset)
         step = _affine_of(graph, node)
         if step is None:
             break
-        slope, offset = slope * step[0], offset * step[0] + step[1]
+        slope, offset, color = slope * step[0], offset * step[0] + step[1], color or _find_order(graph, node)
     found = _range_for(slope, offset)
-    return found if image.elem_type not in WHOLE else _find_whole_range(slope, found)
+    found = found if image.elem_type not in WHOLE else _find_whole_range(slope, found)
+    return None if found is None else replace(found, color=color)
 
 
 def _find_whole_range(slope: float, found: GraphRange | None) -> GraphRange | None:
@@ -57,6 +62,19 @@ def _find_whole_range(slope: float, found: GraphRange | None) -> GraphRange | No
     if abs(slope * _SIXTEEN - 1) < _SIXTEEN_BITS:
         return GraphRange(0.0, _SIXTEEN, "the graph divides its input by the largest 16-bit number")
     return None if found is None or found.high <= 1 else found
+
+
+def _find_order(graph: Graph, node: onnx.NodeProto) -> Color | None:
+    """The order of colours in which a node subtracts ImageNet's means; None where it subtracts others, or nothing."""
+    constants = [graph.constant(name) for name in node.input if name] if node.op_type in ("Add", "Sub") else []
+    constants += [np.asarray(a.floats) for a in node.attribute if node.op_type == "ImageScaler" and a.name == "bias"]
+    for value in constants:
+        if value is not None and value.size == 3 and value.dtype.kind in "fiu":
+            means = np.abs(value.astype(np.float64).reshape(-1))
+            for color, order in (("RGB", 1), ("BGR", -1)):
+                if any(np.allclose(means[::order], ref, rtol=0.01) for ref in _MEANS):
+                    return "RGB" if color == "RGB" else "BGR"
+    return None
 
 
 def _range_for(slope: float, offset: float) -> GraphRange | None:
@@ -73,6 +91,9 @@ def _affine_of(graph: Graph, node: onnx.NodeProto) -> tuple[float, float] | None
     """Mean slope and offset of a node that scales or shifts by constants; None for any other."""
     if node.op_type in MOVING:
         return 1.0, 0.0
+    if node.op_type == "ImageScaler":
+        scale = next((a.f for a in node.attribute if a.name == "scale"), 1.0)
+        return scale, float(np.mean([a.floats for a in node.attribute if a.name == "bias"] or [0.0]))
     if node.op_type == "BatchNormalization":
         return _affine_of_batch_norm(graph, node)
     values = [c for name in node.input if (c := _mean(graph.constant(name))) is not None]

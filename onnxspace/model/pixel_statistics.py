@@ -27,7 +27,7 @@ class ChannelStatistics:
     variance: Values
 
 
-class _TimedRunner:
+class TimedRunner:
     """Runs a part of a graph for `_SECONDS` in all; called with a batch, it returns the outputs by name, or raises TimeoutError."""
 
     def __init__(self, part: Network) -> None:
@@ -51,7 +51,7 @@ def measure_channels(model: ImageNetwork, tensors: Sequence[Tensor]) -> dict[str
     """
     part, images = plan_work(model, tensors)
     pixels = draw_pixels(model.preprocess, images)
-    run = _TimedRunner(part)
+    run = TimedRunner(part)
     return {
         name: _measure_candidate(model, run, feed_preset(model.preprocess, name).values(pixels), tensors)
         for name in list_candidates(model.preprocess)
@@ -67,17 +67,17 @@ def measure_input(model: ImageNetwork) -> dict[str, ChannelStatistics]:
 
 
 def _measure_candidate(
-    model: ImageNetwork, run: _TimedRunner, values: NDArray[np.float32], tensors: Sequence[Tensor]
+    model: ImageNetwork, run: TimedRunner, values: NDArray[np.float32], tensors: Sequence[Tensor]
 ) -> dict[str, ChannelStatistics]:
     axes = {tensor.name: tensor.axis for tensor in tensors}
     sums: dict[str, Values] = {}
-    for outputs in _run_images(model, run, values):
+    for outputs in run_images(model, run, values):
         for name, value in outputs.items():
             sums[name] = sums.get(name, 0.0) + _sum_channels(value, axes[name])
     return {name: _to_statistics(*total) for name, total in sums.items()}
 
 
-def _run_images(model: ImageNetwork, run: _TimedRunner, values: NDArray[np.float32]) -> Iterator[dict[str, NDArray[Any]]]:
+def run_images(model: ImageNetwork, run: TimedRunner, values: NDArray[np.float32]) -> Iterator[dict[str, NDArray[Any]]]:
     """The tensors for one image after the other; a fixed batch has copies of it."""
     for row in values.astype(onnx.helper.tensor_dtype_to_np_dtype(model.image.elem_type)):
         yield run(np.repeat(row[None], model.image.batch or 1, axis=0))

@@ -9,10 +9,8 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_presets import find_preset, in_order
 from onnxspace.model.image_input import WHOLE, ImageInput
+from onnxspace.model.pixel_habits import DEFAULT_PRESET
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
-
-#: What is guessed where nothing tells the range.
-DEFAULT_PRESET = "symmetric"
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,9 @@ def _resolve_preset(options: ModelOptions, image: ImageInput) -> ModelOptions:
 def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptions]:
     """What is known besides the user's options, first what counts most: no metadata puts other values into an 8-bit tensor."""
     graph = [] if sources.graph is None else [_options_of(sources.graph)]
-    written = [one if image.channels == 3 else replace(one, color=None) for one in sources.written]
+    graph, written = (
+        [one if image.channels == 3 else replace(one, color=None) for one in found] for found in (graph, sources.written)
+    )
     yield from (*graph, *written) if image.elem_type in EIGHT_BIT else (*written, *graph)
     weights = sources.weights
     if weights is not None and len(find_preset(weights.pixels or DEFAULT_PRESET).mean) in (1, image.channels):
@@ -78,24 +78,39 @@ def _list_lower(image: ImageInput, sources: PixelSources) -> Iterator[ModelOptio
 
 def _options_of(graph: GraphRange) -> ModelOptions:
     return ModelOptions(
-        scale=(graph.high - graph.low) / 255, mean=(-graph.low,), std=(1.0,), origin="read", source=graph.reason
+        scale=(graph.high - graph.low) / 255,
+        mean=(-graph.low,),
+        std=(1.0,),
+        color=graph.color,
+        origin="read",
+        source=graph.reason,
     )
 
 
 def _complete(options: ModelOptions, lower: ModelOptions) -> ModelOptions:
     """Fill in from `lower` size and colour where `options` have none, and the range as a whole where they state none of it."""
-    filled = replace(options, size=options.size or lower.size, color=options.color or lower.color)
+    filled = replace(
+        options,
+        size=options.size or lower.size,
+        color=options.color or lower.color,
+        geometry=options.geometry or lower.geometry,
+    )
     if options.states_range or not lower.states_range:
         return filled
     mean, std = (in_order(values or (), lower.color, filled.color) for values in (lower.mean, lower.std))
     return replace(filled, scale=lower.scale, mean=mean, std=std, origin=lower.origin, source=lower.source)
 
 
-def list_guessed(image: ImageInput, chosen: ModelOptions, known: Iterable[ModelOptions]) -> tuple[str, ...]:
-    """The parts of `chosen` that neither the file nor any of `known` options states: `size`, `color`, `range`."""
+def list_guessed(
+    image: ImageInput, chosen: ModelOptions, known: Iterable[ModelOptions], *, assumes_bands: bool = False
+) -> tuple[str, ...]:
+    """The parts of `chosen` that neither the file nor any of `known` options states: `size`, `color`, `range`.
+
+    `assumes_bands` says that the bands in its channels are assumed.
+    """
     options = list(known)
     size = None in (image.height, image.width) and not any(one.size for one in options)
     colors = (one.color or (one.pixels and find_preset(one.pixels).color) for one in options)
-    color = image.channels == 3 and not any(colors)
+    color = assumes_bands or (image.channels == 3 and not any(one.bands for one in options) and not any(colors))
     parts = {"size": size, "color": color, "range": chosen.origin == "guessed"}
     return tuple(name for name, guessed in parts.items() if guessed)

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
 from onnxspace.model.external_data import ExternalData
-from onnxspace.model.graph import find_defect, iter_tensors
+from onnxspace.model.graph import iter_tensors
 from onnxspace.model.network import Network, declare, is_large
+from onnxspace.model.node_order import find_defect
 from onnxspace.model.rewriting import rewrite
 from onnxspace.model.shapes import MAX_ARRAY_BYTES
 from onnxspace.storage.regular_files import NotRegularError, open_regular

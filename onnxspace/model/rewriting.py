@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from onnxspace.model.blocked import unblock
 from onnxspace.model.functions import inline_functions
-from onnxspace.model.graph import sort_nodes
 from onnxspace.model.network import Network, separate_weights
+from onnxspace.model.node_order import sort_nodes
 from onnxspace.model.sparse import write_out_sparse
 
 

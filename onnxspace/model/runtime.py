@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from onnxspace.errors import MissingLibraryError
 from onnxspace.model.network import Network, embed_weights, with_weights_as_inputs
 from onnxspace.model.old_opsets import raise_opset
 from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, refuse_large_tensors
@@ -21,6 +22,12 @@ from onnxspace.model.shapes import count_elements, infer_shapes, multiply_adds, 
 SIZING_SECONDS = 60.0
 _SMALL_WORK = 2**27  # multiply-adds and values that the reference implementation computes in seconds
 _QUIET = 4  # fatal messages only: all other errors are raised as exceptions
+
+#: onnxruntime and onnxruntime-gpu write the same folder: where one of the two is removed, files of the other are lost.
+_BROKEN = (
+    "ONNX Runtime is installed in part only: the packages onnxruntime and onnxruntime-gpu overwrite each other. "
+    "Install one of them anew: pip uninstall -y onnxruntime onnxruntime-gpu; pip install onnxruntime-gpu"
+)
 
 
 class Runner:
@@ -57,10 +64,12 @@ class Runner:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime with its telemetry and log switched off; returns the module."""
+    """Import ONNX Runtime with its telemetry and log switched off; returns the module. Raises MissingLibraryError."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the library loads
     import onnxruntime
 
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise MissingLibraryError(_BROKEN, name="onnxruntime")
     onnxruntime.set_default_logger_severity(_QUIET)
     return onnxruntime
 

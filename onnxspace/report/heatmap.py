@@ -42,15 +42,14 @@ def _style_tree(axes: Any, result: Affinity) -> None:
 
 def _draw_matrix(figure: Figure, axes: Any, result: Affinity, order: list[int]) -> None:
     values = result.matrix[np.ix_(order, order)]
-    drawn = axes.imshow(
-        values, cmap="viridis", vmin=min(0.0, float(values.min())), vmax=max(1.0, float(values.max())), aspect="auto"
-    )
+    colours, low, high = choose_scale(values)
+    drawn = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
     if len(order) <= _NAMES_UP_TO:
         names = [shorten(result.names[i]) for i in order]
         axes.set_xticks(range(len(order)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
         axes.set_yticks(range(len(order)), names, parse_math=False)
     if len(order) <= _NUMBERS_UP_TO:
-        _write_numbers(axes, values)
+        _write_numbers(axes, values, drawn)
     figure.colorbar(drawn, ax=axes, label=_label(result), fraction=0.05)
 
 
@@ -58,8 +57,21 @@ def _label(result: Affinity) -> str:
     return "affinity (mean cosine of maps)" if result.by in _NAMES else make_printable(result.by)
 
 
-def _write_numbers(axes: Any, values: np.ndarray[Any, Any]) -> None:
-    middle = (min(0.0, float(values.min())) + max(1.0, float(values.max()))) / 2
+def _write_numbers(axes: Any, values: np.ndarray[Any, Any], drawn: Any) -> None:
+    light = drawn.cmap(drawn.norm(values))[..., :3] @ (0.299, 0.587, 0.114) > 0.5
     for (row, column), value in np.ndenumerate(values):
-        color = "black" if value > middle else "white"
+        color = "black" if light[row, column] else "white"
         axes.text(column, row, f"{round(float(value), 2) + 0.0:.2f}", ha="center", va="center", color=color, fontsize=8)
+
+
+def choose_scale(values: np.ndarray[Any, Any]) -> tuple[str, float, float]:
+    """The colour map of a matrix and the values at its ends: centred at 0 where some value is negative.
+
+    >>> choose_scale(np.array([[1.0, -0.2], [-0.2, 1.0]]))
+    ('RdBu_r', -1.0, 1.0)
+    >>> choose_scale(np.array([[1.0, 0.2], [0.2, 1.0]]))
+    ('viridis', 0.0, 1.0)
+    """
+    low, high = min(0.0, float(values.min())), max(1.0, float(values.max()))
+    bound = max(-low, high)
+    return ("RdBu_r", -bound, bound) if low < 0 else ("viridis", low, high)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
@@ -65,7 +66,7 @@ def render(shown: PageData) -> str:
         names=content["names"], target=content["target"], by=content["by"], ranked_by=content["rankedBy"][content["target"]],
         kin=all(content["kin"]), evidence=_describe_evidence(shown.affinity), meaning=_meaning(shown.affinity), plane=content["plane"], tree=content["tree"],
         sources=_sources(shown.affinity, shown.target), columns=[make_printable(name) for name in shown.sheet.columns],
-        rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), signed=shown.gallery is not None and shown.gallery.signed,
+        rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), opposed=bool(np.nanmin(shown.affinity.matrix) < 0), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from onnxspace.scores.folds import Index
 from onnxspace.scores.pairs.knn_agreement import Answers, FeatureNeighbours
 from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
-from onnxspace.scores.reduce import ReducedOutputs
+from onnxspace.scores.reduce import ReducedFeatures, ReducedOutputs, ReducedSource
 from onnxspace.similarity.per_image import PerImageShares
 
 #: Each model's outputs and features, [images, …], None for missing ones.
@@ -38,17 +38,17 @@ class Comparison:
 
 def predictivities(sides: Sides, among: Comparison) -> ScoreMatrix:
     """Compute `predictivity` of each target's outputs from each source's features; `sides` has both of each model."""
-    return _compare(sides, among, TargetOutputs.of, SourceFeatures, lambda _: 0.0)
+    return _compare(sides, among, TargetOutputs.of, _prepare_features, lambda _: 0.0)
 
 
 def probability_predictivities(sides: Sides, among: Comparison) -> ScoreMatrix:
     """Compute `probability_predictivity` of each target's outputs from each source's features."""
-    return _compare(sides, among, _prepare_probabilities, SourceFeatures, lambda _: 0.0)
+    return _compare(sides, among, _prepare_probabilities, _prepare_features, lambda _: 0.0)
 
 
 def knn_agreements(sides: Sides, among: Comparison) -> ScoreMatrix:
     """Compute `knn_agreement` of each target's answers with each source's features."""
-    return _compare(sides, among, _prepare_answers, FeatureNeighbours, lambda one: one.chance)
+    return _compare(sides, among, _prepare_answers, _prepare_neighbours, lambda one: one.chance)
 
 
 def _prepare_probabilities(outputs: Any) -> TargetOutputs:
@@ -57,6 +57,14 @@ def _prepare_probabilities(outputs: Any) -> TargetOutputs:
 
 def _prepare_answers(outputs: Any) -> Answers:
     return outputs.as_answers() if isinstance(outputs, ReducedOutputs) else Answers.of(outputs)
+
+
+def _prepare_features(features: Any, folds: Index | None) -> SourceFeatures:
+    return (ReducedSource if isinstance(features, ReducedFeatures) else SourceFeatures)(features, folds)
+
+
+def _prepare_neighbours(features: Any, folds: Index | None) -> FeatureNeighbours:
+    return FeatureNeighbours(features.average() if isinstance(features, ReducedFeatures) else features, folds)
 
 
 def _compare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import isqrt
 from typing import Any
 
@@ -12,6 +13,7 @@ from onnxspace.scores.arrays import Array
 
 #: Positions along each side of the grid.
 SIDE = 8
+_FEW = 64
 
 
 def has_grid(shape: tuple[int, ...]) -> bool:
@@ -53,6 +55,9 @@ def average_pool(values: NDArray[Any], sides: tuple[int, int]) -> Array:
     """
     if values.shape[2:] == sides:
         return values.astype(np.float64)
+    if values.shape[2] * values.shape[3] <= _FEW:  # one product is faster than very many small ones
+        flat = values.reshape(-1, values.shape[2] * values.shape[3]).astype(np.float64)
+        return (flat @ _flat_weights(values.shape[2:], sides)).reshape(*values.shape[:2], *sides)
     rows, columns = (_pooling_weights(n, m) for n, m in zip(values.shape[2:], sides, strict=True))
     return np.ascontiguousarray(rows @ values.astype(np.float64) @ columns.T)
 
@@ -97,6 +102,13 @@ def _is_channels_last(shape: tuple[int, ...]) -> bool:
 
 def _spatial_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[1:3] if _is_channels_last(shape) else shape[2:]
+
+
+@lru_cache(maxsize=16)
+def _flat_weights(shape: tuple[int, ...], sides: tuple[int, int]) -> Array:
+    """Weights [pixels, cells] that average pictures of this `shape` (height, width) over a grid of `sides`."""
+    rows, columns = (_pooling_weights(n, m) for n, m in zip(shape, sides, strict=True))
+    return np.ascontiguousarray(np.kron(rows, columns).T)
 
 
 def _pooling_weights(n: int, m: int) -> Array:

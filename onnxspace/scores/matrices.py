@@ -47,7 +47,8 @@ class Compared:
 
     `weight` is DEPARA's λ. Per-image values are kept for the targets in `resampled` (positions of models), in the order of
     `order`; `warn` is called with warnings. `order`, intp [images], ranks the images of features and outputs by their content
-    (None: unknown), so that results depend neither on file names nor on the order of files.
+    (None: unknown), so that results depend neither on file names nor on the order of files. Directed scores are computed for
+    `targets` (positions; None: all models).
     """
 
     names: Sequence[str]
@@ -57,7 +58,12 @@ class Compared:
     resampled: Collection[int] = ()
     warn: Callable[[str], None] = _ignore
     order: Index | None = None
+    targets: Collection[int] | None = None
     _computed: dict[str, ScoreMatrix] = field(default_factory=dict)
+
+    def list_targets(self) -> list[int]:
+        """Return the positions of the targets."""
+        return sorted(range(len(self.names)) if self.targets is None else self.targets)
 
     def select_images(self, most: int | None) -> Index | None:
         """Return the positions of at most `most` images (None: all) in the order of their content; None where it is unknown."""
@@ -113,8 +119,10 @@ def score_knn_agreement(spec: ScoreSpec, compared: Compared) -> ScoreMatrix:
 def _prepare_directed(spec: ScoreSpec, compared: Compared) -> tuple[list[tuple[Values, Values]], Comparison]:
     """Outputs and features of each model, of the same images in the order of their content, and the folds of these."""
     rows = compared.select_images(MOST_PREDICTED)
+    targets = set(compared.list_targets())
     sides = [
-        (_take(load(model, "outputs", spec), rows), _take(load(model, "features", spec), rows)) for model in compared.models
+        (_take(load(model, "outputs", spec), rows) if i in targets else None, _take(load(model, "features", spec), rows))
+        for i, model in enumerate(compared.models)
     ]
     folds = None if compared.order is None or rows is None else assign_folds(compared.order[rows], FOLDS)
     coarse = {j for j, model in enumerate(compared.models) if isinstance(model, ReducedArrays) and model.coarse}

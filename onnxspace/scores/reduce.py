@@ -8,7 +8,8 @@ too, so that both are kept on principal axes: rotations, which change no product
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from onnxspace.scores.arrays import Array, Index, as_table
 from onnxspace.scores.grids import as_feature_grid, average_pool, project_on_principal_axes
 from onnxspace.scores.pairs.dds import centred_similarities
 from onnxspace.scores.pairs.knn_agreement import Answers
-from onnxspace.scores.pairs.predictivity import TargetOutputs
+from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs, unfold_features
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import CHANNELS, COLUMNS, SIDES, Reduced
+
+_FEW = 8  # images whose features are widened at once, which fit a core's cache
 
 
 def reduce_arrays(
@@ -119,6 +122,66 @@ class ReducedOutputs:
 
 
 @dataclass(frozen=True, eq=False)
+class ReducedFeatures:
+    """An encoder's features in little of some `images`, intp [any number], without those channels that were left out.
+
+    `rows` are float32 [all images, columns] of an encoder without positions. Of one with positions, they are the averages over
+    2 × 2 positions, float64 [all images, channels, 2, 2], of what `reduced` has as levels.
+    """
+
+    reduced: Reduced
+    rows: NDArray[Any]
+    images: Index
+
+    @classmethod
+    def of(cls, reduced: Reduced) -> ReducedFeatures | None:
+        """The features of all images; None where there are none."""
+        images = np.arange(len(reduced.order))
+        if reduced.features is not None:
+            return cls(reduced, reduced.features.astype(np.float32), images)
+        if reduced.levels is None or reduced.scales is None:
+            return None
+        pooled = [average_pool(widen_levels(reduced, slice(i, i + _FEW)), (2, 2)) for i in range(0, len(images), _FEW)]
+        return cls(reduced, np.concatenate(pooled), images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, images: Index) -> ReducedFeatures:
+        return replace(self, images=self.images[images])
+
+    def average(self) -> NDArray[Any]:
+        """The features averaged over positions: float [images, columns]."""
+        return (self.rows if self.reduced.levels is None else self.rows.mean(axis=(2, 3)))[self.images]
+
+
+def widen_levels(reduced: Reduced, images: Index | slice) -> NDArray[np.float32]:
+    """Return features with positions of some `images` as numbers: float32 [images, channels, side, side]."""
+    assert reduced.levels is not None
+    assert reduced.scales is not None
+    values = reduced.levels[images].astype(np.float32)
+    values *= reduced.scales[:, None, None]
+    return values
+
+
+class ReducedSource(SourceFeatures):
+    """Features in little, prepared to predict any target's outputs. Raises ConfigError.
+
+    `folds`, intp [images], is the fold of each image.
+    """
+
+    def __init__(self, features: ReducedFeatures, folds: Index | None) -> None:
+        super().__init__(features.rows[features.images], folds, features.reduced.channels)
+        self.features = features
+
+    @cached_property
+    def neighbourhood_rows(self) -> Array | None:
+        """The 3 × 3 neighbourhood of each image and position as a row; None where there are no positions."""
+        levels = self.features.reduced.levels
+        return None if levels is None else unfold_features(widen_levels(self.features.reduced, self.features.images))
+
+
+@dataclass(frozen=True, eq=False)
 class ReducedArrays:
     """A fingerprint's features and outputs in little as the files of a model, `all_pairs.Arrays`, that scores load."""
 
@@ -139,21 +202,20 @@ class ReducedArrays:
         """Whether its features predict answers per image only."""
         return self.reduced.detail != "pictures"
 
+    @property
+    def ranks(self) -> bool:
+        """Whether it has outputs or features, by which sources are ranked otherwise than by maps."""
+        return self.reduced.answers is not None or self.reduced.similarities is not None
+
     def load(self, kind: str) -> Any:
-        """Features, float32 [images, …], with channels of zeros in place of those left out; `ReducedOutputs`; else None."""
+        """`ReducedFeatures`, `ReducedOutputs`, or None."""
         if kind == "features":
-            return self._load_features()
+            return self._features
         return self._load_outputs() if kind == "outputs" else None
 
-    def _load_features(self) -> NDArray[np.float32] | None:
-        kept: NDArray[Any] | None = self.reduced.features
-        if self.reduced.levels is not None and self.reduced.scales is not None:
-            kept = self.reduced.levels * self.reduced.scales[:, None, None]
-        if kept is None:
-            return None
-        values = np.zeros((len(kept), self.reduced.channels, *kept.shape[2:]), np.float32)  # their number scales the ridge
-        values[:, : kept.shape[1]] = kept
-        return values
+    @cached_property
+    def _features(self) -> ReducedFeatures | None:
+        return ReducedFeatures.of(self.reduced)
 
     def _load_outputs(self) -> ReducedOutputs | None:
         answers, classes = self.reduced.answers, self.reduced.classes

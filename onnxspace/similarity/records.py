@@ -11,7 +11,7 @@ from onnxspace.inputs.pixel_record import PixelRecord
 class ModelRecord:
     """One compared model: its file, what identifies it, and the defaults that were `assumed` because nothing stated them.
 
-    `pixels` is its preprocessing and where that comes from; None for a fingerprint, and in results of earlier versions.
+    `pixels` is its preprocessing and where that comes from; None in files and results of earlier versions.
     """
 
     name: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError, SpaceError
 from onnxspace.inputs.content import hash_images, order_by_content
 from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.names import is_fingerprint as is_fingerprint
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.complete import Offer, complete_models
 from onnxspace.spaces.create import probes_of
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, insert_sheet
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, add_labels, current_time, insert_sheet
 from onnxspace.spaces.layout import read_reduced
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 
@@ -59,19 +61,23 @@ def read_comparable_fingerprint(
 
 
 def add_fingerprints(
-    folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None
-) -> None:
+    folder: Path, protocol: Protocol, paths: Sequence[Path], found: AdditionReport, progress: Progress | None,
+    stated: Callable[[Path], Labels] = lambda path: Labels(),
+) -> None:  # fmt: skip
     """Enter the `.fp` files `paths` into the space `folder`, up to 4096 at a time, and record the results in `found`.
+
+    `stated` returns the labels that the user states for a file, beside those in it.
 
     The models of one batch are entered together or not at all. `progress` receives a file's name, the files done and their
     number. Raises OutputError where the space can't be written.
     """
-    order, batch = find_order(folder, protocol), _Batch(folder, found)
+    order, batch = find_order(folder, protocol), _Batch(folder, protocol, found)
     for place, path in enumerate(paths):
         if progress is not None:
             progress(path.name, place, len(paths))
         try:
             given = read_comparable_fingerprint(folder, protocol, path, order)
+            given = replace(given, labels=stated(path).over(given.labels))
         except OutputError:
             raise
         except OnnxspaceError as error:
@@ -86,6 +92,7 @@ class _Batch:
     """Fingerprints that are entered together, as soon as they are many or large."""
 
     folder: Path
+    protocol: Protocol
     found: AdditionReport
     taken: list[tuple[Path, Fingerprint, bytes | None]] = field(default_factory=list)
     size: int = 0
@@ -99,8 +106,16 @@ class _Batch:
     def enter(self) -> None:
         drafts = [_make_draft(given, path) for path, given, _ in self.taken]
         rows, parts = [given.prints for _, given, _ in self.taken], [part for _, _, part in self.taken]
-        for (path, _, _), (entry, new) in zip(self.taken, insert_sheet(self.folder, drafts, rows, parts), strict=True):
-            self.found.record_entered(path, entry, new)
+        entered = insert_sheet(self.folder, drafts, rows, parts)
+        offers = [
+            Offer(entry, given.prints, given.reduced)
+            for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True)
+            if not new
+        ]
+        add_labels(self.folder, [
+            (entry, given.labels) for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True) if not new
+        ])  # fmt: skip
+        self.found.record_all([path for path, _, _ in self.taken], entered, complete_models(self.folder, self.protocol, offers))
         self.taken, self.size = [], 0
 
 
@@ -120,18 +135,35 @@ def find_order(folder: Path, protocol: Protocol) -> NDArray[np.intp] | None:
 def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
     content = identity_of(found.sha256, found.encoder, "")
     return CatalogueEntry(
-        found.name, NO_STEM, content, found.sha256, str(path), found.encoder, "", "", 0, "", NO_SUM, added=current_time()
+        found.name,
+        NO_STEM,
+        content,
+        found.sha256,
+        str(path),
+        found.encoder,
+        "",
+        "",
+        0,
+        found.labels.producer,
+        NO_SUM,
+        added=current_time(),
+        labels=found.labels,
+        pixels=found.pixels,
     )
 
 
 @dataclass(frozen=True)
 class Additions:
-    """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings."""
+    """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings.
+
+    `completed` are those `(path, name)` of models whose features or outputs were missing or damaged, and are there now.
+    """
 
     models: tuple[ModelRecord, ...]
     there: tuple[tuple[str, str], ...]
     failed: tuple[Failure, ...]
     warnings: tuple[str, ...]
+    completed: tuple[tuple[str, str], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,12 +180,20 @@ class AdditionReport:
     warnings: list[str] = field(default_factory=list)
     causes: list[OnnxspaceError] = field(default_factory=list)
     kept: str = ""
+    completed: list[tuple[str, str]] = field(default_factory=list)
 
-    def record_entered(self, path: Path, entry: CatalogueEntry, new: bool) -> None:
+    def record_entered(self, path: Path, entry: CatalogueEntry, new: bool, *, fuller: bool = False) -> None:
         if new:
             self.models.append(entry.record())
+        elif fuller:
+            self.completed.append((str(path), entry.name))
         else:
             self.there.append((str(path), entry.name))
+
+    def record_all(self, paths: Sequence[Path], entered: Sequence[tuple[CatalogueEntry, bool]], fuller: set[str]) -> None:
+        """Record models that were entered together; `fuller` are the names of those that were completed."""
+        for path, (entry, new) in zip(paths, entered, strict=True):
+            self.record_entered(path, entry, new, fuller=entry.name in fuller)
 
     def record_failure(self, path: Path, error: Exception, words: str) -> None:
         self.failed.append(Failure(str(path), words))
@@ -169,4 +209,4 @@ class AdditionReport:
             error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
     def result(self) -> Additions:
-        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings))
+        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings), tuple(self.completed))

@@ -7,18 +7,21 @@ a rollback journal, because a write-ahead log does not work on network file syst
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.protocol import Protocol
-from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_protocol, to_json
+from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_label_facts, parse_protocol, to_json
 
-#: The newest format, and the one of spaces that keep maps only, which older versions read.
-FORMAT, MAPS_ONLY = 2, 1
+#: The newest format, which has labels or several sets of images; that without; and that of spaces that keep maps only.
+FORMAT, UNLABELLED, MAPS_ONLY = 3, 2, 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
 CATALOGUE = "catalogue.sqlite"
 FOLDERS = ("maps", "prints", "work", "reduced")
@@ -33,6 +36,8 @@ _TABLES = (
     "CREATE INDEX by_content ON model (content)",
     "CREATE TABLE leftover (stem TEXT PRIMARY KEY)",
 )
+_LABELS = "CREATE TABLE label (identity TEXT PRIMARY KEY, facts TEXT NOT NULL, sum TEXT NOT NULL)"
+_COLUMNS = "model.name, model.stem, model.identity, model.content, model.facts, model.sum"
 
 
 class Catalogue:
@@ -74,10 +79,19 @@ class Catalogue:
         """Return all models in the order in which they were added. Raises SpaceError where a row's checksum is wrong."""
         return [_read_entry(self.path, row) for row in self._list_rows()]
 
+    def _select(self, rest: str, *values: Any) -> list[Any]:
+        """Rows of models, each with the facts and the checksum of its labels, which are None where it has none."""
+        if self._has_labels():
+            labels, join = "label.facts, label.sum", "LEFT JOIN label ON label.identity = model.identity"
+        else:
+            labels, join = "NULL, NULL", ""
+        return self._query(f"SELECT {_COLUMNS}, {labels} FROM model {join} {rest}", *values)
+
+    def _has_labels(self) -> bool:
+        return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'label'"))
+
     def _list_rows(self) -> list[Any]:
-        rows = self._query(
-            "SELECT name, stem, identity, content, facts, sum FROM model ORDER BY number LIMIT ?", MAX_MODELS + 1
-        )
+        rows = self._select("ORDER BY model.number LIMIT ?", MAX_MODELS + 1)
         if len(rows) > MAX_MODELS:
             raise _damaged(self.path, f"it lists more than {MAX_MODELS} models")
         return rows
@@ -94,6 +108,10 @@ class Catalogue:
             raise _damaged(self.path, "a row has an invalid identity")
         return found
 
+    def has_more_than(self, count: int) -> bool:
+        """Return whether there are more than `count` models, without counting them all."""
+        return bool(self._query("SELECT 1 FROM model LIMIT 1 OFFSET ?", count))
+
     def find_damage(self) -> list[str]:
         """Return a sentence for each kind of damage found in the file; empty where it is intact."""
         found = [str(row[0]) for row in self._query("PRAGMA integrity_check(20)")]
@@ -103,17 +121,22 @@ class Catalogue:
                 _read_entry(self.path, row)
             except SpaceError as error:
                 sentences.append(str(error))
-        return sentences
+        return [*sentences, *self._find_stray_labels()]
+
+    def _find_stray_labels(self) -> list[str]:
+        if not self._has_labels():
+            return []
+        rows = self._query("SELECT count(*) FROM label WHERE identity NOT IN (SELECT identity FROM model)")
+        return [str(_damaged(self.path, f"it has labels of {rows[0][0]} models that it has not"))] if rows[0][0] else []
 
     def sound_entries(self) -> list[CatalogueEntry]:
         """Return the models whose rows have the right checksum."""
-        return [_read_entry(self.path, row) for row in self._list_rows() if row[5] == _checksum(*row[:5])]
+        sound = (row for row in self._list_rows() if row[5] == _checksum(*row[:5]))
+        return [_read_entry(self.path, row if _has_sound_labels(row) else [*row[:6], None, None]) for row in sound]
 
     def find(self, column: Literal["name", "stem", "identity", "content"], value: str) -> CatalogueEntry | None:
         """Return the model whose `column` has this `value`, or None; of several with the same `content` the first."""
-        rows = self._query(
-            f"SELECT name, stem, identity, content, facts, sum FROM model WHERE {column} = ? ORDER BY number LIMIT 1", value
-        )
+        rows = self._select(f"WHERE model.{column} = ? ORDER BY model.number LIMIT 1", value)
         return _read_entry(self.path, rows[0]) if rows else None
 
     def insert(self, entry: CatalogueEntry) -> None:
@@ -122,6 +145,21 @@ class Catalogue:
         self._query(
             "INSERT INTO model (name, stem, identity, content, facts, sum) VALUES (?, ?, ?, ?, ?, ?)", *row, _checksum(*row)
         )
+        if entry.labels != Labels():
+            self.label(entry, entry.labels)
+
+    def label(self, entry: CatalogueEntry, labels: Labels) -> None:
+        """Give a model these labels instead of its own; the first ones in a space make it one of format 3."""
+        self.upgrade()
+        facts = json.dumps(labels.to_dict(), sort_keys=True)
+        values = (entry.identity, facts, _checksum(entry.identity, facts))
+        self._query("INSERT OR REPLACE INTO label VALUES (?, ?, ?)", *values)
+
+    def upgrade(self) -> None:
+        """Make the space one of the newest format, which older versions refuse, unless it is; belongs in a transaction."""
+        if not self._has_labels():
+            self._query(_LABELS)
+            self._query(f"PRAGMA user_version = {FORMAT}")
 
     def move(self, entry: CatalogueEntry, moved: CatalogueEntry) -> None:
         """Record that the files of the model `entry` have the stem of `moved` now."""
@@ -132,6 +170,8 @@ class Catalogue:
         """Remove a model, and note that its files may still exist."""
         self.note(file_stem(entry.stem))
         self._query("DELETE FROM model WHERE stem = ?", entry.stem)
+        if self._has_labels():
+            self._query("DELETE FROM label WHERE identity = ?", entry.identity)
 
     def uses(self, stem: str) -> bool:
         """Return whether a model has files of this stem, or a row of the sheet of this stem."""
@@ -183,7 +223,7 @@ def write_catalogue(path: Path, protocol: Protocol) -> None:
             connection.execute(statement)
         connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _checksum(facts)))
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {MAPS_ONLY if protocol.detail == 'maps' else FORMAT}")
+        connection.execute(f"PRAGMA user_version = {MAPS_ONLY if protocol.detail == 'maps' else UNLABELLED}")
         connection.execute("COMMIT")
 
 
@@ -208,6 +248,14 @@ def _refuse_foreign_folder(folder: Path, path: Path) -> None:
 
 
 def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")  # one state of the file: another process may add a table
+    try:
+        _check_tables(folder, path, connection)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _check_tables(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
     kind = connection.execute("PRAGMA application_id").fetchone()[0]
     number = connection.execute("PRAGMA user_version").fetchone()[0]
     if kind != APPLICATION:
@@ -217,7 +265,8 @@ def _check(folder: Path, path: Path, connection: sqlite3.Connection) -> None:
             f"{folder} was made by a newer onnxspace (format {number}; this one reads up to {FORMAT}). Upgrade onnxspace."
         )
     tables = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100")}
-    if number < 1 or tables != {*_TABLES, "CREATE TABLE sqlite_sequence(name,seq)"}:
+    own = {*_TABLES, *([_LABELS] if number == FORMAT else [])}
+    if number < 1 or tables != {*own, "CREATE TABLE sqlite_sequence(name,seq)"}:
         raise _damaged(path, "its tables are not those of its format")
 
 
@@ -250,9 +299,21 @@ def _read_entry(path: Path, row: Sequence[Any]) -> CatalogueEntry:
         entry = parse_entry(row[4])
         if (entry.name, entry.stem, entry.identity, entry.content) != tuple(row[:4]):
             raise ValueError("its columns contradict each other")
+        if row[6] is not None:
+            entry = replace(entry, labels=_read_labels(row))
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"the row of model {str(row[0])[:200]}: {error}") from error
     return entry
+
+
+def _has_sound_labels(row: Sequence[Any]) -> bool:
+    return row[6] is None or row[7] == _checksum(row[2], row[6])
+
+
+def _read_labels(row: Sequence[Any]) -> Labels:
+    if not _has_sound_labels(row):
+        raise ValueError("the checksum of its labels is wrong")
+    return parse_label_facts(row[6])
 
 
 def _checksum(*texts: Any) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import DamagedFileError, SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.certainty import Certainty, estimate_certainty
@@ -20,6 +20,8 @@ from onnxspace.similarity.ranking import Ranking, bracket_ties
 from onnxspace.spaces import affinity_cache as cache
 from onnxspace.spaces.layout import CACHE, check_maps, read_prints
 from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.storage.float16 import all_finite
+from onnxspace.storage.regular_files import map_array
 
 Matrix = NDArray[np.float64]
 
@@ -68,7 +70,7 @@ def affinities(
     elif new:
         compare = rows or affinity_rows
         _fill(pairs, folder, protocol, entries, new, memory, lambda fresh, old: compare(fresh, old, memory, progress))
-    _check_finite(folder, pairs, entries, new)
+    _check_finite(folder, protocol, pairs[:, new], entries)
     if new:
         cache.store(path, entries, {i: pairs[:, i] for i in (new if len(new) < len(entries) - 1 else range(len(entries)))})
     return pairs[0], None if whole else pairs[1]
@@ -95,19 +97,23 @@ def affinity_row(
         for part in _split_by_memory(printed, protocol, memory):
             many = read_prints(folder, [entries[i].stem for i in part], protocol)
             row[:, part] = np.stack(sketch_affinities(read_prints(folder, [one.stem], protocol), many))[:, 0]
-        _check_finite(folder, row[:, None], [one], [0])
+        _check_finite(folder, protocol, row[:, None], entries)
         if keep:
             cache.store(folder / CACHE, entries, {index: row})
     return row
 
 
-def _check_finite(folder: Path, pairs: Matrix, entries: Sequence[CatalogueEntry], rows: Iterable[int]) -> None:
-    for index in rows:
-        if not np.isfinite(pairs[:, index]).all():
-            raise SpaceError(
-                f"{folder}: affinities of {entries[index].name} are not finite, so a file is damaged. "
-                "`onnxspace space verify` names it."
+def _check_finite(folder: Path, protocol: Protocol, rows: Matrix, entries: Sequence[CatalogueEntry]) -> None:
+    """Raise DamagedFileError where affinities, float64 [2 or 1, rows, entries], are not finite, for the models that are the reason."""
+    if np.isfinite(rows).all():
+        return
+    for entry in entries:
+        if entry.maps is not None and not all_finite(map_array(check_maps(folder, entry, protocol), follow=False)):
+            raise DamagedFileError(
+                f"{folder}: affinities of {entry.name} are not finite, so its maps are damaged. Remove it and add it again.",
+                entry.stem,
             )
+    raise SpaceError(f"{folder}: affinities are not finite. `onnxspace space verify` names the file that is damaged.")
 
 
 def _fill(

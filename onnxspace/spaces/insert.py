@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.protocol import MAX_NAME, MAX_TEXT, Protocol
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.layout import (
@@ -34,12 +35,13 @@ NO_SUM, NO_STEM = Checksum(0, "0" * 64), ""
 
 
 def insert_model(
-    folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None, reduced: Path | None = None
+    folder: Path, draft: CatalogueEntry, prints: Path, maps: Path | None, reduced: Path | None = None, poorer: str = ""
 ) -> tuple[CatalogueEntry, bool]:
     """Enter a model whose complete, synchronised files `prints`, `maps` and `reduced` (None: none) are in the space's workbench.
 
     Returns the model's entry in the space, and whether it is new. A model that is already there is left unchanged, except that
-    one added as a fingerprint is replaced by one with maps; a name that is taken is extended. The catalogue notes each file
+    one added as a fingerprint is replaced by one with maps, and the fingerprint of the stem `poorer` in any case; a name that is
+    taken is extended. The catalogue notes each file
     before it is renamed into place, so that an interruption leaves no unknown file behind. Raises OutputError where the disk
     is full.
     """
@@ -50,18 +52,20 @@ def insert_model(
     with open_catalogue(folder) as book:
         while True:
             with book.transaction():
-                if (there := find_existing(book, draft, keep_maps=maps is not None)) is not None:
+                there = find_existing(book, draft, keep_maps=maps is not None)
+                if there is not None and there.stem != poorer:
                     return there, False
                 stem = free_stem(book, draft.identity)
                 book.note(stem)
             with book.transaction():
-                if not book.is_noted(stem) or find_existing(book, draft, keep_maps=maps is not None) or book.uses(stem):
+                there = find_existing(book, draft, keep_maps=maps is not None)
+                if not book.is_noted(stem) or (there is not None and there.stem != poorer) or book.uses(stem):
                     continue  # another process was faster
                 if (before := book.find("content", draft.content)) is not None and not before.preprocess:
                     book.delete(before)
-                    draft = replace(draft, name=before.name)
+                    draft = replace(draft, name=before.name, labels=draft.labels.over(before.labels))
                 entry = replace(draft, stem=stem, name=free_name(book, draft))
-                _place_files(folder, stem, prints, maps, reduced)
+                place_files(folder, stem, prints, maps, reduced)
                 book.insert(entry)
                 book.forget(stem)
             remove_leftovers(folder, book)
@@ -77,7 +81,7 @@ def find_existing(book: Catalogue, draft: CatalogueEntry, *, keep_maps: bool) ->
     return found
 
 
-def _place_files(folder: Path, stem: str, prints: Path, maps: Path | None = None, reduced: Path | None = None) -> None:
+def place_files(folder: Path, stem: str, prints: Path, maps: Path | None = None, reduced: Path | None = None) -> None:
     """Rename files into their places in the space."""
     for source, make in ((maps, maps_path), (reduced, reduced_path), (prints, prints_path)):
         if source is not None:
@@ -133,6 +137,7 @@ def truncate_entry(draft: CatalogueEntry) -> CatalogueEntry:
         name=escape_surrogates(draft.name)[:MAX_NAME] or "model",
         assumed=truncate(draft.assumed),
         warnings=truncate(draft.warnings),
+        labels=replace(draft.labels, producer=""),  # which is a field of its own
         **texts,
     )
 
@@ -217,7 +222,7 @@ def _insert_entries(book: Catalogue, stem: str, drafts: dict[int, CatalogueEntry
 
 def _place_bench(folder: Path, stem: str, bench: Path) -> None:
     reduced = bench / "reduced.bin"
-    _place_files(folder, stem, bench / "prints.npy", reduced=reduced if reduced.exists() else None)
+    place_files(folder, stem, bench / "prints.npy", reduced=reduced if reduced.exists() else None)
 
 
 def _checksum(row: NDArray[np.float16]) -> Checksum:
@@ -227,8 +232,8 @@ def _checksum(row: NDArray[np.float16]) -> Checksum:
 
 def find_changed_rows(
     folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]
-) -> Iterator[tuple[CatalogueEntry, str]]:
-    """Iterate over the models of the sheet `stem` whose rows have changed, with the reason.
+) -> Iterator[tuple[CatalogueEntry, str, str]]:
+    """Iterate over the models of the sheet `stem` whose rows have changed, with the kind of problem and the reason.
 
     Raises SpaceError where the sheet can't be read at all.
     """
@@ -238,8 +243,12 @@ def find_changed_rows(
         same = file.read(len(head)) == head and path.stat().st_size == len(head) + sheet.nbytes
     for entry in entries:
         row = (split_stem(entry.stem) or ("", None))[1]
-        if not same or row is None or row >= len(sheet) or _checksum(sheet[row]) != entry.prints:
-            yield entry, "has changed: its length differs" if not same else f"has changed: row {row} differs"
+        if not same:
+            yield entry, "damaged", "has changed: its header or its length differs"
+        elif row is None or row >= len(sheet):
+            yield entry, "truncated", f"is truncated: it has {len(sheet)} rows, and no row {row}"
+        elif _checksum(sheet[row]) != entry.prints:
+            yield entry, "damaged", f"has changed: row {row} differs"
 
 
 def sheets_of(entries: Sequence[CatalogueEntry]) -> dict[str, list[CatalogueEntry]]:
@@ -256,22 +265,48 @@ def rewrite_sheets(folder: Path, protocol: Protocol) -> None:
     with open_catalogue(folder) as book:
         for stem, entries in sheets_of(book.entries()).items():
             if len(entries) < len(open_sheet(folder, stem, protocol)):
-                _rewrite(folder, protocol, book, stem, entries)
+                _rewrite(folder, protocol, book, entries)
 
 
-def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, stem: str, entries: Sequence[CatalogueEntry]) -> None:
+def _rewrite(folder: Path, protocol: Protocol, book: Catalogue, entries: Sequence[CatalogueEntry]) -> None:
+    prints = read_prints(folder, [entry.stem for entry in entries], protocol)
+    parts = [None if entry.reduced is None else read_part(folder, entry) for entry in entries]
+    move_rows(folder, book, entries, entries, prints, parts)
+
+
+def move_rows(
+    folder: Path, book: Catalogue, entries: Sequence[CatalogueEntry], moved: Sequence[CatalogueEntry], prints: NDArray[np.float16],
+    parts: Parts,
+) -> bool:  # fmt: skip
+    """Write `prints`, float16 [models, images, numbers], and `parts` of models without maps into a new sheet.
+
+    The entries become those of `moved`, with their new stems, and their old files are noted as left over. Returns False where
+    another process is working on these models: the next one clears the note and the file, if any. Raises OutputError.
+    """
     with open_workbench(folder) as bench:
-        write_array(bench / "prints.npy", read_prints(folder, [entry.stem for entry in entries], protocol))
-        parts = [None if entry.reduced is None else read_part(folder, entry) for entry in entries]
+        write_array(bench / "prints.npy", prints)
         held = write_parts(bench / "reduced.bin", parts)
         with book.transaction():
             new = free_stem(book, hashlib.sha256("".join(e.identity for e in entries).encode()).hexdigest())
             book.note(new)
         with book.transaction():
             if not book.is_noted(new) or book.uses(new) or any(book.find("stem", e.stem) != e for e in entries):
-                return  # another process is working on it: the next one clears the note and the file, if any
+                return False
             _place_bench(folder, new, bench)
-            for row, (entry, part) in enumerate(zip(entries, held, strict=True)):
-                book.move(entry, replace(entry, stem=f"{new}.{row}", reduced=part))
-            book.note(stem)
+            for row, (before, after, part) in enumerate(zip(entries, moved, held, strict=True)):
+                book.move(before, replace(after, stem=f"{new}.{row}", reduced=part))
+            for stem in {file_stem(entry.stem) for entry in entries}:
+                book.note(stem)
             book.forget(new)
+    return True
+
+
+def add_labels(folder: Path, found: Sequence[tuple[CatalogueEntry, Labels]]) -> None:
+    """Add labels to models that are in the space already; a licence replaces another one only if it is stated."""
+    wanted = [(entry, labels) for entry, labels in found if labels.over(entry.labels) != entry.labels]
+    if not wanted:
+        return
+    with open_catalogue(folder) as book, book.transaction():
+        for entry, labels in wanted:
+            if (now := book.find("identity", entry.identity)) is not None:
+                book.label(now, replace(labels, producer="").over(now.labels))

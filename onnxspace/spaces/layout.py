@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import DamagedFileError, SpaceError
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.reduced import Reduced, unpack
 from onnxspace.spaces.catalogue import FOLDERS, Catalogue
@@ -22,7 +22,10 @@ from onnxspace.storage.regular_files import map_array, open_regular
 MAPS, PRINTS, WORK, REDUCED = FOLDERS
 MOST_REDUCED_BYTES = 2**28
 PROBES, BASELINE = "probes.npy", "baseline.png"
+#: Further sets of probe images, each a space; and statistics of the images, of a space with several sets.
+SETS, STATISTICS = "sets", "statistics.npy"
 CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
+USE_KEYS, USE_ROWS, USE_INDEX = "cache.use-keys", "cache.use-rows", "cache.use-index"
 
 
 def maps_path(folder: Path, stem: str) -> Path:
@@ -60,11 +63,13 @@ def read_part(folder: Path, entry: CatalogueEntry) -> bytes:
             file.seek(part.start)
             content = file.read(min(part.length, MOST_REDUCED_BYTES))
     except FileNotFoundError as error:
-        raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
+        raise _missing(path, entry.stem) from error
     except OSError as error:
-        raise _damaged(path, _reason(error)) from error
-    if len(content) != part.length or hashlib.sha256(content).hexdigest() != part.sha256:
-        raise _damaged(path, f"the part of {entry.name} has changed")
+        raise _damaged(path, _reason(error), entry.stem) from error
+    if len(content) < part.length:
+        raise _damaged(path, f"it is truncated within the part of {entry.name}", entry.stem)
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise _damaged(path, f"the part of {entry.name} has changed", entry.stem)
     return content
 
 
@@ -77,7 +82,7 @@ def read_reduced(folder: Path, entry: CatalogueEntry, protocol: Protocol) -> Red
     except ValueError as error:
         if isinstance(error, SpaceError):
             raise
-        raise _damaged(reduced_path(folder, entry.stem), str(error)) from error
+        raise _damaged(reduced_path(folder, entry.stem), str(error), entry.stem) from error
 
 
 def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArray[np.float16]:
@@ -97,7 +102,8 @@ def read_prints(folder: Path, stems: Sequence[str], protocol: Protocol) -> NDArr
         else:
             _copy_rows(open_sheet(folder, name, protocol), rows, found, prints_path(folder, name))
         if not all_finite(found[[place for place, _ in rows]]):
-            raise _damaged(prints_path(folder, name), "a number in it is not finite")
+            odd = [stems[place] for place, _ in rows if not all_finite(found[place])]
+            raise _damaged(prints_path(folder, name), "a number in it is not finite", *odd)
     return found
 
 
@@ -106,7 +112,8 @@ def _copy_rows(
 ) -> None:
     numbers = [-1 if row is None else row for _, row in rows]
     if min(numbers) < 0 or max(numbers) >= len(sheet):
-        raise _damaged(path, f"a sheet of {len(sheet)} rows")
+        lacking = (f"{path.stem}.{row}" for row in numbers if not 0 <= row < len(sheet))
+        raise _damaged(path, f"a sheet of {len(sheet)} rows", *lacking)
     found[[place for place, _ in rows]] = sheet[numbers]
 
 
@@ -130,7 +137,7 @@ def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
     try:
         found = map_array(path, follow=False)
     except FileNotFoundError as error:
-        raise SpaceError(f"{path} is missing. Run `onnxspace space verify`, and add its model again.") from error
+        raise _missing(path) from error
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise _damaged(path, _reason(error)) from error
     stored = found.shape if isinstance(found, np.ndarray) else ()
@@ -139,6 +146,18 @@ def open_array(path: Path, shape: tuple[int | None, ...], dtype: np.dtype[Any]) 
     if not isinstance(found, np.ndarray) or stored != shape or found.dtype != dtype or not found.flags.c_contiguous:
         raise _damaged(path, f"not an array of {dtype} {list(shape)}")
     return found
+
+
+def is_truncated(path: Path) -> bool:
+    """Return whether the file of an array has fewer bytes than its header states; False for one without a header."""
+    try:
+        with open_regular(path, follow=False) as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            size = file.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize
+        return path.stat().st_size < size
+    except (OSError, ValueError, EOFError, SyntaxError):
+        return False
 
 
 def checksum_of(path: Path) -> Checksum:
@@ -156,8 +175,15 @@ def _reason(error: BaseException) -> str:
     return why.splitlines()[0][:200].rstrip(".")
 
 
-def _damaged(path: Path, why: str) -> SpaceError:
-    return SpaceError(f"{path} is damaged ({why}). Remove its model from the space and add it again.")
+def _damaged(path: Path, why: str, *stems: str) -> DamagedFileError:
+    """The error for a damaged file of the models `stems`; without any, of all models whose file it is."""
+    words = f"{path} is damaged ({why}). Remove its model from the space and add it again."
+    return DamagedFileError(words, *(stems or (path.stem,)))
+
+
+def _missing(path: Path, *stems: str) -> DamagedFileError:
+    words = f"{path} is missing. Run `onnxspace space verify`, and add its model again."
+    return DamagedFileError(words, *(stems or (path.stem,)))
 
 
 def remove_leftovers(folder: Path, book: Catalogue) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxspace.errors import SpaceError
@@ -16,24 +16,26 @@ from onnxspace.spaces.insert import find_changed_rows, rewrite_sheets, sheets_of
 from onnxspace.spaces.layout import (
     BASELINE,
     CACHE,
-    INDEX,
-    KEYS,
     MAPS,
     PLACES,
     PRINTS,
     PROBES,
     REDUCED,
-    ROWS,
+    SETS,
+    STATISTICS,
+    USE_ROWS,
     WORK,
     checksum_of,
     files_of,
+    is_truncated,
     maps_path,
     prints_path,
     read_part,
     reduced_path,
     remove_leftovers,
 )
-from onnxspace.spaces.packed import prune_pack
+from onnxspace.spaces.packs import FILES, find_damaged_row, prune_packs
+from onnxspace.spaces.probe_sets import find_set, list_sets
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
@@ -42,15 +44,15 @@ from onnxspace.storage.regular_files import NotRegularError
 _OWN = {
     CATALOGUE,
     CACHE,
-    KEYS,
-    ROWS,
-    INDEX,
+    *(name for names in FILES for name in names),
     MAPS,
     PRINTS,
     REDUCED,
     PROBES,
     BASELINE,
     WORK,
+    SETS,
+    STATISTICS,
     *(f"{n}-journal" for n in (CATALOGUE, CACHE)),
 }
 
@@ -82,10 +84,24 @@ class Verification:
 
 
 def verify(folder: Path, progress: Progress | None = None) -> Verification:
-    """Read every file of the space `folder` and compare it with the catalogue.
+    """Read every file of the space `folder`, and of its sets of probe images, and compare it with the catalogue.
 
-    `progress` receives a model's name, the models done and their number. Raises SpaceError where the catalogue is unreadable.
+    `models` of the result counts those of all sets. `progress` receives a model's name, the models done and their number. Raises SpaceError where the catalogue is unreadable.
     """
+    found = _verify_set(folder, progress)
+    for name in list_sets(folder)[1:]:
+        found = _join(found, name, _verify_set(find_set(folder, name), progress))
+    return found
+
+
+def _join(found: Verification, name: str, other: Verification) -> Verification:
+    """The result for a space, and that for its set `name`."""
+    problems = (replace(one, file=f"{SETS}/{name}/{one.file}") for one in other.problems)
+    leftovers = (f"{SETS}/{name}/{one}" for one in other.leftovers)
+    return Verification(found.models + other.models, (*found.problems, *problems), (*found.leftovers, *leftovers))
+
+
+def _verify_set(folder: Path, progress: Progress | None) -> Verification:
     listed = list(_list_files(folder))  # before reading the catalogue, which notes files before they are placed or removed
     with open_catalogue(folder) as book:
         protocol, entries, noted = book.protocol(), book.sound_entries(), book.leftovers()
@@ -143,6 +159,11 @@ def _check_shared_files(folder: Path, protocol: Protocol) -> Iterator[Problem]:
             baseline_of(folder, protocol)
         except ValueError as error:
             yield Problem("damaged" if (folder / BASELINE).exists() else "missing", BASELINE, "", str(error))
+    if (row := find_damaged_row(folder)) is not None:
+        words = (
+            f"{folder / USE_ROWS} has changed at row {row}; `onnxspace space compact` removes it, and a search makes it anew."
+        )
+        yield Problem("damaged", USE_ROWS, "", words)
 
 
 def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
@@ -159,43 +180,61 @@ def _check_own_files(folder: Path, entry: CatalogueEntry) -> Iterator[Problem]:
 
 def _check_part(folder: Path, entry: CatalogueEntry) -> Problem | None:
     """Check a model's features and outputs in little, which may be a part of a file that it shares."""
-    path = reduced_path(folder, entry.stem)
+    path, part = reduced_path(folder, entry.stem), entry.reduced
     try:
         read_part(folder, entry)
-    except SpaceError:
-        kind, what = ("damaged", "has changed") if path.is_file() and not path.is_symlink() else ("missing", "is missing")
-        return Problem(kind, _relative_name(folder, path), entry.name, f"{path} {what}; it belongs to {entry.name}.")
+    except SpaceError as error:
+        if not _is_file(path):
+            return _describe(folder, path, entry.name, "missing", "is missing")
+        if part is not None and (size := path.stat().st_size) < part.start + part.length:
+            what = f"is truncated: it has {size} bytes instead of {part.start + part.length}"
+            return _describe(folder, path, entry.name, "truncated", what)
+        return _describe(folder, path, entry.name, "damaged", f"is damaged ({_why(error)})")
     return None
+
+
+def _why(error: SpaceError) -> str:
+    """The reason in the brackets of an error's sentence."""
+    return str(error).partition(" (")[2].partition("). ")[0] or str(error)
 
 
 def _check_sheet(folder: Path, protocol: Protocol, stem: str, entries: Sequence[CatalogueEntry]) -> Iterator[Problem]:
     """Check the rows of a sheet: one problem per model."""
     path = prints_path(folder, stem)
     try:
-        for entry, words in find_changed_rows(folder, protocol, stem, entries):
-            yield Problem("damaged", _relative_name(folder, path), entry.name, f"{path} {words}; it belongs to {entry.name}.")
+        for entry, kind, words in find_changed_rows(folder, protocol, stem, entries):
+            yield _describe(folder, path, entry.name, kind, words)
     except (SpaceError, OSError) as error:
-        kind = "damaged" if path.is_file() and not path.is_symlink() else "missing"
+        kind = "missing" if not _is_file(path) else "truncated" if is_truncated(path) else "damaged"
+        why = _why(error) if isinstance(error, SpaceError) else str(error.strerror or error)
+        words = {"missing": "is missing", "truncated": "is truncated"}.get(kind, f"is damaged ({why})")
         for entry in entries:
-            yield Problem(
-                kind, _relative_name(folder, path), entry.name, f"{str(error).split('. ')[0]}; it belongs to {entry.name}."
-            )
+            yield _describe(folder, path, entry.name, kind, words)
 
 
 def _check_file(folder: Path, path: Path, expected: Checksum, model: str) -> Problem | None:
-    def report(kind: str, what: str) -> Problem:
-        return Problem(kind, _relative_name(folder, path), model, f"{path} {what}; it belongs to {model}.")
-
     try:
         found = checksum_of(path)
     except (FileNotFoundError, IsADirectoryError, NotRegularError):
-        return report("missing", "is missing")
+        return _describe(folder, path, model, "missing", "is missing")
     except OSError as error:
-        return report("damaged", f"can't be read ({error.strerror or error})")
+        return _describe(folder, path, model, "damaged", f"can't be read ({error.strerror or error})")
     if found.length != expected.length:
         kind = "truncated" if found.length < expected.length else "damaged"
-        return report(kind, f"has {found.length} bytes instead of {expected.length}")
-    return None if found.sha256 == expected.sha256 else report("damaged", "has changed: its checksum differs")
+        return _describe(folder, path, model, kind, f"has {found.length} bytes instead of {expected.length}")
+    if found.sha256 != expected.sha256:
+        return _describe(folder, path, model, "damaged", "has changed: its checksum differs")
+    return None
+
+
+def _describe(folder: Path, path: Path, model: str, kind: str, what: str) -> Problem:
+    """The problem of a model's file, and the way out."""
+    words = f"{path} {what}; it belongs to {model}. Remove {model} from the space and add it again."
+    return Problem(kind, _relative_name(folder, path), model, words)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def clear_interrupted(folder: Path, *, unfinished: bool = False) -> int:
@@ -210,8 +249,13 @@ def clear_interrupted(folder: Path, *, unfinished: bool = False) -> int:
 def compact(folder: Path) -> tuple[int, int]:
     """Remove leftovers, unreferenced files with names of this space's format, and cached values of removed models.
 
-    Returns the number of files removed and of bytes saved. Files of other formats are kept.
+    Sets of probe images are compacted too. Returns the number of files removed and of bytes saved. Files of other formats are kept.
     """
+    parts = [_compact_set(find_set(folder, name)) for name in list_sets(folder)[::-1]]
+    return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _compact_set(folder: Path) -> tuple[int, int]:
     before = _total_bytes(folder)
     count = clear_interrupted(folder, unfinished=True)
     with open_catalogue(folder) as book:
@@ -225,17 +269,18 @@ def compact(folder: Path) -> tuple[int, int]:
             remove_files(*idle)
         book.shrink()
         cache.prune(folder / CACHE, book.entries())
-        prune_pack(folder, book.keys())
+        prune_packs(folder, book.keys())
     sync_folder(folder)
     return count + len(idle), before - _total_bytes(folder)
 
 
 def _is_ours(path: Path) -> bool:
-    return path.suffix in (".npy", ".bin") and is_stem(path.stem) and path.is_file() and not path.is_symlink()
+    return path.suffix in (".npy", ".bin") and is_stem(path.stem) and _is_file(path)
 
 
 def _total_bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    sets = folder / SETS
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(sets))
 
 
 def _relative_name(folder: Path, path: Path) -> str:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import DamagedFileError, OnnxspaceError, SpaceError
 from onnxspace.inputs.execution import Progress
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.fingerprints.reduced import pack
+from onnxspace.similarity.records import Failure
 from onnxspace.spaces.add_fingerprints import AdditionReport
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, insert_model, insert_sheet
+from onnxspace.spaces.complete import Offer, complete_models
+from onnxspace.spaces.damage import ReportDamage, failure_of, without_damaged
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, Parts, Rows, add_labels, insert_model, insert_sheet
 from onnxspace.spaces.layout import check_maps, checksum_of, read_part, read_prints, read_reduced
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
@@ -31,16 +35,19 @@ def fingerprint_of(folder: Path, protocol: Protocol, entry: CatalogueEntry) -> F
     return Fingerprint(
         entry.name, entry.sha256, entry.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256,
         read_prints(folder, [entry.stem], protocol)[0].astype(np.float16), protocol.sketch, protocol.fingerprint_options(),
-        protocol.sketch_version, read_reduced(folder, entry, protocol),
+        protocol.sketch_version, read_reduced(folder, entry, protocol), replace(entry.labels, producer=entry.producer),
+        entry.pixels,
     )  # fmt: skip
 
 
 def export_fingerprints(
-    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], to: Path, progress: Progress | None = None
-) -> list[Path]:
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], to: Path, progress: Progress | None = None,
+    report: ReportDamage | None = None, *, labels: bool = True,
+) -> list[Path]:  # fmt: skip
     """Write the fingerprints of `entries` to `.fp` files in the folder `to`, named after the models; returns the files.
 
-    Raises SpaceError for a damaged file, OutputError where a file can't be written.
+    Without `labels` the files have neither licence nor source nor tags. Models whose files are damaged are left out and given to `report`; without it, they raise SpaceError. Raises OutputError where
+    a file can't be written.
     """
     with convert_write_errors(to):
         to.mkdir(parents=True, exist_ok=True)
@@ -48,8 +55,15 @@ def export_fingerprints(
     for number, entry in enumerate(entries):
         if progress is not None:
             progress(entry.name, number, len(entries))
-        files.append(_choose_file(to, entry, files))
-        write_fingerprint(files[-1], fingerprint_of(folder, protocol, entry))
+        try:
+            one = fingerprint_of(folder, protocol, entry)
+        except DamagedFileError as error:
+            if report is None:
+                raise
+            report(failure_of(entry, error))
+        else:
+            files.append(_choose_file(to, entry, files))
+            write_fingerprint(files[-1], one if labels else replace(one, labels=Labels()))
     return files
 
 
@@ -60,27 +74,44 @@ def _choose_file(folder: Path, entry: CatalogueEntry, files: Sequence[Path]) -> 
     return folder / f"{plain}-{entry.identity[:12]}.fp" if file in set(files) else file
 
 
-def merge_space(
-    folder: Path, protocol: Protocol, other: Path, theirs: Protocol, entries: Sequence[CatalogueEntry], report: AdditionReport,
-    progress: Progress | None = None,
-) -> None:  # fmt: skip
-    """Enter the models `entries` of the space `other` into the space `folder`, with their maps where both keep maps.
+@dataclass(frozen=True)
+class MergeSource:
+    """A space whose models another one takes over: its folder and protocol, and the models."""
 
-    Raises SpaceError where the spaces have other images, methods or details, or a file is damaged, and OutputError.
+    folder: Path
+    protocol: Protocol
+    entries: Sequence[CatalogueEntry]
+
+
+def merge_space(
+    folder: Path, protocol: Protocol, source: MergeSource, report: AdditionReport, progress: Progress | None = None
+) -> None:
+    """Enter models of another space into the space `folder`, with their maps where both keep maps.
+
+    Models whose files are damaged are recorded as failed. Raises SpaceError where the spaces have other images, methods or details,
+    and OutputError.
     """
-    _check_alike(folder, protocol, other, theirs)
+    _check_alike(folder, protocol, source.folder, source.protocol)
+    entries = source.entries
     whole = [entry for entry in entries if entry.maps is not None and protocol.keep_maps]
-    rest = [entry for entry in entries if entry not in whole]
+    rest = [entry for entry in entries if entry.maps is None or not protocol.keep_maps]
     for number, entry in enumerate(whole):
         if progress is not None:
             progress(entry.name, number, len(entries))
-        report.record_entered(Path(entry.path), *_insert_whole(folder, other, theirs, entry))
+        try:
+            _merge_whole(folder, protocol, source, entry, report)
+        except DamagedFileError as error:
+            _record_damage(report, failure_of(entry, error), error)
     step = _AT_ONCE if protocol.detail == "maps" else _FEW
     for first in range(0, len(rest), step):
         some = rest[first : first + step]
         if progress is not None:
             progress(some[0].name, len(whole) + first, len(entries))
-        _insert_prints(folder, other, theirs, some, report)
+        _merge_prints(folder, protocol, source, some, report)
+
+
+def _record_damage(report: AdditionReport, failure: Failure, error: OnnxspaceError) -> None:
+    report.record_failure(Path(failure.path), error, failure.error)
 
 
 def _check_alike(folder: Path, protocol: Protocol, other: Path, theirs: Protocol) -> None:
@@ -96,22 +127,49 @@ def _draft_of(entry: CatalogueEntry) -> CatalogueEntry:
     return replace(entry, stem=NO_STEM, prints=NO_SUM, maps=None, reduced=None)
 
 
-def _insert_whole(folder: Path, other: Path, theirs: Protocol, entry: CatalogueEntry) -> tuple[CatalogueEntry, bool]:
+def _merge_whole(
+    folder: Path, protocol: Protocol, source: MergeSource, entry: CatalogueEntry, report: AdditionReport
+) -> None:  # fmt: skip
+    found, new = _insert_whole(folder, source, entry)
+    add_labels(folder, [] if new else [(found, entry.labels)])
+    offers = [] if new else [_offer(source, found, entry)]
+    report.record_all([Path(entry.path)], [(found, new)], complete_models(folder, protocol, offers))
+
+
+def _insert_whole(folder: Path, source: MergeSource, entry: CatalogueEntry) -> tuple[CatalogueEntry, bool]:
+    other = source.folder
     with open_workbench(folder) as bench:
-        write_file(bench / "maps.npy", np.memmap(check_maps(other, entry, theirs), np.uint8, "r").data)
+        write_file(bench / "maps.npy", np.memmap(check_maps(other, entry, source.protocol), np.uint8, "r").data)
         if checksum_of(bench / "maps.npy") != entry.maps:
-            raise SpaceError(f"{other}: the maps of {entry.name} are damaged. Run `onnxspace space verify {other}`.")
-        write_array(bench / "prints.npy", read_prints(other, [entry.stem], theirs)[0])
+            words = f"{other}: the maps of {entry.name} are damaged. Run `onnxspace space verify {other}`."
+            raise DamagedFileError(words, entry.stem)
+        write_array(bench / "prints.npy", read_prints(other, [entry.stem], source.protocol)[0])
         reduced = None if entry.reduced is None else bench / "reduced.bin"
         if reduced is not None:
             write_file(reduced, read_part(other, entry))
         return insert_model(folder, _draft_of(entry), bench / "prints.npy", bench / "maps.npy", reduced)
 
 
-def _insert_prints(
-    folder: Path, other: Path, theirs: Protocol, entries: Sequence[CatalogueEntry], report: AdditionReport
+def _offer(source: MergeSource, found: CatalogueEntry, entry: CatalogueEntry) -> Offer:
+    """What the other space keeps of a model that is in both."""
+    prints = read_prints(source.folder, [entry.stem], source.protocol)[0]
+    return Offer(found, prints, read_reduced(source.folder, entry, source.protocol))
+
+
+def _merge_prints(
+    folder: Path, protocol: Protocol, source: MergeSource, entries: Sequence[CatalogueEntry], report: AdditionReport
 ) -> None:  # fmt: skip
-    rows = list(read_prints(other, [entry.stem for entry in entries], theirs))
-    parts = [None if (one := read_reduced(other, entry, theirs)) is None else pack(one) for entry in entries]
-    for entry, found in zip(entries, insert_sheet(folder, [_draft_of(e) for e in entries], rows, parts), strict=True):
-        report.record_entered(Path(entry.path), *found)
+    def read(some: Sequence[CatalogueEntry]) -> tuple[Sequence[CatalogueEntry], Rows, Parts]:
+        rows = list(read_prints(source.folder, [entry.stem for entry in some], source.protocol))
+        held = (read_reduced(source.folder, entry, source.protocol) for entry in some)
+        return some, rows, [None if one is None else pack(one) for one in held]
+
+    def note(failure: Failure) -> None:
+        _record_damage(report, failure, SpaceError(failure.error))
+
+    some, rows, parts = without_damaged(source.folder, source.protocol, entries, read, note)
+    entered = insert_sheet(folder, [_draft_of(entry) for entry in some], rows, parts)
+    pairs = list(zip(some, entered, strict=True))
+    add_labels(folder, [(found, entry.labels) for entry, (found, new) in pairs if not new])
+    offers = [_offer(source, found, entry) for entry, (found, new) in pairs if not new]
+    report.record_all([Path(entry.path) for entry in some], entered, complete_models(folder, protocol, offers))

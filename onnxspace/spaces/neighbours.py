@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.similarity.fingerprints.search import Group, Pair, find_nearest, find_pairs_above, group_pairs, rerank
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.compare import affinities, affinity_row
-from onnxspace.spaces.layout import read_prints
-from onnxspace.spaces.packed import Pack, index_for, update_pack
+from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
+from onnxspace.spaces.packed import as_matrix, index_for, pack_prints
+from onnxspace.spaces.packs import update_pack
 from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.spaces.snapshots import Snapshot, take_snapshot
 
 _AT_ONCE = 4096  # models whose fingerprints are held in memory together
 _MORE = 16  # additional candidates for reranking, as rows are rounded to float16
@@ -29,11 +31,18 @@ _EFFORT = 256  # the least number of rows that an index proposes
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A model of the space, its affinity estimated from fingerprints, and the standard `error` of the estimate."""
+    """A model of the space, its affinity estimated from fingerprints, and the standard `error` of the estimate.
+
+    Of a search by use, `value` is that of the score that ranks, `place` the place, which equal values share, and `scores` the values
+    of all scores by name, None where there is none.
+    """
 
     name: str
     affinity: float
     error: float
+    value: float | None = None
+    place: int | None = None
+    scores: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,16 +60,17 @@ class Query:
 
 
 def find_neighbours(
-    folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None
-) -> tuple[Neighbour, ...]:
-    """Find the models nearest to a fingerprint, best first.
+    folder: Path, protocol: Protocol, query: Query, warn: Callable[[str], None] | None = None,
+    keep: frozenset[str] | None = None,
+) -> tuple[Neighbour, ...]:  # fmt: skip
+    """Find the models nearest to a fingerprint, best first, among those whose identities are in `keep` (None: all).
 
     One pass over the packed fingerprints, or a search of their index where there are many, proposes a few more candidates than
     requested; they are reranked by the fingerprint files. `warn` receives advice on the index. Raises SpaceError for a damaged
     space.
     """
     with open_catalogue(folder) as book:
-        models = _propose_models(folder, protocol, book, query, warn)
+        models = _propose_models(folder, protocol, book, query, warn, keep)
     values = np.empty((2, len(models)))
     for first in range(0, len(models), _AT_ONCE):
         many = read_prints(folder, [entry.stem for entry in models[first : first + _AT_ONCE]], protocol)
@@ -70,43 +80,46 @@ def find_neighbours(
 
 
 def _propose_models(
-    folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None
-) -> Sequence[CatalogueEntry]:
+    folder: Path, protocol: Protocol, book: Catalogue, query: Query, warn: Callable[[str], None] | None,
+    keep: frozenset[str] | None,
+) -> Sequence[CatalogueEntry]:  # fmt: skip
     """Candidates for the nearest models; equal ones are in the order of the space."""
-    living = book.keys()
-    pack = update_pack(folder, protocol, book, living)
-    if pack is None:
-        return [entry for entry in book.entries() if bytes.fromhex(entry.identity) != query.own]
-    living.discard(query.own or b"")
-    index, advice = (None, "") if query.exact else index_for(folder, pack)
-    if advice and warn is not None:
-        warn(advice)
-    keys = _nearest_keys(pack, index, pack.alive_rows(living), query)
+    kept = None if keep is None else frozenset(map(bytes.fromhex, keep))
+    packing = pack_prints(folder, protocol)
+    found = take_snapshot(
+        folder, packing, book, lambda pack: index_for(folder, as_matrix(pack.rows)), (KEYS, ROWS, INDEX), keep=kept
+    )
+    if found is None:
+        wanted = (book.keys() if kept is None else book.keys() & kept) - {query.own}
+        return [entry for entry in book.entries() if bytes.fromhex(entry.identity) in wanted]
+    if found.advice and warn is not None and not query.exact:
+        warn(found.advice)
+    keys = _nearest_keys(found, query)
     return [entry for key in keys if (entry := book.find("identity", key.hex())) is not None]
 
 
-def _nearest_keys(pack: Pack, index: Index | None, alive: NDArray[np.bool_], query: Query) -> list[bytes]:
+def _nearest_keys(found: Snapshot, query: Query) -> list[bytes]:
     """Identities of the nearest rows of models that still exist, best first."""
-    row, count = flatten(query.prints[None])[0], query.count + _MORE
+    row, count, alive, matrix = flatten(query.prints[None])[0], query.count + _MORE, found.alive, as_matrix(found.pack.rows)
     idle = len(alive) - int(alive.sum())
-    rows = None if index is None else _search_index(pack, index, alive, row, count)
+    rows = None if found.index is None or query.exact else _search_index(matrix, found.index, alive, row, count + 1)
     if rows is None:
-        rows = find_nearest(row, pack.matrix, count + idle)[0]
-    return [pack.keys[i] for i in rows if alive[i]][:count]
+        rows = find_nearest(row, matrix, count + 1 + idle)[0]
+    return [key for key in (found.pack.keys[i] for i in rows if alive[i]) if key != query.own][:count]
 
 
 def _search_index(
-    pack: Pack, index: Index, alive: NDArray[np.bool_], row: NDArray[np.float32], count: int
+    matrix: NDArray[np.float16], index: Index, alive: NDArray[np.bool_], row: NDArray[np.float32], count: int
 ) -> NDArray[np.intp] | None:
     """The best of the rows that the index proposes and of all later rows; None where too few of their models still exist."""
     share = max(float(alive[: len(index.matrix)].mean()), 0.1)
     proposed = index.propose(row[None], round(max(_EFFORT, count) / share))[0]
-    late = find_nearest(row, pack.matrix[len(index.matrix) :], count + int((~alive[len(index.matrix) :]).sum()))[0]
+    late = find_nearest(row, matrix[len(index.matrix) :], count + int((~alive[len(index.matrix) :]).sum()))[0]
     candidates = np.concatenate([proposed, late + len(index.matrix)])
     candidates = np.unique(candidates[alive[candidates]])
     if len(candidates) < min(count, int(alive.sum())):
         return None
-    return rerank(row, pack.matrix, candidates, count)[0]
+    return rerank(row, matrix, candidates, count)[0]
 
 
 _ERRORS = 6.0  # the margin for errors of fingerprints, in standard errors
@@ -173,21 +186,22 @@ def _propose_pairs(
     """Pairs of entries whose fingerprints have an affinity of `low` or more; None where the pack is not available."""
     place = {bytes.fromhex(entry.identity): i for i, entry in enumerate(entries)}
     with open_catalogue(folder) as book:
-        pack = update_pack(folder, protocol, book, set(place))
+        pack = update_pack(folder, pack_prints(folder, protocol), book, set(place))
     if pack is None:
         return None
-    index, advice = index_for(folder, pack)
+    matrix = as_matrix(pack.rows)
+    index, advice = index_for(folder, matrix)
     if warn is not None and (advice or index is not None):
         warn(advice or "Pairs were searched with the index, which may miss some.")
     propose, count = (None, None) if index is None else (index.propose, len(index.matrix))
-    pairs = find_pairs_above(pack.matrix, low, propose, count)
-    return list(_to_entries(pack, pairs, place))
+    pairs = find_pairs_above(matrix, low, propose, count)
+    return list(_to_entries(pack.keys, pairs, place))
 
 
-def _to_entries(pack: Pack, pairs: Sequence[Pair], place: dict[bytes, int]) -> Iterator[Pair]:
+def _to_entries(keys: Sequence[bytes], pairs: Sequence[Pair], place: dict[bytes, int]) -> Iterator[Pair]:
     """Convert rows of the pack to positions of entries, dropping pairs of removed models."""
     for pair in pairs:
-        ends = [place.get(pack.keys[row]) for row in (pair.first, pair.second)]
+        ends = [place.get(keys[row]) for row in (pair.first, pair.second)]
         if ends[0] is not None and ends[1] is not None:
             yield replace(pair, first=min(ends[0], ends[1]), second=max(ends[0], ends[1]))
 

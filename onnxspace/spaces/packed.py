@@ -1,18 +1,14 @@
-"""The pack: all fingerprints of a space in one file, row by row, for searches in one pass. It can be deleted at any time.
+"""The pack of fingerprints, and the index of its rows, for searches of the nearest models.
 
-`cache.keys` holds the identity of each row (32 bytes), `cache.rows` the rows: float16, as `search` takes them. Both are
-append-only, rows first. The pack only proposes candidates, for which the fingerprint files are read. `cache.index` is an index
-(`onnxspace.similarity.fingerprints.hnsw`) of the first rows; rows added later are searched exhaustively.
+`cache.index` is an index (`onnxspace.similarity.fingerprints.hnsw`) of the first rows of the pack; rows added later are searched
+exhaustively.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,100 +18,30 @@ from onnxspace.inputs.execution import Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
-from onnxspace.spaces.catalogue import Catalogue, open_catalogue
+from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
+from onnxspace.spaces.packs import Packing, lock_pack, read_pack, update_pack
+from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
-from onnxspace.storage.atomic import place, remove_files
-from onnxspace.storage.locks import try_lock
-from onnxspace.storage.regular_files import open_regular, read_regular
+from onnxspace.storage.atomic import place
 
-_KEY, _AT_ONCE = 32, 1024
+Matrix = NDArray[np.float16]
 
 
-@dataclass(frozen=True)
-class Pack:
-    """`matrix`, float16 [rows, images · numbers], and `keys`, the identity of each row, including those of removed models."""
+def pack_prints(folder: Path, protocol: Protocol) -> Packing:
+    """Return how fingerprints are packed: rows of float16 [images · numbers]."""
+    size = 2 * protocol.images * protocol.numbers
 
-    matrix: NDArray[np.float16]
-    keys: tuple[bytes, ...]
+    def make(entries: Sequence[CatalogueEntry]) -> NDArray[Any]:
+        rows = flatten(read_prints(folder, [entry.stem for entry in entries], protocol)).astype("<f2")
+        return rows.view(f"V{size}")[:, 0]
 
-    def alive_rows(self, wanted: set[bytes]) -> NDArray[np.bool_]:
-        """Return which rows belong to the models `wanted`: bool [rows]."""
-        return np.fromiter((key in wanted for key in self.keys), np.bool_, len(self.keys))
-
-
-def update_pack(folder: Path, protocol: Protocol, book: Catalogue, wanted: set[bytes]) -> Pack | None:
-    """Add missing rows of the models `wanted`, given by identity, and return the pack.
-
-    Returns None where it can't be written, or another process is writing it.
-    """
-    found = read_pack(folder, protocol)
-    if not wanted.difference(found.keys):
-        return found
-    with suppress(OSError), lock_pack(folder) as mine:
-        if mine:
-            missing = wanted.difference(read_pack(folder, protocol).keys)
-            _append(folder, protocol, sorted(stem for key in missing if (stem := _find_stem(book, key))))
-            return read_pack(folder, protocol)
-    return None
+    return Packing(KEYS, ROWS, np.dtype(f"V{size}"), make, checked=False)
 
 
-def _find_stem(book: Catalogue, key: bytes) -> tuple[str, bytes] | None:
-    entry = book.find("identity", key.hex())
-    return None if entry is None else (entry.stem, key)
-
-
-@contextmanager
-def lock_pack(folder: Path) -> Iterator[bool]:
-    """Hold the lock for writing the pack or its index; yields False where another process holds it. Raises OSError."""
-    number = os.open(folder / KEYS, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    try:
-        yield try_lock(number, unknown=False)
-    finally:
-        os.close(number)
-
-
-def read_pack(folder: Path, protocol: Protocol) -> Pack:
-    """Read the pack in its current state; empty where it is missing or unreadable."""
-    width = protocol.images * protocol.numbers
-    with suppress(OSError, ValueError):
-        keys = read_regular(folder / KEYS, follow=False)
-        count = min(len(keys) // _KEY, (folder / ROWS).stat().st_size // (2 * width))
-        if count:
-            with open_regular(folder / ROWS, follow=False) as rows:
-                matrix = np.memmap(rows, "<f2", "r", shape=(count, width))
-            return Pack(matrix, tuple(keys[_KEY * i : _KEY * (i + 1)] for i in range(count)))
-    return Pack(np.empty((0, width), np.float16), ())
-
-
-def _append(folder: Path, protocol: Protocol, new: Sequence[tuple[str, bytes]]) -> None:
-    """Append rows by stem and identity, under the lock, overwriting an incomplete row left by an interruption."""
-    count, width = len(read_pack(folder, protocol).keys), protocol.images * protocol.numbers
-    with _open_at(folder / ROWS, 2 * width * count) as rows, _open_at(folder / KEYS, _KEY * count) as keys:
-        for first in range(0, len(new), _AT_ONCE):
-            part = new[first : first + _AT_ONCE]
-            prints = read_prints(folder, [stem for stem, _ in part], protocol)
-            rows.write(flatten(prints).astype("<f2").tobytes())
-            rows.flush()
-            keys.write(b"".join(key for _, key in part))
-            keys.flush()
-
-
-def _open_at(path: Path, length: int) -> BinaryIO:
-    """Open a file for writing, truncated to `length` bytes."""
-    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b")
-    file.truncate(length)
-    file.seek(length)
-    return file
-
-
-def prune_pack(folder: Path, living: set[bytes]) -> None:
-    """Delete the pack and its index where they have rows of models that are not `living`, or are empty."""
-    with suppress(OSError):
-        keys = read_regular(folder / KEYS, follow=False)
-        if keys and all(keys[first : first + _KEY] in living for first in range(0, len(keys), _KEY)):
-            return
-    remove_files(folder / INDEX, folder / KEYS, folder / ROWS)
+def as_matrix(rows: NDArray[Any]) -> Matrix:
+    """Return the rows of a pack of fingerprints as float16 [rows, images · numbers]."""
+    return rows.view("<f2").reshape(len(rows), rows.dtype.itemsize // 2)
 
 
 #: Bytes of rows up to which an exhaustive search is as fast as opening an index: 50,000 models of 64 images.
@@ -133,41 +59,42 @@ def build_index(folder: Path, protocol: Protocol, progress: Share | None = None)
     """
     with open_catalogue(folder) as book:
         living = book.keys()
-        pack = update_pack(folder, protocol, book, living)
+        packing = pack_prints(folder, protocol)
+        pack = update_pack(folder, packing, book, living)
     if not living:
         raise SpaceError(f"{folder} has no models to index. Add models first.")
     with lock_pack(folder) as mine:
         if pack is None or not mine:
             raise OutputError(f"Another process is using {folder}, or it is not writable. Try again later.")
-        pack = read_pack(folder, protocol)
+        matrix = as_matrix(read_pack(folder, packing).rows)
         with open_workbench(folder) as bench:
-            _make_index(folder, pack, bench / "index", progress)
+            _make_index(folder, matrix, bench / "index", progress)
             place(bench / "index", folder / INDEX)
     return len(living)
 
 
-def _make_index(folder: Path, pack: Pack, path: Path, progress: Share | None) -> None:
+def _make_index(folder: Path, matrix: Matrix, path: Path, progress: Share | None) -> None:
     try:
-        before = None if (folder / INDEX).is_symlink() else Index.open(folder / INDEX, pack.matrix)
+        before = None if (folder / INDEX).is_symlink() else Index.open(folder / INDEX, matrix)
     except SpaceError:
         before = None
     if before is None:
-        Index.build(path, pack.matrix, progress=progress)
+        Index.build(path, matrix, progress=progress)
     else:
-        before.grow(path, pack.matrix, progress)
+        before.grow(path, matrix, progress)
 
 
-def index_for(folder: Path, pack: Pack) -> tuple[Index | None, str]:
+def index_for(folder: Path, matrix: Matrix) -> tuple[Index | None, str]:
     """Return the index, or None where there is none or exhaustive search is fast enough, and advice: "" or a sentence."""
-    if pack.matrix.nbytes < LEAST_BYTES:
+    if matrix.nbytes < LEAST_BYTES:
         return None, ""
     path = folder / INDEX
     if path.is_symlink() or not path.is_file():
         return None, f"{folder} has no index, so all fingerprints are compared. `onnxspace space index` builds one."
     try:
-        index = Index.open(path, pack.matrix)
+        index = Index.open(path, matrix)
     except (SpaceError, ConfigError) as error:
         return None, f"All fingerprints are compared. {error}"
-    late = len(pack.matrix) - len(index.matrix)
+    late = len(matrix) - len(index.matrix)
     stale = f"{late} models were added since the index was built. `onnxspace space index` adds them to it."
-    return index, stale if late > _STALE * len(pack.matrix) else ""
+    return index, stale if late > _STALE * len(matrix) else ""

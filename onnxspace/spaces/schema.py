@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import METHODS, Options, resolve_settings
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
 from onnxspace.inputs.probes import MAX_IMAGES
@@ -56,7 +57,7 @@ class CatalogueEntry:
 
     `reduced` is the part of its file that holds features and outputs in little, None where it has none. `maps` is None where only a
     fingerprint is kept; `preprocess` is empty for a model added as a fingerprint. `pixels` says where the preprocessing comes from;
-    None for a fingerprint, and for a model that an earlier version added.
+    None for a model that an earlier version added, or whose fingerprint an earlier version wrote. `labels` are in a table of their own.
     """
 
     name: str
@@ -77,6 +78,7 @@ class CatalogueEntry:
     added: str = ""
     reduced: Part | None = None
     pixels: PixelRecord | None = None
+    labels: Labels = field(default_factory=Labels)
 
     @property
     def content(self) -> str:
@@ -97,7 +99,8 @@ def identity_of(sha256: str, encoder: str, preprocess: str) -> str:
 
 def to_json(facts: Protocol | CatalogueEntry) -> str:
     """Serialise a record as JSON with sorted keys."""
-    return json.dumps(asdict(facts), sort_keys=True, allow_nan=False)
+    values = {name: value for name, value in asdict(facts).items() if name != "labels"}
+    return json.dumps(values, sort_keys=True, allow_nan=False)
 
 
 def parse_protocol(text: str) -> Protocol:
@@ -150,6 +153,11 @@ def parse_entry(text: str) -> CatalogueEntry:
     return entry
 
 
+def parse_label_facts(text: str) -> Labels:
+    """Parse and validate the labels of a model. Raises ValueError with the reason."""
+    return parse_labels(json.loads(text))
+
+
 def is_stem(text: str) -> bool:
     """Return whether `text` is the stem of a file: 12 to 64 hexadecimal digits."""
     return _STEM.fullmatch(text) is not None
@@ -173,7 +181,7 @@ def file_stem(stem: str) -> str:
 def _fields_of(record: Any, kind: type[Protocol] | type[CatalogueEntry]) -> dict[str, Any]:
     """The fields of `kind`, ignoring others, which a later version of this format may have."""
     require(isinstance(record, dict), "row")
-    names = {f.name for f in fields(kind)}
+    names = {f.name for f in fields(kind)} - {"labels"}
     try:
         kind(**(found := {name: value for name, value in record.items() if name in names}))
     except TypeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from onnxspace.errors import OutputError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
 from onnxspace.similarity.fingerprints.reduced import pack
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.spaces.add_fingerprints import AdditionReport
 from onnxspace.spaces.catalogue import open_catalogue
+from onnxspace.spaces.complete import lacks_something
 from onnxspace.spaces.create import baseline_of
-from onnxspace.spaces.insert import NO_STEM, NO_SUM, current_time, find_existing, insert_model
+from onnxspace.spaces.insert import NO_STEM, NO_SUM, add_labels, current_time, find_existing, insert_model
 from onnxspace.spaces.layout import PROBES
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
 from onnxspace.spaces.workdirs import resume_workbench
@@ -41,13 +44,14 @@ _LIBRARIES = ("onnxspace", "torch", "numpy", "onnx", "onnx2torch", "pillow")
 class SpaceSink:
     """The sink of models that enter the space at `home`.
 
-    `protocol` is the space's, `report` collects the outcome for each model; `run_key` is the digest of everything besides the model
+    `protocol` is the space's, `report` collects the outcome for each model, `labels` are stated for all of them; `run_key` is the digest of everything besides the model
     that determines maps (see `cache_key.run_key`), `images` are the probe images, uint8 [images, size, size, 3].
     """
 
     home: Path
     protocol: Protocol
     report: AdditionReport
+    labels: Labels = field(default_factory=Labels)
     run_key: str = ""
     images: NDArray[np.uint8] | None = None
 
@@ -61,8 +65,10 @@ class SpaceSink:
         return self._find_existing(draft_of(model)) is None
 
     def enter(self, turn: Turn, model: DescribedModel, run: Run) -> None:
-        draft = draft_of(model)
+        draft = replace(draft_of(model), labels=self.labels.over(model.labels))
         existing = self._find_existing(draft)
+        if existing is not None:
+            add_labels(self.home, [(existing, draft.labels)])
         entry, new = self._insert(model, draft, run) if existing is None else (existing, False)
         self.report.record_entered(turn[0], entry, new)
 
@@ -70,8 +76,21 @@ class SpaceSink:
         self.report.record_failure(path, error, sentence)
 
     def _find_existing(self, draft: CatalogueEntry) -> CatalogueEntry | None:
+        found = self._find(draft)
+        return None if found is not None and self._is_poorer(draft, found) else found
+
+    def _find(self, draft: CatalogueEntry) -> CatalogueEntry | None:
         with open_catalogue(self.home) as book:
             return find_existing(book, draft, keep_maps=self.protocol.keep_maps)
+
+    def _find_poorer(self, draft: CatalogueEntry) -> str:
+        """The stem of the fingerprint that the model replaces, or nothing."""
+        found = self._find(draft)
+        return found.stem if found is not None and self._is_poorer(draft, found) else ""
+
+    def _is_poorer(self, draft: CatalogueEntry, found: CatalogueEntry) -> bool:
+        """Whether the model is there as a fingerprint that lacks features or outputs, which the file would add."""
+        return draft.identity != found.identity and lacks_something(self.home, self.protocol, found)
 
     def _insert(self, model: DescribedModel, draft: CatalogueEntry, run: Run) -> tuple[CatalogueEntry, bool]:
         """Explain and enter a model; an interrupted computation is resumed if everything that determines its maps is unchanged."""
@@ -105,7 +124,7 @@ class SpaceSink:
             write_file(reduced := to.folder / f"{self.run_key}.reduced.bin", pack(held))
         draft = replace(draft, warnings=tuple(run.warnings[before:]))
         kept = maps if self.protocol.keep_maps else None
-        return insert_model(self.home, draft, prints, kept, None if held is None else reduced)
+        return insert_model(self.home, draft, prints, kept, None if held is None else reduced, self._find_poorer(draft))
 
 
 def add_models(
@@ -131,8 +150,24 @@ def add_models(
         counter = Counter(len(paths) * len(probes) * len(selection.kinds), execution.progress)
         dispatcher = make_dispatcher(workers, folder, setup, execution, counter, images)
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup))
-        run = Run(session, config, sink, kinds, counter, sink.report.warnings, dispatcher, announce=execution.announce)
+        run = Run(
+            session,
+            config,
+            sink,
+            kinds,
+            counter,
+            sink.report.warnings,
+            dispatcher,
+            announce=execution.announce,
+            others=list_records(sink.home),
+        )
         run.explain_all(paths, encoders)
+
+
+def list_records(home: Path) -> list[ModelRecord]:
+    """The records of the models of a space."""
+    with open_catalogue(home) as book:
+        return [entry.record() for entry in book.entries()]
 
 
 def draft_of(model: DescribedModel) -> CatalogueEntry:
@@ -141,5 +176,5 @@ def draft_of(model: DescribedModel) -> CatalogueEntry:
     return CatalogueEntry(
         record.name, NO_STEM, identity_of(record.sha256, record.encoder, feed), record.sha256, record.path, record.encoder,
         record.input, feed, record.opset, record.producer, NO_SUM, assumed=record.assumed,
-        versions=installed_versions(_LIBRARIES), added=current_time(), pixels=record.pixels,
+        versions=installed_versions(_LIBRARIES), added=current_time(), pixels=record.pixels, labels=model.labels,
     )  # fmt: skip

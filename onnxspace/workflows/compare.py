@@ -20,7 +20,7 @@ from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.selection import ScoreSelection
 from onnxspace.similarity.affinity import Affinity
-from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, record_of
+from onnxspace.similarity.fingerprints.agreement import Agreement, Prints, list_records, record_of
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.mixed import Matrix, affinities
 from onnxspace.similarity.records import Failure, ModelRecord
@@ -35,7 +35,7 @@ from onnxspace.workflows.session import open_session
 from onnxspace.workflows.workers import collect_from, connect_workers, describe_workers, make_dispatcher, row_function_for
 
 if TYPE_CHECKING:
-    from onnxspace.workflows.cluster.client import Cluster
+    from onnxspace.workflows.cluster.submission import Cluster
 
 
 @dataclass
@@ -116,7 +116,17 @@ def score_models(
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
         pictures = None if seen is setup.probes else seen
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup), pictures)
-        run = Run(session, config, sink, kinds, counter, list(agreement.remarks), dispatcher, announce=execution.announce)
+        run = Run(
+            session,
+            config,
+            sink,
+            kinds,
+            counter,
+            list(agreement.remarks),
+            dispatcher,
+            announce=execution.announce,
+            others=list_records(agreement.prints),
+        )
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)
         if output is not None and result.models:

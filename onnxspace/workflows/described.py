@@ -1,40 +1,78 @@
-"""The models of a run, opened once before the work, so that what was guessed of them is seen in time."""
+"""The models of a run, opened before the work: what was guessed of them is seen in time, and exports of one network agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from onnxspace.inputs.execution import Announce
-from onnxspace.workflows.requests import DescribedModel
+from onnxspace.inputs.weight_sketch import WeightSketch
+from onnxspace.similarity.one_network import Subject, find_donors, list_disagreements
+from onnxspace.similarity.records import ModelRecord
+from onnxspace.workflows.requests import DescribedModel, LocatedModel
+from onnxspace.workflows.shared_pixels import take_over
 
 #: A model's path, its name, and the requested encoder.
 Turn = tuple[Path, str, str | None]
 
 
 class DescribedModels:
-    """Opens each model once by `prepare`: before the work, where that is announced, or at its turn."""
+    """Opens each model by `prepare`: before the work, where that is announced or there are several, or at its turn.
 
-    def __init__(self, prepare: Callable[[Turn], DescribedModel]) -> None:
-        self._prepare = prepare
+    `prepare_again` opens one with other options. `others` are records of fingerprints, or of the models of a space, with which they are
+    compared. `warnings` has a sentence for models whose pixels contradict each other.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[Turn], DescribedModel],
+        prepare_again: Callable[[LocatedModel], DescribedModel],
+        others: Sequence[ModelRecord] = (),
+    ) -> None:
+        self._prepare, self._prepare_again = prepare, prepare_again
+        self._others = [Subject(one.name, one.pixels, WeightSketch("")) for one in others if one.pixels is not None]
         self._found: dict[Turn, DescribedModel | Exception] = {}
+        self.warnings: list[str] = []
 
     def announce(
         self, turns: Sequence[Turn], announce: Announce | None, is_due: Callable[[DescribedModel], bool] | None = None
     ) -> None:
-        """Open all models and call `announce` with the records of those that can be opened; nothing without it.
+        """Open all models, let those that hold one network share pixels, and call `announce` with the records of all that are open.
 
-        Models for which `is_due` is false, since nothing is to be computed of them, are not announced.
+        Models for which `is_due` is false, since nothing is to be computed of them, are not announced. A single model is not opened
+        unless it is announced, or there are `others`.
         """
+        if announce is None and len(turns) + len(self._others) < 2:
+            return
+        for turn in turns:
+            self._found[turn] = self._try(partial(self._prepare, turn))
+        self._share_pixels()
         if announce is not None:
-            for turn in turns:
-                self._found[turn] = self._try(turn)
-            opened = [found for found in self._found.values() if isinstance(found, DescribedModel)]
-            announce([model.record for model in opened if is_due is None or is_due(model)])
+            announce([model.record for _, model in self._list_opened() if is_due is None or is_due(model)])
 
-    def _try(self, turn: Turn) -> DescribedModel | Exception:
+    def _list_opened(self) -> list[tuple[Turn, DescribedModel]]:
+        return [(turn, found) for turn, found in self._found.items() if isinstance(found, DescribedModel)]
+
+    def _list_subjects(self) -> list[tuple[Turn, DescribedModel, Subject]]:
+        listed = []
+        for turn, model in self._list_opened():
+            if (pixels := model.record.pixels) is not None:
+                listed.append((turn, model, Subject(model.record.name, pixels, model.weights)))
+        return listed
+
+    def _share_pixels(self) -> None:
+        """Open models again whose pixels another export of their network knows better, and note those that disagree."""
+        listed = self._list_subjects()
+        for index, donor in find_donors([subject for *_, subject in listed]).items():
+            turn, model, subject = listed[index]
+            self._found[turn] = self._try(partial(self._prepare_again, take_over(model.located, subject.pixels, donor)))
+        self.warnings += list_disagreements([subject for *_, subject in self._list_subjects()], self._others)
+
+    @staticmethod
+    def _try(prepare: Callable[[], DescribedModel]) -> DescribedModel | Exception:
         try:
-            return self._prepare(turn)
+            return prepare()
         except Exception as error:  # raised at its turn, where it concerns no other model
             return error
 

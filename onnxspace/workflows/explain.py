@@ -74,12 +74,11 @@ def explain(
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
         session.check(methods, Setup(probes, methods[0], options), configuration.rules)
-        if announce is not None:
-            turns = zip(paths, names, encoders, strict=True)
-            announce([session.prepare(*turn, configuration).record for turn in turns])
-        run = _ExplanationRun(session, setups, folder, counter)
-        for path, name, requested in zip(paths, names, encoders, strict=True):
-            run.explain(session.locate(path, name, requested, configuration))
+        turns, opened = list(zip(paths, names, encoders, strict=True)), session.open_models(configuration)
+        opened.announce(turns, announce)
+        run = _ExplanationRun(session, setups, folder, counter, warnings=list(opened.warnings))
+        for turn in turns:
+            run.explain(opened.take(turn).located)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
     found = Explanation(
         named.names,

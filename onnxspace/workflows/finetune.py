@@ -26,7 +26,8 @@ from onnxspace.scores.finetuned import FineTuneRanking
 from onnxspace.scores.folds import assign_balanced_folds, assign_folds, order_by_content
 from onnxspace.scores.labels import read_labels
 from onnxspace.storage.atomic import scratch_folder
-from onnxspace.workflows.finetuning_run import FROZEN_RUNGS, RUNGS, Task, Training, rank_by_finetuning
+from onnxspace.workflows.finetuning_run import rank_by_finetuning
+from onnxspace.workflows.finetuning_task import FROZEN_RUNGS, RUNGS, Task, Training
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -30,7 +30,8 @@ from onnxspace.storage.atomic import write_array
 from onnxspace.storage.regular_files import load_array, map_array
 from onnxspace.workflows.array_forms import ArrayForm
 from onnxspace.workflows.finetune import Device, assign_task_folds, identify, open_folder
-from onnxspace.workflows.finetuning_run import Task, Training, rank_by_finetuning
+from onnxspace.workflows.finetuning_run import rank_by_finetuning
+from onnxspace.workflows.finetuning_task import Task, Training
 from onnxspace.workflows.requests import wrong_answer
 
 #: Numbers that stand for other outputs than classes: their leading principal components.

@@ -19,6 +19,7 @@ from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import MEAN_RANK, USUAL, ScoreSelection
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
 from onnxspace.similarity.fingerprints.reduced import Reduced
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.files import representations_for
@@ -28,25 +29,32 @@ from onnxspace.workflows.session import open_session
 
 
 def fingerprint(
-    path: Path, protocol: Protocol, setup: Setup, encoders: Sequence[str], config: Config, execution: Execution
+    path: Path,
+    protocol: Protocol,
+    setup: Setup,
+    encoders: Sequence[str],
+    config: Config,
+    execution: Execution,
+    others: Sequence[ModelRecord] = (),
 ) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:
     """Explain the model `path` and return its fingerprint, the assumptions about the model, and warnings.
 
-    `protocol` describes `setup`; `encoders` are values of `--encoder`. Raises ModelError, ConfigError.
+    `protocol` describes `setup`; `encoders` are values of `--encoder`, `others` records of what it is compared with. Raises ModelError, ConfigError.
     """
     selection, name = selection_for(protocol), name_models([path], config)[0]
     counter = Counter(len(setup.probes) * len(selection.kinds), execution.progress)
     with open_session(execution) as session, scratch_folder() as folder:
         session.check([setup.method], setup, {}, device=False)
         run = Run(session, config, _NoSink(), representations_for(selection, setup, execution, session), counter)
-        model = session.prepare(path, name, encoders_for([path], [name], encoders)[0], config)
-        if execution.announce is not None:
-            execution.announce([model.record])
+        turn, opened = (path, name, encoders_for([path], [name], encoders)[0]), session.open_models(config, others)
+        opened.announce([turn], execution.announce)
+        model = opened.take(turn)
+        run.warnings += opened.warnings
         files = run.write(model, Destination(folder, "model"))
         prints, reduced = prints_of(files["maps"], protocol), reduce_files(protocol, setup.probes.images, files, run.lost)
     found = Fingerprint(
         name, model.record.sha256, model.record.encoder, protocol.method, protocol.probe, protocol.size, protocol.sha256, prints,
-        protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced,
+        protocol.sketch, protocol.fingerprint_options(), protocol.sketch_version, reduced, model.labels, model.record.pixels,
     )  # fmt: skip
     return found, model.record.assumed, tuple(run.warnings)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress
+from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
@@ -18,6 +19,8 @@ from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.reliability import find_evidence
 
+#: The labels of a fingerprint are those that are written with its model.
+_AS_WRITTEN = Labels()
 #: A fingerprint, the assumptions about its model, and warnings.
 Explained = tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]
 
@@ -26,13 +29,14 @@ def fingerprint_file(
     model: str | Path, output: str | Path, probes: Probes, method: Method = DEFAULT_METHOD, *, options: Options | None = None,
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
     batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
-    announce: Announce | None = None, detail: Detail | None = None, outputs: bool = True,
+    announce: Announce | None = None, detail: Detail | None = None, outputs: bool = True, labels: Labels | None = _AS_WRITTEN,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
     `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
     by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
-    images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers; `labels` are stated beside those that are written with the model, and
+    with None it holds none. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
     assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
     """
     from onnxspace.workflows.fingerprint import fingerprint
@@ -42,7 +46,8 @@ def fingerprint_file(
     setup = Setup(probes, method, configure_options(method, options, configuration.rules))
     execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
     protocol = setup.protocol(detail=choose_detail(probes, detail))
-    found = drop_outputs(fingerprint(Path(model), protocol, setup, encoders, configuration, execution), keep=outputs)
+    explained = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
+    found = choose_labels(drop_outputs(explained, keep=outputs), labels)
     write_fingerprint(Path(output), found[0])
     return found
 
@@ -66,3 +71,9 @@ def drop_outputs(found: Explained, *, keep: bool) -> Explained:
     if keep or one.reduced is None:
         return found
     return replace(one, reduced=one.reduced.without_outputs()), assumed, warnings
+
+
+def choose_labels(found: Explained, labels: Labels | None) -> Explained:
+    """The fingerprint with `labels` beside those that are written with the model; without any where it is None."""
+    one, assumed, warnings = found
+    return replace(one, labels=Labels() if labels is None else labels.over(one.labels)), assumed, warnings

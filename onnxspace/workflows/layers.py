@@ -12,7 +12,7 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Advance, Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.methods import METHODS, Method, Options, configure_options, resolve_settings
-from onnxspace.inputs.names import join_tensors, name_models
+from onnxspace.inputs.names import is_fingerprint, join_tensors, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -55,13 +55,14 @@ def layers(
     its options, `config` a configuration or its file, `pixels` a preset's name, names by model, or
     `StatedPixels`, `device` a device's name or a `Compute`, `batch_size` the number of images per
     pass (None: chosen by memory), `progress` the callback, `limits` those of the process that reads the models, `announce` is called with
-    the records of both before anything is computed. Raises ConfigError for invalid options, ModelError for models
-    that can't be used.
+    the records of both before anything is computed. Raises ConfigError for invalid options and for fingerprints, ModelError
+    for models that can't be used.
 
     >>> table = ox.layers("resnet50.onnx", "segmentation.onnx")  # doctest: +SKIP
     """
     probes = Probes.generate() if probes is None else probes
     paths = [Path(source), Path(target)]
+    _refuse_fingerprints(paths)
     configuration = resolve_config(config, paths, pixels)
     execution = Execution.on(device, batch_size, progress, limits=limits)
     _check(method, weight, len(probes))
@@ -70,15 +71,14 @@ def layers(
     with open_session(execution) as session, scratch_folder() as folder:
         session.check([method], Setup(probes, method, options), configuration.rules)
         setup = Setup(probes, method, configure_options(method, options, configuration.rules))
-        first, second = (
-            session.prepare(path, name, requested, configuration)
-            for path, name, requested in zip(paths, names, (None, join_tensors(encoder)), strict=True)
-        )
-        if announce is not None:
-            announce([first.record, second.record])
+        turns = list(zip(paths, names, (None, join_tensors(encoder)), strict=True))
+        opened = session.open_models(configuration)
+        opened.announce(turns, announce)
+        first, second = map(opened.take, turns)
         counter.advance(0, second.record.name)
         found = _compare(session, first, second, setup, weight, folder, lambda images: counter.advance(images, "layers"))
-        return _parse_table(found, (first, second), setup, weight)
+        table = _parse_table(found, (first, second), setup, weight)
+        return replace(table, warnings=(*opened.warnings, *table.warnings))
 
 
 def _compare(
@@ -113,6 +113,15 @@ def _is_layer(row: Layer) -> bool:
     numbers = (row.share_below, row.nodes, *(value for value in (row.edges, row.score) if value is not None))
     sizes = is_whole(row.trained_below, 0, 2**31) and all(is_whole(size, 0, 2**62) for size in row.shape)
     return is_text(row.tensor, 2**16) and sizes and all(isinstance(value, float) and isfinite(value) for value in numbers)
+
+
+def _refuse_fingerprints(paths: Sequence[Path]) -> None:
+    """Layers are compared by features that are not centred, of which fingerprints hold centred averages, and of one tensor."""
+    for path in filter(is_fingerprint, paths):
+        raise ConfigError(
+            f"{path} is a fingerprint, which does not hold the features that layers are compared by. Give the model itself; whole "
+            f"models are compared with fingerprints by `onnxspace score`."
+        )
 
 
 def _check(method: Method, weight: float, images: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,19 +35,22 @@ _EQUAL = "On these images no source can be told apart from the first."
 
 
 def add_scores(
-    found: Affinity, selection: ScoreSelection, models: Sequence[Arrays | ReducedArrays], order: Index
-) -> tuple[Affinity, Shares]:
+    found: Affinity, selection: ScoreSelection, models: Sequence[Arrays | ReducedArrays], order: Index,
+    targets: Collection[int] | None = None,
+) -> tuple[Affinity, Shares]:  # fmt: skip
     """Return `found` with all selected scores, and per-image values of rankings; its matrix becomes that of the first score.
 
     `models` hold the arrays of each model, in little for fingerprints; `order`, intp [images], is the place of each image of
     features and outputs in the order of their content. A target without the score that ranks is ranked by another one in the default selection.
+    Only the sources of `targets` (positions; None: all) are scored by what is directed, and ranked.
     """
     if selection.plain:
         return found, {}
     warnings: list[str] = []
+    resampled = _select_resampled(found.names, selection.certain)
     compared = Compared(
-        found.names, models, found.matrix, selection.weight, _select_resampled(found.names, selection.certain), warnings.append,
-        order,
+        found.names, models, found.matrix, selection.weight, resampled if targets is None else targets, warnings.append, order,
+        targets,
     )  # fmt: skip
     matrices = {name: compute_score_matrix(find_spec(name), compared, name) for name in selection.expanded}
     others = _rank_others(selection, matrices, compared) if selection.usual else {}
@@ -63,7 +66,7 @@ def add_scores(
         unscored={name: one.why for name, one in matrices.items() if one.why},
         errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *warnings), ranked_targets=others,
     )  # fmt: skip
-    scored = replace(scored, notes=_TargetNotes(scored, models, matrices).collect())
+    scored = replace(scored, notes=_TargetNotes(scored, models, matrices).collect(compared.targets))
     return _note_equal_sources(with_brackets(scored, shares)), shares
 
 
@@ -100,7 +103,7 @@ def _rank_others(selection: ScoreSelection, matrices: dict[str, ScoreMatrix], co
 
     The score of features is added to `matrices` where it is used.
     """
-    lacking = [i for i in range(len(compared.names)) if _is_empty(matrices[selection.ranked], i)]
+    lacking = [i for i in compared.list_targets() if _is_empty(matrices[selection.ranked], i)]
     if not lacking or len(compared.names) < 2:
         return {}
     if any(compared.models[i].features is not None for i in lacking):
@@ -127,8 +130,10 @@ class _TargetNotes:
     models: Sequence[Arrays | ReducedArrays]
     matrices: Mapping[str, ScoreMatrix]
 
-    def collect(self) -> dict[str, tuple[str, ...]]:
-        notes = {name: tuple(self._describe(i, name)) for i, name in enumerate(self.found.names)}
+    def collect(self, targets: Collection[int] | None) -> dict[str, tuple[str, ...]]:
+        """Return the sentences about `targets` (positions; None: all) by name."""
+        some = [(i, name) for i, name in enumerate(self.found.names) if targets is None or i in targets]
+        notes = {name: tuple(self._describe(i, name)) for i, name in some}
         return {name: sentences for name, sentences in notes.items() if sentences}
 
     def _describe(self, i: int, name: str) -> list[str]:

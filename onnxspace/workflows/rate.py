@@ -100,6 +100,7 @@ def rate(
         run = _RatingRun(session, photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
         turns = list(zip(paths, names, encoders, strict=True))
         run.described.announce(turns, announce)
+        run.warnings += run.described.warnings
         for turn in turns:
             run.rate(turn)
         return run.result(tuple(by[:1]) or RANKING_SCORES[photos.kind], ensemble, known_results)
@@ -157,7 +158,7 @@ class _RatingRun:
 
     @cached_property
     def described(self) -> DescribedModels:
-        return DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
+        return self.session.open_models(self.config)
 
     @cached_property
     def decoded(self) -> DecodedPhotos:

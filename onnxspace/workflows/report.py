@@ -27,6 +27,7 @@ from onnxspace.report.thumbnails import Gallery, make_gallery
 from onnxspace.scores.selection import MOST_RANKED
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
+from onnxspace.spaces.damage import ReportDamage
 from onnxspace.spaces.layout import check_maps
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.atomic import whole_file
@@ -52,22 +53,24 @@ class _FolderContents:
 
 
 def write_report(
-    source: str | Path, output: str | Path, *, target: str | None = None, images: int = IMAGES, oracle: str | Path | None = None,
+    source: str | Path | Space, output: str | Path, *, target: str | None = None, images: int = IMAGES, oracle: str | Path | None = None,
     title: str | None = None, progress: Progress | None = None,
 ) -> tuple[str, ...]:  # fmt: skip
     """Write a page about `source`, a space or a folder written by `score --output`, to the HTML file `output`; returns warnings.
 
+    A space that is open already may leave out models, see `Space.open` and `Space.where`.
+
     `target` is the model whose sources are shown first (None: the first model), `images` the number of probe images in the gallery
     (0: no gallery), `oracle` a table of ground truth with which the rankings are evaluated, `title` the page's title. The file is
-    complete or absent. Raises SpaceError and TableError for inputs that can't be read, ConfigError for an unknown target or too many
+    complete or absent.  Raises SpaceError and TableError for inputs that can't be read, ConfigError for an unknown target or too many
     models, OutputError.
     """
-    place, goal = Path(source), Path(output)
+    place, goal = source.path if isinstance(source, Space) else Path(source), Path(output)
     check_page_path(goal, place, oracle)
     truth = None if oracle is None else Table.read(oracle)
     report = progress or (lambda what, done, total: None)
     report("comparing", 0, _STEPS)
-    found = _read_source(place)
+    found = _read_space(source) if isinstance(source, Space) else _read_source(place)
     name = _find_target(found.affinity, target)
     report("resampling", 1, _STEPS)
     found = replace(found, affinity=_add_certainty(place, found, name))
@@ -101,11 +104,25 @@ def check_page_path(goal: Path, source: Path, oracle: str | Path | None) -> None
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
+def open_source(place: Path, damaged: ReportDamage | None, where: Sequence[str] = ()) -> Path | Space:
+    """Open the space at `place`, with `damaged` and conditions as `Space.open` and `Space.where` have them; a result stays a path.
+
+    Raises SpaceError where it is neither, ConfigError for conditions on a result.
+    """
+    if not (place / SUMMARY).exists():
+        return _open_space(place, damaged).where(*where)
+    if where:
+        raise ConfigError(f"{place} is a result; --where chooses models of a space. Leave it out.")
+    return place
+
+
 def _read_source(place: Path) -> _FolderContents:
-    if (place / SUMMARY).exists():
-        return _read_result_folder(place)
+    return _read_result_folder(place) if (place / SUMMARY).exists() else _read_space(_open_space(place, None))
+
+
+def _open_space(place: Path, damaged: ReportDamage | None) -> Space:
     try:
-        return _read_space(Space.open(place))
+        return Space.open(place, damaged=damaged)
     except SpaceError as error:
         if place.is_dir() and "is not a model space" in str(error):
             raise SpaceError(
@@ -124,7 +141,8 @@ def _refuse_many(count: int, place: Path) -> None:
 def _read_space(space: Space) -> _FolderContents:
     _refuse_many(len(space), space.path)
     entries = space.entries()
-    found = space.compare() if len(entries) <= MOST_RANKED else space.affinity()
+    found = space.compare(certain=True) if len(entries) <= MOST_RANKED else space.affinity()
+    entries = tuple(entry for entry in entries if entry.name in set(found.names))  # those that are damaged are left out
     if found.names != tuple(entry.name for entry in entries):
         raise SpaceError(f"Models were added to or removed from {space.path} meanwhile. Run this again.")
     try:
@@ -133,7 +151,7 @@ def _read_space(space: Space) -> _FolderContents:
         pictures = None
     maps = tuple(None if entry.maps is None else check_maps(space.path, entry, space.protocol) for entry in entries)
     warnings = tuple(f"{entry.name}: {warning}" for entry in entries for warning in entry.warnings)
-    columns = ("Compared by", "Encoder", "Input", "Pixels", "Opset", "Producer", "Added", "File", "SHA-256")
+    columns = ("Compared by", "Encoder", "Input", "Pixels", "Opset", "Producer", "License", "Tags", "Added", "File", "SHA-256")
     sheet = Sheet(columns, tuple(_entry_cells(entry) for entry in entries))
     facts = (
         *_summarise(found),
@@ -146,7 +164,8 @@ def _read_space(space: Space) -> _FolderContents:
 def _entry_cells(entry: CatalogueEntry) -> tuple[str, ...]:
     kind = "fingerprint" if entry.maps is None else "whole maps"
     return (
-        kind, entry.encoder, entry.input, str(entry.pixels or ""), str(entry.opset or ""), entry.producer, entry.added, entry.path,
+        kind, entry.encoder, entry.input, str(entry.pixels or ""), str(entry.opset or ""), entry.producer, entry.labels.license,
+        ", ".join(entry.labels.tags), entry.added, entry.path,
         entry.sha256[:12],
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.exporters.cache import onnx_file, stated_options
 from onnxspace.inputs.config import Config, ModelOptions
 from onnxspace.inputs.execution import Compute, Execution
+from onnxspace.inputs.labels import Labels, parse_labels, state_labels
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.weight_sketch import WeightSketch, parse_weight_sketch
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.json_fields import is_sha256, is_text, is_whole
@@ -91,8 +93,8 @@ def named_as_given(located: LocatedModel) -> Iterator[None]:
 class DescribedModel:
     """A model as a worker has described it: all that is known of it here, where its graph is not.
 
-    `key` names its files, `feed` is its preprocessing in JSON, `side` the larger side of its input in pixels; `tensors` are its
-    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened.
+    `labels` are what is written in the file or beside it, and what the options state. `key` names its files, `feed` is its preprocessing in JSON, `side` the larger side of its input in pixels; `tensors` are its
+    encoder's, chosen because of `why`, and `deviations` those whose units' deviations are explained. `located` is what the worker opened, `weights` a sketch of its trained layers.
     """
 
     located: LocatedModel
@@ -104,6 +106,8 @@ class DescribedModel:
     tensors: tuple[str, ...]
     why: str
     deviations: tuple[str, ...] = ()
+    labels: Labels = field(default_factory=Labels)
+    weights: WeightSketch = field(default_factory=lambda: WeightSketch(""))
 
 
 def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
@@ -121,9 +125,17 @@ def parse_description(located: LocatedModel, found: Any) -> DescribedModel:
         )  # fmt: skip
         tensors, deviations, remarks = (read_texts(found[name]) for name in ("tensors", "deviations", "remarks"))
         key, feed, side, why = (found[name] for name in ("key", "feed", "side", "why"))
-        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations)
+        labels = _add_stated(located.model_options(), replace(parse_labels(found["labels"]), tags=()))
+        weights = parse_weight_sketch(found["weights"])
+        return DescribedModel(located, record, remarks, key, feed, side, tensors, why, deviations, labels, weights)
     except (KeyError, TypeError, ValueError) as error:
         raise wrong_answer(located.path) from error
+
+
+def _add_stated(options: ModelOptions, labels: Labels) -> Labels:
+    """The labels with the licence and tags of the model's options; the sidecar of a conversion repeats what its source states."""
+    word = None if options.license == labels.license else options.license
+    return state_labels(word, options.tags or ()).over(labels)
 
 
 def read_texts(found: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.scores.registry import Kind
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.workflows.described import DescribedModels
 from onnxspace.workflows.described import Turn as Turn
 from onnxspace.workflows.files import Representation
@@ -53,7 +54,7 @@ class Run:
     `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
     be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
-    with the records of all models that can be opened, before any is entered.
+    with the records of all models that can be opened, before any is entered. `others` are records of what they are compared with.
     """
 
     session: ModelSession
@@ -65,10 +66,11 @@ class Run:
     dispatcher: Dispatcher | None = None
     lost: dict[Kind, str] = field(default_factory=dict)
     announce: Announce | None = None
+    others: Sequence[ModelRecord] = ()
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
-        self._described = DescribedModels(lambda turn: self.session.prepare(*turn, self.config))
+        self._described = self.session.open_models(self.config, self.others)
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""
@@ -76,6 +78,7 @@ class Run:
         turns = list(zip(paths, names, encoders_for(paths, names, encoders), strict=True))
         unread = [turn for turn in turns if not self.sink.has_read(turn[0])]
         self._described.announce(unread, self.announce, self.sink.is_missing)
+        self.warnings += self._described.warnings
         prepare, each = self._choose_preparation(turns), self.counter.total // max(1, len(turns))
         for index, turn in enumerate(turns):
             path, name, _ = turn
@@ -101,7 +104,7 @@ class Run:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""
         if self.dispatcher is None:
             return self._described.take
-        from onnxspace.workflows.cluster.dispatch import Prefetcher
+        from onnxspace.workflows.cluster.prefetch import Prefetcher
 
         return Prefetcher(turns, self._dispatch, self.dispatcher.width).take
 

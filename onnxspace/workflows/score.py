@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
 from onnxspace.scores.folds import hash_images, order_by_content
@@ -44,7 +46,9 @@ from onnxspace.similarity.fingerprints.agreement import (
     record_of,
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
+from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.mixed import affinities
+from onnxspace.similarity.one_network import Subject, list_disagreements
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.rank import add_certainty, add_scores
@@ -197,7 +201,8 @@ def _compare_fingerprints(
 ) -> Affinity:  # fmt: skip
     """Compare fingerprints alone."""
     result, compared = _compute_affinity(paths, name_models(paths, config), prints)
-    result = replace(result, warnings=(*remarks, *result.warnings))
+    subjects = [Subject(one.name, one.pixels, WeightSketch("")) for one in result.models if one.pixels is not None]
+    result = replace(result, warnings=(*remarks, *list_disagreements(subjects), *result.warnings))
     order = next((one.reduced.order for one in compared if one.reduced is not None), np.zeros(0, np.intp))
     found, shares = add_scores(result, selection, [arrays_of(one) for one in compared], order)
     found, kept = add_certainty(found, selection, shares, compared, Execution())
@@ -239,5 +244,10 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
 
 
 def _hash_prints(compared: Sequence[Fingerprint]) -> str:
-    """16 hex digits that identify the compared fingerprints."""
-    return hashlib.sha256(b"".join(one.prints.tobytes() for one in compared)).hexdigest()[:16]
+    """16 hex digits that identify the content of the compared fingerprints: their models, maps, features and outputs."""
+    digest = hashlib.sha256()
+    for one in compared:
+        held = b"" if one.reduced is None else pack(one.reduced)
+        facts = json.dumps([one.name, one.sha256, one.encoder, one.prints.nbytes, len(held)])
+        digest.update(facts.encode() + one.prints.tobytes() + held)
+    return digest.hexdigest()[:16]

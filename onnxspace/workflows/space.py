@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
+from onnxspace.inputs.image_statistics import describe_images, rank_sets
+from onnxspace.inputs.labels import Labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.probes import Probes
@@ -36,14 +40,42 @@ from onnxspace.spaces.add_fingerprints import (
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
-from onnxspace.spaces.layout import read_prints
+from onnxspace.spaces.damage import ReportDamage, without_damaged
 from onnxspace.spaces.maintenance import Verification
-from onnxspace.spaces.merge import export_fingerprints, merge_space
+from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
+from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.workflows.fingerprint_file import Explained, choose_detail, drop_outputs
-from onnxspace.workflows.space_ranking import Comparing, Target, compare_models, describe_affinities, keeps_rankings
+from onnxspace.spaces.where import Where, parse_where
+from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
+from onnxspace.workflows.space_ranking import (
+    Comparing,
+    Target,
+    compare_models,
+    describe_affinities,
+    find_sources,
+    keeps_rankings,
+    list_neighbours,
+)
+from onnxspace.workflows.space_sources import index_sources
+
+#: What `nearest` searches: models whose maps are alike, or models to start from.
+NearestBy = Literal["kin", "use"]
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """How a model that is not in the space is explained to be compared."""
+
+    encoder: str | Sequence[str] | None
+    config: Config | str | Path | None
+    execution: Execution
+    probes: Probes | None
+    pixels: Pixels
+
+
+_Result = TypeVar("_Result")
 
 
 class Space:
@@ -57,8 +89,10 @@ class Space:
     ('a', 'b')
     """
 
-    def __init__(self, path: Path, protocol: Protocol) -> None:
-        self.path, self.protocol = path, protocol
+    def __init__(
+        self, path: Path, protocol: Protocol, damaged: ReportDamage | None = None, chosen: Where | None = None
+    ) -> None:
+        self.path, self.protocol, self._damaged, self._chosen = path, protocol, damaged, chosen
 
     def __repr__(self) -> str:
         return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
@@ -88,16 +122,37 @@ class Space:
         return cls(Path(path), protocol)
 
     @classmethod
-    def open(cls, path: str | Path) -> Space:
-        """Open the space at `path`. Raises SpaceError where there is none, and for one that is damaged or of a newer format."""
+    def open(cls, path: str | Path, *, damaged: ReportDamage | None = None) -> Space:
+        """Open the space at `path`.
+
+        `damaged` is called with the `Failure` (path, error) of each model whose files are missing or damaged, when it is to be
+        compared or exported, and which is then left out; without it, such a model raises SpaceError. Raises SpaceError where there is
+        no space, and for one that is damaged itself or of a newer format.
+        """
         with open_catalogue(Path(path)) as book:
-            return cls(Path(path), book.protocol())
+            return cls(Path(path), book.protocol(), damaged)
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
         """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError."""
+        found = self._all_entries()
+        return found if self._chosen is None else self._chosen.select(found)
+
+    def _entries_with(self, own: CatalogueEntry | None) -> tuple[CatalogueEntry, ...]:
+        """The entries, and that of a target, which a condition may leave out, in their order."""
+        if self._chosen is None or own is None:
+            return self.entries()
+        found = self._all_entries()
+        stems = {own.stem, *(entry.stem for entry in self._chosen.select(found))}
+        return tuple(entry for entry in found if entry.stem in stems)
+
+    def _refuse_replaced(self) -> None:
         with open_catalogue(self.path) as book:
             if book.protocol() != self.protocol:
                 raise SpaceError(f"{self.path} was replaced by another space after it was opened. Open it again.")
+
+    def _all_entries(self) -> tuple[CatalogueEntry, ...]:
+        self._refuse_replaced()
+        with open_catalogue(self.path) as book:
             return tuple(book.entries())
 
     @property
@@ -120,6 +175,7 @@ class Space:
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, cluster: str | None = None, progress: Progress | None = None,
         limits: Limits | str | None = None, pixels: Pixels = None, announce: Announce | None = None,
+        license: str | None = None, tags: str | Sequence[str] = (),  # noqa: A002
     ) -> Additions:  # fmt: skip
         """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
@@ -129,7 +185,8 @@ class Space:
         needed where the space does not store its images. `cluster` names Dask workers (`local:4`, `tcp://host:8786`) that explain
         models and share the space's folder. `progress` is the callback, `limits` are those of the process that reads models. `pixels`
         is a preset's name (`onnxspace.inputs.pixel_presets`), names by model, or `StatedPixels`; `announce` is called with the
-        records of the models before anything is computed. A configuration may have tables for models that are not added now.
+        records of the models before anything is computed. `license` and `tags` are stated for all models, beside what their files and
+        the configuration state, also for models that are in the space already. A configuration may have tables for models that are not added now.
 
         A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
         at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
@@ -139,15 +196,22 @@ class Space:
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
+        labels = _state_labels(license, tags)
+
+        def find_labels(path: Path) -> Labels:
+            options = configuration.options(path)
+            return labels.over(state_labels(options.license, options.tags or ()))
+
         maintenance.clear_interrupted(self.path)
         report = AdditionReport()
         try:
-            add_fingerprints(self.path, self.protocol, [path for path in paths if is_fingerprint(path)], report, progress)
+            prints = [path for path in paths if is_fingerprint(path)]
+            add_fingerprints(self.path, self.protocol, prints, report, progress, find_labels)
             if networks := [path for path in paths if not is_fingerprint(path)]:
                 from onnxspace.workflows.add_to_space import SpaceSink, add_models
 
                 execution = Execution.on(device, batch_size, progress, cluster=cluster, limits=limits, announce=announce)
-                sink = SpaceSink(self.path, self.protocol, report)
+                sink = SpaceSink(self.path, self.protocol, report, labels)
                 add_models(sink, self.probes(probes), networks, encoders, configuration, execution)
         except BaseException as error:
             report.note(error, self.path)
@@ -159,35 +223,128 @@ class Space:
     def merge(self, other: Space | str | Path, progress: Progress | None = None) -> Additions:
         """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
 
-        `progress` is called with a model's name, the number of models done, and their total. Raises SpaceError where the other space
-        has other images, another method or detail, or a damaged file, and OutputError.
+        Models whose files are damaged there are listed as failed. `progress` is called with a model's name, the number of models done,
+        and their total. Further sets of probe images are merged where both have them, and named in a warning else. Raises SpaceError
+        where the other space has other images, another method or detail, and OutputError.
         """
         theirs = other if isinstance(other, Space) else Space.open(other)
         report = AdditionReport()
         try:
-            merge_space(self.path, self.protocol, theirs.path, theirs.protocol, theirs.entries(), report, progress)
+            source = MergeSource(theirs.path, theirs.protocol, theirs.entries())
+            merge_space(self.path, self.protocol, source, report, progress)
+            self._merge_sets(theirs, report, progress)
         except BaseException as error:
             report.note(error, self.path)
             raise
         return report.result()
 
+    def _merge_sets(self, theirs: Space, report: AdditionReport, progress: Progress | None) -> None:
+        """Merge the further sets of probe images that both spaces have; others are named in a warning."""
+        own = {one.protocol.sha256: one for one in self._list_sets()}
+        for other in theirs._list_sets()[1:]:
+            if (same := own.get(other.protocol.sha256)) is None:
+                report.warnings.append(
+                    f"{self.path} has no set with the images of {other.path}, which is not merged. Add it with `onnxspace space probes`."
+                )
+            else:
+                found, source = AdditionReport(), MergeSource(other.path, other.protocol, other.entries())
+                merge_space(same.path, same.protocol, source, found, progress)
+                report.failed += found.failed
+                report.causes += found.causes
+
     def export(
-        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None
+        self, folder: str | Path, names: Sequence[str] | None = None, progress: Progress | None = None, labels: bool = True
     ) -> tuple[Path, ...]:
         """Write the fingerprints of the models `names` (None: all) to `.fp` files in `folder`, and return the files.
 
-        `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
+        Without `labels` they have neither licence, source nor tags. `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
         """
         entries = self.entries() if names is None else [self._find_entry(name) for name in names]
-        return tuple(export_fingerprints(self.path, self.protocol, entries, Path(folder), progress))
+        return tuple(
+            export_fingerprints(self.path, self.protocol, entries, Path(folder), progress, self._damaged, labels=labels)
+        )
+
+    def tag(
+        self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
+        license: str | None = None,  # noqa: A002
+    ) -> None:  # fmt: skip
+        """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once, in all sets.
+
+        Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
+        """
+        labels, gone = _state_labels(license, add), set(_state_labels(None, remove).tags)
+        chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
+        for one in self._list_sets():
+            same = [found for entry in chosen for found in one._find_same(entry)]
+            with open_catalogue(one.path) as book, book.transaction():
+                for entry in same:
+                    if (now := book.find("identity", entry.identity)) is not None:
+                        kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
+                        if (new := labels.over(kept)) != now.labels:
+                            book.label(now, new)
+
+    def where(self, *conditions: str) -> Space:
+        """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
+
+        They are what is listed, compared, ranked and exported; the target of a ranking may be another model. Raises ConfigError for
+        a condition that can't be read; a key that no model has raises it when the models are chosen.
+
+        >>> space.where("license=apache-2.0 or license=mit", "framework=pytorch").names  # doctest: +SKIP
+        ('a',)
+        """
+        return Space(self.path, self.protocol, self._damaged, parse_where(conditions) if conditions else None)
 
     def remove(self, name: str) -> None:
-        """Remove the model with this name or path. Raises SpaceError where there is none."""
-        maintenance.remove(self.path, self._find_entry(name))
+        """Remove the model with this name or path, from all sets of probe images. Raises SpaceError where there is none."""
+        entry = self._find_entry(name)
+        for one in reversed(self._list_sets()):  # the first set last, so that an interruption can be made good
+            for found in one._find_same(entry):
+                maintenance.remove(one.path, found)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The names of the sets of probe images, `default` first."""
+        return list_sets(self.path)
+
+    def open_set(self, name: str) -> Space:
+        """Return the set of probe images `name` as a space. Raises SpaceError where there is none."""
+        folder = find_set(self.path, name)
+        if folder == self.path:
+            return self
+        with open_catalogue(folder) as book:
+            return Space(folder, book.protocol(), self._damaged, self._chosen)
+
+    def add_set(self, name: str, probes: Probes, detail: Detail | None = None) -> Space:
+        """Add an empty set of probe images, by which models are explained as by the others; `detail` is as in `create`.
+
+        Returns it as a space. Older versions of onnxspace can't read the space any more. Raises SpaceError, OutputError.
+        """
+        create_set(self.path, self.protocol, name, probes, choose_detail(probes, detail))
+        return self.open_set(name)
+
+    def rank_sets(self, pictures: Probes) -> tuple[tuple[str, float], ...]:
+        """Return the names of the sets of probe images with their distance to `pictures`, nearest first.
+
+        It is the energy distance of colours, spectra and edges (`onnxspace.inputs.image_statistics`), which needs no network and no
+        labels. Raises SpaceError where a set has neither images nor statistics.
+        """
+        return rank_sets(describe_images(pictures.images), read_all_statistics(self.path))
+
+    def _list_sets(self) -> list[Space]:
+        return [self.open_set(name) for name in self.sets]
+
+    def _find_same(self, entry: CatalogueEntry) -> list[CatalogueEntry]:
+        """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
+        with open_catalogue(self.path) as book:
+            found = book.find("identity", entry.identity)
+        if found is not None:
+            return [found]
+        same = (one for one in self._all_entries() if one.content == entry.content)
+        return [one for one in same if "" in (one.preprocess, entry.preprocess)]
 
     def holds(self, model: str | Path) -> bool:
         """Return whether a model of the space has this name or path."""
-        return self._has(str(model)) or any(entry.path == str(model) for entry in self.entries())
+        return self._has(str(model)) or any(entry.path == str(model) for entry in self._all_entries())
 
     def name_of(self, model: str) -> str:
         """Return the name of the model with this name or path. Raises SpaceError where there is none."""
@@ -197,7 +354,7 @@ class Space:
         with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
-        entries = self.entries()
+        entries = self._all_entries()
         for entry in entries:
             if name == entry.path:
                 return entry
@@ -215,18 +372,26 @@ class Space:
         """
         if cluster is not None and device != "cpu":
             raise ConfigError("The workers of a cluster compare on their CPUs. Leave out --device, or --cluster.")
-        entries = self.entries()
         if cluster is None:
-            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, _row_function_for(device))
-        else:
-            from onnxspace.workflows.cluster.client import connect
-            from onnxspace.workflows.cluster.gram import affinity_rows_on
+            return self._compute_affinity(memory, progress, _row_function_for(device))
+        from onnxspace.workflows.cluster.client import connect
+        from onnxspace.workflows.cluster.gram import affinity_rows_on
 
-            with connect(cluster) as workers:
-                matrix, errors = affinities(
-                    self.path, self.protocol, entries, memory, progress, partial(affinity_rows_on, workers)
-                )
-        return describe_affinities(self.protocol, entries, matrix, errors)
+        with connect(cluster) as workers:
+            return self._compute_affinity(memory, progress, partial(affinity_rows_on, workers))
+
+    def _compute_affinity(self, memory: int, progress: Share | None, rows: RowFunction | None) -> Affinity:
+        def compute(entries: Sequence[CatalogueEntry]) -> Affinity:
+            matrix, errors = affinities(self.path, self.protocol, entries, memory, progress, rows)
+            return describe_affinities(self.protocol, entries, matrix, errors)
+
+        return self._without_damaged(self.entries(), compute)
+
+    def _without_damaged(
+        self, entries: Sequence[CatalogueEntry], compute: Callable[[Sequence[CatalogueEntry]], _Result], needed: str = ""
+    ) -> _Result:
+        """Return `compute(entries)`, without models whose files are damaged where those are reported; `needed` must be whole."""
+        return without_damaged(self.path, self.protocol, entries, compute, self._damaged, needed)
 
     @property
     def ranks_by_use(self) -> bool:
@@ -240,18 +405,19 @@ class Space:
         """Return affinities and, where the space keeps features and outputs on pictures, rankings by `mean_rank` as `score` has them.
 
         `target` is the name or path of a model, or a fingerprint or `.fp` file of one that is not in the space, which is then the last
-        of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 whose features resemble its outputs most.
+        of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 that are estimated to be the best sources.
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
         """
+        self._refuse_replaced()
         asked = None if target is None else self._describe_target(target)
-        return compare_models(self.path, self.protocol, self.entries(), asked, Comparing(memory, progress, certain))
+        how = Comparing(memory, progress, certain)
+        return self._compare_kept(lambda keep: compare_models(self.path, self.protocol, asked, replace(how, keep=keep)), asked)
 
     def _describe_target(self, target: str | Path | Fingerprint) -> Target:
         """The model of the space that `target` names, or the fingerprint that it is."""
         if isinstance(target, Fingerprint) or (is_fingerprint(Path(target)) and not self.holds(target)):
-            order = find_order(self.path, self.protocol)
-            return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, target, order), target)
+            return self._read_target(target)
         return Target.of_entry(self.path, self.protocol, self._find_entry(str(target)))
 
     def rank(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Ranking:
@@ -263,12 +429,16 @@ class Space:
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
         """Return the affinities of `target` with all models, and the standard error of each; arguments as in `rank`."""
-        own, entries = self._find_entry(target), self.entries()
-        index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
-        if index is None:
-            raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
-        values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
-        return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
+        own = self._find_entry(target)
+
+        def compute(entries: Sequence[CatalogueEntry]) -> AffinityRow:
+            index = next((i for i, entry in enumerate(entries) if entry.stem == own.stem), None)
+            if index is None:
+                raise SpaceError(f"{own.name} was removed from {self.path} meanwhile.")
+            values = affinity_row(self.path, self.protocol, entries, index, memory, progress)
+            return AffinityRow(own.name, tuple(entry.name for entry in entries), *values)
+
+        return self._without_damaged(self._entries_with(own), compute, own.stem)
 
     def certainty(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> Certainty:
         """Return the certainty of the ranking of sources for `target`, by resampling the probe images with a constant seed.
@@ -280,40 +450,96 @@ class Space:
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
         """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once."""
-        return certainties(self.path, self.protocol, self.entries(), rankings, memory)
+        names = {name for ranking in rankings for name in (ranking.target, *(source for source, _ in ranking.sources))}
+        entries = [entry for entry in self._all_entries() if entry.name in names]
+        return certainties(self.path, self.protocol, entries, rankings, memory)
 
     def nearest(
-        self, model: str | Path | Fingerprint, count: int = 10, *, encoder: str | Sequence[str] | None = None,
-        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
-        probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
+        self, model: str | Path | Fingerprint, count: int = 10, *, by: NearestBy = "kin",
+        encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
+        batch_size: int | None = None, probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
         warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
         announce: Announce | None = None,
     ) -> tuple[Neighbour, ...]:  # fmt: skip
         """Return the `count` models nearest to `model`: the name of one in the space, a fingerprint, its file, or another model.
 
-        The nearest comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
+        `by` is `kin`, models whose maps are alike, or `use`, models to start from for its task, in the order of `sources`. The nearest
+        comes first. Fingerprints are compared, which is fast for any number of models; each affinity has a standard error.
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
-        outdated. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
+        outdated, and with each warning on another model. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
         """
+        explaining = Explaining(
+            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+        )
+        target = self._find_target(model, explaining, warn)
+        if by == "use":
+            return list_neighbours(self._rank_sources(target, exact, warn), count)
+        query = Query(target.prints, count, target.identity, exact)
+        return self._compare_kept(lambda keep: find_neighbours(self.path, self.protocol, query, warn, keep), target)
+
+    def _compare_kept(self, compute: Callable[[frozenset[str] | None], _Result], target: Target | None) -> _Result:
+        """Return `compute(identities)` of the models that a condition chose (None: all), without those whose files are damaged."""
+        try:
+            return compute(None if self._chosen is None else frozenset(entry.identity for entry in self.entries()))
+        except DamagedFileError:
+            return self._without_damaged(
+                self.entries(),
+                lambda entries: compute(frozenset(entry.identity for entry in entries)),
+                "" if target is None or target.entry is None else target.entry.stem,
+            )
+
+    def sources(
+        self, model: str | Path | Fingerprint, *, encoder: str | Sequence[str] | None = None,
+        config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
+        probes: Probes | None = None, progress: Progress | None = None, exact: bool = False,
+        warn: Callable[[str], None] | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
+        announce: Announce | None = None,
+    ) -> Affinity:  # fmt: skip
+        """Return the ranking of models to start from for the task of `model`, the last of the result, as `compare` has it.
+
+        Of more than 100 models, those are ranked that are estimated to be the best of all, 99 of them; a warning says so. Affinities are those of fingerprints.
+        Arguments are as in `nearest`. Raises SpaceError for a space that keeps maps only or has generated images, and for files ModelError.
+        """
+        explaining = Explaining(
+            encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
+        )
+        return self._rank_sources(self._find_target(model, explaining, warn), exact, warn)
+
+    def _rank_sources(self, target: Target, exact: bool, warn: Callable[[str], None] | None) -> Affinity:
+        how = Comparing(exact=exact, warn=warn)
+        return self._compare_kept(lambda keep: find_sources(self.path, self.protocol, target, replace(how, keep=keep)), target)
+
+    def _find_target(
+        self, model: str | Path | Fingerprint, explaining: Explaining, warn: Callable[[str], None] | None
+    ) -> Target:  # fmt: skip
+        """The model of the space that `model` names, the fingerprint that it is, or what another model is explained to be."""
         if isinstance(model, Fingerprint) or (is_fingerprint(Path(model)) and not self._has(str(model))):
-            prints, own = read_comparable_fingerprint(self.path, self.protocol, model).prints, None
-        elif is_model(str(model)) and not self._has(str(model)):
-            configuration = resolve_config(config, [Path(model)], pixels, whole=False)
-            execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
-            prints, own = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)[0].prints, None
-        else:
-            own = self._find_entry(str(model))
-            prints = read_prints(self.path, [own.stem], self.protocol)[0]
-        query = Query(prints, count, None if own is None else bytes.fromhex(own.identity), exact)
-        return find_neighbours(self.path, self.protocol, query, warn)
+            return self._read_target(model)
+        if is_model(str(model)) and not self._has(str(model)):
+            configuration = resolve_config(explaining.config, [Path(model)], explaining.pixels, whole=False)
+            encoders = list_encoders(explaining.encoder)
+            found, _, warnings = self._explain(Path(model), encoders, configuration, explaining.probes, explaining.execution)
+            if warn is not None:
+                for warning in warnings:
+                    warn(warning)
+            return Target.of_fingerprint(found, model)
+        return Target.of_entry(self.path, self.protocol, self._find_entry(str(model)))
 
-    def index(self, progress: Share | None = None) -> int:
-        """Build the approximate index of all fingerprints, or add new ones to it; returns the number of models.
+    def _read_target(self, model: str | Path | Fingerprint) -> Target:
+        order = find_order(self.path, self.protocol)
+        return Target.of_fingerprint(read_comparable_fingerprint(self.path, self.protocol, model, order), model)
 
-        `nearest` and `duplicates` use it where there are many models. `progress` is called with the fraction done. Needs usearch. Raises ConfigError, SpaceError, OutputError.
+    def index(self, progress: Share | None = None, by: NearestBy | None = None) -> int:
+        """Build the approximate indexes that `nearest` and `duplicates` use among many models, or add new ones to them.
+
+        `by` is which: `kin`, that of fingerprints of maps, which needs usearch, or `use` (None: both, where the space ranks by use). Returns the number of models.
+        `progress` is called with the fraction done. Raises ConfigError, SpaceError, OutputError.
         """
-        return build_index(self.path, self.protocol, progress)
+        count = 0
+        if by == "use" or (by is None and self.ranks_by_use):
+            count = index_sources(self.path, self.protocol, progress)
+        return count if by == "use" else build_index(self.path, self.protocol, progress)
 
     def _has(self, name: str) -> bool:
         with open_catalogue(self.path) as book:
@@ -323,17 +549,17 @@ class Space:
         self, model: str | Path, output: str | Path, *, encoder: str | Sequence[str] | None = None,
         config: Config | str | Path | None = None, device: Compute | Device = "auto", batch_size: int | None = None,
         probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
-        announce: Announce | None = None, outputs: bool = True,
+        announce: Announce | None = None, outputs: bool = True, labels: Labels | None = Labels(),  # noqa: B008
     ) -> Explained:  # fmt: skip
         """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
-        Without `outputs` it holds nothing of what the model answers. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
+        Without `outputs` it holds nothing of what the model answers; `labels` are as in `fingerprint_file`. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
         """
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
         execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
         explained = self._explain(Path(model), list_encoders(encoder), configuration, probes, execution)
-        found = drop_outputs(explained, keep=outputs)
+        found = choose_labels(drop_outputs(explained, keep=outputs), labels)
         write_fingerprint(Path(output), found[0])
         return found
 
@@ -344,7 +570,8 @@ class Space:
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        return fingerprint(model, self.protocol, setup, encoders, config, execution)
+        others = [entry.record() for entry in self.entries()]
+        return fingerprint(model, self.protocol, setup, encoders, config, execution, others)
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -365,7 +592,10 @@ class Space:
         Pairs are proposed by fingerprints and decided by maps, so that no matrix of all models is needed; `warn` is called with a
         sentence where an index was used, which may miss pairs.
         """
-        return find_duplicates(self.path, self.protocol, self.entries(), least, memory, progress, warn)
+        return self._without_damaged(
+            self.entries(),
+            lambda entries: find_duplicates(self.path, self.protocol, entries, least, memory, progress, warn),
+        )
 
     def tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
@@ -374,9 +604,16 @@ class Space:
 
         `memory` and `progress` are as in `affinity`. Raises SpaceError for fewer than two models.
         """
-        if len(self) < 2:
-            raise SpaceError(f"{self.path} has fewer than two models, so there is no tree. Add models.")
-        return self.affinity(memory, progress).tree(linkage)
+        return self.named_tree(linkage, memory, progress)[1]
+
+    def named_tree(
+        self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Return the names of the models that were compared, and their tree; arguments as in `tree`."""
+        found = self.affinity(memory, progress) if len(self) > 1 else None
+        if found is None or len(found.names) < 2:
+            raise SpaceError(f"{self.path} has fewer than two models to compare, so there is no tree. Add models.")
+        return found.names, found.tree(linkage)
 
     def verify(self, progress: Progress | None = None) -> Verification:
         """Read all files and report those that differ from what was written.
@@ -388,6 +625,13 @@ class Space:
     def compact(self) -> tuple[int, int]:
         """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
         return maintenance.compact(self.path)
+
+
+def _state_labels(license: str | None, tags: str | Sequence[str]) -> Labels:  # noqa: A002
+    try:
+        return state_labels(license, tags)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

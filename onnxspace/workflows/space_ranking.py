@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from onnxspace.errors import OnnxspaceError, SpaceError
-from onnxspace.inputs.execution import Share
+from onnxspace.errors import SpaceError
+from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.scores.all_pairs import Arrays
-from onnxspace.scores.pairs.dds import centred_similarities
 from onnxspace.scores.reduce import ReducedArrays
 from onnxspace.scores.selection import FEWEST, MEAN_RANK, MOST_RANKED, USUAL, ScoreSelection
 from onnxspace.similarity.affinity import Affinity
@@ -22,11 +23,15 @@ from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import Reduced
 from onnxspace.similarity.mixed import with_certainty_of_shares
+from onnxspace.similarity.records import ModelRecord
 from onnxspace.similarity.reliability import find_evidence
-from onnxspace.spaces.compare import affinities
+from onnxspace.spaces.catalogue import Catalogue, open_catalogue
+from onnxspace.spaces.compare import affinities, affinity_row
 from onnxspace.spaces.layout import read_prints, read_reduced
+from onnxspace.spaces.neighbours import Neighbour, Query, find_neighbours
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.workflows.rank import add_scores
+from onnxspace.workflows.space_sources import SourceQuery, propose_sources
 
 #: Sources of a target that are ranked exactly where a space has more models than all of which pairs are compared.
 CANDIDATES = MOST_RANKED - 1
@@ -54,6 +59,18 @@ class Target:
         path = Path() if isinstance(origin, Fingerprint) else Path(origin)
         return cls(fingerprint.prints, fingerprint.reduced, fingerprint=fingerprint, path=path)
 
+    @property
+    def identity(self) -> bytes | None:
+        """The identity in the space, None of a model that is not in it."""
+        return None if self.entry is None else bytes.fromhex(self.entry.identity)
+
+    def record(self, others: Sequence[str]) -> ModelRecord:
+        """The target as a compared model, with a name that no model among `others` has."""
+        if self.entry is not None:
+            return self.entry.record()
+        assert self.fingerprint is not None
+        return record_of(self.fingerprint, self.path, _choose_name(self.fingerprint.name, others))[0]
+
     def is_entry(self, entry: CatalogueEntry) -> bool:
         """Whether this is the model of `entry`."""
         return self.entry is not None and self.entry.stem == entry.stem
@@ -61,11 +78,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Comparing:
-    """How models of a space are compared: the bytes of `memory`, `progress`, and whether rankings are resampled."""
+    """How models of a space are compared: the bytes of `memory`, `progress`, and whether rankings are resampled.
 
-    memory: int
+    An `exact` search for candidates does not use the index; `warn` receives advice on it. `keep` are the identities of the models
+    that are compared with a target, or with each other (None: all).
+    """
+
+    memory: int = DEFAULT_MEMORY
     progress: Share | None = None
     certain: bool = False
+    exact: bool = False
+    warn: Callable[[str], None] | None = None
+    keep: frozenset[str] | None = None
 
 
 def keeps_rankings(protocol: Protocol) -> bool:
@@ -74,18 +98,15 @@ def keeps_rankings(protocol: Protocol) -> bool:
 
 
 def compare_models(
-    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Target | None, comparing: Comparing
+    folder: Path, protocol: Protocol, target: Target | None, comparing: Comparing
 ) -> Affinity:  # fmt: skip
-    """Return the affinities of `entries` (and `target`), with rankings by `mean_rank` where the space keeps what they need.
+    """Return the affinities of all models (and `target`), with rankings by `mean_rank` where the space keeps what they need.
 
     Of more than 100 models only the candidates of `target` are compared. Raises SpaceError.
     """
     ranked = keeps_rankings(protocol)
-    if target is None and ranked and len(entries) > MOST_RANKED:
-        raise SpaceError(f"{folder} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for.")
-    sources = [entry for entry in entries if target is None or not target.is_entry(entry)]
-    if ranked and target is not None:
-        entries = _keep_candidates(folder, protocol, entries, sources, target)
+    chosen = _choose(folder, protocol, target, comparing, ranked=ranked)
+    entries = chosen.with_target(target)
     found = describe_affinities(protocol, entries, *affinities(folder, protocol, entries, comparing.memory, comparing.progress))
     if target is not None and target.fingerprint is not None:
         found = add_model(
@@ -94,15 +115,104 @@ def compare_models(
     if not ranked or len(found.names) < 2:
         return found
     held = [read_reduced(folder, entry, protocol) for entry in entries]
-    return _rank(found, held, target, comparing, len(sources))
+    return _rank(found, held, target, comparing, chosen.count)
 
 
-def _keep_candidates(
-    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], sources: Sequence[CatalogueEntry], target: Target
-) -> list[CatalogueEntry]:  # fmt: skip
-    """The candidates among the sources, and the target where it is in the space, in the order of `entries`."""
-    chosen = {entry.stem for entry in choose_candidates(folder, protocol, sources, target.reduced, target.prints)}
-    return [entry for entry in entries if entry.stem in chosen or target.is_entry(entry)]
+def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Comparing) -> Affinity:
+    """Return the ranking of the sources of `target` alone, which is that of `compare_models`, without comparing sources.
+
+    Affinities are those of fingerprints, and of other targets there are none. Raises SpaceError for a space that keeps maps only.
+    """
+    if not keeps_rankings(protocol):
+        raise SpaceError(
+            f"{folder} does not rank by use: it keeps maps only, or its images are of no task. Make a space with `--probe photos/`."
+        )
+    chosen = _choose(folder, protocol, target, comparing, ranked=True)
+    found = _compare_row(folder, protocol, chosen.entries, target, comparing)
+    if not chosen.entries:
+        return found
+    held = [read_reduced(folder, entry, protocol) for entry in chosen.entries]
+    pictures = target.reduced is not None and target.reduced.answers_in_pictures
+    with nullcontext() if pictures else threadpool_limits(1, user_api="blas"):  # threads only wait in so small products
+        scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
+    return explain_candidates(scored, chosen.count)
+
+
+def _compare_row(
+    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Target, comparing: Comparing
+) -> Affinity:  # fmt: skip
+    """The affinities of the target, as the last model, with sources; NaN between sources.
+
+    They are those of fingerprints, but of maps for a target of the space that is ranked by nothing else.
+    """
+    count = len(entries)
+    if target.entry is not None and (target.reduced is None or not ReducedArrays(target.reduced).ranks):
+        own = affinity_row(folder, protocol, [*entries, target.entry], count, comparing.memory, keep=False)[:, :count]
+    else:
+        prints = read_prints(folder, [entry.stem for entry in entries], protocol)
+        own = np.stack(sketch_affinities(target.prints[None], prints))[:, 0]
+    matrix, errors = np.full((count + 1, count + 1), np.nan), np.zeros((count + 1, count + 1))
+    np.fill_diagonal(matrix, 1.0)
+    for values, row in ((matrix, own[0]), (errors, own[1])):
+        values[count, :count] = values[:count, count] = row
+    found = describe_affinities(protocol, entries, matrix, errors)
+    return replace(found, models=(*found.models, target.record(found.names)))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The sources that are ranked, in the order in which they were added, and the `count` of all sources of the space."""
+
+    entries: Sequence[CatalogueEntry]
+    count: int
+    whole: Sequence[CatalogueEntry] = ()
+
+    def with_target(self, target: Target | None) -> list[CatalogueEntry]:
+        """The sources and the target, where it is of the space, at its place."""
+        if target is None or target.entry is None:
+            return list(self.entries)
+        if self.whole:
+            return list(self.whole)
+        return sorted([*self.entries, target.entry], key=lambda one: (one.added, one.name))
+
+
+def _choose(folder: Path, protocol: Protocol, target: Target | None, comparing: Comparing, *, ranked: bool) -> Chosen:
+    """The sources of the target, all of them or candidates. Raises SpaceError for no target among many models."""
+    with open_catalogue(folder) as book:
+        many = ranked and comparing.keep is None and book.has_more_than(MOST_RANKED)
+        entries = [] if many and target is not None else _kept_entries(book, target, comparing.keep)
+    many = many or (ranked and len(entries) > MOST_RANKED)
+    if many and target is None:
+        raise SpaceError(f"{folder} has {len(entries)} models, more than {MOST_RANKED}: name the one to rank sources for.")
+    if many and target is not None:
+        return _choose_candidates(folder, protocol, target, comparing)
+    sources = [entry for entry in entries if target is None or not target.is_entry(entry)]
+    return Chosen(sources, len(sources), entries)
+
+
+def _kept_entries(book: Catalogue, target: Target | None, keep: frozenset[str] | None) -> list[CatalogueEntry]:
+    """The models that are compared, and the target where it is of the space."""
+    return [
+        entry for entry in book.entries()
+        if keep is None or entry.identity in keep or (target is not None and target.is_entry(entry))
+    ]  # fmt: skip
+
+
+def _choose_candidates(folder: Path, protocol: Protocol, target: Target, comparing: Comparing) -> Chosen:
+    """The 99 candidates for the sources of the target: by what predicts use, or of a target that has nothing of it by maps."""
+    own = target.identity
+    keep = None if comparing.keep is None else frozenset(map(bytes.fromhex, comparing.keep))
+    query = SourceQuery(target.reduced, CANDIDATES, own, comparing.exact, keep)
+    found = propose_sources(folder, protocol, query, comparing.warn, comparing.progress)
+    if found is not None:
+        return Chosen(*found)
+    near = find_neighbours(
+        folder, protocol, Query(target.prints, CANDIDATES, own, comparing.exact), comparing.warn, comparing.keep
+    )
+    with open_catalogue(folder) as book:
+        listed = [entry for one in near if (entry := book.find("name", one.name)) is not None]
+        count = len((book.keys() if keep is None else book.keys() & keep) - {own})
+    return Chosen(sorted(listed, key=lambda one: (one.added, one.name)), count)
 
 
 def _rank(found: Affinity, held: list[Reduced | None], target: Target | None, comparing: Comparing, sources: int) -> Affinity:
@@ -125,14 +235,16 @@ def describe_affinities(
     )  # fmt: skip
 
 
-def add_rankings(found: Affinity, held: Sequence[Reduced | None], certain: bool | Sequence[str] = False) -> Affinity:
+def add_rankings(
+    found: Affinity, held: Sequence[Reduced | None], certain: bool | Sequence[str] = False, targets: Collection[int] | None = None
+) -> Affinity:  # fmt: skip
     """Return the affinities `found` with rankings by `mean_rank`; `held` has what is kept of each model, which are at most 100.
 
-    `certain` names the targets (True: all) whose rankings are resampled.
+    `certain` names the targets (True: all) whose rankings are resampled; only sources of `targets` (positions; None: all) are ranked.
     """
     order = next((one.order for one in held if one is not None), np.zeros(0, np.intp))
     models = [_as_arrays(one, order) for one in held]
-    scored, shares = add_scores(found, ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True), models, order)
+    scored, shares = add_scores(found, ScoreSelection(USUAL, ranks=MEAN_RANK, usual=True), models, order, targets)
     return with_certainty_of_shares(scored, certain, shares) if certain else scored
 
 
@@ -161,48 +273,31 @@ def _choose_name(name: str, others: Sequence[str]) -> str:
     return name
 
 
-def choose_candidates(
-    folder: Path, protocol: Protocol, entries: Sequence[CatalogueEntry], target: Reduced | None, prints: NDArray[np.float16]
-) -> list[CatalogueEntry]:  # fmt: skip
-    """Return the 99 of `entries` whose features resemble the outputs of `target` most, in their order; all where they are fewer.
-
-    The resemblance is the duality-diagram similarity of the target's outputs and a source's features; without outputs, of both
-    models' features. Of a target with neither they are the nearest by its `prints`, float16 [images, numbers]. Raises SpaceError.
-    """
-    if len(entries) <= CANDIDATES:
-        return list(entries)
-    wanted = _describe_target(target)
-    if wanted is None:
-        found = sketch_affinities(prints[None], read_prints(folder, [entry.stem for entry in entries], protocol))[0][0]
-    else:
-        found = np.array([_resemble(wanted, read_reduced(folder, entry, protocol)) for entry in entries])
-    return [entries[i] for i in np.sort(np.argsort(-found, kind="stable")[:CANDIDATES])]
-
-
-def _describe_target(one: Reduced | None) -> NDArray[np.float64] | None:
-    """The similarities of images in a target's outputs, or in its features, of unit length; None where it has neither."""
-    if one is None:
-        return None
-    arrays = ReducedArrays(one)
-    try:
-        if (outputs := arrays.load("outputs")) is not None:
-            return centred_similarities(outputs.rows.reshape(outputs.images, -1))
-    except OnnxspaceError:  # they are equally similar for all pairs of images
-        pass
-    return arrays.load_similarities()
-
-
-def _resemble(wanted: NDArray[np.float64], one: Reduced | None) -> float:
-    found = None if one is None else ReducedArrays(one).load_similarities()
-    return -np.inf if found is None or found.shape != wanted.shape else float(np.vdot(wanted, found))
-
-
 def explain_candidates(found: Affinity, sources: int) -> Affinity:
     """Return `found` with a warning if only some of the `sources` of the space are ranked."""
     if len(found.names) > sources:
         return found
     words = (
-        f"Of {sources} models, {len(found.names) - 1} are ranked: those whose features resemble the target's outputs most, "
-        "or whose maps resemble its own where it has none."
+        f"Of {sources} models, {len(found.names) - 1} are ranked: those estimated to be the best, or the nearest by maps where the "
+        "target has neither outputs nor features. Of the ten best of all about one is missed, more where answers are pictures."
     )
     return replace(found, warnings=(*found.warnings, words))
+
+
+def list_neighbours(found: Affinity, count: int) -> tuple[Neighbour, ...]:
+    """Return the `count` best sources of the last model of `found`, the result of `find_sources`."""
+    target = found.names[-1]
+    ranked, place = found.rank(target), {name: i for i, name in enumerate(found.names)}
+    kin = found.scores.get("attribution", found.matrix)[-1]
+    errors = np.zeros(len(place)) if found.errors is None else found.errors[-1]
+    rows = list(zip(ranked.sources, ranked.places, strict=True))[:count]
+    return tuple(
+        Neighbour(name, float(kin[place[name]]), float(errors[place[name]]), value, where, _list_scores(found, place[name]))
+        for (name, value), where in rows
+    )
+
+
+def _list_scores(found: Affinity, source: int) -> dict[str, float | None]:
+    """The value of every score of the last model with a source."""
+    values = {name: float(matrix[-1, source]) for name, matrix in found.scores.items() if name != "attribution"}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}

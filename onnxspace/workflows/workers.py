@@ -17,8 +17,8 @@ from onnxspace.similarity.gram import RowFunction
 from onnxspace.workflows.files import CollectMaps
 
 if TYPE_CHECKING:
-    from onnxspace.workflows.cluster.client import Cluster
     from onnxspace.workflows.cluster.dispatch import Dispatcher
+    from onnxspace.workflows.cluster.submission import Cluster
 
 
 @contextmanager

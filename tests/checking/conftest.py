@@ -27,7 +27,7 @@ def run_here(task: str, request: Mapping[str, Any], folder: Path, limits: Limits
 @pytest.fixture
 def tasks_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run in this process; test_sandbox.py tests those in processes of their own."""
-    monkeypatch.setattr("onnxspace.checking.run.run_in_child", run_here)
+    monkeypatch.setattr("onnxspace.checking.observe.run_in_child", run_here)
 
 
 @pytest.fixture

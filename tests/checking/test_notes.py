@@ -29,7 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(network(), folder / "old.onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("onnxspace.checking.run.run_in_child", run_here)
+        patch.setattr("onnxspace.checking.observe.run_in_child", run_here)
         assert update(plan())[0].outcome == "same"
     return folder
 

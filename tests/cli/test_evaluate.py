@@ -68,7 +68,7 @@ def test_text_and_json_say_the_same(run: Run) -> None:
         ("m.csv", "\ufeff,a,b\r\nA,1,\r\nB,2,3\r\n"),
         ("t.csv", "source\\target,A,B\na,1,2\nb,nan,3\n"),
         ("l.csv", "target,source,rank,value\nA,a,1,1\nB,a,2,2\nB,b,1,3\n"),
-        ("l2.csv", "source,target,loss\na,A,1\na,B,2\nb,B,3\n"),
+        ("l2.csv", "source,target,gain\na,A,1\na,B,2\nb,B,3\n"),
         ("j.json", '{"A": {"a": 1, "b": null}, "B": {"a": 2, "b": 3}}'),
     ],
 )
@@ -94,6 +94,18 @@ def test_orders_are_read_as_orders(run: Run, text: str) -> None:
 def test_square_tables_of_names_in_json(place: Path) -> None:
     (place / "q.json").write_text('{"names": ["a", "b"], "matrix": [[1, 0.5], [0.25, 1]]}')
     np.testing.assert_array_equal(Table.read(place / "q.json").grid("ba", "ab"), [[0.25, 1], [1, 0.5]])
+
+
+def test_repeats_are_averaged_and_losses_have_their_direction(run: Run) -> None:
+    Path("o.csv").write_text("target,source,seed,loss\nA,a,0,1\nA,a,1,2\nA,b,0,3\nB,a,0,4\nB,b,0,5\nB,b,1,9\n")
+    found = Table.read("o.csv")
+    np.testing.assert_array_equal(found.grid("AB", "ab"), [[-1.5, -3], [-4, -7]])
+    code, out, _ = run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1")
+    assert code == 0
+    assert run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1", "--lower-is-better")[1] == out
+    Path("o.csv").write_text("target,source,fold,error\nA,a,0,1\nA,a,0,2\n")
+    with pytest.raises(TableError, match="target A and source a of one repeat"):
+        Table.read("o.csv")
 
 
 def test_losses(run: Run) -> None:
@@ -283,25 +295,14 @@ def test_the_single_linkage_tree_prints_distances(run: Run) -> None:
     assert f"┐ {np.linalg.norm([0.2, -0.2, -0.1]):.3f}" in single
 
 
-def section() -> str:
-    readme = (REPOSITORY / "README.md").read_text("utf-8")
-    return readme.split("\n## Was the ranking right?\n")[1].split("\n## ")[0]
-
-
-def test_the_table_in_the_readme_lists_every_option() -> None:
-    listed = re.findall(r"^\| `(--[a-z-]+)", section(), re.M)
-    assert listed == [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+def test_bounds_are_those_of_the_library() -> None:
     defaults: dict[str, Any] = {p.opts[0]: p.default for p in command.params}
-    for option in ("--relevant", "--resamples", "--seed"):
-        row = next(line for line in section().splitlines() if line.startswith(f"| `{option}"))
-        assert row.endswith(f"; {defaults[option]} |")
     assert (defaults["--resamples"], defaults["--relevant"]) == (bootstrap.DRAWS, RELEVANT)
     assert next(p for p in command.params if p.name == "resamples").type.max == bootstrap.MOST_DRAWS  # type: ignore[attr-defined]
-    assert f"`{defaults['--linkage']}` (default)" in section()
 
 
-def test_the_command_in_the_readme_runs(run: Run) -> None:
-    line = section().split("```sh\n")[1].split("\n")[0]
+def test_the_command_in_the_documentation_runs(run: Run) -> None:
+    line = (REPOSITORY / "docs/commands/evaluate.md").read_text("utf-8").split("```sh\n")[1].split("\n")[0]
     Path("benchmarks").symlink_to(REPOSITORY / "benchmarks")
     code, out, err = run(*line.split()[2:])
     assert code == 0

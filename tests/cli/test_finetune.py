@@ -37,8 +37,7 @@ def _models(folder: Path) -> list[str]:
     return [str(folder / f"{name}.onnx") for name in "abc"]
 
 
-@pytest.mark.process
-def test_transfer_prints_a_table_and_writes_files(folder: Path) -> None:
+def test_transfer_prints_a_table_and_writes_files(folder: Path, warm_children: None) -> None:
     table, winner = folder / "table.csv", folder / "winner.onnx"
     found = CliRunner().invoke(
         transfer, [*_models(folder), "--data", str(folder / "photos"), "--by", "finetune", "--workers", "1", "--quiet",
@@ -52,9 +51,8 @@ def test_transfer_prints_a_table_and_writes_files(folder: Path) -> None:
     assert (folder / "winner.onnxspace.toml").is_file()
 
 
-@pytest.mark.process
 @pytest.mark.parametrize(("name", "start"), [("curves.png", b"\x89PNG"), ("curves.svg", b"<?xml")])
-def test_transfer_draws_learning_curves(folder: Path, name: str, start: bytes) -> None:
+def test_transfer_draws_learning_curves(folder: Path, name: str, start: bytes, warm_children: None) -> None:
     found = CliRunner().invoke(
         transfer, [*_models(folder), "--data", str(folder / "photos"), "--by", "finetune", "--workers", "1", "--quiet",
                    "--output", str(folder / name)], standalone_mode=False,
@@ -64,8 +62,7 @@ def test_transfer_draws_learning_curves(folder: Path, name: str, start: bytes) -
     assert not list(folder.glob(".*partial"))
 
 
-@pytest.mark.process
-def test_score_ranks_the_sources_of_a_target(folder: Path) -> None:
+def test_score_ranks_the_sources_of_a_target(folder: Path, warm_children: None) -> None:
     found = CliRunner().invoke(
         score, [*_models(folder), "--target", "a", "--probe", str(folder / "photos"), "--by", "finetune", "--quiet", "--json"],
         standalone_mode=False,

@@ -7,15 +7,18 @@ import json
 import sqlite3
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
-from onnxspace.cli.text.pixels import WIDTH, table, warning
+from onnxspace.cli.text.lines import WIDTH
+from onnxspace.cli.text.pixels import describe_pixels, table, warning
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Preprocess
 from onnxspace.similarity.records import ModelRecord
 from tests.helpers.commands import Run, runner, save_classifiers
-from tests.helpers.nets import classifier, save
+from tests.helpers.nets import Net, classifier, save
 
 SMALL = ("--images", "3", "--method", "saliency")
 ROW = ["16×16", "NCHW", "RGB", "imagenet", "stated:", "--pixels"]
@@ -134,13 +137,14 @@ def test_a_page_has_the_pixels_of_its_models(run: Run) -> None:
 def test_inspect(run: Run) -> None:
     code, out, _ = run("inspect", "a.onnx", "--pixels", "imagenet", "--color", "BGR")
     assert code == 0
-    assert "x = (pixel · 0.00392157 − [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]" in out
-    assert "stated (--pixels)" in out
+    words = " ".join(out.split())
+    assert "x = (pixel · 0.00392157 − [0.406, 0.456, 0.485]) / [0.225, 0.224, 0.229]" in words
+    assert "stated (--pixels)" in words
     found = json.loads(run("inspect", "a.onnx", "--json")[1])
     assert (found["pixels"]["origin"], found["pixels"]["guessed"]) == ("guessed", ["color", "range"])
 
 
-def test_check(run: Run) -> None:
+def test_check(run: Run, warm_children: None) -> None:
     words = ("check", "a.onnx", "--against", "a.onnx", "--images", "3", "--json")
     assert run(*words, "--pixels", "imagenet")[0] == 0
     code, _, err = run(*words, "--pixels", "c=unit")
@@ -173,7 +177,8 @@ def test_a_table_for_no_model_is_an_error(run: Run) -> None:
     assert run("space", "add", "zoo.space", "a.onnx")[0] == 0
 
 
-def test_equal_rows_are_one_and_no_line_is_longer_than_a_terminal() -> None:
+def test_equal_rows_are_one_and_no_line_is_longer_than_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
     models = [record(f"a-long-name-of-a-network-{i}") for i in range(12)]
     models.append(record("other" * 20, "read", "preprocessor_config.json beside it, for all 12 ONNX files there", ()))
     lines = list(table(models))
@@ -182,9 +187,88 @@ def test_equal_rows_are_one_and_no_line_is_longer_than_a_terminal() -> None:
     assert lines[2].split()[-1] == "read"
     assert lines[3] == "    preprocessor_config.json beside it, for all 12 ONNX files there"
     long = list(table([record("a", "inferred", "the statistics " * 40, ())]))
-    assert [len(line) <= WIDTH for line in long] == [True] * 3
-    (sentence,) = warning(models)
-    assert "a-long-name-of-a-network-7 and 4 others" in sentence
+    assert all(len(line) <= WIDTH for line in long)
+    assert "".join(long[2:]).count("statistics") == 40
+    sentence = list(warning(models))
+    assert len(sentence) > 1
+    assert all(len(line) <= WIDTH for line in sentence)
+    assert "a-long-name-of-a-network-7 and 4 others" in " ".join(sentence)
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert len(list(warning(models))) == 1
+
+
+@pytest.mark.parametrize("command", ["score", "transfer", "inspect"])
+def test_broken_metadata_is_a_warning(run: Run, command: str) -> None:
+    proto = onnx.load("a.onnx")
+    proto.metadata_props.add(key="pretrained_cfg", value="[1]")
+    save(proto, Path("a.onnx"))
+    for name in "xy":
+        for number in range(8):
+            Path(f"data/{name}").mkdir(parents=True, exist_ok=True)
+            Image.effect_noise((16, 16), 20 + 20 * number).convert("RGB").save(f"data/{name}/{number}.png")
+    more = {"score": ("b.onnx", *SMALL), "transfer": ("b.onnx", "--data", "data", "--by", "knn"), "inspect": ()}[command]
+    code, out, err = run(command, "a.onnx", *more)
+    assert code == 0
+    assert "a.onnx: its metadata is not used" in " ".join((out + err).split())
+
+
+def test_no_value_is_minus_zero() -> None:
+    pixels = PixelRecord.of(Preprocess(8, 8, scale=0.5, mean=(-0.0,)), "read", "it says so", ())
+    assert "-0" not in "".join((*describe_pixels(pixels), *pixels.cells()))
+
+
+@pytest.mark.parametrize(
+    ("axes", "bands", "guessed", "cells"),
+    [
+        ("CHW", (), ("color",), ("CHW", "RGB?")),
+        ("", (0, 1, 2, 3, 4, 5), ("color",), ("NCHW", "bands 0–5?")),
+        ("NHW", (4, 0, 2), (), ("NHW", "bands 4,0,2")),
+        ("NCTHW", tuple(range(48)), ("color",), ("NCTHW", "bands 0–47?")),
+        ("NCTHW", (0, 1, 2) * 16, (), ("NCTHW", "48 bands")),
+    ],
+)
+def test_axes_and_bands_are_shown(axes: str, bands: tuple[int, ...], guessed: tuple[str, ...], cells: tuple[str, str]) -> None:
+    assert PixelRecord.of(Preprocess(8, 8), "read", "", guessed, axes, bands).cells()[1:3] == cells
+
+
+def test_axes_and_bands_of_files(run: Run) -> None:
+    for name, shape, channels in (("six", ("N", 6, 16, 16), 6), ("single", (3, 16, 16), 3)):
+        net = Net(shape)
+        x = net.add("Unsqueeze", "image", net.weight(np.array([0]))) if name == "single" else "image"
+        pooled = net.add("Flatten", net.add("GlobalAveragePool", net.add("Relu", net.conv(x, channels, 8))))
+        save(net.model([net.dense(pooled, 8, 3)]), Path(f"{name}.onnx"))
+    assert "16×16, NCHW, bands 0–5?, symmetric?" in run("inspect", "six.onnx")[1]
+    assert "16×16, CHW, RGB?, symmetric?" in run("inspect", "single.onnx")[1]
+    Path("six.onnxspace.toml").write_text("bands = [5, 4, 3, 2, 1, 0]\n")
+    found = json.loads(run("inspect", "six.onnx", "--json")[1])["pixels"]
+    assert (found["bands"], found["guessed"]) == ([5, 4, 3, 2, 1, 0], ["range"])
+
+
+def test_inspect_is_as_wide_as_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("inspect", "a.onnx", "--pixels", "imagenet")[1].splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert "Conv" in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--pixels", "unit", "--pixels", "byte"),
+        ("--pixels", "a=unit", "--pixels", "a.onnx=byte"),
+        ("--size", "16", "--size", "16"),
+        ("--color", "b=RGB", "--color", "b=BGR"),
+    ],
+)
+def test_an_option_is_given_once_per_model(run: Run, words: tuple[str, ...]) -> None:
+    code, _, err = run("score", "a.onnx", "b.onnx", *SMALL, *words)
+    assert code == 2
+    assert f"{words[0]} is given 2 times for" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_presets_may_be_in_capitals(run: Run) -> None:
+    assert "NCHW, RGB, imagenet" in run("inspect", "a.onnx", "--pixels", "ImageNet")[1]
 
 
 def test_a_fingerprint_has_no_row() -> None:
@@ -202,7 +286,7 @@ def test_a_fingerprint_has_no_row() -> None:
         ("space", "add", "zoo.space", "a.onnx"),
     ],
 )
-def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...]) -> None:
+def test_a_broken_side_file_is_a_warning_in_every_command(run: Run, words: tuple[str, ...], warm_children: None) -> None:
     Image.effect_noise((16, 16), 80).convert("RGB").save("cat.png")
     run("space", "create", "zoo.space", *SMALL)
     Path("preprocessor_config.json").write_text("[1]", "utf-8")

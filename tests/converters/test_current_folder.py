@@ -68,7 +68,7 @@ LIMITED = {
 
 
 @pytest.mark.parametrize("name", LIMITED)
-def test_a_conversion_has_limits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conversion_has_limits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_children: None) -> None:
     monkeypatch.chdir(tmp_path)
     code, limits, words = LIMITED[name]
     Path(f"{name}.py").write_text(code)

@@ -21,7 +21,7 @@ def _request(path: Path) -> dict[str, object]:
     return {"task": "describe", "model": asdict(ModelFile.describe(path, None, ModelOptions()))}
 
 
-def test_all_requests_are_answered(tmp_path: Path) -> None:
+def test_all_requests_are_answered(tmp_path: Path, warm_children: None) -> None:
     good = [save(classifier(seed=i), tmp_path / f"{i}.onnx") for i in range(3)]
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"no model")

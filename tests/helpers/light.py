@@ -6,13 +6,14 @@ ends otherwise.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from onnxspace.cli import main as onnxspace
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import Fingerprint, project, write_fingerprint
 from onnxspace.storage.map_file import to_unit_maps
@@ -96,10 +97,14 @@ def write_photos(folder: Path, probes: Probes) -> None:
 
 
 def run(line: str, folder: Path) -> tuple[int, str]:
-    """Run a command in a folder; returns its exit code and what it wrote to stderr."""
-    arguments = [sys.executable, "-m", "onnxspace", *line.split()]
-    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stderr
+    """Run a command in a folder, in this process, which lacks the libraries; returns its exit code and what it wrote to stderr."""
+    error, code = io.StringIO(), 0
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(error):
+        try:
+            onnxspace(line.split())
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return code, error.getvalue()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from onnxspace.inputs import noise_fields, scenes
+from onnxspace.inputs import noise_fields, scene_shapes, scene_surfaces, scenes
 from onnxspace.inputs.scenes import render
 
 HASHES = {
@@ -32,7 +32,10 @@ INEXACT = {
     *("sum", "mean", "std", "var", "prod", "cumsum", "dot", "matmul", "einsum", "inner", "fsum"),
     *("fft", "random", "linalg", "default_rng", "hash"),
 }
-IMPORTS = {"__future__", "math", "dataclasses", "numpy", "numpy.typing", "onnxspace.inputs.noise_fields"}
+IMPORTS = {
+    "__future__", "math", "dataclasses", "numpy", "numpy.typing", "onnxspace.inputs.noise_fields", "onnxspace.inputs.scene_shapes",
+    "onnxspace.inputs.scene_surfaces",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,7 @@ def inexact(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [scenes, noise_fields])
+@pytest.mark.parametrize("module", [scenes, scene_shapes, scene_surfaces, noise_fields])
 def test_source_uses_exact_operations_only(module: ModuleType) -> None:
     assert inexact(Path(str(module.__file__)).read_text(encoding="utf-8")) == []
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from onnxspace.errors import ModelError
+from onnxspace.errors import ConfigError, ModelError
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.model.model import Model, open_model
@@ -48,8 +48,11 @@ def test_ultralytics(tmp_path: Path) -> None:
 
 
 def test_fixed_axes_come_before_the_size_in_the_metadata(tmp_path: Path) -> None:
-    found = pixels(tmp_path, ULTRALYTICS, ("N", 3, 16, 16))
+    model = opened(tmp_path, ULTRALYTICS, ("N", 3, 16, 16))
+    found = model.pixels
+    assert found is not None
     assert (found.size, found.preset, found.guessed) == ((16, 16), "unit", ())
+    assert "the size in its metadata is not used (it describes images of 32×64 pixels" in model.warnings[0]
 
 
 @pytest.mark.parametrize("missing", ["author", "task", "names", "stride"])
@@ -122,6 +125,35 @@ def test_timm_configuration_in_the_metadata(tmp_path: Path) -> None:
     assert (found.preset, found.size, found.color, found.origin) == ("imagenet", (48, 32), "RGB", "read")
 
 
+def test_the_graph_tells_the_order_of_colours(tmp_path: Path) -> None:
+    for name, means, color in (
+        ("rgb", (0.485, 0.456, 0.406), "RGB"),
+        ("bgr", (103.939, 116.779, 123.68), "BGR"),
+        ("other", (1e2, 110.0, 120.0), "RGB"),
+    ):
+        proto = classifier(("N", 3, 16, 16))
+        scaled = helper.make_node("Sub", [proto.graph.input[0].name, "by"], ["scaled"])
+        proto.graph.node[0].input[0] = "scaled"
+        proto.graph.node.insert(0, scaled)
+        proto.graph.initializer.append(helper.make_tensor("by", TensorProto.FLOAT, [1, 3, 1, 1], means))
+        found = open_model(save(proto, tmp_path / f"{name}.onnx")).pixels
+        assert found is not None
+        assert (found.origin, found.color) == ("read", color)
+        assert found.guessed == (("color",) if name == "other" else ())
+
+
+def test_a_scaler_of_images_is_arithmetic_of_the_graph(tmp_path: Path) -> None:
+    """ImageScaler, an operator of the first versions that Windows ML's converters write."""
+    proto = classifier(("N", 3, 16, 16))
+    scaler = helper.make_node("ImageScaler", ["image"], ["scaled"], scale=1.0, bias=[-103.939, -116.779, -123.68])
+    proto.graph.node[0].input[0] = "scaled"
+    proto.graph.node.insert(0, scaler)
+    proto.opset_import[0].version = 7
+    found = open_model(save(proto, tmp_path / "net.onnx")).pixels
+    assert found is not None
+    assert (found.preset, found.origin, found.color, found.guessed) == ("byte", "read", "BGR", ())
+
+
 def test_model_api(tmp_path: Path) -> None:
     stated = {
         "model_info mean_values": "123.675 116.28 103.53", "model_info scale_values": "58.395 57.12 57.375",
@@ -142,8 +174,11 @@ def test_provenance_of_a_conversion(tmp_path: Path) -> None:
 
 
 def test_means_of_three_channels_are_not_those_of_a_grey_network(tmp_path: Path) -> None:
-    found = pixels(tmp_path, {"model_info mean_values": "1 2 3"}, ("N", 1, 16, 16))
+    model = opened(tmp_path, {"model_info mean_values": "1 2 3"}, ("N", 1, 16, 16))
+    found = model.pixels
+    assert found is not None
     assert (found.origin, found.color) == ("guessed", "GREY")
+    assert "the range in its metadata is not used (it describes images of three channels" in model.warnings[0]
 
 
 def test_the_graph_decides_where_nothing_is_written(tmp_path: Path) -> None:
@@ -157,11 +192,25 @@ def test_the_graph_decides_where_nothing_is_written(tmp_path: Path) -> None:
     assert (found.preset, found.origin, found.reason) == ("byte", "read", "the graph rescales its input")
 
 
-def test_no_metadata_puts_other_values_into_an_8_bit_tensor(tmp_path: Path) -> None:
+def byte_classifier() -> onnx.ModelProto:
+    """A classifier with an 8-bit input."""
     proto = classifier(("N", 3, 16, 16))
     proto.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     proto.graph.node.insert(0, helper.make_node("Cast", [proto.graph.input[0].name], ["cast"], to=TensorProto.FLOAT))
     proto.graph.node[1].input[0] = "cast"
+    return proto
+
+
+def test_an_8_bit_input_refuses_ranges_of_less_than_32_values(tmp_path: Path) -> None:
+    file = save(byte_classifier(), tmp_path / "net.onnx")
+    assert open_model(file, options=ModelOptions(scale=32 / 255)).preprocess.scale == 32 / 255
+    for stated in (ModelOptions(scale=31 / 255), ModelOptions(pixels="imagenet"), ModelOptions(std=(9.0,), scale=1.0)):
+        with pytest.raises(ConfigError, match="can't hold the range that is stated"):
+            open_model(file, options=stated)
+
+
+def test_no_metadata_puts_other_values_into_an_8_bit_tensor(tmp_path: Path) -> None:
+    proto = byte_classifier()
     onnx.helper.set_model_props(proto, {"Image.NominalPixelRange": "Normalized_0_1", "Image.BitmapPixelFormat": "Bgr8"})
     found = open_model(save(proto, tmp_path / "net.onnx")).pixels
     assert found is not None

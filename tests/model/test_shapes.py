@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.describe import describe
-from onnxspace.model.graph import find_defect, sort_nodes
 from onnxspace.model.model import open_model
+from onnxspace.model.node_order import find_defect, sort_nodes
 from onnxspace.model.records import Description
 from onnxspace.model.runtime import run
 from onnxspace.model.shapes import infer_shapes, multiply_adds

@@ -19,6 +19,7 @@ from onnxspace.model.pixel_metadata.image_metadata import read_image_metadata
 from onnxspace.model.pixel_metadata.openvino import read_arguments
 from onnxspace.model.pixel_metadata.paddle import read_operations
 from onnxspace.model.pixel_metadata.timm import read_timm_config
+from tests.helpers.examples import examples
 from tests.helpers.nets import classifier, save
 
 OPEN = ("N", 3, "h", "w")
@@ -294,7 +295,7 @@ _CONTENT = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_KEYS, _CONTENT, max_size=8))
 def test_random_content_gives_options_or_a_reason(content: dict[str, Any]) -> None:
     texts = {key: str(value) for key, value in content.items()}
@@ -310,3 +311,53 @@ def test_random_content_gives_options_or_a_reason(content: dict[str, Any]) -> No
         assert all(math.isfinite(number) for number in numbers)
         assert 0 not in (options.scale, *(options.std or ()))
         assert options.size is None or all(1 <= side <= 8192 for side in options.size)
+
+
+TIMM = {
+    "pretrained_cfg": {
+        "input_size": [3, 32, 48], "mean": [0.5] * 3, "std": [0.5] * 3, "crop_pct": 0.875, "interpolation": "bicubic",
+    }
+}  # fmt: skip
+
+
+def test_statements_that_contradict_each_other_are_a_warning(tmp_path: Path) -> None:
+    place(tmp_path, "preprocessor_config.json", VIT)
+    place(tmp_path, "config.json", TIMM)
+    model = opened(tmp_path)
+    assert model.pixels is not None
+    assert model.pixels.preset == "imagenet"
+    (warning,) = model.warnings
+    assert "preprocessor_config.json beside it (imagenet) and pretrained_cfg in config.json beside it (symmetric)" in warning
+    assert "the former counts" in warning
+
+
+def test_metadata_that_contradicts_a_side_file_counts(tmp_path: Path) -> None:
+    place(tmp_path, "preprocessor_config.json", VIT)
+    proto = classifier(OPEN)
+    proto.metadata_props.add(key="pretrained_cfg", value=json.dumps(TIMM["pretrained_cfg"]))
+    model = open_model(save(proto, tmp_path / "net.onnx"))
+    assert model.pixels is not None
+    assert model.pixels.preset == "symmetric"
+    assert "pretrained_cfg in its metadata (symmetric) and preprocessor_config.json beside it (imagenet)" in model.warnings[0]
+
+
+def test_statements_that_agree_in_other_words_are_no_contradiction(tmp_path: Path) -> None:
+    place(tmp_path, "preprocessor_config.json", VIT | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    place(tmp_path, "config.json", TIMM)
+    assert pixels(tmp_path).preset == "symmetric"
+
+
+def test_crops_and_interpolations_that_are_not_applied_are_in_the_record(tmp_path: Path) -> None:
+    place(tmp_path, "config.json", TIMM)
+    assert pixels(tmp_path).geometry == "a central crop of 0.875, bicubic"
+    crop = {"do_center_crop": True, "crop_size": {"height": 24, "width": 24}, "size": {"shortest_edge": 32}}
+    place(tmp_path, "preprocessor_config.json", VIT | crop | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    assert pixels(tmp_path).geometry == "a central crop of 0.75"
+    place(tmp_path, "preprocessor_config.json", VIT)
+    (tmp_path / "config.json").unlink()
+    assert pixels(tmp_path).geometry == ""
+
+
+def test_a_crop_that_is_no_number_is_a_warning(tmp_path: Path) -> None:
+    place(tmp_path, "config.json", {"pretrained_cfg": TIMM["pretrained_cfg"] | {"crop_pct": "most"}})
+    assert "config.json beside it is not used (crop_pct is not a number)" in opened(tmp_path).warnings[0]

@@ -1,4 +1,4 @@
-"""Both zoos side by side: what is read, and that docs and README show what the tables give."""
+"""Both zoos side by side: what is read, and that docs show what the tables give."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 from models.both import page
 from models.both.__main__ import main
 from models.both.comparison import MODELS, ROWS, Zoo, format_cells, format_comparison, read_minitaskonomy, read_realzoo
-from models.both.page import BEGIN, END, format_readme_table, format_section, read_zoos, write_section
+from models.both.page import BEGIN, END, format_section, format_summary, read_zoos, write_section
 from models.realzoo.study import KINDS, Judgement, Kind, judge, judge_file
 from onnxspace.evaluation import bootstrap
 from tests.helpers.paths import REPOSITORY
@@ -77,7 +77,7 @@ def find_interval(zoo: Zoo, kind: Kind, name: str) -> tuple[float, float]:
 
 
 class TestSentences:
-    """What docs/ranking.md and README say in words of the tables."""
+    """What docs/ranking.md and docs/evidence.md say in words of the tables."""
 
     def test_kin_say_nothing_of_where_to_start(self, zoos: tuple[Zoo, Zoo]) -> None:
         for zoo in zoos:
@@ -126,11 +126,11 @@ class TestPage:
         text = (REPOSITORY / "docs" / "ranking.md").read_text("utf-8")
         assert text.partition(BEGIN + "\n")[2].partition(END)[0] == format_section(zoos)
 
-    def test_readme_shows_the_tables_numbers(self, zoos: tuple[Zoo, Zoo]) -> None:
-        assert format_readme_table(zoos) in (REPOSITORY / "README.md").read_text("utf-8")
+    def test_the_summary_shows_the_tables_numbers(self, zoos: tuple[Zoo, Zoo]) -> None:
+        assert format_summary(zoos) in (REPOSITORY / "docs/evidence.md").read_text("utf-8")
 
     def test_every_evidence_stands_in_both_tables(self, zoos: tuple[Zoo, Zoo]) -> None:
-        for table in (format_comparison(zoos, "frozen"), format_comparison(zoos, "finetuned"), format_readme_table(zoos)):
+        for table in (format_comparison(zoos, "frozen"), format_comparison(zoos, "finetuned"), format_summary(zoos)):
             assert all(f"`{evidence}`" in table for evidence in ("none", "pictures", "labels", "finetuned"))
             assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -150,6 +150,6 @@ class TestPage:
         monkeypatch.setattr("models.both.__main__.read_zoos", lambda: zoos)
         result = CliRunner().invoke(main, [])
         assert result.exit_code == 0
-        assert result.output == format_readme_table(zoos)
+        assert result.output == format_summary(zoos)
         assert format_section(zoos) in (tmp_path / "docs" / "ranking.md").read_text("utf-8")
         assert page.BEGIN in (tmp_path / "docs" / "ranking.md").read_text("utf-8")

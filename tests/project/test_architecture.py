@@ -143,10 +143,12 @@ def test_pages_are_short_and_their_links_lead_to_files(page: str) -> None:
 def test_commands_that_pages_name_exist() -> None:
     scripts = {"pip", "pytest", "ruff", "mypy", "lint-imports", "python", "onnxspace"}
     first = {line.split()[0] for page in PAGES for line in commands(page)}
-    assert first == {f".venv/bin/{name}" for name in scripts} | {".ci/run", ".ci/light", ".ci/frameworks", ".ci/fuzz"}
+    assert first == {f".venv/bin/{name}" for name in scripts} | {
+        *(".ci/run", ".ci/light", ".ci/docs", ".ci/frameworks", ".ci/fuzz", ".ci/exhaustive", ".ci/package", ".ci/release.py")
+    }
     run = {match[1] for page in PAGES for line in commands(page) if (match := re.search(r"python -m (\S+)", line))}
     run -= {"venv"}
-    assert run == {"onnxspace.torchgraph.support", "onnxspace.scores.registry", "tests.helpers.backend"}
+    assert run == {"onnxspace.torchgraph.support", "onnxspace.scores.page", "tests.helpers.backend"}
     for name in run:
         assert 'if __name__ == "__main__":' in (REPOSITORY / f"{name.replace('.', '/')}.py").read_text("utf-8")
 

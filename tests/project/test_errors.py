@@ -44,6 +44,8 @@ def test_an_unforeseen_error_is_one_sentence_that_names_the_file(error: Exceptio
     ],
 )
 def test_a_lack_of_memory_is_a_sentence(error: Exception) -> None:
-    assert unexpected("a.onnx", error) == "a.onnx needs more memory than there is. Leave it out, or use a machine with more."
+    assert (
+        unexpected("a.onnx", error) == "a.onnx needs more memory than is available. Leave it out, or use a machine with more."
+    )
     assert is_out_of_memory(error)
     assert not is_out_of_memory(ValueError("bad shape"))

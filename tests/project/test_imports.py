@@ -52,6 +52,11 @@ def test_workflows_that_compare_load_neither_torch_nor_onnx(workflow: str) -> No
     assert loaded([f"onnxspace.{workflow}"]) == "[]"
 
 
+def test_comparing_fingerprints_and_listing_a_space_load_no_scipy() -> None:
+    code = "import onnxspace.workflows.score, onnxspace.workflows.space, sys; print('scipy' in sys.modules)"
+    assert run(code).strip() == "False"
+
+
 def strings(path: Path) -> list[str]:
     """All text in a file: string constants of a Python file, or its words."""
     if path.suffix != ".py":
@@ -89,6 +94,7 @@ NO_MODULES = {
     "onnxspace.version.torch",
     "onnxspace.input",
     "onnxspace.input.color",
+    "onnxspace.input.license",
     "onnxspace.input.mean",
     "onnxspace.input.scale",
     "onnxspace.input.size",

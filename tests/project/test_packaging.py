@@ -42,10 +42,15 @@ def imported(*paths: Path) -> set[str]:
 
 def test_dependencies_are_the_imports() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = [line for name, lines in project["optional-dependencies"].items() if name != "test" for line in lines]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name not in ("all", "test") for line in lines]
     declared = {re.split(r"[<>=;\s\[]", line)[0] for line in (*project["dependencies"], *extras)}
     needed = {DISTRIBUTIONS.get(name, name) for name in imported() - {"torchvision"} - USED_IF_THERE}
     assert needed | {"onnxruntime"} == declared
+
+
+def test_all_is_every_extra_but_that_of_the_tests() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert extras["all"] == [f"onnxspace[{','.join(sorted(set(extras) - {'all', 'test'}))}]"]
 
 
 def test_the_light_group_is_what_comparing_imports() -> None:

@@ -44,8 +44,8 @@ def test_no_family_is_in_both_sets() -> None:
 @pytest.mark.parametrize("part", ["chosen", "judged"])
 def test_summary_counts_the_rows(kind: str, part: str) -> None:
     rows = [row for row in table(kind) if row[2] == part]
-    verdicts = Counter(row[6] for row in rows)
-    best = sum(row[3] == row[4].split(" ")[0] for row in rows)
+    verdicts = Counter(row[7] for row in rows)
+    best = sum(row[3] == row[4] for row in rows)
     (summary,) = (row for row in table("summary") if row[:2] == [KINDS[kind], part])
     expected = [len(rows), len({row[1] for row in rows}), *(verdicts[word] for word in ("right", "wrong", "abstained"))]
     assert summary[2:7] == [str(number) for number in expected]
@@ -71,6 +71,6 @@ def test_files_that_are_here_say_the_same(name: str) -> None:
     (row,) = (row for kind in KINDS for row in table(kind) if row[0] == f"`{name}`")
     found = infer_pixels(open_model(path))
     assert found is not None
-    assert row[4].startswith(found.preset)
-    assert float(row[4].split("(")[1].rstrip(")")) == pytest.approx(found.scores[found.preset], abs=0.02)
-    assert found.sure is (row[6] != "abstained")
+    assert row[5].startswith(found.preset)
+    assert float(row[5].split("(")[1].rstrip(")")) == pytest.approx(found.scores[found.preset], abs=0.02)
+    assert found.sure is (row[7] != "abstained")

@@ -87,7 +87,32 @@ def test_many_columns_become_few() -> None:
     assert little.answers is not None
     assert (little.levels.shape, little.channels) == ((IMAGES, 64, 8, 8), 300)
     assert little.answers.shape[1] <= COLUMNS["images"]
-    assert ReducedArrays(little).load("features").shape == (IMAGES, 300, 8, 8)
+    assert ReducedArrays(little).load("features").reduced.channels == 300
+
+
+@pytest.mark.parametrize("detail", ["images", "pictures"])
+@pytest.mark.parametrize(("grid", "channels"), [(True, 24), (True, 100), (True, 200), (False, 30), (False, 1500)])
+def test_channels_that_are_left_out_count_as_zeros(detail: str, grid: bool, channels: int) -> None:
+    """The scores are those of the features in little with a channel of zeros for each that was left out."""
+    networks = [reduce(network(seed, grid=grid, channels=channels), detail) for seed in range(3)]
+    padded = [(one.load("outputs"), pad(one.reduced)) for one in networks]
+    if detail == "pictures" and grid:
+        padded.append(loaded(reduce(network(3, grid=True, dense=True))))
+        networks.append(reduce(network(3, grid=True, dense=True)))
+    for found, expected in zip(compare([loaded(one) for one in networks]), compare(padded), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert np.isfinite(found).all()
+
+
+def pad(reduced: Reduced) -> NDArray[np.float32]:
+    """Features as numbers, with channels of zeros in place of those that were left out."""
+    kept = reduced.features
+    if reduced.levels is not None and reduced.scales is not None:
+        kept = reduced.levels * reduced.scales[:, None, None]
+    assert kept is not None
+    values = np.zeros((IMAGES, reduced.channels, *kept.shape[2:]), np.float32)
+    values[:, : kept.shape[1]] = kept
+    return values
 
 
 def test_pictures_need_the_detail_of_pictures() -> None:

@@ -14,7 +14,8 @@ import pytest
 from onnxspace import scores
 from onnxspace.errors import ConfigError
 from onnxspace.scores import registry
-from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec, render_page, score_names
+from onnxspace.scores.page import render_page
+from onnxspace.scores.registry import SCORES, ScoreSpec, find_spec, score_names
 from tests.helpers.paths import REPOSITORY
 
 MINE = ScoreSpec("the mean", "nobody, 2020", "features", lambda features, labels: float(np.mean(features)), "any")
@@ -80,7 +81,7 @@ def test_public_names_load_once_and_are_the_functions() -> None:
 @pytest.mark.process
 def test_the_registry_loads_nothing_heavy() -> None:
     heavy = ("numpy", "scipy", "sklearn", "torch")
-    code = f"import sys, onnxspace.scores.registry as r; r.score_names(); r.render_page();print([n for n in {heavy} if n in sys.modules])"
+    code = f"import sys, onnxspace.scores.registry as r, onnxspace.scores.page as p; r.score_names(); p.render_page(); print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,9 +15,11 @@ import pytest
 
 from onnxspace.errors import OutputError
 from onnxspace.spaces import catalogue
+from onnxspace.spaces.complete import Offer, complete_models
+from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.space import Space
 from tests.helpers.disks import file_size_limit
-from tests.helpers.spaces import insert, insert_many, probes, space
+from tests.helpers.spaces import insert, insert_many, probes, space, with_answers
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree", "sqlite3.connect"}
 
@@ -96,6 +98,26 @@ def seek(home: Path) -> None:
     Space.open(home).nearest("model-1")
 
 
+def label(home: Path) -> None:
+    Space.open(home).tag(["model-1", "model-2"], ["team=vision", "kept"])
+    Space.open(home).tag("model-2", "detector", license="mit")
+
+
+def complete(home: Path) -> None:
+    """A model without maps, and one with."""
+    opened = Space.open(home)
+    insert_many(home, [6])
+    for number in (1, 6):
+        entry = next(entry for entry in opened.entries() if entry.name == f"model-{number}")
+        one = fingerprint_of(home, opened.protocol, entry)
+        complete_models(home, opened.protocol, [Offer(entry, one.prints, with_answers(number))])
+
+
+def add_a_set(home: Path) -> None:
+    found = Space.open(home).add_set("other", probes(seed=1), "pictures")
+    insert(found.path, 1)
+
+
 def compact(home: Path) -> None:
     Space.open(home).compact()
 
@@ -105,6 +127,9 @@ ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "bulk": (bulk, {"model-1", "model-2"}),
     "upgrade": (upgrade, {"model-1", "model-2"}),
     "remove": (remove, {"model-2"}),
+    "label": (label, {"model-1", "model-2"}),
+    "complete": (complete, {"model-1", "model-2"}),
+    "add a set": (add_a_set, {"model-1", "model-2"}),
     "nearest": (seek, {"model-1", "model-2"}),
     "compact": (compact, {"model-1", "model-2"}),
     "remove a sheet": (remove_all_of_a_sheet, {"model-1", "model-2"}),
@@ -113,9 +138,17 @@ ACTIONS: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 }
 
 
+#: Name of an action, and how many steps lie between two deaths: adding dies at each, others at every third, and at each where all
+#: cases are run.
+DEATHS = [
+    *(pytest.param(name, 1 if name == "add" else 3, id=name) for name in ACTIONS),
+    *(pytest.param(name, 1, id=f"{name}, every step", marks=pytest.mark.exhaustive) for name in ACTIONS if name != "add"),
+]
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("name", ACTIONS)
-def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "stride"), DEATHS)
+def test_killed_at_every_step(tmp_path: Path, home: Path, name: str, stride: int) -> None:
     action, safe = ACTIONS[name]
     expected = Space.open(home).affinity().matrix
     if name == "compact":  # something to do: a leftover, an abandoned workbench, an unknown file
@@ -131,7 +164,7 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
         insert_many(home, [6, 7])
     if name == "rewrite a sheet":
         Space.open(home).remove("model-6")
-    for step in count(1):
+    for step in count(1 + len(name) % stride, stride):
         copy = Path(shutil.copytree(home, tmp_path / f"{name}-{step}"))
         killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
         opened = Space.open(copy)
@@ -141,9 +174,12 @@ def test_killed_at_every_step(tmp_path: Path, home: Path, name: str) -> None:
         assert (
             safe
             <= set(opened.names)
-            <= safe | {"model-1", "model-3", "model-4", *(["model-6", "model-7"] if "sheet" in name else [])}
+            <= safe
+            | {"model-1", "model-3", "model-4", *(["model-6", "model-7"] if "sheet" in name or name == "complete" else [])}
         )
         assert name != "bulk" or len(opened) in (2, 4)
+        labels = [entry.labels for entry in opened.entries()]
+        assert name != "label" or len({one.tags for one in labels} - {("detector", "team=vision", "kept")}) == 1, step
         insert(copy, 3)
         opened.compact()
         found = opened.verify()
@@ -183,6 +219,43 @@ def test_two_writers_at_once(tmp_path: Path) -> None:
     assert sorted(found.names) == [f"model-{n}" for n in (1, 2, 3, 4, 5, 6, 7, 9)]
     assert found.verify().clean
     assert not found.verify().leftovers
+
+
+TAGGER = (
+    "import sys; from onnxspace.workflows.space import Space; s = Space.open(sys.argv[1]);"
+    "[s.tag(['model-1', 'model-2'], f'{sys.argv[2]}={n}') for n in range(20)]"
+)
+
+
+@pytest.mark.process
+def test_two_writers_of_labels_at_once(home: Path) -> None:
+    """Each adds tags to the same models, while a third adds models, and the first label makes another format."""
+    commands = [[sys.executable, "-c", TAGGER, str(home), word] for word in ("a", "b")]
+    commands.append([sys.executable, "-c", WRITER, str(home), "3", "4", "5"])
+    writers = [subprocess.Popen(command) for command in commands]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0]
+    found = Space.open(home)
+    for entry in found.entries()[:2]:
+        assert set(entry.labels.tags) == {f"{word}={number}" for word in "ab" for number in range(20)}
+    assert len(found) == 5
+    assert found.verify().clean
+
+
+SETS = (
+    "import sys; from pathlib import Path; from tests.helpers.spaces import insert, probes; from onnxspace.workflows.space import Space;"
+    "s = Space.open(sys.argv[1]); one = s.add_set(sys.argv[2], probes(seed=int(sys.argv[3]))); [insert(one.path, n) for n in (1, 2)];"
+    "[insert(s.path, n) for n in (3, 4)]"
+)
+
+
+@pytest.mark.process
+def test_two_writers_of_sets_at_once(home: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", SETS, str(home), name, seed]) for name, seed in (("a", "1"), ("b", "2"))]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    found = Space.open(home)
+    assert found.sets == ("default", "a", "b")
+    assert [len(found.open_set(name)) for name in found.sets] == [4, 2, 2]
+    assert found.verify().clean
 
 
 MANY = "import sys; from pathlib import Path; from tests.helpers.spaces import insert_many; [insert_many(Path(sys.argv[1]), list(range(int(n), int(n) + 10))) for n in sys.argv[2:]]"
@@ -226,6 +299,28 @@ def test_full_disk(home: Path, size: int) -> None:
     assert {"model-1", "model-2"} <= set(Space.open(home).names)
     insert(home, 3)
     assert Space.open(home).affinity().names[-1] == "model-3"
+
+
+@pytest.mark.parametrize("size", [0, 200, 5000, 13000, 20000])
+def test_full_disk_of_labels(home: Path, size: int) -> None:
+    """What was labelled before stays, also where the first label needs another table."""
+    with file_size_limit(size), pytest.raises(OutputError, match="Free some space"):
+        _ = [Space.open(home).tag(["model-1", "model-2"], "x" * 50 + str(number)) for number in range(90)]
+    tags = [set(entry.labels.tags) for entry in Space.open(home).entries()]
+    assert tags[0] == tags[1] == {"x" * 50 + str(number) for number in range(len(tags[0]))}
+    assert Space.open(home).verify().clean
+    Space.open(home).tag("model-1", "after")
+    assert "after" in Space.open(home).entries()[0].labels.tags
+
+
+@pytest.mark.parametrize("size", [0, 200, 5000])
+def test_full_disk_of_a_set(home: Path, size: int) -> None:
+    with file_size_limit(size), pytest.raises(OutputError):
+        Space.open(home).add_set("other", probes(seed=1), "pictures")
+    opened = Space.open(home)
+    assert (opened.sets, opened.verify().problems) == (("default",), ())
+    opened.add_set("other", probes(seed=1), "pictures")
+    assert opened.sets == ("default", "other")
 
 
 def test_full_disk_while_it_is_made(tmp_path: Path) -> None:

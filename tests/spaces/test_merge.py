@@ -63,10 +63,12 @@ def test_damaged_maps_are_not_merged(two: tuple[Space, Space]) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(SpaceError, match="the maps of model-2 are damaged"):
-        a.merge(b)
-    assert a.names == ("model-1",)
+    found = a.merge(b)
+    assert [failure.path for failure in found.failed] == ["zoo/2.onnx"]
+    assert "the maps of model-2 are damaged" in found.failed[0].error
+    assert a.names == ("model-1", "model-3", "model-4")
     assert a.verify().clean
+    assert CliRunner().invoke(cli, ["space", "merge", str(a.path), str(b.path)], standalone_mode=False).return_value == 2
 
 
 def test_exported_fingerprints_make_the_same_space(two: tuple[Space, Space], tmp_path: Path) -> None:

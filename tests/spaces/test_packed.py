@@ -124,10 +124,14 @@ def test_verify_names_the_rows_of_a_sheet_that_changed(home: Path) -> None:
     whole, row = path.read_bytes(), 2 * IMAGES * 64
     damaged(path, len(whole) - 4 * row + 5)
     assert [(p.kind, p.model) for p in made.verify().problems] == [("damaged", "model-3")]
-    for content in (whole[:-1], whole + b"x", whole[: -2 * row], b"", whole[:100] + b"y" + whole[101:]):
+    contents = {
+        whole[:-1]: "truncated", whole + b"x": "damaged", whole[: -2 * row]: "truncated", b"": "damaged",
+        whole[:100] + b"y" + whole[101:]: "damaged",
+    }  # fmt: skip
+    for content, kind in contents.items():
         path.write_bytes(content)
         assert [p.model for p in made.verify().problems] == [f"model-{n}" for n in (2, 3, 4, 5, 6)]
-        assert {(p.kind, p.file) for p in made.verify().problems} == {("damaged", f"prints/{path.name}")}
+        assert {(p.kind, p.file) for p in made.verify().problems} == {(kind, f"prints/{path.name}")}
     for content in (whole[:-1], b"", np.lib.format.magic(1, 0)):
         path.write_bytes(content)
         with pytest.raises(SpaceError, match="damaged"):

@@ -62,7 +62,10 @@ def test_damage_is_named(opened: Space, change: str) -> None:
     path.unlink() if change == "gone" else path.write_bytes(content if change == "byte" else content[:-800])
     problems = opened.verify().problems
     assert problems
-    assert {problem.kind for problem in problems} == {"missing" if change == "gone" else "damaged"}
+    kinds = {"byte": {"damaged"}, "short": {"damaged", "truncated"}, "gone": {"missing"}}
+    assert {problem.kind for problem in problems} == kinds[change]
+    assert all(f"Remove {problem.model} from the space and add it again." in problem.text for problem in problems)
+    assert change != "short" or "bytes instead of" in problems[-1].text
     with pytest.raises(SpaceError, match="reduced"):
         held(opened)
 

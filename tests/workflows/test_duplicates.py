@@ -1,4 +1,4 @@
-"""`duplicates` finds what README promises on networks of models/, by its default limit, and no distinct networks."""
+"""`duplicates` finds what docs/commands/space.md promises on networks of models/, by its default limit, and no distinct networks."""
 
 from __future__ import annotations
 

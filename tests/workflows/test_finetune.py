@@ -20,14 +20,13 @@ from onnxspace.workflows.finetune_answers import rank_by_answers, to_targets
 from tests.helpers.nets import Net, classifier, save
 from tests.helpers.trainable import Normalised, draw_pictures, write_merged
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.usefixtures("warm_children")
 RUNGS = (Rung(1, 1.0), Rung(2, 0.5))
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxspace.workflows.finetune.RUNGS", RUNGS)
-    monkeypatch.setattr(finetuning_run, "RUNGS", RUNGS)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from onnxspace.errors import ConfigError, OutputError
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.model.model import open_model
 from onnxspace.report.layers import draw_layers
-from onnxspace.workflows.child.layers import choose_layers
+from onnxspace.workflows.child.layer_choice import choose_layers
 from tests.helpers.commands import Run
 from tests.helpers.nets import Net, classifier, save
 
@@ -96,7 +96,7 @@ def test_a_network_against_itself_picks_its_own_encoder(place: Path, method: str
 
 
 def test_one_forward_pass_per_batch(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxspace.workflows.child import layers as module
+    from onnxspace.workflows.child import layer_maps as module
 
     outputs_of, passes = module.outputs_of, []
 
@@ -225,3 +225,12 @@ def test_a_faint_likeness_is_no_reason_to_start(place: Path) -> None:
     assert found.advice.startswith("Cut a at t5")
     assert faint.advice == "No layer of a is similar to a: the best, t6, scores 0.190 of at most 2. Try another source."
     assert "can be compared" in replace(found, layers=()).advice
+
+
+@pytest.mark.parametrize("models", [("a.fp", "b.onnx"), ("b.onnx", "a.fp")])
+def test_fingerprints_are_refused_by_name(place: Path, run: Run, models: tuple[str, str]) -> None:
+    assert run("fingerprint", "a.onnx", "-o", "a.fp", "--images", "3", "--quiet")[0] == 0
+    code, out, err = run("layers", *models, "--quiet")
+    assert (code, out) == (2, "")
+    assert "a.fp is a fingerprint" in err
+    assert "onnxspace score" in err

@@ -29,6 +29,7 @@ from onnxspace.similarity.tiling import TilePlan
 from onnxspace.spaces import affinity_cache, compare
 from onnxspace.spaces.insert import insert_model
 from onnxspace.spaces.schema import CatalogueEntry, parse_entry, parse_protocol, to_json
+from tests.helpers.examples import examples
 from tests.helpers.spaces import IMAGES, SIZE, double_loop, insert, maps, probes, space
 
 
@@ -300,7 +301,7 @@ def test_a_changed_row_is_named_and_not_used(home: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "newer": ("made by a newer onnxspace \\(format 3", lambda home: edit(home, "PRAGMA user_version = 3")),
+    "newer": ("made by a newer onnxspace \\(format 4", lambda home: edit(home, "PRAGMA user_version = 4")),
     "another program's": ("belongs to another program", lambda home: edit(home, "PRAGMA application_id = 7")),
     "a trigger": (
         "tables are not those",
@@ -330,7 +331,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_untrusted_facts_are_accepted_or_refused_but_never_crash(home: Path, data: st.DataObject) -> None:
     for found, back in ((ox.Space.open(home).protocol, parse_protocol), (ox.Space.open(home).entries()[0], parse_entry)):

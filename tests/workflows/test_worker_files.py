@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -54,16 +56,26 @@ def take_over(monkeypatch: pytest.MonkeyPatch, task: str, name: str, change: Cal
     monkeypatch.setitem(tasks, task, write)  # type: ignore[arg-type]
 
 
+@cache
+def score_alone(score: str, contents: tuple[bytes, ...]) -> Array:
+    """The matrix of models with these contents, which are the same in all tests."""
+    with TemporaryDirectory() as folder:
+        files = [Path(folder, f"{number}.onnx") for number in range(len(contents))]
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+        return ox.score(files, ox.Probes.generate(IMAGES, size=16), by=[score]).matrix
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize(("kind", "score"), [("maps", "attribution"), ("features", "cka"), ("fields", "modelgif")])
 def test_a_wrong_file_is_that_models_failure(
     kind: str, score: str, wrong: str, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = ox.score([models[0], models[2]], ox.Probes.generate(IMAGES), by=[score])
+    expected = score_alone(score, tuple(models[place].read_bytes() for place in (0, 2)))
     take_over(monkeypatch, "write", "b", WRONG[wrong], kind)
-    found = ox.score(models, ox.Probes.generate(IMAGES), by=[score])
+    found = ox.score(models, ox.Probes.generate(IMAGES, size=16), by=[score])
     assert found.names == ("a", "c")
-    np.testing.assert_array_equal(found.matrix, alone.matrix)
+    np.testing.assert_array_equal(found.matrix, expected)
     (failure,) = found.failed
     assert failure.path == str(models[1])
     assert "b.onnx ended the process that read it (its answer has another form). Leave it out." in failure.error
@@ -75,7 +87,7 @@ def test_wrong_features_and_outputs_are_left_out_of_a_ranking(
     wrong: str, kind: str, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_over(monkeypatch, "write", "b", WRONG[wrong], kind)
-    found = ox.score(models, ox.Probes("pictures", ox.Probes.generate(12).images))
+    found = ox.score(models, ox.Probes("pictures", ox.Probes.generate(12, size=16).images))
     assert found.names == ("a", "b", "c")
     assert any("b" in warning and "its answer has another form" in warning for warning in found.warnings)
 
@@ -119,8 +131,7 @@ def doubled(site):
 """
 
 
-@pytest.mark.process
-@pytest.mark.usefixtures("sandboxed")
+@pytest.mark.usefixtures("sandboxed", "warm_children")
 @pytest.mark.parametrize(
     ("lines", "words"),
     [

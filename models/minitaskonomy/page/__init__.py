@@ -1,1 +1,1 @@
-"""The page: docs/minitaskonomy.md with its pictures, and README's table, from the study's tables alone."""
+"""The page: docs/minitaskonomy.md with its pictures, from the study's tables alone."""

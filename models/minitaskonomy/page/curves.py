@@ -80,7 +80,7 @@ def draw_by_images(found: Results, shown: Sequence[tuple[str, str]], path: Path)
 
 def draw_by_weight(found: Results, path: Path) -> None:
     """DEPARA over λ; λ = 0 is its maps alone."""
-    made = new_figure(10.5, 4.3)
+    made = new_figure(10.5, 5.0)
     for axes, (measure, name) in zip(made.subplots(1, 2), (("P@3", "P@3"), ("tau", "weighted τ")), strict=True):
         place = 0
         for probe in found.probes:
@@ -101,7 +101,8 @@ def draw_by_weight(found: Results, path: Path) -> None:
         axes.set_xlabel("λ, weight of the features (0: gradient × input alone)")
         axes.set_ylabel(f"{name}, mean over targets")
         style_axes(axes)
-        axes.legend(fontsize=8.5, title="probe images", title_fontsize=8.5)
+    handles, labels = axes.get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=9, title="probe images", frameon=False)
     save_figure(made, path)
 
 

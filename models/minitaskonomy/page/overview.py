@@ -29,9 +29,9 @@ def write_opening(found: Results, docs: Path) -> str:
     others = f", and {more} of other architectures for a few of the tasks" if more else ""
     return f"""# Mini-Taskonomy
 
-Which score predicts transfer, where the truth is known? Rendered rooms with exact labels for {count} tasks, a small network trained for each{others}, and **every** transfer between them done and measured: the oracle. Against it stand all of this tool's scores, and what might improve them. The page and its pictures are written by `python -m models.minitaskonomy page` from the tables in [models/minitaskonomy](../models/minitaskonomy); `python -m models.minitaskonomy` computes these anew.{rooms}
+Which score predicts transfer, where the truth is known? Rendered rooms with exact labels for {count} tasks, a small network trained for each{others}, and **every** transfer between them done and measured: the oracle. All scores of this tool, and possible improvements of them, are compared with it. The page and its pictures are written by `python -m models.minitaskonomy page` from the tables in [models/minitaskonomy](../models/minitaskonomy); `python -m models.minitaskonomy` computes these anew.{rooms}
 
-P@K is the share of a score's K first sources that are among the target's 5 best; weighted τ counts errors at the top more ([evaluation](evaluation.md)). Numbers in brackets are 95 % intervals over the {count} targets. Many targets are alike, so intervals are too narrow rather than too wide, and they say nothing of other zoos."""
+P@K is the share of a score's K first sources that are among the target's 5 best; weighted τ counts errors at the top more ([evaluation](evaluation.md)). Numbers in brackets are 95 % intervals over the {count} targets. Many targets are alike, so intervals are too narrow rather than too wide, and they do not apply to other zoos."""
 
 
 def write_overview(found: Results) -> str:
@@ -41,13 +41,13 @@ def write_overview(found: Results) -> str:
     first = (
         "Without pictures of the task, `onnxspace score` lists models by the affinity of their maps (`elrp`, 64 generated images of 224"
         f" pixels), which has {format_sentence(affinity)}. `predictivity` on the same images, by which it ranked for a while (`default`"
-        f" on this page), has {format_sentence(default)} here, and little on another zoo ([both zoos](ranking.md))."
+        f" on this page), has {format_sentence(default)} here, and far less on another zoo ([both zoos](ranking.md))."
         if default and affinity
         else ""
     )
     static = found.last("static baseline")
     known = (
-        f" The static baseline, which knows the oracle of all other targets and looks at nothing, has {format_sentence(static)}."
+        f" The static baseline, which uses the oracle of all other targets and no image, has {format_sentence(static)}."
         if static
         else ""
     )
@@ -73,17 +73,17 @@ def _format_cells(found: Results, score: str, options: str) -> list[str]:
 def write_choice(found: Results) -> str:
     if not found.choices:
         return ""
-    titles = {AFFINITY: "the affinity of maps", DEFAULT: "the default of then, predictivity"}
+    titles = {AFFINITY: "the affinity of maps", DEFAULT: "the former default, predictivity"}
     parts = "\n\n".join(_write_comparison(found, name, words) for name, words in titles.items())
     return f"""## Is there a better default?
 
-This section is a record: the choice was made by values of then (`predictivity` by two halves of the images in place of four folds), which need hours to compute. The tables of all other sections are computed anew where a score has changed since. The default of then, `predictivity` on generated images, was right on this zoo and wrong on others, which no choice within one zoo could tell.
+This section is a record: the choice was made by the values of that time (`predictivity` by two halves of the images in place of four folds), which need hours to compute. The tables of all other sections are computed anew where a score has changed since. The default of that time, `predictivity` on generated images, was right on this zoo and wrong on others, which no choice within one zoo could reveal.
 
-The best of many variants looks good by chance alone. So the choice is made by weighted τ on some targets, and judged on others: for each target on all others (`leave one task out`), or on those of other groups, since depth and distance are nearly one task (`leave one group out`); and by the oracle of one half of its seeds, judged by that of the other (`other seeds`, all targets). The difference is paired by target. `any score` includes those that have the target's own network as teacher; they see no label either.
+The best of many variants looks good by chance alone. So the choice is made by weighted τ on some targets, and judged on others: for each target on all others (`leave one task out`), or on those of other groups, since depth and distance are nearly one task (`leave one group out`); and by the oracle of one half of its seeds, judged by that of the other (`other seeds`, all targets). The difference is paired by target. `any score` includes those that use the target's own network as teacher; they use no label either.
 
-That is not enough. Some sources are good for nearly every target, and a variant that puts these first by luck does so on the targets that were left out, too. So the whole choice is made again with the oracle's names dealt at random, {DEALS} times: `by chance` is the mean difference then, with its 95th percentile, and `p` the share of deals in which it is as large as the true one.
+That is not enough. Some sources are good for nearly every target, and a variant that puts these first by luck does so on the targets that were left out, too. So the whole choice is repeated with the oracle's names permuted at random, {DEALS} times: `by chance` is the mean difference then, with its 95th percentile, and `p` the share of permutations in which it is as large as the true one.
 
-Two rankings are to be beaten: the affinity of default maps, by which sources were ranked before, and the ranking by `predictivity` that took its place (`the default alone` is the latter, without any choice). A mean of ranks depends on which models are compared, and a share of variance does not: so the default of then was one score, not a mixture of two.
+Two rankings are to be beaten: the affinity of default maps, by which sources were ranked before, and the ranking by `predictivity` that took its place (`the default alone` is the latter, without any choice). A mean of ranks depends on which models are compared, and a share of variance does not: so the former default was one score, not a mixture of two.
 
 {parts}"""
 

@@ -58,7 +58,7 @@ def write_changes(found: Results) -> str:
             )
     return f"""## Maps, changed before the cosine
 
-Weighted τ at 64 images. `less its mean` makes the cosine a correlation; `n x n` are means over squares; `{COMMON}` takes away, on each image, what the maps of all main models have in common, so that only what sets a model apart is compared; `less the model's mean map` takes away where a model looks on any image.
+Weighted τ at 64 images. `less its mean` makes the cosine a correlation; `n x n` are means over squares; `{COMMON}` subtracts, on each image, what the maps of all main models have in common, so that only what distinguishes a model is compared; `less the model's mean map` subtracts where a model looks on any image.
 
 {format_table(head, rows)}"""
 
@@ -101,7 +101,7 @@ def write_others(found: Results) -> str:
     best = "; ".join(f"{one.options} ({one.images} {one.probe}): τ {one.mean['tau']:.3f}" for one in ranks[:3])
     return f"""## Features, and the target's network as teacher
 
-`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on images that it has not seen: position by position, `from 3 x 3` from a neighbourhood, as `predictivity` does with outputs. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` look at the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
+`predicts …` is the share of variance (R²) of the target network's own features, or outputs, that a ridge regression on the source's features explains on images that it has not seen: position by position, `from 3 x 3` from a neighbourhood, as `predictivity` does with outputs. `… to outputs` are the tool's scores with those outputs as labels. `effective-rank` and `participation-ratio` depend on the source alone. Best mean ranks of two or three scores, by no honest choice: {best or "none"}.
 
 {format_table(head, rows)}"""
 
@@ -110,9 +110,9 @@ def write_labels(found: Results) -> str:
     some = [one for one in found.measures if one.kind == "labels" and one.group == "tasks"]
     head = ["score", "rooms", "targets", *(name_measure(m) for m in SHOWN)]
     rows = [[f"`{one.score}`", str(one.images), str(one.targets), *(format_interval(one, m) for m in SHOWN)] for one in some]
-    return f"""## Scores that see labels
+    return f"""## Scores that use labels
 
-On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures ({PATCHES} patches at random), from means over positions for classes. Scores of classes can be asked for the few targets only that have classes.
+On the first rooms of the split from which the oracle's readouts draw theirs, with the target's own inputs: patch by patch for pictures ({PATCHES} patches at random), from means over positions for classes. Scores of classes exist only for the few targets that have classes.
 
 {format_table(head, rows)}"""
 
@@ -126,11 +126,11 @@ def write_kin(found: Results) -> str:
         lines.append([title, f"{one.rand:.2f}", f"{one.chance:.3f}", f"{one.purity:.2f}", f"{one.random_purity:.2f}"])
     at = {title: clustering.list_places(values, found.targets) for title, values in matrices.items()}
     pairs = [[f"{a} – {b}", *(f"{at[t][a, b][0]}, {at[t][a, b][1]}" for t in at)] for a, b in next(iter(at.values()))]
-    return f"""## Kin
+    return f"""## Related tasks
 
 ![Similarity trees of the tasks](minitaskonomy-trees.png)
 
-The tree cut into three, against 2D, 3D with geometry, and semantic: adjusted Rand index (0 by chance), the share of random deals of the names that agree as well, and purity beside its mean over deals.
+The tree cut into three, against 2D, 3D with geometry, and semantic: adjusted Rand index (0 by chance), the share of random permutations of the names that agree as well, and purity beside its mean over permutations.
 
 {format_table(["tree", "Rand", "chance", "purity", "by chance"], lines)}
 
@@ -156,7 +156,7 @@ def write_architectures(found: Results) -> str:
     ]
     return f"""## Across architectures
 
-The same {len(found.targets)} targets with all {len(found.sources)} sources, {len(found.sources) - len(found.targets)} of which have other architectures and come from other frameworks. Another architecture's model of the target's own task is a candidate like any other. `same architecture first` knows no order within an architecture.
+The same {len(found.targets)} targets with all {len(found.sources)} sources, {len(found.sources) - len(found.targets)} of which have other architectures and come from other frameworks. Another architecture's model of the target's own task is a candidate like any other. `same architecture first` gives no order within an architecture.
 
 {format_table(head, rows)}"""
 
@@ -167,7 +167,7 @@ def write_setup(found: Results) -> str:
         most = max(one.images for one in found.measures if one.probe == "photos")
         photos = f" `photos` are {most} photographs of animals, things and scenes (`--photos DIR`): real, and unlike the rooms."
         if not any(one.probe == "photos" for one in found.measures if one.kind == "prediction"):
-            photos += " They were not at hand when scores by regression were computed anew, so these have none."
+            photos += " They were not available when scores by regression were computed anew, so these have none."
     return f"""## What was compared
 
 {len({(one.kind, one.score, one.options, one.probe, one.images) for one in found.measures})} variants; `measures.csv` has {", ".join(name_measure(m) for m in MEASURES)} of each with intervals, `scores.csv` the values of some of them, `choosing.csv` and `fingerprints.csv` the rest of this page. Probe sets: `rooms` are rendered like the training rooms, of other seeds; `generated` are the tool's embedded images at 64 pixels; the default has them at 224.{photos}"""

@@ -20,7 +20,8 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, Trunk, find_encoder
 from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.workflows.child.layers import choose_layers, explain_layers
+from onnxspace.workflows.child.layer_choice import choose_layers
+from onnxspace.workflows.child.layer_maps import explain_layers
 
 
 @dataclass(frozen=True)

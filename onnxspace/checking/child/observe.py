@@ -75,7 +75,7 @@ def _file_facts(found: PreparedModel, model: LocatedModel, warnings: tuple[str, 
         found.record.encoder, description.inputs, description.outputs, description.operators, description.parameters,
         weight_digests(found.model.network, scalars=False),
         found.record.assumed, (*found.model.warnings, *warnings), zero_colour(found.model.preprocess), fed, tuple(find_biases(found.model.network)), front,
-        weight_digests(found.model.network, scalars=True),
+        weight_digests(found.model.network, scalars=True), found.record.pixels, found.weights,
     )  # fmt: skip
 
 

@@ -57,22 +57,30 @@ class _Options:
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to run the models on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
 @click.option(
     "--baseline",
     "pixels",
     metavar="WORD|IMAGE",
-    help="What maps count from: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
+    help="What maps are relative to: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @pixel_options
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--limits",
     "bounds",
     metavar="memory=8G,cpu=1800,wall=900",
-    help="What a model may take of the process that reads it: memory, and seconds for each step.",
+    help="Limits of the process that reads a model: memory, and seconds of processor and wall-clock time for each step.",
 )
 @click.option(
     "--config", metavar="FILE", help="File with the table [check] [default: onnxspace.toml or pyproject.toml, if there]."
@@ -90,7 +98,7 @@ class _Options:
 def check(
     models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
-    """Check whether models are still what they were.
+    """Check whether models are still the same networks as their baselines.
 
     Each model runs in a process of its own, and its maps, outputs and file are compared with a baseline. Without arguments,
     everything in the table [check] of onnxspace.toml or pyproject.toml is checked. Exit code 0: all as expected, 1: some are

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from onnxspace.cli.options import limits_option
+from onnxspace.cli.replaced import note_replaced
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
-@click.option("-o", "--output", required=True, metavar="FILE.onnx", help="Where to write the model.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.onnx", help="Where to write the model.")
 @click.option(
     "--input", "shape", metavar="3x224x224", help="Size of one image, in the framework's order [default: the model's]."
 )
@@ -56,7 +57,7 @@ def _build_request(shape: str | None, arguments: tuple[str, ...], **options: Any
 
 
 def _print_facts(output: str, facts: Any) -> None:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     checked = (
         "not compared with a framework" if facts.difference is None else f"outputs differ by {facts.difference:.1g} at most"

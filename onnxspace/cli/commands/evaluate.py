@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.replaced import note_replaced
+
 if TYPE_CHECKING:
     from onnxspace.evaluation import Table
 
@@ -24,6 +26,7 @@ _MOST_DRAWS = 10_000
 @click.option("--correlations", metavar="FILE", help="Representation correlations of models, for the priority curve.")
 @click.option(
     "--relevant",
+    metavar="N",
     type=click.IntRange(1),
     default=5,
     show_default=True,
@@ -36,13 +39,21 @@ _MOST_DRAWS = 10_000
 )
 @click.option(
     "--resamples",
+    metavar="N",
     type=click.IntRange(1, _MOST_DRAWS),
     default=1000,
     show_default=True,
     help="Resamples of the targets, for intervals.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the resamples.")
-@click.option("--output", metavar="DIR|FILE.png|FILE.svg", help="Write numbers and pictures to a folder, or draw the curves.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the resamples."
+)
+@click.option(
+    "--output",
+    callback=note_replaced,
+    metavar="DIR|FILE.png|FILE.svg",
+    help="Write numbers and pictures to a folder, or draw the curves.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
 @click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
 def evaluate(
@@ -63,7 +74,7 @@ def evaluate(
 
         refuse_unfit(Path(output), inputs)
     from onnxspace.cli.text.evaluate import report
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.evaluation import evaluate as run
 
     names = _read_aliases(alias)
@@ -95,4 +106,4 @@ def _read_table(path: str, aliases: Mapping[str, str], lower_is_better: bool = F
     from onnxspace.evaluation import Table
 
     found = Table.read(path).renamed(aliases)
-    return found.negated() if lower_is_better and not found.ordinal else found
+    return found.negated() if lower_is_better and not (found.ordinal or found.losses) else found

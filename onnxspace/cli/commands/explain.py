@@ -15,6 +15,7 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
-@click.option("-o", "--output", required=True, metavar="FILE.png", help="Where to draw the picture.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.png", help="Where to draw the picture.")
 @click.option(
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
@@ -60,8 +61,8 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
 
 
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     for line in assumptions(models):
         click.echo(line, err=True)

@@ -48,8 +48,8 @@ def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
 def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool, quiet: bool) -> int:
     """Print a ranking, and write it to `output`, a picture or a table by its suffix; returns the exit code."""
     from onnxspace.cli.text import finetuned as text
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     if output is not None:
         _write(found, Path(output))

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from onnxspace.cli.options import (
+    label_options,
     number_options,
     opening_options,
     pixel_options,
@@ -18,34 +19,41 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 
 
 @click.command()
 @click.argument("model", metavar="MODEL.onnx")
-@click.option("-o", "--output", required=True, metavar="FILE.fp", help="Where to write the fingerprint.")
 @click.option(
-    "--space", "place", metavar="ZOO.space", help="Explain the model as this space does: its images, method and options."
+    "-o", "--output", required=True, callback=note_replaced, metavar="FILE.fp", help="Where to write the fingerprint."
+)
+@click.option(
+    "--space", "place", metavar="ZOO.space", help="Space whose images, method and options the model is explained with."
 )
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain the model on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--detail",
     type=click.Choice(("maps", "images", "pictures")),
-    help="What it holds beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
-    "[default: pictures with --probe, else maps].",
+    help="What the file holds: maps alone; also features and outputs in reduced form, to rank by answers per image (images), or "
+    "by outputs that are pictures too [default: pictures with --probe, else maps].",
 )
-@click.option("--no-outputs", is_flag=True, help="Hold nothing of what the model answers.")
+@click.option("--no-outputs", is_flag=True, help="Leave out the outputs of the model.")
+@label_options
+@click.option("--no-provenance", is_flag=True, help="Hold neither licence nor source, producer or tags.")
 @number_options
 @opening_options
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 def fingerprint(
     model: str, output: str, place: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, no_outputs: bool,
-    detail: Any, **options: Any,
+    detail: Any, license: str | None, tags: tuple[str, ...], no_provenance: bool, **options: Any,  # noqa: A002
 ) -> None:  # fmt: skip
     """Write a fingerprint: a small file that others can compare with their models without having this one.
 
@@ -57,6 +65,7 @@ def fingerprint(
     resolve_settings([method or DEFAULT_METHOD], settings)
     from onnxspace.inputs.methods import Options
 
+    labels = _take_labels(license, tags, leave_out=no_provenance)
     if place is not None and (images is not None or detail is not None or method is not None or settings != Options()):
         raise click.UsageError(
             "--space sets images, method and its options: leave out --images, --method, --detail and the like."
@@ -79,21 +88,34 @@ def fingerprint(
                 probes = probes_from(probe, given.protocol.images, seed, given.protocol.size, skip_broken=skip_broken)
             print_remarks(probes, quiet=quiet)
             found = given.fingerprint(
-                model, output, device=compute, probes=probes, progress=bar, outputs=not no_outputs, **options
+                model, output, device=compute, probes=probes, progress=bar, outputs=not no_outputs, labels=labels, **options
             )
         else:
             probes = print_remarks(probes_from(probe, images, seed, skip_broken=skip_broken), quiet=quiet)
             found = fingerprint_file(
                 model, output, probes, method or DEFAULT_METHOD, options=settings, device=compute,
-                progress=bar, detail=detail, outputs=not no_outputs, **options,
+                progress=bar, detail=detail, outputs=not no_outputs, labels=labels, **options,
             )  # fmt: skip
     if not quiet:
         _print_notes(announce.models, output, found)
 
 
+def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> Any:
+    """The labels that the options state; None where a fingerprint shall have none."""
+    from onnxspace.errors import ConfigError
+    from onnxspace.inputs.labels import state_labels
+
+    if leave_out and (word or tags):
+        raise click.UsageError("--no-provenance leaves out the licence and the tags: give either it or them.")
+    try:
+        return None if leave_out else state_labels(word, tags)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
+
+
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     made, _, warnings = found
     for line in assumptions(models):

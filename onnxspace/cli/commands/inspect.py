@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
+@click.option("--quiet", is_flag=True, help="No warnings in the text; errors still show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
 def inspect(
-    model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, as_json: bool, **options: Any
-) -> None:
+    model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, quiet: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Show a model's inputs, operators and size, and the tensors at which it can be cut.
 
     An arrow marks the encoder that is used. A model may also be any
@@ -38,11 +40,11 @@ def inspect(
         listed = {"support": [asdict(row) for row in rows]} if support else {}
         click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
     else:
-        click.echo("\n".join((*_description_lines(found), *(_support_lines(rows) if support else ()))))
+        click.echo("\n".join((*_description_lines(found, quiet=quiet), *(_support_lines(rows) if support else ()))))
 
 
 def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.model.records import WAYS
 
     yield ""
@@ -51,11 +53,13 @@ def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:
         yield f"  {one_line(row.operator):<28} {row.version:>3} {row.count:>6}  {WAYS[row.way]}"
 
 
-def _description_lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+def _description_lines(found: Description, *, quiet: bool) -> Iterator[str]:
+    from onnxspace.cli.text.lines import one_line, wrap
 
-    yield one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})")
-    yield from (f"  {label:<11} {one_line(text)}" for label, text in _fact_rows(found))
+    yield from wrap(one_line(f"{found.name}  ({found.path}, SHA-256 {found.sha256[:12]})"), rest="  ")
+    for label, text in _fact_rows(found):
+        if not (quiet and label == "warning"):
+            yield from wrap(one_line(text), f"  {label:<11} ", " " * 14)
     yield ""
     yield from _encoder_lines(found)
 
@@ -77,9 +81,9 @@ def _fact_rows(found: Description) -> Iterator[tuple[str, str]]:
 
 
 def _encoder_lines(found: Description) -> Iterator[str]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line, wrap
 
-    yield "Encoder candidates, from image to output (share of the network's work below each)"
+    yield from wrap("Encoder candidates, from image to output (share of the network's work below each)", rest="  ")
     taken = found.encoder.tensors
     for candidate in found.candidates:
         arrow = "→" if taken == (candidate.tensor,) else " "
@@ -88,7 +92,7 @@ def _encoder_lines(found: Description) -> Iterator[str]:
     for tensor in taken:
         if tensor not in listed or len(taken) > 1:
             yield f"→ {found.share_below:6.1%}  {'':>24}  {one_line(tensor)}"
-    yield one_line(f"taken: {found.encoder if taken else 'none'} ({found.encoder.why})")
+    yield from wrap(one_line(f"taken: {found.encoder if taken else 'none'} ({found.encoder.why})"), rest="  ")
 
 
 def _candidate_size(candidate: Candidate) -> str:

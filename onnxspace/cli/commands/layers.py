@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
@@ -24,7 +25,9 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.argument("target", metavar="TARGET.onnx")
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
@@ -33,7 +36,11 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     metavar="METHOD",
     help=f"Kind of attribution map: {', '.join(_METHODS)}.",
 )
-@click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file.")
+@click.option(
+    "--baseline",
+    metavar="WORD|IMAGE",
+    help="zero (of the network's input), mean, black, blur, or an image file [default: zero].",
+)
 @click.option(
     "--lambda",
     "weight",
@@ -45,7 +52,13 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @click.option("--encoder", metavar="NAME", help="Tensor or node of the target to compare with [default: auto].")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where maps are computed; auto takes the GPUs that Torch sees.",
+)
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
 )
@@ -53,7 +66,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--output", "-o", metavar="FILE.png", help="Draw the scores by layer.")
+@click.option("--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
 def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> int:
@@ -120,8 +133,8 @@ def _draw(found: LayerTable, output: str) -> None:
 
 
 def _print_notes(found: LayerTable) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
-    from onnxspace.cli.text.score import one_line
 
     for line in assumptions((found.source, found.target)):
         click.echo(line, err=True)
@@ -131,7 +144,7 @@ def _print_notes(found: LayerTable) -> None:
 
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.model.records import DEVIATIONS
 
     aim = f"{found.target.name} at {found.target.encoder}"

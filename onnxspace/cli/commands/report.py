@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+
+from onnxspace.cli.replaced import note_replaced
 
 
 @click.command()
 @click.argument("source", metavar="ZOO.space|RESULT")
-@click.option("-o", "--output", required=True, metavar="FILE.html", help="Where to write the page.")
+@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.html", help="Where to write the page.")
 @click.option("--target", metavar="NAME", help="Show the sources for this model first [default: the first model].")
 @click.option(
-    "--images", type=click.IntRange(0, 64), default=6, show_default=True, help="Probe images in the gallery; 0: none."
+    "--images",
+    type=click.IntRange(0, 64),
+    metavar="N",
+    default=6,
+    show_default=True,
+    help="Probe images in the gallery; 0: none.",
 )
 @click.option("--oracle", metavar="FILE", help="Table of the ground truth, as for evaluate; adds precision curves.")
 @click.option("--title", metavar="TEXT", help="Heading of the page [default: the folder's name].")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only models of the space for which it holds; see `onnxspace space list`.",
+)
 @click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 def report(
-    source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, quiet: bool
-) -> None:  # fmt: skip
+    source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, where: tuple[str, ...], quiet: bool,
+) -> int:  # fmt: skip
     """Write a space, or a result of score --output, as one HTML file.
 
     The page works offline and requests nothing from any server. It shows the matrix, the tree, a map of the models, ranked
     sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
+    Exit code 2 if files of a model are damaged; the page is about the others.
     """
     from onnxspace.cli.console import progress_bar
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.quiet import silence_libraries
 
+    damaged: dict[str, None] = {}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.workflows.report import write_report
+        from onnxspace.workflows.report import check_page_path, open_source, write_report
 
-        notes = write_report(source, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
+        check_page_path(Path(output), Path(source), oracle)
+        opened = open_source(Path(source), lambda failure: damaged.update({failure.error: None}), where)
+        notes = write_report(opened, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
+    for sentence in damaged:
+        click.echo(f"onnxspace: {one_line(sentence)}", err=True)
     for note in () if quiet else notes:
         click.echo(f"warning: {one_line(note)}", err=True)
+    return 2 if damaged else 0

@@ -24,6 +24,8 @@ from onnxspace.cli.options import (
     take_method_options,
     take_pixels,
 )
+from onnxspace.cli.replaced import note_replaced
+from onnxspace.cli.text.lines import MOST_PRINTED, one_line
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.scores.selection import (
     ATTRIBUTION,
@@ -38,7 +40,9 @@ from onnxspace.scores.selection import (
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL.onnx|PRINT.fp...")
 @click.option(
-    "--probe", metavar="DIR", help="Folder of pictures of the task, which rank sources; without it, generated images."
+    "--probe",
+    metavar="DIR",
+    help="Folder of pictures of the task, by which sources are ranked; without it, images are generated.",
 )
 @click.option(
     "--images", type=click.IntRange(1, 100_000), metavar="N",
@@ -48,8 +52,8 @@ from onnxspace.scores.selection import (
 @click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
-    help=f"{', '.join(pair_score_names())}, {FINETUNE}; repeatable; the first one's matrix is shown, and ranks "
-    f"[default: the matrix of {ATTRIBUTION}; with --probe, sources ranked by {MEAN_RANK}].",
+    help=f"Score to compare by: {', '.join(pair_score_names())}, {FINETUNE}. Repeatable: the matrix of the first is shown, and it "
+    f"ranks [default: the matrix of {ATTRIBUTION}; with --probe, sources are ranked by {MEAN_RANK}].",
 )  # fmt: skip
 @click.option(
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
@@ -58,6 +62,13 @@ from onnxspace.scores.selection import (
 @shared_options
 @pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N",
+    help=f"Print the first N sources of each target [default: all; of more than {MOST_PRINTED} models, the first].",
+)  # fmt: skip
+@click.option(
+    "--matrix", is_flag=True, help=f"Print the whole matrix also of more than {MOST_PRINTED} models, and beside --target."
+)
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
@@ -65,16 +76,19 @@ from onnxspace.scores.selection import (
 @memory_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Seed of the probe images [default: 0].")
 @budget_option
-@click.option("--output", metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder.")
+@click.option(
+    "--output", callback=note_replaced, metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
 def score(
-    models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool, **options: Any
-) -> int:
+    models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool,
+    top: int | None, matrix: bool, **options: Any,
+) -> int:  # fmt: skip
     """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
     With --probe, a folder of pictures of the task without labels, the sources for each model's task are ranked by how well
-    their features give the model's answers on pictures that were held back. Without it every model is explained on generated
-    images, which say nothing of a task: models are then listed by the affinity of their attribution maps, the mean cosine.
+    their features predict the model's answers on held-out pictures. Without it, every model is explained on generated images,
+    which say nothing about a task: models are then listed by the affinity (mean cosine) of their attribution maps.
     Fingerprints (.fp) stand for models that are not here; images and method then default to those of the first fingerprint.
     Other scores compare what models compute at their encoders. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
@@ -112,7 +126,7 @@ def score(
             given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
         result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
-    lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet)
+    lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
     return 2 if lacking or result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
 
 
@@ -161,14 +175,16 @@ def _check_output(output: str | None) -> None:
         refuse_foreign_folder(Path(output))
 
 
-def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool) -> bool:
+def _print_result(
+    result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool, top: int | None, matrix: bool
+) -> bool:  # fmt: skip
     """Print a result; returns whether no target has a source with a value."""
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.unranked import explain_affinity
 
     for failure in result.failed:
-        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for line in (*assumptions(result.models), *text.warnings(result)):
             click.echo(line, err=True)
@@ -178,14 +194,7 @@ def _print_result(result: Any, target: str | None, elsewhere: Any, *, as_json: b
         click.echo(f"onnxspace: {lacking}", err=True)
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
-    elif result.models and lacking is None:
-        shown = (
-            *text.matrix(result),
-            *text.score_notes(result),
-            *text.estimate_note(result),
-            "",
-            *text.rankings(result, ranked),
-            *text.evidence_note(result, ranked),
-        )
-        click.echo("\n".join((*shown, *(text.static_baseline(ranks) if ranks else ()))))
+    elif result.models and (lacking is None or len(result.models) < 2):
+        lines = text.describe(result, ranked, top, matrix=matrix)
+        click.echo("\n".join((*lines, *(text.static_baseline(ranks) if ranks else ()))))
     return lacking is not None

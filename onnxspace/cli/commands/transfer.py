@@ -9,6 +9,7 @@ import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.options import limits_option, pixel_options, skip_broken_option, take_pixels
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.scores import registry
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def labelled_scores() -> list[str]:
     multiple=True,
     type=click.Choice([*labelled_scores(), FINETUNE]),
     metavar="SCORE",
-    help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, to try the transfer itself.",
+    help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, which fine-tunes every model in small.",
 )
 @click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
+)
 @click.option(
     "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
@@ -52,7 +55,7 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--known",
     metavar="FILE",
-    help="Table of the models' results on other datasets: their mean rank there takes part in the ranking. With --by finetune, a "
+    help="Table of the models' results on other datasets: their mean rank there is combined with the ranking. With --by finetune, a "
     "file that ends in .known gets the new results, and need not exist.",
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
@@ -61,11 +64,14 @@ def labelled_scores() -> list[str]:
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
 @budget_option
-@click.option("--frozen", is_flag=True, help="Rank readouts of frozen networks, as all scores but finetune do.")
+@click.option("--frozen", is_flag=True, help="With --by finetune: rank readouts of frozen networks, as all other scores do.")
 @click.option("--save", metavar="FILE.onnx", help="With --by finetune: write the winner, fine-tuned on all images.")
 @click.option("--workers", type=click.IntRange(1, 1024), metavar="N", help="Processes that fine-tune [default: one per core].")
 @click.option(
-    "--output", metavar="FILE", help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg."
+    "--output",
+    callback=note_replaced,
+    metavar="FILE",
+    help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
 @click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
@@ -134,14 +140,14 @@ def _write_csv(found: Ratings, output: str) -> None:
 def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> int:
     """Print the ranking; returns the exit code, which is 2 where a model failed or none could be ranked."""
     from onnxspace.cli.text import ratings as ratingtext
-    from onnxspace.cli.text import score as text
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.unranked import explain_ratings
 
     lacking = explain_ratings(found)
 
     for failure in found.failed:
-        click.echo(f"onnxspace: {text.one_line(failure.error)}", err=True)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for line in (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
             click.echo(line, err=True)

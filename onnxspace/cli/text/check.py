@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.checking.formats import count_outcomes
 from onnxspace.checking.verdict import distinguish
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     from onnxspace.checking.calibrate import Calibration

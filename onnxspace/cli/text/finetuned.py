@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:

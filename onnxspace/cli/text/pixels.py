@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from onnxspace.cli.text.lines import terminal_width, wrap
 from onnxspace.inputs.pixel_record import KEPT_SIZE
 from onnxspace.storage.printable import make_printable, shorten
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     from onnxspace.model.records import Description
     from onnxspace.similarity.records import ModelRecord
 
-#: Characters of a line and of the names of models, and how many models a warning names.
-WIDTH, _NAME, _MOST_NAMED = 80, 24, 8
+#: Characters of the names of models, and how many models a warning names.
+_NAME, _MOST_NAMED = 24, 8
 _INDENT = "    "
 _HEADINGS = ("model", "size", "order", "colour", "range", "from where")
 
@@ -34,7 +35,7 @@ def table(models: Sequence[ModelRecord]) -> Iterator[str]:
 
 
 def _cells(pixels: PixelRecord) -> tuple[str, ...]:
-    reason = "" if pixels.origin == "guessed" else shorten(pixels.reason, WIDTH - len(_INDENT))
+    reason = "" if pixels.origin == "guessed" else make_printable(pixels.reason)
     return *pixels.cells(), pixels.origin, reason
 
 
@@ -44,24 +45,26 @@ def _describe_names(names: Sequence[str]) -> str:
 
 
 def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as their cells; a reason that does not fit behind them is on a line of its own."""
+    """Columns as wide as their cells; a reason that does not fit behind them is on lines of its own."""
     wide = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS) - 1)]
     for *cells, origin, reason in rows:
         line = "  ".join((*(f"{cell:<{room}}" for cell, room in zip(cells, wide, strict=True)), origin))
         if not reason:
             yield line
-        elif len(line) + len(reason) + 2 <= WIDTH:
+        elif len(line) + len(reason) + 2 <= terminal_width():
             yield f"{line}: {reason}"
         else:
-            yield from (line, _INDENT + reason)
+            yield from (line, *wrap(reason, _INDENT, _INDENT))
 
 
 def warning(models: Sequence[ModelRecord]) -> Iterator[str]:
-    """A sentence that names the models whose range is guessed, and the option that states it."""
+    """The lines of a sentence that names the models whose range is guessed, and the option that states it."""
     guessed = [model.name for model in models if model.pixels is not None and model.pixels.origin == "guessed"]
     if guessed:
-        yield (
-            f"warning: the range of pixels is guessed for {_list_names(guessed)}; other ranges are as plausible, and maps depend on it. "
+        more = f" and {len(guessed) - _MOST_NAMED} others" if len(guessed) > _MOST_NAMED else ""
+        named = ", ".join(make_printable(name) for name in guessed[:_MOST_NAMED]) + more
+        yield from wrap(
+            f"warning: the range of pixels is guessed for {named}; other ranges are as plausible, and maps depend on it. "
             "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte."
         )
 
@@ -97,6 +100,11 @@ def assumptions(models: Sequence[ModelRecord]) -> Iterator[str]:
 def describe_pixels(pixels: PixelRecord) -> Iterator[str]:
     """The pixels of one model in lines, for a description."""
     yield ", ".join(pixels.cells())
-    mean, std = (", ".join(f"{one:.6g}" for one in numbers) for numbers in (pixels.mean, pixels.std))
+    mean, std = (", ".join(f"{one + 0.0:.6g}" for one in numbers) for numbers in (pixels.mean, pixels.std))  # no −0
     yield f"x = (pixel · {pixels.scale:.6g} − [{mean}]) / [{std}]"
     yield f"{pixels.origin} ({make_printable(pixels.reason)})"
+    if pixels.geometry:
+        yield (
+            f"not applied: {make_printable(pixels.geometry)}, which its configuration states; the largest square of a photo is "
+            "resized (bilinear) for all models, so that their maps are of the same pixels"
+        )

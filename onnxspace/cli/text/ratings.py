@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings

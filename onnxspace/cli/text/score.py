@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from onnxspace.cli.text.lines import MOST_PRINTED, format_number, one_line, terminal_width, wrap
 from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:
@@ -17,24 +17,49 @@ if TYPE_CHECKING:
 _EARLY = 0.75
 
 
-def one_line(message: str) -> str:
-    """A message without line breaks and control characters, since names come from untrusted files."""
-    return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in message).split())
+def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matrix: bool) -> Iterator[str]:
+    """What is printed of a result: the matrix or, of many models, a summary, the rankings of `targets`, and their evidence."""
+    from onnxspace.cli.text import summary
+
+    if len(result.names) < 2:
+        yield f"Only {one_line(result.names[0])} could be read, so there is nothing to compare it with."
+        return
+    whole = len(targets) == len(result.names)
+    many = whole and len(targets) > MOST_PRINTED
+    yield title(result) + (f"; {len(targets)} models" if many else "")
+    if matrix or (whole and not many):
+        yield from format_matrix(result)
+    elif many:
+        yield from summary.summarise(result)
+    yield from score_notes(result)
+    yield from estimate_note(result)
+    yield ""
+    yield from summary.first_sources(result, targets) if many and top is None else rankings(result, targets, top)
+    yield from evidence_note(result, targets)
+    if many:
+        yield from summary.next_steps()
 
 
-def matrix(result: Affinity) -> Iterator[str]:
-    """The matrix of the first score; columns are numbered like the rows."""
+def title(result: Affinity) -> str:
+    """What the numbers of the first score are, and on which images."""
     probe = result.probe if result.by == "attribution" or result.pictures is None else result.pictures
     words = f"Affinity: mean cosine of {result.method_words} maps" if result.by == "attribution" else _summary(result.by)
-    yield one_line(f"{words} on {probe['images']} images ({probe['name']})")
-    yield ""
+    return one_line(f"{words} on {probe['images']} images ({probe['name']})")
+
+
+def format_matrix(result: Affinity) -> Iterator[str]:
+    """The matrix of the first score; columns are numbered like the rows, and those beyond the width follow below."""
     count = len(result.names)
     digits = len(str(count))
     names = [one_line(name) for name in result.names]
     wide = max(map(len, names))
-    yield " " * (digits + wide + 3) + " ".join(f"{n:>6}" for n in range(1, count + 1))
-    for row, (name, values) in enumerate(zip(names, result.matrix, strict=True), 1):
-        yield f"{row:>{digits}}  {name:<{wide}} " + " ".join(_format_number(value) for value in values)
+    step = max(4, (terminal_width() - digits - wide - 2) // 7)
+    for start in range(0, count, step):
+        columns = range(start, min(start + step, count))
+        yield ""
+        yield " " * (digits + wide + 3) + " ".join(f"{column + 1:>6}" for column in columns)
+        for row, name in enumerate(names):
+            yield f"{row + 1:>{digits}}  {name:<{wide}} " + " ".join(format_number(result.matrix[row, one]) for one in columns)
 
 
 def _summary(by: str) -> str:
@@ -44,16 +69,10 @@ def _summary(by: str) -> str:
     return f"{by}: {one.summary}{' (a row per target)' if one.directed else ''},"
 
 
-def _format_number(value: float, error: float = 0.0) -> str:
-    """Three decimals without a minus before zero, and the standard error of an estimate."""
-    text = "   n/a" if math.isnan(value) else f"{round(float(value), 3) + 0.0:6.3f}"
-    return f"{text} ± {error:.3f}" if error else text
-
-
 #: What the values of a score mean, where its summary is not enough.
 _MEANINGS = {
     "mean_rank": "mean_rank is 1 for the source that is first by both other scores, 0 for the last by both.",
-    "knn_agreement": "knn_agreement is how often neighbours in a source's features have the target's answer (R² where answers are no classes).",
+    "knn_agreement": "knn_agreement is how often neighbours in a source's features have the target's answer (R² where answers are not classes).",
     "probability_predictivity": "probability_predictivity is the share of a target's probabilities that features predict linearly, at most 1.",
     "predictivity": "predictivity is the share of a target's outputs that a source's features predict linearly, at most 1.",
 }
@@ -67,7 +86,8 @@ def score_notes(result: Affinity) -> Iterator[str]:
         notes.append(f"depara is S_V + {weight:.3g} · S_E: mean cosine of maps, and similarity of images.")
     if notes:
         yield ""
-        yield from notes
+    for note in notes:
+        yield from wrap(note)
 
 
 def estimate_note(result: Affinity) -> Iterator[str]:
@@ -75,35 +95,39 @@ def estimate_note(result: Affinity) -> Iterator[str]:
     highest = 0.0 if result.errors is None else float(result.errors.max(initial=0.0))
     if highest:
         yield ""
-        yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; the rankings show each after ±."
+        yield from wrap(
+            f"Affinities from fingerprints have a standard error of up to {highest:.3f}; the rankings show each after ±."
+        )
 
 
-def rankings(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
-    """For every target its ranked sources, with standard errors of estimates, and certainty where it was computed."""
+def rankings(result: Affinity, targets: Sequence[str], top: int | None = None) -> Iterator[str]:
+    """For every target its first `top` sources (None: all), with standard errors of estimates, and certainty where there is any."""
     wide = max((len(one_line(name)) for name in result.names), default=0)
     for name in targets:
         if len(result.scores) > 1:
-            lines = _ranking_by_scores(result, name, wide)
+            lines = _ranking_by_scores(result, name, wide, top)
         else:
             ranked = result.rank(name)
             rows = list(sources(result, name))
-            lines = ranking(ranked, rows, wide, result.certainty.get(name))
+            lines = ranking(ranked, rows, wide, result.certainty.get(name), top)
         yield from lines
         yield ""
 
 
 def ranking(
-    ranked: Ranking, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None
+    ranked: Ranking, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None, top: int | None = None
 ) -> Iterator[str]:  # fmt: skip
     """Ranked sources of one target, each with its value and standard error; names are padded to `wide` characters."""
     yield f"{one_line(ranked.title)}{', with 95 % intervals' if sure else ''}"
-    numbers = [_format_number(value, error) for _, value, error in rows]
+    numbers = [format_number(value, error) for _, value, error in rows]
     room = max(map(len, numbers), default=0)
     marks = _mark_brackets(ranked)
-    for place, ((source, _, _), number) in enumerate(zip(rows, numbers, strict=True)):
+    for place, ((source, _, _), number) in enumerate(list(zip(rows, numbers, strict=True))[:top]):
         line = f"{marks[place]} {ranked.places[place]:>3}. {one_line(source):<{wide}} "
         yield line + (number if sure is None else f"{number:<{room}}  {_format_interval(sure.sources[place])}")
-    yield from _list_unranked(ranked, wide)
+    if top is None:
+        yield from _list_unranked(ranked, wide)
+    yield from _count_others(len(rows) + len(ranked.unranked), top)
     yield from _describe_ranking(ranked, sure)
 
 
@@ -113,6 +137,11 @@ def _mark_brackets(ranked: Ranking) -> list[str]:
     return ["│" if bracket in many and bracket % 2 else "┊" if bracket in many else " " for bracket in ranked.brackets]
 
 
+def _count_others(count: int, top: int | None) -> Iterator[str]:
+    if top is not None and count > top:
+        yield f"       and {count - top} more"
+
+
 def _list_unranked(ranked: Ranking, wide: int) -> Iterator[str]:
     for source in ranked.unranked:
         yield f"    –. {one_line(source):<{wide}}    n/a"
@@ -120,12 +149,12 @@ def _list_unranked(ranked: Ranking, wide: int) -> Iterator[str]:
 
 def _describe_ranking(ranked: Ranking, sure: Certainty | None) -> Iterator[str]:
     for note in ranked.notes:
-        yield f"  {one_line(note)}"
+        yield from wrap(f"  {one_line(note)}", rest="  ")
     if sure is not None and len(sure.sources) > 1:
         yield _stability_line(sure)
 
 
-def _ranking_by_scores(result: Affinity, target: str, wide: int) -> Iterator[str]:
+def _ranking_by_scores(result: Affinity, target: str, wide: int, top: int | None) -> Iterator[str]:
     """Sources of one target by its own score, each with its value and rank by every score."""
     own = result.rank(target)
     shown = [
@@ -143,30 +172,34 @@ def _ranking_by_scores(result: Affinity, target: str, wide: int) -> Iterator[str
     yield " " * (wide + 9) + "  ".join(f"{one_line(by):>{room}}" for by, room in rooms.items())
     marks = [*_mark_brackets(own), *(" " for _ in own.unranked)]
     places = [*(f"{place:>3}." for place in own.places), *("  –." for _ in own.unranked)]
-    for mark, place, source in zip(marks, places, [*(s for s, _ in own.sources), *own.unranked], strict=True):
+    listed = [*(s for s, _ in own.sources), *own.unranked]
+    for mark, place, source in list(zip(marks, places, listed, strict=True))[:top]:
         row = [f"{_cell(cells[by].get(source)):>{room}}" for by, room in rooms.items()]
         yield f"{mark} {place} {one_line(source):<{wide}}  " + "  ".join((*row, *filter(None, (certain.get(source),))))
+    yield from _count_others(len(listed), top)
     yield from _describe_ranking(own, sure)
 
 
 def _cell(found: tuple[float, int] | None) -> str:
-    return "n/a" if found is None else f"{_format_number(found[0])} {f'({found[1]})':>5}"
+    return "n/a" if found is None else f"{format_number(found[0])} {f'({found[1]})':>5}"
 
 
 def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     """What the rankings of `targets` rest on, and what would tell more."""
     ranked = [result.rank(name) for name in targets]
     if any(max(one.brackets, default=0) < len(one.brackets) for one in ranked):
-        yield "Sources beside one stroke can't be told apart on these images."
+        yield "Sources beside the same stroke can't be told apart on these images."
     for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
         images = (result.pictures or result.probe)["images"]
         seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"
         words = describe_reliability("none" if kin else evidence, by)
-        yield f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
+        yield from wrap(
+            f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
+        )
     if result.evidence == "none" and ranked:
         yield "To rank what to start from, give pictures of the task: --probe photos/"
     elif result.evidence == "pictures" and len(ranked) > 1:
-        yield (
+        yield from wrap(
             "Sources are ranked for the tasks of these models. If none of them does your task, pictures alone can't tell: give "
             "labels (onnxspace transfer --data photos/) or a model of the task, however weak."
         )
@@ -181,7 +214,7 @@ def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]
 
 
 def _format_interval(sure: SourceCertainty) -> str:
-    edges = f"[{_format_number(sure.low)}, {_format_number(sure.high)}]"
+    edges = f"[{format_number(sure.low)}, {format_number(sure.high)}]"
     return edges if sure.ahead is None else f"{edges}  ahead of the next in {_format_share(sure.ahead)} of resamples"
 
 

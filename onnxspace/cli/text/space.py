@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnxspace.spaces.compare import AffinityRow
     from onnxspace.spaces.maintenance import Verification
     from onnxspace.spaces.neighbours import DuplicateGroups, Neighbour
+    from onnxspace.spaces.schema import CatalogueEntry
     from onnxspace.workflows.space import Space
 
 
@@ -26,7 +27,9 @@ def list_as_json(space: Space) -> dict[str, Any]:
     return {
         "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
         "models": [
-            {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings)}
+            {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings),
+             "license": e.labels.license, "license_from": e.labels.license_from, "source": e.labels.source,
+             "framework": e.labels.framework, "tags": list(e.labels.tags)}
             for e in space.entries()
         ],
     }  # fmt: skip
@@ -39,8 +42,13 @@ def listing(space: Space) -> Iterator[str]:
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
         only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
-        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}"
+        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}{_describe_labels(entry)}"
     yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
+
+
+def _describe_labels(entry: CatalogueEntry) -> str:
+    words = ((entry.labels.license,) if entry.labels.license else ()) + entry.labels.tags
+    return f"  {one_line(', '.join(words))}" if words else ""
 
 
 def affinity_as_json(found: Affinity) -> dict[str, Any]:
@@ -87,7 +95,8 @@ def matrix(found: Affinity) -> Iterator[str]:
     if not found.names:
         yield "no models"
         return
-    yield from text.matrix(found)
+    yield text.title(found)
+    yield from text.format_matrix(found)
     highest = 0.0 if found.errors is None else float(found.errors.max())
     if highest:
         yield ""
@@ -109,6 +118,24 @@ def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
     yield f"Nearest to {one_line(target)}, by fingerprint"
     for place, neighbour in enumerate(found, 1):
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_format_number(neighbour.affinity, neighbour.error)}"
+
+
+def neighbour_as_json(one: Neighbour) -> dict[str, Any]:
+    """A neighbour by kin: name, affinity and error; one by use also has value, place and scores."""
+    facts = asdict(one)
+    return facts if one.value is not None else {name: facts[name] for name in ("name", "affinity", "error")}
+
+
+def sources_as_json(found: Affinity, count: int) -> dict[str, Any]:
+    """The `count` best sources of the last model of `found`, and what their ranking rests on."""
+    from onnxspace.workflows.space_ranking import list_neighbours
+
+    ranked = found.rank(found.names[-1]).to_dict()
+    return {
+        "by": "use", "nearest": [neighbour_as_json(one) for one in list_neighbours(found, count)], "ranked_by": ranked["by"],
+        "ranked": len(found.names) - 1,
+        **{name: ranked[name] for name in ("evidence", "reliability", "notes")}, "warnings": list(found.warnings),
+    }  # fmt: skip
 
 
 def duplicates(found: DuplicateGroups) -> Iterator[str]:

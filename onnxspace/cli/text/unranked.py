@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.score import one_line
+from onnxspace.cli.text.lines import one_line
 
 if TYPE_CHECKING:
     from onnxspace.scores.layer_table import LayerTable

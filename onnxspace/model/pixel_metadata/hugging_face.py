@@ -10,6 +10,7 @@ from onnxspace.inputs.pixel_presets import in_order
 from onnxspace.inputs.preprocess import Color
 from onnxspace.model.pixel_metadata.side_files import SideFiles
 from onnxspace.model.pixel_metadata.values import (
+    describe_geometry,
     make_options,
     parse_flag,
     parse_nonzero,
@@ -20,6 +21,9 @@ from onnxspace.model.pixel_metadata.values import (
 
 Config = Mapping[str, Any]
 _IMAGE_KEYS = {"do_rescale", "do_resize", "do_normalize", "image_mean", "crop_size", "do_center_crop"}
+_SIDES = ("height", "width", "shortest_edge")
+#: Pillow's filters by number.
+_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 #: Processors that do more to values than their configuration states: colour clusters, a fixed order, statistics of each image.
 _OTHER = ("ImageGPT", "LayoutLMv2", "Pix2Struct", "Tvlt")
 
@@ -40,12 +44,13 @@ def read_processor(config: Config, source: str) -> ModelOptions:
     color: Color = "BGR" if _flag(config, "do_flip_channel_order", False) else "RGB"
     scale, offset = _read_rescaling(config)
     mean, std = _read_normalisation(config)
+    size, geometry = _read_size(config), _read_geometry(config)
     if mean is None or std is None:
-        return make_options(source, color=color, size=_read_size(config))
+        return make_options(source, color=color, size=size, geometry=geometry)
     shifted = tuple(one - offset for one in mean)
     return make_options(
         source, scale=scale, mean=in_order(shifted, "RGB", color), std=in_order(std, "RGB", color), color=color,
-        size=_read_size(config),
+        size=size, geometry=geometry,
     )  # fmt: skip
 
 
@@ -74,6 +79,21 @@ def _read_normalisation(config: Config) -> tuple[tuple[float, ...] | None, tuple
     if _flag(config, "include_top", False):  # EfficientNet divides by it once more
         std = tuple(one * one for one in std)
     return mean, std
+
+
+def _read_geometry(config: Config) -> str | None:
+    """The central crop, as a share of the resized image's shorter side, and the interpolation, where they are not those of onnxspace."""
+    whole, crop = (_shorter(config.get(key)) for key in ("size", "crop_size"))
+    share = crop / whole if crop and whole and _flag(config, "do_center_crop", False) else None
+    resample = config.get("resample")
+    return describe_geometry(share, _RESAMPLING.get(resample) if type(resample) is int else None)
+
+
+def _shorter(size: Any) -> int | None:
+    """The shorter side of a size in a configuration; None where it states none."""
+    values = [size] if isinstance(size, int) else [size.get(k) for k in _SIDES] if isinstance(size, dict) else []
+    sides = [value for value in values if type(value) is int and value > 0]
+    return min(sides, default=None)
 
 
 def _read_size(config: Config) -> tuple[int, int] | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isclose
 from pathlib import Path
 
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.pixel_presets import describe_lines, name_range
 from onnxspace.model.image_input import ImageInput
 from onnxspace.model.pixel_metadata.custom_vision import read_custom_vision
 from onnxspace.model.pixel_metadata.hugging_face import read_hugging_face
@@ -41,7 +43,28 @@ def read_pixels(path: Path, metadata: Mapping[str, str], image: ImageInput) -> t
             found.append(options)
         else:
             files.refuse(files.last, why)
-    return tuple(one for one in found if one != ModelOptions()), tuple(files.warnings)
+    stated = tuple(one for one in found if one != ModelOptions())
+    return stated, (*files.warnings, *_list_contradictions(path, stated))
+
+
+def _list_contradictions(path: Path, stated: Sequence[ModelOptions]) -> Iterator[str]:
+    """Sentences on statements whose range is another than that of the first, which counts."""
+    ranged = [one for one in stated if one.scale is not None]
+    for other in ranged[1:]:
+        if not _have_one_range(ranged[0], other):
+            first, second = (f"{one.source} ({_name_range(one)})" for one in (ranged[0], other))
+            yield f"{path}: {first} and {second} contradict each other on its pixels; the former counts. Correct one of them, or state the pixels by --pixels."
+
+
+def _have_one_range(a: ModelOptions, b: ModelOptions) -> bool:
+    one, other = (describe_lines(x.scale or 1.0, x.mean or (0.0,), x.std or (1.0,), x.color) for x in (a, b))
+    return all(isclose(x, y, rel_tol=1e-3, abs_tol=1e-6) for x, y in zip(one, other, strict=True))
+
+
+def _name_range(options: ModelOptions) -> str:
+    scale, mean, std = options.scale or 1.0, options.mean or (0.0,), options.std or (1.0,)
+    low, high = ((end * scale - mean[0]) / std[0] + 0.0 for end in (0, 255))
+    return name_range(scale, mean, std, options.color or "RGB") or f"[{low:.3g}, {high:.3g}]"
 
 
 def _read_metadata(files: SideFiles, metadata: Mapping[str, str], image: ImageInput) -> Iterator[ModelOptions]:
@@ -51,9 +74,15 @@ def _read_metadata(files: SideFiles, metadata: Mapping[str, str], image: ImageIn
         except ValueError as error:
             files.warnings.append(f"{files.model}: its metadata is not used ({error}). State its pixels by --pixels.")
         else:
-            fits = _find_other_channels(options, image) is None
-            sized = replace(options, size=None) if _find_other_size(options, image) else options
-            yield sized if fits else sized.without_range()
+            if (why := _find_other_size(options, image)) is not None:
+                files.warnings.append(f"{files.model}: the size in its metadata is not used ({why}). Export it again.")
+                options = replace(options, size=None)
+            if (why := _find_other_channels(options, image)) is not None:
+                files.warnings.append(
+                    f"{files.model}: the range in its metadata is not used ({why}). State its pixels by --pixels."
+                )
+                options = replace(options.without_range(), color=None)
+            yield options
 
 
 def _find_other_size(options: ModelOptions, image: ImageInput) -> str | None:

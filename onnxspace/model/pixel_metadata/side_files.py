@@ -60,6 +60,10 @@ class SideFiles:
         """The mapping in the YAML file `name` beside the model; None where there is none."""
         return self._find(name, _parse_yaml)
 
+    def find_front_matter(self, name: str) -> SideFile | None:
+        """The YAML between the first two lines `---` of the Markdown file `name` beside the model, or above its folder `onnx`."""
+        return self._find(name, _parse_front_matter, above=True)
+
     def find_xml(self, name: str) -> SideFile | None:
         """The root of the XML file `name` beside the model; None where there is none."""
         return self._find(name, _parse_xml, most=_MOST_XML)
@@ -121,6 +125,13 @@ def _parse_yaml(content: bytes) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("it is not a mapping in YAML")
     return found
+
+
+def _parse_front_matter(content: bytes) -> Mapping[str, Any]:
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    if not lines or lines[0].strip() != b"---" or b"---" not in (rest := [line.strip() for line in lines[1:]]):
+        return {}
+    return _parse_yaml(b"\n".join(lines[1 : 1 + rest.index(b"---")]))
 
 
 def _parse_xml(content: bytes) -> ElementTree.Element:

@@ -7,7 +7,15 @@ from typing import Any
 
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.model.pixel_metadata.side_files import SideFiles
-from onnxspace.model.pixel_metadata.values import make_options, parse_nonzero, parse_numbers, parse_object, parse_side
+from onnxspace.model.pixel_metadata.values import (
+    describe_geometry,
+    make_options,
+    parse_nonzero,
+    parse_number,
+    parse_numbers,
+    parse_object,
+    parse_side,
+)
 
 _KEY = "pretrained_cfg"
 
@@ -31,11 +39,17 @@ def read_timm_config(config: Any, source: str) -> ModelOptions:
     """The options of timm's `mean`, `std` and `input_size`: RGB, with means of pixels in [0, 1]. Raises ValueError."""
     if not isinstance(config, dict):
         raise ValueError(f"{_KEY} is not an object")
-    size = _read_size(config.get("input_size"))
+    size, geometry = _read_size(config.get("input_size")), _read_geometry(config)
     if "mean" not in config or "std" not in config:
-        return make_options(source, size=size)
+        return make_options(source, size=size, geometry=geometry)
     mean, std = parse_numbers(config["mean"], "mean"), parse_nonzero(config["std"], "std")
-    return make_options(source, scale=1 / 255, mean=mean, std=std, color="RGB", size=size)
+    return make_options(source, scale=1 / 255, mean=mean, std=std, color="RGB", size=size, geometry=geometry)
+
+
+def _read_geometry(config: Mapping[str, Any]) -> str | None:
+    """The crop and the interpolation of timm's evaluation, where they are not those of onnxspace."""
+    crop = None if config.get("crop_pct") is None else parse_number(config["crop_pct"], "crop_pct")
+    return describe_geometry(crop, str(config.get("interpolation")))
 
 
 def _read_size(value: Any) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.preprocess import Color
 
+_INTERPOLATIONS = frozenset({"nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"})
 _MOST_TEXT, _LARGEST, _MOST_SIDE = 10_000, 1e6, 8192
 _NUMBER = r"-?\d{1,12}(?:\.\d{0,20})?(?:[eE][-+]?\d{1,3})?"
 _FRACTION = re.compile(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER}))?\s*")
@@ -94,11 +95,27 @@ def make_options(
     std: Sequence[float] = (1.0,),
     color: Color | None = None,
     size: tuple[int, int] | None = None,
+    geometry: str | None = None,
 ) -> ModelOptions:
     """The options that `source` states; without a `scale` it states no range, and `mean` and `std` don't count.
 
     Values are those of `x = (pixel · scale − mean) / std`, with one mean and std, or one per channel in the order of `color`.
     """
     if scale is None:
-        return ModelOptions(color=color, size=size)
-    return ModelOptions(color=color, size=size, scale=scale, mean=tuple(mean), std=tuple(std), origin="read", source=source)
+        return ModelOptions(color=color, size=size, geometry=geometry)
+    return ModelOptions(
+        color=color, size=size, scale=scale, mean=tuple(mean), std=tuple(std), origin="read", source=source, geometry=geometry
+    )
+
+
+def describe_geometry(crop: float | None, interpolation: str | None) -> str | None:
+    """Words for a central crop, as a share of the shorter side, and an interpolation; None where photos are treated so anyway.
+
+    >>> describe_geometry(0.875, "bicubic")
+    'a central crop of 0.875, bicubic'
+    """
+    words = [
+        *([] if crop is None or crop >= 1 else [f"a central crop of {crop:.3g}"]),
+        *([interpolation] if interpolation in _INTERPOLATIONS - {"bilinear"} else []),
+    ]
+    return ", ".join(words) or None

@@ -82,6 +82,9 @@ const charts = (data, chosen) => {
   const flat = matrix.flat().filter((value) => value !== null);
   const lowest = flat.reduce((a, b) => Math.min(a, b), 0);
   const highest = flat.reduce((a, b) => Math.max(a, b), lowest + 1e-9);
+  /* with negative values, the scale is centred at 0: ColorBrewer's red and blue, as in the gallery */
+  const signed = lowest < 0, bound = Math.max(-lowest, highest);
+  const redBlue = ["#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"].map((colour, i) => [i / 10, colour]);
   const segments = (across, height) => {
     const x = [], y = [];
     across.forEach((xs, i) => { x.push(...xs, null); y.push(...height[i], null); });
@@ -101,7 +104,7 @@ const charts = (data, chosen) => {
       const z = order.map((i) => order.map((j) => matrix[i][j]));
       const ticks = { tickvals: order.map((_, i) => i), ticktext: named ? order.map((i) => short(names[i], letters(left))) : order.map(() => ""), showticklabels: named, showgrid: false, ticks: "", tickfont: { size: Math.min(12, Math.max(8, cell * 0.9)) } };
       const heat = {
-        type: "heatmap", z, x: order.map((_, i) => i), y: order.map((_, i) => i), colorscale: "Viridis", zmin: lowest, zmax: highest, xgap: count > 60 ? 0 : 1, ygap: count > 60 ? 0 : 1, hoverongaps: false,
+        type: "heatmap", z, x: order.map((_, i) => i), y: order.map((_, i) => i), colorscale: signed ? redBlue : "Viridis", zmin: signed ? -bound : lowest, zmax: signed ? bound : highest, xgap: count > 60 ? 0 : 1, ygap: count > 60 ? 0 : 1, hoverongaps: false,
         colorbar: { thickness: 12, len: (size / (size + above)), y: 0, yanchor: "bottom", outlinewidth: 0, tickfont: { color: colours.ink }, x: 1.01, xpad: 4 },
         hovertemplate: count <= 150 ? "%{customdata}<br>%{z:.3f}<extra></extra>" : "%{z:.3f}<extra></extra>",
         customdata: count <= 150 ? order.map((i) => order.map((j) => plain(names[i]) + "<br>" + plain(names[j]))) : undefined,

@@ -89,21 +89,19 @@ class TargetOutputs:
 class SourceFeatures:
     """A source's `features` [images, …], prepared to predict any target's outputs. Raises ConfigError.
 
-    `folds`, intp [images], is the fold of each image (None: as `draw_folds`).
+    `folds`, intp [images], is the fold of each image (None: as `draw_folds`). `channels` is the number of all channels, or of
+    columns where there are no positions, if `features` are without some that are zero: the ridge depends on their number.
     """
 
-    def __init__(self, features: ArrayLike, folds: Index | None = None) -> None:
+    def __init__(self, features: ArrayLike, folds: Index | None = None, channels: int | None = None) -> None:
         values = _check_images(features, "features")
-        self.images, self.values, self.picture, self.folds = len(values), values, as_feature_grid(values), folds
+        self.images, self.values, self.folds, self.channels = len(values), values, folds, channels
+        self.picture = as_feature_grid(values)
 
     @cached_property
     def neighbourhood_rows(self) -> Array | None:
         """The 3 × 3 neighbourhood of each image and position as a row; None where there are no positions."""
-        return (
-            None
-            if self.picture is None
-            else unfold_neighbourhoods(_reduce_channels(_standardise(average_pool(self.picture, (SIDE, SIDE)))))
-        )
+        return None if self.picture is None else unfold_features(self.picture)
 
     @cached_property
     def image_rows(self) -> Array:
@@ -131,8 +129,22 @@ class SourceFeatures:
 
     def _sums_of_squares(self, answers: Sequence[Array], dense: bool) -> list[SumsOfSquares]:
         if dense and self.neighbourhood_rows is not None:
-            return regress_folds(self.neighbourhood_rows, answers, self.images, self.folds)
-        return regress_folds(self.image_rows, [rows.reshape(self.images, -1) for rows in answers], self.images, self.folds)
+            return regress_folds(self.neighbourhood_rows, answers, self.images, self.folds, self.count_columns(dense=dense))
+        rows = [rows.reshape(self.images, -1) for rows in answers]
+        return regress_folds(self.image_rows, rows, self.images, self.folds, self.count_columns(dense=dense))
+
+    def count_columns(self, *, dense: bool) -> int | None:
+        """The number of columns with those of channels that are left out; None where none is."""
+        if self.channels is None:
+            return None
+        if self.picture is None:
+            return self.channels if self.channels <= CHANNELS * 9 else min(self.images, CHANNELS * 9)
+        return 9 * min(self.channels, CHANNELS) if dense else 4 * self.channels
+
+
+def unfold_features(picture: NDArray[Any]) -> Array:
+    """Return `SourceFeatures.neighbourhood_rows` of features [images, channels, height, width]."""
+    return unfold_neighbourhoods(_reduce_channels(_standardise(average_pool(picture, (SIDE, SIDE)))))
 
 
 def _standardise(values: NDArray[Any]) -> Array:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from onnxspace.errors import ConfigError
 from onnxspace.scores.arrays import Array
@@ -37,13 +36,13 @@ class SumsOfSquares(NamedTuple):
 
 
 def regress_folds(
-    features: Array, answers: Sequence[Array], images: int, folds: Index | None = None
+    features: Array, answers: Sequence[Array], images: int, folds: Index | None = None, columns: int | None = None
 ) -> list[SumsOfSquares]:  # fmt: skip
     """Predict the images of each fold by ridge regression on the other folds, for each array of `answers`.
 
     `features` and `answers` are rows float64 [images · positions, columns], in the order of the images; `folds` is the fold of
-    each image, intp [images] (None: as `draw_folds`). The rows of each fold are centred by the mean of the others. Returns
-    per-image sums of squares for each of the answers. Raises ConfigError where all images are in one fold.
+    each image, intp [images] (None: as `draw_folds`). `columns` is the number of the features' columns if some that are zero
+    are left out (None: none is). The rows of each fold are centred by the mean of the others. Returns per-image sums of squares for each of the answers. Raises ConfigError where all images are in one fold.
     """
     found = draw_folds(images) if folds is None else folds
     parts = [np.flatnonzero(found == fold) for fold in np.unique(found)]
@@ -54,7 +53,7 @@ def regress_folds(
     positions = len(features) // images
     rows = [(part[:, None] * positions + np.arange(positions)).ravel() for part in parts]
     few = len(features) - min(map(len, rows)) < features.shape[1]
-    readout = _RowReadout(features, rows) if few else _ColumnReadout(features, rows)
+    readout = (_RowReadout if few else _ColumnReadout)(features, rows, columns or features.shape[1])
     return [one for some in _group_columns(answers) for one in _regress_group(readout, some, parts)]
 
 
@@ -110,21 +109,40 @@ class _Solver:
     """Ridge regression without one fold: Cholesky factors with each ridge, and the mean of the features of the others."""
 
     mean: Array
-    factors: list[Any]
+    factors: list[Array]
 
 
-def _factorise(products: Array, columns: int) -> list[Any]:
+def _factorise(products: Array, columns: int) -> list[Array]:
     """Cholesky factors of `products` with each ridge; `products` are of features with so many `columns`."""
     trace = float(np.trace(products)) / columns
     scale = trace if trace > _TINY * 1e20 else 1.0  # features that do not vary predict the mean
-    return [cho_factor(products + ridge * scale * np.eye(len(products)), check_finite=False) for ridge in RIDGES]
+    return [_factorise_one(products, ridge * scale) for ridge in RIDGES]
+
+
+def _factorise_one(products: Array, ridge: float) -> Array:
+    """The Cholesky factor, as the upper triangle, of `products` with `ridge` on their diagonal."""
+    from scipy.linalg.lapack import dpotrf
+
+    raised = np.array(products, order="F")
+    raised[np.diag_indices(len(raised))] += ridge
+    factor, failed = dpotrf(raised, lower=0, clean=0, overwrite_a=1)  # without the checks that cost more than small factors
+    if failed:
+        raise np.linalg.LinAlgError("The products of the features are not positive definite.")
+    return np.asarray(factor)
+
+
+def _solve(factor: Array, answers: Array) -> Array:
+    from scipy.linalg.lapack import dpotrs
+
+    found: Array = dpotrs(factor, answers, lower=0)[0]
+    return found
 
 
 class _ColumnReadout:
     """Readouts of features that have at least as many rows as columns."""
 
-    def __init__(self, features: Array, rows: Sequence[Index]) -> None:
-        self.rows, self.count = rows, len(features)
+    def __init__(self, features: Array, rows: Sequence[Index], columns: int) -> None:
+        self.rows, self.count, self.columns = rows, len(features), columns
         self.parts = [features[part] for part in rows]
         self.single = [part.astype(np.float32) for part in self.parts]
         products, sums = [part.T @ part for part in self.parts], np.array([part.sum(axis=0) for part in self.parts])
@@ -135,7 +153,7 @@ class _ColumnReadout:
     def _train(self, products: Array, total: Array, held_out: int) -> _Solver:
         trained = self.count - held_out
         mean = total / trained
-        return _Solver(mean, _factorise(products - trained * np.outer(mean, mean), len(mean)))
+        return _Solver(mean, _factorise(products - trained * np.outer(mean, mean), self.columns))
 
     def folds(self, values: Single) -> Iterator[_Fold]:
         """Iterate over the folds for the answers `values`, float32 [rows, columns]."""
@@ -151,18 +169,18 @@ class _ColumnReadout:
     @staticmethod
     def _predict(features: Single, solver: _Solver, products: Array) -> Iterator[Single]:
         for factor in solver.factors:
-            weights = cho_solve(factor, products, check_finite=False)
+            weights = _solve(factor, products)
             yield features @ weights.astype(np.float32) - (solver.mean @ weights).astype(np.float32)
 
 
 class _RowReadout:
     """Readouts of features that have more columns than rows, from the products of rows."""
 
-    def __init__(self, features: Array, rows: Sequence[Index]) -> None:
-        self.rows, columns = rows, features.shape[1]
+    def __init__(self, features: Array, rows: Sequence[Index], columns: int) -> None:
+        self.rows = rows
         products = features @ features.T
-        self.known = [np.setdiff1d(np.arange(len(features)), part) for part in rows]
-        self.solvers: list[tuple[Single, list[Any]]] = []
+        self.known = [np.flatnonzero(~np.isin(np.arange(len(features)), part)) for part in rows]
+        self.solvers: list[tuple[Single, list[Array]]] = []
         for part, known in zip(rows, self.known, strict=True):
             centred = _centre_products(products, known)
             factors = _factorise(centred[np.ix_(known, known)], columns)
@@ -175,9 +193,9 @@ class _RowReadout:
             yield _Fold(i, rows, mean, self._predict(*self.solvers[i], values[known] - mean))
 
     @staticmethod
-    def _predict(across: Single, factors: Sequence[Any], answers: Single) -> Iterator[Single]:
+    def _predict(across: Single, factors: Sequence[Array], answers: Single) -> Iterator[Single]:
         for factor in factors:
-            yield across @ cho_solve(factor, answers.astype(np.float64), check_finite=False).astype(np.float32)
+            yield across @ _solve(factor, answers.astype(np.float64)).astype(np.float32)
 
 
 def _centre_products(products: Array, known: Index) -> Array:

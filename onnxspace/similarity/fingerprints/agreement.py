@@ -70,7 +70,12 @@ def record_of(one: Fingerprint | OnnxspaceError, path: Path, name: str) -> tuple
     """Return a fingerprint as a compared model called `name`. Raises the error, if `one` is an error."""
     if isinstance(one, OnnxspaceError):
         raise one
-    return ModelRecord(name, str(path), one.sha256, one.encoder, "", 0, ""), one
+    return ModelRecord(name, str(path), one.sha256, one.encoder, "", 0, "", pixels=one.pixels), one
+
+
+def list_records(prints: Prints) -> list[ModelRecord]:
+    """The records of the fingerprints that can be compared."""
+    return [record_of(one, path, str(path))[0] for path, one in prints.items() if isinstance(one, Fingerprint)]
 
 
 def mark_incomparable(prints: Prints) -> Prints:

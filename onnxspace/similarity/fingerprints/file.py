@@ -13,7 +13,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OutputError, ProbeError
+from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import Method
+from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
 from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protocol
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
@@ -32,6 +34,7 @@ from onnxspace.storage.regular_files import read_regular
 FORMAT = 2
 MOST_IMAGES = 1_000_000
 _ARRAYS = {"prints", "reduced"}
+_OWN = _ARRAYS | {"labels", "pixels"}
 _MAGIC = b"\x89oxfp\r\n\x1a"  # as in PNG: detects a transfer that changes line endings or strips a bit
 _FIXED = struct.Struct("<8sII")
 _MOST_HEADER, _MOST_PRINTS, _SUM = 2**16, 2**30, 32
@@ -44,7 +47,9 @@ class Fingerprint:
 
     `prints` is float16 [images, numbers]; a zero map has a row of zeros. `sha256` is the checksum of the model file,
     `probe_sha256` that of the probe images. `options` are the options of the method, as JSON values. `seed` and `version` are
-    those of the sketch. `reduced` are its features and outputs in little (None: it holds maps only).
+    those of the sketch. `reduced` are its features and outputs in little (None: it holds maps only). `labels` are its licence, where it
+    comes from, and tags, none of which matters in a comparison. `pixels` says what pixels it was given, and where that comes from
+    (None: an earlier version wrote it).
     """
 
     name: str
@@ -59,6 +64,8 @@ class Fingerprint:
     options: Mapping[str, Any] = field(default_factory=dict)
     version: int = SKETCH_VERSION
     reduced: Reduced | None = None
+    labels: Labels = field(default_factory=Labels)
+    pixels: PixelRecord | None = None
 
     @property
     def protocol(self) -> Protocol:
@@ -134,8 +141,10 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
 
 def write_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
     """Write a `.fp` file atomically; equal fingerprints give the same bytes. Raises OutputError."""
-    facts = {f.name: getattr(fingerprint, f.name) for f in fields(Fingerprint) if f.name not in _ARRAYS}
+    facts = {f.name: getattr(fingerprint, f.name) for f in fields(Fingerprint) if f.name not in _OWN}
+    facts |= {"labels": labels} if (labels := fingerprint.labels.to_dict()) else {}
     facts |= {"options": dict(fingerprint.options), "images": fingerprint.images, "numbers": fingerprint.numbers}
+    facts |= {} if fingerprint.pixels is None else {"pixels": asdict(fingerprint.pixels)}
     rest, number = b"", 1
     if fingerprint.reduced is not None:
         facts["reduced"], rest = encode(fingerprint.reduced)
@@ -169,8 +178,25 @@ def read_fingerprint(path: Path) -> Fingerprint:
     _check_facts(path, facts, prints)
     reduced = None if rest is None else _read_reduced(path, facts, rest)
     values = np.frombuffer(prints, dtype="<f2").astype(np.float16).reshape(facts["images"], facts["numbers"])
-    known = {f.name for f in fields(Fingerprint)} - _ARRAYS
-    return Fingerprint(prints=values, reduced=reduced, **{name: value for name, value in facts.items() if name in known})
+    known = {f.name for f in fields(Fingerprint)} - _OWN
+    rest_of = {name: value for name, value in facts.items() if name in known}
+    return Fingerprint(
+        prints=values, reduced=reduced, labels=_read_labels(path, facts), pixels=_read_pixels(path, facts), **rest_of
+    )
+
+
+def _read_labels(path: Path, facts: Any) -> Labels:
+    try:
+        return parse_labels(facts.get("labels", {}))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_pixels(path: Path, facts: Mapping[str, Any]) -> PixelRecord | None:
+    try:
+        return parse_pixel_record(facts.get("pixels"))
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _split_arrays(facts: Any, content: bytes) -> tuple[bytes, bytes | None]:

@@ -53,6 +53,11 @@ class Reduced:
     remarks: tuple[str, ...] = ()
     lost: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def answers_in_pictures(self) -> bool:
+        """Whether its answers are pictures: several positions of each image."""
+        return self.answers is not None and len(self.answers) > len(self.order)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays that are there, by name, in the order in which they are stored."""
         return {name: values for name in _TYPES if (values := getattr(self, name)) is not None}

@@ -8,14 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.attention import (
-    PackedAttention,
-    Window,
-    join_heads,
-    repeat_heads,
-    rotate_pairs,
-    split_heads,
-)  # fmt: skip
+from onnxspace.torchgraph.operators.attention_heads import Window, join_heads, repeat_heads, split_heads
+from onnxspace.torchgraph.operators.fused_attention import PackedAttention
+from onnxspace.torchgraph.operators.rotary import rotate_pairs
 from onnxspace.torchgraph.operators.runtime_integer import IntegerProduct
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from onnxspace.torchgraph.operators.convolution import Conv
 from onnxspace.torchgraph.operators.fused import make_activation
-from onnxspace.torchgraph.operators.pooling import MaxPool, read_window
+from onnxspace.torchgraph.operators.pooling import MaxPool
+from onnxspace.torchgraph.operators.windows import read_window
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.pooling import Window, pad_spatial, read_window
+from onnxspace.torchgraph.operators.windows import Window, pad_spatial, read_window
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _FORWARD: list[Callable[..., Any]] = [F.conv1d, F.conv2d, F.conv3d]

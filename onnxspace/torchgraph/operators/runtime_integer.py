@@ -1,7 +1,6 @@
-"""ONNX Runtime's own operators on 8-bit integers beside those that its quantisers share with the standard.
+"""Products of 8-bit integers whose result is a floating-point number, as ONNX Runtime has them; see its ContribOperators.md.
 
-They are described in ContribOperators.md of ONNX Runtime: Softmax, Where and ReduceMean of quantised tensors, and products whose
-result is a floating-point number, in which `DynamicQuantizeMatMul` quantises its first factor to that factor's own range.
+In `DynamicQuantizeMatMul` the first factor is quantised to its own range.
 """
 
 from __future__ import annotations
@@ -9,43 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from onnxspace.torchgraph.operators.integer import DynamicQuantize, dequantise, make_unary, quantise
+from onnxspace.torchgraph.operators.integer import DynamicQuantize
 from onnxspace.torchgraph.registry import Node, TorchOperator, converter
 
 _MICROSOFT = "com.microsoft"
 _RUNTIME = (0, 1)  # 0 for a model that does not import the domain, which ONNX Runtime allows
-
-
-@converter("QLinearSoftmax", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_softmax(node: Node) -> TorchOperator:
-    """QLinearSoftmax: along one axis from opset 13 on, over all axes from `axis` on before."""
-    axis = node.get("axis", -1)
-    if node.get("opset", 0) >= 13:
-        return make_unary(lambda x: torch.softmax(x, axis))
-    return make_unary(lambda x: torch.softmax(x.flatten(axis % x.dim()), -1).reshape(x.shape))
-
-
-@converter("QLinearReduceMean", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_reduce_mean(node: Node) -> TorchOperator:
-    """QLinearReduceMean over the listed axes, or over all."""
-    axes, kept = node.get("axes"), bool(node.get("keepdims", 1))
-    return make_unary(lambda x: x.mean(tuple(axes) if axes else tuple(range(x.dim())), keepdim=kept))
-
-
-class Choice(nn.Module):
-    """The values of one of two quantised tensors."""
-
-    def forward(
-        self, condition: Tensor, x: Tensor, x_scale: Tensor, x_zero: Tensor, y: Tensor, y_scale: Tensor, y_zero: Tensor,
-        scale: Tensor, zero: Tensor,
-    ) -> Tensor:  # fmt: skip
-        return quantise(torch.where(condition, dequantise(x, x_scale, x_zero), dequantise(y, y_scale, y_zero)), scale, zero)
-
-
-@converter("QLinearWhere", *_RUNTIME, domain=_MICROSOFT)
-def qlinear_where(_node: Node) -> TorchOperator:
-    """QLinearWhere."""
-    return Choice()
 
 
 def centre_columns(weight: Tensor, zero: Tensor | None) -> Tensor:

@@ -17,17 +17,12 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from onnxspace.torchgraph.build import pick
-from onnxspace.torchgraph.operators.attention import (
-    Attention,
-    AttentionInputs,
-    FusedAttention,
-    JoinHeads,
-    MaskedSoftmax,
-    MultiHeadAttention,
-    PackedAttention,
-)
+from onnxspace.torchgraph.operators.attention import Attention
+from onnxspace.torchgraph.operators.attention_heads import JoinHeads, MaskedSoftmax
 from onnxspace.torchgraph.operators.fused import Conv, LinearActivation
-from onnxspace.torchgraph.operators.normalisation import LayerNorm, RMSNorm, SkipNorm
+from onnxspace.torchgraph.operators.fused_attention import AttentionInputs, FusedAttention, MultiHeadAttention, PackedAttention
+from onnxspace.torchgraph.operators.fused_normalisation import SkipNorm
+from onnxspace.torchgraph.operators.normalisation import LayerNorm, RMSNorm
 from onnxspace.torchgraph.registry import Apply
 from onnxspace.torchgraph.view import module_of, operator_of, submodule_name
 

@@ -13,23 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from onnxspace.attribution.batches import halve_batch
-from onnxspace.attribution.devices import autocast_for, configure_torch
-from onnxspace.attribution.explainer import Explainer
-from onnxspace.attribution.gradients import InputMaps
+from onnxspace.attribution.devices import configure_torch
 from onnxspace.attribution.maps import VERIFIED_IMAGES, Engines, engines_for
 from onnxspace.errors import AttributionError, ModelError, OnnxspaceError
 from onnxspace.inputs.execution import Counter, Execution
-from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.constant_sums import find_constant_sums
 from onnxspace.model.encoder import Candidate, Encoder, Trunk
-from onnxspace.model.features import pool_to_fit, restore_image_axis, write_features
+from onnxspace.model.features import write_features
 from onnxspace.model.model import Model
 from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
 from onnxspace.scores.arrays import unit_rows
@@ -38,52 +33,9 @@ from onnxspace.scores.pairs.depara import edges
 from onnxspace.storage.atomic import whole_array
 from onnxspace.storage.regular_files import map_array
 from onnxspace.torchgraph.encoder_graph import convert
-from onnxspace.torchgraph.verify import outputs_of
+from onnxspace.workflows.child.layer_choice import LayerChoice, choose_layers, count_trained_below
+from onnxspace.workflows.child.layer_maps import LayerBatch, explain_layers
 from onnxspace.workflows.child.open import PreparedModel
-
-#: Most layers that are compared; of more, this number, evenly spaced.
-MOST_LAYERS = 64
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """The layers to compare, from image to output, and how many were `skipped`."""
-
-    layers: tuple[Candidate, ...]
-    skipped: int
-
-
-def choose_layers(trunk: Trunk, own: Encoder, most: int = MOST_LAYERS) -> LayerChoice:
-    """Choose at most `most` layers of a network: the last cut point before each trained node, and the network's output.
-
-    The model's encoder `own` is always included, and takes the place of a cut point with the same trained nodes.
-    """
-    names = [candidate.tensor for candidate in trunk.candidates()]
-    counts = trunk.count_trained_below(names)
-    ends = {name: count_trained_below(trunk, name) for name in (*_find_outputs(trunk), *own.tensors)}
-    groups = {count: name for name, count in (*counts.items(), *ends.items())}  # the last of each count
-    tensors = dict.fromkeys([*(groups[count] for count in sorted(groups)), *own.tensors])
-    counts |= ends
-    order = sorted(tensors, key=lambda name: (counts[name], trunk.graph.producer[name]))
-    kept = [order[i] for i in dict.fromkeys(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int).tolist())]
-    kept = [name for name in order if name in kept or name in own.tensors]
-    layers = tuple(
-        Candidate(name, trunk.shapes[name][0] if name in trunk.shapes else None, trunk.share_below([name])) for name in kept
-    )
-    return LayerChoice(layers, len(order) - len(kept))
-
-
-def _find_outputs(trunk: Trunk) -> list[str]:
-    """The network's output, where it has one of a floating-point type that depends on the image."""
-    found = [
-        name for name in trunk.graph.outputs if name in trunk.tensors and name in trunk.graph.producer and trunk.is_float(name)
-    ]
-    return found if len(trunk.graph.outputs) == 1 else []
-
-
-def count_trained_below(trunk: Trunk, tensor: str) -> int:
-    """Return the number of trained nodes that a tensor depends on."""
-    return trunk.count_trained_below([tensor])[tensor]
 
 
 @dataclass
@@ -230,51 +182,6 @@ class LayerComparison:
             yield f"{found.skipped} of {len(found.layers) + found.skipped} layers are skipped, evenly spaced."
         if len(self.probes) > MOST_PAIRED:
             yield f"S_E compares all pairs of {MOST_PAIRED:,} of the {len(self.probes):,} images."
-
-
-@dataclass(frozen=True)
-class LayerBatch:
-    """Results of one layer for a batch of images.
-
-    `maps` is float32 [images, size, size], `features` float32 [images, dimensions], `shape` that of the layer for one image.
-    """
-
-    maps: NDArray[np.float32]
-    features: NDArray[np.float32]
-    shape: tuple[int, ...]
-
-
-def explain_layers(engine: Explainer, images: NDArray[np.uint8]) -> Iterator[LayerBatch]:
-    """Yield maps and features of every output of the graph, in order, for `images`, uint8 [images, size, size, 3].
-
-    This takes one forward pass, and one backward pass to the image per output.
-    """
-    batch = engine.prepare_batch(images)
-    with autocast_for(engine.compute, engine.device):
-        point = batch.values.detach().requires_grad_(True)
-        outputs = outputs_of(engine.network.graph, point)
-        baseline = 0.0 if batch.baseline is None else batch.baseline
-        for place, output in enumerate(outputs):
-            gradient = _gradient(engine.network.explained(output, place, len(point)), point, last=place == len(outputs) - 1)
-            maps = _make_map(engine, gradient, point.detach() - baseline)[: len(images)]
-            values = output.detach().float().cpu().numpy()
-            rows = pool_to_fit(restore_image_axis(values, len(point))).reshape(len(point), -1)[: len(images)]
-            yield LayerBatch(engine.to_probe_pixels(InputMaps(maps)).maps, rows, tuple(values.shape[1:]))
-
-
-def _gradient(explained: Tensor, point: Tensor, *, last: bool) -> Tensor:
-    """The gradient of what is explained of a layer; zero where the layer does not depend on the image."""
-    if not explained.requires_grad:
-        return torch.zeros_like(point)
-    found = torch.autograd.grad(explained, point, retain_graph=not last, allow_unused=True)[0]
-    return torch.zeros_like(point) if found is None else found
-
-
-def _make_map(engine: Explainer, gradient: Tensor, way: Tensor) -> Tensor:
-    network = engine.network
-    if METHODS[engine.method].way == "absolute":
-        return network.mean_over_channels(gradient.abs())
-    return network.mean_over_channels(gradient if network.relevance else gradient * way)
 
 
 def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ from onnxspace.storage.journal import Journal
 from onnxspace.storage.map_file import MapWriter
 from onnxspace.storage.resume import JOURNAL
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk
-from onnxspace.workflows.cluster.client import Cluster, Future
+from onnxspace.workflows.cluster.submission import Cluster, Future
 from onnxspace.workflows.cluster.worker import ImageRange, ModelTask, RunSpec, explain_images
 from onnxspace.workflows.requests import DescribedModel
 
@@ -30,9 +29,6 @@ from onnxspace.workflows.requests import DescribedModel
 IMAGES = 128
 #: Seconds after which a file that a worker has written must be visible here: network file systems cache missing entries.
 SEEN_WITHIN = 60.0
-_Started = TypeVar("_Started")
-#: A model's path, its name, and the encoder that was asked for.
-Turn = tuple[Path, str, str | None]
 
 
 @dataclass
@@ -45,35 +41,6 @@ class _ModelProgress:
     open_tasks: set[Future] = field(default_factory=set)
     size: int | None = None
     error: Exception | None = None
-
-
-class Prefetcher(Generic[_Started]):
-    """Starts turns some places ahead; an error of `start` is raised when its turn is taken.
-
-    `start` starts a turn, `width` returns how many turns to start ahead.
-    """
-
-    def __init__(
-        self, turns: Sequence[Turn], start: Callable[[Path, str, str | None], _Started], width: Callable[[], int]
-    ) -> None:
-        self._turns, self._start, self._width = list(turns), start, width
-        self._started: dict[Turn, _Started | Exception] = {}
-        self._next = 0
-
-    def take(self, turn: Turn) -> _Started:
-        """Return what `start` returned for this turn, after starting the turns ahead of it."""
-        last = self._turns.index(turn) + self._width()
-        while self._next <= min(last, len(self._turns) - 1):
-            one = self._turns[self._next]
-            self._next += 1
-            try:
-                self._started[one] = self._start(*one)
-            except Exception as error:  # of another turn, so it is reported at that turn
-                self._started[one] = error
-        found = self._started.pop(turn)
-        if isinstance(found, Exception):
-            raise found
-        return found
 
 
 class Dispatcher:

@@ -21,7 +21,7 @@ from onnxspace.similarity.gram import affinity_rows
 from onnxspace.workflows.cluster.reply import return_errors
 
 if TYPE_CHECKING:
-    from onnxspace.workflows.cluster.client import Cluster
+    from onnxspace.workflows.cluster.submission import Cluster
 
 #: Least and most models of a band of rows, and the number of bands. Up to `LEAST` models are compared in the client, which takes
 #: less time than distributing them.

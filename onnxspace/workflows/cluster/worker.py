@@ -17,7 +17,7 @@ from onnxspace.workflows.cluster.reply import return_errors
 from onnxspace.workflows.requests import wrong_answer
 
 if TYPE_CHECKING:
-    from onnxspace.workflows.cluster.client import Cluster
+    from onnxspace.workflows.cluster.submission import Cluster
 
 TASKS = "onnxspace.workflows.child.tasks"
 _one = Lock()  # a model's chunks come in succession, and a process computes one at a time

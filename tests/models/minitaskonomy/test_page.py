@@ -1,4 +1,4 @@
-"""The page, its pictures, and README's table."""
+"""The page and its pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     document.write_page(study_folder, tmp_path / "docs")
     assert {path.name: path.read_bytes() for path in (tmp_path / "docs").iterdir()} == first
     text = first["minitaskonomy.md"].decode()
-    assert "Against the default of then, predictivity" in text
+    assert "Against the former default, predictivity" in text
     assert "Photos were not given" in text
     assert "minitaskonomy-rooms.png" not in text
     for name in (word.split(")")[0] for word in text.split("](") if word.startswith("minitaskonomy-")):

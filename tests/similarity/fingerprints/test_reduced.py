@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onnxspace.errors import ModelError, OnnxspaceError, ProbeError
 from onnxspace.similarity.fingerprints.file import Fingerprint, print_affinity, read_fingerprint, write_fingerprint
 from onnxspace.similarity.fingerprints.reduced import Reduced, pack, unpack
+from tests.helpers.examples import examples
 
 IMAGES = 4
 _HEADER = struct.Struct("<8sII")
@@ -76,7 +77,7 @@ def test_orders_that_differ_are_refused() -> None:
         print_affinity(fingerprint(0, reduced()), fingerprint(1, other))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_changed_bytes_are_an_error_or_another_sketch(data: st.DataObject) -> None:
     content = bytearray(pack(reduced()))

@@ -29,6 +29,7 @@ from onnxspace.workflows.cluster import client as cluster_client
 from onnxspace.workflows.cluster import dispatch, gram, worker
 from onnxspace.workflows.cluster.chunk import Chunk, chunk_path, drop_chunks, find_chunks, read_chunk, write_chunk
 from onnxspace.workflows.cluster.gram import affinity_rows_on
+from onnxspace.workflows.cluster.submission import Cluster
 from tests.helpers.nets import Net, classifier, save
 
 IMAGES, BATCH, SIZE = 20, 2, 16
@@ -38,12 +39,15 @@ SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A scheduler with two worker processes of one thread each, as on a real cluster."""
+def cluster(tmp_path_factory: pytest.TempPathFactory, warm_python: Path) -> Iterator[Client]:
+    """A scheduler with two worker processes of one thread each, as on a real cluster; models are read in warm processes."""
     scratch = tmp_path_factory.mktemp("dask")
+    preload = f"import sys\nsys.executable = {str(warm_python)!r}"
     with (
         cluster_client.restore_environment(),
-        LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch) as made,
+        LocalCluster(
+            2, threads_per_worker=1, dashboard_address=None, memory_limit=None, local_directory=scratch, preload=preload
+        ) as made,
         Client(made, set_as_default=False) as client,
     ):
         yield client
@@ -83,13 +87,13 @@ def one_thread() -> Iterator[None]:
 def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[worker.ImageRange]:
     """The shares that are submitted from now on."""
     seen: list[worker.ImageRange] = []
-    submit = cluster_client.Cluster.submit
+    submit = Cluster.submit
 
-    def noted(self: cluster_client.Cluster, function: Any, *arguments: Any) -> Any:
+    def noted(self: Cluster, function: Any, *arguments: Any) -> Any:
         seen.extend(one for one in arguments if isinstance(one, worker.ImageRange))
         return submit(self, function, *arguments)
 
-    monkeypatch.setattr(cluster_client.Cluster, "submit", noted)
+    monkeypatch.setattr(Cluster, "submit", noted)
     return seen
 
 
@@ -352,7 +356,7 @@ def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: o
     scratch = place.parent / f"{place.name}-scratch"
     scratch.mkdir()
     environment = {**os.environ, "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *said], capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([*command, *said], capture_output=True, text=True, timeout=300, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)["affinity"]) == 2
     assert {path.name for path in place.iterdir()} == before

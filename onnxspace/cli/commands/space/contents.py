@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.space.group import (
+    FAILED,
     json_option,
     open_space,
     place_argument,
     print_json,
     quiet_option,
+    set_option,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     cluster_option,
+    label_options,
     number_options,
     opening_options,
     pixel_options,
@@ -33,8 +38,6 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 if TYPE_CHECKING:
     from onnxspace.spaces.add_fingerprints import Additions
     from onnxspace.workflows.space import Space
-
-FAILED = 2
 
 
 @space.command()
@@ -77,6 +80,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("models", nargs=-1, metavar="MODEL.onnx|PRINT.fp...")
 @click.option(
     "--from", "listed", metavar="FILE|-", help="File with the path of a model or fingerprint per line; - is standard input."
@@ -88,15 +92,18 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @skip_broken_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
+@label_options
 @json_option("add")
 def add(
-    place: str, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
+    place: str, chosen: str | None, models: tuple[str, ...], listed: str | None, probe: str | None, seed: int, quiet: bool, as_json: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Explain models and add them.
 
     Each model is added as soon as it is done; one that the space already contains is left as it is. A model may also be any
-    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
+    source that `onnxspace convert` takes, such as net.pt2 or timm:NAME. The licence and the source that are written in a file or
+    beside it are kept; --license and --tag are for all models of the command, also those that the space has already. In a space with
+    several sets of probe images, models are explained on each, and fingerprints go to the set on whose images they were made.
     """
     from onnxspace.cli.announce import PixelTable
 
@@ -105,21 +112,38 @@ def add(
     if not models:
         raise click.UsageError("name models or fingerprints to add, or a list of them with --from.")
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
-    opened = open_space(place)
+    opened = open_space(place, chosen=chosen)
+    if probe is not None and len(opened.sets) > 1:
+        raise click.UsageError("--probe is for one set of probe images: name it with --set.")
     from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
+    from onnxspace.workflows.probe_sets import add_to_sets
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
-        found = opened.add(list(models), device=compute, probes=probes, progress=bar, **options)
-    _print_added(found, quiet=quiet)
+        found = add_to_sets(opened, list(models), device=compute, probes=probes, progress=bar, **options)
+    for name, one in found.items():
+        if len(found) > 1 and not quiet:
+            click.echo(f"set {name}", err=True)
+        _print_added(one, quiet=quiet)
     if as_json:
-        print_json("add", {
-            "added": [asdict(model) for model in found.models], "there": [{"path": p, "name": n} for p, n in found.there],
-            "failed": [vars(failure) for failure in found.failed], "warnings": list(found.warnings),
-        })  # fmt: skip
-    return FAILED if found.failed else 0
+        first, *others = found
+        sets = {"sets": {name: _describe_added(found[name]) for name in others}} if others else {}
+        print_json("add", {**_describe_added(found[first]), **sets})
+    return FAILED if any(one.failed for one in found.values()) else 0
+
+
+def _describe_added(found: Additions) -> dict[str, Any]:
+    return {
+        "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there),
+        "completed": _as_pairs(found.completed), "failed": [vars(failure) for failure in found.failed],
+        "warnings": list(found.warnings),
+    }  # fmt: skip
+
+
+def _as_pairs(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"path": path, "name": name} for path, name in pairs]
 
 
 def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bool) -> Any:
@@ -129,14 +153,16 @@ def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bo
 
 
 def _print_added(found: Additions, *, quiet: bool) -> None:
+    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import other_assumptions
-    from onnxspace.cli.text.score import one_line
 
     for failure in found.failed:
         click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
     if not quiet:
         for warning in found.warnings:
             click.echo(f"warning: {one_line(warning)}", err=True)
+        for path, name in found.completed:
+            click.echo(f"{one_line(path)} completes {one_line(name)}, which lacked some of it", err=True)
         for path, name in found.there:
             click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
         for model in found.models:
@@ -158,49 +184,65 @@ def remove(place: str, names: tuple[str, ...]) -> None:
 @space.command()
 @place_argument
 @click.argument("others", nargs=-1, required=True, metavar="OTHER.space...")
+@where_option
 @quiet_option
 @json_option("merge")
-def merge(place: str, others: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+def merge(place: str, others: tuple[str, ...], where: tuple[str, ...], quiet: bool, as_json: bool) -> int:
     """Add the models of other spaces.
 
-    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps.
+    All spaces must have the same images, method and detail. Maps are copied where both spaces keep maps. Exit code 2 if files of a
+    model are damaged; all others are added.
     """
     opened = open_space(place)
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
-        found = [opened.merge(other, bar) for other in others]
+        found = [opened.merge(open_space(other, where), bar) for other in others]
     for one in found:
         _print_added(one, quiet=quiet)
     if as_json:
-        there = [{"path": path, "name": name} for one in found for path, name in one.there]
-        print_json("merge", {"added": [asdict(model) for one in found for model in one.models], "there": there})
+        print_json("merge", {
+            "added": [asdict(model) for one in found for model in one.models],
+            "there": _as_pairs([pair for one in found for pair in one.there]),
+            "completed": _as_pairs([pair for one in found for pair in one.completed]),
+            "failed": [vars(failure) for one in found for failure in one.failed],
+        })  # fmt: skip
+    return FAILED if any(one.failed for one in found) else 0
 
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("-o", "--output", required=True, metavar="DIR", help="Folder for the fingerprints, one .fp file per model.")
+@where_option
+@click.option("--no-provenance", is_flag=True, help="Write neither licence nor source, producer or tags.")
 @quiet_option
-def export(place: str, names: tuple[str, ...], output: str, quiet: bool) -> None:
+def export(
+    place: str, chosen: str | None, names: tuple[str, ...], output: str, where: tuple[str, ...], no_provenance: bool, quiet: bool
+) -> None:  # fmt: skip
     """Write the fingerprints of all models, or of those that are named."""
-    opened = open_space(place)
+    if names and where:
+        raise click.UsageError("name models, or choose them with --where.")
+    opened = open_space(place, where, chosen)
     from onnxspace.cli.console import progress_bar
 
     with progress_bar(enabled=not quiet) as bar:
-        files = opened.export(output, names or None, bar)
+        files = opened.export(output, names or None, bar, labels=not no_provenance)
     if not quiet:
         click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
 
 
 @space.command(name="list")
 @place_argument
+@set_option
+@where_option
 @json_option("list")
-def list_(place: str, as_json: bool) -> None:
-    """Show the images and method of the space, and its models."""
+def list_(place: str, chosen: str | None, where: tuple[str, ...], as_json: bool) -> None:
+    """Show the images and method of the space, and its models with their licences and tags."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where, chosen)
     if as_json:
         print_json("list", spacetext.list_as_json(opened))
     else:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from onnxspace.similarity.records import Failure
     from onnxspace.workflows.space import Space
 
+FAILED = 2
+_DAMAGED, _ADDED = "models that were left out", "added to the JSON object"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+
+#: For commands about some of the models of a space.
+where_option = click.option(
+    "--where", multiple=True, metavar="CONDITION",
+    help='Only models for which it holds, such as "license=apache-2.0 and tag=detector"; repeatable, then all hold.',
+)  # fmt: skip
+
+#: For commands about the models on one set of probe images.
+set_option = click.option(
+    "--set", "chosen", metavar="NAME", help="Set of probe images, see `space probes` [default: the first]."
+)
 
 
 def json_option(name: str) -> Callable[[_Function], _Function]:
@@ -33,15 +47,33 @@ def space() -> None:
     """Keep models in a folder, and find out which are related."""
 
 
-def open_space(place: str) -> Space:
+@space.result_callback()
+@click.pass_context
+def end_command(context: click.Context, code: int | None) -> int | None:
+    """The exit code of a command: 2 where models were left out, since only the rest was done."""
+    return code or (FAILED if context.meta.get(_DAMAGED) else None)
+
+
+def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None) -> Space:
     from onnxspace.workflows.space import Space
 
-    return Space.open(place)
+    opened = Space.open(place, damaged=print_damage)
+    return (opened if chosen is None else opened.open_set(chosen)).where(*where)
 
 
-def compute_affinity(place: str, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
+def print_damage(failure: Failure) -> None:
+    """Print once why a model is left out, and note it for the exit code."""
+    from onnxspace.cli.text.lines import one_line
+
+    named: set[str] = click.get_current_context().meta.setdefault(_DAMAGED, set())
+    if failure.error not in named:
+        named.add(failure.error)
+        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
+
+
+def compute_affinity(opened: Space, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
     with share_bar(quiet=quiet) as share:
-        return open_space(place).affinity(memory, share, cluster, device)
+        return opened.affinity(memory, share, cluster, device)
 
 
 @contextmanager
@@ -54,11 +86,16 @@ def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[flo
 
 
 def print_warnings(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text.score import one_line
+    from onnxspace.cli.text.lines import one_line
 
     return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
 
 
+def add_to_json(facts: dict[str, Any]) -> None:
+    """Add facts to the JSON object that the command prints."""
+    click.get_current_context().meta.setdefault(_ADDED, {}).update(facts)
+
+
 def print_json(name: str, facts: dict[str, Any], number: int = 1) -> None:
-    rest = {key: value for key, value in facts.items() if key != "schema"}
+    rest = {key: value for key, value in facts.items() if key != "schema"} | click.get_current_context().meta.get(_ADDED, {})
     click.echo(json.dumps({"schema": f"onnxspace/space-{name}/{number}", **rest}, allow_nan=False))

@@ -15,9 +15,12 @@ from onnxspace.cli.commands.space.group import (
     place_argument,
     print_json,
     quiet_option,
+    set_option,
     share_bar,
     space,
+    where_option,
 )
+from onnxspace.cli.commands.space.probes import choose_set
 from onnxspace.cli.options import (
     cluster_option,
     known_option,
@@ -25,6 +28,7 @@ from onnxspace.cli.options import (
     memory_option,
     read_known_table,
 )
+from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES
 
 if TYPE_CHECKING:
@@ -35,14 +39,16 @@ if TYPE_CHECKING:
 
 @space.command()
 @place_argument
+@set_option
 @quiet_option
 @memory_option
 @cluster_option
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
-@click.option("--output", metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
+@click.option("--output", callback=note_replaced, metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
+@where_option
 @json_option("affinity")
 def affinity(
-    place: str, memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
+    place: str, chosen: str | None, where: tuple[str, ...], memory: int, cluster: str | None, device: Any, quiet: bool, output: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the affinity of every pair.
 
@@ -50,7 +56,7 @@ def affinity(
     """
     from onnxspace.cli.text import space as spacetext
 
-    found = compute_affinity(place, memory, cluster, device, quiet=quiet)
+    found = compute_affinity(open_space(place, where, chosen), memory, cluster, device, quiet=quiet)
     if output is not None:
         spacetext.write_matrix(found, output)
     if as_json:
@@ -61,14 +67,22 @@ def affinity(
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("target", required=False, metavar="[NAME|PRINT.fp]")
 @click.option("--certainty", is_flag=True, help="Show how certain the rankings are, by resampling the images.")
 @known_option
+@click.option(
+    "--pictures",
+    metavar="DIR",
+    help="Folder of pictures of your task: rank on the set of probe images that is nearest to them.",
+)
 @quiet_option
 @memory_option
+@where_option
 @json_option("rank")
 def rank(
-    place: str, target: str | None, certainty: bool, known: str | None, memory: int, quiet: bool, as_json: bool
+    place: str, chosen: str | None, target: str | None, certainty: bool, known: str | None, pictures: str | None, memory: int, where: tuple[str, ...], quiet: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Rank the other models as sources for a model, or for each model.
 
@@ -77,7 +91,10 @@ def rank(
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text import space as spacetext
 
-    elsewhere, opened = read_known_table(known), open_space(place)
+    elsewhere, opened = (
+        read_known_table(known),
+        choose_set(open_space(place, where), pictures, chosen, quiet=quiet, as_json=as_json),
+    )
     from onnxspace.inputs.names import is_fingerprint
 
     stranger = target is not None and is_fingerprint(Path(target)) and not opened.holds(target)
@@ -86,7 +103,7 @@ def rank(
     if stranger or opened.ranks_by_use:
         return _rank_by_use(opened, target, elsewhere, memory, certainty=certainty, quiet=quiet, as_json=as_json)
     if target is None:
-        rows = spacetext.rows(compute_affinity(place, memory, quiet=quiet))
+        rows = spacetext.rows(compute_affinity(opened, memory, quiet=quiet))
     else:
         with share_bar(quiet=quiet) as share:
             rows = [opened.row(target, memory, share)]
@@ -141,17 +158,18 @@ def _compute_certainty(opened: Space, rows: Sequence[AffinityRow], memory: int, 
 
 @space.command()
 @place_argument
+@set_option
 @quiet_option
 @memory_option
+@where_option
 @json_option("tree")
-def tree(place: str, memory: int, quiet: bool, as_json: bool) -> None:
+def tree(place: str, chosen: str | None, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Print the similarity tree (average linkage on 1 − affinity)."""
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
-    names = opened.names
+    opened = open_space(place, where, chosen)
     with share_bar(quiet=quiet) as share:
-        joined = opened.tree(memory=memory, progress=share)
+        names, joined = opened.named_tree(memory=memory, progress=share)
     if as_json:
         print_json("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
     else:

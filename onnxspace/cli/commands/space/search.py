@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,10 @@ from onnxspace.cli.commands.space.group import (
     print_json,
     print_warnings,
     quiet_option,
+    set_option,
     share_bar,
     space,
+    where_option,
 )
 from onnxspace.cli.options import (
     memory_option,
@@ -24,20 +26,32 @@ from onnxspace.cli.options import (
     take_pixels,
 )
 
+if TYPE_CHECKING:
+    from onnxspace.similarity.affinity import Affinity
+
 
 @space.command()
 @place_argument
+@set_option
 @click.argument("model", metavar="NAME|PRINT.fp|MODEL.onnx")
 @click.option(
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
 )
+@click.option(
+    "--by", type=click.Choice(("kin", "use")), default="kin", show_default=True,
+    help="Models whose maps are alike, or models to start from for the task of MODEL.",
+)  # fmt: skip
 @opening_options
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--exact", is_flag=True, help="Compare all fingerprints, even if there is an index.")
+@where_option
 @json_option("nearest")
-def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **options: Any) -> None:
-    """Show the models nearest to one, by fingerprint.
+def nearest(
+    place: str, chosen: str | None, model: str, count: int, by: str, where: tuple[str, ...], quiet: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Show the models nearest to one, by fingerprint: its kin, or what to use as a source for its task.
 
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
@@ -48,18 +62,38 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 
     compute = take_compute(options)
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    options |= {"device": compute, "warn": print_warnings(quiet=quiet)}
+    opened = open_space(place, where, chosen)
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
-        found = open_space(place).nearest(
-            model, count, device=compute, progress=bar, warn=print_warnings(quiet=quiet), **options
-        )
-    if as_json:
-        print_json("nearest", {"target": model, "nearest": [vars(neighbour) for neighbour in found]})
+        if by == "use":
+            found = opened.sources(model, progress=bar, **options)
+        else:
+            near = opened.nearest(model, count, progress=bar, **options)
+    if by == "use":
+        _print_sources(model, found, count, quiet=quiet, as_json=as_json)
+    elif as_json:
+        print_json("nearest", {"target": model, "by": by, "nearest": [spacetext.neighbour_as_json(one) for one in near]})
     else:
-        click.echo("\n".join(spacetext.neighbours(model, found)))
+        click.echo("\n".join(spacetext.neighbours(model, near)))
+
+
+def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_json: bool) -> None:
+    """Print the best sources as `rank` prints them, with what the ranking rests on."""
+    from onnxspace.cli.text import score as text
+    from onnxspace.cli.text import space as spacetext
+
+    if as_json:
+        print_json("nearest", {"target": model, **spacetext.sources_as_json(found, count)})
+        return
+    target = found.names[-1:]
+    click.echo("\n".join((*text.rankings(found, target, count), *text.evidence_note(found, target))))
+    for warning in () if quiet else text.warnings(found):
+        click.echo(warning, err=True)
 
 
 @space.command()
 @place_argument
+@set_option
 @click.option(
     "--least",
     type=click.FloatRange(-1, 1),
@@ -70,8 +104,11 @@ def nearest(place: str, model: str, count: int, quiet: bool, as_json: bool, **op
 )
 @quiet_option
 @memory_option
+@where_option
 @json_option("duplicates")
-def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool) -> None:
+def duplicates(
+    place: str, chosen: str | None, least: float, memory: int, where: tuple[str, ...], quiet: bool, as_json: bool
+) -> None:
     """Show groups of models that may be the same network.
 
     Such models were exported twice, quantised, or changed by about a hundredth of their weights. Candidate pairs are found by fingerprints and confirmed
@@ -79,7 +116,7 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
     """
     from onnxspace.cli.text import space as spacetext
 
-    opened = open_space(place)
+    opened = open_space(place, where, chosen)
     with share_bar(quiet=quiet) as share:
         found = opened.duplicate_groups(least, memory, share, print_warnings(quiet=quiet))
     if as_json:
@@ -90,16 +127,18 @@ def duplicates(place: str, least: float, memory: int, quiet: bool, as_json: bool
 
 @space.command()
 @place_argument
+@click.option("--by", type=click.Choice(("kin", "use")), help="Which index [default: both, where the space ranks by use].")
+@set_option
 @quiet_option
 @json_option("index")
-def index(place: str, quiet: bool, as_json: bool) -> None:
-    """Index the fingerprints, for `nearest` in a large space.
+def index(place: str, chosen: str | None, by: Any, quiet: bool, as_json: bool) -> None:
+    """Index the fingerprints, for `nearest` and `rank` in a large space.
 
-    Run it again to add models that came later. Needs usearch (the extra `search`).
+    Run it again to add models that came later. The index by kin needs usearch (the extra `search`).
     """
-    opened = open_space(place)
+    opened = open_space(place, chosen=chosen)
     with share_bar(quiet=quiet, what="indexing") as share:
-        count = opened.index(share)
+        count = opened.index(share, by)
     if as_json:
         print_json("index", {"models": count})
     else:

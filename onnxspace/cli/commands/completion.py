@@ -1,0 +1,22 @@
+"""The command `onnxspace completion`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options and files in a shell.
+
+    For bash: onnxspace completion bash > ~/.local/share/bash-completion/completions/onnxspace
+    """
+    from click.shell_completion import get_completion_class
+
+    from onnxspace.cli import cli
+
+    found = get_completion_class(shell)
+    if found is None:  # pragma: no cover
+        raise click.ClickException(f"click has no completion for {shell}.")
+    click.echo(found(cli, {}, "onnxspace", "_ONNXSPACE_COMPLETE").source())

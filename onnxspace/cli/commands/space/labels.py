@@ -1,0 +1,41 @@
+"""The command that labels models of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from onnxspace.cli.commands.space.group import open_space, place_argument, space, where_option
+
+
+@space.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "help_option_names": ["--help"],
+    },  # a tag that is taken away begins with -
+    options_metavar="",
+)
+@place_argument
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="NAME... [+TAG] [-TAG]...")
+@where_option
+@click.option("--license", metavar="NAME", help="State the licence too.")
+def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str | None) -> None:  # noqa: A002
+    """Add tags to models, written +TAG, and take others away, written -TAG.
+
+    The models are named, or chosen by --where. A tag is a word, or KEY=VALUE.
+    """
+    names, signed = _split(words)
+    if not (signed or license) or bool(names) == bool(where):
+        raise click.UsageError("name models or choose them with --where, and tags as +TAG or -TAG.")
+    opened = open_space(place, where)
+    add, remove = ([word[1:] for word in signed if word[0] == sign] for sign in "+-")
+    chosen = names or opened.names
+    opened.tag(chosen, add, remove, license=license)
+    click.echo(f"{len(chosen)} model{'' if len(chosen) == 1 else 's'} labelled", err=True)
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of models, and tags with their signs."""
+    signed = [word for word in words if word[:1] in ("+", "-") and len(word) > 1]
+    return [word for word in words if word not in signed], signed

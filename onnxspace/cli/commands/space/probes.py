@@ -1,0 +1,92 @@
+"""The command about the sets of probe images of a space, and the choice of one by pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.cli.commands.space.group import (
+    add_to_json,
+    json_option,
+    open_space,
+    place_argument,
+    print_json,
+    quiet_option,
+    space,
+)
+from onnxspace.cli.options import probes_from, skip_broken_option
+
+if TYPE_CHECKING:
+    from onnxspace.workflows.space import Space
+
+
+@space.command()
+@place_argument
+@click.option("--add", "name", metavar="NAME", help="Add a set of this name.")
+@click.option("--probe", metavar="DIR", help="Folder of photos of the new set; without it, generated images.")
+@skip_broken_option
+@click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of its images [default: 64].")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of its images.")
+@click.option(
+    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    help="What is kept beside maps, as for `create` [default: pictures with --probe, else maps].",
+)  # fmt: skip
+@quiet_option
+@json_option("probes")
+def probes(
+    place: str, name: str | None, probe: str | None, images: int | None, seed: int, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """List the sets of probe images, or add one.
+
+    Each set has fingerprints of its own of every model. `add` explains models on all sets; the other commands use the first, or the
+    one that --set names.
+    """
+    opened, skip_broken = open_space(place), options.pop("skip_broken")
+    if name is None and (probe is not None or images is not None):
+        raise click.UsageError("--probe and --images are for a new set: name it with --add.")
+    if name is not None:
+        from onnxspace.cli.console import print_remarks
+
+        size = opened.protocol.size if probe is None else None
+        drawn = probes_from(probe, images, seed, skip_broken=skip_broken) if size is None else _draw(images, size, seed)
+        opened.add_set(name, print_remarks(drawn, quiet=quiet), **options)
+    sets = [_describe(opened, one) for one in opened.sets]
+    if as_json:
+        print_json("probes", {"sets": sets})
+        return
+    wide = max(len(one["name"]) for one in sets)
+    for one in sets:
+        of = f"{one['probe']['images']} images of {one['probe']['size']} pixels ({one['probe']['name']})"
+        click.echo(f"{one['name']:<{wide}}  {of}; {one['models']} model{'' if one['models'] == 1 else 's'}, {one['detail']}")
+
+
+def _draw(images: int | None, size: int, seed: int) -> Any:
+    from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
+
+    return Probes.generate(images or DEFAULT_IMAGES, size, seed)
+
+
+def _describe(opened: Space, name: str) -> dict[str, Any]:
+    one = opened.open_set(name)
+    return {"name": name, "probe": one.protocol.probe_facts(), "detail": one.protocol.detail, "models": len(one)}
+
+
+def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet: bool, as_json: bool) -> Space:
+    """The set named `chosen`, or else the one that is nearest to the pictures of a folder, which is printed."""
+    if pictures is None:
+        return opened if chosen is None else opened.open_set(chosen)
+    from onnxspace.cli.console import print_remarks
+    from onnxspace.cli.text.lines import one_line
+
+    drawn = print_remarks(probes_from(pictures, None, 0), quiet=quiet)
+    distances = opened.rank_sets(drawn)
+    name = chosen or distances[0][0]
+    add_to_json({"set": {"name": name, "pictures": len(drawn), "distances": dict(distances)}})
+    listed = ", ".join(f"{one} {value:.2f}" for one, value in distances)
+    why = "named by --set" if chosen else "the nearest"
+    if not as_json:
+        click.echo(
+            one_line(f"Probe set {name}, {why}; distances of image statistics to {len(drawn)} pictures of {pictures}: {listed}")
+        )
+    return opened.open_set(name)
