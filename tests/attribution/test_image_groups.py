@@ -18,6 +18,7 @@ from onnxspace.checking.child.outputs import observe_outputs
 from onnxspace.errors import ModelError
 from onnxspace.finetuning.pictures import Pictures
 from onnxspace.finetuning.preparation import build_training_graph
+from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
@@ -68,6 +69,15 @@ def columns(batch: int = N) -> onnx.ModelProto:
     return net.model([net.dense(net.add("ReduceMean", net.add("Relu", x), axes=[0], keepdims=0), 6, 3)])
 
 
+def grey(batch: int = N) -> onnx.ModelProto:
+    """Grey images without an axis of channels, from which the mean image of the batch is subtracted."""
+    net = nets.Net((batch, 16, 16))
+    x = net.add("Sub", "image", net.add("ReduceMean", "image", axes=[0], keepdims=1))
+    x = net.add("Reshape", x, net.weight(np.array([batch, 1, 16, 16])))
+    x = net.add("Relu", net.conv(x, 1, 6, pads=[1] * 4))
+    return net.model([net.dense(net.add("Flatten", net.add("GlobalAveragePool", x)), 6, 3)])
+
+
 def place(build: Callable[[], onnx.ModelProto], tmp_path: Path) -> Model:
     return open_model(nets.save(build(), tmp_path / f"{build.__name__}.onnx"))
 
@@ -99,6 +109,19 @@ def test_images_on_the_second_axis(tmp_path: Path) -> None:
     found = write_features(model, Encoder((tensor,), "test"), PROBES.images, tmp_path / "f.npy").values
     expected = run_by_group(model, [tensor], PROBES.images, 1)[0][:, : len(PROBES)].transpose(1, 0, 2)
     np.testing.assert_allclose(found, expected.reshape(len(PROBES), -1), rtol=1e-5, atol=1e-6)
+
+
+def test_grey_images_without_channels(tmp_path: Path) -> None:
+    model = open_model(nets.save(grey(), tmp_path / "grey.onnx"), options=ModelOptions(layout="NHW"))
+    assert model.group is not None
+    assert model.group.mixed
+    assert model.file_network is not None
+    encoder = find_encoder(model)
+    values = model.preprocess(PROBES.images)[:N, 0]
+    expected = runtime.run(model.file_network.with_outputs(encoder.tensors), {"image": values})[0]
+    found = write_features(model, encoder, PROBES.images, tmp_path / "features.npy").values[:N]
+    np.testing.assert_allclose(found, expected.reshape(N, -1), rtol=1e-5, atol=1e-6)
+    assert ox.attribute(model, PROBES).any()
 
 
 def weights_of(model: Model) -> list[torch.Tensor]:
