@@ -56,5 +56,5 @@ def sketch_result(result: Affinity, path: Path) -> None:
 
 def without_table(err: str) -> str:
     """What a command wrote to stderr, without the table of what models see and the warning about what is guessed."""
-    table = re.compile(r"model +size +order|\S.* \d+×\d+\?? +N|warning: the range of pixels ")
+    table = re.compile(r"model +size +order|\S.* \d+×\d+\?? +N|warning: the range of pixels |    \S")
     return "".join(line for line in err.splitlines(keepends=True) if not table.match(line))

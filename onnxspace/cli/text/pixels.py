@@ -65,7 +65,8 @@ def warning(models: Sequence[ModelRecord]) -> Iterator[str]:
         named = ", ".join(make_printable(name) for name in guessed[:_MOST_NAMED]) + more
         yield from wrap(
             f"warning: the range of pixels is guessed for {named}; other ranges are as plausible, and maps depend on it. "
-            "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte."
+            "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte.",
+            rest=_INDENT,
         )
 
 
