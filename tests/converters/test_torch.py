@@ -99,7 +99,14 @@ def test_each_kind_of_source_gives_pytorchs_outputs_and_maps(
     assert facts.source_sha256 is None if make is callable_source else len(facts.source_sha256 or "") == 64
 
 
-@pytest.mark.parametrize("make", [callable_source, program, torchscript])
+@pytest.mark.parametrize(
+    "make",
+    [
+        program,
+        pytest.param(callable_source, marks=pytest.mark.exhaustive),
+        pytest.param(torchscript, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_attention_of_pytorch_is_exported(make: Callable[[Path, nn.Module], tuple[str, Request]], tmp_path: Path) -> None:
     """With an open batch, but for TorchScript, in whose files the batch is a number."""
     network, target = torchnets.attending(seed=3), tmp_path / "net.onnx"

@@ -182,6 +182,7 @@ def test_pictures_shrink_until_they_fit_and_models_are_left_out_last(tmp_path: P
     assert sizes[8_000][1] < 6
 
 
+@pytest.mark.exhaustive
 def test_fifty_models_of_noise_stay_under_eight_megabytes(tmp_path: Path) -> None:
     """Noise is what compresses worst."""
     result(tmp_path / "out", tuple(f"family-{i % 7}/network-number-{i}" for i in range(50)), images=6, size=224)

@@ -20,6 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.exhaustive
 def test_splits_are_kept_standardised_and_drawn_again_when_unfinished_or_of_other_code(small: Path) -> None:
     calls: list[str] = []
     split = dataset.Rooms.load(small, "train", progress=lambda what, *_: calls.append(what))

@@ -18,6 +18,7 @@ from tests.models.minitaskonomy.helpers import (
 )
 
 
+@pytest.mark.exhaustive
 def test_the_page_is_made_of_the_tables_alone_and_the_same_each_time(
     study_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
