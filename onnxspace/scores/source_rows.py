@@ -118,7 +118,8 @@ def to_vectors(rows: Rows) -> NDArray[np.float32]:
 def _find_valid(rows: Rows) -> NDArray[np.bool_]:
     """Which rows are of a model with features, and name images that there are: bool [rows]. They may be from an untrusted file."""
     found: NDArray[np.bool_] = np.isfinite(rows["scale"]) & (rows["scale"] > 0)
-    return found & (rows["near"].max(axis=(1, 2), initial=0) < rows["near"].shape[1])
+    found &= rows["near"].max(axis=(1, 2), initial=0) < rows["near"].shape[1]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
