@@ -17,7 +17,7 @@ from onnxspace.similarity.fingerprints.reduced import Reduced
 from onnxspace.similarity.mean_rank import combine_ranks
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
 from onnxspace.spaces.layout import USE_INDEX, USE_KEYS, USE_ROWS, read_reduced
-from onnxspace.spaces.packs import Packing, list_entries
+from onnxspace.spaces.packs import Pack, Packing, list_entries
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.snapshots import Snapshot, take_snapshot
 from onnxspace.spaces.use_index import UseIndex, build_use_index, open_use_index
@@ -59,7 +59,7 @@ def index_sources(folder: Path, protocol: Protocol, progress: Share | None = Non
 def propose_sources(
     folder: Path, protocol: Protocol, query: SourceQuery, warn: Callable[[str], None] | None = None, progress: Share | None = None
 ) -> tuple[list[CatalogueEntry], int] | None:  # fmt: skip
-    """Return the models that are estimated to be the best sources, by name of the file of each, and the number of all sources.
+    """Return the models that are estimated to be the best sources, in the order of adding, and the number of all sources.
 
     Two estimates are computed of every model, of a readout and of neighbours; of the best by each, what neighbours answer is
     computed exactly, and those first by the mean of both ranks are returned. Returns None for a target without outputs and
@@ -95,8 +95,6 @@ def _open_snapshot(
 
 def make_snapshot(packing: Packing, book: Catalogue, keep: frozenset[bytes] | None = None) -> Snapshot:
     """Pack all models in memory, where the files of the pack can't be written."""
-    from onnxspace.spaces.packs import Pack
-
     entries = [entry for entry in book.entries() if keep is None or bytes.fromhex(entry.identity) in keep]
     keys = tuple(bytes.fromhex(entry.identity) for entry in entries)
     return Snapshot(Pack(packing.make(entries), keys), np.ones(len(keys), np.bool_), None, "")
