@@ -60,6 +60,7 @@ def test_every_object_is_described(run: Run, labelled: Path, monkeypatch: pytest
         ("space", "merge", "s.space", "t.space", "--json"),
         *(("space", name, "s.space", "--json") for name in ("list", "affinity", "rank", "tree", "duplicates", "verify")),
         ("space", "nearest", "s.space", "a", "--json"),
+        ("space", "probes", "s.space", "--json"),
     ]  # fmt: skip
     seen = set()
     for line in lines:
