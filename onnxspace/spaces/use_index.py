@@ -48,11 +48,9 @@ class UseIndex:
 
     def estimate(self, target: Single) -> Single:
         """Return the products of the target's vectors, float32 [2, numbers], with those of the rows, but for a constant: [2, rows]."""
-        count = self.axes.shape[2]
-        wanted = np.zeros((2 * count, 2), np.float32)
-        for part in range(2):
-            wanted[part * count : (part + 1) * count, part] = target[part] @ self.axes[part]
-        found: Single = np.ascontiguousarray((self.coordinates @ wanted).T)
+        count, found = self.axes.shape[2], np.empty((2, len(self.coordinates)), np.float32)
+        for part in range(2):  # a product with two columns at once takes three times as long
+            np.matmul(self.coordinates[:, part * count : (part + 1) * count], target[part] @ self.axes[part], out=found[part])
         return found
 
 
