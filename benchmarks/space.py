@@ -94,7 +94,7 @@ def gram(folder: Path, scale: float, _images: int) -> None:
     files = made_maps(folder, round(MODELS * scale))
     size, work = sum(path.stat().st_size for path in files), 2 * len(files) ** 2 * IMAGES * PIXELS
     call = {
-        "module": "distance",
+        "module": "similarity.gram",
         "name": "affinity_matrix",
         "prepare": f"files = sorted(Path({str(folder)!r}).glob('maps*.npy'))",
     }
