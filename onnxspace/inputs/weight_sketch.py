@@ -20,7 +20,7 @@ _ANGLE = math.acos(0.999)
 _SHARE, _FEWEST_ROWS = 0.5, 4
 #: The largest difference of what first layers compute, and the share of the largest channel below which one is dead.
 _SAME_EFFECT, _DEAD = 0.05, 1e-3
-_MOST_TEXT, _LARGEST = 1000, 1e30
+_MOST_TEXT, LARGEST = 1000, 1e30
 #: Shifts and factors of MurmurHash3's last steps, which make random bits of a number.
 _MIXING = ((16, 2246822507), (13, 3266489909))
 
@@ -139,5 +139,5 @@ def _is_list(value: Any, most: int) -> bool:
 
 
 def _read_numbers(value: Any) -> tuple[float, ...]:
-    require(_is_list(value, NUMBERS) and all(type(n) in (int, float) and abs(n) <= _LARGEST for n in value), "numbers")
+    require(_is_list(value, NUMBERS) and all(type(n) in (int, float) and abs(n) <= LARGEST for n in value), "numbers")
     return tuple(float(n) for n in value)

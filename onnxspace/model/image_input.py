@@ -148,6 +148,8 @@ def _explain_missing_image(graph: Graph, path: str, wanted: str | None) -> str:
     found = ", ".join(f"{v.name} {_describe_shape(v)}" for v in graph.inputs) or "none"
     if wanted is not None and wanted not in {v.name for v in graph.inputs}:
         return f"{path} has no image input named {wanted!r} (its inputs: {found}). Correct `input` in onnxspace.toml."
+    if not graph.inputs:
+        return f"{path} has no image input, since it has no inputs at all. Export it with its input."
     named = [v for v in graph.inputs if wanted in (None, v.name)]
     if not any(v.type.tensor_type.elem_type in _IMAGE_TYPES | WHOLE for v in named):
         kinds = " and ".join(dict.fromkeys(_describe_kind(v) for v in named))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from onnxspace.inputs.weight_sketch import MOST_LAYERS, MOST_ROWS, LayerSketch, WeightSketch, project_rows
+from onnxspace.inputs.weight_sketch import LARGEST, MOST_LAYERS, MOST_ROWS, LayerSketch, WeightSketch, project_rows
 from onnxspace.model.constant_weights import MOST_STEPS, evaluate, find_dims
 from onnxspace.model.graph import PARAMETRIC, Graph
 from onnxspace.model.pixel_tensors import find_trunk
@@ -114,7 +114,7 @@ def _measure_effect(graph: Graph, node: onnx.NodeProto, rows: Array) -> tuple[tu
     lengths = np.linalg.norm(_choose_rows(rows), axis=1)
     chosen = zip(lengths * np.abs(_choose_rows(gain)), _choose_rows(offset), strict=True)
     pairs = [(float(f"{a:.5g}"), float(f"{b:.5g}")) for a, b in chosen]
-    return tuple(pairs) if np.isfinite(pairs).all() else ()
+    return tuple(pairs) if (np.abs(pairs) <= LARGEST).all() else ()  # nor NaN
 
 
 def _read_bias(graph: Graph, node: onnx.NodeProto, count: int) -> NDArray[np.float64]:

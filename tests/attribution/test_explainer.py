@@ -132,13 +132,15 @@ def test_integrated_gradients_equal_the_slow_twin_and_are_complete(pair: tuple[M
 
 
 def test_smoothgrad_equals_the_slow_twin(pair: tuple[Model, Any]) -> None:
-    """Noise of a tenth of the pixel range is .2 where pixels are mapped to [−1, 1]."""
+    """Noise is a tenth of the range to which the model's preprocessing maps pixels."""
     model, encode = pair
     images = probes(3)
     values, seeds = seen(model, images.images), seeds_of(images.images)
     drawn = [torch.from_numpy(pixel_noise(model.preprocess, seeds, k, 0.1)).double() for k in range(6)]
-    assert torch.stack(drawn).std().item() == pytest.approx(0.2, rel=0.02)
-    assert abs(torch.stack(drawn).mean().item()) < 0.01
+    preprocess = model.preprocess
+    deviation = 0.1 * 255 * preprocess.scale / np.broadcast_to(preprocess.std, 3)
+    np.testing.assert_allclose(torch.stack(drawn).std(dim=(0, 1, 3, 4)).numpy(), deviation, rtol=0.03)
+    np.testing.assert_allclose(torch.stack(drawn).mean(dim=(0, 1, 3, 4)).numpy(), 0, atol=0.05 * deviation.max())
     mean = sum(gradient(encode, values + noise) for noise in drawn) / 6
     found = ox.attribute(model, images, "smoothgrad", options=Options(samples=6, noise=0.1))
     agrees(found, reduced(mean.abs()))  # type: ignore[union-attr]

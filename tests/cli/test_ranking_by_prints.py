@@ -160,7 +160,9 @@ def test_without_outputs_a_model_is_a_source_and_no_target(run: Run, prints: lis
 def test_generated_images_keep_maps_only(run: Run) -> None:
     assert run("fingerprint", MODELS[0], "-o", "a.fp", "--images", "3", "--quiet")[0] == 0
     assert run("score", "a.fp", "a.fp", "--by", "cka")[0] == 2
-    assert run("score", "a.fp", "a.fp", "--by", "dds", "--json")[0] == 0
+    code, _, err = run("score", "a.fp", "a.fp", "--by", "dds", "--json")
+    assert code == 2
+    assert "No pair of models has a value of dds: they lack what it compares, as fingerprints of maps alone do." in err
 
 
 def test_scores_that_prints_do_not_hold_are_refused(run: Run, prints: list[str]) -> None:

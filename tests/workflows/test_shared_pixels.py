@@ -15,7 +15,7 @@ from onnxspace.checking.run import check, update
 from onnxspace.errors import ModelError
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import read_fingerprint, write_fingerprint
-from onnxspace.workflows.space import fingerprint_file
+from onnxspace.workflows.fingerprint_file import fingerprint_file
 from tests.helpers.twins import Trained, export, train
 
 

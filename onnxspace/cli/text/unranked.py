@@ -45,7 +45,8 @@ def explain_affinity(found: Affinity, targets: Sequence[str]) -> str | None:
         *(reason for score in by for reason in found.unscored.get(score, ())),
         *(n for one in own.values() for n in one.notes),
     ]
-    return describe_unranked(f"No pair of models has a value of {' or '.join(by)}", why)
+    lacking = ["they lack what it compares, as fingerprints of maps alone do"]
+    return describe_unranked(f"No pair of models has a value of {' or '.join(by)}", why or lacking)
 
 
 def explain_layers(found: LayerTable) -> str | None:
