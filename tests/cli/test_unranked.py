@@ -68,6 +68,14 @@ def test_transfer(run: Run) -> None:
     assert (code, out[:14]) == (0, "Ranked by leep")
 
 
+@pytest.mark.parametrize("words", [("inspect",), ("transfer", "--data", "photos")])
+def test_a_fingerprint_where_a_model_is_meant(run: Run, words: tuple[str, ...]) -> None:
+    run("fingerprint", "usual.onnx", "-o", "usual.fp", *SMALL)
+    code, out, err = run(*words, "usual.fp")
+    assert (code, out) == (2, "")
+    assert "onnxspace: usual.fp is a fingerprint, which this command can't use. Give the model itself." in err
+
+
 def test_score_by(run: Run) -> None:
     failed(run("score", "dead0.onnx", "dead1.onnx", "--by", "cka", *SMALL, "--quiet"), "No pair of models has a value of cka: ")
     _, out, _ = run("score", "dead0.onnx", "dead1.onnx", "usual.onnx", "--by", "predictivity", *SMALL, "--quiet")
