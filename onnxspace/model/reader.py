@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
+from onnxspace.inputs.names import is_fingerprint
 from onnxspace.model.external_data import ExternalData
 from onnxspace.model.graph import iter_tensors
 from onnxspace.model.network import Network, declare, is_large
@@ -107,6 +108,8 @@ def _parse(path: Path, content: bytes) -> onnx.ModelProto:
     try:
         model.ParseFromString(content)
     except DecodeError as error:
+        if is_fingerprint(path):
+            raise ModelError(f"{path} is a fingerprint, which this command can't use. Give the model itself.") from error
         raise ModelError(f"{path} is not an ONNX file, or is truncated. Export or copy it again.") from error
     if not model.graph.node or not model.graph.output:
         raise ModelError(f"{path} is not an ONNX model: it contains no graph. Export it again.")

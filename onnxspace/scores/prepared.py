@@ -54,7 +54,7 @@ class Prepared:
         self.content: Index = contents[self.order]
         self.features: Array = numbers[rows].astype(np.float64)
         if not _varies(self.features):
-            raise ConfigError("The features are the same for every image, so there is nothing to score.")
+            raise ConfigError("The features are the same for every image, so there is nothing to score. Name another encoder.")
 
     @property
     def width(self) -> int:

@@ -69,8 +69,10 @@ def create_set(folder: Path, protocol: Protocol, name: str, probes: Probes, deta
         raise SpaceError(
             f"{shorten(name)!r} is no name for a set: use letters, digits, '_', '-' and '.', and not {DEFAULT_SET!r}."
         )
-    if name in names or len(names) >= MOST_SETS:
-        raise SpaceError(f"{folder} has a set called {name} already, or {MOST_SETS} sets. Choose another name.")
+    if name in names:
+        raise SpaceError(f"{folder} has a set called {name} already. Choose another name.")
+    if len(names) >= MOST_SETS:
+        raise SpaceError(f"{folder} has {len(names)} sets, the most that a space can have. Add images to another space.")
     for other in names:
         with open_catalogue(find_set(folder, other)) as book:
             if book.protocol().sha256 == probes.sha256:

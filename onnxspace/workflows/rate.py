@@ -236,7 +236,10 @@ class _RatingRun:
                 f"{name} has {values.shape[1]:,} features per image, {8 * values.size / 2**30:.1f} GiB in all. Use --pool mean, or "
                 "name an --encoder with fewer."
             )
-        return Prepared(values, self.photos.labels, self.photos.kind, self.content)
+        try:
+            return Prepared(values, self.photos.labels, self.photos.kind, self.content)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
 
     def _predict_source(self, found: DescribedModel, labels: bool) -> NDArray[np.float64] | NDArray[np.intp]:
         """Compute the prediction of the model's own classifier for each image: probabilities, or with `labels` the class."""

@@ -125,7 +125,8 @@ def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Co
     """
     if not keeps_rankings(protocol):
         raise SpaceError(
-            f"{folder} does not rank by use: it keeps maps only, or its images are of no task. Make a space with `--probe photos/`."
+            f"{folder} does not rank by use: it keeps maps only, or its images are of no task, or fewer than {FEWEST}. "
+            "Make a space with `--probe photos/`."
         )
     chosen = _choose(folder, protocol, target, comparing, ranked=True)
     found = _compare_row(folder, protocol, chosen.entries, target, comparing)

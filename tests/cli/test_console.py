@@ -58,4 +58,4 @@ def test_one_model_that_is_left_is_compared_with_nothing(cli: Cli, tmp_path: Pat
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     found = cli("score", "good.onnx", "bad.onnx", "--images", "2")
     assert found.code == 2
-    assert found.out.splitlines() == ["Only good could be read, so there is nothing to compare it with."]
+    assert found.out.splitlines() == ["Only good is left, so there is nothing to compare it with."]

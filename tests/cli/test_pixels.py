@@ -67,6 +67,13 @@ def test_the_table_comes_before_the_work_and_names_what_was_guessed(run: Run, mo
     assert "--pixels [MODEL=]PRESET" in err
 
 
+def test_sidecars_named_after_their_models_share_a_row() -> None:
+    records = [record(name, "read", f"{name}.onnxspace.toml of its conversion") for name in "ab"]
+    assert "NAME.onnxspace.toml of its conversion" in "\n".join(table(records))
+    assert sum("NCHW" in line for line in table(records)) == 1
+    assert "a.onnxspace.toml of its conversion" in "\n".join(table(records[:1]))
+
+
 def test_quiet_prints_no_table(run: Run) -> None:
     assert run("score", "a.onnx", "b.onnx", *SMALL, "--quiet", "--json")[2] == ""
 

@@ -76,12 +76,20 @@ def test_commands_take_a_set(zoo: Run) -> None:
     assert zoo("space", "probes", "zoo.space", "--probe", "noisy")[0] == 2
 
 
+def test_the_list_of_commands_has_whole_sentences(zoo: Run) -> None:
+    code, out, _ = zoo("space", "--help")
+    commands = out.partition("Commands:")[2]
+    assert code == 0
+    assert "or of those that are named." in " ".join(commands.split())
+    assert "..." not in commands
+
+
 @pytest.mark.parametrize(("name", "smooth"), [("smooth", True), ("noisy", False)])
 def test_pictures_choose_their_set(zoo: Run, name: str, smooth: bool) -> None:
     write_photos("task", 7, smooth=smooth)
     code, out, _ = zoo("space", "rank", "zoo.space", "a", "--pictures", "task")
     assert code == 0
-    assert out.splitlines()[0].startswith(
+    assert " ".join(out.split()).startswith(
         f"Probe set {name}, the nearest; distances of image statistics to 12 pictures of task: {name} "
     )
     found = json.loads(zoo("space", "rank", "zoo.space", "a", "--pictures", "task", "--json")[1])

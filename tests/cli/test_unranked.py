@@ -68,6 +68,29 @@ def test_transfer(run: Run) -> None:
     assert (code, out[:14]) == (0, "Ranked by leep")
 
 
+def test_transfer_names_a_model_without_usable_features_and_ranks_nothing(run: Run) -> None:
+    code, out, err = run("transfer", "dead0.onnx", "--data", "photos")
+    assert (code, out) == (2, "")
+    assert "onnxspace: dead0: The features are the same for every image, so there is nothing to score. Name another" in err
+    assert "This ranking" not in err
+
+
+@pytest.mark.parametrize("words", [("inspect",), ("transfer", "--data", "photos")])
+def test_a_fingerprint_where_a_model_is_meant(run: Run, words: tuple[str, ...]) -> None:
+    run("fingerprint", "usual.onnx", "-o", "usual.fp", *SMALL)
+    code, out, err = run(*words, "usual.fp")
+    assert (code, out) == (2, "")
+    assert "onnxspace: usual.fp is a fingerprint, which this command can't use. Give the model itself." in err
+
+
+def test_the_prose_of_transfer_fits_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, err = run("transfer", "usual.onnx", "--data", "photos")
+    table = out.split("\n\n")[1]
+    assert max(map(len, out.replace(table, "").splitlines())) <= 80
+    assert "This ranking doesn't use results" in err
+
+
 def test_score_by(run: Run) -> None:
     failed(run("score", "dead0.onnx", "dead1.onnx", "--by", "cka", *SMALL, "--quiet"), "No pair of models has a value of cka: ")
     _, out, _ = run("score", "dead0.onnx", "dead1.onnx", "usual.onnx", "--by", "predictivity", *SMALL, "--quiet")

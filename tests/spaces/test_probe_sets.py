@@ -12,6 +12,7 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import describe_images
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import write_fingerprint
+from onnxspace.spaces import probe_sets
 from onnxspace.spaces.layout import SETS, STATISTICS
 from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.probe_sets import add_to_sets
@@ -45,9 +46,15 @@ def test_sets_are_spaces_of_the_same_method(made: Space, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["default", "other", "", "a/b", "..", ".x", "a b", "x" * 65])
 def test_names_that_can_not_be_used_are_refused(made: Space, name: str) -> None:
-    with pytest.raises(SpaceError, match=r"is no name for a set|has a set called"):
+    with pytest.raises(SpaceError, match=r"is no name for a set|has a set called other already\. Choose"):
         made.add_set(name, probes(seed=2))
     assert made.sets == ("default", "other")
+
+
+def test_a_space_with_all_its_sets_takes_no_other(made: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_sets, "MOST_SETS", 2)
+    with pytest.raises(SpaceError, match="has 2 sets, the most that a space can have"):
+        made.add_set("third", probes(seed=2))
 
 
 def test_unknown_sets_and_images_that_are_there(made: Space) -> None:

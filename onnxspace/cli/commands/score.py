@@ -94,7 +94,7 @@ def score(
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     if len(models) < 2:
-        raise click.UsageError("give two models or more to compare.")
+        raise click.UsageError("give two models or more to compare, such as models/*.onnx.")
     from onnxspace.cli.announce import PixelTable
 
     budget = options.pop("budget")

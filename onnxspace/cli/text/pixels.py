@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnxspace.cli.text.lines import terminal_width, wrap
@@ -23,13 +24,15 @@ _HEADINGS = ("model", "size", "order", "colour", "range", "from where")
 def table(models: Sequence[ModelRecord]) -> Iterator[str]:
     """A row per model with its size, order of axes, colours, range, and where the range comes from; equal rows are one.
 
-    A question mark is behind what is guessed. Models without such facts, which are fingerprints, have no row.
+    A question mark is behind what is guessed. Models without such facts, which are fingerprints, have no row. Files beside models
+    are alike where they are named after the models; of several, NAME stands for the name.
     """
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
     for model in models:
         if model.pixels is not None:
-            groups.setdefault(_cells(model.pixels), []).append(model.name)
-    rows = [(_describe_names(names), *cells) for cells, names in groups.items()]
+            cells = _cells(model.pixels)
+            groups.setdefault((*cells[:-1], _leave_out_name(cells[-1], model)), {})[model.name] = cells
+    rows = [(_describe_names([*own]), *(cells if len(own) > 1 else next(iter(own.values())))) for cells, own in groups.items()]
     if rows:
         yield from _align([(*_HEADINGS, ""), *rows])
 
@@ -37,6 +40,12 @@ def table(models: Sequence[ModelRecord]) -> Iterator[str]:
 def _cells(pixels: PixelRecord) -> tuple[str, ...]:
     reason = "" if pixels.origin == "guessed" else make_printable(pixels.reason)
     return *pixels.cells(), pixels.origin, reason
+
+
+def _leave_out_name(reason: str, model: ModelRecord) -> str:
+    """The reason, with NAME for the model's where it begins with a file beside the model, such as its sidecar."""
+    stem = f"{make_printable(Path(model.path).stem)}."
+    return f"NAME.{reason.removeprefix(stem)}" if reason.startswith(stem) else reason
 
 
 def _describe_names(names: Sequence[str]) -> str:

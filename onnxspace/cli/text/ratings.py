@@ -6,19 +6,19 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import one_line, wrap
 
 if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings
 
-_KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each", "regression": "{targets} targets each"}
+_KINDS = {"classes": "{classes} classes", "multilabel": "{targets} labels each", "regression": "{targets} target{s} each"}
 
 
 def table(found: Ratings) -> Iterator[str]:
     """Lines of the table: models as they are ranked, each value with its interval and place, and what chance gives."""
-    yield f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}"
+    yield from wrap(f"Ranked by {found.basis.words} on {_data(found)}; evidence: {found.basis.evidence}")
     best = "A mean rank of 1 is best; of scores, the largest" if found.basis.is_mean_rank else "Larger is better"
-    yield f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart."
+    yield from wrap(f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart.")
     yield ""
     rows = [_head(found), *_rows(found), *_comparison_rows(found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -26,10 +26,11 @@ def table(found: Ratings) -> Iterator[str]:
         cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
         yield "  ".join(cells).rstrip()
     yield ""
-    yield f"This ranks readouts of frozen networks; --by finetune ranks fine-tuning. {found.reliability}"
+    yield from wrap(f"This ranks readouts of frozen networks; --by finetune ranks fine-tuning. {found.reliability}")
     if found.findings:
         yield ""
-        yield from (one_line(finding) for finding in found.findings)
+        for finding in found.findings:
+            yield from wrap(one_line(finding))
     if found.ensemble is not None:
         yield from _ensemble_lines(found)
 
@@ -73,9 +74,9 @@ def _comparison_rows(found: Ratings) -> Iterator[list[str]]:
 
 
 def static_baseline_note(found: Ratings) -> Iterator[str]:
-    """A hint at the static baseline, where no table of results on other datasets was given."""
-    if found.known is None:
-        yield (
+    """A hint at the static baseline, where models are ranked without a table of results on other datasets."""
+    if found.ranked and found.known is None:
+        yield from wrap(
             "This ranking doesn't use results on other datasets: on a common benchmark, the mean rank there predicts better"
             " than any score here (docs/reproduction.md). --known adds it."
         )
@@ -84,7 +85,8 @@ def static_baseline_note(found: Ratings) -> Iterator[str]:
 def _data(found: Ratings) -> str:
     facts = found.data
     missing = f", {facts['missing']} of them without a label" if facts["missing"] else ""
-    return f"{facts['images']} images{missing}, {_KINDS[facts['kind']].format(**facts)} ({one_line(facts['name'])})"
+    kind = _KINDS[facts["kind"]].format(**facts, s="" if facts.get("targets") == 1 else "s")
+    return f"{facts['images']} images{missing}, {kind} ({one_line(facts['name'])})"
 
 
 def _cell(found: Ratings, score: str, model: int, places: dict[str, int]) -> str:

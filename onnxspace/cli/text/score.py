@@ -22,7 +22,7 @@ def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matri
     from onnxspace.cli.text import summary
 
     if len(result.names) < 2:
-        yield f"Only {one_line(result.names[0])} could be read, so there is nothing to compare it with."
+        yield f"Only {one_line(result.names[0])} is left, so there is nothing to compare it with."
         return
     whole = len(targets) == len(result.names)
     many = whole and len(targets) > MOST_PRINTED

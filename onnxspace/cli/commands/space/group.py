@@ -36,10 +36,14 @@ def json_option(name: str) -> Callable[[_Function], _Function]:
 
 
 class _InOrder(click.Group):
-    """A group that lists commands in the order of their definition."""
+    """A group that lists commands in the order of their definition, with their whole first sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(500)) for name, one in self.commands.items()])
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})

@@ -77,7 +77,7 @@ def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet
     if pictures is None:
         return opened if chosen is None else opened.open_set(chosen)
     from onnxspace.cli.console import print_remarks
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.text.lines import one_line, wrap
 
     drawn = print_remarks(probes_from(pictures, None, 0), quiet=quiet)
     distances = opened.rank_sets(drawn)
@@ -86,7 +86,6 @@ def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet
     listed = ", ".join(f"{one} {value:.2f}" for one, value in distances)
     why = "named by --set" if chosen else "the nearest"
     if not as_json:
-        click.echo(
-            one_line(f"Probe set {name}, {why}; distances of image statistics to {len(drawn)} pictures of {pictures}: {listed}")
-        )
+        title = f"Probe set {name}, {why}; distances of image statistics to {len(drawn)} pictures of {pictures}: {listed}"
+        click.echo("\n".join(wrap(one_line(title))))
     return opened.open_set(name)
