@@ -267,13 +267,14 @@ class Space:
     def tag(
         self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
         license: str | None = None,  # noqa: A002
-    ) -> None:  # fmt: skip
+    ) -> int:  # fmt: skip
         """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once, in all sets.
 
-        Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
+        Returns the number of models whose labels are others now. Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
         """
         labels, gone = _state_labels(license, add), set(_state_labels(None, remove).tags)
         chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
+        changed = set()
         for one in self._list_sets():
             same = [found for entry in chosen for found in one._find_same(entry)]
             with open_catalogue(one.path) as book, book.transaction():
@@ -282,6 +283,8 @@ class Space:
                         kept = replace(now.labels, tags=tuple(tag for tag in now.labels.tags if tag not in gone))
                         if (new := labels.over(kept)) != now.labels:
                             book.label(now, new)
+                            changed.add(now.name)
+        return len(changed)
 
     def where(self, *conditions: str) -> Space:
         """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.

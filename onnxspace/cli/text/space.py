@@ -43,7 +43,9 @@ def listing(space: Space) -> Iterator[str]:
     for entry in entries:
         only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
         yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}{_describe_labels(entry)}"
-    yield f"{len(entries)} model{'' if len(entries) == 1 else 's'}"
+    whole = len(space.where())
+    some = f"{len(entries)} of " if len(entries) < whole else ""
+    yield f"{some}{whole} model{'' if whole == 1 else 's'}"
 
 
 def _describe_labels(entry: CatalogueEntry) -> str:

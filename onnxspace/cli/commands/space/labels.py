@@ -31,8 +31,8 @@ def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str
     opened = open_space(place, where)
     add, remove = ([word[1:] for word in signed if word[0] == sign] for sign in "+-")
     chosen = names or opened.names
-    opened.tag(chosen, add, remove, license=license)
-    click.echo(f"{len(chosen)} model{'' if len(chosen) == 1 else 's'} labelled", err=True)
+    changed = opened.tag(chosen, add, remove, license=license)
+    click.echo(f"labels changed of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", err=True)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
