@@ -35,7 +35,7 @@ from onnxspace.spaces.layout import (
     remove_leftovers,
 )
 from onnxspace.spaces.packs import FILES, find_damaged_row, prune_packs
-from onnxspace.spaces.probe_sets import find_set, list_sets
+from onnxspace.spaces.probe_sets import find_set, list_lost_sets, list_sets
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
@@ -90,8 +90,21 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     """
     found = _verify_set(folder, progress)
     for name in list_sets(folder)[1:]:
-        found = _join(found, name, _verify_set(find_set(folder, name), progress))
-    return found
+        found = _join(found, name, _verify_further_set(find_set(folder, name), progress))
+    lost = (Problem("missing", f"{SETS}/{path.name}/{CATALOGUE}", "", _describe_lost(path)) for path in list_lost_sets(folder))
+    return replace(found, problems=(*found.problems, *lost))
+
+
+def _verify_further_set(folder: Path, progress: Progress | None) -> Verification:
+    """The result for a set of probe images; one whose catalogue is unreadable has no models."""
+    try:
+        return _verify_set(folder, progress)
+    except SpaceError as error:
+        return Verification(0, (Problem("catalogue", CATALOGUE, "", str(error)),), ())
+
+
+def _describe_lost(folder: Path) -> str:
+    return f"{folder / CATALOGUE} is missing, so that {folder.name} is no set of the space. Restore it from a copy, or delete the folder."
 
 
 def _join(found: Verification, name: str, other: Verification) -> Verification:
