@@ -132,3 +132,15 @@ def test_all_others_are_indexed(home: Path) -> None:
     assert [failure.path for failure in failures] == ["zoo/2.onnx"]
     with pytest.raises(DamagedFileError):
         Space.open(home).index()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_cache_that_is_no_file_costs_time_only(home: Path, kind: str) -> None:
+    cache = home / "cache.sqlite"
+    cache.unlink(missing_ok=True)
+    if kind == "folder":
+        cache.mkdir()
+    else:
+        cache.symlink_to(home / "elsewhere")
+    assert len(Space.open(home).affinity().names) == 5
+    assert not (home / "elsewhere").exists()
