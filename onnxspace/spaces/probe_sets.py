@@ -20,9 +20,9 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import NUMBERS, describe_images
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
-from onnxspace.spaces.catalogue import CATALOGUE, open_catalogue
+from onnxspace.spaces.catalogue import CATALOGUE, SETS, open_catalogue
 from onnxspace.spaces.create import baseline_of, create, probes_of
-from onnxspace.spaces.layout import PRINTS, SETS, STATISTICS
+from onnxspace.spaces.layout import PRINTS, STATISTICS
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, place, write_array
 from onnxspace.storage.printable import shorten
@@ -141,6 +141,5 @@ def read_all_statistics(folder: Path) -> Mapping[str, NDArray[np.float32]]:
     found = {}
     for name in list_sets(folder):
         own = find_set(folder, name)
-        with open_catalogue(own) as book:
-            found[name] = read_statistics(own, book.protocol())
+        found[name] = read_statistics(own, read_set_protocol(own))
     return found

@@ -12,7 +12,8 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import describe_images
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import write_fingerprint
-from onnxspace.spaces.layout import SETS, STATISTICS
+from onnxspace.spaces.catalogue import SETS
+from onnxspace.spaces.layout import STATISTICS
 from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.probe_sets import add_to_sets
 from onnxspace.workflows.space import Space
@@ -146,3 +147,10 @@ def test_a_set_with_a_damaged_catalogue_is_named(made: Space, capsys: pytest.Cap
         made.tag(["model-1"], "detector")
     catalogue.unlink()
     assert [(p.kind, p.file) for p in made.verify().problems] == [("missing", "sets/other/catalogue.sqlite")]
+
+
+def test_a_link_in_the_place_of_the_sets_is_not_followed(made: Space, tmp_path: Path) -> None:
+    other = space(tmp_path / "other.space")
+    (other.path / SETS).symlink_to(made.path / SETS)
+    with pytest.raises(SpaceError, match="sets is a symbolic link, which is not followed"):
+        Space.open(other.path)
