@@ -165,10 +165,10 @@ def _average_repeats(
         if repeat in of_pair:
             raise TableError(f"{path} has two values for target {target} and source {source} of one repeat. Remove one.")
         of_pair[repeat] = value
-    return [(target, source, _average_known(values.values())) for (target, source), values in found.items()]
+    return [(target, source, _average(values.values())) for (target, source), values in found.items()]
 
 
-def _average_known(values: Iterable[float]) -> float:
+def _average(values: Iterable[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 
