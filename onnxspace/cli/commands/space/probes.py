@@ -19,7 +19,6 @@ from onnxspace.cli.commands.space.group import (
 )
 from onnxspace.cli.options import probes_from, skip_broken_option
 from onnxspace.errors import SpaceError
-from onnxspace.similarity.records import Failure
 
 if TYPE_CHECKING:
     from onnxspace.workflows.space import Space
@@ -73,6 +72,8 @@ def _draw(images: int | None, size: int, seed: int) -> Any:
 
 def _describe_sets(opened: Space) -> Iterator[dict[str, Any]]:
     """What is printed of each set; one that can't be read is named as damage."""
+    from onnxspace.similarity.records import Failure
+
     for name in opened.sets:
         try:
             yield _describe(opened, name)
