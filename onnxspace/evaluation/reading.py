@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,14 +158,19 @@ def _find_values(path: Path, head: Sequence[str]) -> int:
 def _average_repeats(
     path: Path, pairs: Sequence[tuple[str, str, float]], repeats: Sequence[tuple[str, ...]]
 ) -> list[tuple[str, str, float]]:  # fmt: skip
-    """The mean of each pair over its repeats; each repeat is there once."""
+    """The mean of each pair over its repeats whose value is known; each repeat is there once."""
     found: dict[tuple[str, str], dict[tuple[str, ...], float]] = {}
     for (target, source, value), repeat in zip(pairs, repeats, strict=True):
         of_pair = found.setdefault((target, source), {})
         if repeat in of_pair:
             raise TableError(f"{path} has two values for target {target} and source {source} of one repeat. Remove one.")
         of_pair[repeat] = value
-    return [(target, source, float(np.mean(list(values.values())))) for (target, source), values in found.items()]
+    return [(target, source, _average(values.values())) for (target, source), values in found.items()]
+
+
+def _average(values: Iterable[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _table_from_orders(path: Path, rows: Rows) -> TableParts:

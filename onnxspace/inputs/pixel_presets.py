@@ -44,6 +44,8 @@ PRESETS: dict[str, PixelPreset] = {
     "inception": PixelPreset(1 / 127.5, (1.0,), (1.0,), "RGB"),
     "yolo": PixelPreset(1 / 255, (0.0,), (1.0,), "RGB"),
 }
+#: The preset that is guessed where nothing tells another one.
+DEFAULT_PRESET = "symmetric"
 #: Presets that are other names for the values of another one.
 _ALIASES = frozenset({"inception", "yolo"})
 

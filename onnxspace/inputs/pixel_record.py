@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -13,6 +12,7 @@ from onnxspace.inputs.preprocess import Color, Layout, Preprocess
 from onnxspace.storage.json_fields import is_text, is_whole, require
 
 _MOST_REASON, _MOST_SIDE, _LONGEST_DIGEST, _MOST_LISTED = 1000, 2**20, 16, 6
+_LARGEST = 1e30
 PARTS = ("size", "color", "range")
 #: How the assumption begins that a model keeps its own size, which is fixed, where another is stated for all models.
 KEPT_SIZE = "its own size"
@@ -128,7 +128,7 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
     require(values["preset"] is None or is_text(values["preset"], _MOST_REASON), "pixels' preset")
     require(is_text(values["reason"], _MOST_REASON), "pixels' reason")
     guessed = found.get("guessed", ())
-    require(isinstance(guessed, list | tuple) and set(guessed) <= set(PARTS), "pixels' guessed parts")
+    require(isinstance(guessed, list | tuple) and all(part in PARTS for part in guessed), "pixels' guessed parts")
     architecture = found.get("architecture", "")
     require(is_text(architecture, _LONGEST_DIGEST), "pixels' architecture")
     axes, bands = found.get("axes", ""), found.get("bands", ())
@@ -137,6 +137,7 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
     require(isinstance(bands, list | tuple) and len(bands) <= MAX_BANDS, "pixels' bands")
     require(all(is_whole(band, GREY, MAX_BANDS) for band in bands), "pixels' bands")
     numbers = {name: _read_numbers(values[name], name) for name in ("mean", "std")}
+    require(all(numbers["std"]), "pixels' std")
     (scale,) = _read_numbers([values["scale"]], "scale")
     return PixelRecord(
         (size[0], size[1]), values["layout"], values["color"], scale, numbers["mean"], numbers["std"], values["preset"],
@@ -147,5 +148,5 @@ def parse_pixel_record(found: Any) -> PixelRecord | None:
 
 def _read_numbers(value: Any, name: str) -> tuple[float, ...]:
     fits = isinstance(value, list | tuple) and len(value) <= 1024 and len(value) > 0
-    require(fits and all(isinstance(n, int | float) and math.isfinite(n) for n in value), f"pixels' {name}")
+    require(fits and all(type(n) in (int, float) and abs(n) <= _LARGEST for n in value), f"pixels' {name}")
     return tuple(float(n) for n in value)

@@ -15,6 +15,7 @@ from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, unexpected
 from onnxspace.inputs.bands import BandPreprocess
 from onnxspace.inputs.config import ModelOptions
 from onnxspace.inputs.names import join_tensors
+from onnxspace.inputs.pixel_presets import DEFAULT_PRESET
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.preprocess import Color, Preprocess
 from onnxspace.model.arrangement import Arrangement
@@ -27,7 +28,7 @@ from onnxspace.model.image_input import WHOLE, ImageInput, find_image_input
 from onnxspace.model.network import Network
 from onnxspace.model.open_sizes import apply_open_size
 from onnxspace.model.pixel_evidence import PixelEvidence, infer_pixels
-from onnxspace.model.pixel_habits import DEFAULT_PRESET, Habit, find_habit
+from onnxspace.model.pixel_habits import Habit, find_habit
 from onnxspace.model.pixel_metadata.denotations import read_denotations
 from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import EIGHT_BIT, find_graph_range

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnxspace.inputs.pixel_presets import DEFAULT_PRESET
 from onnxspace.model.graph import Graph
 from onnxspace.model.image_input import ImageInput, dims
 
-#: What is guessed where nothing tells the range.
-DEFAULT_PRESET = "symmetric"
 _DIGITS = (28, 28)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import ModelOptions
-from onnxspace.inputs.pixel_presets import find_preset, in_order
+from onnxspace.inputs.pixel_presets import DEFAULT_PRESET, find_preset, in_order
 from onnxspace.model.image_input import WHOLE, ImageInput
-from onnxspace.model.pixel_habits import DEFAULT_PRESET
 from onnxspace.model.pixel_range import EIGHT_BIT, GraphRange
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from onnxspace.inputs.pixel_presets import Origin
+from onnxspace.inputs.pixel_presets import DEFAULT_PRESET, Origin
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.inputs.weight_sketch import WeightSketch, are_one_network
 from onnxspace.storage.printable import shorten
@@ -44,7 +44,8 @@ def find_donors(models: Sequence[Subject]) -> dict[int, Subject]:
     """The model whose pixels each of `models` takes over, by position; models that keep their own are left out.
 
     A model whose range is inferred or guessed takes over that of another export of its network where its origin counts more. Nothing
-    is taken over where the best of these exports contradict each other, and no guess is.
+    is taken over where the best of these exports contradict each other. Exports that are all guessed get one guess: where they
+    differ, one that is not the usual range, as a file that keeps more of the network shows more of it.
     """
     found = {}
     for index, model in enumerate(models):
@@ -56,12 +57,21 @@ def find_donors(models: Sequence[Subject]) -> dict[int, Subject]:
 def _find_donor(model: Subject, models: Sequence[Subject]) -> Subject | None:
     if model.rank < _ORDER.index("inferred"):
         return None
-    better = [one for one in models if one.rank < model.rank and one.first_layer == model.first_layer]
-    better = [one for one in better if _may_share(model, one) and are_one_network(model.weights, one.weights)]
+    exports = [one for one in models if one.first_layer == model.first_layer and _may_share(model, one)]
+    exports = [one for one in exports if are_one_network(model.weights, one.weights)]
+    better = [one for one in exports if one.rank < model.rank]
     best = [one for one in better if one.rank == min(each.rank for each in better)]
+    if not better and model.pixels.origin == "guessed":
+        return _choose_guess(model, exports)
     if not best or not all(one.pixels.has_range_of(best[0].pixels) for one in best):
         return None
     return None if model.pixels.origin == "inferred" and model.pixels.has_range_of(best[0].pixels) else best[0]
+
+
+def _choose_guess(model: Subject, exports: Sequence[Subject]) -> Subject | None:
+    """The export whose guess all of them take over; None where it is the model's own. It does not depend on their order."""
+    chosen = min(exports, key=lambda one: (one.pixels.preset == DEFAULT_PRESET, one.pixels.range, one.name), default=model)
+    return None if chosen.pixels.has_range_of(model.pixels) else chosen
 
 
 def _may_share(a: Subject, b: Subject) -> bool:

@@ -77,7 +77,7 @@ def store(path: Path, entries: Sequence[CatalogueEntry], rows: Mapping[int, Pair
     """
     try:
         _store(path, entries, rows)
-    except sqlite3.OperationalError:  # a read-only folder, a full disk, or a long lock by another process
+    except (sqlite3.OperationalError, ValueError):  # a read-only folder, a full disk, a long lock by another process; no file
         return
     except sqlite3.Error:
         with suppress(OSError, sqlite3.Error):

@@ -25,6 +25,8 @@ FORMAT, UNLABELLED, MAPS_ONLY = 3, 2, 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
 CATALOGUE = "catalogue.sqlite"
 FOLDERS = ("maps", "prints", "work", "reduced")
+#: Further sets of probe images, each a space.
+SETS = "sets"
 MAX_MODELS = 2_000_000
 BUSY_SECONDS = 60.0
 _MAX_ROW = 16 * 2**20
@@ -242,7 +244,7 @@ def _refuse_foreign_folder(folder: Path, path: Path) -> None:
         raise SpaceError(f"{folder} {what}. Make one with `onnxspace space create`.")
     if not path.is_file() or path.is_symlink():
         raise SpaceError(f"{folder} is not a model space: it has no {CATALOGUE}. Make one with `onnxspace space create`.")
-    for name in FOLDERS:
+    for name in (*FOLDERS, SETS):
         if (folder / name).is_symlink():
             raise SpaceError(f"{folder / name} is a symbolic link, which is not followed. Put the folder itself there.")
 

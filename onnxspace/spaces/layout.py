@@ -22,8 +22,8 @@ from onnxspace.storage.regular_files import map_array, open_regular
 MAPS, PRINTS, WORK, REDUCED = FOLDERS
 MOST_REDUCED_BYTES = 2**28
 PROBES, BASELINE = "probes.npy", "baseline.png"
-#: Further sets of probe images, each a space; and statistics of the images, of a space with several sets.
-SETS, STATISTICS = "sets", "statistics.npy"
+#: Statistics of the images, of a space with several sets.
+STATISTICS = "statistics.npy"
 CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
 USE_KEYS, USE_ROWS, USE_INDEX = "cache.use-keys", "cache.use-rows", "cache.use-index"
 

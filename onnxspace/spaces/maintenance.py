@@ -10,7 +10,7 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces import affinity_cache as cache
-from onnxspace.spaces.catalogue import CATALOGUE, open_catalogue
+from onnxspace.spaces.catalogue import CATALOGUE, SETS, open_catalogue
 from onnxspace.spaces.create import baseline_of, probes_of
 from onnxspace.spaces.insert import find_changed_rows, rewrite_sheets, sheets_of
 from onnxspace.spaces.layout import (
@@ -21,7 +21,6 @@ from onnxspace.spaces.layout import (
     PRINTS,
     PROBES,
     REDUCED,
-    SETS,
     STATISTICS,
     USE_ROWS,
     WORK,
@@ -35,7 +34,7 @@ from onnxspace.spaces.layout import (
     remove_leftovers,
 )
 from onnxspace.spaces.packs import FILES, find_damaged_row, prune_packs
-from onnxspace.spaces.probe_sets import find_set, list_sets
+from onnxspace.spaces.probe_sets import find_set, list_lost_sets, list_sets, read_set_protocol
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
@@ -90,8 +89,21 @@ def verify(folder: Path, progress: Progress | None = None) -> Verification:
     """
     found = _verify_set(folder, progress)
     for name in list_sets(folder)[1:]:
-        found = _join(found, name, _verify_set(find_set(folder, name), progress))
-    return found
+        found = _join(found, name, _verify_further_set(find_set(folder, name), progress))
+    lost = (Problem("missing", f"{SETS}/{path.name}/{CATALOGUE}", "", _describe_lost(path)) for path in list_lost_sets(folder))
+    return replace(found, problems=(*found.problems, *lost))
+
+
+def _verify_further_set(folder: Path, progress: Progress | None) -> Verification:
+    """The result for a set of probe images; one whose catalogue is unreadable has no models."""
+    try:
+        return _verify_set(folder, progress)
+    except SpaceError as error:
+        return Verification(0, (Problem("catalogue", CATALOGUE, "", str(error)),), ())
+
+
+def _describe_lost(folder: Path) -> str:
+    return f"{folder / CATALOGUE} is missing, so that {folder.name} is no set of the space. Restore it from a copy, or delete the folder."
 
 
 def _join(found: Verification, name: str, other: Verification) -> Verification:
@@ -251,7 +263,10 @@ def compact(folder: Path) -> tuple[int, int]:
 
     Sets of probe images are compacted too. Returns the number of files removed and of bytes saved. Files of other formats are kept.
     """
-    parts = [_compact_set(find_set(folder, name)) for name in list_sets(folder)[::-1]]
+    places = [find_set(folder, name) for name in list_sets(folder)]
+    for place in places[1:]:
+        read_set_protocol(place)  # all sets are compacted, or none
+    parts = [_compact_set(place) for place in places[::-1]]
     return sum(count for count, _ in parts), sum(size for _, size in parts)
 
 

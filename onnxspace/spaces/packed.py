@@ -20,7 +20,7 @@ from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
-from onnxspace.spaces.packs import Packing, lock_pack, read_pack, update_pack
+from onnxspace.spaces.packs import Packing, choose_keys, lock_pack, read_pack, update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import place
@@ -51,14 +51,14 @@ LEAST_BYTES = 50_000 * 64 * 64 * 2
 _STALE = 0.25  # the share of rows added after the index, above which rebuilding is advised
 
 
-def build_index(folder: Path, protocol: Protocol, progress: Share | None = None) -> int:
+def build_index(folder: Path, protocol: Protocol, progress: Share | None = None, keep: frozenset[str] | None = None) -> int:
     """Index all fingerprints of the space, or add later ones to the index; returns the number of models.
 
-    `progress` receives the share that is done, 0 to 1. Raises ConfigError where usearch is not installed, OutputError where the
+    Only models whose identities are in `keep` are read (None: all). `progress` receives the share that is done, 0 to 1. Raises ConfigError where usearch is not installed, OutputError where the
     space can't be written, and SpaceError for a space without models or with a damaged fingerprint.
     """
     with open_catalogue(folder) as book:
-        living = book.keys()
+        living = choose_keys(book, keep)
         packing = pack_prints(folder, protocol)
         pack = update_pack(folder, packing, book, living)
     if not living:

@@ -84,6 +84,11 @@ def update_pack(
     return None
 
 
+def choose_keys(book: Catalogue, keep: frozenset[str] | None) -> set[bytes]:
+    """Return the identities of all models, or of those in `keep`, written as text."""
+    return book.keys() if keep is None else book.keys() & frozenset(map(bytes.fromhex, keep))
+
+
 def list_entries(book: Catalogue, keys: set[bytes]) -> list[CatalogueEntry]:
     """Return the models with these identities, in the order of their files."""
     found = (book.find("identity", key.hex()) for key in keys)

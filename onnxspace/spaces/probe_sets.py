@@ -20,9 +20,9 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import NUMBERS, describe_images
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
-from onnxspace.spaces.catalogue import CATALOGUE, open_catalogue
+from onnxspace.spaces.catalogue import CATALOGUE, SETS, open_catalogue
 from onnxspace.spaces.create import baseline_of, create, probes_of
-from onnxspace.spaces.layout import SETS, STATISTICS
+from onnxspace.spaces.layout import PRINTS, STATISTICS
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, place, write_array
 from onnxspace.storage.printable import shorten
@@ -43,6 +43,14 @@ def list_sets(folder: Path) -> tuple[str, ...]:
     return DEFAULT_SET, *found[: MOST_SETS - 1]
 
 
+def list_lost_sets(folder: Path) -> list[Path]:
+    """Return the folders of sets whose catalogue is gone while there are files of models; a set that was not finished has none."""
+    with suppress(OSError):
+        named = sorted(path for path in (folder / SETS).iterdir() if _NAME.fullmatch(path.name) and not path.is_symlink())
+        return [path for path in named if not (path / CATALOGUE).is_file() and any((path / PRINTS).glob("*.npy"))]
+    return []
+
+
 def _is_set(path: Path) -> bool:
     named = _NAME.fullmatch(path.name) is not None and path.name != DEFAULT_SET
     return named and not path.is_symlink() and (path / CATALOGUE).is_file()
@@ -56,6 +64,18 @@ def find_set(folder: Path, name: str) -> Path:
         meant = f" (did you mean {near[0]}?)" if near else ""
         raise SpaceError(f"{folder} has no set of probe images called {shorten(name)!r}{meant}; there are {', '.join(names)}.")
     return folder if name == DEFAULT_SET else folder / SETS / name
+
+
+def read_set_protocol(folder: Path) -> Protocol:
+    """Return the protocol of a further set. Raises SpaceError, with the way out, where its catalogue is unreadable."""
+    try:
+        with open_catalogue(folder) as book:
+            return book.protocol()
+    except SpaceError as error:
+        why = str(error).split(". ")[0].rstrip(".")
+        raise SpaceError(
+            f"The set of probe images {folder.name} can't be read ({why}). Restore {folder} from a copy, or delete it."
+        ) from error
 
 
 def create_set(folder: Path, protocol: Protocol, name: str, probes: Probes, detail: Detail) -> Protocol:
@@ -123,6 +143,5 @@ def read_all_statistics(folder: Path) -> Mapping[str, NDArray[np.float32]]:
     found = {}
     for name in list_sets(folder):
         own = find_set(folder, name)
-        with open_catalogue(own) as book:
-            found[name] = read_statistics(own, book.protocol())
+        found[name] = read_statistics(own, read_set_protocol(own))
     return found

@@ -22,7 +22,7 @@ from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.execution import Share
 from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.layout import USE_INDEX
-from onnxspace.spaces.packs import Pack, Packing, lock_pack, read_pack, update_pack
+from onnxspace.spaces.packs import Pack, Packing, choose_keys, lock_pack, read_pack, update_pack
 from onnxspace.spaces.workdirs import open_workbench
 from onnxspace.storage.atomic import convert_write_errors, place
 from onnxspace.storage.regular_files import open_regular
@@ -54,14 +54,16 @@ class UseIndex:
         return found
 
 
-def build_use_index(folder: Path, packing: Packing, to_vectors: ToVectors, progress: Share | None = None) -> int:
-    """Index what all models are searched by for use; returns the number of models.
+def build_use_index(
+    folder: Path, packing: Packing, to_vectors: ToVectors, progress: Share | None = None, keep: frozenset[str] | None = None
+) -> int:
+    """Index what models are searched by for use, of those whose identities are in `keep` (None: all); returns their number.
 
     `progress` receives the share that is done, 0 to 1. Raises OutputError where the space can't be written or another process writes
     it, and SpaceError for a space without models or with a damaged file.
     """
     with open_catalogue(folder) as book:
-        living = book.keys()
+        living = choose_keys(book, keep)
         pack = update_pack(folder, packing, book, living, progress)
     if not living:
         raise SpaceError(f"{folder} has no models to index. Add models first.")

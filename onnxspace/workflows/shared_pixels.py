@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from onnxspace.inputs.pixel_presets import in_order
+from onnxspace.inputs.pixel_presets import Origin, in_order
 from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.similarity.one_network import MOST_NAME, Subject
 from onnxspace.storage.printable import shorten
@@ -23,5 +23,9 @@ def take_over(located: LocatedModel, own: PixelRecord, donor: Subject) -> Locate
         options["size"] = given.size
     mean, std = (in_order(values, given.color, color) for values in (given.mean, given.std))
     source = f"as {shorten(donor.name, MOST_NAME)}, whose first layers have the same weights and whose range is {given.origin}"
-    taken: dict[str, Any] = {"scale": given.scale, "mean": mean, "std": std, "origin": "inferred", "source": source}
+    taken: dict[str, Any] = {"scale": given.scale, "mean": mean, "std": std, "origin": _name_origin(given), "source": source}
     return replace(located, options=options | taken)
+
+
+def _name_origin(given: PixelRecord) -> Origin:
+    return "guessed" if given.origin == "guessed" else "inferred"

@@ -45,7 +45,7 @@ from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
-from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics
+from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics, read_set_protocol
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Where, parse_where
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
@@ -314,8 +314,7 @@ class Space:
         folder = find_set(self.path, name)
         if folder == self.path:
             return self
-        with open_catalogue(folder) as book:
-            return Space(folder, book.protocol(), self._damaged, self._chosen)
+        return Space(folder, read_set_protocol(folder), self._damaged, self._chosen)
 
     def add_set(self, name: str, probes: Probes, detail: Detail | None = None) -> Space:
         """Add an empty set of probe images, by which models are explained as by the others; `detail` is as in `create`.
@@ -541,8 +540,10 @@ class Space:
         """
         count = 0
         if by == "use" or (by is None and self.ranks_by_use):
-            count = index_sources(self.path, self.protocol, progress)
-        return count if by == "use" else build_index(self.path, self.protocol, progress)
+            count = self._compare_kept(lambda keep: index_sources(self.path, self.protocol, progress, keep), None)
+        if by == "use":
+            return count
+        return self._compare_kept(lambda keep: build_index(self.path, self.protocol, progress, keep), None)
 
     def _has(self, name: str) -> bool:
         with open_catalogue(self.path) as book:

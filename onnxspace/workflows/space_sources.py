@@ -51,9 +51,9 @@ def pack_rows(folder: Path, protocol: Protocol) -> Packing:
     return Packing(USE_KEYS, USE_ROWS, kind, make)
 
 
-def index_sources(folder: Path, protocol: Protocol, progress: Share | None = None) -> int:
-    """Index what models are searched by for use; returns their number. Raises OutputError and SpaceError."""
-    return build_use_index(folder, pack_rows(folder, protocol), to_vectors, progress)
+def index_sources(folder: Path, protocol: Protocol, progress: Share | None = None, keep: frozenset[str] | None = None) -> int:
+    """Index what models are searched by for use, of those in `keep` (None: all); returns their number. Raises OutputError and SpaceError."""
+    return build_use_index(folder, pack_rows(folder, protocol), to_vectors, progress, keep)
 
 
 def propose_sources(

@@ -103,6 +103,8 @@ def test_repeats_are_averaged_and_losses_have_their_direction(run: Run) -> None:
     code, out, _ = run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1")
     assert code == 0
     assert run("--oracle", "o.csv", "--predicted", "o.csv", "--relevant", "1", "--lower-is-better")[1] == out
+    Path("o.csv").write_text("target,source,run,value\nA,a,0,1\nA,a,1,nan\nA,b,0,\nB,b,0,2\nB,b,1,\nB,b,2,4\n")
+    np.testing.assert_array_equal(Table.read("o.csv").grid("AB", "ab"), [[1, np.nan], [np.nan, 3]])
     Path("o.csv").write_text("target,source,fold,error\nA,a,0,1\nA,a,0,2\n")
     with pytest.raises(TableError, match="target A and source a of one repeat"):
         Table.read("o.csv")

@@ -115,6 +115,14 @@ def test_records_survive_json_and_are_checked() -> None:
     content: dict[str, Any] = {**vars(record), "size": [3, 4], "mean": [1, 2, 3], "std": [4], "guessed": ["range"]}
     assert parse_pixel_record(content) == record
     assert parse_pixel_record(None) is None
-    for key, wrong in (("size", [0, 1]), ("origin", "sure"), ("mean", []), ("scale", float("nan")), ("guessed", [1])):
+    wrongs: list[tuple[str, Any]] = [
+        ("size", [0, 1]),
+        ("origin", "sure"),
+        ("mean", []),
+        ("scale", float("nan")),
+        ("guessed", [1]),
+    ]
+    wrongs += [("guessed", [["range"]]), ("std", [0]), ("std", [True]), ("mean", [10**400])]
+    for key, wrong in wrongs:
         with pytest.raises(ValueError, match="pixels"):
             parse_pixel_record(content | {key: wrong})

@@ -14,7 +14,7 @@ import onnxspace as ox
 from onnxspace.inputs.probes import Probes
 from onnxspace.model import runtime
 from onnxspace.model.encoder import find_encoder
-from onnxspace.model.features import write_features
+from onnxspace.model.features import compute_per_image, write_features
 from onnxspace.model.model import Model, open_model
 from tests.helpers import nets, torchnets
 
@@ -94,3 +94,16 @@ def test_bytes_in_a_batch(tmp_path: Path) -> None:
 def test_affinity_to_the_export_with_a_batch_of_one(tmp_path: Path) -> None:
     paths = [nets.save(tokens(n), tmp_path / f"batch{n}.onnx") for n in (1, 4)]
     assert ox.score(paths, PROBES).matrix[0, 1] >= 0.999
+
+
+def test_images_that_are_split_are_fed_together(tmp_path: Path) -> None:
+    net = nets.Net((3, 3, 16, 16))
+    x = net.add("ReduceMean", net.add("Relu", net.conv("image", 3, 8, 3)), axes=[2, 3], keepdims=0)
+    net.nodes.append(onnx.helper.make_node("Split", [x], ["a", "b", "c"], axis=0))
+    model = open_model(nets.save(net.model([net.dense(net.add("Concat", "a", "b", "c", axis=0), 8, 5)]), tmp_path / "net.onnx"))
+    images = Probes.generate(4, 32).images
+    assert model.images_at_once == 3
+    values = model.preprocess(images)
+    (found,) = compute_per_image(model, model.graph.outputs, images)
+    expected = [runtime.run(model.proto, {"image": part})[0] for part in (values[:3], values[[3, 3, 3]])]
+    np.testing.assert_allclose(found, np.concatenate(expected)[:4], rtol=1e-4, atol=1e-5)

@@ -122,3 +122,25 @@ def test_whole_spaces_read_nothing_twice(home: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(damage, "find_unreadable", None)
     assert len(Space.open(home, damaged=print).affinity().names) == 5
+
+
+def test_all_others_are_indexed(home: Path) -> None:
+    entry = next(entry for entry in Space.open(home).entries() if entry.name == "model-2")
+    cut(prints_path(home, entry.stem))
+    failures: list[Failure] = []
+    assert Space.open(home, damaged=failures.append).index() == 4
+    assert [failure.path for failure in failures] == ["zoo/2.onnx"]
+    with pytest.raises(DamagedFileError):
+        Space.open(home).index()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_a_cache_that_is_no_file_costs_time_only(home: Path, kind: str) -> None:
+    cache = home / "cache.sqlite"
+    cache.unlink(missing_ok=True)
+    if kind == "folder":
+        cache.mkdir()
+    else:
+        cache.symlink_to(home / "elsewhere")
+    assert len(Space.open(home).affinity().names) == 5
+    assert not (home / "elsewhere").exists()

@@ -13,10 +13,12 @@ from onnxspace.inputs.image_statistics import describe_images
 from onnxspace.inputs.probes import Probes
 from onnxspace.similarity.fingerprints.file import write_fingerprint
 from onnxspace.spaces import probe_sets
-from onnxspace.spaces.layout import SETS, STATISTICS
+from onnxspace.spaces.catalogue import SETS
+from onnxspace.spaces.layout import STATISTICS
 from onnxspace.spaces.merge import fingerprint_of
 from onnxspace.workflows.probe_sets import add_to_sets
 from onnxspace.workflows.space import Space
+from tests.helpers.commands import runner
 from tests.helpers.spaces import insert, insert_many, probes, space
 
 
@@ -136,3 +138,26 @@ def test_the_nearest_set_is_that_of_the_pictures(tmp_path: Path) -> None:
     np.save(stored, np.full((6, 28), np.nan, "<f4"))
     assert found.rank_sets(grey(1)) == before
     assert found.verify().clean
+
+
+def test_a_set_with_a_damaged_catalogue_is_named(made: Space, capsys: pytest.CaptureFixture[str]) -> None:
+    catalogue = made.path / SETS / "other" / "catalogue.sqlite"
+    catalogue.write_bytes(b"")
+    found = made.verify()
+    assert [(p.kind, p.file) for p in found.problems] == [("catalogue", "sets/other/catalogue.sqlite")]
+    assert found.models == 3
+    code, out, err = runner(capsys)("space", "probes", str(made.path))
+    assert code == 2
+    assert out.startswith("default  ")
+    assert "The set of probe images other can't be read" in err
+    with pytest.raises(SpaceError, match=r"Restore .*other from a copy, or delete it\."):
+        made.tag(["model-1"], "detector")
+    catalogue.unlink()
+    assert [(p.kind, p.file) for p in made.verify().problems] == [("missing", "sets/other/catalogue.sqlite")]
+
+
+def test_a_link_in_the_place_of_the_sets_is_not_followed(made: Space, tmp_path: Path) -> None:
+    other = space(tmp_path / "other.space")
+    (other.path / SETS).symlink_to(made.path / SETS)
+    with pytest.raises(SpaceError, match="sets is a symbolic link, which is not followed"):
+        Space.open(other.path)

@@ -14,7 +14,10 @@ from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.run import check, update
 from onnxspace.errors import ModelError
 from onnxspace.inputs.probes import Probes
+from onnxspace.model.model import open_model
+from onnxspace.model.weight_layers import sketch_weights
 from onnxspace.similarity.fingerprints.file import read_fingerprint, write_fingerprint
+from onnxspace.similarity.one_network import Subject, find_donors
 from onnxspace.workflows.fingerprint_file import fingerprint_file
 from tests.helpers.twins import Trained, export, train
 
@@ -65,6 +68,18 @@ def test_colours_in_another_order_are_kept(folder: Path) -> None:
     first, second = compare("merged.onnx", "kept.onnx").models
     assert (first.pixels.color, second.pixels.color) == ("BGR", "RGB")
     assert first.pixels.mean == second.pixels.mean[::-1]
+
+
+def test_exports_that_are_all_guessed_get_one_guess(folder: Path) -> None:
+    """Whatever their order: the one that is not the usual range."""
+    model = open_model("merged.onnx")
+    weights = sketch_weights(model.graph, model.image.name)
+    kept = compare("kept.onnx").models[0].pixels
+    usual = Subject("a", replace(kept, origin="guessed", preset="symmetric", scale=1 / 127.5, mean=(1.0,), std=(1.0,)), weights)
+    other = Subject("b", replace(kept, origin="guessed", preset="unit", scale=1 / 255, mean=(0.0,), std=(1.0,)), weights)
+    assert find_donors([usual, other]) == {0: other}
+    assert find_donors([other, usual, usual]) == {1: other, 2: other}
+    assert find_donors([usual, usual]) == {}
 
 
 def test_other_weights_in_the_same_layers_are_a_warning(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +12,13 @@ from onnxspace.cli.commands.space.group import (
     json_option,
     open_space,
     place_argument,
+    print_damage,
     print_json,
     quiet_option,
     space,
 )
 from onnxspace.cli.options import probes_from, skip_broken_option
+from onnxspace.errors import SpaceError
 
 if TYPE_CHECKING:
     from onnxspace.workflows.space import Space
@@ -51,7 +54,7 @@ def probes(
         size = opened.protocol.size if probe is None else None
         drawn = probes_from(probe, images, seed, skip_broken=skip_broken) if size is None else _draw(images, size, seed)
         opened.add_set(name, print_remarks(drawn, quiet=quiet), **options)
-    sets = [_describe(opened, one) for one in opened.sets]
+    sets = list(_describe_sets(opened))
     if as_json:
         print_json("probes", {"sets": sets})
         return
@@ -65,6 +68,17 @@ def _draw(images: int | None, size: int, seed: int) -> Any:
     from onnxspace.inputs.probes import DEFAULT_IMAGES, Probes
 
     return Probes.generate(images or DEFAULT_IMAGES, size, seed)
+
+
+def _describe_sets(opened: Space) -> Iterator[dict[str, Any]]:
+    """What is printed of each set; one that can't be read is named as damage."""
+    from onnxspace.similarity.records import Failure
+
+    for name in opened.sets:
+        try:
+            yield _describe(opened, name)
+        except SpaceError as error:
+            print_damage(Failure(str(opened.path), str(error)))
 
 
 def _describe(opened: Space, name: str) -> dict[str, Any]:
