@@ -13,6 +13,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from PIL import Image
+
 MODELS = ("shapes-torch", "shapes-keras", "colour-tflite", "edges-torch")
 #: A command, the exit code that it ends with, and a text that it prints.
 COMMANDS = (
@@ -24,7 +26,7 @@ COMMANDS = (
     ("check edges-torch.onnx --against shapes-torch.onnx", 1, "1 not as expected"),
     ("fingerprint colour-tflite.onnx -o colour.fp --images 16", 0, ""),
     ("score colour.fp shapes-torch.onnx", 0, "Most alike"),
-    ("explain shapes-torch.onnx edges-torch.onnx --images 2 -o maps.png", 0, ""),
+    ("explain shapes-torch.onnx edges-torch.onnx picture.png -o maps.png", 0, ""),
     ("space create zoo.space --images 16", 0, ""),
     ("space add zoo.space shapes-torch.onnx edges-torch.onnx", 0, "added shapes-torch"),
     ("space rank zoo.space", 0, "Most alike"),
@@ -42,6 +44,7 @@ def main(models: str) -> None:
         for name in MODELS:
             for file in Path(models).glob(f"{name}.onnx*"):
                 shutil.copy(file, folder)
+        Image.linear_gradient("L").save(folder / "picture.png")
         for line, code, text in COMMANDS:
             found = run(line, folder)
             assert found.returncode == code, (line, found)
