@@ -82,6 +82,8 @@ class ArtifactCheck:
         found = [as_subject(self.artifact.name, new), as_subject(str(base), old)]
         subjects = [one for one in found if one is not None]
         donors = find_donors(subjects) if len(subjects) == 2 else {}
+        if 1 in donors and base.kind != "model" and subjects[0].pixels.origin == "guessed":
+            donors = {0: subjects[1]}  # of two guesses, that of a baseline which can't be observed again
         if 0 in donors:
             self._new = take_over(self._new, subjects[0].pixels, donors[0])
             new = observe_located(self._new, setting, folder / "new-again")

@@ -45,7 +45,7 @@ def find_donors(models: Sequence[Subject]) -> dict[int, Subject]:
 
     A model whose range is inferred or guessed takes over that of another export of its network where its origin counts more. Nothing
     is taken over where the best of these exports contradict each other. Exports that are all guessed get one guess: where they
-    differ, one that is not the usual range, as a file that keeps more of the network shows more of it.
+    differ, the one that is not the usual range.
     """
     found = {}
     for index, model in enumerate(models):

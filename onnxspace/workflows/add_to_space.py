@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -159,15 +160,15 @@ def add_models(
             sink.report.warnings,
             dispatcher,
             announce=execution.announce,
-            others=list_records(sink.home),
+            find_others=partial(list_records, sink.home),
         )
         run.explain_all(paths, encoders)
 
 
-def list_records(home: Path) -> list[ModelRecord]:
-    """The records of the models of a space."""
+def list_records(home: Path, architectures: Collection[str]) -> list[ModelRecord]:
+    """The records of the models of a space that have one of these architectures."""
     with open_catalogue(home) as book:
-        return [entry.record() for entry in book.entries()]
+        return [entry.record() for entry in book.list_with_architectures(architectures)]
 
 
 def draft_of(model: DescribedModel) -> CatalogueEntry:

@@ -125,7 +125,7 @@ def score_models(
             list(agreement.remarks),
             dispatcher,
             announce=execution.announce,
-            others=list_records(agreement.prints),
+            find_others=(lambda _: list_records(agreement.prints)) if agreement.prints else None,
         )
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)

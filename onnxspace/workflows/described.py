@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,23 +15,24 @@ from onnxspace.workflows.shared_pixels import take_over
 
 #: A model's path, its name, and the requested encoder.
 Turn = tuple[Path, str, str | None]
+#: Returns the records of models that have one of these architectures, as `PixelRecord` has them; it may return others too.
+FindOthers = Callable[[Collection[str]], Sequence[ModelRecord]]
 
 
 class DescribedModels:
     """Opens each model by `prepare`: before the work, where that is announced or there are several, or at its turn.
 
-    `prepare_again` opens one with other options. `others` are records of fingerprints, or of the models of a space, with which they are
-    compared. `warnings` has a sentence for models whose pixels contradict each other.
+    `prepare_again` opens one with other options. `find_others` gives records of fingerprints, or of the models of a space, with which
+    they are compared (None: there are none). `warnings` has a sentence for models whose pixels contradict each other.
     """
 
     def __init__(
         self,
         prepare: Callable[[Turn], DescribedModel],
         prepare_again: Callable[[LocatedModel], DescribedModel],
-        others: Sequence[ModelRecord] = (),
+        find_others: FindOthers | None = None,
     ) -> None:
-        self._prepare, self._prepare_again = prepare, prepare_again
-        self._others = [Subject(one.name, one.pixels, WeightSketch("")) for one in others if one.pixels is not None]
+        self._prepare, self._prepare_again, self._find_others = prepare, prepare_again, find_others
         self._found: dict[Turn, DescribedModel | Exception] = {}
         self.warnings: list[str] = []
 
@@ -41,9 +42,9 @@ class DescribedModels:
         """Open all models, let those that hold one network share pixels, and call `announce` with the records of all that are open.
 
         Models for which `is_due` is false, since nothing is to be computed of them, are not announced. A single model is not opened
-        unless it is announced, or there are `others`.
+        unless it is announced, or there are others to compare it with.
         """
-        if announce is None and len(turns) + len(self._others) < 2:
+        if announce is None and len(turns) < 2 and self._find_others is None:
             return
         for turn in turns:
             self._found[turn] = self._try(partial(self._prepare, turn))
@@ -67,7 +68,16 @@ class DescribedModels:
         for index, donor in find_donors([subject for *_, subject in listed]).items():
             turn, model, subject = listed[index]
             self._found[turn] = self._try(partial(self._prepare_again, take_over(model.located, subject.pixels, donor)))
-        self.warnings += list_disagreements([subject for *_, subject in self._list_subjects()], self._others)
+        subjects = [subject for *_, subject in self._list_subjects()]
+        self.warnings += list_disagreements(subjects, self._list_others(subjects))
+
+    def _list_others(self, subjects: Sequence[Subject]) -> list[Subject]:
+        """What the models are compared with, of the same architectures: of the rest nothing is known that could disagree."""
+        architectures = {subject.pixels.architecture for subject in subjects} - {""}
+        if self._find_others is None or not architectures:
+            return []
+        records = self._find_others(architectures)
+        return [Subject(one.name, one.pixels, WeightSketch("")) for one in records if one.pixels is not None]
 
     @staticmethod
     def _try(prepare: Callable[[], DescribedModel]) -> DescribedModel | Exception:

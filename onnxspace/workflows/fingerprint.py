@@ -19,9 +19,9 @@ from onnxspace.scores.registry import Kind
 from onnxspace.scores.selection import MEAN_RANK, USUAL, ScoreSelection
 from onnxspace.similarity.fingerprints.file import Fingerprint, project_file
 from onnxspace.similarity.fingerprints.reduced import Reduced
-from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import map_array
+from onnxspace.workflows.described import FindOthers
 from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.run import Run, Turn
@@ -35,18 +35,18 @@ def fingerprint(
     encoders: Sequence[str],
     config: Config,
     execution: Execution,
-    others: Sequence[ModelRecord] = (),
+    find_others: FindOthers | None = None,
 ) -> tuple[Fingerprint, tuple[str, ...], tuple[str, ...]]:
     """Explain the model `path` and return its fingerprint, the assumptions about the model, and warnings.
 
-    `protocol` describes `setup`; `encoders` are values of `--encoder`, `others` records of what it is compared with. Raises ModelError, ConfigError.
+    `protocol` describes `setup`; `encoders` are values of `--encoder`, `find_others` gives records of what it is compared with. Raises ModelError, ConfigError.
     """
     selection, name = selection_for(protocol), name_models([path], config)[0]
     counter = Counter(len(setup.probes) * len(selection.kinds), execution.progress)
     with open_session(execution) as session, scratch_folder() as folder:
         session.check([setup.method], setup, {}, device=False)
         run = Run(session, config, _NoSink(), representations_for(selection, setup, execution, session), counter)
-        turn, opened = (path, name, encoders_for([path], [name], encoders)[0]), session.open_models(config, others)
+        turn, opened = (path, name, encoders_for([path], [name], encoders)[0]), session.open_models(config, find_others)
         opened.announce([turn], execution.announce)
         model = opened.take(turn)
         run.warnings += opened.warnings

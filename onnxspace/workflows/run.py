@@ -12,8 +12,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.scores.registry import Kind
-from onnxspace.similarity.records import ModelRecord
-from onnxspace.workflows.described import DescribedModels
+from onnxspace.workflows.described import DescribedModels, FindOthers
 from onnxspace.workflows.described import Turn as Turn
 from onnxspace.workflows.files import Representation
 from onnxspace.workflows.requests import DescribedModel, Destination
@@ -54,7 +53,7 @@ class Run:
     `session` has the worker that reads models, `config` holds their options, `sink` decides what is computed and receives it, `representations` are the files to compute
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
     be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
-    with the records of all models that can be opened, before any is entered. `others` are records of what they are compared with.
+    with the records of all models that can be opened, before any is entered. `find_others` gives records of what they are compared with.
     """
 
     session: ModelSession
@@ -66,11 +65,11 @@ class Run:
     dispatcher: Dispatcher | None = None
     lost: dict[Kind, str] = field(default_factory=dict)
     announce: Announce | None = None
-    others: Sequence[ModelRecord] = ()
+    find_others: FindOthers | None = None
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
-        self._described = self.session.open_models(self.config, self.others)
+        self._described = self.session.open_models(self.config, self.find_others)
 
     def explain_all(self, paths: Sequence[Path], encoders: Sequence[str]) -> None:
         """Enter all models into the sink. A model that fails does not stop the others; OutputError and ClusterError do."""

@@ -23,11 +23,10 @@ from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.rule_names import Rules
 from onnxspace.sandbox.worker import Worker, borrow_worker
 from onnxspace.scores.registry import Kind
-from onnxspace.similarity.records import ModelRecord
 from onnxspace.storage.atomic import scratch_folder, write_array
 from onnxspace.storage.regular_files import map_array, open_regular
 from onnxspace.workflows.array_forms import ArrayForm
-from onnxspace.workflows.described import DescribedModels
+from onnxspace.workflows.described import DescribedModels, FindOthers
 from onnxspace.workflows.requests import (
     DescribedModel,
     Destination,
@@ -94,9 +93,9 @@ class ModelSession:
         """Have a model opened that is located, and its encoder found. Raises ModelError, ConfigError."""
         return parse_description(located, self.perform("prepare", located))
 
-    def open_models(self, config: Config, others: Sequence[ModelRecord] = ()) -> DescribedModels:
-        """The models of a run, which this session opens; `others` are records of what they are compared with."""
-        return DescribedModels(lambda turn: self.prepare(*turn, config), self.describe, others)
+    def open_models(self, config: Config, find_others: FindOthers | None = None) -> DescribedModels:
+        """The models of a run, which this session opens; `find_others` gives records of what they are compared with."""
+        return DescribedModels(lambda turn: self.prepare(*turn, config), self.describe, find_others)
 
     def locate(self, path: Path, name: str, encoder: str | None, config: Config) -> LocatedModel:
         """Locate a model's ONNX file, which is converted first where it is of another format. Raises as `prepare`."""

@@ -570,12 +570,12 @@ class Space:
     def _explain(
         self, model: Path, encoders: Sequence[str], config: Config, probes: Probes | None, execution: Execution
     ) -> Explained:
+        from onnxspace.workflows.add_to_space import list_records
         from onnxspace.workflows.fingerprint import fingerprint
 
         options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
         setup = Setup(self.probes(probes), self.protocol.method, options)
-        others = [entry.record() for entry in self.entries()]
-        return fingerprint(model, self.protocol, setup, encoders, config, execution, others)
+        return fingerprint(model, self.protocol, setup, encoders, config, execution, partial(list_records, self.path))
 
     def duplicates(
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None

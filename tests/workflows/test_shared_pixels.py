@@ -18,6 +18,7 @@ from onnxspace.model.model import open_model
 from onnxspace.model.weight_layers import sketch_weights
 from onnxspace.similarity.fingerprints.file import read_fingerprint, write_fingerprint
 from onnxspace.similarity.one_network import Subject, find_donors
+from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.workflows.fingerprint_file import fingerprint_file
 from tests.helpers.twins import Trained, export, train
 
@@ -115,6 +116,31 @@ def test_a_check_compares_exports_with_the_same_pixels(folder: Path, against: st
     assert verdict.outcome == "same", verdict
     assert verdict.measures["affinity"] > 0.999
     assert not any("pixels differ" in warning for warning in verdict.warnings)
+
+
+def test_of_two_guesses_that_of_a_baseline_file_counts(folder: Path) -> None:
+    """A baseline can't be observed again, so the artifact takes over its guess, also where that is the usual range."""
+    limits = {name: one.limit for name, one in METRICS.items() if one.limit is not None}
+    plan = CheckPlan((Artifact("merged", Path("merged.onnx"), "merged.fp", limits),), images=4)
+    Path("merged.onnxspace.toml").write_text('pixels = "symmetric"\n')
+    update(plan)
+    Path("merged.onnxspace.toml").unlink()
+    notes = Path("merged.fp.onnxspace.json")
+    assert notes.read_text().count('"stated"') == 1
+    notes.write_text(notes.read_text().replace('"stated"', '"guessed"'))
+    (verdict,) = check(plan)
+    assert verdict.outcome == "same", verdict
+    assert verdict.measures["affinity"] > 0.999
+
+
+def test_a_space_lists_the_models_of_an_architecture(folder: Path) -> None:
+    space = ox.Space.create("zoo.space", Probes.generate(4, 32))
+    space.add(["kept.onnx", "merged.onnx"])
+    kept, merged = (entry.pixels.architecture for entry in space.entries() if entry.pixels is not None)
+    assert kept == merged
+    with open_catalogue(space.path) as book:
+        assert [entry.name for entry in book.list_with_architectures({kept, "0" * 16})] == ["kept", "merged"]
+        assert book.list_with_architectures({kept[:-1]}) == []
 
 
 def test_fingerprints_hold_their_pixels(folder: Path) -> None:
