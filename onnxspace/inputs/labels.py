@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from onnxspace.errors import ConfigError
 from onnxspace.storage.json_fields import is_text, require
 from onnxspace.storage.printable import escape_surrogates, make_printable
 
@@ -62,6 +63,14 @@ def state_labels(license: str | None = None, tags: str | Sequence[str] = ()) -> 
     """
     word = "" if license is None else parse_license(license)
     return Labels(license=word, license_from=STATED if word else "", tags=parse_tags([tags] if isinstance(tags, str) else tags))
+
+
+def accept_labels(license: str | None, tags: str | Sequence[str]) -> Labels:  # noqa: A002
+    """Return labels that a caller states, as `state_labels` does. Raises ConfigError with the reason."""
+    try:
+        return state_labels(license, tags)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from error
 
 
 def parse_license(text: Any) -> str:

@@ -16,7 +16,7 @@ from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.image_statistics import describe_images, rank_sets
-from onnxspace.inputs.labels import Labels, state_labels
+from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.probes import Probes
@@ -196,7 +196,7 @@ class Space:
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
-        labels = _state_labels(license, tags)
+        labels = accept_labels(license, tags)
 
         def find_labels(path: Path) -> Labels:
             options = configuration.options(path)
@@ -272,7 +272,7 @@ class Space:
 
         Returns the number of models whose labels are others now. Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
         """
-        labels, gone = _state_labels(license, add), set(_state_labels(None, remove).tags)
+        labels, gone = accept_labels(license, add), set(accept_labels(None, remove).tags)
         chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
         changed = set()
         for one in self._list_sets():
@@ -629,13 +629,6 @@ class Space:
     def compact(self) -> tuple[int, int]:
         """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
         return maintenance.compact(self.path)
-
-
-def _state_labels(license: str | None, tags: str | Sequence[str]) -> Labels:  # noqa: A002
-    try:
-        return state_labels(license, tags)
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error
 
 
 def _row_function_for(device: Device) -> RowFunction | None:

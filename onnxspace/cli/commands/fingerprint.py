@@ -102,15 +102,11 @@ def fingerprint(
 
 def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> Any:
     """The labels that the options state; None where a fingerprint shall have none."""
-    from onnxspace.errors import ConfigError
-    from onnxspace.inputs.labels import state_labels
+    from onnxspace.inputs.labels import accept_labels
 
     if leave_out and (word or tags):
         raise click.UsageError("--no-provenance leaves out the licence and the tags: give either it or them.")
-    try:
-        return None if leave_out else state_labels(word, tags)
-    except ValueError as error:
-        raise ConfigError(f"{error}.") from error
+    return None if leave_out else accept_labels(word, tags)
 
 
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:

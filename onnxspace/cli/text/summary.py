@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnxspace.similarity.affinity import Affinity
     from onnxspace.similarity.ranking import Ranking
 
-#: The mean affinity at which models form a group.
+#: The mean affinity at which models form a group in what is printed: a convention; no ranking or check depends on it.
 ALIKE = 0.5
 
 
