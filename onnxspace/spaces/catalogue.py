@@ -83,11 +83,24 @@ class Catalogue:
 
     def list_with_architectures(self, architectures: Collection[str]) -> list[CatalogueEntry]:
         """Return the models whose pixels' record has one of these architectures, without reading the rows of all others."""
-        found = []
-        for one in sorted(architectures):
-            rows = self._select("WHERE instr(model.facts, ?) ORDER BY model.number", f'"architecture": {json.dumps(one)}')
-            found += [_read_entry(self.path, row) for row in rows]
-        return found
+        return [entry for one in sorted(architectures) for entry in self._list_with("architecture", one)]
+
+    def _list_with(self, key: str, value: str) -> list[CatalogueEntry]:
+        """The models whose facts have this text somewhere, which SQLite searches without parsing them."""
+        rows = self._select("WHERE instr(model.facts, ?) ORDER BY model.number", f"{json.dumps(key)}: {json.dumps(value)}")
+        return [_read_entry(self.path, row) for row in rows]
+
+    def list_with_path(self, path: str) -> list[CatalogueEntry]:
+        """Return the models that were added from the file `path`, without reading the rows of all others."""
+        return [entry for entry in self._list_with("path", path) if entry.path == path]
+
+    def list_with_content(self, content: str) -> list[CatalogueEntry]:
+        """Return the models of the same `content`, a file's SHA-256."""
+        return [_read_entry(self.path, row) for row in self._select("WHERE model.content = ? ORDER BY model.number", content)]
+
+    def names(self, most: int) -> list[str]:
+        """Return the names of the first `most` models."""
+        return [str(row[0]) for row in self._query("SELECT name FROM model ORDER BY number LIMIT ?", most)]
 
     def _select(self, rest: str, *values: Any) -> list[Any]:
         """Rows of models, each with the facts and the checksum of its labels, which are None where it has none."""

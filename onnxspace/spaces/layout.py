@@ -24,8 +24,8 @@ MOST_REDUCED_BYTES = 2**28
 PROBES, BASELINE = "probes.npy", "baseline.png"
 #: Statistics of the images, of a space with several sets.
 STATISTICS = "statistics.npy"
-CACHE, KEYS, ROWS, INDEX = "cache.sqlite", "cache.keys", "cache.rows", "cache.index"
-USE_KEYS, USE_ROWS, USE_INDEX = "cache.use-keys", "cache.use-rows", "cache.use-index"
+CACHE, KEYS, ROWS, INDEX, ALIVE = "cache.sqlite", "cache.keys", "cache.rows", "cache.index", "cache.alive"
+USE_KEYS, USE_ROWS, USE_INDEX, USE_ALIVE = "cache.use-keys", "cache.use-rows", "cache.use-index", "cache.use-alive"
 
 
 def maps_path(folder: Path, stem: str) -> Path:

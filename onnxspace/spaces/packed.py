@@ -19,7 +19,7 @@ from onnxspace.inputs.protocol import Protocol
 from onnxspace.similarity.fingerprints.count_sketch import flatten
 from onnxspace.similarity.fingerprints.hnsw import Index
 from onnxspace.spaces.catalogue import open_catalogue
-from onnxspace.spaces.layout import INDEX, KEYS, ROWS, read_prints
+from onnxspace.spaces.layout import ALIVE, INDEX, KEYS, ROWS, read_prints
 from onnxspace.spaces.packs import Packing, choose_keys, lock_pack, read_pack, update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.workdirs import open_workbench
@@ -36,7 +36,7 @@ def pack_prints(folder: Path, protocol: Protocol) -> Packing:
         rows = flatten(read_prints(folder, [entry.stem for entry in entries], protocol)).astype("<f2")
         return rows.view(f"V{size}")[:, 0]
 
-    return Packing(KEYS, ROWS, np.dtype(f"V{size}"), make, checked=False)
+    return Packing(KEYS, ROWS, ALIVE, np.dtype(f"V{size}"), make, checked=False)
 
 
 def as_matrix(rows: NDArray[Any]) -> Matrix:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.execution import Share
 from onnxspace.spaces.catalogue import Catalogue
-from onnxspace.spaces.layout import INDEX, KEYS, ROWS, USE_INDEX, USE_KEYS, USE_ROWS
+from onnxspace.spaces.layout import ALIVE, INDEX, KEYS, ROWS, USE_ALIVE, USE_INDEX, USE_KEYS, USE_ROWS
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.atomic import remove_files
 from onnxspace.storage.locks import try_lock
@@ -32,19 +32,20 @@ _IDENTITY, _CHECK = 32, struct.Struct("<II")
 AT_ONCE = 512
 #: The most bytes of a row that is read to be checked.
 MOST_ROW = 2**20
-#: The files of each pack: keys, rows, and the index of the rows.
-FILES = ((KEYS, ROWS, INDEX), (USE_KEYS, USE_ROWS, USE_INDEX))
+#: The files of each pack: keys, rows, the index of the rows, and which of them are of living models.
+FILES = ((KEYS, ROWS, INDEX, ALIVE), (USE_KEYS, USE_ROWS, USE_INDEX, USE_ALIVE))
 
 
 @dataclass(frozen=True)
 class Packing:
     """How models are packed: the files `keys` and `rows`, the type of a row, and `make`, which returns the rows of models.
 
-    `checked` says whether keys have a checksum of their row.
+    `alive` is the file that says which rows are of living models. `checked` says whether keys have a checksum of their row.
     """
 
     keys: str
     rows: str
+    alive: str
     row: np.dtype[Any]
     make: Callable[[Sequence[CatalogueEntry]], NDArray[Any]]
     checked: bool = True
@@ -163,10 +164,10 @@ def find_damaged_row(folder: Path) -> int | None:
 
 def prune_packs(folder: Path, living: set[bytes]) -> None:
     """Delete each pack and its index where it has rows of models that are not `living`, is damaged, or is empty."""
-    for keys, rows, index in FILES:
+    for keys, *others in FILES:
         size = _IDENTITY + (_CHECK.size if keys == USE_KEYS else 0)
         if not _has_only(folder / keys, living, size) or (keys == USE_KEYS and find_damaged_row(folder) is not None):
-            remove_files(folder / index, folder / keys, folder / rows)
+            remove_files(*(folder / name for name in (*reversed(others), keys)))
 
 
 def _has_only(path: Path, living: set[bytes], size: int) -> bool:

@@ -1,7 +1,7 @@
 """What a search of a space rests on, kept in memory between searches: the pack, which rows are of living models, the index.
 
 Reading the identities of a million models takes seconds, so that they are read again only after the catalogue or a file of the pack
-has changed.
+has changed, even by another process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from onnxspace.inputs.execution import Share
 from onnxspace.spaces.catalogue import CATALOGUE, Catalogue
-from onnxspace.spaces.packs import Pack, Packing, update_pack
+from onnxspace.spaces.living_rows import read_living, write_living
+from onnxspace.spaces.packs import Pack, Packing, read_pack, update_pack
 from onnxspace.storage.regular_files import open_regular
 
 #: Opens the index of a pack, given the pack: the index, None for none, and advice on it, "" or a sentence.
@@ -53,14 +54,29 @@ def take_snapshot(
         return _read_snapshot(folder, packing, book, open_index, book.keys() & keep, progress)
     if kept is not None and kept[0] == before:
         return kept[1]
-    found = _read_snapshot(folder, packing, book, open_index, book.keys(), progress)
+    found = _read_kept_snapshot(folder, packing, open_index, before[0])
     if found is None:
-        return None
+        found = _read_snapshot(folder, packing, book, open_index, book.keys(), progress)
+        if found is None:
+            return None
+        write_living(folder / packing.alive, _state(folder, packing, before[0]), found.alive)
     while len(_KEPT) >= _MOST:
         _KEPT.pop(next(iter(_KEPT)), None)
     after = _stamp(folder, files)
     _KEPT[place] = ((before[0], *after[1:]), found)  # of the catalogue as it was before it was read
     return found
+
+
+def _read_kept_snapshot(folder: Path, packing: Packing, open_index: OpenIndex, catalogue: object) -> Snapshot | None:
+    """The snapshot without reading the catalogue, where an earlier process kept which rows are of living models."""
+    pack = read_pack(folder, packing)
+    alive = read_living(folder / packing.alive, _state(folder, packing, catalogue), len(pack.keys))
+    return None if alive is None else Snapshot(pack, alive, *open_index(pack))
+
+
+def _state(folder: Path, packing: Packing, catalogue: object) -> tuple[object, ...]:
+    """What living rows depend on: the catalogue, as `_stamp` describes it, and the keys of the pack."""
+    return catalogue, _identify(folder / packing.keys)
 
 
 def _read_snapshot(

@@ -19,6 +19,7 @@ from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
+from onnxspace.inputs.nearest_names import suggest
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -76,6 +77,7 @@ class Explaining:
 
 
 _Result = TypeVar("_Result")
+_MOST_SUGGESTED = 10_000
 
 
 class Space:
@@ -339,14 +341,15 @@ class Space:
         """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
         with open_catalogue(self.path) as book:
             found = book.find("identity", entry.identity)
-        if found is not None:
-            return [found]
-        same = (one for one in self._all_entries() if one.content == entry.content)
+            if found is not None:
+                return [found]
+            same = book.list_with_content(entry.content)
         return [one for one in same if "" in (one.preprocess, entry.preprocess)]
 
     def holds(self, model: str | Path) -> bool:
         """Return whether a model of the space has this name or path."""
-        return self._has(str(model)) or any(entry.path == str(model) for entry in self._all_entries())
+        with open_catalogue(self.path) as book:
+            return book.find("name", str(model)) is not None or bool(book.list_with_path(str(model)))
 
     def name_of(self, model: str) -> str:
         """Return the name of the model with this name or path. Raises SpaceError where there is none."""
@@ -356,12 +359,10 @@ class Space:
         with open_catalogue(self.path) as book:
             if (found := book.find("name", name)) is not None:
                 return found
-        entries = self._all_entries()
-        for entry in entries:
-            if name == entry.path:
-                return entry
-        names = ", ".join(entry.name for entry in entries[:20]) + (" …" if len(entries) > 20 else "")
-        raise SpaceError(f"{self.path} has no model called {name!r}; there are {names or 'none'}.")
+            if same := book.list_with_path(name):
+                return same[0]
+            names = book.names(_MOST_SUGGESTED)
+        raise SpaceError(f"{self.path} has no model called {name!r}; {suggest(name, names)}")
 
     def affinity(
         self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"

@@ -16,7 +16,7 @@ from onnxspace.scores.source_rows import AnswersOfTarget, make_row, row_type, to
 from onnxspace.similarity.fingerprints.reduced import Reduced
 from onnxspace.similarity.mean_rank import combine_ranks
 from onnxspace.spaces.catalogue import Catalogue, open_catalogue
-from onnxspace.spaces.layout import USE_INDEX, USE_KEYS, USE_ROWS, read_reduced
+from onnxspace.spaces.layout import USE_ALIVE, USE_INDEX, USE_KEYS, USE_ROWS, read_reduced
 from onnxspace.spaces.packs import Pack, Packing, list_entries
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.snapshots import Snapshot, take_snapshot
@@ -48,7 +48,7 @@ def pack_rows(folder: Path, protocol: Protocol) -> Packing:
     def make(entries: Sequence[CatalogueEntry]) -> NDArray[Any]:
         return np.array([make_row(read_reduced(folder, entry, protocol), protocol.images) for entry in entries], kind)
 
-    return Packing(USE_KEYS, USE_ROWS, kind, make)
+    return Packing(USE_KEYS, USE_ROWS, USE_ALIVE, kind, make)
 
 
 def index_sources(folder: Path, protocol: Protocol, progress: Share | None = None, keep: frozenset[str] | None = None) -> int:

@@ -219,6 +219,44 @@ def test_what_a_search_keeps_in_memory_follows_other_processes(home: Path) -> No
     assert {one.name for one in space.nearest("model-4", 100)} == set(space.names) - {"model-4"}
 
 
+def test_living_rows_that_a_process_kept_are_read_by_the_next_until_something_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxspace.spaces import living_rows
+    from onnxspace.spaces.catalogue import Catalogue
+
+    monkeypatch.setattr(living_rows, "LEAST_ROWS", 5)
+    space, kept, reads = Space.open(home), home / "cache.use-alive", []
+    real = Catalogue.keys
+    monkeypatch.setattr(Catalogue, "keys", lambda book: reads.append(1) or real(book))
+
+    def search() -> tuple[list[tuple[str, float | None]], int]:
+        """What a new process finds, and how often it reads all identities."""
+        _KEPT.clear()
+        reads.clear()
+        return ranked(space, "model-4"), len(reads)
+
+    with few_candidates(12):
+        first, count = search()
+        assert (count, kept.is_file()) == (1, True)
+        assert search() == (first, 0)
+        content = kept.read_bytes()
+        for damaged in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 255]), content + b"x"):
+            kept.write_bytes(damaged)
+            assert search() == (first, 1)
+            assert kept.read_bytes() == content
+        space.remove(first[0][0])
+        kept.write_bytes(content)  # of the space before
+        without, count = search()
+        assert (count, first[0][0] in dict(without)) == (1, False)
+        insert_models(home, [31])
+        assert search()[1] == 1
+        assert search()[1] == 0
+        kept.unlink()
+        kept.symlink_to(home / "catalogue.sqlite")
+        assert search()[1] == 1
+        assert not kept.is_symlink()
+        assert Space.open(home).verify().clean
+
+
 def test_a_space_of_maps_says_what_lacks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made = spaces.space(tmp_path / "maps.space")
     spaces.insert(made.path, 1)
