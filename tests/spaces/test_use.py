@@ -219,7 +219,9 @@ def test_what_a_search_keeps_in_memory_follows_other_processes(home: Path) -> No
     assert {one.name for one in space.nearest("model-4", 100)} == set(space.names) - {"model-4"}
 
 
-def test_living_rows_that_a_process_kept_are_read_by_the_next_until_something_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_living_rows_that_a_process_kept_are_read_by_the_next_until_something_changes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from onnxspace.spaces import living_rows
     from onnxspace.spaces.catalogue import Catalogue
 
