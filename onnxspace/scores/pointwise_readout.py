@@ -50,7 +50,9 @@ def _predict(wanted: TargetOutputs, answers: Answers, source: Reduced | None, fo
 def _explain(features: ReducedFeatures, wanted: TargetOutputs, folds: Index) -> float:
     if features.reduced.levels is None:
         return ReducedSource(features, folds).explained_shares([wanted])[0]
-    return explained_shares(_list_positions(widen_levels(features.reduced, features.images)), [wanted.rows], len(folds), folds)[0]
+    return explained_shares(_list_positions(widen_levels(features.reduced, features.images)), [wanted.rows], len(folds), folds)[
+        0
+    ]
 
 
 def _list_positions(pictures: NDArray[np.float32]) -> Array:
