@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnxspace.inputs.stated_pixels import StatedPixels
 
 LEAST = 2**20
+MOST_THREADS = 4096
 _MOST_LIST = 2**26  # bytes of a list of paths
 
 
@@ -65,6 +66,8 @@ _SHARED = (
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
     click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
+    click.option("--threads", type=click.IntRange(1, MOST_THREADS), default=None, metavar="N",
+                 help="Threads on the CPU [default: all processors that the process may use]."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     limits_option,
@@ -129,7 +132,8 @@ def take_method_options(given: dict[str, Any]) -> Options:
 
 def take_compute(given: dict[str, Any]) -> Compute:
     """Remove the options on where and how to compute from a command's options, and return them."""
-    return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")})
+    threads = given.pop("threads") or 0
+    return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")}, threads=threads)
 
 
 def number_options(function: _Function) -> _Function:
