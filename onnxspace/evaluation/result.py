@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.evaluation import bootstrap
+from onnxspace.evaluation.display import describe_evaluation, render_evaluation
 from onnxspace.evaluation.precision import precision, recall
 from onnxspace.evaluation.priority import Priorities
 from onnxspace.evaluation.static_baseline import NAME
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 Numbers = NDArray[np.float64]
+_COLUMNS = {"ranking": TEXT, "measure": TEXT, "k": WHOLE, "mean": NUMBER, "low": NUMBER, "high": NUMBER}
 SCHEMA = "onnxspace/evaluate/1"
 #: Measures with one number per target, and measures with one for each K.
 CORRELATIONS = ("weighted_tau", "kendall_tau", "spearman")
@@ -125,17 +128,37 @@ class Evaluation:
 
         Numbers round-trip exactly.
         """
-        return format_csv([("ranking", "measure", "k", "mean", "low", "high"), *self._rows()])
+        rows = [(*names, "" if k is None else str(k), *map(_format_cell, values)) for *names, k, values in self._rows()]
+        return format_csv([tuple(_COLUMNS), *rows])
 
-    def _rows(self) -> Iterator[tuple[str, ...]]:
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with the columns of `to_csv`: `ranking`, `measure`, `k`, `mean`, `low`, `high`.
+
+        `k` is missing for correlations; `random` and `oracle` are the bounds, without an interval. Values that are not defined are NaN.
+        Raises MissingLibraryError where pandas is not installed.
+
+        >>> frame = evaluate(oracle, [ranking]).to_dataframe()  # doctest: +SKIP
+        >>> frame[frame.measure == "weighted_tau"]  # doctest: +SKIP
+        """
+        return make_frame(_COLUMNS, [(*names, k, *nan_to_null(values)) for *names, k, values in self._rows()])
+
+    def __repr__(self) -> str:
+        return describe_evaluation(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """Correlations and precision of each ranking as a table, for notebooks."""
+        return render_evaluation(self.to_dict())
+
+    def _rows(self) -> Iterator[tuple[str, str, int | None, tuple[float, float, float]]]:
+        """Ranking, measure, K (None for correlations), and the mean with its interval, NaN where there is none."""
         for one in self.scored:
             for name, measure in one.measures.items():
                 for k, triple in enumerate(zip(measure.mean, measure.low, measure.high, strict=True), 1):
-                    yield one.name, name, str(k) if name in CURVES else "", *(_format_cell(value) for value in triple)
+                    yield one.name, name, k if name in CURVES else None, triple
         for name, found in (("random", self.random), ("oracle", self.best)):
             for measure_name, values in (("precision", found.precision), ("recall", found.recall)):
                 for k, value in enumerate(values, 1):
-                    yield name, measure_name, str(k), _format_cell(value), "", ""
+                    yield name, measure_name, k, (value, math.nan, math.nan)
 
     def _ranking(self, one: Scored) -> dict[str, Any]:
         singles = {name: _single_to_dict(one.measures[name]) for name in CORRELATIONS}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import TableError
 from onnxspace.evaluation.reading import read_table
+from onnxspace.storage.data_frames import make_matrix_frame
+from onnxspace.storage.short_text import count, join_lines
 
 Numbers = NDArray[np.float64]
 _NAMED = 8
@@ -42,6 +45,18 @@ class Table:
             raise TableError(
                 f"{self.origin} has {self.values.shape} values for {len(self.targets)} × {len(self.sources)} names."
             )
+
+    def __repr__(self) -> str:
+        there = int(np.isfinite(self.values).sum())
+        sides = f"{count(len(self.targets), 'target')} × {count(len(self.sources), 'source')}"
+        return join_lines(f"Table {self.name!r} ({self.origin}): {sides}, {count(there, 'value')}")
+
+    def to_dataframe(self) -> Any:
+        """Return the values as a pandas DataFrame with targets as rows, sources as columns, NaN where unknown.
+
+        The table's name is that of the columns. Raises MissingLibraryError where pandas is not installed.
+        """
+        return make_matrix_frame(self.values, self.targets, self.sources, self.name)
 
     @classmethod
     def read(cls, path: str | Path) -> Table:

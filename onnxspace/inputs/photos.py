@@ -32,6 +32,7 @@ from onnxspace.inputs.photo_folder import (
 from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES
 from onnxspace.storage.printable import escape_surrogates
 from onnxspace.storage.regular_files import map_array, open_regular
+from onnxspace.storage.short_text import count, join_lines, wrap_notes
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
@@ -57,6 +58,16 @@ class Photos:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        found = self.describe("")
+        what = (
+            count(found["classes"], "class", "classes")
+            if self.kind == "classes"
+            else f"{self.kind}, {count(found['targets'], 'target')}"
+        )
+        lost = f", {found['missing']:,} without a label" if found["missing"] else ""
+        return join_lines(f"Photos {self.name!r}: {count(len(self), 'image')}, {what}{lost}", wrap_notes(self.remarks))
 
     @classmethod
     def open(

@@ -34,6 +34,8 @@ from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import EIGHT_BIT, find_graph_range
 from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
+from onnxspace.storage.printable import make_printable
+from onnxspace.storage.short_text import count, join_lines
 
 DEFAULT_SIZE = 224
 MAX_INPUT_PIXELS = 4096 * 4096
@@ -75,6 +77,14 @@ class Model:
     exact_bands: int | None = None
     stated_inputs: str = ""
     group: ImageGroup | None = None
+
+    def __repr__(self) -> str:
+        maker = [f"Written by {make_printable(self.producer)}"] if self.producer else []
+        size = " × ".join(map(str, self.input_shape[1:]))
+        facts = f"{count(len(self.graph.nodes), 'node')}, opset {self.opset}, input {self.image.name} ({self.preprocess.layout}, {size})"
+        return join_lines(
+            f"Model {self.name!r} ({self.path})", maker, [make_printable(facts)], [f"Encoder: {make_printable(self.encoder)}"]
+        )
 
     @property
     def proto(self) -> onnx.ModelProto:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
+from onnxspace.storage.printable import make_printable
+from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines, list_names
 
 _MOST_ROWS = 12  # in a notebook
 
@@ -54,6 +56,13 @@ class Explanation:
     warnings: tuple[str, ...] = ()
     note: str = ""
 
+    def __repr__(self) -> str:
+        maps = [f"{make_printable(column.model)}: {column.method}" for column in self.columns]
+        heading = f"Explanation of {count(len(self.names), 'image')} by {count(len(maps), 'map')} each"
+        listed = [f"Images: {list_names(self.names)}", *maps[:MOST_LINES]]
+        rest = [f"and {len(maps) - MOST_LINES} more"] if len(maps) > MOST_LINES else []
+        return join_lines(heading, listed, rest, count_losses([], self.warnings))
+
     def _repr_html_(self) -> str:
         """HTML for notebooks: each image beside its maps, a column per model and method, one colour scale per kind of map."""
         from html import escape
@@ -65,7 +74,7 @@ class Explanation:
             kind: limit_of(np.stack([maps for maps, column in zip(scaled, self.columns, strict=True) if column.signed == kind]))
             for kind in {column.signed for column in self.columns}
         }
-        head = "".join(f"<th>{escape(column.model)}<br>{escape(column.method)}</th>" for column in self.columns)
+        head = "".join(f"<th>{escape(make_printable(column.model))}<br>{escape(column.method)}</th>" for column in self.columns)
         rows = []
         for place, name in enumerate(self.names[:_MOST_ROWS]):
             maps = [
@@ -74,7 +83,7 @@ class Explanation:
             cells = "".join(
                 f'<td><img width="160" alt="" src="{data_uri(picture)}"></td>' for picture in (self.images[place], *maps)
             )
-            rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
+            rows.append(f'<tr><th style="text-align:left">{escape(make_printable(name))}</th>{cells}</tr>')
         rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}{note}"

@@ -13,10 +13,14 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import describe_options
 from onnxspace.inputs.nearest_names import suggest
 from onnxspace.similarity.certainty import Certainty
-from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
+from onnxspace.similarity.display import list_rankings
+from onnxspace.similarity.html import render_heat_table, render_notes
+from onnxspace.similarity.ranking import COLUMNS, Linkage, Ranking, rank, tree
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import make_frame, make_matrix_frame
+from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines
 
 SCHEMA = "onnxspace/score/2"
 #: Schemas that can be read.
@@ -133,19 +137,40 @@ class Affinity:
         ]
         return format_csv([["target", "rank", "source", "value", "by", "evidence", "bracket"], *rows])
 
-    def to_dataframe(self) -> Any:
-        """Return the matrix as a pandas DataFrame, named along both sides. Raises ConfigError where pandas is not installed."""
-        try:
-            import pandas  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            raise ConfigError("Data frames need pandas, which is not installed. Install it, or use `to_csv`.") from error
-        return pandas.DataFrame(self.matrix, index=list(self.names), columns=list(self.names))
+    def to_dataframe(self, by: str | None = None) -> Any:
+        """Return the matrix of the score `by` (None: the first) as a pandas DataFrame, with targets as rows, sources as columns.
+
+        The score's name is that of the columns (`frame.columns.name`); missing values are NaN. Raises ConfigError for a score that
+        was not computed, MissingLibraryError where pandas is not installed.
+
+        >>> found.to_dataframe().loc["a", "b"]  # doctest: +SKIP
+        0.71
+        """
+        return make_matrix_frame(self._matrix(by), self.names, self.names, by or self.by)
+
+    def rankings_dataframe(self) -> Any:
+        """Return the rankings of all targets as one pandas DataFrame; columns as in `Ranking.to_dataframe`.
+
+        Raises MissingLibraryError where pandas is not installed.
+        """
+        return make_frame(COLUMNS, [row for name in self.names for row in self.rank(name).rows()])
+
+    def __repr__(self) -> str:
+        by = self.by if self.ranks_by == self.by else f"{self.by}, ranked by {self.ranks_by}"
+        heading = f"Affinity of {count(len(self.models), 'model')}, by {by}: {self.title}"
+        best = list_rankings(self.names, [self.rank(name).sources for name in self.names[:MOST_LINES]], self._list_words)
+        lost = count_losses([failure.path for failure in self.failed], self.warnings)
+        return join_lines(heading, [f"Evidence: {self.evidence}"], best, lost)
+
+    @property
+    def _list_words(self) -> str:
+        return "most alike" if self.evidence == "none" else "best sources"
 
     def _repr_html_(self) -> str:
-        """The matrix as a coloured table, for notebooks."""
-        from onnxspace.similarity.html import render_heat_table
-
-        return render_heat_table(self.title, self.names, self.matrix, self.errors)
+        """The matrix as a coloured table, and below it the evidence, what failed, and warnings, for notebooks."""
+        failed = [f"{failure.path}: {failure.error}" for failure in self.failed]
+        table = render_heat_table(self.title, self.names, self.matrix, self.errors)
+        return table + render_notes(f"Evidence: {self.evidence}", *failed, *self.warnings)
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the object of schema `onnxspace/score/2`, ready for `json.dumps`, with rankings of `targets` (None: all).

@@ -24,6 +24,7 @@ from onnxspace.spaces.create import probes_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, add_labels, current_time, insert_sheet
 from onnxspace.spaces.layout import read_reduced
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
+from onnxspace.storage.short_text import count, count_losses, join_lines, list_names
 
 _MOST, _BYTES = 4096, 2**25  # limits on the fingerprints that are entered together
 
@@ -164,6 +165,12 @@ class Additions:
     failed: tuple[Failure, ...]
     warnings: tuple[str, ...]
     completed: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        heading = f"{count(len(self.models), 'model')} added" + (f": {list_names(self.names)}" if self.models else "")
+        there = [f"{len(self.there):,} there already"] if self.there else []
+        completed = [f"{len(self.completed):,} completed"] if self.completed else []
+        return join_lines(heading, there, completed, count_losses([one.path for one in self.failed], self.warnings))
 
     @property
     def names(self) -> tuple[str, ...]:

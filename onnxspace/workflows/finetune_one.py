@@ -21,6 +21,7 @@ from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import load_array
+from onnxspace.storage.short_text import count, join_lines, list_names
 from onnxspace.workflows.finetune import make_task
 
 
@@ -36,6 +37,12 @@ class FineTunedNetwork:
     module: nn.Module
     names: tuple[str, ...]
     losses: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        last = [f"Mean training loss {self.losses[-1]:.3g} after {count(len(self.losses), 'epoch')}"] if self.losses else []
+        return join_lines(
+            f"Fine-tuned {self.model.name!r}: {count(len(self.names), 'output')} ({list_names(self.names)})", last
+        )
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the answers to `images`, uint8 [images, size, size, 3]: float32 [images, outputs]."""

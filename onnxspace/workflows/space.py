@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
+from onnxspace.errors import ConfigError, DamagedFileError, OnnxspaceError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
@@ -42,6 +42,7 @@ from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.damage import ReportDamage, without_damaged
+from onnxspace.spaces.display import render_entries, tabulate_entries
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
@@ -49,6 +50,7 @@ from onnxspace.spaces.packed import build_index
 from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics, read_set_protocol
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.where import Where, parse_where
+from onnxspace.storage.short_text import count as count_models
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
 from onnxspace.workflows.space_ranking import (
     Comparing,
@@ -97,7 +99,29 @@ class Space:
         self.path, self.protocol, self._damaged, self._chosen = path, protocol, damaged, chosen
 
     def __repr__(self) -> str:
-        return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
+        try:
+            with open_catalogue(self.path) as book:
+                models = count_models(book.count(), "model")
+        except OnnxspaceError:  # whoever looks at a space that was removed or damaged gets the reason from other methods
+            models = "models that can't be read"
+        chosen = ", of which some are chosen" if self._chosen is not None else ""
+        probe = f"{self.protocol.images} images ({self.protocol.probe})"
+        return f"<Space {str(self.path)!r}: {models}{chosen}, {self.protocol.method} on {probe}>"
+
+    def _repr_html_(self) -> str:
+        """The models as a table, for notebooks."""
+        return render_entries(repr(self).strip("<>"), self.entries())
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per model, in the order in which they were added.
+
+        Columns are `name`, `path`, `sha256`, `encoder`, `opset`, `producer`, `maps` (whether they are kept), `added` (a time), `license`,
+        `source`, `framework` and `tags` (a tuple), as in `onnxspace space list --json`. Raises SpaceError, and MissingLibraryError
+        where pandas is not installed.
+
+        >>> space.to_dataframe().groupby("license").size()  # doctest: +SKIP
+        """
+        return tabulate_entries(self.entries())
 
     @classmethod
     def create(
