@@ -16,10 +16,10 @@ from typing import NoReturn
 
 import click
 
+from onnxspace.cli.console import print_error, print_notes
 from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 from onnxspace.inputs.nearest_names import suggest
-from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
@@ -135,7 +135,7 @@ def _show_usage(error: click.ClickException) -> None:
     text = io.StringIO()
     error.show(file=text)
     with suppress(OSError):
-        click.echo("\n".join(make_printable(line) for line in text.getvalue().splitlines()), err=True)
+        print_notes(text.getvalue().splitlines())
 
 
 def _prepare() -> None:
@@ -166,7 +166,7 @@ def error_message(error: BaseException) -> str:
 
 def _exit_with(text: str, code: int) -> NoReturn:
     with suppress(OSError):
-        click.echo(f"onnxspace: {one_line(text)}", err=True)
+        print_error(text)
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxspace.cli.console import print_notes
 from onnxspace.cli.text.pixels import keepers_of_size, table, warning
 
 if TYPE_CHECKING:
@@ -23,5 +24,6 @@ class PixelTable:
     def __call__(self, models: Sequence[ModelRecord]) -> None:
         self.models = tuple(models)
         if not self._quiet:
-            for line in (*table(models), *keepers_of_size(models), *warning(models)):
+            for line in table(models):
                 click.echo(line, err=True)
+            print_notes((*keepers_of_size(models), *warning(models)))

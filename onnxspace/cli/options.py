@@ -46,6 +46,11 @@ limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
     help="Limits of the process that converts or reads a model: memory, and seconds of processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
+#: For every command.
+_QUIET = "No progress, notes or warnings; results and errors are printed."
+quiet_option = click.option("--quiet", is_flag=True, help=_QUIET)
+#: For a command that prints results and errors only, so that a script need not know which one does.
+no_notes_option = click.option("--quiet", is_flag=True, expose_value=False, help=_QUIET)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
 NUMBERS = ("baseline", "steps", "samples", "noise", "units")
@@ -71,7 +76,7 @@ _SHARED = (
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     limits_option,
-    click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
+    quiet_option,
 )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_text_and_json_say_the_same(run: Run) -> None:
     for one in facts["rankings"]:
         line = next(line for line in out.splitlines() if line.startswith(f"{one['name']} "))
         assert line.split()[-4:] == [f"{value:.3f}" for value in one["precision"]["mean"]]
-        assert f"{one['weighted_tau']['mean']:6.3f} [{one['weighted_tau']['low']:6.3f}" in out
+        assert f"{one['weighted_tau']['mean']:6.3f} [{one['weighted_tau']['low']:.3f}, " in out
     assert facts["rankings"][0]["hits"] == [2, 4, 6, 6]
     assert "Ahead of the static baseline" in out
     assert facts["ahead_of_static"]["p"]["mean"] == pytest.approx(

@@ -16,6 +16,7 @@ from tests.checking.conftest import run_here
 from tests.helpers.nets import classifier, save
 from tests.helpers.pages_commands import NOT_RUN, PAGES, Line, list_lines, parse
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.widths import WIDTH, list_wide_lines
 
 README = "README.md"
 #: Names of files that pages take as given, and the seed of a small network's weights.
@@ -35,6 +36,12 @@ SMALLER = (
 IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8", "check": "6"}
 #: Commands whose exit code is 1, since a check is shown that fails.
 FAILS = ("check tuned.onnx", "check models/colour-torch.onnx")
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide as the samples of the pages."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +79,16 @@ def make_smaller(line: Line) -> Line:
 
 
 def run(line: Line, folder: Path, capture: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit code and output of a command of onnxspace; the output is also where the shell would put it."""
+    """Exit code and output of a command of onnxspace, of which no line is wider than the terminal; the output is also where the
+    shell would put it."""
     capture.readouterr()
     with pytest.raises(SystemExit) as stopped:
         main(line.words(folder)[1:])
-    printed = capture.readouterr().out
+    printed = capture.readouterr()
     if line.output:
-        (folder / line.output).write_text(printed, "utf-8")
-    return int(stopped.value.code or 0), printed
+        (folder / line.output).write_text(printed.out, "utf-8")
+    assert list_wide_lines(printed.err + ("" if line.output else printed.out)) == [], line.text
+    return int(stopped.value.code or 0), printed.out
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import pixel_options, take_pixels
+from onnxspace.cli.options import pixel_options, quiet_option, take_pixels
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
 
@@ -94,7 +94,7 @@ class _Options:
     help="json, junit, sarif, github or markdown instead of text, or into a file; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/check/1): --format json.")
-@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+@quiet_option
 def check(
     models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
@@ -147,23 +147,20 @@ def _calibrate(
     import json
 
     from onnxspace.checking.calibrate import USUAL, as_toml, calibrate
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_notes, progress_bar
     from onnxspace.cli.text import check as checktext
 
     with progress_bar(enabled=not quiet) as bar:
         found = calibrate(
             plan, chosen.forms or USUAL, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated
         )
-    for line in checktext.calibration_errors(found):
-        click.echo(line, err=True)
+    print_notes(checktext.calibration_errors(found))
     if as_json:
         click.echo(
             json.dumps({"schema": "onnxspace/calibration/1", "artifacts": [vars(one) for one in found]}, allow_nan=False)
         )
     else:
-        if not quiet:
-            for line in checktext.calibrations(found):
-                click.echo(line, err=True)
+        print_notes(checktext.calibrations(found), quiet=quiet)
         click.echo(as_toml(found), nl=False)
     return 2 if any(one.failed for one in found) else 0
 
@@ -246,15 +243,13 @@ def _ask_for_other_side(models: tuple[str, ...], against: str | None) -> str:
 def _print_report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:
     from onnxspace.checking.formats import FORMATS
     from onnxspace.checking.verdict import exit_code_of
+    from onnxspace.cli.console import print_lines, print_notes
     from onnxspace.cli.text import check as checktext
 
-    for line in checktext.errors(found):
-        click.echo(line, err=True)
-    if not quiet:
-        for line in checktext.warnings(found):
-            click.echo(line, err=True)
+    print_notes(checktext.errors(found))
+    print_notes(checktext.warnings(found), quiet=quiet)
     if shown is not None:
         click.echo(FORMATS[shown](found), nl=False)
     else:
-        click.echo("\n".join(checktext.written_baselines(found) if update else checktext.verdicts(found)))
+        print_lines(checktext.written_baselines(found) if update else checktext.verdicts(found))
     return exit_code_of(found)

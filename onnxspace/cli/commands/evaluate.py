@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.options import quiet_option
 from onnxspace.cli.replaced import note_replaced
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ _MOST_DRAWS = 10_000
     help="Write numbers and pictures to a folder, or draw the curves.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
-@click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
+@quiet_option
 def evaluate(
     oracle: str, predicted: tuple[str, ...], known: str | None, output: str | None, as_json: bool, quiet: bool, **options: Any
 ) -> None:
@@ -73,8 +74,8 @@ def evaluate(
         from onnxspace.evaluation.output import refuse_unfit
 
         refuse_unfit(Path(output), inputs)
+    from onnxspace.cli.console import print_lines, print_warning
     from onnxspace.cli.text.evaluate import report
-    from onnxspace.cli.text.lines import one_line
     from onnxspace.evaluation import evaluate as run
 
     names = _read_aliases(alias)
@@ -91,9 +92,9 @@ def evaluate(
         from onnxspace.evaluation.output import write_evaluation
 
         write_evaluation(found, Path(output))
-    for warning in () if quiet else found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
-    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(report(found)))
+    for warning in found.warnings:
+        print_warning(warning, quiet=quiet)
+    print_lines([json.dumps(found.to_dict(), allow_nan=False)] if as_json else report(found))
 
 
 def _read_aliases(alias: str | None) -> dict[str, str]:

@@ -61,10 +61,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
 
 
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_notes
     from onnxspace.cli.text.pixels import assumptions
 
-    for line in assumptions(models):
-        click.echo(line, err=True)
-    for line in found.warnings:
-        click.echo(f"warning: {one_line(line)}", err=True)
+    print_notes((*assumptions(models), *(f"warning: {warning}" for warning in found.warnings)))

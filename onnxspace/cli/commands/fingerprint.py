@@ -110,13 +110,10 @@ def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> A
 
 
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_note, print_notes
     from onnxspace.cli.text.pixels import assumptions
 
     made, _, warnings = found
-    for line in assumptions(models):
-        click.echo(line, err=True)
-    for warning in warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+    print_notes((*assumptions(models), *(f"warning: {warning}" for warning in warnings)))
     size = Path(output).stat().st_size
-    click.echo(f"{one_line(output)}: {size:,} bytes for {made.images} images of {made.numbers} numbers", err=True)
+    print_note(f"{output}: {size:,} bytes for {made.images} images of {made.numbers} numbers")

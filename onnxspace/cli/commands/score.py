@@ -25,7 +25,7 @@ from onnxspace.cli.options import (
     take_pixels,
 )
 from onnxspace.cli.replaced import note_replaced
-from onnxspace.cli.text.lines import MOST_PRINTED, one_line
+from onnxspace.cli.text.lines import MOST_PRINTED
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
 from onnxspace.scores.selection import (
     ATTRIBUTION,
@@ -179,22 +179,21 @@ def _print_result(
     result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool, top: int | None, matrix: bool
 ) -> bool:  # fmt: skip
     """Print a result; returns whether no target has a source with a value."""
+    from onnxspace.cli.console import print_error, print_lines, print_notes
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.unranked import explain_affinity
 
     for failure in result.failed:
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
-    if not quiet:
-        for line in (*assumptions(result.models), *text.warnings(result)):
-            click.echo(line, err=True)
+        print_error(failure.error)
+    print_notes((*assumptions(result.models), *text.warnings(result)), quiet=quiet)
     ranked = [name for name in result.names if target in (None, name)]
     ranks = known_ranks(elsewhere, ranked, result.names)
     if (lacking := explain_affinity(result, ranked)) is not None:
-        click.echo(f"onnxspace: {lacking}", err=True)
+        print_error(lacking)
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models and (lacking is None or len(result.models) < 2):
         lines = text.describe(result, ranked, top, matrix=matrix)
-        click.echo("\n".join((*lines, *(text.static_baseline(ranks) if ranks else ()))))
+        print_lines((*lines, *(text.static_baseline(ranks) if ranks else ())))
     return lacking is not None

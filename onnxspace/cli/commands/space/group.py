@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from onnxspace.cli.console import print_error, print_warning, progress_bar
 
 if TYPE_CHECKING:
     from onnxspace.similarity.records import Failure
@@ -17,7 +20,6 @@ FAILED = 2
 _DAMAGED, _ADDED = "models that were left out", "added to the JSON object"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
-quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 
 #: For commands about some of the models of a space.
 where_option = click.option(
@@ -67,12 +69,10 @@ def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None)
 
 def print_damage(failure: Failure) -> None:
     """Print once why a model is left out, and note it for the exit code."""
-    from onnxspace.cli.text.lines import one_line
-
     named: set[str] = click.get_current_context().meta.setdefault(_DAMAGED, set())
     if failure.error not in named:
         named.add(failure.error)
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
+        print_error(failure.error)
 
 
 def compute_affinity(opened: Space, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
@@ -83,16 +83,12 @@ def compute_affinity(opened: Space, memory: int, cluster: str | None = None, dev
 @contextmanager
 def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
     """A progress callback that takes the share that is done."""
-    from onnxspace.cli.console import progress_bar
-
     with progress_bar(enabled=not quiet) as bar:
         yield lambda share: bar(what, round(1000 * share), 1000)
 
 
 def print_warnings(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text.lines import one_line
-
-    return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
+    return partial(print_warning, quiet=quiet)
 
 
 def add_to_json(facts: dict[str, Any]) -> None:

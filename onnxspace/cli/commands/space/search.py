@@ -12,16 +12,17 @@ from onnxspace.cli.commands.space.group import (
     place_argument,
     print_json,
     print_warnings,
-    quiet_option,
     set_option,
     share_bar,
     space,
     where_option,
 )
+from onnxspace.cli.console import print_lines, print_notes, progress_bar
 from onnxspace.cli.options import (
     memory_option,
     opening_options,
     pixel_options,
+    quiet_option,
     take_compute,
     take_pixels,
 )
@@ -56,7 +57,6 @@ def nearest(
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
     from onnxspace.quiet import silence_libraries
 
@@ -74,7 +74,7 @@ def nearest(
     elif as_json:
         print_json("nearest", {"target": model, "by": by, "nearest": [spacetext.neighbour_as_json(one) for one in near]})
     else:
-        click.echo("\n".join(spacetext.neighbours(model, near)))
+        print_lines(spacetext.neighbours(model, near))
 
 
 def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_json: bool) -> None:
@@ -86,9 +86,8 @@ def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_j
         print_json("nearest", {"target": model, **spacetext.sources_as_json(found, count)})
         return
     target = found.names[-1:]
-    click.echo("\n".join((*text.rankings(found, target, count), *text.evidence_note(found, target))))
-    for warning in () if quiet else text.warnings(found):
-        click.echo(warning, err=True)
+    print_lines((*text.rankings(found, target, count), *text.evidence_note(found, target)))
+    print_notes(text.warnings(found), quiet=quiet)
 
 
 @space.command()
@@ -122,7 +121,7 @@ def duplicates(
     if as_json:
         print_json("duplicates", {"least": least, **spacetext.duplicates_as_json(found)})
     else:
-        click.echo("\n".join(spacetext.duplicates(found)))
+        print_lines(spacetext.duplicates(found))
 
 
 @space.command()
