@@ -10,6 +10,8 @@ from onnxspace.errors import ConfigError
 
 Measure = Literal["deletion", "insertion", "infidelity", "sensitivity", "randomisation", "pointing"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
+#: Measures that are the area under a curve.
+CURVES: tuple[Measure, ...] = ("deletion", "insertion")
 #: Measures of which larger values are better; of the others smaller ones are.
 LARGER_IS_BETTER = frozenset({"insertion", "pointing"})
 Followed = Literal["auto", "probability", "features"]
@@ -57,8 +59,8 @@ class FaithfulnessSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "measures", tuple(self.measures))
-        for name in self.measures:
-            _check_word("measure", name, MEASURES)
+        for measure in self.measures:
+            _check_word("measure", measure, MEASURES)
         _check_word("followed", self.followed, FOLLOWED)
         _check_word("deletion_baseline", self.deletion_baseline, REPLACEMENTS)
         _check_word("insertion_baseline", self.insertion_baseline, REPLACEMENTS)
@@ -72,6 +74,16 @@ class FaithfulnessSettings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as an object for `json.dumps`."""
         return {**asdict(self), "measures": list(self.measures)}
+
+
+def count_steps(images: int, methods: int, settings: FaithfulnessSettings) -> int:
+    """Return the most steps that measuring a model reports: the maps of each image, of its neighbours, of randomised networks; removals.
+
+    >>> count_steps(8, 2, FaithfulnessSettings(draws=3, stages=4))
+    136
+    """
+    maps = 1 + settings.draws * ("sensitivity" in settings.measures) + settings.stages * ("randomisation" in settings.measures)
+    return images * (methods * maps + 1)
 
 
 def _check_word(what: str, word: str, allowed: tuple[str, ...]) -> None:

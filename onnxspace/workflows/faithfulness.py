@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from onnxspace.errors import ConfigError
 from onnxspace.evaluation.faithfulness.formulas import Numbers, area_under
 from onnxspace.evaluation.faithfulness.result import CHANCE, FEW_IMAGES, Faithfulness, ModelFaithfulness, score_peaks
-from onnxspace.inputs.boxes import Box
+from onnxspace.inputs.boxes import Box, fit_boxes, read_boxes
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.faithfulness import FaithfulnessSettings, Measure
+from onnxspace.inputs.explained_images import read_images
+from onnxspace.inputs.faithfulness import CURVES, FaithfulnessSettings, Measure, count_steps
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.report.explanation import check_picture_path
 from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.json_fields import is_text, is_whole
@@ -29,6 +31,7 @@ from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.requests import DescribedModel, encode_execution, read_texts, wrong_answer
 from onnxspace.workflows.session import ModelSession, find_file, open_session
 
+MAX_IMAGES = 1000
 _MOST_WORDS, _MOST_LAYERS = 1_000, 2**20
 
 
@@ -77,7 +80,7 @@ def measure_faithfulness(
         session.check(methods, Setup(probes, methods[0], options), configuration.rules)
         opened = session.open_models(configuration)
         opened.announce(turns, announce)
-        counter = Counter(len(paths) * _count_steps(probes, methods, settings), progress)
+        counter = Counter(len(paths) * count_steps(len(probes), len(methods), settings), progress)
         run = _FaithfulnessRun(session, setups, settings, inside, counter)
         found = tuple(run.measure(opened.take(turn)) for turn in turns)
     stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
@@ -85,10 +88,39 @@ def measure_faithfulness(
     return Faithfulness(found, setups[0].probe_facts(), settings.to_dict(), stated, warnings)
 
 
-def _count_steps(probes: Probes, methods: Sequence[str], settings: FaithfulnessSettings) -> int:
-    """The most steps that a worker reports of a model: maps of each image, of its neighbours, of randomised networks; removals."""
-    maps = 1 + settings.draws * ("sensitivity" in settings.measures) + settings.stages * ("randomisation" in settings.measures)
-    return len(probes) * (len(methods) * maps + 1)
+def measure_on_images(
+    models: Sequence[str | Path],
+    images: Sequence[str | Path],
+    *,
+    methods: Sequence[Method] = (DEFAULT_METHOD,),
+    boxes: str | Path | None = None,
+    picture: str | Path | None = None,
+    skip_broken: bool = False,
+    **options: Any,
+) -> Faithfulness:
+    """Measure the maps of models on image files, at most 1,000, as `explain` reads them, and draw the curves to the PNG file `picture`.
+
+    `boxes` is a file that `onnxspace.inputs.boxes.read_boxes` reads; `options` are those of `measure_faithfulness`. Raises as it does,
+    ProbeError for images that can't be read, and OutputError where the picture can't be written.
+    """
+    if picture is not None:
+        inputs = [Path(path) for path in (*models, *images, *([] if boxes is None else [boxes]))]
+        check_picture_path(Path(picture), inputs, "--faithfulness-picture")
+    listed = None if boxes is None else read_boxes(boxes)
+    named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
+    fitted = None if listed is None else fit_boxes(listed, named.paths, named.probes.size, str(boxes))
+    found = measure_faithfulness(models, named.probes, methods, boxes=fitted, **options)
+    if picture is not None:
+        _draw(found, Path(picture))
+    return found
+
+
+def _draw(found: Faithfulness, picture: Path) -> None:
+    from onnxspace.report.faithfulness_curves import draw_faithfulness
+    from onnxspace.storage.atomic import whole_file
+
+    with whole_file(picture) as partial:
+        draw_faithfulness(found, partial)
 
 
 def _warn_of_few(images: int) -> tuple[str, ...]:
@@ -107,7 +139,7 @@ def cover_boxes(boxes: Sequence[Sequence[Box]], probes: Probes, tolerance: int) 
     """
     if len(boxes) != len(probes):
         raise ConfigError(f"There are boxes for {len(boxes)} images, but {len(probes)} images. Give a sequence for each image.")
-    centres = np.arange(probes.size) + 0.5
+    centres = np.arange(probes.size, dtype=np.float64) + 0.5
     found = tuple(_cover(listed, centres, tolerance) if listed else None for listed in boxes)
     if all(mask is None or not mask.any() for mask in found):
         raise ConfigError("No image has a box inside it. Give boxes in pixels of the images.")
@@ -154,11 +186,8 @@ class _FaithfulnessRun:
                 found = self._read(answer, folder, model)
             except (KeyError, TypeError, ValueError, OSError) as error:
                 raise wrong_answer(model.record.path) from error
-        self.counter.reach(self.models * self.counter.total // max(1, self._count_models()), name)
+        self.counter.reach(self.models * count_steps(len(self.setups[0].probes), len(self.setups), self.settings), name)
         return found
-
-    def _count_models(self) -> int:
-        return self.counter.total // _count_steps(self.setups[0].probes, self.setups, self.settings)
 
     def _read(self, answer: Mapping[str, Any], folder: Path, model: DescribedModel) -> ModelFaithfulness:
         layers = tuple(answer["layers"])
@@ -167,8 +196,8 @@ class _FaithfulnessRun:
         if not all(is_text(answer[name], _MOST_WORDS) for name in ("explained", "followed")):
             raise ValueError("its words are no text")
         arrays = _AnswerArrays(answer["files"], folder, len(self.setups), len(self.setups[0].probes))
-        curves = {
-            name: arrays.read(name, self.settings.steps + 1) for name in ("deletion", "insertion") if name in answer["files"]
+        curves: dict[str, Numbers] = {
+            name: arrays.read(name, self.settings.steps + 1) for name in CURVES if name in answer["files"]
         }
         cascade = arrays.read_cascade(len(layers)) if layers else None
         values = self._list_values(answer["files"], arrays, curves, cascade)

@@ -6,9 +6,6 @@ import numpy as np
 
 from onnxspace.evaluation.faithfulness.formulas import Numbers
 
-#: Rows after those of the methods.
-CHANCE = ("random map", "centre map")
-
 
 def make_chance_maps(height: int, width: int, random: np.random.Generator) -> Numbers:
     """Return a map of uniform random numbers, and one that falls from 1 at the centre to 0 at the corners: [2, height, width]."""

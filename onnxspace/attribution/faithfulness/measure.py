@@ -26,7 +26,7 @@ from onnxspace.attribution.noise import seeds_of
 from onnxspace.errors import AttributionError
 from onnxspace.evaluation.faithfulness.formulas import Numbers, rank_correlation, relative_change
 from onnxspace.inputs.execution import Advance, Execution
-from onnxspace.inputs.faithfulness import FaithfulnessSettings
+from onnxspace.inputs.faithfulness import CURVES, FaithfulnessSettings
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -131,10 +131,10 @@ class FaithfulnessMeasurement:
     def _remove_pixels(self, maps: NDArray[np.float32]) -> tuple[dict[str, Numbers], Numbers]:
         """Curves of deletion and insertion, and infidelity."""
         rows, images, steps = len(maps) + 2, len(self.probes), self.settings.steps
-        wanted = [name for name in ("deletion", "insertion") if name in self.settings.measures]
-        curves = {name: np.full((rows, images, steps + 1), np.nan) for name in wanted}
+        wanted = [name for name in CURVES if name in self.settings.measures]
+        curves: dict[str, Numbers] = {name: np.full((rows, images, steps + 1), np.nan) for name in wanted}
         squared = "infidelity" in self.settings.measures
-        infidelities = np.full((rows, images) if squared else (0, 0), np.nan)
+        infidelities: Numbers = np.full((rows, images) if squared else (0, 0), np.nan)
         for image in range(images) if wanted or squared else ():
             every = np.concatenate([maps[:, image].astype(np.float64), self._chance_maps(image)])
             removal, mean, blur = self._prepare(image)
@@ -144,7 +144,9 @@ class FaithfulnessMeasurement:
                 ends = (removal.image, mean) if name == "deletion" else (blur, removal.image)
                 curves[name][:, image] = removal.follow(ranks, *ends, steps)
             if squared:
-                squares = draw_squares(self.settings.perturbations, *every.shape[1:], self._random(image, _SQUARES))
+                squares = draw_squares(
+                    self.settings.perturbations, (every.shape[1], every.shape[2]), self._random(image, _SQUARES)
+                )
                 infidelities[:, image] = removal.measure_infidelity(every, mean, squares)
             self.advance(1)
         return curves, infidelities
@@ -183,7 +185,10 @@ class FaithfulnessMeasurement:
         pixels, reach = self.probes.images[image].astype(np.int64), int(255 * self.settings.radius)
         seed = seeds_of(self.probes.images[image : image + 1])[0]
         random = np.random.default_rng((self.settings.seed, _NEIGHBOURS, seed, draw))
-        return np.clip(pixels + random.integers(-reach, reach + 1, pixels.shape), 0, 255).astype(np.uint8)
+        disturbed: NDArray[np.uint8] = np.clip(pixels + random.integers(-reach, reach + 1, pixels.shape), 0, 255).astype(
+            np.uint8
+        )
+        return disturbed
 
     def _randomise(self, maps: NDArray[np.float32]) -> tuple[tuple[int, ...], Numbers]:
         """Rank correlations of the maps with those of the randomised network: float64 [methods, stages, images]."""
@@ -223,13 +228,3 @@ def _keep_size(engines: Engines) -> Engines:
 def _keep_input_size(explainer: Explainer) -> Explainer:
     height, width = (torch.eye(n, device=explainer.device) for n in (explainer.preprocess.height, explainer.preprocess.width))
     return replace(explainer, rows=height, columns=width)
-
-
-def count_steps(images: int, methods: int, settings: FaithfulnessSettings) -> int:
-    """Return how many steps `advance` gets at most for a model.
-
-    >>> count_steps(8, 2, FaithfulnessSettings(draws=3, stages=4))
-    136
-    """
-    maps = 1 + settings.draws * ("sensitivity" in settings.measures) + settings.stages * ("randomisation" in settings.measures)
-    return images * (methods * maps + 1)

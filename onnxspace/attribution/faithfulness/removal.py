@@ -79,16 +79,17 @@ class ImageRemoval:
         return self._replace(masks[some.start : some.stop], self.image, baseline)
 
 
-def draw_squares(count: int, height: int, width: int, random: np.random.Generator) -> NDArray[np.bool_]:
-    """Draw `count` squares, bool [count, height, width], with sides of a tenth to a half of the image's, anywhere inside it."""
-    side = min(height, width)
+def draw_squares(count: int, size: tuple[int, int], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw `count` squares, bool [count, height, width] for a `size` of (height, width), with sides of a tenth to a half of the image's, anywhere inside it."""
+    side = min(size)
     sides = np.rint(side * random.uniform(_LEAST_SIDE, _MOST_SIDE, count)).astype(np.int64).clip(1, side)
-    tops, lefts = (random.integers(0, length - sides + 1) for length in (height, width))
+    tops, lefts = (random.integers(0, length - sides + 1) for length in size)
     rows, columns = (
         (np.arange(length) >= starts[:, None]) & (np.arange(length) < (starts + sides)[:, None])
-        for length, starts in ((height, tops), (width, lefts))
+        for length, starts in zip(size, (tops, lefts), strict=True)
     )
-    return rows[:, :, None] & columns[:, None, :]
+    squares: NDArray[np.bool_] = rows[:, :, None] & columns[:, None, :]
+    return squares
 
 
 def rank_maps(maps: Numbers, random: np.random.Generator, *, by_magnitude: bool) -> NDArray[np.int64]:

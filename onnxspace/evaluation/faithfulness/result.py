@@ -28,7 +28,7 @@ class Figure:
     """The mean of a measure over `images`; `low` and `high` are its 95 % interval, None for a single image.
 
     `beats_random` says whether the mean difference from the random map is on the better side with its whole interval; None where
-    there is nothing to compare.
+    there is nothing to compare, or too few images to tell.
     """
 
     mean: float
@@ -98,7 +98,8 @@ class ModelFaithfulness:
         cascade = np.empty((len(self.methods), 0, 1)) if self.cascade is None else self.cascade
         there = np.isfinite(cascade)
         total, count = np.where(there, cascade, 0).sum(axis=2), there.sum(axis=2)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        found: Numbers = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return found
 
     def unchanged(self) -> tuple[str, ...]:
         """Return a sentence for each method whose maps stay the same when all weights are random."""
@@ -145,14 +146,14 @@ def _summarise(values: Numbers, random: Numbers, measure: Measure, method: bool)
     if images == 1:
         return Figure(mean, None, None, 1)
     both = there & np.isfinite(random)
-    columns = [values[there]]
-    low, high = intervals(columns[0][:, None])[:, 0].tolist()
-    return Figure(mean, low, high, images, _beats(values[both] - random[both], measure) if method and both.sum() > 1 else None)
+    low, high = intervals(values[there][:, None])[:, 0].tolist()
+    enough = method and int(both.sum()) >= FEW_IMAGES
+    return Figure(mean, low, high, images, _beats(values[both] - random[both], measure) if enough else None)
 
 
 def _beats(lead: Numbers, measure: Measure) -> bool:
     low, high = intervals(lead[:, None])[:, 0].tolist()
-    return low > 0 if measure in LARGER_IS_BETTER else high < 0
+    return bool(low > 0 if measure in LARGER_IS_BETTER else high < 0)
 
 
 def score_peaks(peaks: NDArray[np.int64], inside: Sequence[NDArray[np.bool_] | None]) -> Numbers:
