@@ -69,20 +69,17 @@ def measure_request(request: FaithfulnessRequest, models: Sequence[str], images:
 
 
 def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:
-    """Print the table or the JSON, and remarks to standard error; what restricts a table is printed with it."""
+    """Print the table or the JSON, and remarks to standard error."""
     import json
 
     from onnxspace.cli.text.faithfulness import format_faithfulness
-    from onnxspace.cli.text.lines import one_line, wrap
+    from onnxspace.cli.text.lines import one_line
 
     if request.as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
         for line in format_faithfulness(found):
             click.echo(line)
-        for sentence in (line for model in found.models for line in model.unchanged()):
-            for line in wrap(one_line(sentence)):
-                click.echo(line)
     if not quiet:
         for remark in found.remarks():
             click.echo(f"warning: {one_line(remark)}", err=True)

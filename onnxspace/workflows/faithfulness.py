@@ -204,7 +204,7 @@ class _FaithfulnessRun:
         return ModelFaithfulness(
             model.record, tuple(setup.method for setup in self.setups), answer["explained"], answer["followed"],
             {name: values[name] for name in self.settings.measures if name in values}, curves, layers, cascade,
-            (*read_texts(answer["remarks"]), *read_texts(answer["warnings"])),
+            (*read_texts(answer["remarks"]), *(f"{model.record.name}: {line}" for line in read_texts(answer["warnings"]))),
         )  # fmt: skip
 
     def _list_values(

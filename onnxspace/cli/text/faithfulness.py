@@ -20,6 +20,8 @@ def format_faithfulness(found: Faithfulness) -> Iterator[str]:
     for model in found.models:
         yield from _format_model(model, int(found.probe["images"]))
         yield ""
+        for sentence in model.unchanged():
+            yield from wrap(one_line(sentence))
     yield from wrap(
         "Means over images ± half a 95 % interval. Larger is better of insertion and pointing, smaller of the others. "
         "* better than a random map on the same images."

@@ -190,8 +190,7 @@ class Faithfulness:
         }  # fmt: skip
 
     def remarks(self) -> Iterator[str]:
-        """Yield what restricts the result, a sentence each."""
+        """Yield caveats, a sentence each, without those on maps that random weights do not change."""
         yield from self.warnings
         for model in self.models:
-            yield from (f"{model.model.name}: {line}" for line in model.warnings)
-            yield from model.unchanged()
+            yield from model.warnings
