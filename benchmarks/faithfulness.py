@@ -1,7 +1,7 @@
-"""Faithfulness of twelve methods on the networks of `models/` and one of timm, written to `docs/faithfulness.md`; and captum's figures.
+"""Faithfulness of twelve methods on the networks of `models/` and one of timm, written to `docs/faithfulness.md`, and captum's figures.
 
 `python benchmarks/faithfulness.py --write` measures (results are kept in `.faithfulness/`, a file per network) and writes the page;
-`--peers` compares infidelity, sensitivity and curves with captum and, where it is installed, quantus. Needs timm.
+`--peers` compares infidelity and sensitivity with captum. Needs timm and captum.
 """
 
 from __future__ import annotations
@@ -159,21 +159,27 @@ def write_page(results: dict[str, dict[str, Any]]) -> None:
 
 
 def compare_peers() -> Iterator[str]:
-    """Infidelity and sensitivity of our maps by captum's functions, and by quantus' where it is installed, on the same perturbations."""
+    """Infidelity and sensitivity by captum's functions, of the same maps and perturbations."""
+    probes, _ = draw_scenes()
+    yield from compare_infidelity(ox.Probes("some", probes.images[:4]))
+    yield ""
+    yield from compare_sensitivity(ox.Probes("some", probes.images[:4]))
+
+
+def compare_infidelity(probes: ox.Probes) -> Iterator[str]:
     from onnxspace.attribution.faithfulness.removal import draw_squares
     from onnxspace.evaluation.faithfulness.formulas import infidelity
 
     yield "| network | map | infidelity here | captum | largest difference |"
     yield "|---|---|---|---|---|"
-    probes, _ = draw_scenes()
     for name in ("shapes-torch", "count-torch", "edges-torch"):
         path = ROOT / "models" / f"{name}.onnx"
         model = ox.open_model(path)
         forward = follow_sum(path, model)
-        values = torch.from_numpy(model.preprocess(probes.images[:4]))
+        values = torch.from_numpy(model.preprocess(probes.images))
         squares = draw_squares(32, tuple(values.shape[2:]), np.random.default_rng(0))
         for method in ("gradient-x-input", "saliency", "elrp"):
-            maps = ox.attribute(path, ox.Probes("some", probes.images[:4]), method, device="cpu").astype(np.float64)
+            maps = ox.attribute(path, probes, method, device="cpu").astype(np.float64)
             own = [
                 infidelity(maps[k].reshape(1, -1) @ squares.reshape(32, -1).T, changes_of(forward, values[k : k + 1], squares))[
                     0
@@ -182,6 +188,45 @@ def compare_peers() -> Iterator[str]:
             ]
             peer = run_captum(forward, values, maps, squares)
             yield f"| {name} | {method} | {np.mean(own):.4f} | {np.mean(peer):.4f} | {np.abs(np.subtract(own, peer)).max():.1e} |"
+
+
+def compare_sensitivity(probes: ox.Probes) -> Iterator[str]:
+    """The sensitivity that is measured from the file, and captum's of Torch's own gradient at the same neighbours."""
+    from onnxspace.attribution.faithfulness.measure import draw_neighbour
+
+    yield "| network | sensitivity of `saliency` here | captum | largest difference |"
+    yield "|---|---|---|---|"
+    settings = FaithfulnessSettings(("sensitivity",), draws=3)
+    for name in ("shapes-torch", "count-torch", "edges-torch"):
+        path = ROOT / "models" / f"{name}.onnx"
+        own = (
+            ox.measure_faithfulness(path, probes, ["saliency"], settings=settings, device="cpu")
+            .models[0]
+            .values["sensitivity"][0]
+        )
+        model = ox.open_model(path)
+        forward, draws = follow_sum(path, model), []
+        for draw in range(settings.draws):
+            moved = torch.from_numpy(
+                model.preprocess(np.stack([draw_neighbour(image, settings, draw) for image in probes.images]))
+            )
+            values = torch.from_numpy(model.preprocess(probes.images))
+            draws.append(run_captum_sensitivity(forward, values, moved))
+        peer = np.max(draws, axis=0)
+        yield f"| {name} | {own.mean():.4f} | {peer.mean():.4f} | {np.abs(own - peer).max():.1e} |"
+
+
+def run_captum_sensitivity(
+    forward: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, moved: torch.Tensor
+) -> np.ndarray:
+    from captum.metrics import sensitivity_max
+
+    def explain(given: tuple[torch.Tensor, ...] | torch.Tensor) -> tuple[torch.Tensor]:
+        with torch.enable_grad():
+            point = (given[0] if isinstance(given, tuple) else given).detach().requires_grad_(True)
+            return (torch.autograd.grad(forward(point).sum(), point)[0].abs().mean(dim=1),)
+
+    return np.asarray(sensitivity_max(explain, values, lambda _inputs: moved, n_perturb_samples=1))
 
 
 def follow_sum(path: Path, model: ox.Model) -> Callable[[torch.Tensor], torch.Tensor]:

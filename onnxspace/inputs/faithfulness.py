@@ -21,7 +21,7 @@ Replacement = Literal["mean", "black", "blur"]
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
 _RANGES = {
     "steps": (1, 1000),
-    "perturbations": (2, 10_000),
+    "perturbations": (2, 1000),
     "draws": (1, 100),
     "stages": (1, 100),
     "tolerance": (0, 1024),

@@ -76,7 +76,6 @@ class FaithfulnessMeasurement:
     folder: Path
     advance: Advance
     warnings: list[str] = field(default_factory=list)
-    _gradients: dict[bytes, Tensor] = field(default_factory=dict)
 
     @property
     def probes(self) -> Probes:
@@ -85,27 +84,29 @@ class FaithfulnessMeasurement:
 
     def measure(self) -> Measured:
         """Compute all measures that the settings name. Raises ModelError where a map can't be computed."""
-        engines = self._make_engines(self.converted)
-        maps = self._store_maps(engines)
+        maps = self._store_maps()
         curves, infidelities = self._remove_pixels(maps)
-        sensitivity = self._disturb(engines, maps)
+        sensitivity = self._disturb(maps)
         layers, cascade = self._randomise(maps)
         return Measured(curves, infidelities, sensitivity, cascade, self._find_peaks(maps), layers, tuple(self.warnings))
 
-    def _make_engines(self, converted: EncoderGraph) -> list[Engines]:
-        """An engine per method whose maps are those of the network's input; methods without rules share gradients."""
-        few = len(self.probes) * self.model.preprocess.height * self.model.preprocess.width <= _FEW_PIXELS
-        self._gradients.clear()
-        caches = [self._gradients if few and METHODS[setup.method].rules is None else None for setup in self.setups]
-        pairs = zip(self.setups, caches, strict=True)
-        return [_keep_size(engines_for(self.model, converted, setup, self.execution, cache)) for setup, cache in pairs]
+    def _iter_engines(self, converted: EncoderGraph, *, share: bool = True) -> Iterator[Engines]:
+        """An engine per method, one after the other, whose maps are those of the network's input.
 
-    def _store_maps(self, engines: Sequence[Engines]) -> NDArray[np.float32]:
+        Methods without rules `share` gradients where these are small.
+        """
+        few = len(self.probes) * self.model.preprocess.height * self.model.preprocess.width <= _FEW_PIXELS
+        gradients: dict[bytes, Tensor] = {}
+        for setup in self.setups:
+            cache = gradients if share and few and METHODS[setup.method].rules is None else None
+            yield _keep_size(engines_for(self.model, converted, setup, self.execution, cache))
+
+    def _store_maps(self) -> NDArray[np.float32]:
         """Maps of all methods, float32 [methods, images, height, width], in a file, since there may be many."""
         size = self.model.preprocess.height, self.model.preprocess.width
-        shape = (len(engines), len(self.probes), *size)
+        shape = (len(self.setups), len(self.probes), *size)
         stored: NDArray[np.float32] = np.lib.format.open_memmap(self.folder / "input-maps.npy", "w+", np.float32, shape)
-        for row, engine in enumerate(engines):
+        for row, engine in enumerate(self._iter_engines(self.converted)):
             self.warnings += [remark for remark in engine.remarks(()) if remark not in self.warnings]
             for first, maps in self._compute(engine):
                 stored[row, first : first + len(maps)] = maps
@@ -143,6 +144,7 @@ class FaithfulnessMeasurement:
             for name in wanted:
                 ends = (removal.image, mean) if name == "deletion" else (blur, removal.image)
                 curves[name][:, image] = removal.follow(ranks, *ends, steps)
+                self.advance(0)  # limits of time are for what lies between two reports
             if squared:
                 squares = draw_squares(
                     self.settings.perturbations, (every.shape[1], every.shape[2]), self._random(image, _SQUARES)
@@ -166,37 +168,29 @@ class FaithfulnessMeasurement:
     def _to_input(self, images: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(self.model.preprocess(images)).to(self.forward.device)
 
-    def _disturb(self, engines: Sequence[Engines], maps: NDArray[np.float32]) -> Numbers:
+    def _disturb(self, maps: NDArray[np.float32]) -> Numbers:
         """The largest relative change of each map among the neighbours of its image: float64 [methods, images]."""
         if "sensitivity" not in self.settings.measures:
             return np.empty((0, 0))
         found = np.full(maps.shape[:2], np.nan)
-        for draw in range(self.settings.draws):
-            images = np.stack([self._draw_neighbour(image, draw) for image in range(len(self.probes))])
-            self._gradients.clear()
-            for row, engine in enumerate(engines):
+        for row, engine in enumerate(self._iter_engines(self.converted, share=False)):
+            for draw in range(self.settings.draws):
+                images = np.stack([draw_neighbour(image, self.settings, draw) for image in self.probes.images])
                 for first, others in self._compute(engine, images):
                     own = maps[row, first : first + len(others)].astype(np.float64)
                     change = relative_change(own, others.astype(np.float64))
                     found[row, first : first + len(others)] = np.fmax(found[row, first : first + len(others)], change)
         return found
 
-    def _draw_neighbour(self, image: int, draw: int) -> NDArray[np.uint8]:
-        pixels, reach = self.probes.images[image].astype(np.int64), int(255 * self.settings.radius)
-        seed = seeds_of(self.probes.images[image : image + 1])[0]
-        random = np.random.default_rng((self.settings.seed, _NEIGHBOURS, seed, draw))
-        disturbed: NDArray[np.uint8] = np.clip(pixels + random.integers(-reach, reach + 1, pixels.shape), 0, 255).astype(
-            np.uint8
-        )
-        return disturbed
-
     def _randomise(self, maps: NDArray[np.float32]) -> tuple[tuple[int, ...], Numbers]:
         """Rank correlations of the maps with those of the randomised network: float64 [methods, stages, images]."""
         layers = list_layers(self.converted.graph) if "randomisation" in self.settings.measures else []
+        if not layers and "randomisation" in self.settings.measures:
+            self.warnings.append("no layer with trained weights is below its encoder, so none is randomised.")
         counts = choose_stages(len(layers), self.settings.stages)
         found = np.full((len(maps), len(counts), maps.shape[1]), np.nan)
         for place, stage in enumerate(randomise_cascade(self.converted.graph, layers, counts, self.settings.seed)):
-            for row, engine in enumerate(self._make_engines(replace(self.converted, graph=stage.graph))):
+            for row, engine in enumerate(self._iter_engines(replace(self.converted, graph=stage.graph))):
                 try:
                     for first, others in self._compute(engine):
                         for image, other in enumerate(others, first):
@@ -218,6 +212,18 @@ class FaithfulnessMeasurement:
             resized = rows @ maps[row, image].astype(np.float64) @ columns.T
             found[row, image] = divmod(int(np.argmax(np.abs(resized) if self.quantity.by_magnitude else resized)), size)
         return found
+
+
+def draw_neighbour(image: NDArray[np.uint8], settings: FaithfulnessSettings, draw: int) -> NDArray[np.uint8]:
+    """Draw a neighbour of `image`, uint8 [size, size, bands]: numbers that differ by the settings' radius at most, whole and in 0–255.
+
+    The neighbours `draw` of an image depend on its pixels and the settings' seed alone.
+    """
+    reach = int(255 * settings.radius)
+    random = np.random.default_rng((settings.seed, _NEIGHBOURS, seeds_of(image[None])[0], draw))
+    moved = image.astype(np.int64) + random.integers(-reach, reach + 1, image.shape)
+    neighbour: NDArray[np.uint8] = np.clip(moved, 0, 255).astype(np.uint8)
+    return neighbour
 
 
 def _keep_size(engines: Engines) -> Engines:

@@ -72,7 +72,7 @@ class ImageRemoval:
         make = partial(self._remove, masks, baseline)
         before = self.quantity.explain(self.forward(self.image)).cpu()
         after = self.forward.reduce(len(squares), make, self.quantity.explain)
-        predicted = maps.reshape(len(maps), -1) @ squares.reshape(len(squares), -1).T.astype(np.float64)
+        predicted = np.stack([maps[:, square].sum(axis=1) for square in squares], axis=1)
         return infidelity(predicted, (before - after).numpy())
 
     def _remove(self, masks: Tensor, baseline: Tensor, some: range) -> Tensor:

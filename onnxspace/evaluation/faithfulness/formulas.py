@@ -68,10 +68,10 @@ def rank_correlation(one: Numbers, other: Numbers) -> float:
 
     a, b = (rankdata(np.abs(values).ravel()) for values in (one, other))
     a, b = a - a.mean(), b - b.mean()
-    lengths = float(np.sqrt(a @ a)), float(np.sqrt(b @ b))
-    if lengths[0] == 0:
+    own, others = float(a @ a), float(b @ b)
+    if own == 0:
         return float("nan")
-    return 0.0 if lengths[1] == 0 else float(np.clip(a @ b / lengths[0] / lengths[1], -1, 1))
+    return 0.0 if others == 0 else float(np.clip(a @ b / np.sqrt(own * others), -1, 1))
 
 
 def relative_change(maps: Numbers, others: Numbers) -> Numbers:

@@ -163,6 +163,9 @@ def score_peaks(peaks: NDArray[np.int64], inside: Sequence[NDArray[np.bool_] | N
     whether it is inside of a box. The random map's value is the share of pixels that are, which is what it hits on average. It is the
     accuracy of J. Zhang, S. A. Bargal, Z. Lin, J. Brandt, X. Shen, S. Sclaroff, "Top-down neural attention by excitation backprop",
     IJCV 2018, averaged over images instead of categories.
+
+    >>> score_peaks(np.array([[[0, 1]]]), [np.array([[False, True], [False, False]])]).ravel().tolist()
+    [1.0, 0.25, 0.0]
     """
     found = np.full((len(peaks) + len(CHANCE), len(inside)), np.nan)
     for image, mask in enumerate(inside):
