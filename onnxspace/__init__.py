@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings as Ratings
     from onnxspace.similarity.affinity import Affinity as Affinity
     from onnxspace.workflows.explain import explain as explain
+    from onnxspace.workflows.faithfulness import measure_faithfulness as measure_faithfulness
     from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
     from onnxspace.workflows.finetune_answers import rank_by_answers as rank_by_answers
     from onnxspace.workflows.finetune_one import finetune as finetune
@@ -43,6 +44,7 @@ _HOME = {
     "explain": "workflows.explain",
     "finetune": "workflows.finetune_one",
     "layers": "workflows.layers",
+    "measure_faithfulness": "workflows.faithfulness",
     "open_model": "model.model",
     "rank_by_answers": "workflows.finetune_answers",
     "rank_finetuned": "workflows.finetune",
@@ -52,7 +54,7 @@ _HOME = {
 }
 __all__ = [
     "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",
-    "explain", "finetune", "layers", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "to_torch",
+    "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "to_torch",
 ]  # fmt: skip
 
 

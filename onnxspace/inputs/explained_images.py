@@ -20,10 +20,11 @@ from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 
 @dataclass(frozen=True, eq=False)
 class NamedImages:
-    """Probe images with a name each; `note` says what is shown of images that are not RGB, else it is empty."""
+    """Probe images with a name each; `paths` are the files that they are of, `note` says what is shown of images that are not RGB."""
 
     names: tuple[str, ...]
     probes: Probes
+    paths: tuple[Path, ...] = ()
 
     @property
     def pictures(self) -> NDArray[np.uint8]:
@@ -66,7 +67,7 @@ def _read_photos(paths: Sequence[Path], *, skip_broken: bool) -> NamedImages:
     if broken and not (skip_broken and pixels):
         raise refuse_broken(list(broken.values()), len(paths))
     probes = Probes("images", np.stack(list(pixels.values())), describe_broken(list(broken.values())))
-    return NamedImages(tuple(_name(paths[k]) for k in pixels), probes)
+    return NamedImages(tuple(_name(paths[k]) for k in pixels), probes, tuple(paths[k] for k in pixels))
 
 
 def _name(path: Path) -> str:
@@ -87,7 +88,8 @@ def _read_bands(paths: Sequence[Path], most: int) -> NamedImages:
     names = [
         _name(path) if len(pixels[path]) == 1 else f"{_name(path)}[{k}]" for path in paths for k in range(len(pixels[path]))
     ]
-    return NamedImages(tuple(names), Probes("images", np.concatenate([pixels[path] for path in paths])))
+    files = tuple(path for path in paths for _ in range(len(pixels[path])))
+    return NamedImages(tuple(names), Probes("images", np.concatenate([pixels[path] for path in paths])), files)
 
 
 def _read_array(path: Path, most: int) -> NDArray[np.uint8]:

@@ -89,22 +89,22 @@ class Explanation:
         return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}{note}"
 
 
-def check_picture_path(target: Path, inputs: Sequence[Path]) -> None:
-    """Check, before any work is done, that `target` can be written as a PNG file without overwriting one of the `inputs`.
+def check_picture_path(target: Path, inputs: Sequence[Path], option: str = "--output") -> None:
+    """Check, before any work is done, that `target`, the value of `option`, can be a PNG file and is none of the `inputs`.
 
     Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
     """
     if target.suffix.lower() != ".png":
-        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as --output.")
+        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as {option}.")
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
-            raise OutputError(f"{target} is one of the images to be explained. Name another --output.")
+            raise OutputError(f"{target} is one of the images to be explained. Name another {option}.")
         folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
         unfit = not folder.is_dir() or (target.exists() and not target.is_file())
     except (OSError, ValueError) as error:
         if isinstance(error, OutputError):
             raise
         reason = error.strerror if isinstance(error, OSError) else error
-        raise OutputError(f"{target} can't be used as --output ({reason}). Name another --output.") from error
+        raise OutputError(f"{target} can't be used as {option} ({reason}). Name another {option}.") from error
     if unfit:
-        raise OutputError(f"{target} can't be written because something other than a file is there. Name another --output.")
+        raise OutputError(f"{target} can't be written because something other than a file is there. Name another {option}.")

@@ -25,6 +25,7 @@ PUBLIC = [
     "explain",
     "finetune",
     "layers",
+    "measure_faithfulness",
     "open_model",
     "rank_by_answers",
     "rank_finetuned",

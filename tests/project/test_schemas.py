@@ -52,6 +52,7 @@ def test_every_object_is_described(run: Run, labelled: Path, monkeypatch: pytest
         ("transfer", "a.onnx", "b.onnx", "--data", "labelled", "--quiet", "--json"),
         ("layers", "a.onnx", "b.onnx", *FEW),
         ("inspect", "a.onnx", "--json"),
+        ("explain", "a.onnx", "labelled/x/0.png", "labelled/y/1.png", "--faithfulness", "--quiet", "--json"),
         ("check", "b.onnx", "--against", "a.onnx", *FEW),
         ("space", "create", "s.space", "--images", "3"),
         ("space", "add", "s.space", "a.onnx", "b.onnx", "--quiet", "--json"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.faithfulness import faithfulness_options, measure_request, print_faithfulness, take_faithfulness
 from onnxspace.cli.options import (
     pixel_options,
     shared_options,
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
-@click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.png", help="Where to draw the picture.")
+@click.option("-o", "--output", callback=note_replaced, metavar="FILE.png", help="Where to draw the picture.")
 @click.option(
     "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
+@faithfulness_options
 @skip_broken_option
 @shared_options
 @pixel_options
@@ -44,6 +46,7 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
     models, images = [file for file in files if is_model(file)], [file for file in files if not is_model(file)]
     if not models or not images:
         raise click.UsageError("give at least one model (such as net.onnx or net.pt2) and at least one image.")
+    asked = take_faithfulness(options)
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
     from onnxspace.cli.announce import PixelTable
@@ -55,9 +58,14 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         bar("loading", 0, 1)
         from onnxspace.workflows.explain import explain as run
 
-        found = run(models, images, options=settings, device=compute, progress=bar, pixels=pixels, announce=announce, **options)
-    if not quiet:
+        shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
+        found = None if options["output"] is None else run(models, images, **shared)
+        del shared["output"]
+        measured = None if asked is None else measure_request(asked, models, images, **shared)
+    if found is not None and not quiet:
         _print_notes(found, announce.models)
+    if measured is not None and asked is not None:
+        print_faithfulness(measured, asked, quiet=quiet)
 
 
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:

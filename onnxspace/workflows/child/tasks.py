@@ -13,10 +13,12 @@ from onnxspace.attribution.explainer import check_options
 from onnxspace.attribution.lrp import RULES
 from onnxspace.errors import ConfigError, describe
 from onnxspace.inputs.execution import Compute, Counter
+from onnxspace.inputs.faithfulness import FaithfulnessSettings
 from onnxspace.inputs.methods import Options
 from onnxspace.model.model import open_model, rename_model
 from onnxspace.workflows.child import chunks, layers, reading_tasks, representations
 from onnxspace.workflows.child.explain import ModelExplanation
+from onnxspace.workflows.child.faithfulness import measure_model
 from onnxspace.workflows.child.open import reopen
 from onnxspace.workflows.requests import Destination, FileRequest, LocatedModel, decode_execution, decode_setup, name_function
 
@@ -56,6 +58,12 @@ def _explain(request: Request, advance: Advance) -> Mapping[str, Any]:
     model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
     setups = [decode_setup(setup) for setup in request["setups"]]
     return ModelExplanation(setups, decode_execution(request["execution"]), Path(request["folder"]), advance).explain(model)
+
+
+def _measure_faithfulness(request: Request, advance: Advance) -> Mapping[str, Any]:
+    model, setups = reopen(request["model"], request["sha256"]), [decode_setup(setup) for setup in request["setups"]]
+    settings, execution = FaithfulnessSettings(**request["settings"]), decode_execution(request["execution"])
+    return measure_model(model, setups, settings, execution, Path(request["folder"]), advance)
 
 
 def _compare_layers(request: Request, advance: Advance) -> Mapping[str, Any]:
@@ -113,6 +121,7 @@ TASKS: Mapping[str, Callable[[Request, Advance], Mapping[str, Any]]] = {
     "processors": _describe_processors,
     "write": _write,
     "explain": _explain,
+    "faithfulness": _measure_faithfulness,
     "layers": _compare_layers,
     "chunk": _compute_chunk,
 }

@@ -1,0 +1,85 @@
+"""The options of `onnxspace explain` on faithfulness, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from onnxspace.cli.replaced import note_replaced
+from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
+
+if TYPE_CHECKING:
+    from onnxspace.evaluation.faithfulness.result import Faithfulness
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OPTIONS = (
+    click.option("--faithfulness", is_flag=True, help="Print how faithful the maps are to the network, by curves of deletion and insertion, "
+                 "infidelity, sensitivity and randomised weights; -o is not needed then."),
+    click.option("--faithfulness-curves", "followed", type=click.Choice(FOLLOWED), default="auto", show_default=True,
+                 help="What curves follow: the probability of the image's class, the encoder's features, or the former where there is one."),
+    click.option("--faithfulness-picture", "picture", callback=note_replaced, metavar="FILE.png", help="Where to draw the curves."),
+    click.option("--boxes", metavar="FILE", help="CSV or JSON with boxes of objects (image, x, y, w, h), for the pointing game."),
+    click.option("--json", "as_json", is_flag=True, help="Print the faithfulness as JSON."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FaithfulnessRequest:
+    """What of faithfulness is printed and drawn."""
+
+    followed: Followed
+    picture: str | None
+    boxes: str | None
+    as_json: bool
+
+
+def faithfulness_options(function: _Function) -> _Function:
+    """Add the options on faithfulness."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
+    """Remove the options on faithfulness from a command's options, and return them; None without `--faithfulness`.
+
+    Raises UsageError for an option that needs it, and where there is neither that nor a picture.
+    """
+    asked, output = given.pop("faithfulness"), given["output"]
+    request = FaithfulnessRequest(*(given.pop(name) for name in ("followed", "picture", "boxes", "as_json")))
+    if asked:
+        return request
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    for flag, value in (("--boxes", request.boxes), ("--faithfulness-picture", request.picture), ("--json", request.as_json)):
+        if value:
+            raise click.UsageError(f"{flag} is for --faithfulness. Give both.")
+    return None
+
+
+def measure_request(request: FaithfulnessRequest, models: Sequence[str], images: Sequence[str], **options: Any) -> Faithfulness:
+    """Measure what is asked for; `options` are those of `onnxspace.workflows.faithfulness.measure_on_images`."""
+    from onnxspace.workflows.faithfulness import measure_on_images
+
+    settings = FaithfulnessSettings(followed=request.followed)
+    return measure_on_images(models, images, boxes=request.boxes, picture=request.picture, settings=settings, **options)
+
+
+def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:
+    """Print the table or the JSON, and remarks to standard error."""
+    import json
+
+    from onnxspace.cli.text.faithfulness import format_faithfulness
+    from onnxspace.cli.text.lines import one_line
+
+    if request.as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        for line in format_faithfulness(found):
+            click.echo(line)
+    if not quiet:
+        for remark in found.remarks():
+            click.echo(f"warning: {one_line(remark)}", err=True)

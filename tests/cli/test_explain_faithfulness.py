@@ -1,0 +1,103 @@
+"""`onnxspace explain --faithfulness`: the table, the picture, boxes, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onnxspace.cli.text.faithfulness import format_faithfulness
+from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
+from onnxspace.inputs.faithfulness import MEASURES
+from onnxspace.inputs.methods import METHODS
+from onnxspace.similarity.records import ModelRecord
+from tests.helpers.commands import Run
+
+COMMAND = "explain"
+CLASSIFIERS = "ab"
+FEW = ("cat.png", "dog.png", "--faithfulness")
+
+
+@pytest.fixture
+def place(place: Path) -> Path:
+    for seed, name in enumerate(("cat.png", "dog.png")):
+        noise = np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(place / name)
+    (place / "boxes.csv").write_text("image,x,y,w,h\ncat.png,8,0,32,32\n", "utf-8")
+    return place
+
+
+def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None:
+    before = set(place.iterdir())
+    code, out, err = run("a.onnx", "b.onnx", *FEW, "--method", "saliency", "--method", "elrp", "--boxes", "boxes.csv")
+    assert code == 0
+    assert set(place.iterdir()) == before
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines if "maps explain the sum" in line] == ["a", "b"]
+    assert [line.split()[0] for line in lines if line.startswith(("saliency", "elrp", "random", "centre"))] == [
+        *("saliency", "elrp", "random", "centre")
+    ] * 4
+    assert "deletion" in out
+    assert "pointing" in out
+    pointing = [line for line in lines if line.startswith("random map") and len(line.split()) == 3]
+    assert [line.split()[2] for line in pointing] == ["1.000"] * 2  # the box is the whole square, of one image alone
+    assert "2 images are few" in err
+
+
+def test_json_is_the_result_with_the_same_numbers_each_time(run: Run) -> None:
+    texts = [run("a.onnx", *FEW, "--json", "--quiet") for _ in range(2)]
+    assert texts[0] == texts[1]
+    code, out, err = texts[0]
+    assert (code, err) == (0, "")
+    (model,) = json.loads(out)["models"]
+    assert [row["name"] for row in model["rows"]] == ["elrp", "random map", "centre map"]
+    assert len(model["curves"]["deletion"][0]) == 21
+    assert model["cascade"]["layers"] == [1, 2]
+    assert model["followed"].startswith("the probability")
+    features = json.loads(run("a.onnx", *FEW, "--json", "--quiet", "--faithfulness-curves", "features")[1])
+    assert features["models"][0]["followed"].startswith("the cosine")
+
+
+def test_curves_and_maps_are_drawn_where_they_are_named(run: Run, place: Path) -> None:
+    code, _, err = run("a.onnx", *FEW, "--faithfulness-picture", "curves.png", "-o", "maps.png", "--quiet")
+    assert (code, err) == (0, "")
+    for name, least in {"curves.png": (1000, 300), "maps.png": (300, 300)}.items():
+        with Image.open(place / name) as picture:
+            assert picture.format == "PNG"
+            assert picture.size >= least
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("a.onnx", "cat.png"), "Missing option '-o' / '--output'."),
+        (("a.onnx", "cat.png", "-o", "m.png", "--boxes", "boxes.csv"), "--boxes is for --faithfulness. Give both."),
+        (("a.onnx", "cat.png", "-o", "m.png", "--json"), "--json is for --faithfulness. Give both."),
+        (("a.onnx", "dog.png", "--faithfulness", "--boxes", "boxes.csv"), "boxes.csv has no box inside the square that is cut from an image here."),
+        (("a.onnx", "cat.png", "--faithfulness", "--boxes", "none.csv"), "none.csv can't be read (No such file or directory)."),
+        (("a.onnx", "cat.png", "--faithfulness", "--boxes", "cat.png"), "cat.png is not a name for boxes."),
+        (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "cat.png"), "Name another --faithfulness-picture."),
+        (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "c.jpg"), "Name a file that ends in .png as --faithfulness-picture."),
+        (("cat.png.onnx", "cat.png", "--faithfulness"), "cat.png.onnx"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_one_sentence(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    code, out, err = run(*arguments, "--quiet")
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_all_methods_and_measures_fit_into_eighty_columns() -> None:
+    random = np.random.default_rng(0)
+    rows = len(METHODS) + 2
+    values = {name: random.random((rows, 12)) - 0.999 for name in MEASURES}
+    record = ModelRecord("a-network-with-a-rather-long-name", "a.onnx", "0" * 64, "t", "image", 17, "")
+    model = ModelFaithfulness(
+        record, tuple(METHODS), "S" * 20, "the probability of " + "p " * 30, values, {}, (1,), np.ones((len(METHODS), 1, 12))
+    )
+    lines = list(format_faithfulness(Faithfulness((model,), {"images": 12}, {}, {})))
+    assert max(map(len, lines)) <= 80
+    assert sum("keep a rank" in line for line in lines) == len(METHODS)
