@@ -18,12 +18,22 @@ _MOST_ROWS = 12  # in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Maps of one model by one method: float32 [images, size, size]."""
+    """Maps of one model by one method: float32 [images, size, size].
+
+    `target` is what is explained, in words, and empty for the encoder; `captions` say what that is in each image, if anything.
+    """
 
     model: str
     method: str
     signed: bool
     maps: NDArray[np.float32]
+    target: str = ""
+    captions: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The method, and what is explained."""
+        return f"{self.method}: {self.target}" if self.target else self.method
 
     def scaled(self) -> NDArray[np.float64]:
         """Each map divided by its own root mean square, float64 [images, size, size]; a zero map stays zero.
@@ -65,14 +75,16 @@ class Explanation:
             kind: limit_of(np.stack([maps for maps, column in zip(scaled, self.columns, strict=True) if column.signed == kind]))
             for kind in {column.signed for column in self.columns}
         }
-        head = "".join(f"<th>{escape(column.model)}<br>{escape(column.method)}</th>" for column in self.columns)
+        head = "".join(f"<th>{escape(column.model)}<br>{escape(column.subject)}</th>" for column in self.columns)
         rows = []
         for place, name in enumerate(self.names[:_MOST_ROWS]):
             maps = [
                 to_colours(maps[place], limits[c.signed], signed=c.signed) for maps, c in zip(scaled, self.columns, strict=True)
             ]
+            words = ["", *(escape(column.captions[place]) if column.captions else "" for column in self.columns)]
             cells = "".join(
-                f'<td><img width="160" alt="" src="{data_uri(picture)}"></td>' for picture in (self.images[place], *maps)
+                f'<td><img width="160" alt="" src="{data_uri(picture)}">{f"<br>{text}" if text else ""}</td>'
+                for picture, text in zip((self.images[place], *maps), words, strict=True)
             )
             rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
         rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
@@ -81,12 +93,14 @@ class Explanation:
 
 
 def check_picture_path(target: Path, inputs: Sequence[Path]) -> None:
-    """Check, before any work is done, that `target` can be written as a PNG file without overwriting one of the `inputs`.
+    """Check, before any work is done, that `target` can be written as a PNG or SVG file without overwriting one of the `inputs`.
 
     Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
     """
-    if target.suffix.lower() != ".png":
-        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as --output.")
+    if target.suffix.lower() not in (".png", ".svg"):
+        raise OutputError(
+            f"{target} is not a name for a PNG picture or an SVG one. Name a file that ends in .png or .svg as --output."
+        )
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
             raise OutputError(f"{target} is one of the images to be explained. Name another --output.")

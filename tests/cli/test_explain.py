@@ -263,7 +263,9 @@ def test_methods_of_the_same_rules_share_one_backward_pass(place: Path, monkeypa
     methods, pictures = ("saliency", "elrp", "gradient-x-input"), ["cat.jpg", "dog.png"]
     apart = [ox.explain(["a.onnx"], pictures, methods=[method]).columns[0].maps for method in methods]
     passed, genuine = [], DifferentiableGraph.gradient
-    monkeypatch.setattr(DifferentiableGraph, "gradient", lambda self, values: passed.append(1) or genuine(self, values))
+    monkeypatch.setattr(
+        DifferentiableGraph, "gradient", lambda self, values, weights: passed.append(1) or genuine(self, values, weights)
+    )
     together = ox.explain(["a.onnx"], pictures, methods=methods)
     assert len(passed) == 2
     for column, maps in zip(together.columns, apart, strict=True):
