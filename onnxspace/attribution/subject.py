@@ -59,7 +59,7 @@ def find_subject(model: Model, setup: Setup, encoder: Encoder | None = None) -> 
     if place == "image":
         return Subject(Encoder(aim.tensors, aim.target.words), aim)
     _refuse_groups(model, setup.method)
-    positions = find_positions(model, aim.tensors)
+    positions = find_positions(model, aim.tensors, dense=aim.kind == "dense")
     return Subject(Encoder((*aim.tensors, positions.tensor), aim.target.words), aim, positions.grid)
 
 

@@ -69,7 +69,7 @@ class Target:
         if self.word is not None:
             return f"class {self.word}"
         if self.rank is not None:
-            return f"class {self.rank} by value"
+            return "most probable class" if self.rank == 1 else f"class {self.rank} by probability"
         if self.box is not None:
             return "score"
         if self.region is not None:
@@ -120,7 +120,7 @@ def make_targets(
     classes. An output without an index says of which output the classes are. Raises ConfigError, and ProbeError for an unreadable mask.
 
     >>> [target.words for target in make_targets(["cat"], top=2)]
-    ['class cat', 'class 1 by value', 'class 2 by value']
+    ['class cat', 'most probable class', 'class 2 by probability']
     """
     outputs = [parse_value(text) for text in values]
     place = Target(region=None if region is None else parse_region(str(region)), box=None if box is None else _parse_box(box))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from onnxspace.errors import ModelError
@@ -20,21 +21,23 @@ _NO_POSITIONS = (
 
 @dataclass(frozen=True)
 class Positions:
-    """A `tensor` whose values have positions in the image, which `grid` describes; `named` says that the user chose it."""
+    """A `tensor` whose values have positions in the image, which `grid` describes."""
 
     tensor: str
     grid: Grid
-    named: bool = False
 
 
-def find_positions(model: Model, tensors: Sequence[str]) -> Positions:
+def find_positions(model: Model, tensors: Sequence[str], *, dense: bool = False) -> Positions:
     """Find the tensor with positions from which `tensors` are computed: the encoder that is named, else the last one.
 
-    The last one is what the last attention's queries and keys are made of, or the last tensor of four axes that a trained layer
+    Of `dense` outputs it is the encoder, if that has positions: the last one is at the pixels themselves. The last one is what the last attention's queries and keys are made of, or the last tensor of four axes that a trained layer
     above it depends on, whichever is later. Raises ModelError where there is none.
     """
     if model.encoder != "auto":
-        return _use_named(model, tensors)
+        return _use_encoder(model, tensors)
+    if dense:
+        with suppress(ModelError):
+            return _use_encoder(model, tensors)
     trunk = Trunk(model)
     planes = _find_planes(trunk, tensors)
     tokens = _find_tokens(trunk, find_attentions(model, tensors))
@@ -46,7 +49,7 @@ def find_positions(model: Model, tensors: Sequence[str]) -> Positions:
     return max(found, key=lambda one: model.graph.producer[one.tensor])
 
 
-def _use_named(model: Model, tensors: Sequence[str]) -> Positions:
+def _use_encoder(model: Model, tensors: Sequence[str]) -> Positions:
     encoder = find_encoder(model)
     if len(encoder.tensors) > 1:
         raise ModelError(f"{model.path}: {encoder} is several tensors, but maps of activations are of one. Name one.")
@@ -57,7 +60,7 @@ def _use_named(model: Model, tensors: Sequence[str]) -> Positions:
         raise ModelError(f"{model.path}: {name} [{', '.join(map(str, shape))}] has no positions in the image. {_NO_POSITIONS}")
     if model.graph.producer[name] not in model.graph.ancestors_of(tensors):
         raise ModelError(f"{model.path}: {' and '.join(tensors)} does not depend on {name}. Name another --encoder.")
-    return Positions(name, grid, named=True)
+    return Positions(name, grid)
 
 
 def _find_planes(trunk: Trunk, tensors: Sequence[str]) -> Positions | None:

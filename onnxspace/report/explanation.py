@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
+from onnxspace.inputs.methods import METHODS, Method
 
 _MOST_ROWS = 12  # in a notebook
 
@@ -53,7 +54,8 @@ class Explanation:
 
     `names` are the images' file names, `images` uint8 [images, size, size, 3] their pixels, `columns` the maps per model and
     method. `options` are the options of the methods, such as `{"baseline": "black"}`. `assumed` are assumptions on the models,
-    `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown.
+    `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown, `remarks` where in each model
+    what is explained was found.
     """
 
     names: tuple[str, ...]
@@ -63,6 +65,12 @@ class Explanation:
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     note: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def explains_encoders(self) -> bool:
+        """Whether some maps are of the encoders, which no target replaces."""
+        return any(not column.target and METHODS[cast("Method", column.method)].place == "image" for column in self.columns)
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: each image beside its maps, a column per model and method, one colour scale per kind of map."""

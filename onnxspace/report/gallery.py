@@ -51,7 +51,7 @@ class _Kind:
 
     @property
     def label(self) -> str:
-        what = "relevance: red is for, blue against" if self.signed else "sensitivity, unsigned"
+        what = "relevance: red is for, blue against" if self.signed else "importance, unsigned"
         return f"{what}\n1 = root mean square of each map; ends at the {PERCENTILE:g}th percentile"
 
 
@@ -64,6 +64,11 @@ class _Page:
     bars: int
     noted: bool
     captioned: bool = False
+    heads: int = 2
+
+    @property
+    def header(self) -> float:
+        return _HEADER + (self.heads - 2) * _LINE
 
     @property
     def step(self) -> float:
@@ -84,7 +89,7 @@ class _Page:
 
     @property
     def height(self) -> float:
-        return self.foot + self.rows * self.step + _HEADER + _EDGE
+        return self.foot + self.rows * self.step + self.header + _EDGE
 
     def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
         left = _EDGE + _LABELS + column * (_CELL + _GAP)
@@ -110,12 +115,13 @@ def draw_explanation(found: Explanation, path: Path, kind: Literal["png", "svg"]
     maps = [column.scaled() for column in found.columns]
     kinds = _kinds(found.columns, maps)
     noted, captioned = bool(found.options or found.note), any(column.captions for column in found.columns)
-    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted, captioned)
+    heads = 3 if any(column.target for column in found.columns) else 2
+    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted, captioned, heads)
     figure = Figure(figsize=(page.width, page.height), dpi=_DPI)
     FigureCanvasAgg(figure)
     _draw_images(figure, page, found)
     for place, (column, values) in enumerate(zip(found.columns, maps, strict=True), 1):
-        _write_head(figure, page, place, column.model, column.subject)
+        _write_head(figure, page, place, (column.model, column.method, column.target)[:heads])
         for row, value in enumerate(values):
             pixels = kinds[column.signed].paint(value, found.images[row] if overlay else None)
             _panel(figure, page, row, place).imshow(pixels, interpolation="nearest")
@@ -159,10 +165,11 @@ def _draw_images(figure: Figure, page: _Page, found: Explanation) -> None:
         _write(figure, left - 0.08 / page.width, middle, make_printable(name), _CELL, rotation=90, ha="right", va="center")
 
 
-def _write_head(figure: Figure, page: _Page, column: int, model: str, method: str) -> None:
+def _write_head(figure: Figure, page: _Page, column: int, lines: Sequence[str]) -> None:
     left, bottom, width, height = page.cell(0, column)
     top = bottom + height
-    for text, above, color in ((model, 0.23, "black"), (method, 0.06, "0.35")):
+    for number, text in enumerate(lines):
+        above, color = 0.06 + (len(lines) - 1 - number) * _LINE, "0.35" if number else "black"
         _write(figure, left + width / 2, top + above / page.height, text, _CELL, ha="center", va="bottom", color=color)
 
 

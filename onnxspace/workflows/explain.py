@@ -102,6 +102,7 @@ def explain(
         tuple(run.assumed),
         (*probes.remarks, *run.warnings),
         named.note,
+        tuple(run.remarks),
     )
     if output is not None:
         _draw(found, Path(output), overlay=overlay)
@@ -146,6 +147,7 @@ class _ExplanationRun:
     folder: Path
     counter: Counter
     columns: list[Column] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -174,5 +176,6 @@ class _ExplanationRun:
             if len(captions) not in (0, len(maps)):
                 raise ValueError("it has another number of captions")
             self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps, target, captions))
+        self.remarks += read_texts(found["remarks"])
         self.assumed += read_texts(found["assumed"])
         self.warnings += read_texts(found["warnings"])

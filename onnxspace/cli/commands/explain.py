@@ -85,11 +85,19 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str, tuple[str, 
         _print_notes(found, announce.models)
 
 
+def _without_encoder(model: ModelRecord) -> ModelRecord:
+    """The record of a model whose encoder is not explained, without what is assumed of it."""
+    from dataclasses import replace
+
+    return replace(model, assumed=tuple(words for words in model.assumed if not words.startswith("encoder ")))
+
+
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
     from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
 
-    for line in assumptions(models):
+    shown = models if found.explains_encoders else [_without_encoder(model) for model in models]
+    for line in (*assumptions(shown), *(f"note: {one_line(remark)}" for remark in found.remarks)):
         click.echo(line, err=True)
     for line in found.warnings:
         click.echo(f"warning: {one_line(line)}", err=True)

@@ -41,7 +41,7 @@ class ModelExplanation:
     def explain(self, model: Model) -> dict[str, Any]:
         """Write a file of maps for each setup, float32 [images, size, size].
 
-        Returns the files' names, captions of the images for each of them, assumptions and warnings.
+        Returns the files' names, captions of the images for each of them, remarks on what is explained, assumptions and warnings.
         """
         self.warnings += model.warnings
         self._subjects = [find_subject(model, setup) for setup in self.setups]
@@ -58,14 +58,15 @@ class ModelExplanation:
                 self.folder / f"maps-{number}.npy", np.concatenate(list(self._compute(engines, model.name, setup.method)))
             )
         files = [f"maps-{number}.npy" for number in range(len(self.setups))]
-        return {"files": files, "captions": self._captions, "assumed": self._list_assumed(model), "warnings": self.warnings}
+        remarks = list(dict.fromkeys(f"{model.name}: {remark}" for one in self._subjects for remark in one.remarks))
+        found = {"files": files, "captions": self._captions, "remarks": remarks}
+        return {**found, "assumed": self._list_assumed(model), "warnings": self.warnings}
 
     def _list_assumed(self, model: Model) -> list[str]:
-        """What was chosen for the user, and what is explained in another form than it was named, as one sentence."""
+        """What was chosen for the user, as one sentence: the encoder only where it is explained."""
         encoders = [one.encoder for one in self._subjects if one.aim is None and one.grid is None]
         own = [f"encoder {one} ({one.why})" for one in encoders] if model.encoder == "auto" else []
-        remarks = [remark for one in self._subjects for remark in one.remarks]
-        parts = dict.fromkeys((*model.assumed, *own, *remarks))
+        parts = dict.fromkeys((*model.assumed, *own))
         return [f"{model.name}: {'; '.join(parts)}"] if parts else []
 
     def _compute(self, engines: Engines, name: str, method: str) -> Iterator[NDArray[np.float32]]:
