@@ -21,11 +21,21 @@ FUSED = frozenset({"Attention", "MultiHeadAttention", "GroupQueryAttention", "Pa
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention: the tensor of its `probabilities` (empty where an operator holds them), and what queries and keys are made of."""
+    """One attention: the tensor of its `probabilities` (empty where an operator holds them), the `operands` of queries and keys, and
+    the `result`, which is the product with the values."""
 
     node: int
     probabilities: str
     operands: tuple[str, ...]
+    result: str
+
+    def find_sources(self, graph: Graph) -> set[int]:
+        """Nodes on which queries and keys both depend."""
+        return set.intersection(*(graph.ancestors_of([name]) for name in self.operands)) if self.operands else set()
+
+    def find_interior(self, graph: Graph) -> set[int]:
+        """Nodes between these and the result: heads apart, scores and probabilities."""
+        return graph.ancestors_of([self.result]) - self.find_sources(graph)
 
 
 def find_attentions(model: Model, tensors: Sequence[str]) -> list[Attention]:
@@ -38,13 +48,14 @@ def find_attentions(model: Model, tensors: Sequence[str]) -> list[Attention]:
 def _read_attention(graph: Graph, place: int, live: set[int]) -> Attention | None:
     node = graph.nodes[place]
     if node.op_type in FUSED:
-        return Attention(place, "", tuple(name for name in node.input if graph.producer.get(name) in live))
+        return Attention(place, "", tuple(name for name in node.input if graph.producer.get(name) in live), node.output[0])
     if node.op_type != "Softmax" or not node.output:
         return None
     product = next((p for p in _walk_down(graph, node.input[0], live) if _multiplies_two(graph, p, live)), None)
-    if product is None or not any(_multiplies_two(graph, user, live) for user in _walk_up(graph, node.output[0])):
+    weighted = next((user for user in _walk_up(graph, node.output[0]) if _multiplies_two(graph, user, live)), None)
+    if product is None or weighted is None:
         return None
-    return Attention(place, node.output[0], tuple(graph.nodes[product].input[:2]))
+    return Attention(place, node.output[0], tuple(graph.nodes[product].input[:2]), graph.nodes[weighted].output[0])
 
 
 def _multiplies_two(graph: Graph, place: int, live: set[int]) -> bool:

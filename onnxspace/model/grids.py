@@ -45,8 +45,15 @@ def find_grid(shape: Sequence[int], preprocess: Preprocess) -> Grid | None:
     if len(shape) == 3 and shape[0] == 1:
         if _has_aspect(shape[1], shape[2], preprocess) and min(shape[1:]) > 1:
             return Grid("one channel", shape[1], shape[2])
-        return _find_tokens(shape[1], preprocess)
+        return find_token_grid(shape[1], preprocess)
     return None
+
+
+def find_activation_grid(shape: Sequence[int], preprocess: Preprocess) -> Grid | None:
+    """Return the positions of activations of this `shape` for one image, as `find_grid`: three axes are tokens and channels."""
+    if len(shape) == 3:
+        return find_token_grid(shape[1], preprocess) if shape[0] == 1 else None
+    return find_grid(shape, preprocess)
 
 
 def _find_planes(shape: Sequence[int], preprocess: Preprocess) -> Grid | None:
@@ -65,7 +72,8 @@ def _has_aspect(rows: int, columns: int, preprocess: Preprocess) -> bool:
     return abs(columns / rows / wanted - 1) <= min(_ROUNDING, spare)
 
 
-def _find_tokens(count: int, preprocess: Preprocess) -> Grid | None:
+def find_token_grid(count: int, preprocess: Preprocess) -> Grid | None:
+    """Return the grid of so many tokens, of which some of the first may stand for no position; None where they are no grid."""
     for prefix in _PREFIXES:
         rows = round(math.sqrt((count - prefix) * preprocess.height / preprocess.width)) if count > prefix else 0
         if rows > 1 and rows * ((count - prefix) // rows) == count - prefix:

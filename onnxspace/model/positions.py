@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnxspace.errors import ModelError
 from onnxspace.model.attentions import Attention, find_attentions
 from onnxspace.model.encoder import find_encoder
-from onnxspace.model.grids import Grid, find_grid
+from onnxspace.model.grids import Grid, find_activation_grid, find_token_grid
 from onnxspace.model.model import Model
 from onnxspace.model.tensor_sizes import measure_tensors
 from onnxspace.model.trunk import Trunk
@@ -39,8 +39,8 @@ def find_positions(model: Model, tensors: Sequence[str], *, dense: bool = False)
         with suppress(ModelError):
             return _use_encoder(model, tensors)
     trunk = Trunk(model)
-    planes = _find_planes(trunk, tensors)
-    tokens = _find_tokens(trunk, find_attentions(model, tensors))
+    attentions = find_attentions(model, tensors)
+    planes, tokens = _find_planes(trunk, tensors, attentions), _find_tokens(trunk, attentions)
     found = [one for one in (planes, tokens) if one is not None]
     if not found:
         raise ModelError(
@@ -55,25 +55,27 @@ def _use_encoder(model: Model, tensors: Sequence[str]) -> Positions:
         raise ModelError(f"{model.path}: {encoder} is several tensors, but maps of activations are of one. Name one.")
     (name,) = encoder.tensors
     shape = measure_tensors(model, [name])[name]
-    grid = find_grid(shape, model.preprocess)
-    if grid is None or grid.layout == "one channel":
+    grid = find_activation_grid(shape, model.preprocess)
+    if grid is None:
         raise ModelError(f"{model.path}: {name} [{', '.join(map(str, shape))}] has no positions in the image. {_NO_POSITIONS}")
     if model.graph.producer[name] not in model.graph.ancestors_of(tensors):
         raise ModelError(f"{model.path}: {' and '.join(tensors)} does not depend on {name}. Name another --encoder.")
     return Positions(name, grid)
 
 
-def _find_planes(trunk: Trunk, tensors: Sequence[str]) -> Positions | None:
-    """The last tensor of four axes on which a trained layer below `tensors` depends."""
+def _find_planes(trunk: Trunk, tensors: Sequence[str], attentions: Sequence[Attention]) -> Positions | None:
+    """The last tensor of four axes, outside of attention, on which a trained layer below `tensors` depends."""
     below = trunk.graph.ancestors_of(tensors)
     trained = [i for i in trunk.parametric if i in below]
-    for place in sorted(trunk.graph.ancestors_of([name for i in trained for name in trunk.graph.reads[i]]), reverse=True):
+    inside = set[int]().union(*(one.find_interior(trunk.graph) for one in attentions))
+    reached = trunk.graph.ancestors_of([name for i in trained for name in trunk.graph.reads[i]])
+    for place in sorted(reached - inside, reverse=True):
         for name in trunk.graph.nodes[place].output:
             shape = trunk.shape_of(name) if name in trunk.tensors and trunk.is_trained(name) and trunk.is_float(name) else None
             grid = (
                 None
                 if shape is None or len(shape) != 4 or None in shape
-                else find_grid([n or 0 for n in shape], trunk.model.preprocess)
+                else find_activation_grid([n or 0 for n in shape], trunk.model.preprocess)
             )
             if grid is not None:
                 return Positions(name, grid)
@@ -84,13 +86,17 @@ def _find_tokens(trunk: Trunk, attentions: Sequence[Attention]) -> Positions | N
     """The tokens that queries and keys of the last attention are both made of by trained layers."""
     graph = trunk.graph
     for one in reversed(attentions):
-        shared = set.intersection(*(graph.ancestors_of([name]) for name in one.operands)) if one.operands else set()
+        shared = one.find_sources(graph)
         layers = [i for i in graph.ancestors_of(one.operands) if i in trunk.parametric_set]
         read = {name for i in layers for name in graph.reads[i]}
         for place in sorted(shared, reverse=True):
             for name in graph.nodes[place].output:
                 shape = trunk.shape_of(name) if name in read and name in trunk.tensors else None
-                grid = None if shape is None or None in shape else find_grid([n or 0 for n in shape], trunk.model.preprocess)
+                grid = (
+                    None
+                    if shape is None or None in shape
+                    else find_activation_grid([n or 0 for n in shape], trunk.model.preprocess)
+                )
                 if grid is not None and grid.layout == "tokens":
                     return Positions(name, grid)
     return None
@@ -115,9 +121,9 @@ def find_rollout(model: Model, tensors: Sequence[str]) -> tuple[tuple[str, ...],
     shapes = measure_tensors(model, names)
     sizes = {shapes[name][-2:] for name in names}
     (size, *_) = next(iter(sizes)) if len(sizes) == 1 else (0,)
-    grid = find_grid((1, size, 1), model.preprocess) if size else None
+    grid = find_token_grid(size, model.preprocess) if size else None
     square = all(len(shape) in (3, 4) and shape[-1] == shape[-2] for shape in shapes.values())
-    if grid is None or grid.layout != "tokens" or not square or any(len(s) == 4 and s[0] != 1 for s in shapes.values()):
+    if grid is None or not square or any(len(s) == 4 and s[0] != 1 for s in shapes.values()):
         listed = ", ".join(sorted({str(list(shape)) for shape in shapes.values()})[:4])
         raise ModelError(
             f"{model.path} attends within windows or among reduced tokens ({listed}), where probabilities can't be multiplied. "
