@@ -252,7 +252,10 @@ def quick(method: Method) -> Options:
     return Options(**{name: getattr(QUICK, name) for name in METHODS[method].options})
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+WITHOUT_ATTENTION: list[Method] = [name for name, spec in METHODS.items() if spec.place != "attention"]
+
+
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.integers(1, 5), order=st.permutations(range(5)))
 def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], method: Method, size: int, order: list[int]) -> None:
@@ -265,7 +268,7 @@ def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], metho
     assert (difference <= 1e-4 * np.linalg.norm(expected[order].reshape(5, -1), axis=1)).all()
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
 def test_reruns_are_equal_to_the_bit(exported: dict[str, Path], method: Method) -> None:
     first, second = (ox.attribute(exported["smooth"], probes(2), method, options=quick(method)) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -153,20 +154,20 @@ def export(
     net: nn.Module, path: Path, names: Sequence[str] = (), outputs: Sequence[str] = ("logits",), *, dynamo: bool = False
 ) -> Model:
     """Write a network as ONNX, with the `names` of its classes in the metadata, and open it."""
-    options = {"dynamic_axes": {name: {0: "batch"} for name in ("image", *outputs)}, "opset_version": 17}
+    options: dict[str, Any] = {"dynamic_axes": {name: {0: "batch"} for name in ("image", *outputs)}, "opset_version": 17}
     if dynamo:
         options = {"dynamic_shapes": ({0: torch.export.Dim("batch")},), "external_data": False, "verbose": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            net,
+            net.eval(),
             (torch.zeros(2, 3, SIDE, SIDE),),
             str(path),
             dynamo=dynamo,
             input_names=["image"],
             output_names=list(outputs),
             **options,
-        )  # type: ignore[arg-type]
+        )
     if names:
         proto = onnx.load(str(path))
         onnx.helper.set_model_props(proto, {"names": json.dumps(list(names))})
