@@ -12,6 +12,7 @@ import click
 
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import Options, Settings
+from onnxspace.inputs.targets import Target, make_targets
 
 if TYPE_CHECKING:
     from onnxspace.inputs.stated_pixels import StatedPixels
@@ -95,6 +96,19 @@ _LABELS = (
 )  # fmt: skip
 
 
+_TARGETS = (
+    click.option("--class", "classes", multiple=True, metavar="NAME|K",
+                 help="Explain a class instead of the encoder: its name in the file, or its number from 0; repeatable."),
+    click.option("--value", "values", multiple=True, metavar="NAME[INDEX]",
+                 help="Explain values of an output, such as boxes[0,:,4]; without an index, the output that --class is of. Repeatable."),
+)  # fmt: skip
+_AREAS = (
+    click.option("--region", metavar="MASK|x,y,w,h",
+                 help="Explain the class that wins in this part of a dense output, or --class there: bright pixels of a mask, or pixels of the square that is drawn."),
+    click.option("--box", metavar="x,y,w,h", help="Explain the score of the detector's box nearest to this one, in pixels of the square that is drawn."),
+)  # fmt: skip
+
+
 #: For commands whose work can be distributed.
 cluster_option = click.option(
     "--cluster", metavar="ADDRESS",
@@ -111,6 +125,26 @@ def _add_options(options: Sequence[Callable[[_Function], _Function]], function: 
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def target_options(function: _Function) -> _Function:
+    """Add the options on what is explained instead of the encoder."""
+    return _add_options((*_TARGETS, *_AREAS), function)
+
+
+def class_options(function: _Function) -> _Function:
+    """Add those options on what is explained that mean the same for all images: classes and values."""
+    return _add_options(_TARGETS, function)
+
+
+def take_targets(
+    given: dict[str, Any], values: Sequence[str] = (), *, top: int | None = None, contrast: bool = False
+) -> tuple[Target, ...]:
+    """Remove the options on what is explained from a command's options, and return the targets; `values` are further ones."""
+    classes, outputs = given.pop("classes"), (*given.pop("values"), *values)
+    return make_targets(
+        classes, outputs, top=top, region=given.pop("region", None), box=given.pop("box", None), contrast=contrast
+    )
 
 
 def label_options(function: _Function) -> _Function:

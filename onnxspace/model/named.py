@@ -7,6 +7,9 @@ from onnxspace.inputs.config import JOINT
 from onnxspace.model.model import Model
 from onnxspace.model.records import DEVIATIONS, Encoder
 
+#: Why an encoder is one that a user names.
+NAMED = "named by the user"
+
 
 def find_named(model: Model) -> Encoder:
     """Find the tensors that `model.encoder` names: one, or several joined by ` + `, each of which may have ` (deviations)` behind it.
@@ -15,7 +18,7 @@ def find_named(model: Model) -> Encoder:
     """
     names = [model.encoder] if _resolve(model, model.encoder) else model.encoder.split(JOINT)
     found = {_find_tensor(model, name): _is_marked(model, name) for name in names}
-    return Encoder(tuple(found), "named by the user", tuple(tensor for tensor, marked in found.items() if marked))
+    return Encoder(tuple(found), NAMED, tuple(tensor for tensor, marked in found.items() if marked))
 
 
 def _is_marked(model: Model, name: str) -> bool:

@@ -105,7 +105,7 @@ def measure_on_images(
     """
     if picture is not None:
         inputs = [Path(path) for path in (*models, *images, *([] if boxes is None else [boxes]))]
-        check_picture_path(Path(picture), inputs, "--faithfulness-picture")
+        check_picture_path(Path(picture), inputs, "--faithfulness-picture", (".png",))
     listed = None if boxes is None else read_boxes(boxes)
     named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
     fitted = None if listed is None else fit_boxes(listed, named.paths, named.probes.size, str(boxes))

@@ -99,7 +99,7 @@ def _refuse_output(output: str, source: str, target: str) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
     from onnxspace.report.explanation import check_picture_path
 
-    check_picture_path(Path(output), [Path(source), Path(target)])
+    check_picture_path(Path(output), [Path(source), Path(target)], kinds=(".png",))
 
 
 def _compute_table(
