@@ -10,7 +10,7 @@ from typing import Any, Literal
 from onnxspace.checking.measure import MAPS_ONLY, METRICS, NOT_FINITE, Measures
 from onnxspace.errors import ConfigError
 from onnxspace.storage.data_frames import FLAG, NUMBER, TEXT, make_frame
-from onnxspace.storage.short_text import count_losses, join_lines, wrap_notes
+from onnxspace.storage.short_text import count_losses, join_lines, list_names, wrap_notes
 
 SCHEMA = "onnxspace/check/1"
 _COLUMNS = {
@@ -88,7 +88,7 @@ class Verdict:
 
     def __repr__(self) -> str:
         heading = f"{self.name} against {self.against}: {self.outcome}"
-        missing = [f"{name} was not measured: {reason}" for name, reason in self.missing.items()]
+        missing = [f"Not measured: {list_names([*self.missing], len(METRICS))}"] if self.missing else []
         broken = [finding.words for finding in self.failed]
         lines = [*([self.error] if self.error else []), *broken, *self.reasons, *([] if self.error else missing)]
         return join_lines(heading, wrap_notes(lines), count_losses([], self.warnings))
@@ -122,7 +122,11 @@ class Verdict:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict, ready for JSON."""
+        """Return the verdict as an object for `json.dumps`.
+
+        >>> check(plan)[0].to_dict()["outcome"]  # doctest: +SKIP
+        'same'
+        """
         return {
             "name": self.name, "path": self.path, "against": self.against, "outcome": self.outcome, "error": self.error,
             "distinct": self.distinct, "measures": dict(self.measures),

@@ -91,7 +91,7 @@ class Probes:
     def from_folder(
         cls, folder: str | Path, images: int | None = None, size: int | None = None, seed: int = 0, *, skip_broken: bool = False
     ) -> Probes:
-        """Read the photos of a folder and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
+        """Read the photos of `folder` and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
 
         At most `images` of them (None: 64) are sampled by `seed` from the sorted names; photos with equal bytes or pixels count once.
         Where `size` is None, it is 224, or the longest of their shorter sides where none is longer: small pictures keep their own
@@ -101,6 +101,9 @@ class Probes:
         read, have more than 100 million pixels, or more than 8 bits and values that are not finite or all equal.
 
         A `.npy` file instead of a folder is read by `arrays.read_array`, TIFF files of several bands by `band_images.read_band_images`.
+
+        >>> Probes.from_folder("photos", images=100).images.shape  # doctest: +SKIP
+        (100, 224, 224, 3)
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images

@@ -131,9 +131,12 @@ class Model:
         return "Export it again."
 
     def file_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return images, uint8 [images, size, size, bands], as the file's input takes them.
+        """Return `images`, uint8 [images, size, size, bands], as the file's input takes them.
 
         A single one is repeated where that is a batch of fixed size.
+
+        >>> model.file_input(np.zeros((1, 224, 224, 3), np.uint8)).shape  # doctest: +SKIP
+        (1, 3, 224, 224)
         """
         values = self.preprocess(images)
         if self.arrangement is None:

@@ -87,7 +87,10 @@ class FineTuneRanking:
         return tuple(model.record.name for model in self.models)
 
     def to_csv(self) -> str:
-        """Format as CSV with a row per model, best first."""
+        """Format as CSV with a row per model, best first.
+
+        >>> Path("finetuned.csv").write_text(tried.to_csv())  # doctest: +SKIP
+        """
         rows = [[model.record.name, *(_format(getattr(model, name)) for name in _COLUMNS)] for model in self.models]
         return format_csv([["model", *_COLUMNS], *rows])
 
@@ -97,6 +100,8 @@ class FineTuneRanking:
         They are `model`, and the fields of `FineTunedModel`: `place`, `bracket`, `value` (1 for the first, 0 for the last), `result`
         with the interval from `low` to `high`, `loss`, `epochs`, `runs`, `seconds`, `readout`, `elsewhere`. Raises
         MissingLibraryError where pandas is not installed.
+
+        >>> tried.to_dataframe()[["model", "result", "low", "high"]]  # doctest: +SKIP
         """
         columns = {"model": TEXT, **{name: WHOLE if name in _WHOLE else NUMBER for name in _COLUMNS}}
         return make_frame(columns, [(one.record.name, *(getattr(one, name) for name in _COLUMNS)) for one in self.models])
@@ -109,7 +114,11 @@ class FineTuneRanking:
         return render_finetuned(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`.
+
+        >>> tried.to_dict()["ranking"][0]["source"]  # doctest: +SKIP
+        'a'
+        """
         return {
             "schema": SCHEMA, "by": "finetune", "evidence": "finetuned",
             "reliability": describe_reliability("finetuned", "answers" if self.task == "answers" else "labels"), "task": self.task, "data": dict(self.data),

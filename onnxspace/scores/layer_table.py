@@ -104,7 +104,11 @@ class LayerTable:
         return render_layers(self.to_dict(), self.advice)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/layers/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/layers/1`, ready for `json.dumps`.
+
+        >>> table.to_dict()["best"]  # doctest: +SKIP
+        '/layer3/Relu_output_0'
+        """
         return {
             "schema": SCHEMA,
             "source": asdict(self.source),

@@ -82,6 +82,9 @@ class Ratings:
         """Return models and their values of `score`, best first, ties in the order of `models`, omitting missing values.
 
         Raises ConfigError for a score that was not computed.
+
+        >>> rated.ranking("logme")[0]  # doctest: +SKIP
+        ('a', 0.62)
         """
         if score not in self.values:
             raise ConfigError(f"No score {score!r} was computed; there are {', '.join(self.values) or 'none'}.")
@@ -92,6 +95,9 @@ class Ratings:
         """Return each model's place by `score`, from 1, best first; equals share the best of their places.
 
         Values within rounding are equal. Raises ConfigError for a score that was not computed.
+
+        >>> rated.places("logme")  # doctest: +SKIP
+        {'a': 1, 'b': 2}
         """
         order = self.ranking(score)
         places = find_places([value for _, value in order])
@@ -101,6 +107,8 @@ class Ratings:
         """Format as CSV: a row per model with place, bracket, ranking value and a column per score, empty for missing values.
 
         Numbers round-trip exactly.
+
+        >>> Path("ratings.csv").write_text(rated.to_csv())  # doctest: +SKIP
         """
         ranked = {one.source: one for one in self.ranked}
         rows: list[list[object]] = [
@@ -142,7 +150,11 @@ class Ratings:
         return render_ratings(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/transfer/2`, ready for `json.dumps`, with null for missing values."""
+        """Return the object of schema `onnxspace/transfer/2`, ready for `json.dumps`, with null for missing values.
+
+        >>> rated.to_dict()["ranking"][0]["source"]  # doctest: +SKIP
+        'a'
+        """
         return {
             "schema": SCHEMA,
             "data": dict(self.data),

@@ -86,6 +86,9 @@ class Affinity:
 
         They are ranked by the score `by`; where it is None, by that of the target. Raises ConfigError for an unknown model or
         score.
+
+        >>> found.rank("a").sources  # doctest: +SKIP
+        (('b', 0.71),)
         """
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
@@ -115,7 +118,10 @@ class Affinity:
     def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
         """Compute the similarity tree as a SciPy linkage matrix, float64 [models − 1, 4], by `average` or `single` linkage.
 
-        A matrix with values above 1 is first divided by its maximum.
+        With the `linkage` `average`, groups are joined by their mean affinity, with `single` by the distance of their nearest rows. A
+        matrix with values above 1 is first divided by its maximum. Raises ValueError for fewer than two models.
+
+        >>> scipy.cluster.hierarchy.dendrogram(found.tree(), labels=found.names)  # doctest: +SKIP
         """
         return tree(self.matrix / max(1.0, float(self.matrix.max(initial=0.0))), linkage)
 
@@ -123,12 +129,18 @@ class Affinity:
         """Format the matrix of the score `by` (None: the first) as CSV, named along both sides; numbers round-trip exactly.
 
         Raises ConfigError for a score that was not computed.
+
+        >>> Path("affinity.csv").write_text(found.to_csv())  # doctest: +SKIP
         """
         values = self._matrix(by).tolist()
         return format_csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
-        """Columns target, rank, source, value, by (the score), evidence, bracket."""
+        """Format the rankings of all targets as CSV, with the columns target, rank, source, value, by (the score), evidence, bracket.
+
+        >>> found.rankings_csv().splitlines()[0]  # doctest: +SKIP
+        'target,rank,source,value,by,evidence,bracket'
+        """
         ranked = [self.rank(name) for name in self.names]
         rows = [
             [one.target, str(place), source, repr(value), one.by, one.evidence, str(bracket)]
@@ -152,6 +164,8 @@ class Affinity:
         """Return the rankings of all targets as one pandas DataFrame; columns as in `Ranking.to_dataframe`.
 
         Raises MissingLibraryError where pandas is not installed.
+
+        >>> found.rankings_dataframe().query("place == 1")  # doctest: +SKIP
         """
         return make_frame(COLUMNS, [row for name in self.names for row in self.rank(name).rows()])
 
@@ -177,7 +191,9 @@ class Affinity:
 
         It has `affinity`, the mean cosines of maps, where maps were compared, and `scores`, a matrix by name with null for
         missing values, where others were. `by` is the score of the matrix that is shown first. `options`, `errors` of affinities
-        from fingerprints, `pictures` and `certainty` are there where there are any.
+        from fingerprints, `pictures` and `certainty` are there where there are any. Raises ConfigError for an unknown target.
+
+        >>> json.dumps(found.to_dict(["a"]))  # doctest: +SKIP
         """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         affinity = self.matrix if self.by == "attribution" else self.scores.get("attribution")

@@ -70,12 +70,18 @@ class Certainty:
         """Return a pandas DataFrame with a row per source, best first, and the columns `target`, `source`, `value`, `low`, `high`, `ahead`.
 
         They are as in `SourceCertainty`; `ahead` of the last source is missing. Raises MissingLibraryError where pandas is not installed.
+
+        >>> found.certainty["a"].to_dataframe()[["source", "low", "high"]]  # doctest: +SKIP
         """
         columns = {"target": TEXT, "source": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "ahead": NUMBER}
         return make_frame(columns, [(self.target, s.source, s.value, s.low, s.high, s.ahead) for s in self.sources])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as an object for `json.dumps`."""
+        """Return the fields as an object for `json.dumps`.
+
+        >>> found.certainty["a"].to_dict()["settled"]  # doctest: +SKIP
+        41
+        """
         rows = [{"source": s.source, "low": s.low, "high": s.high, "ahead": s.ahead} for s in self.sources]
         return {
             "sources": rows, "settled": self.settled, "images": self.images, "resamples": self.resamples, "level": self.level,

@@ -79,7 +79,11 @@ class Ranking:
         return make_frame(COLUMNS, self.rows())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the ranking as an object for `json.dumps`; models without a value come last, with null."""
+        """Return the ranking as an object for `json.dumps`; models without a value come last, with null.
+
+        >>> Ranking("a", (("b", 0.7),), brackets=(1,)).to_dict()["sources"]
+        [{'source': 'b', 'value': 0.7, 'place': 1, 'bracket': 1}]
+        """
         rows = [
             {"source": source, "value": value, "place": place, "bracket": bracket}
             for (source, value), place, bracket in zip(self.sources, self.places, self.brackets, strict=True)

@@ -68,7 +68,7 @@ def finetune(
 
     `model` is an opened model or the path of an `.onnx` file, `data` a folder with a folder per class, a CSV of paths and labels, or
     `Photos`. `schedule` holds epochs, rates and batch size (None: those that `rank_finetuned` uses); with `frozen` only a readout is
-    fitted. The graph trains as the original did: batch normalisation is live, and put back where an exporter merged it. Unlike in
+    fitted; `seed` draws the head and the order of images. The graph trains as the original did: batch normalisation is live, and put back where an exporter merged it. Unlike in
     `rank_finetuned`, the file is opened in this process. Raises ModelError and its subclasses, ProbeError.
 
     >>> network = ox.finetune("a.onnx", "flowers")  # doctest: +SKIP

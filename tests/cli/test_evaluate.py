@@ -323,7 +323,7 @@ def test_the_example_in_the_documentation_runs(place: Path) -> None:
 
 
 def test_the_documented_keys_are_those_of_the_object(run: Run) -> None:
-    text = (REPOSITORY / "docs/evaluation.md").read_text("utf-8").split("## Output")[1].split("## In Python")[0]
+    text = (REPOSITORY / "docs/evaluation.md").read_text("utf-8").split("## Output")[1].split("<!-- object")[0]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
     assert documented | {"schema"} == set(json.loads(run(*BASE, "--json")[1]))
