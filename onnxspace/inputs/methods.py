@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.rule_names import Rules
 
 Method = Literal[
@@ -159,7 +160,7 @@ def _find_spec(method: str) -> MethodSpec:
     for name, spec in METHODS.items():
         if name == method:
             return spec
-    raise ConfigError(f"method {method!r} is unknown. Use one of: {', '.join(METHODS)}.")
+    raise ConfigError(f"--method: {describe_unknown('method', method, METHODS)}")
 
 
 _RANGES = {"steps": (1, 1000), "samples": (1, 1000), "units": (2, 10**9)}

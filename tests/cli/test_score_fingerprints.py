@@ -325,8 +325,8 @@ def test_the_sample_of_the_documentation_is_what_is_printed(
     found = command.search((root / "docs/commands/score.md").read_text("utf-8"))
     assert found is not None
     models, more = [f"models/{name}.onnx" for name in found[1].split(",")], found[2].split()
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:
-        monkeypatch.setenv("COLUMNS", "80")
         main(["score", *models, "--target", "segment-torch", "--certainty", "--quiet", *more])
     assert not stopped.value.code
     said = found.string[found.end() :].split("\n```")[0].splitlines()

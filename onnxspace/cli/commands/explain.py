@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     pixel_options,
     shared_options,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
 @click.option("-o", "--output", required=True, callback=note_replaced, metavar="FILE.png", help="Where to draw the picture.")
 @click.option(
-    "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
+    "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
 @skip_broken_option
