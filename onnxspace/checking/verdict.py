@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from onnxspace.checking.measure import MAPS_ONLY, METRICS, NOT_FINITE, Measures
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.storage.data_frames import FLAG, NUMBER, TEXT, make_frame
 from onnxspace.storage.short_text import count_losses, join_lines, list_names, wrap_notes
 
@@ -137,14 +138,17 @@ class Verdict:
         }  # fmt: skip
 
 
-def limits_for(changes: Mapping[str, float | None]) -> dict[str, float]:
-    """Limits by metric: the defaults, replaced by those in `changes`, where None removes one. Raises ConfigError."""
+def limits_for(changes: Mapping[str, float | None], where: str = "--limit") -> dict[str, float]:
+    """Limits by metric: the defaults, replaced by those in `changes`, where None removes one.
+
+    `where` is where they are stated. Raises ConfigError.
+    """
     made = {name: metric.limit for name, metric in METRICS.items()}
     for name, limit in changes.items():
         if name not in METRICS:
-            raise ConfigError(f"There is no metric {name!r} to limit. The metrics are: {', '.join(METRICS)}.")
+            raise ConfigError(f"{where}: {describe_unknown('metric', name, METRICS)}")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit)):
-            raise ConfigError(f"The limit of {name} is {limit!r}, but must be a number.")
+            raise ConfigError(f"{where}: the limit of {name} is {limit!r}, but must be a number.")
         made[name] = None if limit is None else float(limit)
     if made["output_cosine"] is None and "outputs" not in changes:
         made["outputs"] = None  # outputs that may differ in value may also be others

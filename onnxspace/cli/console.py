@@ -14,6 +14,8 @@ from onnxspace.cli.text.lines import one_line, wrap
 
 #: In front of the second and further lines of a message.
 _INDENT = "    "
+#: Where a command keeps the notes that it has printed.
+_NOTED = "notes that were printed"
 #: Seconds between two lines of progress where stderr is no terminal.
 INTERVAL = 30.0
 
@@ -57,6 +59,14 @@ def print_notes(texts: Iterable[str], *, quiet: bool = False) -> None:
     """Print messages on standard error, each as `print_note` does."""
     for text in texts:
         print_note(text, quiet=quiet)
+
+
+def print_once(sentence: str) -> None:
+    """Print a note once in a command, unless it is quiet."""
+    context = click.get_current_context()
+    printed: set[str] = context.meta.setdefault(_NOTED, set())
+    print_notes({sentence} - printed, quiet=context.params["quiet"])
+    printed.add(sentence)
 
 
 def print_warning(text: str, *, quiet: bool = False) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import Options, Settings
 from onnxspace.inputs.targets import Target, make_targets
@@ -66,9 +67,9 @@ _SHARED = (
                  f"[default: {_DEFAULT.units}]."),
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+    click.option("--device", type=Names(DEVICES, "device"), default="auto", show_default=True,
                  help="Where maps are computed; auto takes the GPUs that Torch sees."),
-    click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
+    click.option("--precision", type=Names(PRECISIONS, "precision"), default="float32", show_default=True,
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
     click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),

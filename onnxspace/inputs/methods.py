@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.rule_names import Rules
 from onnxspace.inputs.targets import Target
 
@@ -174,7 +175,7 @@ def _find_spec(method: str) -> MethodSpec:
     for name, spec in METHODS.items():
         if name == method:
             return spec
-    raise ConfigError(f"method {method!r} is unknown. Use one of: {', '.join(METHODS)}.")
+    raise ConfigError(f"--method: {describe_unknown('method', method, METHODS)}")
 
 
 def check_target(method: Method, target: Target | None) -> None:

@@ -47,7 +47,7 @@ def parse_limits(text: str, default: Limits | None = None) -> Limits:
     for part in text.split(","):
         key, _, value = part.strip().partition("=")
         if key not in ("memory", "cpu", "wall"):
-            raise ConfigError(f"--limits takes memory, cpu and wall, not {key!r}; write memory=4G,cpu=600,wall=300.")
+            raise ConfigError(f"--limits has no {key!r}; write memory=4G,cpu=600,wall=300.")
         made[key] = _parse_bytes(value) if key == "memory" else _parse_seconds(key, value)
     given = default or Limits()
     return Limits(made.get("memory", given.memory), made.get("cpu", given.cpu), made.get("wall", given.wall))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import describe_options
-from onnxspace.inputs.nearest_names import suggest
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.display import list_rankings
 from onnxspace.similarity.html import render_heat_table, render_notes
@@ -93,7 +93,7 @@ class Affinity:
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
         if name is None:
-            raise ConfigError(f"No compared model is called {target!r}; {suggest(target, self.names)}")
+            raise ConfigError(f"--target: {describe_unknown('model', target, self.names)}")
         own = self.ranked_targets.get(name, self.ranks_by)
         ranked = rank(self.names, self._matrix(by or own), name)
         ranked = replace(ranked, by=by or own, evidence=self.evidence)

@@ -19,7 +19,7 @@ from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
-from onnxspace.inputs.nearest_names import suggest
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -29,6 +29,7 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
+from onnxspace.similarity.records import Failure
 from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
@@ -47,9 +48,9 @@ from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
-from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics, read_set_protocol
+from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_set_protocol, read_statistics
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.spaces.where import Where, parse_where
+from onnxspace.spaces.where import Note, Where, parse_where
 from onnxspace.storage.short_text import count as count_models
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
 from onnxspace.workflows.space_ranking import (
@@ -283,8 +284,8 @@ class Space:
 
     def _merge_sets(self, theirs: Space, report: AdditionReport, progress: Progress | None) -> None:
         """Merge the further sets of probe images that both spaces have; others are named in a warning."""
-        own = {one.protocol.sha256: one for one in self._list_sets()}
-        for other in theirs._list_sets()[1:]:
+        own = {one.protocol.sha256: one for one in self.open_sets().values()}
+        for other in list(theirs.open_sets().values())[1:]:
             if (same := own.get(other.protocol.sha256)) is None:
                 report.warnings.append(
                     f"{self.path} has no set with the images of {other.path}, which is not merged. Add it with `onnxspace space probes`."
@@ -324,7 +325,7 @@ class Space:
         labels, gone = accept_labels(license, add), set(accept_labels(None, remove).tags)
         chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
         changed = set()
-        for one in self._list_sets():
+        for one in self.open_sets().values():
             same = [found for entry in chosen for found in one._find_same(entry)]
             with open_catalogue(one.path) as book, book.transaction():
                 for entry in same:
@@ -335,24 +336,27 @@ class Space:
                             changed.add(now.name)
         return len(changed)
 
-    def where(self, *conditions: str) -> Space:
+    def where(self, *conditions: str, note: Note | None = None) -> Space:
         """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
 
         They are what is listed, compared, ranked and exported; the target of a ranking may be another model. Raises ConfigError for
-        a condition that can't be read; a key that no model has raises it when the models are chosen.
+        a condition that can't be read; a key that no model has raises it when the models are chosen. Where no model is, `note` is called
+        with a sentence for each value that no model has.
 
         >>> space.where("license=apache-2.0 or license=mit", "framework=pytorch").names  # doctest: +SKIP
         ('a',)
         """
-        return Space(self.path, self.protocol, self._damaged, parse_where(conditions) if conditions else None)
+        return Space(self.path, self.protocol, self._damaged, parse_where(conditions, note) if conditions else None)
 
     def remove(self, name: str) -> None:
-        """Remove the model with this `name` or path, from all sets of probe images. Raises SpaceError where there is none.
+        """Remove the model with this `name` or path, from all sets of probe images (see `open_sets`).
+
+        Raises SpaceError where there is none.
 
         >>> space.remove("a")  # doctest: +SKIP
         """
         entry = self._find_entry(name)
-        for one in reversed(self._list_sets()):  # the first set last, so that an interruption can be made good
+        for one in reversed(self.open_sets().values()):  # the first set last, so that an interruption can be made good
             for found in one._find_same(entry):
                 maintenance.remove(one.path, found)
 
@@ -390,10 +394,23 @@ class Space:
         >>> space.rank_sets(ox.Probes.from_folder("task"))[0]  # doctest: +SKIP
         ('outdoors', 0.13)
         """
-        return rank_sets(describe_images(pictures.images), read_all_statistics(self.path))
+        statistics = {name: read_statistics(one.path, one.protocol) for name, one in self.open_sets().items()}
+        return rank_sets(describe_images(pictures.images), statistics)
 
-    def _list_sets(self) -> list[Space]:
-        return [self.open_set(name) for name in self.sets]
+    def open_sets(self) -> dict[str, Space]:
+        """Return the sets of probe images by name, `default` first.
+
+        One that is damaged is left out where damage is reported (see `open`), and raises SpaceError else.
+        """
+        found = {}
+        for name in self.sets:
+            try:
+                found[name] = self.open_set(name)
+            except SpaceError as error:
+                if self._damaged is None:
+                    raise
+                self._damaged(Failure(str(self.path), str(error)))
+        return found
 
     def _find_same(self, entry: CatalogueEntry) -> list[CatalogueEntry]:
         """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
@@ -428,7 +445,7 @@ class Space:
             if same := book.list_with_path(name):
                 return same[0]
             names = book.names(_MOST_SUGGESTED)
-        raise SpaceError(f"{self.path} has no model called {name!r}; {suggest(name, names)}")
+        raise SpaceError(f"{self.path}: {describe_unknown('model', name, names)}")
 
     def affinity(
         self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"

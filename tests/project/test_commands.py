@@ -155,6 +155,7 @@ def test_samples_are_what_the_program_prints(
             assert (stopped.value.code or 0) == int(line.text.removeprefix("onnxspace ").startswith(FAILS)), line.text
             captured = capsys.readouterr()
             printed += (captured.out + captured.err).splitlines()
+            assert list_wide_lines(captured.out + captured.err) == [], line.text
         for one in filter(None, shown):
             assert any(is_alike(one, other) for other in printed), one
             printed = printed[next(i for i, other in enumerate(printed) if is_alike(one, other)) + 1 :]

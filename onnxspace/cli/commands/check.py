@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import pixel_options, quiet_option, take_pixels
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.nearest_names import describe_unknown
 
 if TYPE_CHECKING:
     from onnxspace.checking.plan import CheckPlan
@@ -60,7 +62,9 @@ class _Options:
 @click.option(
     "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
 )
-@click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
+@click.option(
+    "--method", type=Names(tuple(METHODS), "method"), help="Kind of attribution map [default: the baseline's, or elrp]."
+)
 @click.option(
     "--baseline",
     "pixels",
@@ -71,7 +75,7 @@ class _Options:
 @pixel_options
 @click.option(
     "--device",
-    type=click.Choice(DEVICES),
+    type=Names(DEVICES, "device"),
     default="auto",
     show_default=True,
     help="Where maps are computed; auto takes the GPUs that Torch sees.",
@@ -138,7 +142,7 @@ def _check_forms(forms: tuple[str, ...], calibrate: bool) -> None:
         raise click.UsageError("--form needs --calibrate.")
     for name in forms:
         if name not in FORMS:
-            raise click.UsageError(f"--form {name} is unknown; the forms are {', '.join(FORMS)}.")
+            raise click.UsageError(f"--form: {describe_unknown('form', name, FORMS)}")
 
 
 def _calibrate(
@@ -172,7 +176,7 @@ def _parse_formats(requested: tuple[str, ...]) -> tuple[str | None, dict[str, st
     pairs = [(name, file) for name, _, file in (one.partition("=") for one in requested)]
     for name, _ in pairs:
         if name not in FORMATS:
-            raise click.UsageError(f"--format {name} is unknown; the formats are {', '.join(FORMATS)}.")
+            raise click.UsageError(f"--format: {describe_unknown('format', name, FORMATS)}")
     shown = {name for name, file in pairs if not file}
     if len(shown) > 1:
         raise click.UsageError(f"only one of {' and '.join(sorted(shown))} can go to standard output; name a file: junit=FILE.")

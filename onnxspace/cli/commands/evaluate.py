@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import quiet_option
 from onnxspace.cli.replaced import note_replaced
 
@@ -36,7 +37,11 @@ _MOST_DRAWS = 10_000
 @click.option("--alias", metavar="FILE", help="Lines `other name,name`, for tables with other names.")
 @click.option("--lower-is-better", is_flag=True, help="Values of --oracle and --known are losses or ranks.")
 @click.option(
-    "--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Linkage of the trees."
+    "--linkage",
+    type=Names(("average", "single"), "linkage"),
+    default="average",
+    show_default=True,
+    help="Linkage of the trees.",
 )
 @click.option(
     "--resamples",

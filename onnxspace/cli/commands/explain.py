@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.faithfulness import faithfulness_options, measure_request, print_faithfulness, take_faithfulness
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     pixel_options,
     shared_options,
@@ -43,7 +44,7 @@ def _split_outputs(
     help="Where to draw the picture. With brackets at its end, it is a value to explain, as --value.",
 )  # fmt: skip
 @click.option(
-    "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
+    "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
 @faithfulness_options

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
@@ -30,7 +31,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @click.option(
     "--method",
-    type=click.Choice(_METHODS),
+    type=Names(_METHODS, "method"),
     default="gradient-x-input",
     show_default=True,
     metavar="METHOD",
@@ -54,13 +55,17 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option(
     "--device",
-    type=click.Choice(DEVICES),
+    type=Names(DEVICES, "device"),
     default="auto",
     show_default=True,
     help="Where maps are computed; auto takes the GPUs that Torch sees.",
 )
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
+    "--precision",
+    type=Names(PRECISIONS, "precision"),
+    default="float32",
+    show_default=True,
+    help="Precision of matrix products.",
 )
 @pixel_options
 @limits_option

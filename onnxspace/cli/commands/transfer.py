@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import limits_option, pixel_options, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.scores import registry
@@ -37,18 +38,18 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--by",
     multiple=True,
-    type=click.Choice([*labelled_scores(), FINETUNE]),
+    type=Names([*labelled_scores(), FINETUNE], "score by labels"),
     metavar="SCORE",
     help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, which fine-tunes every model in small.",
 )
-@click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
+@click.option("--task", type=Names(KINDS, "kind of labels"), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
 )
 @click.option(
-    "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
+    "--pool", type=Names(("mean", "none"), "kind of pooling"), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
 )  # fmt: skip
 @click.option("--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Also choose an ensemble of at most N models.")

@@ -28,10 +28,10 @@ from onnxspace.cli.console import (
     progress_bar,
     report_kept_work,
 )
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     cluster_option,
     label_options,
-    no_notes_option,
     number_options,
     opening_options,
     pixel_options,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option(
-    "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
+    "--method", type=Names(tuple(METHODS), "method"), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
 )
 @number_options
 @click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
 )  # fmt: skip
 @click.option(
-    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
     "[default: pictures with --probe, else maps].",
 )  # fmt: skip
@@ -135,7 +135,7 @@ def add(
     for name, one in found.items():
         if len(found) > 1:
             print_note(f"set {name}", quiet=quiet)
-        _print_added(one, quiet=quiet)
+        _print_added(one, quiet=quiet, stated=bool(options["license"] or options["tags"]))
     if as_json:
         first, *others = found
         sets = {"sets": {name: _describe_added(found[name]) for name in others}} if others else {}
@@ -146,7 +146,8 @@ def add(
 def _describe_added(found: Additions) -> dict[str, Any]:
     return {
         "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there),
-        "completed": _as_pairs(found.completed), "failed": [vars(failure) for failure in found.failed],
+        "completed": _as_pairs(found.completed), "labelled": list(found.labelled),
+        "failed": [vars(failure) for failure in found.failed],
         "warnings": list(found.warnings),
     }  # fmt: skip
 
@@ -161,18 +162,26 @@ def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bo
     return probes_from(probe, opened.protocol.images, seed, opened.protocol.size, skip_broken=skip_broken)
 
 
-def _print_added(found: Additions, *, quiet: bool) -> None:
+def _print_added(found: Additions, *, quiet: bool, stated: bool = False) -> None:
     for failure in found.failed:
         print_error(failure.error)
-    print_notes(_describe_additions(found), quiet=quiet)
+    print_notes(_describe_additions(found, stated=stated), quiet=quiet)
 
 
-def _describe_additions(found: Additions) -> Iterator[str]:
+def _describe_relabelling(changed: bool, stated: bool) -> str:
+    """What became of the labels of a model that was there, where some were `stated` or are others now."""
+    if changed:
+        return "; its labels were updated"
+    return "; it has the stated labels already" if stated else ""
+
+
+def _describe_additions(found: Additions, *, stated: bool) -> Iterator[str]:
     from onnxspace.cli.text.pixels import other_assumptions
 
     yield from (f"warning: {warning}" for warning in found.warnings)
     yield from (f"{path} completes {name}, which lacked some of it" for path, name in found.completed)
-    yield from (f"{path} is already in the space, as {name}" for path, name in found.there)
+    for path, name in found.there:
+        yield f"{path} is already in the space, as {name}{_describe_relabelling(name in found.labelled, stated)}"
     for model in found.models:
         others = other_assumptions(model)
         yield f"added {model.name}" + (f"; assumed: {'; '.join(others)}" if others else "")
@@ -183,10 +192,15 @@ def _describe_additions(found: Additions) -> Iterator[str]:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @quiet_option
 def remove(place: str, names: tuple[str, ...], quiet: bool) -> None:
-    """Remove models."""
+    """Remove models, from all sets of probe images.
+
+    Exit code 2 if a set is damaged; they are removed from the others.
+    """
     opened = open_space(place)
     for name in names:
+        removed = opened.name_of(name)
         opened.remove(name)
+        print_note(f"removed {removed}", quiet=quiet)
 
 
 @space.command()
@@ -240,9 +254,9 @@ def export(
 @place_argument
 @set_option
 @where_option
-@no_notes_option
+@quiet_option
 @json_option("list")
-def list_(place: str, chosen: str | None, where: tuple[str, ...], as_json: bool) -> None:
+def list_(place: str, chosen: str | None, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Show the images and method of the space, and its models with their licences and tags."""
     from onnxspace.cli.text import space as spacetext
 

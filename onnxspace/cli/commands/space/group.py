@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from onnxspace.cli.console import print_error, print_warning, progress_bar
+from onnxspace.cli.console import print_error, print_once, print_warning, progress_bar
+from onnxspace.cli.names import NamedCommands
 
 if TYPE_CHECKING:
     from onnxspace.similarity.records import Failure
@@ -37,7 +38,7 @@ def json_option(name: str) -> Callable[[_Function], _Function]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print one JSON object (schema onnxspace/space-{name}/1).")
 
 
-class _InOrder(click.Group):
+class _InOrder(NamedCommands):
     """A group that lists commands in the order of their definition, with their whole first sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,7 +65,7 @@ def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None)
     from onnxspace.workflows.space import Space
 
     opened = Space.open(place, damaged=print_damage)
-    return (opened if chosen is None else opened.open_set(chosen)).where(*where)
+    return (opened if chosen is None else opened.open_set(chosen)).where(*where, note=print_once)
 
 
 def print_damage(failure: Failure) -> None:

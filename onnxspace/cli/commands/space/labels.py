@@ -26,7 +26,8 @@ from onnxspace.cli.options import quiet_option
 def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str | None, quiet: bool) -> None:  # noqa: A002
     """Add tags to models, written +TAG, and take others away, written -TAG.
 
-    The models are named, or chosen by --where. A tag is a word, or KEY=VALUE.
+    The models are named, or chosen by --where. A tag is a word, or KEY=VALUE. Exit code 2 if a set of probe images is damaged; those
+    of the others have their labels.
     """
     names, signed = _split(words)
     if not (signed or license) or bool(names) == bool(where):

@@ -17,6 +17,7 @@ from onnxspace.cli.commands.space.group import (
     space,
 )
 from onnxspace.cli.console import print_lines, print_remarks
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import probes_from, quiet_option, skip_broken_option
 from onnxspace.errors import SpaceError
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of its images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of its images.")
 @click.option(
-    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps, as for `create` [default: pictures with --probe, else maps].",
 )  # fmt: skip
 @quiet_option

@@ -21,6 +21,7 @@ from onnxspace.cli.commands.space.group import (
 )
 from onnxspace.cli.commands.space.probes import choose_set
 from onnxspace.cli.console import print_error, print_lines, print_notes
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     cluster_option,
     known_option,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @quiet_option
 @memory_option
 @cluster_option
-@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
+@click.option("--device", type=Names(DEVICES, "device"), default="cpu", show_default=True, help="Device for matrix products.")
 @click.option("--output", callback=note_replaced, metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @where_option
 @json_option("affinity")

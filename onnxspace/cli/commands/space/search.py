@@ -18,6 +18,7 @@ from onnxspace.cli.commands.space.group import (
     where_option,
 )
 from onnxspace.cli.console import print_lines, print_notes, progress_bar
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     memory_option,
     opening_options,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
 )
 @click.option(
-    "--by", type=click.Choice(("kin", "use")), default="kin", show_default=True,
+    "--by", type=Names(("kin", "use"), "kind of search"), default="kin", show_default=True,
     help="Models whose maps are alike, or models to start from for the task of MODEL.",
 )  # fmt: skip
 @opening_options
@@ -126,7 +127,9 @@ def duplicates(
 
 @space.command()
 @place_argument
-@click.option("--by", type=click.Choice(("kin", "use")), help="Which index [default: both, where the space ranks by use].")
+@click.option(
+    "--by", type=Names(("kin", "use"), "kind of search"), help="Which index [default: both, where the space ranks by use]."
+)
 @set_option
 @quiet_option
 @json_option("index")
