@@ -97,7 +97,10 @@ def compare(native: Native) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         _export(net, native.side, path)
-        model, probes = open_model(path, None, ModelOptions(scale=1 / 64, mean=(2.0,), std=(1.0,))), Probes.generate(IMAGES, native.side)
+        model, probes = (
+            open_model(path, None, ModelOptions(scale=1 / 64, mean=(2.0,), std=(1.0,))),
+            Probes.generate(IMAGES, native.side),
+        )
         images = torch.from_numpy(model.preprocess(probes.images))
         found: dict[str, float] = {}
         for method in ("grad-cam", "grad-cam++", "layer-cam"):
@@ -153,7 +156,7 @@ def _to_planes(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def _stretch(maps: NDArray[np.float32]) -> Array:
     """Each map from 0 to 1."""
     low, high = (end(maps, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
-    return np.asarray((maps - low) / (high - low), np.float64)
+    return np.asarray((maps - low) / np.where(high > low, high - low, 1), np.float64)
 
 
 def _differentiate(net: torch.nn.Module, images: torch.Tensor) -> Array:
