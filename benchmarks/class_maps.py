@@ -156,7 +156,7 @@ def _to_planes(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
 def _stretch(maps: NDArray[np.float32]) -> Array:
     """Each map from 0 to 1."""
     low, high = (end(maps, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
-    return np.asarray((maps - low) / (high - low), np.float64)
+    return np.asarray((maps - low) / np.where(high > low, high - low, 1), np.float64)
 
 
 def _differentiate(net: torch.nn.Module, images: torch.Tensor) -> Array:

@@ -97,10 +97,15 @@ def _weigh_dense(aim: Aim, values: Sequence[Tensor], view: View) -> tuple[list[T
     number = _choose_class(aim, won + planes[:, cells].double().mean(dim=1).sigmoid() * 1e-6)
     weights = torch.zeros_like(planes)
     weights[number][cells] = 1
-    if aim.axis is None:
-        return [weights.reshape(values[0].shape)], f"mean value {float(planes[0][cells].mean()):.3g}"
-    back = weights[None].movedim(1, aim.axis).reshape(values[0].shape)
-    return [back], f"{aim.name_class(number)}, wins in {100 * float(won[number]):.0f} % of it"
+    back = weights[0] if aim.axis is None else weights[None].movedim(1, aim.axis)
+    words = f"{aim.name_class(number)}, wins in {100 * float(won[number]):.0f} % of it"
+    return [back.reshape(values[0].shape)], words if len(planes) > 1 else _describe_mean(aim, planes[0][cells])
+
+
+def _describe_mean(aim: Aim, values: Tensor) -> str:
+    if aim.probability == "sigmoid":
+        return f"mean {100 * float(values.double().sigmoid().mean()):.1f} %"
+    return f"mean value {float(values.double().mean()):.3g}"
 
 
 def _weigh_values(aim: Aim, values: Sequence[Tensor], view: View) -> tuple[list[Tensor], str]:

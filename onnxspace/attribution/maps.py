@@ -21,7 +21,7 @@ from onnxspace.inputs.execution import Compute, Device, Execution
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
-from onnxspace.inputs.targets import Target
+from onnxspace.inputs.targets import Target, to_target
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
@@ -52,7 +52,7 @@ def attribute(
     """
     check_options([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
-    setup = Setup(probes, method, options, target if target is None or isinstance(target, Target) else Target(word=str(target)))
+    setup = Setup(probes, method, options, to_target(target))
     subject = find_subject(opened, setup)
     converted = convert(opened, probes.images[:VERIFIED_IMAGES], subject.encoder)
     engines = engines_for(opened, converted, setup, Execution.on(device, batch_size), subject=subject)

@@ -17,6 +17,7 @@ from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.inputs.names import join_tensors, name_models
 from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.targets import Target, make_targets, take_one
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import read_regular
@@ -24,7 +25,7 @@ from onnxspace.storage.regular_files import read_regular
 BASELINES, SPACE_SUFFIX = "baselines", ".space"
 #: Names that are those of a file in one folder on every system.
 _PLAIN = re.compile(r"[\w+-][\w+. -]{0,149}")
-_KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts"}
+_KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts", "class", "value"}
 _ARTIFACT = {"model", "against", "limits", "distinct", "encoder", "probe"}
 
 
@@ -50,7 +51,8 @@ class Artifact:
 class CheckPlan:
     """What to check, and on which images; None stands for what the baselines were made with, else for the defaults.
 
-    `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image.
+    `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image. `target` is what maps
+    are of instead of encoders.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -60,6 +62,7 @@ class CheckPlan:
     seed: int = 0
     limits: Mapping[str, float | None] = field(default_factory=dict)
     pixels: str | None = None
+    target: Target | None = None
 
 
 def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
@@ -111,7 +114,17 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
         raise ConfigError(f"{where}: {describe_unknown('method', str(method), METHODS)}")
     probe = None if "probe" not in table else str(home / _require_text(where, "probe", table["probe"]))
     images, seed = _require_whole(where, "images", table.get("images")), _require_whole(where, "seed", table.get("seed", 0), 0)
-    return CheckPlan(parsed, method, probe, images, seed or 0, given, _parse_pixels(where, table.get("baseline"), home))
+    pixels = _parse_pixels(where, table.get("baseline"), home)
+    return CheckPlan(parsed, method, probe, images, seed or 0, given, pixels, _parse_target(where, table))
+
+
+def _parse_target(where: str, table: Mapping[str, Any]) -> Target | None:
+    """The class, a name or a number, and the value of an output that maps are of."""
+    word = table.get("class")
+    if word is not None and not is_whole(word, 0, 2**31):
+        word = _require_text(where, "class", word)
+    value = None if "value" not in table else _require_text(where, "value", table["value"])
+    return take_one(make_targets([] if word is None else [word], [] if value is None else [value]))
 
 
 def _parse_pixels(where: str, value: Any, home: Path) -> str | None:

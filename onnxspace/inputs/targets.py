@@ -140,6 +140,20 @@ def make_targets(
     return _check_targets(tuple(outputs), contrast=contrast)
 
 
+def to_target(given: Target | str | int | None) -> Target | None:
+    """Return a target as it is, and the name or number of a class as a target."""
+    return given if given is None or isinstance(given, Target) else Target(word=_check_text(str(given), "--class"))
+
+
+def take_one(targets: Sequence[Target]) -> Target | None:
+    """Return the only one of `targets`, None where there is none. Raises ConfigError for several: models are compared by one."""
+    if len(targets) > 1:
+        raise ConfigError(
+            f"Models are compared by maps of one target, not of {' and '.join(one.words for one in targets[:3])}. Name one."
+        )
+    return targets[0] if targets else None
+
+
 def _check_targets(targets: tuple[Target, ...], *, contrast: bool) -> tuple[Target, ...]:
     if len(targets) > MOST_TARGETS:
         raise ConfigError(f"{len(targets)} targets are more than {MOST_TARGETS}. Explain some of them at a time.")

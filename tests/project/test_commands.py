@@ -138,7 +138,7 @@ def samples(page: str) -> list[tuple[list[Line], list[str]]]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/howto/class_maps.md"])
 def test_samples_are_what_the_program_prints(
     page: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,7 +146,7 @@ def test_samples_are_what_the_program_prints(
     prepare(tmp_path, page, photos)
     monkeypatch.chdir(tmp_path)
     found = samples(page)
-    assert len(found) == {"README.md": 5, "docs/tutorial.md": 2}[page]
+    assert len(found) == {"README.md": 5, "docs/tutorial.md": 2, "docs/howto/class_maps.md": 3}[page]
     for lines, shown in found:
         printed: list[str] = []
         for line in lines:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import pixel_options, quiet_option, take_pixels
+from onnxspace.cli.options import class_options, pixel_options, quiet_option, take_pixels, take_targets
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.targets import take_one
 
 if TYPE_CHECKING:
     from onnxspace.checking.plan import CheckPlan
@@ -71,6 +72,7 @@ class _Options:
     metavar="WORD|IMAGE",
     help="What maps are relative to: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
+@class_options
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @pixel_options
 @click.option(
@@ -112,6 +114,7 @@ def check(
     from onnxspace.checking.sandbox import Limits, parse_limits
 
     given["stated"] = take_pixels(given)
+    given["target"] = take_one(take_targets(given))
     chosen = _Options(**{name: given.pop(name) for name in _Options.__annotations__})
     shown, files = _parse_formats((*chosen.formats, "json") if as_json else chosen.formats)
     allowed = Limits() if chosen.bounds is None else parse_limits(chosen.bounds)
@@ -220,7 +223,7 @@ def _make_plan(
         if (
             limits
             or chosen.distinct
-            or any(options[name] for name in ("encoder", "probe", "images", "seed", "method", "pixels"))
+            or any(options[name] for name in ("encoder", "probe", "images", "seed", "method", "pixels", "target"))
         ):
             raise click.UsageError("these options need a model and --against; else write them into the configuration.")
         return find_plan(chosen.config)

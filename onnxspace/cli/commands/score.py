@@ -11,6 +11,7 @@ import click
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    class_options,
     cluster_option,
     known_option,
     known_ranks,
@@ -24,10 +25,12 @@ from onnxspace.cli.options import (
     take_compute,
     take_method_options,
     take_pixels,
+    take_targets,
 )
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.cli.text.lines import MOST_PRINTED
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
+from onnxspace.inputs.targets import take_one
 from onnxspace.scores.selection import (
     ATTRIBUTION,
     DEFAULT_WEIGHT,
@@ -60,6 +63,7 @@ from onnxspace.scores.selection import (
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
     help=f"Weight of features in depara; auto balances both parts [default: {DEFAULT_WEIGHT}].",
 )  # fmt: skip
+@class_options
 @shared_options
 @pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
@@ -106,6 +110,7 @@ def score(
         )
     if budget is not None:
         raise click.UsageError("--budget needs --by finetune.")
+    options["explained"] = take_one(take_targets(options))
     settings, compute, elsewhere = take_method_options(options), take_compute(options), read_known_table(known)
     select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, settings)
     probe, images, seed, skip_broken = (options.pop(name) for name in ("probe", "images", "seed", "skip_broken"))
@@ -139,7 +144,10 @@ def _finetune(
         raise click.UsageError(
             "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
         )
-    refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")})
+    asked = {"class": given["classes"] or None, "value": given["values"] or None}
+    refuse_options(
+        given["by"], {**{name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")}, **asked}
+    )
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 

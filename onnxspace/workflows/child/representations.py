@@ -67,7 +67,8 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
             errors += [] if found.errors is None else found.errors.tolist()
             writer.append(to_unit_maps(found.maps)[0], errors[writer.rows : writer.rows + len(found.maps)])
             advance(len(found.maps))
-        return (*engines.remarks(errors), *(f"{remark}." for remark in subject.remarks))
+        moved = (f"{subject.aim.remark}.",) if subject.aim is not None and subject.aim.remark else ()
+        return (*engines.remarks(errors), *moved)
 
     return compute
 
