@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from onnxspace.attribution.baselines import Pixels, baseline_for
 from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.devices import autocast_for
 from onnxspace.attribution.gradients import WAYS, Batch, DifferentiableGraph, InputMaps
+from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
@@ -135,7 +135,7 @@ def make_explainer(
     if relevance and settings.baseline != "zero":
         raise ConfigError(f"--baseline is not used by {method}, whose rule for the image needs none. Leave it out.")
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
-    ready = tune_graph(graph) if device.type == "cpu" else copy.deepcopy(tune_graph(graph)).to(device)
+    ready = tune_graph(graph) if device.type == "cpu" else copy_graph(tune_graph(graph)).to(device)
     compute = compute or Compute()
     compiled = torch.compile(ready) if compute.compiled else ready
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)

@@ -60,6 +60,13 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     return None
 
 
+def check_request(request: FaithfulnessRequest, inputs: Sequence[str]) -> None:
+    """Check the files that are asked for before any work is done. Raises OutputError, ConfigError."""
+    from onnxspace.workflows.faithfulness import check_files
+
+    check_files(request.boxes, request.picture, inputs)
+
+
 def measure_request(request: FaithfulnessRequest, models: Sequence[str], images: Sequence[str], **options: Any) -> Faithfulness:
     """Measure what is asked for; `options` are those of `onnxspace.workflows.faithfulness.measure_on_images`."""
     from onnxspace.workflows.faithfulness import measure_on_images

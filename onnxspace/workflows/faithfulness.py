@@ -103,16 +103,26 @@ def measure_on_images(
     `boxes` is a file that `onnxspace.inputs.boxes.read_boxes` reads; `options` are those of `measure_faithfulness`. Raises as it does,
     ProbeError for images that can't be read, and OutputError where the picture can't be written.
     """
-    if picture is not None:
-        inputs = [Path(path) for path in (*models, *images, *([] if boxes is None else [boxes]))]
-        check_picture_path(Path(picture), inputs, "--faithfulness-picture", (".png",))
-    listed = None if boxes is None else read_boxes(boxes)
+    listed = check_files(boxes, picture, (*models, *images))
     named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
     fitted = None if listed is None else fit_boxes(listed, named.paths, named.probes.size, str(boxes))
     found = measure_faithfulness(models, named.probes, methods, boxes=fitted, **options)
     if picture is not None:
         _draw(found, Path(picture))
     return found
+
+
+def check_files(
+    boxes: str | Path | None, picture: str | Path | None, inputs: Sequence[str | Path]
+) -> Mapping[str, Sequence[Box]] | None:
+    """Check, before any work is done, that `picture` can be written, and read the file of `boxes` (None: there is none).
+
+    `inputs` are files that the picture must not replace. Raises OutputError, ConfigError.
+    """
+    if picture is not None:
+        others = [Path(path) for path in (*inputs, *([] if boxes is None else [boxes]))]
+        check_picture_path(Path(picture), others, "--faithfulness-picture", (".png",))
+    return None if boxes is None else read_boxes(boxes)
 
 
 def _draw(found: Faithfulness, picture: Path) -> None:

@@ -70,6 +70,16 @@ def test_curves_and_maps_are_drawn_where_they_are_named(run: Run, place: Path) -
             assert picture.size >= least
 
 
+def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_before_it(run: Run, place: Path) -> None:
+    code, _, err = run("a.onnx", "b.onnx", *FEW, "-o", "maps.png")
+    assert code == 0
+    assert sum(line.startswith("model ") for line in err.splitlines()) == 1
+    (place / "maps.png").unlink()
+    for more in (("--boxes", "none.csv"), ("--faithfulness-picture", "cat.png")):
+        assert run("a.onnx", *FEW, "-o", "maps.png", *more)[0] == 2
+        assert not (place / "maps.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -5,7 +5,6 @@ J. Adebayo, J. Gilmer, M. Muelly, I. Goodfellow, M. Hardt, B. Kim, "Sanity check
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.model.graph import PARAMETRIC
 from onnxspace.torchgraph.view import constant_value, operator_of
 
@@ -46,7 +46,7 @@ def randomise_cascade(graph: GraphModule, layers: Sequence[str], counts: Sequenc
     their size; a layer's numbers depend on `seed` and its place alone.
     """
     for count in counts:
-        own = copy.deepcopy(graph)
+        own = copy_graph(graph)
         changed: set[int] = set()
         for place, name in enumerate(layers[:count]):
             node = next(node for node in own.graph.nodes if node.name == name)
@@ -74,7 +74,11 @@ def _randomise_layer(graph: GraphModule, node: Node, random: torch.Generator, ch
 
 def _draw_like(value: Tensor, random: torch.Generator) -> Tensor:
     drawn = torch.randn(value.shape, generator=random, dtype=torch.float32)
-    return (drawn * value.float().std() + value.float().mean()).to(value)
+    scaled = drawn * value.float().std() + value.float().mean()
+    if not value.is_floating_point():
+        limits = torch.iinfo(value.dtype)
+        scaled = scaled.round().clamp(limits.min, limits.max)
+    return scaled.to(value)
 
 
 def _iter_weights(graph: GraphModule, node: Node) -> Iterator[tuple[nn.Module, str]]:
@@ -93,5 +97,8 @@ def _iter_weights(graph: GraphModule, node: Node) -> Iterator[tuple[nn.Module, s
 
 
 def _is_weight(value: Tensor | None) -> bool:
-    """Whether a constant is a tensor of several floating-point numbers, which randomising changes."""
-    return value is not None and value.is_floating_point() and value.numel() > 1 and bool(value.std() > 0)
+    """Whether a constant is a tensor of different numbers: of floating point, or a quantised matrix or kernel."""
+    if value is None or value.numel() < 2:
+        return False
+    quantised = value.dtype in (torch.int8, torch.uint8) and value.dim() > 1
+    return (value.is_floating_point() or quantised) and bool(value.float().std() > 0)

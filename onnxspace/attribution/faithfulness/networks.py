@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.devices import list_devices, resolve_compute
 from onnxspace.attribution.faithfulness.forward_pass import ForwardPass
 from onnxspace.attribution.faithfulness.quantity import Quantity, follow_features, follow_probability
+from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.execution import Execution
@@ -69,7 +69,7 @@ def make_forward(model: Model, converted: EncoderGraph, execution: Execution, si
     compute = resolve_compute(execution.compute)
     device = list_devices(compute)[0]
     graph = tune_graph(converted.graph)
-    ready = graph if device.type == "cpu" else copy.deepcopy(graph).to(device)
+    ready = graph if device.type == "cpu" else copy_graph(graph).to(device)
     forward = ready if model.group is None else GroupedForward(ready, model.group, converted.image_axes)
     least = model.images_at_once
     return ForwardPass(forward, torch.device(device), compute, max(1, size // least) * least, model.path, least)

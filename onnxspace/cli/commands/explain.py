@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.faithfulness import faithfulness_options, measure_request, print_faithfulness, take_faithfulness
+from onnxspace.cli.faithfulness import (
+    check_request,
+    faithfulness_options,
+    measure_request,
+    print_faithfulness,
+    take_faithfulness,
+)
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     pixel_options,
@@ -88,9 +94,13 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
         bar("loading", 0, 1)
         from onnxspace.workflows.explain import explain as run
 
+        if asked is not None:
+            check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
         found = None if options["output"] is None else run(models, images, **shared)
-        del shared["output"]
+        for name in ("output", "targets", "overlay"):
+            del shared[name]
+        shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)
     if found is not None and not quiet:
         _print_notes(found, announce.models)

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from PIL import Image, ImageFilter
 
 import onnxspace as ox
@@ -252,6 +253,39 @@ def test_weights_are_randomised_from_the_end_with_their_mean_and_deviation(tmp_p
         assert (dict(graph.named_buffers())[name] == value).all()
         assert float(after[1][name].std()) == pytest.approx(float(value.std()), rel=0.25)
         assert abs(float(after[1][name].mean() - value.mean())) < 0.3 * float(value.std())
+
+
+class _Images(CalibrationDataReader):
+    """Four random images to calibrate with."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        self.images = iter([{"image": random.random((1, 3, SIZE, SIZE), dtype=np.float32)} for _ in range(4)])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:  # type: ignore[override]
+        return next(self.images, None)
+
+
+@pytest.mark.parametrize("form", list(QuantFormat))
+def test_weights_of_quantised_networks_are_randomised_too(tmp_path: Path, form: QuantFormat) -> None:
+    plain, path = save(classifier(), tmp_path / "a.onnx"), tmp_path / "int8.onnx"
+    quantize_static(str(plain), str(path), _Images(), quant_format=form)
+    graph = convert(open_model(path), PROBES.images[:2]).graph
+    names = list_layers(graph)
+    assert len(names) == 2
+    (stage,) = randomise_cascade(graph, names, [2], seed=0)
+    after = dict(stage.graph.named_buffers())
+    changed = [name for name, value in graph.named_buffers() if (after[name] != value).any()]
+    assert [after[name].dim() for name in changed] == [4, 4]
+    got = measure(path, ["saliency"], FaithfulnessSettings(("randomisation",), stages=1))
+    assert np.abs(got.values["randomisation"][0]).max() < 0.95
+
+
+def test_a_network_without_layers_that_could_be_randomised_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxspace.attribution.faithfulness.measure.list_layers", lambda graph: [])
+    got = measure(save(classifier(), tmp_path / "a.onnx"), ["elrp"], FaithfulnessSettings(("randomisation",)))
+    assert got.measures == ()
+    assert "a: no layer with trained weights is below its encoder, so none is randomised." in got.warnings
 
 
 def test_a_network_that_takes_four_images_at_a_time_is_measured_as_one_that_takes_any_number(tmp_path: Path) -> None:
