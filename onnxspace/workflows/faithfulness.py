@@ -18,7 +18,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.explained_images import read_images
 from onnxspace.inputs.faithfulness import CURVES, FaithfulnessSettings, Measure, count_steps
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -70,6 +70,10 @@ def measure_faithfulness(
     paths = [Path(path) for path in ([model] if isinstance(model, str | Path) else model)]
     if not paths or not methods:
         raise ConfigError("There is nothing to measure. Give at least one model and one method.")
+    if gridded := [method for method in methods if METHODS[method].place != "image"]:
+        raise ConfigError(
+            f"Faithfulness is measured of maps on pixels, not of {' and '.join(gridded)}, which are maps of a tensor. Leave these out."
+        )
     inside = None if boxes is None else cover_boxes(boxes, probes, settings.tolerance)
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
