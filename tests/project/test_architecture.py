@@ -151,7 +151,17 @@ def test_commands_that_pages_name_exist() -> None:
     scripts = {"pip", "pytest", "ruff", "mypy", "lint-imports", "python", "onnxspace"}
     first = {line.split()[0] for page in PAGES for line in commands(page)}
     assert first == {f".venv/bin/{name}" for name in scripts} | {
-        *(".ci/run", ".ci/light", ".ci/docs", ".ci/frameworks", ".ci/fuzz", ".ci/exhaustive", ".ci/package", ".ci/release.py")
+        *(
+            ".ci/run",
+            ".ci/light",
+            ".ci/docs",
+            ".ci/frameworks",
+            ".ci/fuzz",
+            ".ci/exhaustive",
+            ".ci/package",
+            ".ci/pyright",
+            ".ci/release.py",
+        )
     }
     run = {match[1] for page in PAGES for line in commands(page) if (match := re.search(r"python -m (\S+)", line))}
     run -= {"venv"}
