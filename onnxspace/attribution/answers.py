@@ -16,7 +16,7 @@ from torch import Tensor
 from onnxspace.attribution.boxes import weigh_box
 from onnxspace.attribution.regions import find_cells
 from onnxspace.errors import AttributionError, ConfigError
-from onnxspace.inputs.targets import parse_index
+from onnxspace.inputs.output_index import parse_index
 from onnxspace.model.aims import Aim, Kind
 
 #: Sums of probabilities that are 1 up to rounding.

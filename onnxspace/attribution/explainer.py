@@ -137,7 +137,8 @@ def make_explainer(
     rows, columns = (torch.from_numpy(m).to(device, torch.float32) for m in model.preprocess.inverse(probes.size))
     ready = tune_graph(graph) if device.type == "cpu" else copy_graph(tune_graph(graph)).to(device)
     compute = compute or Compute()
-    compiled = torch.compile(ready) if compute.compiled else ready
+    watched = subject is not None and subject.grid is not None  # a compiled graph returns tensors that nothing depends on
+    compiled = torch.compile(ready) if compute.compiled and not watched else ready
     forward = compiled if model.group is None else GroupedForward(compiled, model.group, converted.image_axes)
     deviating = tuple(name in converted.encoder.deviations for name in converted.encoder.tensors)
     channel_axis = 1 if model.preprocess.layout == "NCHW" else 3

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.output_index import parse_index
 
 MOST_TOP, MOST_TARGETS = 16, 32
 #: The side in pixels at which masks are kept.
 MASK_SIDE = 224
-_MOST_TEXT, _MOST_PARTS, _LARGEST = 300, 8, 2**31
-_WHOLE = r"-?\d{1,10}"
-_PART = re.compile(rf"\s*(?:\.\.\.|{_WHOLE}|(?:{_WHOLE})?:(?:{_WHOLE})?(?::(?:{_WHOLE})?)?)\s*")
+_MOST_TEXT = 300
 _INDEXED = re.compile(r"(.+)\[([^\[\]]*)\]")
 Rectangle = tuple[float, float, float, float]
 
@@ -189,34 +188,6 @@ def parse_value(text: str) -> Target:
         return Target(output=text)
     parse_index(found[2])
     return Target(output=found[1], index=found[2].replace(" ", ""))
-
-
-def parse_index(text: str) -> tuple[Any, ...]:
-    """Return an index as NumPy takes it: whole numbers, slices, and an ellipsis. Raises ConfigError for anything else.
-
-    >>> parse_index("0,1:3")
-    (0, slice(1, 3, None))
-    """
-    parts = text.split(",")
-    if len(parts) > _MOST_PARTS or not all(_PART.fullmatch(part) for part in parts) or text.count("...") > 1:
-        raise ConfigError(
-            f"[{text[:40]}] is not an index. Write whole numbers, slices and one ..., such as [0,:,4] or [0,...,1:3]."
-        )
-    found = tuple(_parse_part(part.strip()) for part in parts)
-    numbers = [n for part in found for n in ((part.start, part.stop, part.step) if isinstance(part, slice) else (part,))]
-    if any(isinstance(n, int) and abs(n) > _LARGEST for n in numbers) or any(
-        isinstance(p, slice) and p.step == 0 for p in found
-    ):
-        raise ConfigError(f"[{text[:40]}] has a number out of range, or a step of 0. Correct the index.")
-    return found
-
-
-def _parse_part(part: str) -> Any:
-    if part == "...":
-        return Ellipsis
-    if ":" not in part:
-        return int(part)
-    return slice(*(int(side) if side else None for side in part.split(":")))
 
 
 def parse_numbers(text: str, flag: str) -> Rectangle:

@@ -72,9 +72,10 @@ def _find_values(model: Model, target: Target) -> Aim:
 
 def _check_output(model: Model, name: str) -> str:
     """An output of this name, or the numbers that it is made of. Raises ConfigError, ModelError."""
-    if name not in model.graph.outputs:
+    held = find_float_outputs(model).tensors
+    if name not in (*model.graph.outputs, *held):
         raise ConfigError(f"{model.path} has no output {name!r}: {suggest(name, model.graph.outputs)}")
-    if name not in (held := find_float_outputs(model).tensors):
+    if name not in held:
         raise ModelError(
             f"{model.path}: its output {name!r} holds no numbers that depend smoothly on the image alone. "
             f"Name another output; {suggest('', held)}"

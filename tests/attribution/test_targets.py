@@ -234,6 +234,30 @@ def _fixed(net: nn.Module, folder: Path) -> Any:
     return onnx.load(str(folder / "wide.onnx"))
 
 
+def test_the_numbers_before_a_decision_are_explained(tmp_path: Path) -> None:
+    """A network that puts out the number of its class alone."""
+    net, images = make_network("residual"), probes(2, SIDE)
+    plain = export(net, tmp_path / "plain.onnx")
+
+    class Decided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            made: Tensor = self.net(x).argmax(dim=1)
+            return made
+
+    model = export(Decided(), tmp_path / "decided.onnx", outputs=("number",))
+    expected = ox.attribute(plain, images, "gradient-x-input", target=2)
+    np.testing.assert_allclose(ox.attribute(model, images, "gradient-x-input", target=2), expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ModelError, match=r"its output 'number' holds no numbers .* there are (\S+)\.") as caught:
+        ox.attribute(model, images, target=ask(values=["number"]))
+    inner = str(caught.value).split("there are ")[1].rstrip(".")
+    found = ox.attribute(model, images, "gradient-x-input", target=ask(values=[f"{inner}[0,2]"]))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 class Detector(nn.Module):
     """Boxes on a grid of 4 × 4, moved by what is seen, and scores of two classes; `form` says how they are put out."""
 

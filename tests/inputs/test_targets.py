@@ -13,7 +13,8 @@ from PIL import Image
 
 from onnxspace.errors import ConfigError, ProbeError
 from onnxspace.inputs.methods import METHODS, check_target
-from onnxspace.inputs.targets import Target, make_targets, parse_index, parse_region, parse_value
+from onnxspace.inputs.output_index import parse_index
+from onnxspace.inputs.targets import Target, make_targets, parse_region, parse_value
 
 
 def test_each_class_rank_and_value_is_a_target() -> None:
