@@ -27,6 +27,7 @@ from onnxspace.quiet import silence_libraries
 from onnxspace.scores.directed import Comparison, knn_agreements, probability_predictivities
 from onnxspace.scores.folds import FOLDS, assign_folds, hash_images, order_by_content
 from onnxspace.scores.pairs.dds import centred_similarities
+from onnxspace.scores.pointwise_readout import predict_pictures
 from onnxspace.scores.reduce import ReducedArrays, reduce_arrays
 from onnxspace.scores.source_rows import AnswersOfTarget, make_row
 from onnxspace.similarity.fingerprints.reduced import Reduced
@@ -34,6 +35,8 @@ from onnxspace.similarity.mean_rank import combine_ranks
 from onnxspace.workflows.child.open import prepare_model
 
 IMAGES, CUTS = 64, 20
+#: Candidates where answers are pictures, and how many of them are kept.
+PICTURES = ((27, 27), (99, 99), (60, 20), (60, 30), (99, 20), (99, 30), (150, 20), (150, 30), (200, 20), (200, 30))
 ROOT = Path(__file__).parent.parent / "models"
 FOLDERS = (ROOT, ROOT / "minitaskonomy", ROOT / "realzoo/sources", ROOT / "realzoo/targets")
 Matrix = NDArray[np.float64]
@@ -55,7 +58,9 @@ def main() -> None:
     sources = [(name, one) for name, one in found[:: given.every] if one.similarities is not None]
     for words, pictures in (("answers per image", False), ("answers in pictures", True)):
         targets = [(name, one) for name, one in found if one.answers is not None and one.answers_in_pictures == pictures]
-        if targets:
+        if targets and pictures:
+            describe_pictures(targets, sources)
+        elif targets:
             print(f"{words}: {describe(targets, sources, given.candidates)}", flush=True)
 
 
@@ -99,6 +104,27 @@ def describe(targets: Sequence[tuple[str, Reduced]], sources: Sequence[tuple[str
         f"{len(targets)} targets, {len(sources)} sources, {count} candidates; recall@10 {new[0]:.2f} (a tenth of targets below "
         f"{quantile:.2f}), {new[1]:.2f} of the ten among the candidates; by duality-diagram similarity {old[0]:.2f}, {old[1]:.2f}"
     )
+
+
+def describe_pictures(targets: Sequence[tuple[str, Reduced]], sources: Sequence[tuple[str, Reduced]]) -> None:
+    """Print recall where candidates by a readout of each position are chosen among the first ones."""
+    values, rows = score(targets, sources), np.array([make_row(one, IMAGES) for _, one in sources])
+    shown: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for i, (name, target) in enumerate(targets):
+        others = [j for j, (own, _) in enumerate(sources) if own != name and np.isfinite(values[:, i, j]).all()]
+        answers = AnswersOfTarget.of(target)
+        assert answers is not None
+        first, exact = combine_ranks(answers.score(rows)[:, others][:, None])[0], values[:, i, others]
+        near = predict_pictures(target, [sources[j][1] for j in others])
+        for wide, few in PICTURES:
+            kept = np.argsort(-first, kind="stable")[:wide]
+            second = np.full(len(others), -np.inf)
+            second[kept] = first[kept] if wide == few else combine_ranks(near[:, kept][:, None])[0]
+            shown.setdefault((wide, few), []).append(find_recall(exact, second, few))
+    print(f"answers in pictures: {len(targets)} targets, {len(sources)} sources")
+    for (wide, few), found in shown.items():
+        recall, held = np.mean(found, axis=0)
+        print(f"  {few} of {wide} candidates: recall@10 {recall:.2f}, {held:.2f} of the ten among the candidates", flush=True)
 
 
 def score(targets: Sequence[tuple[str, Reduced]], sources: Sequence[tuple[str, Reduced]]) -> Matrix:

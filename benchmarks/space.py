@@ -340,7 +340,7 @@ def use(folder: Path, scale: float, _images: int) -> None:
     import onnxspace as ox
     from benchmarks.space_models import FAMILY, World, fill_catalogue, write_pack, write_reduced
     from onnxspace.spaces.catalogue import open_catalogue
-    from onnxspace.spaces.layout import USE_INDEX, USE_ROWS
+    from onnxspace.spaces.layout import USE_ALIVE, USE_INDEX, USE_ROWS
     from onnxspace.workflows.space_sources import SourceQuery, index_sources, propose_sources
 
     models = max(2 * FAMILY, round(10**6 * scale) // FAMILY * FAMILY)
@@ -380,6 +380,9 @@ def use(folder: Path, scale: float, _images: int) -> None:
         proposed[name] = own
         kept.append(len({one.name for one in found[0]} & {one.name for one in everything[0]}) / 99)
     write_reduced(place, world, list(proposed.values()), distinct)
+    (place / USE_ALIVE).unlink(missing_ok=True)
+    for words in ("  first search of the first process", "of a later one"):
+        print(f"{words}: {first_search(place, queries[0][0]):.1f} s", end="\n" if words == "of a later one" else "; ")
     space.sources(queries[0][0])
     walls, cpus, whole = [], [], []
     for _ in range(ROUNDS):
@@ -401,6 +404,12 @@ def use(folder: Path, scale: float, _images: int) -> None:
     )
     print(" the candidates that all rows give")
     recall_on_sample(world, min(distinct, SAMPLE), queries)
+
+
+def first_search(place: Path, name: str) -> float:
+    """Seconds of a process's first search by use, without its imports."""
+    prepare = f"space = Space.open({str(place)!r})"
+    return child(module="workflows.space", name="Space", prepare=prepare, call=f"space.sources({name!r})")[0]
 
 
 def recall_on_sample(world: Any, models: int, queries: Sequence[tuple[str, Any]]) -> None:

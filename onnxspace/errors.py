@@ -61,7 +61,7 @@ class ClusterError(OnnxspaceError, ConnectionError):
 
 
 class MissingLibraryError(OnnxspaceError, ImportError):
-    """A library that reading models requires is not installed, as in an installation for comparing only."""
+    """A library that is not installed: one that reading models requires, or pandas for data frames."""
 
 
 _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation", "out of memory", "unable to allocate", "cannot allocate")

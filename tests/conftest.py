@@ -84,6 +84,12 @@ def sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages are not wrapped, wherever the tests run."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def drawn_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each generated image is drawn once in a process; tests/inputs, which test the drawing, override this."""
     monkeypatch.setattr("onnxspace.inputs.probes.render", drawn_once)

@@ -12,6 +12,7 @@ import onnx
 from onnxspace.errors import ConversionError, ModelError
 from onnxspace.exporters import Facts, Request
 from onnxspace.inputs.config import PROVENANCE
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.model.graph import iter_nodes
 from onnxspace.quiet import silence_libraries
 from onnxspace_converters.compare import GraphTensors, ReferenceBatch, compute_references, preprocess_of, verify
@@ -91,8 +92,7 @@ def encoder_tensor(model: onnx.ModelProto, loaded: LoadedNetwork, reference: Ref
     if not values and layer in names:
         return layer
     if not values:
-        known = ", ".join(dict.fromkeys(name for name, _ in layers)) or "none by name"
-        raise ModelError(f"{source} has no layer {layer!r}. Its layers are: {known[:2000]}.")
+        raise ModelError(f"{source}: {describe_unknown('layer', layer, [name for name, _ in layers])}")
     found = GraphTensors(model, reference.images).find(values[-1])
     if found is None:
         raise ModelError(f"{source}: the exporter merged layer {layer!r} with another. Name the layer after it.")

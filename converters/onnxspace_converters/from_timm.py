@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
+from onnxspace.inputs.nearest_names import describe_unknown
 
 if TYPE_CHECKING:
     from onnxspace_converters.loaded_network import LoadedNetwork
@@ -40,10 +41,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     from onnxspace_converters.from_torch import Origin, network_from_module
 
     if not timm.is_model(source.name):
-        near = ", ".join(timm.list_models(f"*{source.name.partition('.')[0][:6]}*")[:5])
-        raise ModelError(
-            f"timm has no network {source.name!r}.{f' It has {near}.' if near else ''} timm.list_models() gives all."
-        )
+        unknown = describe_unknown("network", source.name.partition(".")[0], timm.list_models(), listed=False)
+        raise ModelError(f"{source.text}: {unknown} timm.list_models() gives all.")
     own = request.weights is None and request.random_weights is None
     torch.manual_seed(request.random_weights or 0)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from onnxspace.errors import ModelError
 from onnxspace.exporters import Exporter, Facts, Request, Source
 from onnxspace.inputs.config import ModelOptions
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace_converters.from_timm import missing_weights_message, random_weights_remark
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def load_network(source: Source, request: Request) -> LoadedNetwork:
     from torchvision import models
 
     if source.name not in models.list_models():
-        raise ModelError(f"torchvision has no network {source.name!r}. torchvision.models.list_models() gives all.")
+        unknown = describe_unknown("network", source.name, models.list_models(), listed=False)
+        raise ModelError(f"{source.text}: {unknown} torchvision.models.list_models() gives all.")
     best = getattr(models.get_model_weights(source.name), "DEFAULT", None)
     torch.manual_seed(request.random_weights or 0)
     try:

@@ -71,6 +71,14 @@ def draw_maps(place: Path) -> None:
     save(Image.open(place / "maps.png"), DOCS / "pictures/maps.png", 900)
 
 
+def draw_class_maps(place: Path) -> None:
+    """Maps of the two most probable classes of two images, over the images."""
+    methods = ("--method", "grad-cam", "--method", "lrp-composite")
+    images = ("photos/star/0.png", "photos/cross/1.png")
+    run(place, "explain", "models/shapes-torch.onnx", *images, "--top", "2", *methods, "--overlay", "-o", "classes.png")
+    save(Image.open(place / "classes.png"), DOCS / "pictures/class_maps.png", 900)
+
+
 def draw_check(place: Path) -> None:
     """The images on which a fine-tuned network looks at other things than the one that it started from."""
     given = ("models/colour-torch.onnx", "--against", "models/shapes-torch.onnx", "--probe", "photos")
@@ -123,13 +131,13 @@ def save(picture: Image.Image, path: Path, width: int) -> None:
 
 
 def main() -> None:
-    names = ("maps", "check", *SHOTS)
+    names = ("maps", "class_maps", "check", *SHOTS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="pictures to draw; all")
     chosen = parser.parse_args().only
     shots = {name: shot for name, shot in SHOTS.items() if name in chosen}
     with workplace() as place:
-        for name, draw in (("maps", draw_maps), ("check", draw_check)):
+        for name, draw in (("maps", draw_maps), ("class_maps", draw_class_maps), ("check", draw_check)):
             if name in chosen:
                 draw(place)
         if shots:

@@ -1,4 +1,4 @@
-"""Hooks of the documentation site: pages from outside docs/, links between them, and the commands' tables of options."""
+"""Hooks of the documentation site: pages from outside docs/, links between them, notebooks, and the commands' tables of options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from docs.hooks.commands import MARK, render_options  # noqa: E402
-from docs.hooks.schemas import PAGES, file_name, read_schemas  # noqa: E402
+from docs.hooks.notebooks import list_notebooks, to_markdown  # noqa: E402
+from docs.hooks.schemas import file_name, read_schemas  # noqa: E402
 
 #: Pages of the site that lie elsewhere in the repository.
 OUTSIDE = {
@@ -32,12 +33,13 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\]|!\[[^\]]*\]\([^)]*\))*)\]\(([^
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages that lie outside docs/, and the JSON schemas."""
+    """Add the pages that lie outside docs/, those of notebooks, and the JSON schemas."""
     for page, path in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / path).read_text("utf-8")))
-    for page in PAGES:
-        for name, schema in read_schemas((ROOT / "docs" / page).read_text("utf-8")).items():
-            files.append(File.generated(config, file_name(name), content=json.dumps(schema, indent=2)))
+    for page, notebook in list_notebooks(ROOT / "docs").items():
+        files.append(File.generated(config, page, content=to_markdown(notebook)))
+    for name, schema in read_schemas(ROOT / "docs").items():
+        files.append(File.generated(config, file_name(name), content=json.dumps(schema, indent=2)))
     return files
 
 

@@ -39,6 +39,7 @@ def run_key(setup: Setup, execution: Execution, elsewhere: Sequence[object] | No
     facts = {
         "method": setup.method,
         "options": _resolve_options(setup),
+        "target": None if setup.target is None else setup.target.to_json(),
         "probes": setup.probes.sha256,
         "batch size": execution.batch_size,
         "compute": [asdict(compute), *(describe_processors(compute) if elsewhere is None else elsewhere)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onnxspace.attribution.activation_maps import GRID_WAYS
+from onnxspace.attribution.answers import View, find_answers
 from onnxspace.attribution.baselines import Pixels, baseline_for
 from onnxspace.attribution.cpu_tuning import tune_graph
 from onnxspace.attribution.devices import autocast_for
@@ -19,6 +21,7 @@ from onnxspace.attribution.graph_copy import copy_graph
 from onnxspace.attribution.grouped_forward import GroupedForward
 from onnxspace.attribution.lrp import RuleSet, apply_rules, find_rule_set
 from onnxspace.attribution.noise import pixel_noise, seeds_of
+from onnxspace.attribution.subject import Subject
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.execution import Compute
 from onnxspace.inputs.methods import METHODS, Method, Options, Settings, configure_options, resolve_settings
@@ -36,11 +39,12 @@ class Maps:
     """Maps of a batch: `maps` float32 [images, size, size] at the probe images' size.
 
     `errors` are relative standard errors, float64 [images], where maps are estimates: the norm of a map's standard errors divided by
-    the norm of the map.
+    the norm of the map. `captions` say of each image what a target is in it, such as a class with its probability; empty without one.
     """
 
     maps: NDArray[np.float32]
     errors: NDArray[np.float64] | None
+    captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Explainer:
 
     `baseline` maps images to baselines (None: zero); `rows` [size, height] and `columns` [size, width] resize maps to the probe
     images; `fallback` counts, by operator, those that have no rule of the method and keep their gradient. Of images that are no
-    multiple of `images_at_once`, the last ones are repeated and their repetitions dropped.
+    multiple of `images_at_once`, the last ones are repeated and their repetitions dropped. `subject` is what is explained.
     """
 
     network: DifferentiableGraph
@@ -63,17 +67,35 @@ class Explainer:
     columns: Tensor
     fallback: Mapping[str, int]
     images_at_once: int = 1
+    subject: Subject | None = None
 
     def to_probe_pixels(self, found: InputMaps) -> Maps:
         """Resize maps from the network's input size to the probe images."""
         resized: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
-        return Maps(resized, None if found.errors is None else found.errors.cpu().numpy())
+        return Maps(resized, None if found.errors is None else found.errors.cpu().numpy(), found.captions)
 
     def compute_maps(self, batch: Batch) -> InputMaps:
         """Compute maps at the network's input size."""
         with autocast_for(self.compute, self.device):
-            found = WAYS[METHODS[self.method].way](self.network, batch, self.settings)
-        return InputMaps(found.maps[: batch.images], None if found.errors is None else found.errors[: batch.images])
+            aimed, captions = self._aim(batch)
+            found = self._compute(aimed)
+        errors = None if found.errors is None else found.errors[: batch.images]
+        return InputMaps(found.maps[: batch.images], errors, captions[: batch.images])
+
+    def _compute(self, batch: Batch) -> InputMaps:
+        way, grid = METHODS[self.method].way, None if self.subject is None else self.subject.grid
+        if grid is not None:
+            return GRID_WAYS[way](self.network, batch, self.settings, grid, way)
+        return WAYS[way](self.network, batch, self.settings)
+
+    def _aim(self, batch: Batch) -> tuple[Batch, tuple[str, ...]]:
+        """The batch with the weights of what a target explains, and its captions."""
+        if self.subject is None or self.subject.aim is None:
+            return batch, ()
+        aim = self.subject.aim
+        outputs = self.network.forward(batch.values)[: len(aim.tensors)]
+        found = find_answers(aim, outputs, len(batch.values), View(self.network.path, self.rows, self.columns))
+        return replace(batch, weights=found.weights), found.captions
 
     def prepare_batch(self, images: NDArray[np.uint8], room: int = 1) -> Batch:
         """Preprocess `images`, uint8 [images, size, size, 3], on the device; `room` as in `Batch`."""
@@ -97,10 +119,12 @@ def make_explainer(
     device: torch.device,
     compute: Compute | None = None,
     gradients: dict[bytes, Tensor] | None = None,
+    subject: Subject | None = None,
 ) -> Explainer:
     """Prepare a verified graph of `model` for explaining on `device`: the method's rules, its baseline, and the size of maps.
 
-    `gradients` is a cache of gradients shared by methods with the same rules (None: no cache). Raises ConfigError for a baseline
+    `gradients` is a cache of gradients shared by methods with the same rules and subject (None: no cache); `subject` is what is
+    explained (None: the graph's encoder). Raises ConfigError for a baseline
     where the method's rules take none, and ProbeError for one that can't be read.
     """
     method, probes, settings = setup.method, setup.probes, setup.settings
@@ -120,7 +144,18 @@ def make_explainer(
     network = DifferentiableGraph(model.path, forward, channel_axis, relevance, gradients, deviating)
     baseline = baseline_for(settings.baseline, probes)
     return Explainer(
-        network, compute, model.preprocess, method, settings, baseline, device, rows, columns, fallback, model.images_at_once
+        network,
+        compute,
+        model.preprocess,
+        method,
+        settings,
+        baseline,
+        device,
+        rows,
+        columns,
+        fallback,
+        model.images_at_once,
+        subject,
     )
 
 

@@ -1,6 +1,6 @@
 """From a batch of preprocessed images to maps: where gradients are computed, and how they make a map.
 
-The explained scalar S is the sum over the encoder's units, or over their deviations above their mean where that sum is a constant: by
+The explained scalar S is what a target names, a weighted sum of an output's values. Without a target it is the sum over the encoder's units, or over their deviations above their mean where that sum is a constant: by
 this, S does not depend on the units' order, which layouts and exporters change. Every function in `WAYS` takes the network, the batch and the settings,
 and treats each image separately: a map does not depend on the batch it was computed in.
 """
@@ -54,28 +54,56 @@ class DifferentiableGraph:
         """Return the units of all of the encoder's outputs: [images, units]."""
         return torch.cat([output.reshape(len(values), -1) for output in outputs_of(self.graph, values)], dim=1)
 
-    def gradient(self, values: Tensor) -> Tensor:
-        """Return dS/dx at `values`, of their shape, by the graph's rules. Raises AttributionError where none reaches the image."""
+    def gradient(self, values: Tensor, weights: Sequence[Tensor] | None = None) -> Tensor:
+        """Return dS/dx at `values`, of their shape, by the graph's rules; `weights` are those of the outputs' values for a target.
+
+        Raises AttributionError where no gradient reaches the image.
+        """
         point = values.detach().requires_grad_(True)
-        outputs = enumerate(outputs_of(self.graph, point))
-        explained = torch.stack([self.explained(output, place, len(values)) for place, output in outputs]).sum()
+        outputs = outputs_of(self.graph, point)
+        if weights is None:
+            parts = [self.explained(output, place, len(values)) for place, output in enumerate(outputs)]
+            explained = torch.stack(parts).sum()
+        else:
+            explained = self.weigh(outputs, weights)
         found = torch.autograd.grad(explained, point, allow_unused=True)[0] if explained.requires_grad else None
         if found is None:
-            raise AttributionError(f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder.")
+            raise AttributionError(self._describe_gap(weights))
         return found
+
+    def _describe_gap(self, weights: Sequence[Tensor] | None) -> str:
+        if weights is None:
+            return f"{self.path}: no gradient reaches the image from the encoder. Name another --encoder."
+        return f"{self.path}: no gradient reaches the image from what is explained. Explain another class or value."
+
+    def weigh(self, outputs: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+        """Return the sum of the outputs' values by their `weights`, which are repeated for several points of each image."""
+        pairs = zip(outputs, weights, strict=True)
+        return torch.stack([(output * _repeat(weight, output)).sum() for output, weight in pairs]).sum()
+
+    def input_size(self, values: Tensor) -> tuple[int, int]:
+        """Height and width of the network's input `values`."""
+        height, width = (size for axis, size in enumerate(values.shape[1:], 1) if axis != self.channel_axis)
+        return height, width
 
     def cached_gradient(self, batch: Batch) -> Tensor:
         """Return the gradient at the batch's values, computed once for all methods that share the cache."""
         if self.cache is None:
-            return self.gradient(batch.values)
+            return self.gradient(batch.values, batch.weights)
         key = hashlib.sha256(batch.values.cpu().numpy().tobytes()).digest()
         if key not in self.cache:
-            self.cache[key] = self.gradient(batch.values)
+            self.cache[key] = self.gradient(batch.values, batch.weights)
         return self.cache[key].to(batch.values.device)
 
     def mean_over_channels(self, maps: Tensor) -> Tensor:
         """Return the mean over the input's channels: [images, height, width]."""
         return maps.mean(dim=self.channel_axis)
+
+
+def _repeat(weights: Tensor, output: Tensor) -> Tensor:
+    """`weights` as many times in succession as `output` has images for each of theirs."""
+    times = output.shape[0] // max(1, weights.shape[0]) if output.dim() else 1
+    return weights.to(output.dtype) if times == 1 else weights.to(output.dtype).repeat(times, *[1] * (output.dim() - 1))
 
 
 def sum_deviations(output: Tensor, images: int) -> Tensor:
@@ -97,7 +125,8 @@ class Batch:
     `values` is the network's input; `baseline` has its shape (None: zero); `seeds` holds a seed per image, for random sampling.
     `noise(k, share)` returns the k-th sample of noise for every image, with a standard deviation of `share` of the pixel range, in
     units of the network's input. `room` is how many images may be computed at once, if one image needs several gradients. All but the
-    first `images` (None: none) repeat others, because the network takes several at a time.
+    first `images` (None: none) repeat others, because the network takes several at a time. `weights` are those of the values of each
+    output whose sum a target explains (None: there is no target).
     """
 
     values: Tensor
@@ -106,14 +135,16 @@ class Batch:
     noise: Callable[[int, float], Tensor]
     room: int = 1
     images: int | None = None
+    weights: Sequence[Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class InputMaps:
-    """Maps [images, height, width] at the network's input size; `errors` [images] as in `explainer.Maps`."""
+    """Maps [images, height, width] at the network's input size; `errors` [images] and `captions` as in `explainer.Maps`."""
 
     maps: Tensor
     errors: Tensor | None = None
+    captions: tuple[str, ...] = ()
 
 
 def multiply_by_input(network: DifferentiableGraph, batch: Batch, _settings: Settings) -> InputMaps:
@@ -152,7 +183,7 @@ def _weighted_sum(network: DifferentiableGraph, batch: Batch, points: Iterator[T
     total = torch.zeros_like(batch.values)
     left = iter(weights)
     while some := list(islice(points, max(1, batch.room // len(batch.values)))):
-        for gradient, weight in zip(network.gradient(torch.cat(some)).chunk(len(some)), left, strict=False):
+        for gradient, weight in zip(network.gradient(torch.cat(some), batch.weights).chunk(len(some)), left, strict=False):
             total += weight * gradient
     return total
 
@@ -218,7 +249,7 @@ def _multiply_by_difference(network: DifferentiableGraph, batch: Batch, gradient
     return gradient * (batch.values if batch.baseline is None else batch.values - batch.baseline)
 
 
-#: The functions that `onnxspace.inputs.methods.MethodSpec.way` names.
+#: The functions that `onnxspace.inputs.methods.MethodSpec.way` names; those of `activation_maps` need the grid of a tensor too.
 WAYS: Mapping[Way, Callable[[DifferentiableGraph, Batch, Settings], InputMaps]] = {
     "product": multiply_by_input,
     "absolute": take_absolute,

@@ -15,11 +15,13 @@ from onnxspace.attribution.batches import compute_in_order
 from onnxspace.attribution.devices import configure_torch, list_devices, resolve_compute
 from onnxspace.attribution.explainer import Explainer, Maps, check_options, make_explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
+from onnxspace.attribution.subject import Subject, find_subject
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Compute, Device, Execution
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.targets import Target, to_target
 from onnxspace.model.model import Model, open_model
 from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
@@ -34,6 +36,7 @@ def attribute(
     method: Method = DEFAULT_METHOD,
     *,
     options: Options | None = None,
+    target: Target | str | int | None = None,
     device: Compute | Device = "auto",
     batch_size: int | None = None,
 ) -> NDArray[np.float32]:
@@ -41,15 +44,18 @@ def attribute(
 
     `model` is a model or the path of an ONNX file. `method` is one of `onnxspace.inputs.methods.METHODS`: `elrp` is ε-LRP as a
     modified gradient, `gradient-x-input` is `x · dS/dx`, `saliency` is `|dS/dx|`, with S the sum over the encoder's units and the
-    mean over input channels. `options` are the method's options (None: its defaults); `device` is a device's name or a `Compute`;
-    `batch_size` is the number of images per pass (None: chosen by memory). Raises ConfigError for invalid options, ModelError.
+    mean over input channels. `options` are the method's options (None: its defaults); `target` is what is explained instead of the
+    encoder: a class by its name or number, or a `Target`, such as `make_targets` of `onnxspace.inputs.targets` makes; `device` is a device's name or a `Compute`;
+    `batch_size` is the number of images per pass (None: chosen by memory). Raises ConfigError for invalid options and targets, ModelError.
 
     >>> maps = ox.attribute("resnet50.onnx", ox.Probes.generate(8), "saliency")  # doctest: +SKIP
     """
     check_options([method], options, probes, {})
     opened = model if isinstance(model, Model) else open_model(model)
-    converted = convert(opened, probes.images[:VERIFIED_IMAGES])
-    engines = engines_for(opened, converted, Setup(probes, method, options), Execution.on(device, batch_size))
+    setup = Setup(probes, method, options, to_target(target))
+    subject = find_subject(opened, setup)
+    converted = convert(opened, probes.images[:VERIFIED_IMAGES], subject.encoder)
+    engines = engines_for(opened, converted, setup, Execution.on(device, batch_size), subject=subject)
     return np.concatenate([found.maps for found in engines.maps()])
 
 
@@ -96,14 +102,15 @@ def engines_for(
     setup: Setup,
     execution: Execution,
     gradients: dict[bytes, torch.Tensor] | None = None,
+    subject: Subject | None = None,
 ) -> Engines:
     """Prepare a converted model on every device that `execution` selects.
 
-    `gradients` is a cache of gradients, shared by calls for other methods with the same rules and model (None: no cache). Raises
-    ConfigError and ProbeError as `make_explainer`.
+    `gradients` is a cache of gradients, shared by calls for other methods with the same rules, model and subject (None: no cache);
+    `subject` is what is explained of the model (None: the converted encoder). Raises ConfigError and ProbeError as `make_explainer`.
     """
     compute = resolve_compute(execution.compute)
-    each = [make_explainer(model, converted, setup, place, compute, gradients) for place in list_devices(compute)]
+    each = [make_explainer(model, converted, setup, place, compute, gradients, subject) for place in list_devices(compute)]
     return Engines(model, setup, each, _choose_batch_size(converted, execution.batch_size, each[0]), compute)
 
 

@@ -20,6 +20,7 @@ from onnxspace.checking.measure import Measures, measure
 from onnxspace.checking.observation import Observation
 from onnxspace.checking.observe import (
     Setting,
+    add_target,
     as_subject,
     ask_child,
     locate,
@@ -59,6 +60,7 @@ class ArtifactCheck:
     def run(self) -> Verdict:
         base = parse_reference(self.artifact.against)
         old, reason, agreement = self._read_baseline(base, self.config)
+        agreement = add_target(agreement, self.plan, self.artifact.against)
         setting = Setting(agreement, self.limits, self.device, self.config, "outputs" in self.artifact.limits)
         with scratch_folder() as folder:
             if old is None:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnxspace.checking.measure import measure
-from onnxspace.checking.observe import Setting, ask_child, locate, observe_artifact, request_protocol, resolve_check_config
+from onnxspace.checking.observe import (
+    Setting,
+    add_target,
+    ask_child,
+    locate,
+    observe_artifact,
+    request_protocol,
+    resolve_check_config,
+)
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
@@ -63,7 +71,7 @@ def calibrate(
 def _calibrate_artifact(
     artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, known: Config
 ) -> Calibration:
-    agreement = agree({}, request_protocol(plan, artifact, known))
+    agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, str(artifact.path))
     setting, measured, failed = Setting(agreement, limits, device, known, "outputs" in artifact.limits), {}, {}
     with scratch_folder() as folder:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from onnxspace.checking.baseline import parse_reference
 from onnxspace.checking.observation import Observation, load_observation
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, run_in_child
-from onnxspace.errors import ModelError, ProbeError
+from onnxspace.errors import ConfigError, ModelError, ProbeError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Device
-from onnxspace.inputs.methods import DEFAULT_METHOD, Options, resolve_settings
+from onnxspace.inputs.methods import DEFAULT_METHOD, Options, check_target, resolve_settings
 from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -56,6 +56,18 @@ def request_protocol(plan: CheckPlan, artifact: Artifact, config: Config) -> Pro
     options = None if plan.pixels is None else Options(baseline=plan.pixels)
     resolve_settings([plan.method or DEFAULT_METHOD], options)
     return ProtocolRequest(plan_probes(plan, artifact), plan.method, options, config.rules)
+
+
+def add_target(agreement: Agreement, plan: CheckPlan, base: str) -> Agreement:
+    """The agreement with the target of the plan. Raises ConfigError where the method explains none, or `base` is no model file."""
+    if plan.target is None:
+        return agreement
+    check_target(agreement.setup.method, plan.target)
+    if parse_reference(base).kind != "model":
+        raise ConfigError(
+            f"{base} holds maps of an encoder, not of {plan.target.words}. Compare with a model file, or leave the target out."
+        )
+    return replace(agreement, setup=replace(agreement.setup, target=plan.target))
 
 
 def plan_probes(plan: CheckPlan, artifact: Artifact) -> Probes | None:
@@ -106,7 +118,8 @@ def ask_child(task: str, model: LocatedModel, setting: Setting, folder: Path, **
         np.save(images, setup.probes.images, allow_pickle=False)
     request = {
         "model": asdict(model), "images": str(images), "probe": setup.probes.name, "method": setup.method,
-        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole, **more,
+        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole,
+        "explained": None if setup.target is None else setup.target.to_json(), **more,
     }  # fmt: skip
     with named_as_given(model):
         return run_in_child(task, request, folder, setting.limits, model.path)

@@ -12,10 +12,12 @@ from typing import Any
 from onnxspace.checking.verdict import COPY, limits_for
 from onnxspace.errors import ConfigError
 from onnxspace.exporters.discovery import is_factory, is_named
-from onnxspace.inputs.config import Config
+from onnxspace.inputs.config import TABLES, Config, refuse_unknown
 from onnxspace.inputs.methods import BASELINES as PIXELS
 from onnxspace.inputs.methods import METHODS, Method
 from onnxspace.inputs.names import join_tensors, name_models
+from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.targets import Target, make_targets, take_one
 from onnxspace.storage.json_fields import is_whole
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import read_regular
@@ -23,7 +25,7 @@ from onnxspace.storage.regular_files import read_regular
 BASELINES, SPACE_SUFFIX = "baselines", ".space"
 #: Names that are those of a file in one folder on every system.
 _PLAIN = re.compile(r"[\w+-][\w+. -]{0,149}")
-_KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts"}
+_KEYS = {"method", "baseline", "probe", "images", "seed", "baselines", "limits", "artifacts", "class", "value"}
 _ARTIFACT = {"model", "against", "limits", "distinct", "encoder", "probe"}
 
 
@@ -49,7 +51,8 @@ class Artifact:
 class CheckPlan:
     """What to check, and on which images; None stands for what the baselines were made with, else for the defaults.
 
-    `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image.
+    `pixels` is the baseline of the method: a word of `onnxspace.inputs.methods.BASELINES`, or the path of an image. `target` is what maps
+    are of instead of encoders.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -59,6 +62,7 @@ class CheckPlan:
     seed: int = 0
     limits: Mapping[str, float | None] = field(default_factory=dict)
     pixels: str | None = None
+    target: Target | None = None
 
 
 def find_plan(config: str | None) -> tuple[CheckPlan, Path | None]:
@@ -83,6 +87,9 @@ def _read_table(path: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} can't be read as TOML ({error}). Correct it.") from error
     found = content.get("tool", {}).get("onnxspace", {}) if path.name == "pyproject.toml" else content
+    if isinstance(found, dict):
+        shared = path.name == "pyproject.toml"
+        refuse_unknown(f"{path} [tool.onnxspace]" if shared else str(path), found, {"check"} if shared else TABLES, "table")
     table = found.get("check") if isinstance(found, dict) else None
     if table is not None and not isinstance(table, dict):
         raise ConfigError(f"{path}: check must be a table.")
@@ -95,7 +102,7 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
     Raises ConfigError naming the key.
     """
     where = f"{path} [check]"
-    _refuse_unknown(where, table, _KEYS)
+    refuse_unknown(where, table, _KEYS, "key")
     home, given = path.parent, _parse_limits(where, table.get("limits", {}))
     artifacts = table.get("artifacts", {})
     if not isinstance(artifacts, dict) or not artifacts:
@@ -104,10 +111,20 @@ def parse_plan(table: Mapping[str, Any], path: Path) -> CheckPlan:
     parsed = tuple(_parse_artifact(where, name, entry, home, folder, given) for name, entry in artifacts.items())
     method = table.get("method")
     if method is not None and method not in METHODS:
-        raise ConfigError(f"{where}: method is {method!r} but must be one of {', '.join(METHODS)}.")
+        raise ConfigError(f"{where}: {describe_unknown('method', str(method), METHODS)}")
     probe = None if "probe" not in table else str(home / _require_text(where, "probe", table["probe"]))
     images, seed = _require_whole(where, "images", table.get("images")), _require_whole(where, "seed", table.get("seed", 0), 0)
-    return CheckPlan(parsed, method, probe, images, seed or 0, given, _parse_pixels(where, table.get("baseline"), home))
+    pixels = _parse_pixels(where, table.get("baseline"), home)
+    return CheckPlan(parsed, method, probe, images, seed or 0, given, pixels, _parse_target(where, table))
+
+
+def _parse_target(where: str, table: Mapping[str, Any]) -> Target | None:
+    """The class, a name or a number, and the value of an output that maps are of."""
+    word = table.get("class")
+    if word is not None and not is_whole(word, 0, 2**31):
+        word = _require_text(where, "class", word)
+    value = None if "value" not in table else _require_text(where, "value", table["value"])
+    return take_one(make_targets([] if word is None else [word], [] if value is None else [value]))
 
 
 def _parse_pixels(where: str, value: Any, home: Path) -> str | None:
@@ -123,7 +140,7 @@ def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path,
     _refuse_path(where, name)
     if not isinstance(entry, dict) or "model" not in entry:
         raise ConfigError(f'{here} must be a table with model = "model.onnx".')
-    _refuse_unknown(here, entry, _ARTIFACT)
+    refuse_unknown(here, entry, _ARTIFACT, "key")
     model = Path(_place(here, "model", home, _require_text(here, "model", entry["model"])))
     base = str(folder / f"{name}.fp")
     if "against" in entry:
@@ -132,7 +149,7 @@ def _parse_artifact(where: str, name: str, entry: Any, home: Path, folder: Path,
     if own and distinct is not None:
         raise ConfigError(f"{here}: distinct and limits exclude each other: what must not be a copy has no other limit.")
     stated = {**given, **own}
-    limits = limits_for(stated)
+    limits = limits_for(stated, here)
     named = entry.get("encoder", [])
     encoder = join_tensors([_require_text(here, "encoder", one) for one in (named if isinstance(named, list) else [named])])
     probe = None if "probe" not in entry else str(home / _require_text(here, "probe", entry["probe"]))
@@ -191,14 +208,8 @@ def _parse_limits(where: str, table: Any) -> dict[str, float | None]:
     if not isinstance(table, dict):
         raise ConfigError(f"{where}: limits must be a table such as {{affinity = 0.99}}.")
     found = {key: None if value is False else value for key, value in table.items()}
-    limits_for(found)
+    limits_for(found, where)
     return found
-
-
-def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}. Use one of: {', '.join(sorted(known))}.")
 
 
 def _require_text(where: str, key: str, value: Any) -> str:

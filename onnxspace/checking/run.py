@@ -11,7 +11,14 @@ from pathlib import Path
 
 from onnxspace.checking.artifact_check import ArtifactCheck
 from onnxspace.checking.baseline import parse_reference, write_baseline
-from onnxspace.checking.observe import Setting, observe_artifact, refuse_broken, request_protocol, resolve_check_config
+from onnxspace.checking.observe import (
+    Setting,
+    add_target,
+    observe_artifact,
+    refuse_broken,
+    request_protocol,
+    resolve_check_config,
+)
 from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.verdict import Verdict
@@ -111,7 +118,7 @@ def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
 def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, known: Config) -> tuple[str, ...]:
     """Write a baseline; returns warnings."""
     base = parse_reference(artifact.against)
-    agreement = agree({}, request_protocol(plan, artifact, known))
+    agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, artifact.against)
     setting = Setting(agreement, limits, device, known, "outputs" in artifact.limits)
     with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")

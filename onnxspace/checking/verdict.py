@@ -9,8 +9,15 @@ from typing import Any, Literal
 
 from onnxspace.checking.measure import MAPS_ONLY, METRICS, NOT_FINITE, Measures
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.storage.data_frames import FLAG, NUMBER, TEXT, make_frame
+from onnxspace.storage.short_text import count_losses, join_lines, list_names, wrap_notes
 
 SCHEMA = "onnxspace/check/1"
+_COLUMNS = {
+    "name": TEXT, "against": TEXT, "outcome": TEXT, "metric": TEXT, "value": NUMBER, "limit": NUMBER, "kept": FLAG, "below": FLAG,
+    "low": NUMBER, "high": NUMBER,
+}  # fmt: skip
 Outcome = Literal["same", "different", "trouble"]
 #: Affinity from which on an artifact counts as a copy of another.
 COPY = 0.9
@@ -80,8 +87,47 @@ class Verdict:
     def failed(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if not finding.kept)
 
+    def __repr__(self) -> str:
+        heading = f"{self.name} against {self.against}: {self.outcome}"
+        missing = [f"Not measured: {list_names([*self.missing], len(METRICS))}"] if self.missing else []
+        broken = [finding.words for finding in self.failed]
+        lines = [*([self.error] if self.error else []), *broken, *self.reasons, *([] if self.error else missing)]
+        return join_lines(heading, wrap_notes(lines), count_losses([], self.warnings))
+
+    def _repr_html_(self) -> str:
+        """The metrics that have a limit as a table, and the reasons, for notebooks."""
+        from onnxspace.similarity.html import render_notes, render_table
+
+        rows = [
+            (METRICS[one.metric].words, f"{one.value:.4g}", f"{one.limit:.4g}", "ok" if one.kept else "no")
+            for one in self.findings
+        ]
+        table = render_table(f"{self.name} against {self.against}: {self.outcome}", ("", "value", "limit", "within"), rows)
+        return table + render_notes(self.error or "", *self.reasons, *self.warnings)
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per metric.
+
+        Columns are `name` and `against`, `outcome` (of all metrics), `metric`, `value`, `limit`, `kept` (whether the value is within the
+        limit), `below` (whether it must stay below), and the interval over images from `low` to `high` where the limit lies in it. Those
+        from `limit` on are missing for a metric without a limit. Frames of several verdicts can be joined with `pandas.concat`. Raises
+        MissingLibraryError where pandas is not installed.
+
+        >>> check(plan)[0].to_dataframe().query("kept == False")  # doctest: +SKIP
+        """
+        found = {one.metric: (one.limit, one.kept, one.below, one.low, one.high) for one in self.findings}
+        names = (self.name, self.against, self.outcome)
+        none = (None,) * 5
+        return make_frame(
+            _COLUMNS, [(*names, metric, value, *found.get(metric, none)) for metric, value in self.measures.items()]
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """The verdict, ready for JSON."""
+        """Return the verdict as an object for `json.dumps`.
+
+        >>> check(plan)[0].to_dict()["outcome"]  # doctest: +SKIP
+        'same'
+        """
         return {
             "name": self.name, "path": self.path, "against": self.against, "outcome": self.outcome, "error": self.error,
             "distinct": self.distinct, "measures": dict(self.measures),
@@ -92,14 +138,17 @@ class Verdict:
         }  # fmt: skip
 
 
-def limits_for(changes: Mapping[str, float | None]) -> dict[str, float]:
-    """Limits by metric: the defaults, replaced by those in `changes`, where None removes one. Raises ConfigError."""
+def limits_for(changes: Mapping[str, float | None], where: str = "--limit") -> dict[str, float]:
+    """Limits by metric: the defaults, replaced by those in `changes`, where None removes one.
+
+    `where` is where they are stated. Raises ConfigError.
+    """
     made = {name: metric.limit for name, metric in METRICS.items()}
     for name, limit in changes.items():
         if name not in METRICS:
-            raise ConfigError(f"There is no metric {name!r} to limit. The metrics are: {', '.join(METRICS)}.")
+            raise ConfigError(f"{where}: {describe_unknown('metric', name, METRICS)}")
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit)):
-            raise ConfigError(f"The limit of {name} is {limit!r}, but must be a number.")
+            raise ConfigError(f"{where}: the limit of {name} is {limit!r}, but must be a number.")
         made[name] = None if limit is None else float(limit)
     if made["output_cosine"] is None and "outputs" not in changes:
         made["outputs"] = None  # outputs that may differ in value may also be others

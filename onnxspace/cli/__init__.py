@@ -16,10 +16,10 @@ from typing import NoReturn
 
 import click
 
+from onnxspace.cli.console import print_error, print_notes
+from onnxspace.cli.names import NamedCommands, describe_option
 from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
-from onnxspace.inputs.nearest_names import suggest
-from onnxspace.storage.printable import make_printable
 
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
@@ -51,7 +51,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(NamedCommands):
     """A group that imports a command when it is used; its own help needs only the table above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -63,11 +63,6 @@ class _LazyGroup(click.Group):
         module, attribute, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(module), attribute)
         return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            ctx.fail(f"No such command {args[0]!r}; {suggest(args[0], _COMMANDS)}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -132,10 +127,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _show_usage(error: click.ClickException) -> None:
     """Show click's own message, which may quote the name of a file."""
+    if isinstance(error, click.NoSuchOption):
+        error = click.UsageError(describe_option(error), error.ctx)
     text = io.StringIO()
     error.show(file=text)
     with suppress(OSError):
-        click.echo("\n".join(make_printable(line) for line in text.getvalue().splitlines()), err=True)
+        print_notes(text.getvalue().splitlines())
 
 
 def _prepare() -> None:
@@ -166,7 +163,7 @@ def error_message(error: BaseException) -> str:
 
 def _exit_with(text: str, code: int) -> NoReturn:
     with suppress(OSError):
-        click.echo(f"onnxspace: {one_line(text)}", err=True)
+        print_error(text)
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from onnxspace.cli.console import print_notes
 from onnxspace.cli.text.pixels import keepers_of_size, table, warning
 
 if TYPE_CHECKING:
@@ -14,14 +15,21 @@ if TYPE_CHECKING:
 
 
 class PixelTable:
-    """Prints the table of a run's models, unless `quiet`, and keeps their records in `models`; the callback `announce` of verbs."""
+    """Prints the table of a run's models, unless `quiet`, and keeps their records in `models`; the callback `announce` of verbs.
+
+    A table that was printed already, for another set of probe images, is not printed again.
+    """
 
     def __init__(self, *, quiet: bool) -> None:
         self.models: tuple[ModelRecord, ...] = ()
         self._quiet = quiet
+        self._printed: list[str] = []
 
     def __call__(self, models: Sequence[ModelRecord]) -> None:
         self.models = tuple(models)
-        if not self._quiet:
-            for line in (*table(models), *keepers_of_size(models), *warning(models)):
+        rows = list(table(models))
+        if not self._quiet and rows != self._printed:
+            self._printed = rows
+            for line in rows:
                 click.echo(line, err=True)
+            print_notes((*keepers_of_size(models), *warning(models)))

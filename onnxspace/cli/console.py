@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import click
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import one_line, wrap
 
+#: In front of the second and further lines of a message.
+_INDENT = "    "
+#: Where a command keeps the notes that it has printed.
+_NOTED = "notes that were printed"
 #: Seconds between two lines of progress where stderr is no terminal.
 INTERVAL = 30.0
 
@@ -44,10 +48,46 @@ def progress_bar(*, enabled: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda what, done, total: bar.update(task, description=one_line(what)[:40], completed=done, total=total)
 
 
+def print_note(text: str, *, quiet: bool = False) -> None:
+    """Print a message on standard error, wrapped where that is a terminal; nothing if `quiet`."""
+    if not quiet:
+        for line in wrap(one_line(text), rest=_INDENT, err=True):
+            click.echo(line, err=True)
+
+
+def print_notes(texts: Iterable[str], *, quiet: bool = False) -> None:
+    """Print messages on standard error, each as `print_note` does."""
+    for text in texts:
+        print_note(text, quiet=quiet)
+
+
+def print_once(sentence: str) -> None:
+    """Print a note once in a command, unless it is quiet."""
+    context = click.get_current_context()
+    printed: set[str] = context.meta.setdefault(_NOTED, set())
+    print_notes({sentence} - printed, quiet=context.params["quiet"])
+    printed.add(sentence)
+
+
+def print_warning(text: str, *, quiet: bool = False) -> None:
+    """Print a warning on standard error, unless `quiet`."""
+    print_note(f"warning: {text}", quiet=quiet)
+
+
+def print_error(text: str) -> None:
+    """Print on standard error what failed."""
+    print_note(f"onnxspace: {text}")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print the lines of a result on standard output; an empty result is no line."""
+    if text := "\n".join(lines):
+        click.echo(text)
+
+
 def print_remarks(photos: Any, *, quiet: bool = False) -> Any:
     """Print what was left out of a folder of `photos` (`Probes` or `Photos`, or None), a line each, and return them."""
-    for line in () if quiet or photos is None else photos.remarks:
-        click.echo(one_line(line), err=True)
+    print_notes(() if photos is None else photos.remarks, quiet=quiet)
     return photos
 
 
@@ -64,7 +104,8 @@ def report_kept_work() -> Iterator[None]:
                 raise OutputError(error.errno, f"{error.args[-1]} {note}") from error
             stopped = isinstance(error, KeyboardInterrupt)
             with suppress(OSError):
-                click.echo(("\nonnxspace: interrupted; " if stopped else "onnxspace: ") + one_line(note), err=True)
+                click.echo("", nl=stopped, err=True)
+                print_error(("interrupted; " if stopped else "") + note)
             if stopped:
                 sys.exit(130)
         raise

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import Options, Settings
+from onnxspace.inputs.targets import Target, make_targets
 
 if TYPE_CHECKING:
     from onnxspace.inputs.stated_pixels import StatedPixels
 
 LEAST = 2**20
+MOST_THREADS = 4096
 _MOST_LIST = 2**26  # bytes of a list of paths
 
 
@@ -45,6 +48,11 @@ limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
     help="Limits of the process that converts or reads a model: memory, and seconds of processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
+#: For every command.
+_QUIET = "No progress, notes or warnings; results and errors are printed."
+quiet_option = click.option("--quiet", is_flag=True, help=_QUIET)
+#: For a command that prints results and errors only, so that a script need not know which one does.
+no_notes_option = click.option("--quiet", is_flag=True, expose_value=False, help=_QUIET)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
 NUMBERS = ("baseline", "steps", "samples", "noise", "units")
@@ -59,16 +67,18 @@ _SHARED = (
                  f"[default: {_DEFAULT.units}]."),
     click.option("--encoder", multiple=True, metavar="[MODEL=]NAME",
                  help="Tensor or node to cut at, for all models or for one; repeatable [default: auto]."),
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True,
+    click.option("--device", type=Names(DEVICES, "device"), default="auto", show_default=True,
                  help="Where maps are computed; auto takes the GPUs that Torch sees."),
-    click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True,
+    click.option("--precision", type=Names(PRECISIONS, "precision"), default="float32", show_default=True,
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
     click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
+    click.option("--threads", type=click.IntRange(1, MOST_THREADS), default=None, metavar="N",
+                 help="Threads on the CPU [default: all processors that the process may use]."),
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     limits_option,
-    click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show."),
+    quiet_option,
 )  # fmt: skip
 
 
@@ -84,6 +94,19 @@ _PIXELS = (
 _LABELS = (
     click.option("--license", metavar="NAME", help="Licence of the models, best an SPDX identifier [default: as written in or beside the file]."),
     click.option("--tag", "tags", multiple=True, metavar="WORD|KEY=VALUE", help="Tag of the models; repeatable."),
+)  # fmt: skip
+
+
+_TARGETS = (
+    click.option("--class", "classes", multiple=True, metavar="NAME|K",
+                 help="Explain a class instead of the encoder: its name in the file, or its number from 0; repeatable."),
+    click.option("--value", "values", multiple=True, metavar="NAME[INDEX]",
+                 help="Explain values of an output, such as boxes[0,:,4]; without an index, the output that --class is of. Repeatable."),
+)  # fmt: skip
+_AREAS = (
+    click.option("--region", metavar="MASK|x,y,w,h",
+                 help="Explain the class that wins in this part of a dense output, or --class there: bright pixels of a mask, or pixels of the square that is drawn."),
+    click.option("--box", metavar="x,y,w,h", help="Explain the score of the detector's box nearest to this one, in pixels of the square that is drawn."),
 )  # fmt: skip
 
 
@@ -103,6 +126,26 @@ def _add_options(options: Sequence[Callable[[_Function], _Function]], function: 
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def target_options(function: _Function) -> _Function:
+    """Add the options on what is explained instead of the encoder."""
+    return _add_options((*_TARGETS, *_AREAS), function)
+
+
+def class_options(function: _Function) -> _Function:
+    """Add those options on what is explained that mean the same for all images: classes and values."""
+    return _add_options(_TARGETS, function)
+
+
+def take_targets(
+    given: dict[str, Any], values: Sequence[str] = (), *, top: int | None = None, contrast: bool = False
+) -> tuple[Target, ...]:
+    """Remove the options on what is explained from a command's options, and return the targets; `values` are further ones."""
+    classes, outputs = given.pop("classes"), (*given.pop("values"), *values)
+    return make_targets(
+        classes, outputs, top=top, region=given.pop("region", None), box=given.pop("box", None), contrast=contrast
+    )
 
 
 def label_options(function: _Function) -> _Function:
@@ -129,7 +172,8 @@ def take_method_options(given: dict[str, Any]) -> Options:
 
 def take_compute(given: dict[str, Any]) -> Compute:
     """Remove the options on where and how to compute from a command's options, and return them."""
-    return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")})
+    threads = given.pop("threads") or 0
+    return Compute(**{name: given.pop(name) for name in ("device", "precision", "deterministic", "compiled")}, threads=threads)
 
 
 def number_options(function: _Function) -> _Function:

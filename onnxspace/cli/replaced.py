@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.console import print_note
 
 #: File → what tells one content from another: inode and time of the last change.
 State = dict[Path, tuple[int, int]]
@@ -23,7 +23,7 @@ def note_replaced(ctx: click.Context, _parameter: click.Parameter, output: str |
 def _report(ctx: click.Context, output: str, before: State) -> None:
     after = _look(Path(output))
     if not ctx.params.get("quiet") and any(path in after and after[path] != state for path, state in before.items()):
-        click.echo(one_line(f"{output} was there already, and is replaced."), err=True)
+        print_note(f"{output} was there already, and is replaced.")
 
 
 def _look(output: Path) -> State:

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.evaluation import bootstrap
+from onnxspace.evaluation.display import describe_evaluation, render_evaluation
 from onnxspace.evaluation.precision import precision, recall
 from onnxspace.evaluation.priority import Priorities
 from onnxspace.evaluation.static_baseline import NAME
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 Numbers = NDArray[np.float64]
+_COLUMNS = {"ranking": TEXT, "measure": TEXT, "k": WHOLE, "mean": NUMBER, "low": NUMBER, "high": NUMBER}
 SCHEMA = "onnxspace/evaluate/1"
 #: Measures with one number per target, and measures with one for each K.
 CORRELATIONS = ("weighted_tau", "kendall_tau", "spearman")
@@ -95,13 +98,20 @@ class Evaluation:
     warnings: tuple[str, ...] = field(default=())
 
     def margins(self) -> dict[str, Measure]:
-        """Compute each ranking's lead over the static baseline in weighted tau, per target; empty without a baseline."""
+        """Compute each ranking's lead over the static baseline in weighted tau, per target; empty without a baseline.
+
+        >>> found.margins()["affinity"].low  # doctest: +SKIP
+        """
         taus = {one.name: one.measures["weighted_tau"].values for one in self.scored}
         base = taus.pop(NAME, None)
         return {} if base is None else {name: summarise(values - base, self.draws, self.seed) for name, values in taus.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/evaluate/1`, ready for `json.dumps`; undefined values are null."""
+        """Return the object of schema `onnxspace/evaluate/1`, ready for `json.dumps`; undefined values are null.
+
+        >>> found.to_dict()["rankings"][0]["weighted_tau"]  # doctest: +SKIP
+        {'mean': 0.71, 'low': 0.55, 'high': 0.84}
+        """
         return {
             "schema": SCHEMA,
             "oracle": self.oracle,
@@ -124,18 +134,40 @@ class Evaluation:
         """Format as CSV with the columns ranking, measure, k, mean, low, high; k is empty for correlations.
 
         Numbers round-trip exactly.
-        """
-        return format_csv([("ranking", "measure", "k", "mean", "low", "high"), *self._rows()])
 
-    def _rows(self) -> Iterator[tuple[str, ...]]:
+        >>> Path("measures.csv").write_text(found.to_csv())  # doctest: +SKIP
+        """
+        rows = [(*names, "" if k is None else str(k), *map(_format_cell, values)) for *names, k, values in self._rows()]
+        return format_csv([tuple(_COLUMNS), *rows])
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with the columns of `to_csv`: `ranking`, `measure`, `k`, `mean`, `low`, `high`.
+
+        `k` is missing for correlations; `random` and `oracle` are the bounds, without an interval. Values that are not defined are NaN.
+        Raises MissingLibraryError where pandas is not installed.
+
+        >>> frame = evaluate(oracle, [ranking]).to_dataframe()  # doctest: +SKIP
+        >>> frame[frame.measure == "weighted_tau"]  # doctest: +SKIP
+        """
+        return make_frame(_COLUMNS, [(*names, k, *nan_to_null(values)) for *names, k, values in self._rows()])
+
+    def __repr__(self) -> str:
+        return describe_evaluation(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """Correlations and precision of each ranking as a table, for notebooks."""
+        return render_evaluation(self.to_dict())
+
+    def _rows(self) -> Iterator[tuple[str, str, int | None, tuple[float, float, float]]]:
+        """Ranking, measure, K (None for correlations), and the mean with its interval, NaN where there is none."""
         for one in self.scored:
             for name, measure in one.measures.items():
                 for k, triple in enumerate(zip(measure.mean, measure.low, measure.high, strict=True), 1):
-                    yield one.name, name, str(k) if name in CURVES else "", *(_format_cell(value) for value in triple)
+                    yield one.name, name, k if name in CURVES else None, triple
         for name, found in (("random", self.random), ("oracle", self.best)):
             for measure_name, values in (("precision", found.precision), ("recall", found.recall)):
                 for k, value in enumerate(values, 1):
-                    yield name, measure_name, str(k), _format_cell(value), "", ""
+                    yield name, measure_name, k, (value, math.nan, math.nan)
 
     def _ranking(self, one: Scored) -> dict[str, Any]:
         singles = {name: _single_to_dict(one.measures[name]) for name in CORRELATIONS}

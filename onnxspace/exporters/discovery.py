@@ -18,6 +18,7 @@ from typing import Any
 
 from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, OnnxspaceError, describe
 from onnxspace.exporters.api import Exporter, Facts, Request, Source
+from onnxspace.inputs.nearest_names import describe_missing_file, describe_unknown, find_nearest
 
 GROUP = "onnxspace.exporters"
 
@@ -127,18 +128,25 @@ def find(source: Source, request: Request) -> tuple[Exporter, Source]:
 
 def _exporter_named(name: str, source: Source) -> Exporter:
     if name not in exporters():
-        raise ConfigError(
-            f"{source.text}: there is no exporter {name!r}. The exporters are: {', '.join(exporters()) or 'none'}."
-        )
+        raise ConfigError(f"{source.text}: {describe_unknown('exporter', name, exporters())}")
     return exporters()[name]
 
 
 def _unknown_source(source: Source) -> OnnxspaceError:
     if not source.exists and ":" not in source.text:
-        return ModelNotFoundError(f"{source.text}: no such file. Check the path.")
+        return ModelNotFoundError(f"{source.text}: {describe_missing_file(source.path)}")
     known = "; ".join(exporter.takes for exporter in exporters().values() if exporter.takes) or "nothing"
+    own = f"{source.scheme}:" if source.scheme else source.path.suffix
+    meant = _suggest_form(own) or "."
     failed = "".join(f" The exporter {name} can't be loaded ({why})." for name, why in broken().items())
-    return ModelError(f"{source.text} is not a source that can be converted. Supported are: {known}.{failed}")
+    return ModelError(f"{source.text} is not a source that can be converted{meant} Supported are: {known}.{failed}")
+
+
+def _suggest_form(own: str) -> str:
+    """Words with the suffixes, or the words in front of a colon, that are near to `own` and that exporters take; or nothing."""
+    forms = (form for exporter in exporters().values() for form in re.findall(r"\.\w+|\b[a-z]+:", exporter.takes))
+    near = find_nearest(own, forms) if own else []
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def _require_packages(exporter: Exporter, text: str) -> None:
@@ -180,8 +188,9 @@ def _find_factory(source: Source) -> object:
         for name in names.split("."):
             found = getattr(found, name)
     except ModuleNotFoundError as error:
+        meant = _suggest_form(f"{source.scheme}:") if error.name == module else ""
         raise ModelError(
-            f"{source.text}: there is no module {error.name!r}. Run this from the folder that holds it."
+            f"{source.text}: there is no module {error.name!r}{meant or '.'} Run this from the folder that holds it."
         ) from error
     except AttributeError as error:
         raise ModelError(f"{source.text}: {str(error).rstrip('.')}. Check the name of the factory.") from error

@@ -20,6 +20,7 @@ from onnxspace.exporters.api import Facts, Progress, Request
 from onnxspace.exporters.sidecar import may_write, sidecar_of, sidecar_text
 from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.sandbox.process import Process, describe_end, describe_timeout, is_out_of_time, leave_out, start_process
+from onnxspace.sandbox.processors import thread_environment
 from onnxspace.sandbox.worker import Alarm, receive_messages, send_message, take_result
 from onnxspace.storage.atomic import whole_file
 from onnxspace.storage.json_fields import is_text
@@ -120,7 +121,7 @@ def _start_child(python: str, printed: IO[bytes]) -> Iterator[Process]:
     It has the environment of this one: frameworks need it to find their files, caches, proxies and tokens.
     """
     try:
-        child = start_process([], os.environ, _CONVERTERS, python, printed)
+        child = start_process([], {**os.environ, **thread_environment(os.environ)}, _CONVERTERS, python, printed)
     except OSError as error:
         raise ConfigError(
             f"--python {python} can't be started ({error.strerror or error}). Name a Python interpreter."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,9 +102,3 @@ class WorkerPool:
         chosen = min(waiting, key=ranks.__getitem__)
         worker.seen.add(_path_of(requests[chosen]))
         return chosen
-
-
-def available_cores() -> int:
-    """Number of processor cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

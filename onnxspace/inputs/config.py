@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,15 +15,17 @@ from onnxspace.inputs.axes import MAX_FRAMES, Axes
 from onnxspace.inputs.bands import MAX_BANDS, NAMES, parse_band_names, parse_bands
 from onnxspace.inputs.input_values import parse_input_values
 from onnxspace.inputs.labels import parse_license, parse_tags
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.pixel_presets import PRESETS, Origin, find_preset
 from onnxspace.inputs.preprocess import Color, Resize
 from onnxspace.inputs.rule_names import SETS, Rules, find_problem
-from onnxspace.storage.printable import shorten
 from onnxspace.storage.regular_files import NotRegularError, read_regular
 
 DEFAULT_FILE = "onnxspace.toml"
 #: What stands between the tensors of an encoder.
 JOINT = " + "
+#: The tables and keys of a file for several models.
+TABLES = frozenset({"models", "rules", "check", "bands"})
 SIDECAR_SUFFIX = ".onnxspace.toml"
 _FRACTION = re.compile(r"\s*(-?[0-9.]{1,24})\s*(?:/\s*([0-9.]{1,24})\s*)?")
 _A_NUMBER = 'must be a number, or a fraction in quotes such as "1/255"'
@@ -161,11 +162,11 @@ def load_config(path: str | Path) -> Config:
     """
     path = Path(path)
     content = _read_toml(path)
-    _refuse_unknown(str(path), content, {"models", "rules", "check", "bands"}, "table")
+    refuse_unknown(str(path), content, TABLES, "table")
     names = _read_band_names(path, content)
     models = _find_tables(content, "models", f"{path}: [models] must hold one table per model, such as [models.resnet50].")
     rules = _find_tables(content, "rules", f"{path}: [rules] must hold one table per rule set, such as [rules.elrp].")
-    _refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")
+    refuse_unknown(f"{path} [rules]", rules, set(SETS), "rule set")
     return Config(
         path,
         {name: _parse_options(f"{path} [models.{name}]", table, path.parent, names) for name, table in models.items()},
@@ -251,14 +252,15 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _refuse_unknown(where: str, table: Mapping[str, Any], known: set[str], kind: str) -> None:
+def refuse_unknown(where: str, table: Mapping[str, Any], known: Collection[str], kind: str) -> None:
+    """Raise ConfigError for a key of `table` that is not `known`; `kind` is what it is, and `where` the file and the table."""
     for key in table:
         if key not in known:
-            raise ConfigError(f"{where}: unknown {kind} {key!r}. Use one of: {', '.join(sorted(known))}.")
+            raise ConfigError(f"{where}: {describe_unknown(kind, key, sorted(known))}")
 
 
 def _parse_options(where: str, table: Mapping[str, Any], folder: Path, names: Mapping[str, int] = NAMES) -> ModelOptions:
-    _refuse_unknown(where, table, {f.name for f in fields(ModelOptions)} - PROVENANCE, "key")
+    refuse_unknown(where, table, {f.name for f in fields(ModelOptions)} - PROVENANCE, "key")
     own: dict[str, Callable[[Any], Any]] = {
         "bands": lambda value: parse_bands(value, names),
         "inputs": lambda value: parse_input_values(value, folder),
@@ -267,7 +269,7 @@ def _parse_options(where: str, table: Mapping[str, Any], folder: Path, names: Ma
         parsed: dict[str, Any] = {key: own[key](v) if key in own else parse_option(key, v) for key, v in table.items()}
         options = ModelOptions(**parsed)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: {error}.") from error
+        raise ConfigError(end_sentence(f"{where}: {error}")) from error
     if options.pixels is not None and options.without_pixels().states_range:
         raise ConfigError(f"{where}: pixels names scale, mean and std in one word. Leave out pixels, or the other three.")
     return replace(options, origin="stated", source=_shorten_source(where)) if options.states_range else options
@@ -312,9 +314,7 @@ def parse_option(key: str, value: Any) -> Any:
 def _parse_preset(value: Any) -> str:
     word = str(value).lower()
     if word not in PRESETS:
-        near = get_close_matches(word, PRESETS, 2, 0.5)
-        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(f"pixels is {shorten(word)!r}{meant} but must be one of {', '.join(PRESETS)}")
+        raise ValueError(describe_unknown("preset of pixels", word, PRESETS).removesuffix("."))
     return word
 
 
@@ -323,7 +323,7 @@ def _parse_word(key: str, value: Any) -> str:
     for known in _WORDS[key]:
         if word.upper() == known.upper():
             return known
-    raise ValueError(f"{key} is {value!r} but must be one of {', '.join(_WORDS[key])}")
+    raise ValueError(describe_unknown(key, word, _WORDS[key]).removesuffix("."))
 
 
 def _parse_size(value: Any) -> tuple[int, int]:
@@ -363,6 +363,15 @@ def _parse_fraction(fraction: str) -> float:
     if parts is None:
         raise ValueError(fraction)
     return float(parts[1]) / float(parts[2] or 1)
+
+
+def end_sentence(text: str) -> str:
+    """Return `text` with a full stop, unless it is a question.
+
+    >>> end_sentence("did you mean a?"), end_sentence("it is b")
+    ('did you mean a?', 'it is b.')
+    """
+    return text if text.endswith("?") else f"{text}."
 
 
 def _require_nonzero(key: str, number: float) -> float:

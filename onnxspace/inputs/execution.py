@@ -35,13 +35,15 @@ class Compute:
     `device` is `cpu`, `cuda` (all GPUs of the machine, which share the images) or `auto` (GPUs where there are any). `precision`
     is that of products: `float32`, `tf32` (GPUs only), or half precision (`bf16`, `fp16`) with single-precision sums. With
     `deterministic`, results on a GPU are bit-identical from run to run, as they always are on a CPU. `compiled` compiles the graph
-    with Torch first, which is not worthwhile on a CPU.
+    with Torch first, which is not worthwhile on a CPU. `threads` is the number of threads on CPUs (0: as many as the process may
+    use: its affinity, and no more than the quota of its container); the last bits of maps depend on it.
     """
 
     device: Device = "auto"
     precision: Precision = "float32"
     deterministic: bool = False
     compiled: bool = False
+    threads: int = 0
 
 
 @dataclass(frozen=True)

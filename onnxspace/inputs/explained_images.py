@@ -14,6 +14,7 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.arrays import is_array, read_array, to_rgb
 from onnxspace.inputs.band_images import has_bands, read_band_images
 from onnxspace.inputs.image_files import read_header, read_square
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.inputs.photo_folder import describe_broken, find_top, read_each, refuse_broken
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 
@@ -48,7 +49,7 @@ def read_images(paths: Sequence[Path], most: int, *, skip_broken: bool) -> Named
     """
     for path in paths:
         if not path.exists():
-            raise ProbeError(f"{path}: no such file. Check the path.")
+            raise ProbeError(f"{path}: {describe_missing_file(Path(path))}")
         if not path.is_file():
             raise ProbeError(f"{path} is not a regular file. Name image files one by one.")
     banded = [has_bands(path) for path in paths]

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.rule_names import Rules
+from onnxspace.inputs.targets import Target
 
 Method = Literal[
     "elrp", "saliency", "gradient-x-input", "lrp-epsilon", "lrp-gamma", "lrp-zplus", "lrp-alpha-beta", "lrp-composite",
-    "attnlrp", "integrated-gradients", "smoothgrad", "unit-saliency",
+    "attnlrp", "integrated-gradients", "smoothgrad", "unit-saliency", "grad-cam", "grad-cam++", "layer-cam", "attention-rollout",
 ]  # fmt: skip
-Way = Literal["product", "absolute", "line", "noise", "units"]
+Way = Literal["product", "absolute", "line", "noise", "units", "grad-cam", "grad-cam++", "layer-cam", "rollout"]
+#: Where a method computes maps: at the image, at the last tensor with positions, or at the probabilities of attention.
+Place = Literal["image", "positions", "attention"]
 DEFAULT_METHOD: Method = "elrp"
 #: Baselines other than image files; all but `zero` are images.
 BASELINES = ("zero", "mean", "black", "blur")
@@ -32,13 +36,17 @@ class MethodSpec:
     (None: the plain gradient). `way` says where gradients are computed and how they make a map: the `product` of image − baseline
     and the gradient at the image (or that gradient itself, where the rules make it the relevance), its `absolute` value, the
     product with the mean gradient along the `line` from the baseline, the absolute value of the mean gradient under `noise`, or the
-    mean absolute gradient of the encoder's `units`. `options` are the fields of `Options` that the method uses, besides `rules`.
+    mean absolute gradient of the encoder's `units`; the others are ways to weight activations at a tensor with positions, and the
+    product of attentions. `options` are the fields of `Options` that the method uses, besides `rules`. `place` is where maps are
+    computed, `explains_targets` whether the method explains a target: what `unit-saliency` and attention rollout show is not one number.
     """
 
     summary: str
     rules: str | None = None
     way: Way = "product"
     options: tuple[str, ...] = ("baseline",)
+    place: Place = "image"
+    explains_targets: bool = True
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -51,7 +59,7 @@ class MethodSpec:
         return self.way in ("product", "line")
 
 
-#: All methods by name. Their sources are cited where they are computed: `onnxspace.attribution.gradients` and `.lrp`.
+#: All methods by name. Their sources are cited where they are computed: `onnxspace.attribution.gradients`, `.activation_maps` and `.lrp`.
 METHODS: Mapping[Method, MethodSpec] = {
     "elrp": MethodSpec("ε-LRP as a modified gradient, as in the paper", "elrp"),
     "saliency": MethodSpec("|dS/dx|", way="absolute", options=()),
@@ -64,7 +72,15 @@ METHODS: Mapping[Method, MethodSpec] = {
     "attnlrp": MethodSpec("AttnLRP: the rules for transformers", "attnlrp"),
     "integrated-gradients": MethodSpec("(x − b) · mean gradient from b to x", way="line", options=("baseline", "steps")),
     "smoothgrad": MethodSpec("|mean dS/dx under noise|", way="noise", options=("samples", "noise")),
-    "unit-saliency": MethodSpec("mean of |du/dx| over units u", way="units", options=("units",)),
+    "unit-saliency": MethodSpec("mean of |du/dx| over units u", way="units", options=("units",), explains_targets=False),
+    "grad-cam": MethodSpec("activations weighted by their mean gradient", way="grad-cam", options=(), place="positions"),
+    "grad-cam++": MethodSpec(
+        "activations weighted by their positive gradients", way="grad-cam++", options=(), place="positions"
+    ),
+    "layer-cam": MethodSpec("activations times their positive gradients", way="layer-cam", options=(), place="positions"),
+    "attention-rollout": MethodSpec(
+        "product of all attentions with their residuals", way="rollout", options=(), place="attention", explains_targets=False
+    ),
 }
 
 
@@ -159,7 +175,16 @@ def _find_spec(method: str) -> MethodSpec:
     for name, spec in METHODS.items():
         if name == method:
             return spec
-    raise ConfigError(f"method {method!r} is unknown. Use one of: {', '.join(METHODS)}.")
+    raise ConfigError(f"--method: {describe_unknown('method', method, METHODS)}")
+
+
+def check_target(method: Method, target: Target | None) -> None:
+    """Raise ConfigError for a `target` where the method does not explain one."""
+    if target is not None and not METHODS[method].explains_targets:
+        others = ", ".join(name for name, spec in METHODS.items() if spec.explains_targets)
+        raise ConfigError(
+            f"{method} does not explain {target.words}, but the whole network. Leave the target out, or use one of {others}."
+        )
 
 
 _RANGES = {"steps": (1, 1000), "samples": (1, 1000), "units": (2, 10**9)}

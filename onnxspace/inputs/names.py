@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import JOINT, Config
-from onnxspace.inputs.nearest_names import suggest
+from onnxspace.inputs.nearest_names import describe_unknown, find_nearest
 from onnxspace.storage.printable import escape_surrogates
 
 #: The argument `encoder` of functions that take several models.
@@ -61,13 +61,15 @@ def encoders_for(paths: Sequence[Path], names: Sequence[str], wanted: Sequence[s
     """Return the encoder that `--encoder` selects for each model (None: none), given the models' paths and names.
 
     Each value in `wanted` is `NAME` for all models or `model=NAME` for one, which takes precedence; several of either kind name
-    several tensors that are explained together.
+    several tensors that are explained together. Raises ConfigError for `model=NAME` where a model has nearly that name.
     """
     general: list[str] = []
     special: dict[int, list[str]] = {}
     for word in wanted:
         model, _, tensor = word.partition("=")
         rows = [i for i, (p, n) in enumerate(zip(paths, names, strict=True)) if model in {n, p.stem, p.name, str(p)}]
+        if tensor and not rows and find_nearest(model, names):
+            raise ConfigError(f"--encoder {word}: {describe_unknown('model', model, names)}")
         for row in rows if tensor else ():
             special.setdefault(row, []).append(tensor)
         general += [] if tensor and rows else [word]
@@ -88,7 +90,7 @@ def find_target_name(target: str, paths: Sequence[Path], names: Sequence[str]) -
     for path, name in zip(paths, names, strict=True):
         if target in (name, str(path)):
             return name
-    raise ConfigError(f"--target {target!r} is not one of the models; {suggest(target, names)}")
+    raise ConfigError(f"--target: {describe_unknown('model', target, names)}")
 
 
 def list_encoders(encoder: EncoderNames) -> list[str]:

@@ -32,6 +32,7 @@ from onnxspace.inputs.photo_folder import (
 from onnxspace.inputs.probes import DEFAULT_SIZE, MAX_IMAGES
 from onnxspace.storage.printable import escape_surrogates
 from onnxspace.storage.regular_files import map_array, open_regular
+from onnxspace.storage.short_text import count, join_lines, wrap_notes
 
 Kind = Literal["classes", "multilabel", "regression"]
 KINDS: tuple[Kind, ...] = ("classes", "multilabel", "regression")
@@ -58,6 +59,16 @@ class Photos:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        found = self.describe("")
+        what = (
+            count(found["classes"], "class", "classes")
+            if self.kind == "classes"
+            else f"{self.kind}, {count(found['targets'], 'target')}"
+        )
+        lost = f", {found['missing']:,} without a label" if found["missing"] else ""
+        return join_lines(f"Photos {self.name!r}: {count(len(self), 'image')}, {what}{lost}", wrap_notes(self.remarks))
+
     @classmethod
     def open(
         cls,
@@ -68,12 +79,15 @@ class Photos:
         *,
         skip_broken: bool = False,
     ) -> Photos:
-        """Read labelled images from a folder, `source/CLASS/*.jpg`, or a CSV with a header and the columns path, label, ….
+        """Read labelled images from `source`: a folder, `source/CLASS/*.jpg`, or a CSV with a header and the columns path, label, ….
 
         Paths in a CSV are relative to its folder. Where `kind` is None it is inferred from the labels: words and whole numbers are
         `classes`, several columns of 0 and 1 `multilabel`, other numbers `regression`. Files of one class with equal bytes count once.
         At most `images` images (None: all) are sampled by `seed`. With `skip_broken` all of these are read once more, and those
         that can't be read are left out. Raises ProbeError for a source that can't be read so.
+
+        >>> Photos.open("flowers").kind  # doctest: +SKIP
+        'classes'
         """
         path = Path(source)
         found = _read_folder(path) if path.is_dir() else _read_table(path, kind)
@@ -98,12 +112,20 @@ class Photos:
         return self._take(list(readable), *describe_broken(list(failures.values())))
 
     def fingerprint(self, size: int) -> str:
-        """Return 16 hex digits that identify the files by name, size and modification time, in this order and at `size` pixels."""
+        """Return 16 hex digits that identify the files by name, size and modification time, in this order and at `size` pixels.
+
+        >>> Photos.open("flowers").fingerprint(224)  # doctest: +SKIP
+        '0c2f9b1d3e7a6454'
+        """
         stats = [(str(path), found.st_size, found.st_mtime_ns) for path in self.paths for found in [_read_stat(path)]]
         return hashlib.sha256(repr((_DECODED, size, stats)).encode()).hexdigest()[:16]
 
     def describe(self, sha256: str) -> dict[str, Any]:
-        """Return facts about the labelled images, ready for JSON; `sha256` is the digest of their pixels."""
+        """Return facts about the labelled images, ready for JSON; `sha256` is the digest of their pixels.
+
+        >>> Photos.open("flowers").describe("")["classes"]  # doctest: +SKIP
+        5
+        """
         present = [label for label in self.labels.ravel().tolist() if not (label is None or label != label)]
         classes = {"classes": len(set(present))} if self.kind == "classes" else {"targets": int(self.labels.size / len(self))}
         missing = len(self) - int(_find_labelled(self.labels).sum())

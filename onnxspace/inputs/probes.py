@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,15 @@ from onnxspace.errors import ProbeError
 from onnxspace.inputs.arrays import is_array, read_array
 from onnxspace.inputs.band_images import read_band_images
 from onnxspace.inputs.band_tiff import open_band_tiff
+from onnxspace.inputs.data_uri import data_uri
 from onnxspace.inputs.photo_folder import DEFAULT_SIZE as DEFAULT_SIZE
 from onnxspace.inputs.photo_folder import draw_sample, list_photos, read_sample
 from onnxspace.inputs.scenes import render
+from onnxspace.storage.short_text import count, join_lines, wrap_notes
 
 DEFAULT_IMAGES = 64
 MAX_IMAGES = 100_000
+_SHOWN = 8  # in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,18 @@ class Probes:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        bands = f", {self.bands} bands" if self.bands != 3 else ""
+        heading = f"Probes {self.name!r}: {count(len(self), 'image')} of {self.size} × {self.size} pixels{bands}"
+        return join_lines(heading, wrap_notes(self.remarks))
+
+    def _repr_html_(self) -> str:
+        """The first images, for notebooks; of several bands, the first three."""
+        bands = min(self.bands, 3) if self.bands != 2 else 1
+        shown = [data_uri(image[..., :bands].squeeze()) for image in self.images[:_SHOWN]]
+        pictures = "".join(f'<img width="96" alt="" src="{uri}"> ' for uri in shown)
+        return f"<p>{escape(repr(self))}</p><p>{pictures}</p>"
 
     @property
     def size(self) -> int:
@@ -75,7 +91,7 @@ class Probes:
     def from_folder(
         cls, folder: str | Path, images: int | None = None, size: int | None = None, seed: int = 0, *, skip_broken: bool = False
     ) -> Probes:
-        """Read the photos of a folder and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
+        """Read the photos of `folder` and its subfolders, centre-cropped to a square and resized to `size` pixels (bilinear).
 
         At most `images` of them (None: 64) are sampled by `seed` from the sorted names; photos with equal bytes or pixels count once.
         Where `size` is None, it is 224, or the longest of their shorter sides where none is longer: small pictures keep their own
@@ -85,6 +101,9 @@ class Probes:
         read, have more than 100 million pixels, or more than 8 bits and values that are not finite or all equal.
 
         A `.npy` file instead of a folder is read by `arrays.read_array`, TIFF files of several bands by `band_images.read_band_images`.
+
+        >>> Probes.from_folder("photos", images=100).images.shape  # doctest: +SKIP
+        (100, 224, 224, 3)
         """
         folder = Path(folder)
         count = DEFAULT_IMAGES if images is None else images

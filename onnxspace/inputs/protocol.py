@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
 from onnxspace.inputs.probes import Probes
+from onnxspace.inputs.targets import Target
 
 #: Version of the sketch of `similarity.fingerprints.count_sketch`: fingerprints of different versions can't be compared.
 SKETCH_VERSION = 1
@@ -44,12 +45,14 @@ def _find_version(name: str) -> str:
 class Setup:
     """Probe images, method and options with which maps are computed; `Protocol` is its description.
 
-    A baseline in `options` may be the path of an image file.
+    A baseline in `options` may be the path of an image file. `target` is what is explained instead of the encoder (None: the encoder,
+    or the most probable class where maps are of activations).
     """
 
     probes: Probes
     method: Method = DEFAULT_METHOD
     options: Options | None = None
+    target: Target | None = None
 
     @property
     def settings(self) -> Settings:
@@ -58,8 +61,8 @@ class Setup:
 
     @property
     def stated_options(self) -> dict[str, Any]:
-        """The options that the method uses and that are not its defaults, ready for JSON."""
-        return self.settings.used_by(self.method)
+        """The options that the method uses and that are not its defaults, and the target in words, ready for JSON."""
+        return {**self.settings.used_by(self.method), **({} if self.target is None else {"target": self.target.words})}
 
     def probe_facts(self) -> dict[str, Any]:
         """Return name, number, size in pixels and SHA-256 of the images, ready for JSON."""
@@ -71,8 +74,13 @@ class Setup:
 
         `keep_maps` is whether a space keeps maps, `detail` what is kept beside them.
 
-        Raises ConfigError for invalid options, ProbeError for an unreadable baseline, SpaceError for images too large for a space.
+        Raises ConfigError for invalid options and a target, which spaces and fingerprints don't hold, ProbeError for an unreadable
+        baseline, SpaceError for images too large for a space.
         """
+        if self.target is not None:
+            raise ConfigError(
+                f"Spaces and fingerprints hold maps of encoders, not of {self.target.words}. Leave the target out."
+            )
         stated, probes = self.stated_options, self.probes
         picture = read_baseline(stated, probes.size)
         if probes.size > MAX_SIZE:

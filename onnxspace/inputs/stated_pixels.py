@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ConfigError
-from onnxspace.inputs.config import Config, ModelOptions, StatedOptions, find_config, parse_option
+from onnxspace.inputs.config import Config, ModelOptions, StatedOptions, end_sentence, find_config, parse_option
 from onnxspace.inputs.names import name_models
+from onnxspace.inputs.nearest_names import describe_unknown, find_nearest
 from onnxspace.storage.printable import shorten
 
 _SIZE = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
@@ -43,7 +43,7 @@ class StatedPixels:
             try:
                 options = ModelOptions(**{name: parse_option(key, _parse_size(value) if key == "size" else value)})
             except (TypeError, ValueError) as error:
-                raise ConfigError(f"--{key} {shorten(word)}: {error}.") from error
+                raise ConfigError(end_sentence(f"--{key} {shorten(word)}: {error}")) from error
             provenance: dict[str, Any] = {"origin": "stated", "source": "--pixels"} if key == "pixels" else {}
             yield StatedOptions(model or None, replace(options, **provenance))
 
@@ -94,7 +94,7 @@ def _check_stated(stated: StatedPixels, models: Sequence[Path], config: Config) 
         for word in getattr(stated, key):
             model, equals, _ = word.rpartition("=")
             if equals and model not in names:
-                raise ConfigError(f"--{key} {shorten(word)} is for no model of this run.{_suggest(model, names, len(models))}")
+                raise ConfigError(f"--{key} {shorten(word)}: {_describe_unknown(model, names, len(models))}")
 
 
 def _refuse_repeated(stated: StatedPixels, models: Sequence[Path], config: Config) -> None:
@@ -122,8 +122,9 @@ def _check_tables(config: Config, models: Sequence[Path]) -> None:
     known = {key for model in models for key in config.keys(model)}
     for key in config.models:
         if key not in known and not _exists(key, config, models):
-            hint = _suggest(key, [*(model.stem for model in models), *(model.name for model in models)], len(models))
-            raise ConfigError(f"{config.path or 'The configuration'} [models.{key}] is for no model of this run.{hint}")
+            names = [*(model.stem for model in models), *(model.name for model in models)]
+            where = f"{config.path or 'The configuration'} [models.{key}]"
+            raise ConfigError(f"{where}: {_describe_unknown(key, names, len(models))}")
 
 
 def _exists(key: str, config: Config, models: Sequence[Path]) -> bool:
@@ -137,10 +138,6 @@ def _exists(key: str, config: Config, models: Sequence[Path]) -> bool:
         return False
 
 
-def _suggest(name: str, names: Sequence[str], models: int) -> str:
-    """A sentence with the nearest of `names`, or the first ones of `models`, which begin the list."""
-    listed = list(dict.fromkeys(names[:models]))
-    if near := get_close_matches(name, dict.fromkeys(names), 2, 0.5):
-        return f" Did you mean {' or '.join(map(shorten, near))}?"
-    more = " and others" if len(listed) > _MOST_LISTED else ""
-    return f" Name one of {', '.join(map(shorten, listed[:_MOST_LISTED]))}{more}."
+def _describe_unknown(name: str, names: Sequence[str], models: int) -> str:
+    """The words for a name that is of no model, with the nearest of `names`, or the first ones of `models`, which begin the list."""
+    return describe_unknown("model", name, names if find_nearest(name, names) else names[:models])

@@ -34,6 +34,8 @@ from onnxspace.model.pixel_metadata.read import read_pixels
 from onnxspace.model.pixel_range import EIGHT_BIT, find_graph_range
 from onnxspace.model.pixels import PixelSources, choose_pixels, list_guessed
 from onnxspace.model.reader import read_model
+from onnxspace.storage.printable import make_printable
+from onnxspace.storage.short_text import count, join_lines
 
 DEFAULT_SIZE = 224
 MAX_INPUT_PIXELS = 4096 * 4096
@@ -75,6 +77,14 @@ class Model:
     exact_bands: int | None = None
     stated_inputs: str = ""
     group: ImageGroup | None = None
+
+    def __repr__(self) -> str:
+        maker = [f"Written by {make_printable(self.producer)}"] if self.producer else []
+        size = " × ".join(map(str, self.input_shape[1:]))
+        facts = f"{count(len(self.graph.nodes), 'node')}, opset {self.opset}, input {self.image.name} ({self.preprocess.layout}, {size})"
+        return join_lines(
+            f"Model {self.name!r} ({self.path})", maker, [make_printable(facts)], [f"Encoder: {make_printable(self.encoder)}"]
+        )
 
     @property
     def proto(self) -> onnx.ModelProto:
@@ -121,9 +131,12 @@ class Model:
         return "Export it again."
 
     def file_input(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return images, uint8 [images, size, size, bands], as the file's input takes them.
+        """Return `images`, uint8 [images, size, size, bands], as the file's input takes them.
 
         A single one is repeated where that is a batch of fixed size.
+
+        >>> model.file_input(np.zeros((1, 224, 224, 3), np.uint8)).shape  # doctest: +SKIP
+        (1, 3, 224, 224)
         """
         values = self.preprocess(images)
         if self.arrangement is None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ModelError, ModelNotFoundError
 from onnxspace.inputs.names import is_fingerprint
+from onnxspace.inputs.nearest_names import describe_missing_file
 from onnxspace.model.external_data import ExternalData
 from onnxspace.model.graph import iter_tensors
 from onnxspace.model.network import Network, declare, is_large
@@ -88,7 +89,7 @@ def _read_content(path: Path) -> bytes:
                 raise ModelError(f"{path} is larger than an ONNX file can be (2 GiB). Save its weights as external data.")
             return file.read()
     except FileNotFoundError as error:
-        raise ModelNotFoundError(f"{path}: no such file. Check the path.") from error
+        raise ModelNotFoundError(f"{path}: {describe_missing_file(path)}") from error
     except IsADirectoryError as error:
         raise ModelError(f"{path} is a folder, not an ONNX file. Give the .onnx file inside it.") from error
     except NotRegularError as error:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from onnxspace.inputs.config import JOINT
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
+from onnxspace.storage.short_text import count, count_losses, join_lines, wrap_notes
 
 Shape = tuple[int | None, ...]
 Way = Literal["onnxspace", "onnx2torch", "folded", "fused", "none"]
@@ -85,6 +86,14 @@ class Description:
     candidates: tuple[Candidate, ...]
     pixels: PixelRecord | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        facts = [
+            f"{count(self.parameters, 'parameter')}, {self.flops:,} FLOPs per image, written by {self.producer or 'unknown'}"
+        ]
+        encoder = f"Encoder: {self.encoder if self.encoder.tensors else 'none'}, {count(len(self.candidates), 'candidate')}"
+        lines = [*facts, encoder, *self.assumed]
+        return join_lines(f"{self.name} ({self.path})", wrap_notes(lines), count_losses([], self.warnings))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values, with the schema `onnxspace/inspect/1`."""

@@ -41,7 +41,7 @@ class Runner:
         network = raise_opset(as_network(model))
         self.input = network.proto.graph.input[0].name if network.proto.graph.input else ""
         self.weights = {} if optimise else network.weights
-        options = _make_options(optimise=optimise)
+        options = make_session_options(optimise=optimise)
         if optimise:
             _add_weights(options, network.weights)
         proto = network.proto if optimise else with_weights_as_inputs(network.proto)
@@ -74,10 +74,18 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _make_options(*, optimise: bool) -> Any:
+def make_session_options(*, optimise: bool) -> Any:
+    """Return options of a session that prints nothing and whose idle threads sleep, so that it is not slow on a busy machine.
+
+    It has as many threads as `OMP_NUM_THREADS` says, or else as the runtime chooses.
+    """
     library = import_onnxruntime()
     options = library.SessionOptions()
     options.log_severity_level = _QUIET
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(stated) if stated.isdecimal() and len(stated) < 5 else 0
     if not optimise:
         options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.inputs.data_uri import data_uri as data_uri
+
 #: Percentile of all |values| at which the colour scale ends, so that a single bright pixel does not wash out the rest.
 PERCENTILE = 99.0
-
-
-def data_uri(pixels: NDArray[np.uint8], quality: int = 80) -> str:
-    """Encode an image uint8 [height, width] (grey) or [height, width, 3] as a WebP data URI; `quality` is from 0 to 100."""
-    from PIL import Image
-
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 
 def limit_of(maps: NDArray[Any]) -> float:

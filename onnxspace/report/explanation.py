@@ -6,24 +6,37 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.errors import OutputError
+from onnxspace.inputs.methods import METHODS, Method
+from onnxspace.storage.printable import make_printable
+from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines, list_names
 
 _MOST_ROWS = 12  # in a notebook
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """Maps of one model by one method: float32 [images, size, size]."""
+    """Maps of one model by one method: float32 [images, size, size].
+
+    `target` is what is explained, in words, and empty for the encoder; `captions` say what that is in each image, if anything.
+    """
 
     model: str
     method: str
     signed: bool
     maps: NDArray[np.float32]
+    target: str = ""
+    captions: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The method, and what is explained."""
+        return f"{self.method}: {self.target}" if self.target else self.method
 
     def scaled(self) -> NDArray[np.float64]:
         """Each map divided by its own root mean square, float64 [images, size, size]; a zero map stays zero.
@@ -43,7 +56,8 @@ class Explanation:
 
     `names` are the images' file names, `images` uint8 [images, size, size, 3] their pixels, `columns` the maps per model and
     method. `options` are the options of the methods, such as `{"baseline": "black"}`. `assumed` are assumptions on the models,
-    `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown.
+    `warnings` caveats on the maps, a sentence each. `note` says what of images that are not RGB is shown, `remarks` where in each model
+    what is explained was found.
     """
 
     names: tuple[str, ...]
@@ -53,6 +67,19 @@ class Explanation:
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     note: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def explains_encoders(self) -> bool:
+        """Whether some maps are of the encoders, which no target replaces."""
+        return any(not column.target and METHODS[cast("Method", column.method)].place == "image" for column in self.columns)
+
+    def __repr__(self) -> str:
+        maps = [f"{make_printable(column.model)}: {column.method}" for column in self.columns]
+        heading = f"Explanation of {count(len(self.names), 'image')} by {count(len(maps), 'map')} each"
+        listed = [f"Images: {list_names(self.names)}", *maps[:MOST_LINES]]
+        rest = [f"and {len(maps) - MOST_LINES} more"] if len(maps) > MOST_LINES else []
+        return join_lines(heading, listed, rest, count_losses([], self.warnings))
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: each image beside its maps, a column per model and method, one colour scale per kind of map."""
@@ -65,28 +92,42 @@ class Explanation:
             kind: limit_of(np.stack([maps for maps, column in zip(scaled, self.columns, strict=True) if column.signed == kind]))
             for kind in {column.signed for column in self.columns}
         }
-        head = "".join(f"<th>{escape(column.model)}<br>{escape(column.method)}</th>" for column in self.columns)
+        head = "".join(
+            f"<th>{escape(make_printable(column.model))}<br>{escape(column.subject)}</th>" for column in self.columns
+        )
         rows = []
         for place, name in enumerate(self.names[:_MOST_ROWS]):
             maps = [
                 to_colours(maps[place], limits[c.signed], signed=c.signed) for maps, c in zip(scaled, self.columns, strict=True)
             ]
+            words = ["", *(escape(column.captions[place]) if column.captions else "" for column in self.columns)]
             cells = "".join(
-                f'<td><img width="160" alt="" src="{data_uri(picture)}"></td>' for picture in (self.images[place], *maps)
+                f'<td><img width="160" alt="" src="{data_uri(picture)}">{f"<br>{text}" if text else ""}</td>'
+                for picture, text in zip((self.images[place], *maps), words, strict=True)
             )
-            rows.append(f'<tr><th style="text-align:left">{escape(name)}</th>{cells}</tr>')
+            rows.append(f'<tr><th style="text-align:left">{escape(make_printable(name))}</th>{cells}</tr>')
         rest = f"<p>and {len(self.names) - _MOST_ROWS} more</p>" if len(self.names) > _MOST_ROWS else ""
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<table><tr><th></th><th>image</th>{head}</tr>{''.join(rows)}</table>{rest}{note}"
 
 
-def check_picture_path(target: Path, inputs: Sequence[Path], option: str = "--output") -> None:
-    """Check, before any work is done, that `target`, the value of `option`, can be a PNG file and is none of the `inputs`.
+#: Suffixes of pictures that can be drawn, and what they are called.
+PICTURES = {".png": "PNG", ".svg": "SVG"}
 
-    Raises OutputError for another suffix, for one of the inputs, and for a path where no file can be written.
+
+def check_picture_path(
+    target: Path, inputs: Sequence[Path], option: str = "--output", kinds: Sequence[str] = tuple(PICTURES)
+) -> None:
+    """Check, before any work is done, that `target`, the value of `option`, can be a picture and is none of the `inputs`.
+
+    `kinds` are the suffixes that it may have, of `PICTURES`. Raises OutputError for another suffix, for one of the inputs, and for a
+    path where no file can be written.
     """
-    if target.suffix.lower() != ".png":
-        raise OutputError(f"{target} is not a name for a PNG picture. Name a file that ends in .png as {option}.")
+    if target.suffix.lower() not in kinds:
+        names = " or ".join(PICTURES[kind] for kind in kinds)
+        raise OutputError(
+            f"{target} is not a name for a {names} picture. Name a file that ends in {' or '.join(kinds)} as {option}."
+        )
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
             raise OutputError(f"{target} is one of the images to be explained. Name another {option}.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -24,6 +25,8 @@ _DPI = 112
 _CELL, _GAP, _EDGE = 2.0, 0.08, 0.12
 _LABELS, _HEADER, _BAR, _LINE = 0.28, 0.46, 0.68, 0.17
 _FONT = 8.5
+#: Of maps over images: the opacity of the largest values, and the part of the image's contrast that is kept.
+_MOST_OPAQUE, _PALE = 0.8, 0.75
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,17 @@ class _Kind:
         low = -self.limit if self.signed else 0.0
         return ScalarMappable(Normalize(low, self.limit), "RdBu_r" if self.signed else "magma")
 
+    def paint(self, values: NDArray[np.float64], image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """The colours of a map, uint8 [size, size, 3]; over a paler `image`, the more opaque the larger its magnitude."""
+        colours: NDArray[np.uint8] = np.asarray(self.colours.to_rgba(values, bytes=True))[..., :3]
+        if image is None:
+            return colours
+        opaque = _MOST_OPAQUE * np.clip(np.abs(values) / self.limit, 0, 1)[..., None] ** 0.5
+        return np.rint(opaque * colours + (1 - opaque) * (_PALE * image + 255 * (1 - _PALE))).astype(np.uint8)
+
     @property
     def label(self) -> str:
-        what = "relevance: red is for, blue against" if self.signed else "sensitivity, unsigned"
+        what = "relevance: red is for, blue against" if self.signed else "importance, unsigned"
         return f"{what}\n1 = root mean square of each map; ends at the {PERCENTILE:g}th percentile"
 
 
@@ -52,6 +63,17 @@ class _Page:
     columns: int
     bars: int
     noted: bool
+    captioned: bool = False
+    heads: int = 2
+
+    @property
+    def header(self) -> float:
+        return _HEADER + (self.heads - 2) * _LINE
+
+    @property
+    def step(self) -> float:
+        """From one row to the next."""
+        return _CELL + _GAP + (_LINE if self.captioned else 0.0)
 
     @property
     def width(self) -> float:
@@ -67,11 +89,11 @@ class _Page:
 
     @property
     def height(self) -> float:
-        return self.foot + self.rows * (_CELL + _GAP) + _HEADER + _EDGE
+        return self.foot + self.rows * self.step + self.header + _EDGE
 
     def cell(self, row: int, column: int) -> tuple[float, float, float, float]:
         left = _EDGE + _LABELS + column * (_CELL + _GAP)
-        return self._share(left, self.foot + (self.rows - 1 - row) * (_CELL + _GAP) + _GAP, _CELL, _CELL)
+        return self._share(left, self.foot + (self.rows - row) * self.step - _CELL, _CELL, _CELL)
 
     def bar(self, number: int) -> tuple[float, float, float, float]:
         length = min(self.width - 2 * _EDGE - _LABELS, 2 * _CELL + _GAP)
@@ -85,29 +107,33 @@ class _Page:
         return left / self.width, bottom / self.height, width / self.width, height / self.height
 
 
-def draw_explanation(found: Explanation, path: Path) -> None:
-    """Write an explanation to `path` as a PNG.
+def draw_explanation(found: Explanation, path: Path, kind: Literal["png", "svg"] = "png", *, overlay: bool = False) -> None:
+    """Write an explanation to `path` as a PNG, or as an SVG of `kind` that holds its images; with `overlay`, maps are over the images.
 
     Each map is divided by its own root mean square; all signed maps share one colour scale, and all unsigned ones another.
     """
     maps = [column.scaled() for column in found.columns]
     kinds = _kinds(found.columns, maps)
-    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted=bool(found.options or found.note))
+    noted, captioned = bool(found.options or found.note), any(column.captions for column in found.columns)
+    heads = 3 if any(column.target for column in found.columns) else 2
+    page = _Page(len(found.names), 1 + len(maps), len(kinds), noted, captioned, heads)
     figure = Figure(figsize=(page.width, page.height), dpi=_DPI)
     FigureCanvasAgg(figure)
     _draw_images(figure, page, found)
     for place, (column, values) in enumerate(zip(found.columns, maps, strict=True), 1):
-        _write_head(figure, page, place, column.model, column.method)
+        _write_head(figure, page, place, (column.model, column.method, column.target)[:heads])
         for row, value in enumerate(values):
-            _panel(figure, page, row, place).imshow(
-                kinds[column.signed].colours.to_rgba(value, bytes=True), interpolation="nearest"
-            )
-    for number, kind in enumerate(kinds.values()):
-        _draw_bar(figure, page, number, kind)
+            pixels = kinds[column.signed].paint(value, found.images[row] if overlay else None)
+            _panel(figure, page, row, place).imshow(pixels, interpolation="nearest")
+            if column.captions:
+                _write_caption(figure, page, row, place, column.captions[row])
+    for number, one in enumerate(kinds.values()):
+        _draw_bar(figure, page, number, one)
     left, bottom = page.point(_EDGE + _LABELS, _EDGE)
     note = "; ".join(filter(None, (describe_options(found.options), found.note)))
     _write(figure, left, bottom, note, page.width - 2 * _EDGE - _LABELS, va="bottom", color="0.35")
-    figure.savefig(path, format="png", dpi=_DPI)
+    with rc_context({"svg.hashsalt": "onnxspace", "svg.image_inline": True, "svg.fonttype": "path"}):
+        figure.savefig(path, format=kind, dpi=_DPI, metadata={"Date": None} if kind == "svg" else None)
 
 
 def _kinds(columns: Sequence[Column], maps: Sequence[NDArray[np.float64]]) -> dict[bool, _Kind]:
@@ -139,11 +165,17 @@ def _draw_images(figure: Figure, page: _Page, found: Explanation) -> None:
         _write(figure, left - 0.08 / page.width, middle, make_printable(name), _CELL, rotation=90, ha="right", va="center")
 
 
-def _write_head(figure: Figure, page: _Page, column: int, model: str, method: str) -> None:
+def _write_head(figure: Figure, page: _Page, column: int, lines: Sequence[str]) -> None:
     left, bottom, width, height = page.cell(0, column)
     top = bottom + height
-    for text, above, color in ((model, 0.23, "black"), (method, 0.06, "0.35")):
+    for number, text in enumerate(lines):
+        above, color = 0.06 + (len(lines) - 1 - number) * _LINE, "0.35" if number else "black"
         _write(figure, left + width / 2, top + above / page.height, text, _CELL, ha="center", va="bottom", color=color)
+
+
+def _write_caption(figure: Figure, page: _Page, row: int, column: int, text: str) -> None:
+    left, bottom, width, _ = page.cell(row, column)
+    _write(figure, left + width / 2, bottom - 0.03 / page.height, text, _CELL, ha="center", va="top", color="0.2")
 
 
 def _draw_bar(figure: Figure, page: _Page, number: int, kind: _Kind) -> None:

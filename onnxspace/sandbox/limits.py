@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from onnxspace.errors import ConfigError
+from onnxspace.sandbox.processors import count_processors
 
 _SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([KMGT])(?:i?B)?", re.IGNORECASE)
@@ -46,7 +47,7 @@ def parse_limits(text: str, default: Limits | None = None) -> Limits:
     for part in text.split(","):
         key, _, value = part.strip().partition("=")
         if key not in ("memory", "cpu", "wall"):
-            raise ConfigError(f"--limits takes memory, cpu and wall, not {key!r}; write memory=4G,cpu=600,wall=300.")
+            raise ConfigError(f"--limits has no {key!r}; write memory=4G,cpu=600,wall=300.")
         made[key] = _parse_bytes(value) if key == "memory" else _parse_seconds(key, value)
     given = default or Limits()
     return Limits(made.get("memory", given.memory), made.get("cpu", given.cpu), made.get("wall", given.wall))
@@ -65,7 +66,7 @@ def resolve_limits(given: Limits | str | None) -> Limits:
 @cache
 def machine_limits() -> Limits:
     """The limits that are used where none are stated: half of this machine's memory, and ten minutes of all its processors."""
-    return Limits(max(_LEAST, _available_memory() // 2), 600 * (os.cpu_count() or 1), 600)
+    return Limits(max(_LEAST, _available_memory() // 2), 600 * count_processors(), 600)
 
 
 def _available_memory() -> int:

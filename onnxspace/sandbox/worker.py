@@ -17,6 +17,7 @@ from onnxspace import errors
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.sandbox.limits import Limits
 from onnxspace.sandbox.process import Process, clean_environment, describe_end, describe_timeout, start_process
+from onnxspace.sandbox.processors import thread_environment
 
 _MOST_ANSWER = 2**28  # bytes of a line that a worker may send
 Advance = Callable[[int], None]
@@ -45,6 +46,7 @@ class Worker:
         if self._process is None:
             memory, cpu = str(self.limits.memory), str(self.limits.cpu)
             environment = {**clean_environment(os.environ), **self.environment}
+            environment |= thread_environment(environment, self.threads)
             self._process = start_process([self.tasks, memory, cpu, str(self.threads)], environment)
             self.pid = self._process.pid
 

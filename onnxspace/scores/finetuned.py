@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.scores.display import describe_finetuned, render_finetuned
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import describe_reliability
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 SCHEMA = "onnxspace/finetune/1"
 #: Level of intervals, and resamples of the held-out images.
@@ -19,6 +21,7 @@ LEVEL, RESAMPLES = 0.95, 1000
 _COLUMNS = (
     "place", "bracket", "value", "result", "low", "high", "loss", "epochs", "runs", "seconds", "readout", "elsewhere",
 )  # fmt: skip
+_WHOLE = ("place", "bracket", "epochs", "runs")
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,38 @@ class FineTuneRanking:
         return tuple(model.record.name for model in self.models)
 
     def to_csv(self) -> str:
-        """Format as CSV with a row per model, best first."""
+        """Format as CSV with a row per model, best first.
+
+        >>> Path("finetuned.csv").write_text(tried.to_csv())  # doctest: +SKIP
+        """
         rows = [[model.record.name, *(_format(getattr(model, name)) for name in _COLUMNS)] for model in self.models]
         return format_csv([["model", *_COLUMNS], *rows])
 
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per model, best first, and the columns of `to_csv`.
+
+        They are `model`, and the fields of `FineTunedModel`: `place`, `bracket`, `value` (1 for the first, 0 for the last), `result`
+        with the interval from `low` to `high`, `loss`, `epochs`, `runs`, `seconds`, `readout`, `elsewhere`. Raises
+        MissingLibraryError where pandas is not installed.
+
+        >>> tried.to_dataframe()[["model", "result", "low", "high"]]  # doctest: +SKIP
+        """
+        columns = {"model": TEXT, **{name: WHOLE if name in _WHOLE else NUMBER for name in _COLUMNS}}
+        return make_frame(columns, [(one.record.name, *(getattr(one, name) for name in _COLUMNS)) for one in self.models])
+
+    def __repr__(self) -> str:
+        return describe_finetuned(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """The ranking as a table, for notebooks."""
+        return render_finetuned(self.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/finetune/1`, ready for `json.dumps`.
+
+        >>> tried.to_dict()["ranking"][0]["source"]  # doctest: +SKIP
+        'a'
+        """
         return {
             "schema": SCHEMA, "by": "finetune", "evidence": "finetuned",
             "reliability": describe_reliability("finetuned", "answers" if self.task == "answers" else "labels"), "task": self.task, "data": dict(self.data),

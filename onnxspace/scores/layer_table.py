@@ -7,9 +7,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from onnxspace.inputs.methods import describe_options
+from onnxspace.scores.display import describe_layers, render_layers
 from onnxspace.similarity.records import ModelRecord
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 SCHEMA = "onnxspace/layers/1"
+_COLUMNS = {
+    "source": TEXT, "target": TEXT, "tensor": TEXT, "shape": TEXT, "trained_below": WHOLE, "share_below": NUMBER, "nodes": NUMBER,
+    "edges": NUMBER, "score": NUMBER,
+}  # fmt: skip
 #: The share of the maximal score, 1 + λ, below which starting from the best layer is not recommended.
 FAINT = 0.1
 
@@ -79,8 +85,30 @@ class LayerTable:
         """The method and its options, for titles."""
         return f"{self.method} ({describe_options(self.options)})" if self.options else self.method
 
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per layer, from image to output.
+
+        Columns are `source`, `target`, and the fields of `Layer`: `tensor`, `shape` (a tuple), `trained_below`, `share_below`, `nodes`
+        (S_V), `edges` (S_E) and `score` (S_V + λ S_E). Raises MissingLibraryError where pandas is not installed.
+
+        >>> table.to_dataframe().nlargest(3, "score")  # doctest: +SKIP
+        """
+        names = (self.source.name, self.target.name)
+        return make_frame(_COLUMNS, [(*names, *vars(layer).values()) for layer in self.layers])
+
+    def __repr__(self) -> str:
+        return describe_layers(self.to_dict(), self.advice)
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        return render_layers(self.to_dict(), self.advice)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/layers/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/layers/1`, ready for `json.dumps`.
+
+        >>> table.to_dict()["best"]  # doctest: +SKIP
+        '/layer3/Relu_output_0'
+        """
         return {
             "schema": SCHEMA,
             "source": asdict(self.source),

@@ -9,14 +9,17 @@ from functools import cached_property
 from typing import Any
 
 from onnxspace.errors import ConfigError
+from onnxspace.scores.display import describe_ratings, render_ratings
 from onnxspace.scores.image_results import ImageResults
 from onnxspace.scores.places import find_places
 from onnxspace.scores.ranked import Basis, RankedSource, choose_basis, rank_sources
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import describe_reliability
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 SCHEMA = "onnxspace/transfer/2"
+_COLUMNS = {"model": TEXT, "place": WHOLE, "bracket": WHOLE, "value": NUMBER, "by": TEXT, "evidence": TEXT}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class Ratings:
         """Return models and their values of `score`, best first, ties in the order of `models`, omitting missing values.
 
         Raises ConfigError for a score that was not computed.
+
+        >>> rated.ranking("logme")[0]  # doctest: +SKIP
+        ('a', 0.62)
         """
         if score not in self.values:
             raise ConfigError(f"No score {score!r} was computed; there are {', '.join(self.values) or 'none'}.")
@@ -89,6 +95,9 @@ class Ratings:
         """Return each model's place by `score`, from 1, best first; equals share the best of their places.
 
         Values within rounding are equal. Raises ConfigError for a score that was not computed.
+
+        >>> rated.places("logme")  # doctest: +SKIP
+        {'a': 1, 'b': 2}
         """
         order = self.ranking(score)
         places = find_places([value for _, value in order])
@@ -98,6 +107,8 @@ class Ratings:
         """Format as CSV: a row per model with place, bracket, ranking value and a column per score, empty for missing values.
 
         Numbers round-trip exactly.
+
+        >>> Path("ratings.csv").write_text(rated.to_csv())  # doctest: +SKIP
         """
         ranked = {one.source: one for one in self.ranked}
         rows: list[list[object]] = [
@@ -115,8 +126,35 @@ class Ratings:
         """A sentence on how good such rankings were where the truth is known."""
         return describe_reliability("known" if self.basis.known else "labels", self.basis.name)
 
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per model, best first, and those that can't be ranked at the end.
+
+        Columns are `model`, `place` (from 1, equal values share one), `bracket` (models of one bracket can't be told apart),
+        `by` (what ranks) with its `value`, `evidence`, and one for each score, where larger is better; with known results
+        also `known`, the mean rank on other datasets. Raises MissingLibraryError where pandas is not installed.
+
+        >>> ox.rate(["a.onnx", "b.onnx"], "labelled").to_dataframe()[["model", "logme"]]  # doctest: +SKIP
+        """
+        scores = {**self.values, **({} if self.known is None else {"known": self.known})}
+        values = {name: [column[i] for column in scores.values()] for i, name in enumerate(self.names)}
+        basis = (self.basis.name, self.basis.evidence)
+        ranked = [(one.source, one.place, one.bracket, one.value, *basis, *values.pop(one.source)) for one in self.ranked]
+        rest = [(name, None, None, None, *basis, *row) for name, row in values.items()]
+        return make_frame({**_COLUMNS, **dict.fromkeys(scores, NUMBER)}, [*ranked, *rest])
+
+    def __repr__(self) -> str:
+        return describe_ratings(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """The ranking and all scores as a table, for notebooks."""
+        return render_ratings(self.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/transfer/2`, ready for `json.dumps`, with null for missing values."""
+        """Return the object of schema `onnxspace/transfer/2`, ready for `json.dumps`, with null for missing values.
+
+        >>> rated.to_dict()["ranking"][0]["source"]  # doctest: +SKIP
+        'a'
+        """
         return {
             "schema": SCHEMA,
             "data": dict(self.data),

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 
 GROUP = "onnxspace.scores"
 #: `pair`: arrays of two models, without labels.
@@ -173,7 +174,7 @@ def find_spec(name: str) -> ScoreSpec:
     if name in SCORES:
         return SCORES[name]
     if name not in _plugins():
-        raise ConfigError(f"No score is called {name!r}; there are {', '.join(score_names())}.")
+        raise ConfigError(f"--by: {describe_unknown('score', name, score_names())}")
     point = _plugins()[name]
     try:
         found = point.load()

@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.methods import describe_options
-from onnxspace.inputs.nearest_names import suggest
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.similarity.certainty import Certainty
-from onnxspace.similarity.ranking import Linkage, Ranking, rank, tree
+from onnxspace.similarity.display import list_rankings
+from onnxspace.similarity.html import render_heat_table, render_notes
+from onnxspace.similarity.ranking import COLUMNS, Linkage, Ranking, rank, tree
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import Evidence
 from onnxspace.storage.csv_text import format_csv
+from onnxspace.storage.data_frames import make_frame, make_matrix_frame
+from onnxspace.storage.short_text import MOST_LINES, count, count_losses, join_lines
 
 SCHEMA = "onnxspace/score/2"
 #: Schemas that can be read.
@@ -82,11 +86,14 @@ class Affinity:
 
         They are ranked by the score `by`; where it is None, by that of the target. Raises ConfigError for an unknown model or
         score.
+
+        >>> found.rank("a").sources  # doctest: +SKIP
+        (('b', 0.71),)
         """
         by_path = {model.path: model.name for model in self.models}
         name = target if target in self.names else by_path.get(target)
         if name is None:
-            raise ConfigError(f"No compared model is called {target!r}; {suggest(target, self.names)}")
+            raise ConfigError(f"--target: {describe_unknown('model', target, self.names)}")
         own = self.ranked_targets.get(name, self.ranks_by)
         ranked = rank(self.names, self._matrix(by or own), name)
         ranked = replace(ranked, by=by or own, evidence=self.evidence)
@@ -111,7 +118,10 @@ class Affinity:
     def tree(self, linkage: Linkage = "average") -> NDArray[np.float64]:
         """Compute the similarity tree as a SciPy linkage matrix, float64 [models − 1, 4], by `average` or `single` linkage.
 
-        A matrix with values above 1 is first divided by its maximum.
+        With the `linkage` `average`, groups are joined by their mean affinity, with `single` by the distance of their nearest rows. A
+        matrix with values above 1 is first divided by its maximum. Raises ValueError for fewer than two models.
+
+        >>> scipy.cluster.hierarchy.dendrogram(found.tree(), labels=found.names)  # doctest: +SKIP
         """
         return tree(self.matrix / max(1.0, float(self.matrix.max(initial=0.0))), linkage)
 
@@ -119,12 +129,18 @@ class Affinity:
         """Format the matrix of the score `by` (None: the first) as CSV, named along both sides; numbers round-trip exactly.
 
         Raises ConfigError for a score that was not computed.
+
+        >>> Path("affinity.csv").write_text(found.to_csv())  # doctest: +SKIP
         """
         values = self._matrix(by).tolist()
         return format_csv([["", *self.names], *([n, *map(repr, row)] for n, row in zip(self.names, values, strict=True))])
 
     def rankings_csv(self) -> str:
-        """Columns target, rank, source, value, by (the score), evidence, bracket."""
+        """Format the rankings of all targets as CSV, with the columns target, rank, source, value, by (the score), evidence, bracket.
+
+        >>> found.rankings_csv().splitlines()[0]  # doctest: +SKIP
+        'target,rank,source,value,by,evidence,bracket'
+        """
         ranked = [self.rank(name) for name in self.names]
         rows = [
             [one.target, str(place), source, repr(value), one.by, one.evidence, str(bracket)]
@@ -133,26 +149,51 @@ class Affinity:
         ]
         return format_csv([["target", "rank", "source", "value", "by", "evidence", "bracket"], *rows])
 
-    def to_dataframe(self) -> Any:
-        """Return the matrix as a pandas DataFrame, named along both sides. Raises ConfigError where pandas is not installed."""
-        try:
-            import pandas  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            raise ConfigError("Data frames need pandas, which is not installed. Install it, or use `to_csv`.") from error
-        return pandas.DataFrame(self.matrix, index=list(self.names), columns=list(self.names))
+    def to_dataframe(self, by: str | None = None) -> Any:
+        """Return the matrix of the score `by` (None: the first) as a pandas DataFrame, with targets as rows, sources as columns.
+
+        The score's name is that of the columns (`frame.columns.name`); missing values are NaN. Raises ConfigError for a score that
+        was not computed, MissingLibraryError where pandas is not installed.
+
+        >>> found.to_dataframe().loc["a", "b"]  # doctest: +SKIP
+        0.71
+        """
+        return make_matrix_frame(self._matrix(by), self.names, self.names, by or self.by)
+
+    def rankings_dataframe(self) -> Any:
+        """Return the rankings of all targets as one pandas DataFrame; columns as in `Ranking.to_dataframe`.
+
+        Raises MissingLibraryError where pandas is not installed.
+
+        >>> found.rankings_dataframe().query("place == 1")  # doctest: +SKIP
+        """
+        return make_frame(COLUMNS, [row for name in self.names for row in self.rank(name).rows()])
+
+    def __repr__(self) -> str:
+        by = self.by if self.ranks_by == self.by else f"{self.by}, ranked by {self.ranks_by}"
+        heading = f"Affinity of {count(len(self.models), 'model')}, by {by}: {self.title}"
+        best = list_rankings(self.names, [self.rank(name).sources for name in self.names[:MOST_LINES]], self._list_words)
+        lost = count_losses([failure.path for failure in self.failed], self.warnings)
+        return join_lines(heading, [f"Evidence: {self.evidence}"], best, lost)
+
+    @property
+    def _list_words(self) -> str:
+        return "most alike" if self.evidence == "none" else "best sources"
 
     def _repr_html_(self) -> str:
-        """The matrix as a coloured table, for notebooks."""
-        from onnxspace.similarity.html import render_heat_table
-
-        return render_heat_table(self.title, self.names, self.matrix, self.errors)
+        """The matrix as a coloured table, and below it the evidence, what failed, and warnings, for notebooks."""
+        failed = [f"{failure.path}: {failure.error}" for failure in self.failed]
+        table = render_heat_table(self.title, self.names, self.matrix, self.errors)
+        return table + render_notes(f"Evidence: {self.evidence}", *failed, *self.warnings)
 
     def to_dict(self, targets: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the object of schema `onnxspace/score/2`, ready for `json.dumps`, with rankings of `targets` (None: all).
 
         It has `affinity`, the mean cosines of maps, where maps were compared, and `scores`, a matrix by name with null for
         missing values, where others were. `by` is the score of the matrix that is shown first. `options`, `errors` of affinities
-        from fingerprints, `pictures` and `certainty` are there where there are any.
+        from fingerprints, `pictures` and `certainty` are there where there are any. Raises ConfigError for an unknown target.
+
+        >>> json.dumps(found.to_dict(["a"]))  # doctest: +SKIP
         """
         ranked = [self.rank(name) for name in (self.names if targets is None else targets)]
         affinity = self.matrix if self.by == "attribution" else self.scores.get("attribution")

@@ -18,6 +18,8 @@ from onnxspace.errors import ConfigError
 from onnxspace.similarity.mean_rank import TIE
 from onnxspace.similarity.per_image import PerImageAffinities, PerImageRanks, PerImageShares
 from onnxspace.similarity.ranking import Ranking
+from onnxspace.storage.data_frames import NUMBER, TEXT, make_frame
+from onnxspace.storage.short_text import MOST_LINES, align, format_value, join_lines
 
 LEVEL = 0.95
 RESAMPLES = 1000
@@ -57,8 +59,29 @@ class Certainty:
     resamples: int = RESAMPLES
     level: float = LEVEL
 
+    def __repr__(self) -> str:
+        best = self.sources[:MOST_LINES]
+        rows = [[one.source, *map(format_value, (one.value, one.low, one.high))] for one in best]
+        heading = f"Certainty of the sources for {self.target}: value, and {self.level:.0%} interval over {self.images} images"
+        settled = f"The order no longer changes after {self.settled} of {self.images} images."
+        return join_lines(heading, align(rows, len(self.sources)), [settled])
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per source, best first, and the columns `target`, `source`, `value`, `low`, `high`, `ahead`.
+
+        They are as in `SourceCertainty`; `ahead` of the last source is missing. Raises MissingLibraryError where pandas is not installed.
+
+        >>> found.certainty["a"].to_dataframe()[["source", "low", "high"]]  # doctest: +SKIP
+        """
+        columns = {"target": TEXT, "source": TEXT, "value": NUMBER, "low": NUMBER, "high": NUMBER, "ahead": NUMBER}
+        return make_frame(columns, [(self.target, s.source, s.value, s.low, s.high, s.ahead) for s in self.sources])
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as an object for `json.dumps`."""
+        """Return the fields as an object for `json.dumps`.
+
+        >>> found.certainty["a"].to_dict()["settled"]  # doctest: +SKIP
+        41
+        """
         rows = [{"source": s.source, "low": s.low, "high": s.high, "ahead": s.ahead} for s in self.sources]
         return {
             "sources": rows, "settled": self.settled, "images": self.images, "resamples": self.resamples, "level": self.level,

@@ -9,14 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxspace.similarity.display import describe_ranking, render_ranking
 from onnxspace.similarity.mean_rank import TIE
 from onnxspace.similarity.reliability import Evidence, describe_reliability
+from onnxspace.storage.data_frames import NUMBER, TEXT, WHOLE, make_frame
 
 Linkage = Literal["average", "single"]
 
 
 #: Scores that compare attribution maps: they list models that are alike, whatever the images are.
 SCORES_OF_MAPS = ("attribution", "depara", "modelgif")
+#: Columns of rankings in data frames.
+COLUMNS = {
+    "target": TEXT, "source": TEXT, "value": NUMBER, "place": WHOLE, "bracket": WHOLE, "by": TEXT, "evidence": TEXT,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,32 @@ class Ranking:
             return f"Most alike to {self.target}, by {'affinity of maps' if self.by == 'attribution' else self.by}"
         return f"Sources for {self.target}, best first by {self.by}"
 
+    def rows(self) -> list[tuple[str, str, float | None, int | None, int | None, str, str]]:
+        """A row per source, best first, with the values of the columns of `to_dataframe`; None where there is no value."""
+        known = [
+            (*source, *place) for source, place in zip(self.sources, zip(self.places, self.brackets, strict=True), strict=True)
+        ]
+        every = [*known, *((source, None, None, None) for source in self.unranked)]
+        return [(self.target, *row, self.by, self.evidence) for row in every]
+
+    def to_dataframe(self) -> Any:
+        """Return the ranking as a pandas DataFrame with a row per source, best first.
+
+        Columns are `target`, `source`, `value` (of the score `by`, larger is better), `place` (from 1, equal values share one),
+        `bracket` (sources of one bracket can't be told apart), `by` (the score's name) and `evidence`. Models without a value
+        come last, with missing values. Raises MissingLibraryError where pandas is not installed.
+
+        >>> found.rank("a").to_dataframe().source[0]  # doctest: +SKIP
+        'b'
+        """
+        return make_frame(COLUMNS, self.rows())
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the ranking as an object for `json.dumps`; models without a value come last, with null."""
+        """Return the ranking as an object for `json.dumps`; models without a value come last, with null.
+
+        >>> Ranking("a", (("b", 0.7),), brackets=(1,)).to_dict()["sources"]
+        [{'source': 'b', 'value': 0.7, 'place': 1, 'bracket': 1}]
+        """
         rows = [
             {"source": source, "value": value, "place": place, "bracket": bracket}
             for (source, value), place, bracket in zip(self.sources, self.places, self.brackets, strict=True)
@@ -64,11 +94,14 @@ class Ranking:
             "sources": rows + empty, "notes": list(self.notes),
         }  # fmt: skip
 
-    def _repr_html_(self) -> str:
-        """The sources as a coloured table, for notebooks."""
-        from onnxspace.similarity.html import render_ranked_table
+    def __repr__(self) -> str:
+        return describe_ranking(self.title, self.evidence, self.sources, self.unranked, self.notes)
 
-        return render_ranked_table(self.title, self.sources)
+    def _repr_html_(self) -> str:
+        """The sources as a coloured table, and below it the evidence and notes, for notebooks."""
+        reliability = describe_reliability("none" if self.lists_kin else self.evidence, self.by)
+        notes = (f"Evidence: {self.evidence}. {reliability}", *self.notes)
+        return render_ranking(self.title, self.by, self.sources, self.places, self.unranked, notes)
 
 
 def _start_ties(sources: Sequence[tuple[str, float]]) -> list[int]:

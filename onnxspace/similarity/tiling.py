@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from onnxspace.sandbox.processors import count_processors
 from onnxspace.storage.float16 import CHUNK
 
 #: Bytes a thread needs for an entry of a tile: product, cosine, and two partial sums, all float64, with some reserve.
@@ -96,8 +96,7 @@ def image_batches(plan: TilePlan) -> Iterator[range]:
 
 def count_cores() -> int:
     """Return the number of processors this process may use, at most 16: beyond that, reading is the bottleneck."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, _MOST_WORKERS)
+    return min(count_processors(), _MOST_WORKERS)
 
 
 def _tile_sides(left: int, right: int | None, entries: int) -> tuple[int, int]:

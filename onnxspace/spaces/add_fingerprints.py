@@ -24,6 +24,7 @@ from onnxspace.spaces.create import probes_of
 from onnxspace.spaces.insert import NO_STEM, NO_SUM, add_labels, current_time, insert_sheet
 from onnxspace.spaces.layout import read_reduced
 from onnxspace.spaces.schema import CatalogueEntry, identity_of
+from onnxspace.storage.short_text import count, count_losses, join_lines, list_names
 
 _MOST, _BYTES = 4096, 2**25  # limits on the fingerprints that are entered together
 
@@ -112,7 +113,7 @@ class _Batch:
             for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True)
             if not new
         ]
-        add_labels(self.folder, [
+        self.found.labelled += add_labels(self.folder, [
             (entry, given.labels) for (_, given, _), (entry, new) in zip(self.taken, entered, strict=True) if not new
         ])  # fmt: skip
         self.found.record_all([path for path, _, _ in self.taken], entered, complete_models(self.folder, self.protocol, offers))
@@ -156,7 +157,8 @@ def _make_draft(found: Fingerprint, path: Path) -> CatalogueEntry:
 class Additions:
     """The result of `Space.add`: new `models`, `(path, name)` of models that were already `there`, failures and warnings.
 
-    `completed` are those `(path, name)` of models whose features or outputs were missing or damaged, and are there now.
+    `completed` are those `(path, name)` of models whose features or outputs were missing or damaged, and are there now; `labelled`
+    the names of models that were there and have other labels now.
     """
 
     models: tuple[ModelRecord, ...]
@@ -164,6 +166,13 @@ class Additions:
     failed: tuple[Failure, ...]
     warnings: tuple[str, ...]
     completed: tuple[tuple[str, str], ...] = ()
+    labelled: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        heading = f"{count(len(self.models), 'model')} added" + (f": {list_names(self.names)}" if self.models else "")
+        there = [f"{len(self.there):,} there already"] if self.there else []
+        completed = [f"{len(self.completed):,} completed"] if self.completed else []
+        return join_lines(heading, there, completed, count_losses([one.path for one in self.failed], self.warnings))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,6 +190,7 @@ class AdditionReport:
     causes: list[OnnxspaceError] = field(default_factory=list)
     kept: str = ""
     completed: list[tuple[str, str]] = field(default_factory=list)
+    labelled: list[str] = field(default_factory=list)
 
     def record_entered(self, path: Path, entry: CatalogueEntry, new: bool, *, fuller: bool = False) -> None:
         if new:
@@ -209,4 +219,5 @@ class AdditionReport:
             error.add_note(f"{there} {verb} in {place}, and the same command, started again, {goes_on}.")
 
     def result(self) -> Additions:
-        return Additions(tuple(self.models), tuple(self.there), tuple(self.failed), tuple(self.warnings), tuple(self.completed))
+        parts = (self.models, self.there, self.failed, self.warnings, self.completed, self.labelled)
+        return Additions(*map(tuple, parts))  # type: ignore[arg-type]

@@ -131,6 +131,10 @@ class Catalogue:
             raise _damaged(self.path, "a row has an invalid identity")
         return found
 
+    def count(self) -> int:
+        """Return the number of models."""
+        return int(self._query("SELECT COUNT(*) FROM model")[0][0])
+
     def has_more_than(self, count: int) -> bool:
         """Return whether there are more than `count` models, without counting them all."""
         return bool(self._query("SELECT 1 FROM model LIMIT 1 OFFSET ?", count))

@@ -35,6 +35,9 @@ class AffinityRow:
     affinities: Matrix
     errors: Matrix
 
+    def __repr__(self) -> str:
+        return repr(self.ranking)
+
     @property
     def sources(self) -> tuple[tuple[str, float, float], ...]:
         """Every other model, its affinity and its standard error, best first, ties by position."""

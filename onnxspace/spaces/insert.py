@@ -301,12 +301,19 @@ def move_rows(
     return True
 
 
-def add_labels(folder: Path, found: Sequence[tuple[CatalogueEntry, Labels]]) -> None:
-    """Add labels to models that are in the space already; a licence replaces another one only if it is stated."""
+def add_labels(folder: Path, found: Sequence[tuple[CatalogueEntry, Labels]]) -> list[str]:
+    """Add labels to models that are in the space already; a licence replaces another one only if it is stated.
+
+    Returns the names of the models whose labels are others now.
+    """
     wanted = [(entry, labels) for entry, labels in found if labels.over(entry.labels) != entry.labels]
     if not wanted:
-        return
+        return []
+    changed = []
     with open_catalogue(folder) as book, book.transaction():
         for entry, labels in wanted:
             if (now := book.find("identity", entry.identity)) is not None:
-                book.label(now, replace(labels, producer="").over(now.labels))
+                new = replace(labels, producer="").over(now.labels)
+                changed += [now.name] if new != now.labels else []
+                book.label(now, new)
+    return changed

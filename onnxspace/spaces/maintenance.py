@@ -38,7 +38,9 @@ from onnxspace.spaces.probe_sets import find_set, list_lost_sets, list_sets, rea
 from onnxspace.spaces.schema import CatalogueEntry, Checksum, is_stem
 from onnxspace.spaces.workdirs import clear_abandoned, find_abandoned
 from onnxspace.storage.atomic import remove_files, sync_folder  # fmt: skip
+from onnxspace.storage.printable import make_printable
 from onnxspace.storage.regular_files import NotRegularError
+from onnxspace.storage.short_text import MOST_LINES, count, join_lines
 
 _OWN = {
     CATALOGUE,
@@ -76,6 +78,14 @@ class Verification:
     models: int
     problems: tuple[Problem, ...]
     leftovers: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        left = f", {count(len(self.leftovers), 'leftover')}" if self.leftovers else ""
+        problems = [make_printable(problem.text) for problem in self.problems]
+        more = [f"and {len(problems) - MOST_LINES:,} more"] if len(problems) > MOST_LINES else []
+        return join_lines(
+            f"{count(self.models, 'model')}, {count(len(problems), 'problem')}{left}", problems[:MOST_LINES], more
+        )
 
     @property
     def clean(self) -> bool:

@@ -131,7 +131,7 @@ def _merge_whole(
     folder: Path, protocol: Protocol, source: MergeSource, entry: CatalogueEntry, report: AdditionReport
 ) -> None:  # fmt: skip
     found, new = _insert_whole(folder, source, entry)
-    add_labels(folder, [] if new else [(found, entry.labels)])
+    report.labelled += add_labels(folder, [] if new else [(found, entry.labels)])
     offers = [] if new else [_offer(source, found, entry)]
     report.record_all([Path(entry.path)], [(found, new)], complete_models(folder, protocol, offers))
 
@@ -170,6 +170,6 @@ def _merge_prints(
     some, rows, parts = without_damaged(source.folder, source.protocol, entries, read, note)
     entered = insert_sheet(folder, [_draft_of(entry) for entry in some], rows, parts)
     pairs = list(zip(some, entered, strict=True))
-    add_labels(folder, [(found, entry.labels) for entry, (found, new) in pairs if not new])
+    report.labelled += add_labels(folder, [(found, entry.labels) for entry, (found, new) in pairs if not new])
     offers = [_offer(source, found, entry) for entry, (found, new) in pairs if not new]
     report.record_all([Path(entry.path) for entry in some], entered, complete_models(folder, protocol, offers))

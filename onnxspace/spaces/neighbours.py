@@ -23,6 +23,7 @@ from onnxspace.spaces.packed import as_matrix, index_for, pack_prints
 from onnxspace.spaces.packs import update_pack
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.spaces.snapshots import Snapshot, take_snapshot
+from onnxspace.storage.short_text import MOST_LINES, count, join_lines, list_names
 
 _AT_ONCE = 4096  # models whose fingerprints are held in memory together
 _MORE = 16  # additional candidates for reranking, as rows are rounded to float16
@@ -137,6 +138,11 @@ class DuplicateGroups:
 
     names: tuple[str, ...]
     groups: tuple[Group, ...]
+
+    def __repr__(self) -> str:
+        groups = [list_names(names, 5) for names in self.members]
+        more = [f"and {len(groups) - MOST_LINES:,} more"] if len(groups) > MOST_LINES else []
+        return join_lines(f"{count(len(groups), 'group')} among {count(len(self.names), 'model')}", groups[:MOST_LINES], more)
 
     @property
     def pairs(self) -> tuple[tuple[str, str, float, float], ...]:

@@ -7,10 +7,8 @@ options and sketch are those of all sets.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import NUMBERS, describe_images
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
 from onnxspace.spaces.catalogue import CATALOGUE, SETS, open_catalogue
@@ -60,9 +59,7 @@ def find_set(folder: Path, name: str) -> Path:
     """Return the folder of the set `name`. Raises SpaceError where there is none."""
     names = list_sets(folder)
     if name not in names:
-        near = get_close_matches(name, names, 1, 0.5)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise SpaceError(f"{folder} has no set of probe images called {shorten(name)!r}{meant}; there are {', '.join(names)}.")
+        raise SpaceError(f"{folder}: {describe_unknown('set of probe images', name, names)}")
     return folder if name == DEFAULT_SET else folder / SETS / name
 
 
@@ -136,12 +133,3 @@ def store_statistics(folder: Path, probes: Probes) -> None:
     with open_workbench(folder) as bench:
         write_array(bench / STATISTICS, describe_images(probes.images).astype("<f4"))
         place(bench / STATISTICS, folder / STATISTICS)
-
-
-def read_all_statistics(folder: Path) -> Mapping[str, NDArray[np.float32]]:
-    """Return the statistics of the images of each set. Raises SpaceError."""
-    found = {}
-    for name in list_sets(folder):
-        own = find_set(folder, name)
-        found[name] = read_statistics(own, read_set_protocol(own))
-    return found

@@ -5,16 +5,19 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.labels import KEYS
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.spaces.schema import CatalogueEntry
 from onnxspace.storage.printable import shorten
 
-_MOST_TEXT, _MOST_CLAUSES = 4_000, 100
+#: Is called with a sentence.
+Note = Callable[[str], None]
+_MOST_TEXT, _MOST_CLAUSES, _MOST_COMPARED = 4_000, 100, 10_000
 _TOKEN = re.compile(r"""\s*(?:(?P<quoted>"[^"]*"|'[^']*')|(?P<sign>!=|<=|>=|=|<|>)|(?P<word>[^\s=<>!"']+))""")
 _ORDERS: dict[str, Callable[[str, str], bool]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _EXAMPLE = 'Write it like --where "license=apache-2.0 and tag=detector".'
@@ -39,14 +42,29 @@ class Clause:
 
 @dataclass(frozen=True)
 class Where:
-    """A condition: clauses of which all hold, in alternatives of which one does, for each of the given texts."""
+    """A condition: clauses of which all hold, in alternatives of which one does, for each of the given texts.
+
+    Where it holds for no model, `note` is called with a sentence for each value that no model has.
+    """
 
     conditions: tuple[tuple[tuple[Clause, ...], ...], ...]
+    note: Note | None = field(default=None, compare=False)
 
     def select(self, entries: Sequence[CatalogueEntry]) -> tuple[CatalogueEntry, ...]:
         """Return the models for which the condition holds. Raises ConfigError for a key that no model has."""
         self._check_keys(entries)
-        return tuple(entry for entry in entries if self._holds(entry))
+        found = tuple(entry for entry in entries if self._holds(entry))
+        if not found and entries and self.note is not None:
+            for sentence in self._describe_values(entries):
+                self.note(sentence)
+        return found
+
+    def _describe_values(self, entries: Sequence[CatalogueEntry]) -> Iterator[str]:
+        """A sentence with the nearest values for each value that is asked for and that no model has."""
+        for one in self._list_clauses():
+            values = dict.fromkeys(value for entry in entries for value in values_of(entry, one.key) if value)
+            if one.sign == "=" and one.value and not one.holds([*values]):
+                yield f"--where: {describe_unknown(one.key, one.value, islice(values, _MOST_COMPARED))}"
 
     def _holds(self, entry: CatalogueEntry) -> bool:
         return all(
@@ -57,11 +75,7 @@ class Where:
         own = {tag.partition("=")[0].lower() for entry in entries for tag in entry.labels.tags if "=" in tag}
         for one in self._list_clauses():
             if one.key not in KEYS and one.key not in own:
-                near = get_close_matches(one.key, [*KEYS, *sorted(own)], 2, 0.6)
-                meant = f" (did you mean {' or '.join(near)}?)" if near else ""
-                raise ConfigError(
-                    f"--where: nothing is called {shorten(one.key)!r}{meant}. Use {', '.join(KEYS)}, or the key of a tag."
-                )
+                raise ConfigError(f"--where: {describe_unknown('key', one.key, [*KEYS, *sorted(own)])}")
 
     def _list_clauses(self) -> Iterator[Clause]:
         return (one for parts in self.conditions for part in parts for one in part)
@@ -83,11 +97,11 @@ def values_of(entry: CatalogueEntry, key: str) -> tuple[str, ...]:
     return tuple(value for name, _, value in (tag.partition("=") for tag in labels.tags) if name.lower() == key)
 
 
-def parse_where(texts: str | Iterable[str]) -> Where:
+def parse_where(texts: str | Iterable[str], note: Note | None = None) -> Where:
     """Parse conditions, of which all must hold: comparisons joined by `and`, which binds more than `or`.
 
     A comparison is `KEY=VALUE`, with `!=` or, for texts in order such as dates, `<`, `<=`, `>`, `>=`; values with blanks stand in
-    quotes. Raises ConfigError.
+    quotes. `note` is as in `Where`. Raises ConfigError.
 
     >>> len(parse_where("license=mit or tag=team=vision and added>=2026-01").conditions[0])
     2
@@ -95,7 +109,7 @@ def parse_where(texts: str | Iterable[str]) -> Where:
     found = tuple(_parse(text) for text in ([texts] if isinstance(texts, str) else texts))
     if sum(len(part) for parts in found for part in parts) > _MOST_CLAUSES:
         raise ConfigError(f"--where has more than {_MOST_CLAUSES} comparisons. Give fewer.")
-    return Where(found)
+    return Where(found, note)
 
 
 def _parse(text: str) -> tuple[tuple[Clause, ...], ...]:

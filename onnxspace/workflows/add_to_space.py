@@ -69,7 +69,7 @@ class SpaceSink:
         draft = replace(draft_of(model), labels=self.labels.over(model.labels))
         existing = self._find_existing(draft)
         if existing is not None:
-            add_labels(self.home, [(existing, draft.labels)])
+            self.report.labelled += add_labels(self.home, [(existing, draft.labels)])
         entry, new = self._insert(model, draft, run) if existing is None else (existing, False)
         self.report.record_entered(turn[0], entry, new)
 

@@ -13,10 +13,19 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.explained_images import read_images
-from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import (
+    DEFAULT_METHOD,
+    METHODS,
+    Method,
+    Options,
+    check_target,
+    configure_options,
+    resolve_settings,
+)
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.targets import Target
 from onnxspace.report.explanation import Column, Explanation, check_picture_path
 from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.atomic import scratch_folder
@@ -34,6 +43,7 @@ def explain(
     images: Sequence[str | Path],
     *,
     methods: Sequence[Method] = (DEFAULT_METHOD,),
+    targets: Sequence[Target] = (),
     options: Options | None = None,
     encoder: EncoderNames = None,
     config: Config | str | Path | None = None,
@@ -44,23 +54,25 @@ def explain(
     limits: Limits | str | None = None,
     announce: Announce | None = None,
     skip_broken: bool = False,
+    overlay: bool = False,
 ) -> Explanation:
-    """Compute the attribution maps of each model for each image by each method, and draw them to the PNG file `output`, if given.
+    """Compute the attribution maps of each model for each image by each method, and draw them to the PNG or SVG file `output`, if given.
 
     `models` are ONNX files, or what `onnxspace convert` takes, and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are
-    (also TIFF files of several bands, and `.npy` arrays of images of any bands, of which three bands or one in grey are shown): at most 32 images, 32 models × methods and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
+    (also TIFF files of several bands, and `.npy` arrays of images of any bands, of which three bands or one in grey are shown): at most 32 images, 32 models × methods × targets and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
+    `targets` are what is explained instead of the encoder, such as `make_targets(["cat"])` of `onnxspace.inputs.targets` makes, a column for each;
     `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from
     model to either; `config` a configuration or its file;
     `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback,
     `limits` those of the process that reads models; `announce` is called with the records of the models before anything is
-    computed; with `skip_broken`, images that can't be read are left out with a warning. Raises ModelError for the first model and
+    computed; with `skip_broken`, images that can't be read are left out with a warning; with `overlay`, maps are drawn over the images. Raises ModelError for the first model and
     ProbeError naming all images that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
     >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
     """
-    settings = resolve_settings(methods, options)
-    _check_counts(len(images), len(models) * len(methods))
+    settings, asked = resolve_settings(methods, options), list_questions(methods, targets)
+    _check_counts(len(images), len(models) * len(asked))
     if output is not None:
         check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
     paths = [Path(path) for path in models]
@@ -69,8 +81,10 @@ def explain(
     encoders = encoders_for(paths, names, list_encoders(encoder))
     named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
     probes = named.probes
-    _check_counts(len(probes), len(models) * len(methods))
-    setups = [Setup(probes, method, configure_options(method, options, configuration.rules)) for method in methods]
+    _check_counts(len(probes), len(models) * len(asked))
+    setups = [
+        Setup(probes, method, configure_options(method, options, configuration.rules), target) for method, target in asked
+    ]
     counter = Counter(len(models) * len(setups) * len(probes), progress)
     with open_session(Execution.on(device, progress=progress, limits=limits)) as session, scratch_folder() as folder:
         session.check(methods, Setup(probes, methods[0], options), configuration.rules)
@@ -79,7 +93,7 @@ def explain(
         run = _ExplanationRun(session, setups, folder, counter, warnings=list(opened.warnings))
         for turn in turns:
             run.explain(opened.take(turn).located)
-    stated = {key: value for setup in setups for key, value in setup.stated_options.items()}
+    stated = {key: value for setup in setups for key, value in setup.settings.used_by(setup.method).items()}
     found = Explanation(
         named.names,
         named.pictures,
@@ -88,10 +102,22 @@ def explain(
         tuple(run.assumed),
         (*probes.remarks, *run.warnings),
         named.note,
+        tuple(run.remarks),
     )
     if output is not None:
-        _draw(found, Path(output))
+        _draw(found, Path(output), overlay=overlay)
     return found
+
+
+def list_questions(methods: Sequence[Method], targets: Sequence[Target]) -> list[tuple[Method, Target | None]]:
+    """Return the pairs of method and target that are explained; a method that explains no target has one, with None.
+
+    Raises ConfigError where none of the methods explains targets.
+    """
+    if targets and methods and not any(METHODS[method].explains_targets for method in methods):
+        check_target(methods[0], targets[0])
+    chosen: Sequence[Target | None] = targets or (None,)
+    return [(method, target) for method in methods for target in (chosen if METHODS[method].explains_targets else (None,))]
 
 
 def _check_counts(images: int, columns: int) -> None:
@@ -99,28 +125,29 @@ def _check_counts(images: int, columns: int) -> None:
         raise ConfigError("There is nothing to explain. Give at least one model, one image and one method.")
     if images > MAX_IMAGES or columns > MAX_COLUMNS or images * columns > MAX_MAPS:
         raise ConfigError(
-            f"{images} images × {columns} models and methods make too large a picture: at most {MAX_IMAGES}, {MAX_COLUMNS} "
+            f"{images} images × {columns} models, methods and targets make too large a picture: at most {MAX_IMAGES}, {MAX_COLUMNS} "
             f"and {MAX_MAPS} maps in all. Draw several pictures."
         )
 
 
-def _draw(found: Explanation, output: Path) -> None:
+def _draw(found: Explanation, output: Path, *, overlay: bool) -> None:
     from onnxspace.report.gallery import draw_explanation
     from onnxspace.storage.atomic import whole_file
 
     with whole_file(output) as partial:
-        draw_explanation(found, partial)
+        draw_explanation(found, partial, kind="svg" if output.suffix.lower() == ".svg" else "png", overlay=overlay)
 
 
 @dataclass
 class _ExplanationRun:
-    """The state of one explanation: `setups` has one setup per method, with the same images; maps are written to `folder`."""
+    """The state of one explanation: `setups` has one per method and target, with the same images; maps are written to `folder`."""
 
     session: ModelSession
     setups: Sequence[Setup]
     folder: Path
     counter: Counter
     columns: list[Column] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -141,10 +168,14 @@ class _ExplanationRun:
             raise wrong_answer(model.path) from error
 
     def _read(self, found: Mapping[str, Any], name: str) -> None:
-        for setup, file in zip(self.setups, found["files"], strict=True):
+        for setup, file, words in zip(self.setups, found["files"], found["captions"], strict=True):
             maps = load_array(find_file(self.folder, file), follow=False)
             if maps.dtype != np.float32 or maps.shape != setup.probes.images.shape[:3]:
                 raise ValueError("its maps have another shape")
-            self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps))
+            captions, target = read_texts(words), "" if setup.target is None else setup.target.words
+            if len(captions) not in (0, len(maps)):
+                raise ValueError("it has another number of captions")
+            self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps, target, captions))
+        self.remarks += read_texts(found["remarks"])
         self.assumed += read_texts(found["assumed"])
         self.warnings += read_texts(found["warnings"])

@@ -121,7 +121,7 @@ def check_files(
     """
     if picture is not None:
         others = [Path(path) for path in (*inputs, *([] if boxes is None else [boxes]))]
-        check_picture_path(Path(picture), others, "--faithfulness-picture")
+        check_picture_path(Path(picture), others, "--faithfulness-picture", (".png",))
     return None if boxes is None else read_boxes(boxes)
 
 

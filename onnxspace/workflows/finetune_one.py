@@ -21,6 +21,7 @@ from onnxspace.model.encoder import find_encoder
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import load_array
+from onnxspace.storage.short_text import count, join_lines, list_names
 from onnxspace.workflows.finetune import make_task
 
 
@@ -36,6 +37,12 @@ class FineTunedNetwork:
     module: nn.Module
     names: tuple[str, ...]
     losses: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        last = [f"Mean training loss {self.losses[-1]:.3g} after {count(len(self.losses), 'epoch')}"] if self.losses else []
+        return join_lines(
+            f"Fine-tuned {self.model.name!r}: {count(len(self.names), 'output')} ({list_names(self.names)})", last
+        )
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the answers to `images`, uint8 [images, size, size, 3]: float32 [images, outputs]."""
@@ -61,7 +68,7 @@ def finetune(
 
     `model` is an opened model or the path of an `.onnx` file, `data` a folder with a folder per class, a CSV of paths and labels, or
     `Photos`. `schedule` holds epochs, rates and batch size (None: those that `rank_finetuned` uses); with `frozen` only a readout is
-    fitted. The graph trains as the original did: batch normalisation is live, and put back where an exporter merged it. Unlike in
+    fitted; `seed` draws the head and the order of images. The graph trains as the original did: batch normalisation is live, and put back where an exporter merged it. Unlike in
     `rank_finetuned`, the file is opened in this process. Raises ModelError and its subclasses, ProbeError.
 
     >>> network = ox.finetune("a.onnx", "flowers")  # doctest: +SKIP

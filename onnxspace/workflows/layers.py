@@ -126,6 +126,8 @@ def _refuse_fingerprints(paths: Sequence[Path]) -> None:
 
 def _check(method: Method, weight: float, images: int) -> None:
     resolve_settings([method])
+    if METHODS[method].place != "image":
+        raise ConfigError(f"--method {method} computes maps at one place of a network, not at its layers. Use another one.")
     if METHODS[method].way not in ("product", "absolute"):
         fit = ", ".join(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
         raise ConfigError(f"--method {method} takes several gradients per image, too many for all layers. Use one of {fit}.")

@@ -15,7 +15,7 @@ from onnxspace.workflows.space import Space
 
 
 def add_to_sets(space: Space, models: Sequence[str | Path], **options: Any) -> Mapping[str, Additions]:
-    """Add models to each set of probe images of `space`, and fingerprints to the set on whose images they were made.
+    """Add models to each set of probe images of `space` (see `Space.open_sets`), and fingerprints to the set on whose images they were made.
 
     `options` are those of `Space.add`. Returns the result of each set to which something was added, `default` first; a fingerprint of
     other images is among the failures of `default`. Raises as `Space.add`.
@@ -23,22 +23,22 @@ def add_to_sets(space: Space, models: Sequence[str | Path], **options: Any) -> M
     >>> add_to_sets(space, ["a.onnx", "a-photos.fp"])["photos"].names  # doctest: +SKIP
     ('a',)
     """
-    found = {}
-    for name, own in share_out(space, models).items():
+    found, sets = {}, space.open_sets()
+    for name, own in share_out(sets, models).items():
         if own or name == DEFAULT_SET:
-            found[name] = space.open_set(name).add(own, **options)
+            found[name] = sets[name].add(own, **options)
     return found
 
 
-def share_out(space: Space, models: Sequence[str | Path]) -> dict[str, list[str | Path]]:
+def share_out(sets: Mapping[str, Space], models: Sequence[str | Path]) -> dict[str, list[str | Path]]:
     """Return the models and fingerprints of each set, in their order."""
-    shares: dict[str, list[str | Path]] = {name: [] for name in space.sets}
+    shares: dict[str, list[str | Path]] = {name: [] for name in sets}
     if len(shares) == 1:
         return {DEFAULT_SET: list(models)}
-    sets = {space.open_set(name).protocol.sha256: name for name in reversed(space.sets)}
+    by_images = {sets[name].protocol.sha256: name for name in reversed([*sets])}
     for model in models:
         if is_fingerprint(Path(model)):
-            shares[sets.get(_read_images(Path(model)), DEFAULT_SET)].append(model)
+            shares[by_images.get(_read_images(Path(model)), DEFAULT_SET)].append(model)
         else:
             for own in shares.values():
                 own.append(model)

@@ -30,6 +30,7 @@ from onnxspace.similarity.mixed import MAX_CERTAIN_MODELS, with_certainty
 from onnxspace.spaces.damage import ReportDamage
 from onnxspace.spaces.layout import check_maps
 from onnxspace.spaces.schema import CatalogueEntry
+from onnxspace.spaces.where import Note
 from onnxspace.storage.atomic import whole_file
 from onnxspace.workflows.space import Space
 
@@ -104,13 +105,15 @@ def check_page_path(goal: Path, source: Path, oracle: str | Path | None) -> None
         raise OutputError(f"{goal} {why}. Name another --output.")
 
 
-def open_source(place: Path, damaged: ReportDamage | None, where: Sequence[str] = ()) -> Path | Space:
-    """Open the space at `place`, with `damaged` and conditions as `Space.open` and `Space.where` have them; a result stays a path.
+def open_source(
+    place: Path, damaged: ReportDamage | None, where: Sequence[str] = (), note: Note | None = None
+) -> Path | Space:  # fmt: skip
+    """Open the space at `place`, with arguments as `Space.open` and `Space.where` have them; a result stays a path.
 
     Raises SpaceError where it is neither, ConfigError for conditions on a result.
     """
     if not (place / SUMMARY).exists():
-        return _open_space(place, damaged).where(*where)
+        return _open_space(place, damaged).where(*where, note=note)
     if where:
         raise ConfigError(f"{place} is a result; --where chooses models of a space. Leave it out.")
     return place

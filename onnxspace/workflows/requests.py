@@ -17,6 +17,7 @@ from onnxspace.inputs.methods import Options
 from onnxspace.inputs.pixel_record import parse_pixel_record
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.targets import Target
 from onnxspace.inputs.weight_sketch import WeightSketch, parse_weight_sketch
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.records import ModelRecord
@@ -155,13 +156,15 @@ def encode_setup(setup: Setup, images: str) -> dict[str, Any]:
     options = None if setup.options is None else asdict(setup.options)
     if options is not None and options["baseline"] is not None:
         options["baseline"] = str(options["baseline"])
-    return {"images": images, "probe": setup.probes.name, "method": setup.method, "options": options}
+    target = None if setup.target is None else setup.target.to_json()
+    return {"images": images, "probe": setup.probes.name, "method": setup.method, "options": options, "target": target}
 
 
 def decode_setup(given: Mapping[str, Any]) -> Setup:
     """The setup that `encode_setup` has encoded; the images are memory-mapped."""
     options = None if given["options"] is None else Options(**given["options"])
-    return Setup(Probes(given["probe"], map_array(given["images"])), given["method"], options)
+    target = None if given["target"] is None else Target.from_json(given["target"])
+    return Setup(Probes(given["probe"], map_array(given["images"])), given["method"], options, target)
 
 
 def encode_execution(execution: Execution) -> dict[str, Any]:

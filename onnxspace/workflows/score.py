@@ -13,11 +13,12 @@ import numpy as np
 from onnxspace.errors import ConfigError, OnnxspaceError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
 from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import KEPT_BYTES
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.targets import Target, to_target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
@@ -25,6 +26,7 @@ from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import (
+    ATTRIBUTION,
     FEWEST,
     MEAN_RANK,
     MOST_EXPLAINED,
@@ -80,6 +82,7 @@ def score(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    explained: Target | str | int | None = None,
 ) -> Affinity:
     """Explain all models on the same probe images and compare them; fingerprints (`.fp` files) are compared directly.
 
@@ -98,7 +101,8 @@ def score(
     `output` is a folder for maps and results, which is complete or absent; an interrupted run is resumed. `cluster` is `local:4` or
     the address of a Dask scheduler whose workers share the same paths; `memory` bounds the bytes of maps held while comparing;
     `progress` is the callback; `limits` are those of the process that reads models, such as `memory=4G,cpu=600,wall=300`;
-    `announce` is called with the records of the models, pixels included, before anything is computed. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
+    `announce` is called with the records of the models, pixels included, before anything is computed; `explained` is what maps are of
+    instead of encoders: a class by its name or number, or a `Target`, which each model must have. Models that can't be read or converted, and fingerprints of another protocol, are listed in `failed`.
     Raises ConfigError, ProbeError, OutputError, ClusterError.
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
@@ -107,11 +111,11 @@ def score(
     configuration = resolve_config(config, paths, pixels)
     if isinstance(probes, str | Path):
         probes = read_pictures(probes, models, by)
-    prints = read_prints(paths)
+    prints, asked = read_prints(paths), to_target(explained)
     alone = bool(paths) and all(path in prints for path in paths)
     seen, images = _describe_images(probes, prints if alone else {})
     pictures = find_evidence(seen) == "pictures"
-    remarks = _explain_default(len(paths), images) if pictures and not by and weight is None else ()
+    remarks = _explain_default(len(paths), images, asked) if pictures and not by and weight is None else ()
     ranks = pictures and not remarks and len(paths) > 1
     selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=ranks)
     if certainty and not find_spec(selected.ranked).resampled:
@@ -120,6 +124,8 @@ def score(
         )
     targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
     request = ProtocolRequest(probes, method, options, configuration.rules)
+    if asked is not None:
+        _check_target(asked, method or DEFAULT_METHOD, selected, prints)
     if alone:
         refuse_fingerprints(selected)
         readable = mark_incomparable(prints) if request.empty else agree(prints, request).prints
@@ -130,7 +136,8 @@ def score(
 
         check_cluster(cluster)
     agreement = agree(prints, request)
-    agreement = replace(agreement, remarks=(*agreement.remarks, *remarks))
+    setup = replace(agreement.setup, target=asked)
+    agreement = replace(agreement, setup=setup, remarks=(*agreement.remarks, *remarks))
     if selected.usual and not prints:
         agreement = _limit_maps(agreement)
     from onnxspace.workflows.compare import score_models
@@ -173,8 +180,24 @@ def _describe_images(probes: Probes | None, prints: Prints) -> tuple[str, int]:
     return ("generated-0", 0) if probes is None else (probes.name, len(probes))
 
 
-def _explain_default(models: int, images: int) -> tuple[str, ...]:
-    """Why pictures don't rank sources by default: too many models, or too few images; empty where they do."""
+def _check_target(target: Target, method: Method, selected: ScoreSelection, prints: Prints) -> None:
+    """Raise ConfigError where a target changes nothing, or can't be compared with what is there."""
+    check_target(method, target)
+    if prints:
+        first = next(iter(prints))
+        raise ConfigError(
+            f"{first} holds maps of an encoder, not of {target.words}. Give the model itself, or leave the target out."
+        )
+    if not selected.needs("maps"):
+        raise ConfigError(f"{selected.ranked} compares no maps, so {target.words} changes nothing. Add --by {ATTRIBUTION}.")
+
+
+def _explain_default(models: int, images: int, target: Target | None) -> tuple[str, ...]:
+    """Why pictures don't rank sources by default: a target, too many models, or too few images; empty where they do."""
+    if target is not None:
+        return (
+            f"Models are listed by affinity of their maps, since these are of {target.words}; --by {MEAN_RANK} ranks sources.",
+        )
     if models > MOST_RANKED:
         return (_TOO_MANY,)
     return (_TOO_FEW,) if models > 1 and images < FEWEST else ()

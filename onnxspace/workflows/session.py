@@ -169,7 +169,10 @@ def remove_partials(folder: Path, process: int) -> None:
 @contextmanager
 def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSession]:
     """Open a session for the block, with a worker for the module `tasks`; its process starts at once."""
-    with scratch_folder() as folder, borrow_worker(tasks, execution.limits, _count_threads()) as worker:
+    with (
+        scratch_folder() as folder,
+        borrow_worker(tasks, execution.limits, execution.compute.threads or _count_threads()) as worker,
+    ):
         if tasks == TASKS and (rules := find_added_rules()):
             worker.perform({"task": "set up", "modules": list(find_modules(rules)), "rules": rules})
         yield ModelSession(worker, folder, execution)

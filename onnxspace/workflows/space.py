@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, DamagedFileError, SpaceError
+from onnxspace.errors import ConfigError, DamagedFileError, OnnxspaceError, SpaceError
 from onnxspace.exporters.discovery import is_model
 from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
@@ -19,7 +19,7 @@ from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
 from onnxspace.inputs.names import EncoderNames, list_encoders
-from onnxspace.inputs.nearest_names import suggest
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
@@ -29,6 +29,7 @@ from onnxspace.similarity.certainty import Certainty
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.gram import RowFunction, affinity_rows
 from onnxspace.similarity.ranking import Linkage, Ranking
+from onnxspace.similarity.records import Failure
 from onnxspace.spaces import maintenance
 from onnxspace.spaces.add_fingerprints import (
     AdditionReport,
@@ -42,13 +43,15 @@ from onnxspace.spaces.catalogue import open_catalogue
 from onnxspace.spaces.compare import AffinityRow, affinities, affinity_row, certainties
 from onnxspace.spaces.create import baseline_of, new_space, probes_of
 from onnxspace.spaces.damage import ReportDamage, without_damaged
+from onnxspace.spaces.display import render_entries, tabulate_entries
 from onnxspace.spaces.maintenance import Verification
 from onnxspace.spaces.merge import MergeSource, export_fingerprints, merge_space
 from onnxspace.spaces.neighbours import DUPLICATE, DuplicateGroups, Neighbour, Query, find_duplicates, find_neighbours
 from onnxspace.spaces.packed import build_index
-from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_all_statistics, read_set_protocol
+from onnxspace.spaces.probe_sets import create_set, find_set, list_sets, read_set_protocol, read_statistics
 from onnxspace.spaces.schema import CatalogueEntry
-from onnxspace.spaces.where import Where, parse_where
+from onnxspace.spaces.where import Note, Where, parse_where
+from onnxspace.storage.short_text import count as count_models
 from onnxspace.workflows.fingerprint_file import Explained, choose_detail, choose_labels, drop_outputs
 from onnxspace.workflows.space_ranking import (
     Comparing,
@@ -97,7 +100,29 @@ class Space:
         self.path, self.protocol, self._damaged, self._chosen = path, protocol, damaged, chosen
 
     def __repr__(self) -> str:
-        return f"<Space {str(self.path)!r}: {self.protocol.method} on {self.protocol.images} images ({self.protocol.probe})>"
+        try:
+            with open_catalogue(self.path) as book:
+                models = count_models(book.count(), "model")
+        except OnnxspaceError:  # whoever looks at a space that was removed or damaged gets the reason from other methods
+            models = "models that can't be read"
+        chosen = ", of which some are chosen" if self._chosen is not None else ""
+        probe = f"{self.protocol.images} images ({self.protocol.probe})"
+        return f"<Space {str(self.path)!r}: {models}{chosen}, {self.protocol.method} on {probe}>"
+
+    def _repr_html_(self) -> str:
+        """The models as a table, for notebooks."""
+        return render_entries(repr(self).strip("<>"), self.entries())
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per model, in the order in which they were added.
+
+        Columns are `name`, `path`, `sha256`, `encoder`, `opset`, `producer`, `maps` (whether they are kept), `added` (a time), `license`,
+        `source`, `framework` and `tags` (a tuple), as in `onnxspace space list --json`. Raises SpaceError, and MissingLibraryError
+        where pandas is not installed.
+
+        >>> space.to_dataframe().groupby("license").size()  # doctest: +SKIP
+        """
+        return tabulate_entries(self.entries())
 
     @classmethod
     def create(
@@ -112,6 +137,8 @@ class Space:
         `maps` (nothing), `images` (features and outputs, enough to rank sources by answers per image) or `pictures` (enough for outputs
         that are pictures too); None is `pictures`, and `maps` for generated images. Images of up to 1 GiB in all are stored in the
         space. Raises SpaceError, ConfigError for invalid options, OutputError.
+
+        >>> space = ox.Space.create("zoo.space", ox.Probes.from_folder("photos"))  # doctest: +SKIP
         """
         configuration = config if isinstance(config, Config) else find_config(config)
         if (options is not None and options.rules) or configuration.rules:
@@ -130,12 +157,18 @@ class Space:
         `damaged` is called with the `Failure` (path, error) of each model whose files are missing or damaged, when it is to be
         compared or exported, and which is then left out; without it, such a model raises SpaceError. Raises SpaceError where there is
         no space, and for one that is damaged itself or of a newer format.
+
+        >>> space = ox.Space.open("zoo.space")  # doctest: +SKIP
         """
         with open_catalogue(Path(path)) as book:
             return cls(Path(path), book.protocol(), damaged)
 
     def entries(self) -> tuple[CatalogueEntry, ...]:
-        """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError."""
+        """Return the catalogue's entry of each model, in the order in which they were added. Raises SpaceError.
+
+        >>> space.entries()[0].encoder  # doctest: +SKIP
+        '/flatten'
+        """
         found = self._all_entries()
         return found if self._chosen is None else self._chosen.select(found)
 
@@ -169,6 +202,9 @@ class Space:
         """Return the probe images: those stored in the space, generated again, or `given`, which must be the same.
 
         Raises SpaceError where `given` differs, and where images that are not stored are not given.
+
+        >>> space.probes().images.shape  # doctest: +SKIP
+        (64, 224, 224, 3)
         """
         return probes_of(self.path, self.protocol, given)
 
@@ -179,7 +215,7 @@ class Space:
         limits: Limits | str | None = None, pixels: Pixels = None, announce: Announce | None = None,
         license: str | None = None, tags: str | Sequence[str] = (),  # noqa: A002
     ) -> Additions:  # fmt: skip
-        """Add models (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
+        """Add `models` (`.onnx`), which are explained, or fingerprints (`.fp`); each is in the space as soon as it is done.
 
         `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from model to
         either; `config` a configuration or its file;
@@ -193,8 +229,11 @@ class Space:
         A model that is in the space with the same content, encoder and preprocessing is left unchanged. An interrupted model is resumed
         at its batch, if everything that determines its maps is unchanged. Fingerprints are entered thousands at a time.
 
-        Of several models, those that fail are listed in the result; a single one raises its error: ModelError, SpaceError
+        Of several models, those that fail are listed in the result; a single one raises its error. Raises ModelError, SpaceError
         for a fingerprint of another probe set or method. OutputError and ClusterError stop the call.
+
+        >>> space.add(["a.onnx", "b.fp"], license="apache-2.0").names  # doctest: +SKIP
+        ('a', 'b')
         """
         paths = [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
         encoders, configuration = list_encoders(encoder), resolve_config(config, paths, pixels, whole=False)
@@ -223,11 +262,14 @@ class Space:
         return report.result()
 
     def merge(self, other: Space | str | Path, progress: Progress | None = None) -> Additions:
-        """Add the models of another space, with their maps where both spaces keep maps; those that are here are left as they are.
+        """Add the models of the space `other`, with their maps where both spaces keep maps; those that are here are left as they are.
 
         Models whose files are damaged there are listed as failed. `progress` is called with a model's name, the number of models done,
         and their total. Further sets of probe images are merged where both have them, and named in a warning else. Raises SpaceError
         where the other space has other images, another method or detail, and OutputError.
+
+        >>> space.merge("other.space").names  # doctest: +SKIP
+        ('c',)
         """
         theirs = other if isinstance(other, Space) else Space.open(other)
         report = AdditionReport()
@@ -242,8 +284,8 @@ class Space:
 
     def _merge_sets(self, theirs: Space, report: AdditionReport, progress: Progress | None) -> None:
         """Merge the further sets of probe images that both spaces have; others are named in a warning."""
-        own = {one.protocol.sha256: one for one in self._list_sets()}
-        for other in theirs._list_sets()[1:]:
+        own = {one.protocol.sha256: one for one in self.open_sets().values()}
+        for other in list(theirs.open_sets().values())[1:]:
             if (same := own.get(other.protocol.sha256)) is None:
                 report.warnings.append(
                     f"{self.path} has no set with the images of {other.path}, which is not merged. Add it with `onnxspace space probes`."
@@ -260,6 +302,9 @@ class Space:
         """Write the fingerprints of the models `names` (None: all) to `.fp` files in `folder`, and return the files.
 
         Without `labels` they have neither licence, source nor tags. `progress` as in `merge`. Raises SpaceError for an unknown model or a damaged file, and OutputError.
+
+        >>> space.export("prints", ["a"])  # doctest: +SKIP
+        (PosixPath('prints/a.fp'),)
         """
         entries = self.entries() if names is None else [self._find_entry(name) for name in names]
         return tuple(
@@ -270,14 +315,17 @@ class Space:
         self, names: str | Sequence[str], add: str | Sequence[str] = (), remove: str | Sequence[str] = (), *,
         license: str | None = None,  # noqa: A002
     ) -> int:  # fmt: skip
-        """Add tags to the models `names` (names or paths), remove others, and state their licence (None: as it is), all at once, in all sets.
+        """`add` tags to the models `names` (names or paths), `remove` others, and state their `license` (None: as it is), all at once, in all sets.
 
         Returns the number of models whose labels are others now. Raises SpaceError for an unknown model, ConfigError for what is no tag or no licence, OutputError.
+
+        >>> space.tag("a", add=["detector"], remove="draft", license="mit")  # doctest: +SKIP
+        1
         """
         labels, gone = accept_labels(license, add), set(accept_labels(None, remove).tags)
         chosen = [self._find_entry(name) for name in ([names] if isinstance(names, str) else names)]
         changed = set()
-        for one in self._list_sets():
+        for one in self.open_sets().values():
             same = [found for entry in chosen for found in one._find_same(entry)]
             with open_catalogue(one.path) as book, book.transaction():
                 for entry in same:
@@ -288,21 +336,27 @@ class Space:
                             changed.add(now.name)
         return len(changed)
 
-    def where(self, *conditions: str) -> Space:
+    def where(self, *conditions: str, note: Note | None = None) -> Space:
         """Return this space with the models for which all `conditions` hold, such as `license=mit and tag=detector`.
 
         They are what is listed, compared, ranked and exported; the target of a ranking may be another model. Raises ConfigError for
-        a condition that can't be read; a key that no model has raises it when the models are chosen.
+        a condition that can't be read; a key that no model has raises it when the models are chosen. Where no model is, `note` is called
+        with a sentence for each value that no model has.
 
         >>> space.where("license=apache-2.0 or license=mit", "framework=pytorch").names  # doctest: +SKIP
         ('a',)
         """
-        return Space(self.path, self.protocol, self._damaged, parse_where(conditions) if conditions else None)
+        return Space(self.path, self.protocol, self._damaged, parse_where(conditions, note) if conditions else None)
 
     def remove(self, name: str) -> None:
-        """Remove the model with this name or path, from all sets of probe images. Raises SpaceError where there is none."""
+        """Remove the model with this `name` or path, from all sets of probe images (see `open_sets`).
+
+        Raises SpaceError where there is none.
+
+        >>> space.remove("a")  # doctest: +SKIP
+        """
         entry = self._find_entry(name)
-        for one in reversed(self._list_sets()):  # the first set last, so that an interruption can be made good
+        for one in reversed(self.open_sets().values()):  # the first set last, so that an interruption can be made good
             for found in one._find_same(entry):
                 maintenance.remove(one.path, found)
 
@@ -312,16 +366,21 @@ class Space:
         return list_sets(self.path)
 
     def open_set(self, name: str) -> Space:
-        """Return the set of probe images `name` as a space. Raises SpaceError where there is none."""
+        """Return the set of probe images `name` as a space. Raises SpaceError where there is none.
+
+        >>> space.open_set("outdoors").rank("a")  # doctest: +SKIP
+        """
         folder = find_set(self.path, name)
         if folder == self.path:
             return self
         return Space(folder, read_set_protocol(folder), self._damaged, self._chosen)
 
     def add_set(self, name: str, probes: Probes, detail: Detail | None = None) -> Space:
-        """Add an empty set of probe images, by which models are explained as by the others; `detail` is as in `create`.
+        """Add an empty set `name` of the probe images `probes`, by which models are explained as by the others; `detail` is as in `create`.
 
         Returns it as a space. Older versions of onnxspace can't read the space any more. Raises SpaceError, OutputError.
+
+        >>> space.add_set("outdoors", ox.Probes.from_folder("outdoors"))  # doctest: +SKIP
         """
         create_set(self.path, self.protocol, name, probes, choose_detail(probes, detail))
         return self.open_set(name)
@@ -331,11 +390,27 @@ class Space:
 
         It is the energy distance of colours, spectra and edges (`onnxspace.inputs.image_statistics`), which needs no network and no
         labels. Raises SpaceError where a set has neither images nor statistics.
-        """
-        return rank_sets(describe_images(pictures.images), read_all_statistics(self.path))
 
-    def _list_sets(self) -> list[Space]:
-        return [self.open_set(name) for name in self.sets]
+        >>> space.rank_sets(ox.Probes.from_folder("task"))[0]  # doctest: +SKIP
+        ('outdoors', 0.13)
+        """
+        statistics = {name: read_statistics(one.path, one.protocol) for name, one in self.open_sets().items()}
+        return rank_sets(describe_images(pictures.images), statistics)
+
+    def open_sets(self) -> dict[str, Space]:
+        """Return the sets of probe images by name, `default` first.
+
+        One that is damaged is left out where damage is reported (see `open`), and raises SpaceError else.
+        """
+        found = {}
+        for name in self.sets:
+            try:
+                found[name] = self.open_set(name)
+            except SpaceError as error:
+                if self._damaged is None:
+                    raise
+                self._damaged(Failure(str(self.path), str(error)))
+        return found
 
     def _find_same(self, entry: CatalogueEntry) -> list[CatalogueEntry]:
         """The models of this set that are `entry`: itself, or of another set the same file, encoder and preprocessing."""
@@ -347,12 +422,20 @@ class Space:
         return [one for one in same if "" in (one.preprocess, entry.preprocess)]
 
     def holds(self, model: str | Path) -> bool:
-        """Return whether a model of the space has this name or path."""
+        """Return whether a model of the space has the name or path `model`. Raises SpaceError for a damaged space.
+
+        >>> space.holds("models/a.onnx")  # doctest: +SKIP
+        True
+        """
         with open_catalogue(self.path) as book:
             return book.find("name", str(model)) is not None or bool(book.list_with_path(str(model)))
 
     def name_of(self, model: str) -> str:
-        """Return the name of the model with this name or path. Raises SpaceError where there is none."""
+        """Return the name of the model with the name or path `model`. Raises SpaceError where there is none.
+
+        >>> space.name_of("models/a.onnx")  # doctest: +SKIP
+        'a'
+        """
         return self._find_entry(model).name
 
     def _find_entry(self, name: str) -> CatalogueEntry:
@@ -362,7 +445,7 @@ class Space:
             if same := book.list_with_path(name):
                 return same[0]
             names = book.names(_MOST_SUGGESTED)
-        raise SpaceError(f"{self.path} has no model called {name!r}; {suggest(name, names)}")
+        raise SpaceError(f"{self.path}: {describe_unknown('model', name, names)}")
 
     def affinity(
         self, memory: int = DEFAULT_MEMORY, progress: Share | None = None, cluster: str | None = None, device: Device = "cpu"
@@ -372,6 +455,8 @@ class Space:
         Affinities are cached, so that only new ones are computed; `memory` bounds the bytes of maps held at once; `progress` is called
         with the fraction done. `cluster` names Dask workers that compare whole maps, block by block; `device` is where products are
         computed (`cuda` needs Torch). Raises SpaceError, ClusterError, and ConfigError for a GPU that is not available.
+
+        >>> space.affinity().to_dataframe()  # doctest: +SKIP
         """
         if cluster is not None and device != "cpu":
             raise ConfigError("The workers of a cluster compare on their CPUs. Leave out --device, or --cluster.")
@@ -411,6 +496,9 @@ class Space:
         of the result. With `certain`, rankings by `mean_rank` (of `target` alone where it is given) are resampled. Of up to 100 models all are compared, else `target` with the 99 that are estimated to be the best sources.
         `memory` and `progress` as in `affinity`. Raises SpaceError for an unknown model, and where there are more than 100 models and
         no target.
+
+        >>> space.compare("a").rank("a").sources  # doctest: +SKIP
+        (('b', 0.9), ('c', 0.4))
         """
         self._refuse_replaced()
         asked = None if target is None else self._describe_target(target)
@@ -427,11 +515,20 @@ class Space:
         """Return the ranking of sources for `target` (a name or path), best first. Raises SpaceError for an unknown model.
 
         Affinities that are not cached are computed; `memory` and `progress` as in `affinity`.
+
+        >>> space.rank("a").sources[:2]  # doctest: +SKIP
+        (('b', 0.71), ('c', 0.12))
         """
         return self.row(target, memory, progress).ranking
 
     def row(self, target: str, memory: int = DEFAULT_MEMORY, progress: Share | None = None) -> AffinityRow:
-        """Return the affinities of `target` with all models, and the standard error of each; arguments as in `rank`."""
+        """Return the affinities of `target` with all models, and the standard error of each; arguments are as in `rank`.
+
+        Raises SpaceError for an unknown model.
+
+        >>> space.row("a").sources[0]  # name, affinity, standard error  # doctest: +SKIP
+        ('b', 0.71, 0.0)
+        """
         own = self._find_entry(target)
 
         def compute(entries: Sequence[CatalogueEntry]) -> AffinityRow:
@@ -448,11 +545,20 @@ class Space:
 
         `memory` and `progress` are as in `rank`. Raises SpaceError for an unknown model, ConfigError where images × models exceed
         `memory`.
+
+        >>> space.certainty("a").settled  # doctest: +SKIP
+        41
         """
         return next(self.certainties([self.rank(target, memory, progress)], memory))
 
     def certainties(self, rankings: Sequence[Ranking], memory: int = DEFAULT_MEMORY) -> Iterator[Certainty]:
-        """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once."""
+        """Yield the certainty of each of `rankings`, which this space returned; `memory` bounds the bytes held at once.
+
+        Raises SpaceError for a damaged space, ConfigError where images × models exceed `memory`.
+
+        >>> [one.settled for one in space.certainties([space.rank("a"), space.rank("b")])]  # doctest: +SKIP
+        [41, 12]
+        """
         names = {name for ranking in rankings for name in (ranking.target, *(source for source, _ in ranking.sources))}
         entries = [entry for entry in self._all_entries() if entry.name in names]
         return certainties(self.path, self.protocol, entries, rankings, memory)
@@ -471,6 +577,9 @@ class Space:
         A model of the space is not its own neighbour. Where there are many fingerprints, the approximate index (see `index`) proposes
         candidates, which may miss about one in twenty, unless `exact`; `warn` is called with a sentence where the index is missing or
         outdated, and with each warning on another model. The other arguments are as in `add`, for another model. Raises SpaceError, and for files ModelError.
+
+        >>> space.nearest("new.onnx", 5)[0].name  # doctest: +SKIP
+        'a'
         """
         explaining = Explaining(
             encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
@@ -503,6 +612,9 @@ class Space:
 
         Of more than 100 models, those are ranked that are estimated to be the best of all, 99 of them; a warning says so. Affinities are those of fingerprints.
         Arguments are as in `nearest`. Raises SpaceError for a space that keeps maps only or has generated images, and for files ModelError.
+
+        >>> space.sources("new.onnx").rank("new").sources[0]  # doctest: +SKIP
+        ('a', 0.95)
         """
         explaining = Explaining(
             encoder, config, Execution.on(device, batch_size, progress, limits=limits, announce=announce), probes, pixels
@@ -538,6 +650,9 @@ class Space:
 
         `by` is which: `kin`, that of fingerprints of maps, which needs usearch, or `use` (None: both, where the space ranks by use). Returns the number of models.
         `progress` is called with the fraction done. Raises ConfigError, SpaceError, OutputError.
+
+        >>> space.index(by="kin")  # doctest: +SKIP
+        100000
         """
         count = 0
         if by == "use" or (by is None and self.ranks_by_use):
@@ -556,10 +671,12 @@ class Space:
         probes: Probes | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
         announce: Announce | None = None, outputs: bool = True, labels: Labels | None = Labels(),  # noqa: B008
     ) -> Explained:  # fmt: skip
-        """Explain a model by this space's protocol without adding it, and write its fingerprint to the file `output`.
+        """Explain `model` by this space's protocol without adding it, and write its fingerprint to the file `output`.
 
         Without `outputs` it holds nothing of what the model answers; `labels` are as in `fingerprint_file`. The other arguments are as in `add`. Returns the fingerprint, the assumptions about the model, and warnings. Raises ModelError,
         OutputError.
+
+        >>> found, assumed, warnings = space.fingerprint("new.onnx", "new.fp")  # doctest: +SKIP
         """
         configuration = resolve_config(config, [Path(model)], pixels, whole=False)
         execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
@@ -584,7 +701,10 @@ class Space:
         """Return the pairs of models with an affinity of at least `least`, largest first: name, name, affinity, standard error.
 
         The same network exported twice has an affinity of nearly 1; in 8 bits, or with weights changed by 1 %, mostly more than the
-        default. `memory` and `progress` are as in `affinity`.
+        default. `memory` and `progress` are as in `affinity`. Raises SpaceError.
+
+        >>> space.duplicates(0.98)  # doctest: +SKIP
+        (('a', 'a-copy', 0.9999, 0.0),)
         """
         return self.duplicate_groups(least, memory, progress).pairs
 
@@ -592,10 +712,13 @@ class Space:
         self, least: float = DUPLICATE, memory: int = DEFAULT_MEMORY, progress: Share | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> DuplicateGroups:  # fmt: skip
-        """Return the pairs of `duplicates`, with its arguments, and the groups of models that they connect.
+        """Return the pairs of `duplicates`, with its arguments `least`, `memory` and `progress`, and the groups of models that they connect.
 
         Pairs are proposed by fingerprints and decided by maps, so that no matrix of all models is needed; `warn` is called with a
-        sentence where an index was used, which may miss pairs.
+        sentence where an index was used, which may miss pairs. Raises SpaceError.
+
+        >>> space.duplicate_groups().members  # doctest: +SKIP
+        (('a', 'a-copy'),)
         """
         return self._without_damaged(
             self.entries(),
@@ -608,13 +731,21 @@ class Space:
         """Return the similarity tree by `linkage` as a SciPy linkage matrix, float64 [models − 1, 4].
 
         `memory` and `progress` are as in `affinity`. Raises SpaceError for fewer than two models.
+
+        >>> space.tree().shape  # doctest: +SKIP
+        (11, 4)
         """
         return self.named_tree(linkage, memory, progress)[1]
 
     def named_tree(
         self, linkage: Linkage = "average", memory: int = DEFAULT_MEMORY, progress: Share | None = None
     ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        """Return the names of the models that were compared, and their tree; arguments as in `tree`."""
+        """Return the names of the models that were compared, and their tree; arguments are as in `tree`.
+
+        Raises SpaceError for fewer than two models.
+
+        >>> names, joined = space.named_tree()  # doctest: +SKIP
+        """
         found = self.affinity(memory, progress) if len(self) > 1 else None
         if found is None or len(found.names) < 2:
             raise SpaceError(f"{self.path} has fewer than two models to compare, so there is no tree. Add models.")
@@ -623,12 +754,19 @@ class Space:
     def verify(self, progress: Progress | None = None) -> Verification:
         """Read all files and report those that differ from what was written.
 
-        `progress` is called with a model's name, the number of models done, and their total.
+        `progress` is called with a model's name, the number of models done, and their total. Raises SpaceError where there is no space.
+
+        >>> space.verify().clean  # doctest: +SKIP
+        True
         """
         return maintenance.verify(self.path, progress)
 
     def compact(self) -> tuple[int, int]:
-        """Remove files that nothing refers to; returns the number of files removed and of bytes freed."""
+        """Remove files that nothing refers to; returns the number of files removed and of bytes freed. Raises SpaceError, OutputError.
+
+        >>> space.compact()  # doctest: +SKIP
+        (3, 81920)
+        """
         return maintenance.compact(self.path)
 
 

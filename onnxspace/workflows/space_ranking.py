@@ -15,6 +15,7 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.scores.all_pairs import Arrays
+from onnxspace.scores.pointwise_readout import predict_pictures
 from onnxspace.scores.reduce import ReducedArrays
 from onnxspace.scores.selection import FEWEST, MEAN_RANK, MOST_RANKED, USUAL, ScoreSelection
 from onnxspace.similarity.affinity import Affinity
@@ -22,6 +23,7 @@ from onnxspace.similarity.fingerprints.agreement import record_of
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.fingerprints.reduced import Reduced
+from onnxspace.similarity.mean_rank import combine_ranks
 from onnxspace.similarity.mixed import with_certainty_of_shares
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.similarity.reliability import find_evidence
@@ -35,6 +37,8 @@ from onnxspace.workflows.space_sources import SourceQuery, propose_sources
 
 #: Sources of a target that are ranked exactly where a space has more models than all of which pairs are compared.
 CANDIDATES = MOST_RANKED - 1
+#: Of a target whose answers are pictures: models that a cheaper readout ranks, and how many of them are ranked exactly.
+WIDE, PICTURES = 200, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,11 @@ class Target:
     def identity(self) -> bytes | None:
         """The identity in the space, None of a model that is not in it."""
         return None if self.entry is None else bytes.fromhex(self.entry.identity)
+
+    @property
+    def answers_in_pictures(self) -> bool:
+        """Whether its answers are known, and are pictures."""
+        return self.reduced is not None and self.reduced.answers_in_pictures
 
     def record(self, others: Sequence[str]) -> ModelRecord:
         """The target as a compared model, with a name that no model among `others` has."""
@@ -133,8 +142,9 @@ def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Co
     if not chosen.entries:
         return found
     held = [read_reduced(folder, entry, protocol) for entry in chosen.entries]
-    pictures = target.reduced is not None and target.reduced.answers_in_pictures
-    with nullcontext() if pictures else threadpool_limits(1, user_api="blas"):  # threads only wait in so small products
+    with (
+        nullcontext() if target.answers_in_pictures else threadpool_limits(1, user_api="blas")
+    ):  # threads only wait in so small products
         scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
     return explain_candidates(scored, chosen.count)
 
@@ -200,13 +210,16 @@ def _kept_entries(book: Catalogue, target: Target | None, keep: frozenset[str] |
 
 
 def _choose_candidates(folder: Path, protocol: Protocol, target: Target, comparing: Comparing) -> Chosen:
-    """The 99 candidates for the sources of the target: by what predicts use, or of a target that has nothing of it by maps."""
+    """The 99 candidates for the sources of the target: by what predicts use, or of a target that has nothing of it by maps.
+
+    Where its answers are pictures there are 30, as each costs seconds of a processor for a few.
+    """
     own = target.identity
     keep = None if comparing.keep is None else frozenset(map(bytes.fromhex, comparing.keep))
-    query = SourceQuery(target.reduced, CANDIDATES, own, comparing.exact, keep)
+    query = SourceQuery(target.reduced, WIDE if target.answers_in_pictures else CANDIDATES, own, comparing.exact, keep)
     found = propose_sources(folder, protocol, query, comparing.warn, comparing.progress)
     if found is not None:
-        return Chosen(*found)
+        return Chosen(_narrow(folder, protocol, target, found[0]), found[1])
     near = find_neighbours(
         folder, protocol, Query(target.prints, CANDIDATES, own, comparing.exact), comparing.warn, comparing.keep
     )
@@ -214,6 +227,17 @@ def _choose_candidates(folder: Path, protocol: Protocol, target: Target, compari
         listed = [entry for one in near if (entry := book.find("name", one.name)) is not None]
         count = len((book.keys() if keep is None else book.keys() & keep) - {own})
     return Chosen(sorted(listed, key=lambda one: (one.added, one.name)), count)
+
+
+def _narrow(folder: Path, protocol: Protocol, target: Target, entries: list[CatalogueEntry]) -> list[CatalogueEntry]:
+    """The candidates for a target whose answers are pictures: of `entries` those that predict each position best."""
+    if not target.answers_in_pictures or len(entries) <= PICTURES:
+        return entries
+    assert target.reduced is not None
+    values = predict_pictures(target.reduced, (read_reduced(folder, entry, protocol) for entry in entries))
+    values[:, np.isnan(values).any(axis=0)] = -np.inf
+    order = np.argsort(-combine_ranks(values[:, None])[0], kind="stable")
+    return [entries[i] for i in sorted(order[:PICTURES])]
 
 
 def _rank(found: Affinity, held: list[Reduced | None], target: Target | None, comparing: Comparing, sources: int) -> Affinity:

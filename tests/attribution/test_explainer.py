@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import onnxspace as ox
 from onnxspace.attribution import explainer, gradients
+from onnxspace.attribution.activation_maps import GRID_WAYS
 from onnxspace.attribution.gradients import WAYS
 from onnxspace.attribution.lrp import RULE_SETS, apply_rules
 from onnxspace.attribution.noise import pixel_noise, seeds_of
@@ -79,7 +80,8 @@ def agrees(found: NDArray[np.float32], expected: Array) -> None:
 
 def test_the_registry_is_complete() -> None:
     assert tuple(METHODS) == get_args(Method)
-    assert {spec.way for spec in METHODS.values()} == set(WAYS)
+    assert {spec.way for spec in METHODS.values()} == {*WAYS, *GRID_WAYS}
+    assert {spec.way for spec in METHODS.values() if spec.place != "image"} == set(GRID_WAYS)
     assert {name for spec in METHODS.values() for name in spec.uses} == set(vars(Settings()))
     assert {spec.rules for spec in METHODS.values()} - {None} == set(RULE_SETS)
 
@@ -152,11 +154,11 @@ def test_points_that_pass_together_give_the_map_of_points_one_by_one(
 ) -> None:
     model, sizes, genuine = pair[0], [], gradients.DifferentiableGraph.gradient
 
-    def counted(self: gradients.DifferentiableGraph, values: torch.Tensor) -> torch.Tensor:
+    def counted(self: gradients.DifferentiableGraph, values: torch.Tensor, weights: Any = None) -> torch.Tensor:
         sizes.append(len(values))
         if len(values) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return genuine(self, values)
+        return genuine(self, values, weights)
 
     monkeypatch.setattr(gradients.DifferentiableGraph, "gradient", counted)
     options = Options(steps=7) if method == "integrated-gradients" else Options(samples=7)
@@ -250,7 +252,10 @@ def quick(method: Method) -> Options:
     return Options(**{name: getattr(QUICK, name) for name in METHODS[method].options})
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+WITHOUT_ATTENTION: list[Method] = [name for name, spec in METHODS.items() if spec.place != "attention"]
+
+
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.integers(1, 5), order=st.permutations(range(5)))
 def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], method: Method, size: int, order: list[int]) -> None:
@@ -263,7 +268,7 @@ def test_maps_depend_on_neither_batch_nor_order(exported: dict[str, Path], metho
     assert (difference <= 1e-4 * np.linalg.norm(expected[order].reshape(5, -1), axis=1)).all()
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", WITHOUT_ATTENTION)
 def test_reruns_are_equal_to_the_bit(exported: dict[str, Path], method: Method) -> None:
     first, second = (ox.attribute(exported["smooth"], probes(2), method, options=quick(method)) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -98,7 +98,7 @@ def test_the_affinity_of_such_a_pair_needs_a_baseline_in_pixels(both: list[Path]
 @pytest.mark.parametrize(
     ("methods", "options", "message"),
     [
-        (["guess"], None, "method 'guess' is unknown. Use one of: elrp, saliency"),
+        (["guess"], None, "--method: there is no method 'guess'; there are elrp, saliency"),
         (["saliency"], Options("black"), "--baseline is not an option of saliency. It applies to elrp, "),
         (["lrp-composite"], Options("black"), "--baseline is not an option of lrp-composite"),
         (

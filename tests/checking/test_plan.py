@@ -60,7 +60,7 @@ def test_pyproject_says_it_too(place: Path) -> None:
     ("table", "words"),
     [
         ({}, "has no artifacts"),
-        ({"artefacts": {}}, "unknown key 'artefacts'"),
+        ({"artefacts": {}}, "there is no key 'artefacts'; did you mean artifacts?"),
         ({"artifacts": {"a": {}}}, "must be a table with model"),
         ({"artifacts": {"a": {"model": 3}}}, "model must be text"),
         ({"artifacts": {"a": {"model": "a", "distinct": 2}}}, "distinct must be true"),
@@ -68,9 +68,9 @@ def test_pyproject_says_it_too(place: Path) -> None:
             {"artifacts": {"a": {"model": "a", "distinct": True, "limits": {"affinity": 0.5}}}},
             r"artifacts.a\]: distinct and limits exclude each other",
         ),
-        ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "no metric 'speed'"),
+        ({"artifacts": {"a": {"model": "a"}}, "limits": {"speed": 1}}, "there is no metric 'speed'"),
         ({"artifacts": {"a": {"model": "a"}}, "images": 0}, "images must be a whole number"),
-        ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "method is 'x'"),
+        ({"artifacts": {"a": {"model": "a"}}, "method": "x"}, "there is no method 'x'"),
         ({"artifacts": {"a": {"model": "a"}}, "baseline": 3}, "baseline must be text"),
     ],
 )

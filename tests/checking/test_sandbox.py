@@ -237,7 +237,7 @@ def test_baselines_written_and_checked_from_the_command_line(
         (("good.onnx", "--against", "good.onnx", "--limit", "affinity"), "is not of the form METRIC=NUMBER"),
         (
             ("good.onnx", "--against", "good.onnx", "--format", "html"),
-            "is unknown; the formats are json, junit, sarif, github, markdown",
+            "there are json, junit, sarif, github, markdown",
         ),
         (("good.onnx", "--against", "good.onnx", "--format", "json", "--format", "junit"), "only one of json and junit"),
         (("--calibrate", "--update"), "exclude each other"),

@@ -16,6 +16,7 @@ import onnxspace as ox
 from onnxspace.checking.child.forms import write_form
 from tests.helpers.commands import Run
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.widths import WIDTH, list_wide_lines
 
 USES = (REPOSITORY / "docs/check.md").read_text("utf-8").split("## Uses\n")[1].split("\n## ")[0]
 BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", USES, re.S)]
@@ -64,14 +65,16 @@ def tuned(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block[0].removeprefix("onnxspace check "))
-def test_each_use_does_what_the_page_says(run: Run, block: list[str]) -> None:
+def test_each_use_does_what_the_page_says(run: Run, block: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
     for line in block:
         words = shlex.split(line)
         assert words[:2] == ["onnxspace", "check"]
         expected, said = next(told for start, told in SAID.items() if " ".join(words[2:]).startswith(start))
         code, out, err = run(*words[2:], "--images", "16", "--quiet")
         assert (code, err) == (expected, ""), line
-        assert said in out, line
+        assert " ".join(said.split()) in " ".join(out.split()), line
+        assert list_wide_lines(out) == [], line
 
 
 def test_the_page_has_a_use_for_every_case() -> None:

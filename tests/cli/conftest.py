@@ -9,6 +9,13 @@ import pytest
 from onnxspace.cli import main
 from tests.helpers import nets
 from tests.helpers.sentences import Cli, Outcome
+from tests.helpers.widths import WIDTH
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
 
 
 @pytest.fixture

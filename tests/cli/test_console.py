@@ -47,9 +47,9 @@ def test_completion_prints_a_script(cli: Cli, shell: str) -> None:
 
 
 def test_unknown_names_get_the_nearest(cli: Cli) -> None:
-    assert "No such command 'scoer'; did you mean score" in cli("scoer").err
+    assert "there is no command 'scoer'; did you mean score" in cli("scoer").err
     assert (
-        "--target 'godo' is not one of the models; did you mean good?"
+        "--target: there is no model 'godo'; did you mean good?"
         in cli("score", "good.onnx", "fine.onnx", "--target", "godo").err
     )
 

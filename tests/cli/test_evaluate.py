@@ -54,7 +54,7 @@ def test_text_and_json_say_the_same(run: Run) -> None:
     for one in facts["rankings"]:
         line = next(line for line in out.splitlines() if line.startswith(f"{one['name']} "))
         assert line.split()[-4:] == [f"{value:.3f}" for value in one["precision"]["mean"]]
-        assert f"{one['weighted_tau']['mean']:6.3f} [{one['weighted_tau']['low']:6.3f}" in out
+        assert f"{one['weighted_tau']['mean']:6.3f} [{one['weighted_tau']['low']:.3f}, " in out
     assert facts["rankings"][0]["hits"] == [2, 4, 6, 6]
     assert "Ahead of the static baseline" in out
     assert facts["ahead_of_static"]["p"]["mean"] == pytest.approx(
@@ -323,7 +323,7 @@ def test_the_example_in_the_documentation_runs(place: Path) -> None:
 
 
 def test_the_documented_keys_are_those_of_the_object(run: Run) -> None:
-    text = (REPOSITORY / "docs/evaluation.md").read_text("utf-8").split("## Output")[1].split("## In Python")[0]
+    text = (REPOSITORY / "docs/evaluation.md").read_text("utf-8").split("## Output")[1].split("<!-- object")[0]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
     assert documented | {"schema"} == set(json.loads(run(*BASE, "--json")[1]))

@@ -112,7 +112,7 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("broken.onnx", "cat.jpg", "-o", "out.png"), ("broken.onnx",)),
         (("a.onnx", "broken.jpg", "-o", "out.png"), ("broken.jpg is not an image",)),
         (("a.onnx", "taken.png", "-o", "out.png"), ("taken.png is not a regular file",)),
-        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG picture", ".png")),
+        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG or SVG picture", ".png or .svg")),
         (("a.onnx", "dog.png", "-o", "dog.png"), ("dog.png is one of the images",)),
         (("a.onnx", "cat.jpg", "-o", "cat.jpg/out.png"), ("can't be",)),
         (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something other than a file",)),
@@ -263,7 +263,9 @@ def test_methods_of_the_same_rules_share_one_backward_pass(place: Path, monkeypa
     methods, pictures = ("saliency", "elrp", "gradient-x-input"), ["cat.jpg", "dog.png"]
     apart = [ox.explain(["a.onnx"], pictures, methods=[method]).columns[0].maps for method in methods]
     passed, genuine = [], DifferentiableGraph.gradient
-    monkeypatch.setattr(DifferentiableGraph, "gradient", lambda self, values: passed.append(1) or genuine(self, values))
+    monkeypatch.setattr(
+        DifferentiableGraph, "gradient", lambda self, values, weights: passed.append(1) or genuine(self, values, weights)
+    )
     together = ox.explain(["a.onnx"], pictures, methods=methods)
     assert len(passed) == 2
     for column, maps in zip(together.columns, apart, strict=True):

@@ -31,6 +31,7 @@ def show(result: Affinity, top: int | None = None, *, matrix: bool = False, targ
     return list(text.describe(result, names, top, matrix=matrix))
 
 
+@pytest.mark.usefixtures("terminal")
 def test_thirty_two_models_take_sixty_lines_of_eighty_characters() -> None:
     lines = show(zoo(32))
     assert len(lines) <= 60
@@ -41,6 +42,7 @@ def test_thirty_two_models_take_sixty_lines_of_eighty_characters() -> None:
     assert "--target NAME" in " ".join(lines[-4:])
 
 
+@pytest.mark.usefixtures("terminal")
 def test_a_dozen_models_are_printed_whole_in_the_width() -> None:
     lines = show(zoo(12))
     assert max(map(len, lines)) <= WIDTH
@@ -73,6 +75,7 @@ def test_groups_are_those_of_the_matrix() -> None:
     assert find_groups(zoo(10), 0.95) == [[0, 1], [4, 5], [8, 9], [2], [3], [6], [7]]
 
 
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("line", ["", "word", "a-name-with-hyphens " * 9])
 def test_wrapping_keeps_all_words(line: str) -> None:
     lines = list(wrap(line, "  "))

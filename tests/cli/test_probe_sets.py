@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import onnxspace as ox
+from onnxspace.errors import SpaceError
 from tests.helpers.commands import Run
 
 CLASSIFIERS = "abc"
@@ -97,3 +98,29 @@ def test_pictures_choose_their_set(zoo: Run, name: str, smooth: bool) -> None:
     assert min(found["set"]["distances"], key=found["set"]["distances"].get) == name
     stated = json.loads(zoo("space", "rank", "zoo.space", "a", "--pictures", "task", "--set", "default", "--json")[1])
     assert (stated["set"]["name"], stated["probe"]["name"]) == ("default", "generated-0")
+
+
+def test_the_table_of_pixels_is_printed_once(zoo: Run) -> None:
+    err = zoo("space", "add", "zoo.space", "c.onnx")[2]
+    assert (err.count("from where"), err.count("the range of pixels is guessed"), err.count("added c")) == (1, 1, 3)
+
+
+def test_models_are_removed_and_labelled_while_a_set_is_damaged(zoo: Run) -> None:
+    whole = ox.Space.open("zoo.space")
+    Path("zoo.space/sets/noisy/catalogue.sqlite").write_bytes(b"no catalogue")
+    code, _, err = zoo("space", "tag", "zoo.space", "a", "+checked")
+    assert (code, "labels changed of 1 of 1 model\n" in err) == (2, True)
+    assert "The set of probe images noisy can't be read" in err
+    sound = (whole, whole.open_set("smooth"))
+    assert [one.entries()[0].labels.tags for one in sound] == [("checked",)] * 2
+    code, _, err = zoo("space", "remove", "zoo.space", "a", "b")
+    assert (code, "removed a\n" in err, "removed b\n" in err) == (2, True, True)
+    assert err.count("The set of probe images noisy can't be read") == 1
+    assert [one.names for one in sound] == [(), ()]
+    code, _, err = zoo("space", "add", "zoo.space", "c.onnx")
+    assert (code, err.count("added c"), err.count("noisy can't be read")) == (2, 2, 1)
+    assert [one.names for one in sound] == [("c",)] * 2
+    code, out, err = zoo("space", "rank", "zoo.space", "c", "--pictures", "smooth")
+    assert (code, "Probe set smooth" in out, err.count("noisy can't be read")) == (2, True, 1)
+    with pytest.raises(SpaceError, match="noisy can't be read"):
+        whole.remove("c")

@@ -276,7 +276,7 @@ def test_an_interrupted_run_goes_on(run: Run, place: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--by", "sfda"), "'sfda' is not one of"),
+        (("--by", "sfda"), "there is no score of two models 'sfda'"),
         (("--lambda", "2"), "--lambda is not an option of attribution"),
         (("--by", "depara", "--lambda", "-1"), "must be a number of at least 0"),
         (("--by", "depara", "--lambda", "much"), "neither a number nor auto"),

@@ -52,8 +52,12 @@ def test_what_is_written_and_stated_is_kept(zoo: Run) -> None:
 
 def test_models_that_are_there_are_labelled_too(zoo: Run) -> None:
     code, _, err = zoo("space", "add", "zoo.space", "a.onnx", "--license", "cc0-1.0", "--tag", "again")
-    assert (code, "already in the space" in err) == (0, True)
+    assert (code, "a.onnx is already in the space, as a; its labels were updated" in err) == (0, True)
     assert (listed(zoo)["a"]["license"], listed(zoo)["a"]["tags"]) == ("cc0-1.0", ["again", "all"])
+    command = ("space", "add", "zoo.space", "a.onnx", "b.onnx", "--tag", "again")
+    assert json.loads(zoo(*command, "--json", "--quiet")[1])["labelled"] == ["b"]
+    assert zoo(*command)[2].count("it has the stated labels already") == 2
+    assert "labels" not in zoo("space", "add", "zoo.space", "a.onnx")[2]
 
 
 def test_tag(zoo: Run) -> None:

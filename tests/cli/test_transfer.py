@@ -286,8 +286,8 @@ def test_a_model_that_fails_does_not_stop_the_others(run: Run, place: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--by", "cka"), "is not one of"),
-        (("--by", "nonsense"), "is not one of"),
+        (("--by", "cka"), "there is no score by labels 'cka'"),
+        (("--by", "nonsense"), "there is no score by labels 'nonsense'"),
         (("--task", "regression"), "folders of photos have classes as labels"),
         (("--features", "a.onnx"), "a.onnx can't be created"),
         (("--output", "photos"), "photos can't be written"),

@@ -15,7 +15,7 @@ from tests.cli.test_untrusted_files import node, place, png
 from tests.helpers import nets
 from tests.helpers.sentences import Cli, assert_sentence, parsed, refused
 
-ENCODERS = {"nowhere": "no tensor or node named 'nowhere'", "kernel": "'kernel'", "side": "does not depend on the image"}
+ENCODERS = {"nowhere": "there is no tensor or node 'nowhere'", "kernel": "'kernel'", "side": "does not depend on the image"}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -33,8 +33,8 @@ SIDECARS: dict[str, tuple[bytes, str]] = {
     "broken": (b"[[[", "not valid TOML"),
     "not text": (b"\xff\xfe", "not text in UTF-8"),
     "nested": (b"a = " + b"[" * 5000, "nested too deeply"),
-    "unknown key": (b"siez = 3", "unknown key 'siez'"),
-    "nasty key": (b'"\\u001b[31m\\n" = 3', "unknown key"),
+    "unknown key": (b"siez = 3", "there is no key 'siez'; did you mean size?"),
+    "nasty key": (b'"\\u001b[31m\\n" = 3', "there is no key"),
     "wrong type": (b"encoder = 3", "encoder must be"),
     "wrong word": (b'layout = "HWCN"', "NCHW, NHWC"),
     "size not a number": (b'size = "a"', "size must be"),
@@ -52,7 +52,7 @@ SIDECARS: dict[str, tuple[bytes, str]] = {
     "wrong colour": (b'color = "GREY"', "takes three-channel images"),
     "wrong layout": (b'layout = "NHWC"', "16 channels"),
     "wrong input": (b'input = "nope"', "no image input named 'nope'"),
-    "wrong encoder": (b'encoder = "nope"', "no tensor or node named 'nope'"),
+    "wrong encoder": (b'encoder = "nope"', "there is no tensor or node 'nope'"),
 }
 
 
@@ -71,7 +71,7 @@ CONFIGS = {
     "unknown table": (b"[modles.good]", "unknown table 'modles'"),
     "not a table": (b"models = 3", "one table per model"),
     "not tables": (b"[models]\ngood = 3", "one table per model"),
-    "unknown key": (b"[models.good]\nsiez = 3", "[models.good]: unknown key 'siez'"),
+    "unknown key": (b"[models.good]\nsiez = 3", "[models.good]: there is no key 'siez'; did you mean size?"),
     "division by zero": (b'[models.good]\nscale = "1/0"', "[models.good]: scale must be"),
 }
 

@@ -64,7 +64,7 @@ def test_weights_of_timm_from_a_file(timm: Any, tmp_path: Path) -> None:
     ("source", "words"),
     [
         ("timm:resnet10t", "trained weights of timm:resnet10t are not on this machine"),
-        ("timm:resnet1000", "timm has no network 'resnet1000'"),
+        ("timm:resnet1000", "there is no network 'resnet1000'; did you mean resnet"),
         ("hf:nobody/nothing-at-all", "can't be downloaded from the hub"),
     ],
 )

@@ -346,7 +346,7 @@ def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words:
         ("tests.helpers.torchnets:nothing", Request(), "returns an object of builtins.str, for which there is no exporter"),
         ("tests.helpers.torchnets:missing", Request(), "has no attribute 'missing'"),
         ("tests.nowhere:plain", Request(), "there is no module 'tests.nowhere'"),
-        ("torchvision:resnet10", Request(), "torchvision has no network 'resnet10'"),
+        ("torchvision:resnet10", Request(), "torchvision:resnet10: there is no network 'resnet10'; did you mean resnet1"),
         ("torchvision:resnet18", Request(), "trained weights of torchvision:resnet18 are not on this machine"),
         ("model.unknown", Request(), "no such file"),
         ("strange:model/x", Request(), "is not a source that can be converted. Supported are: .*PyTorch"),

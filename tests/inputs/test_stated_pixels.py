@@ -65,9 +65,9 @@ def test_a_sidecar_of_a_conversion_is_read_not_stated(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ('pixels = "imgnet"', "did you mean imagenet"),
-        ("pixels = 3", "must be one of unit, symmetric, byte"),
+        ("pixels = 3", "there are unit, symmetric, byte"),
         ('pixels = "unit"\nscale = 1', "Leave out pixels, or the other three"),
-        ('origin = "read"', "unknown key 'origin'"),
+        ('origin = "read"', "there is no key 'origin'"),
     ],
 )
 def test_invalid_tables(tmp_path: Path, text: str, words: str) -> None:
@@ -79,13 +79,13 @@ def test_invalid_tables(tmp_path: Path, text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        ("imagnet", "--pixels imagnet: pixels is 'imagnet' \\(did you mean imagenet"),
-        ({"resnet": "unit"}, "--pixels resnet=unit is for no model of this run. Name one of a, b."),
-        ({"a.onx": "unit"}, "Did you mean a.onnx"),
+        ("imagnet", "--pixels imagnet: there is no preset of pixels 'imagnet'; did you mean imagenet"),
+        ({"resnet": "unit"}, "--pixels resnet=unit: there is no model 'resnet'; there are a, b."),
+        ({"a.onx": "unit"}, "did you mean a.onnx"),
         (StatedPixels(size=("axb",)), "--size axb: size must be one number"),
         (StatedPixels(size=("0",)), "from 1 to 8192 pixels"),
-        (StatedPixels(color=("c=RGB",)), "--color c=RGB is for no model"),
-        (StatedPixels(color=("YUV",)), "must be one of RGB, BGR, GREY"),
+        (StatedPixels(color=("c=RGB",)), "--color c=RGB: there is no model 'c'"),
+        (StatedPixels(color=("YUV",)), "there is no color 'YUV'; there are RGB, BGR, GREY"),
     ],
 )
 def test_invalid_statements(pixels: Any, words: str) -> None:
@@ -96,7 +96,7 @@ def test_invalid_statements(pixels: Any, words: str) -> None:
 def test_a_table_is_of_a_model_of_the_run_or_of_a_file(tmp_path: Path) -> None:
     config = written(tmp_path, '[models.resnt50]\ncolor = "BGR"\n')
     models = [tmp_path / "resnet50.onnx"]
-    with pytest.raises(ConfigError, match=r"\[models.resnt50\] is for no model of this run. Did you mean resnet50"):
+    with pytest.raises(ConfigError, match=r"\[models.resnt50\]: there is no model 'resnt50'; did you mean resnet50"):
         resolve_config(config, models)
     assert resolve_config(config, models, whole=False).models == config.models
     (tmp_path / "resnt50.onnx").touch()

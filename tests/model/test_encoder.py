@@ -123,7 +123,9 @@ def test_a_tensor_or_a_node_can_be_named(tmp_path: Path, wanted: str, expected: 
     assert find_encoder(opened(classifier(), tmp_path, wanted)).tensors == (expected,)
 
 
-@pytest.mark.parametrize(("wanted", "reason"), [("nowhere", "no tensor or node named"), ("t0", "does not depend on the image")])
+@pytest.mark.parametrize(
+    ("wanted", "reason"), [("nowhere", "there is no tensor or node 'nowhere'"), ("t0", "does not depend on the image")]
+)
 def test_a_wrong_name_is_refused_with_the_file(tmp_path: Path, wanted: str, reason: str) -> None:
     net = Net()
     net.add("Add", net.weight([1.0]), net.weight([2.0]))

@@ -35,7 +35,7 @@ def test_deviations_are_named_as_they_are_printed(tmp_path: Path) -> None:
 
 
 def test_a_missing_one_of_several_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"net\.onnx has no tensor or node named 'nowhere'"):
+    with pytest.raises(ModelError, match=r"net\.onnx: there is no tensor or node 'nowhere'\. `onnxspace inspect"):
         find_encoder(open_model(save(classifier(), tmp_path / "net.onnx"), "t1 + nowhere"))
 
 

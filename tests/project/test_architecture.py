@@ -96,7 +96,14 @@ def names_defined_in(node: ast.ClassDef | ast.Module) -> Iterator[str]:
 
 
 #: Spans that look like a name of the code and are none: placeholders, Python's, Torch's.
-NO_NAMES = {"NotImplementedError", "TYPE_CHECKING", "GraphModule", "ONNXSPACE_CACHE", "ignore_missing_imports"}
+NO_NAMES = {
+    "DeprecationWarning",
+    "NotImplementedError",
+    "TYPE_CHECKING",
+    "GraphModule",
+    "ONNXSPACE_CACHE",
+    "ignore_missing_imports",
+}
 
 
 def is_defined(span: str) -> bool:

@@ -19,6 +19,7 @@ from onnxspace.inputs.labels import KEYS
 from onnxspace.workflows.space import Space
 from tests.helpers.commands import save_classifiers
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.widths import WIDTH, list_wide_lines
 
 PAGE = (REPOSITORY / "docs/catalogue.md").read_text("utf-8")
 
@@ -45,10 +46,11 @@ def shell(tmp_path: Path) -> Callable[..., str]:
     def run(text: str, **environment: str) -> str:
         path = f"{tmp_path / 'programs'}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-euc", text], cwd=tmp_path, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True,
+            ["bash", "-euc", text], cwd=tmp_path, env={**os.environ, "PATH": path, "COLUMNS": str(WIDTH), **environment}, capture_output=True, text=True,
             timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{text}\n{done.stderr}"
+        assert list_wide_lines(done.stdout + done.stderr) == [], text
         return done.stdout + done.stderr
 
     return run

@@ -16,6 +16,7 @@ from tests.checking.conftest import run_here
 from tests.helpers.nets import classifier, save
 from tests.helpers.pages_commands import NOT_RUN, PAGES, Line, list_lines, parse
 from tests.helpers.paths import REPOSITORY
+from tests.helpers.widths import WIDTH, list_wide_lines
 
 README = "README.md"
 #: Names of files that pages take as given, and the seed of a small network's weights.
@@ -35,6 +36,12 @@ SMALLER = (
 IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8", "check": "6"}
 #: Commands whose exit code is 1, since a check is shown that fails.
 FAILS = ("check tuned.onnx", "check models/colour-torch.onnx")
+
+
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide as the samples of the pages."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
 
 
 @pytest.fixture(autouse=True)
@@ -72,14 +79,16 @@ def make_smaller(line: Line) -> Line:
 
 
 def run(line: Line, folder: Path, capture: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit code and output of a command of onnxspace; the output is also where the shell would put it."""
+    """Exit code and output of a command of onnxspace, of which no line is wider than the terminal; the output is also where the
+    shell would put it."""
     capture.readouterr()
     with pytest.raises(SystemExit) as stopped:
         main(line.words(folder)[1:])
-    printed = capture.readouterr().out
+    printed = capture.readouterr()
     if line.output:
-        (folder / line.output).write_text(printed, "utf-8")
-    return int(stopped.value.code or 0), printed
+        (folder / line.output).write_text(printed.out, "utf-8")
+    assert list_wide_lines(printed.err + ("" if line.output else printed.out)) == [], line.text
+    return int(stopped.value.code or 0), printed.out
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -129,7 +138,7 @@ def samples(page: str) -> list[tuple[list[Line], list[str]]]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/howto/class_maps.md"])
 def test_samples_are_what_the_program_prints(
     page: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +146,7 @@ def test_samples_are_what_the_program_prints(
     prepare(tmp_path, page, photos)
     monkeypatch.chdir(tmp_path)
     found = samples(page)
-    assert len(found) == {"README.md": 5, "docs/tutorial.md": 2}[page]
+    assert len(found) == {"README.md": 5, "docs/tutorial.md": 2, "docs/howto/class_maps.md": 3}[page]
     for lines, shown in found:
         printed: list[str] = []
         for line in lines:
@@ -146,6 +155,7 @@ def test_samples_are_what_the_program_prints(
             assert (stopped.value.code or 0) == int(line.text.removeprefix("onnxspace ").startswith(FAILS)), line.text
             captured = capsys.readouterr()
             printed += (captured.out + captured.err).splitlines()
+            assert list_wide_lines(captured.out + captured.err) == [], line.text
         for one in filter(None, shown):
             assert any(is_alike(one, other) for other in printed), one
             printed = printed[next(i for i, other in enumerate(printed) if is_alike(one, other)) + 1 :]

@@ -220,6 +220,12 @@ def test_the_table_of_operators_is_the_registrys() -> None:
     assert (REPOSITORY / "docs/operators.md").read_text("utf-8") == render_page()
 
 
+def test_pictures_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (REPOSITORY / "docs").rglob("*.png")}
+    assert len(sizes) > 10
+    assert {name: size for name, size in sizes.items() if size > 200_000} == {}
+
+
 def test_configuration_of_other_inputs_is_valid(tmp_path: Path) -> None:
     text = read("inputs.md")
     np.save(tmp_path / "mask.npy", np.zeros((1, 1, 4, 4)))

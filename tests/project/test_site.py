@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from docs.hooks.commands import MARK, list_options, render_options
+from docs.hooks.notebooks import list_notebooks
 from docs.hooks.offline import list_requests
 from onnxspace.cli import cli
 from tests.helpers.paths import REPOSITORY
@@ -56,7 +57,7 @@ def test_every_page_is_in_the_navigation() -> None:
     hook = (DOCS / "hooks/site.py").read_text("utf-8")
     outside = dict(re.findall(r'^    "([\w/-]+\.md)": "([\w/]+\.md)",$', hook, re.M))
     listed = re.findall(r"[:-] ([\w/-]+\.md)$", (REPOSITORY / "mkdocs.yml").read_text("utf-8"), re.M)
-    pages = [path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")]
+    pages = [*(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")), *list_notebooks(DOCS)]
     assert sorted(listed) == sorted([*pages, *outside])
     assert all((REPOSITORY / path).is_file() for path in outside.values())
 

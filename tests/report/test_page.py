@@ -246,7 +246,7 @@ def test_rankings_and_maps_show_themselves() -> None:
     from onnxspace.similarity.ranking import Ranking
 
     shown = Page(Ranking(HOSTILE[1], ((HOSTILE[0], 0.25), ("b", -0.5)))._repr_html_())
-    assert set(shown.tags) == {"table", "caption", "tr", "td", "th"}
+    assert set(shown.tags) == {"table", "caption", "tr", "td", "th", "p"}
     assert {HOSTILE[0], "b", "0.250", "-0.500"} <= set(shown.content[""])
     values = np.random.default_rng(0).standard_normal((2, 16, 16)).astype(np.float32)
     images = np.zeros((2, 16, 16, 3), np.uint8)

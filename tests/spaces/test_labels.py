@@ -75,7 +75,7 @@ def test_tags_come_and_go(made: Space) -> None:
     made.tag("model-3", remove=["detector", "team=vision"])
     assert labels_of(made)["model-3"].tags == ()
     assert made.verify().clean
-    with pytest.raises(SpaceError, match="no model called 'absent'"):
+    with pytest.raises(SpaceError, match="there is no model 'absent'"):
         made.tag(["model-2", "absent"], "x")
     assert labels_of(made)["model-2"] == Labels()
 

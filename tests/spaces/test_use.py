@@ -226,9 +226,14 @@ def test_living_rows_that_a_process_kept_are_read_by_the_next_until_something_ch
     from onnxspace.spaces.catalogue import Catalogue
 
     monkeypatch.setattr(living_rows, "LEAST_ROWS", 5)
-    space, kept, reads = Space.open(home), home / "cache.use-alive", []
-    real = Catalogue.keys
-    monkeypatch.setattr(Catalogue, "keys", lambda book: reads.append(1) or real(book))
+    space, kept, real = Space.open(home), home / "cache.use-alive", Catalogue.keys
+    reads: list[Catalogue] = []
+
+    def keys(book: Catalogue) -> set[bytes]:
+        reads.append(book)
+        return real(book)
+
+    monkeypatch.setattr(Catalogue, "keys", keys)
 
     def search() -> tuple[list[tuple[str, float | None]], int]:
         """What a new process finds, and how often it reads all identities."""
@@ -241,8 +246,8 @@ def test_living_rows_that_a_process_kept_are_read_by_the_next_until_something_ch
         assert (count, kept.is_file()) == (1, True)
         assert search() == (first, 0)
         content = kept.read_bytes()
-        for damaged in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 255]), content + b"x"):
-            kept.write_bytes(damaged)
+        for wrong in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 255]), content + b"x"):
+            kept.write_bytes(wrong)
             assert search() == (first, 1)
             assert kept.read_bytes() == content
         space.remove(first[0][0])

@@ -187,9 +187,9 @@ def test_names_that_are_hard_to_draw_are_drawn(place: Path) -> None:
     ("arguments", "words"),
     [
         (("--images", "2"), "2 is not in the range"),
-        (("--method", "smoothgrad"), "'smoothgrad' is not one of"),
+        (("--method", "smoothgrad"), "there is no method 'smoothgrad'"),
         (("--lambda", "-1"), "-1.0 is not in the range"),
-        (("--encoder", "nothing"), "no tensor or node named 'nothing'"),
+        (("--encoder", "nothing"), "there is no tensor or node 'nothing'"),
         (("-o", "layers.jpg"), "Name a file that ends in .png"),
         (("--baseline", "missing.png"), "missing.png"),
     ],

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from onnxspace.errors import ConfigError
+from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.rule_names import PARAMETERS
 
 #: The stabiliser of the ratio (Ancona et al. 2018, as used in the NeurIPS 2019 paper on model spaces).
@@ -135,5 +136,5 @@ def find_rule_set(name: str, entries: Mapping[str, str | float] | None = None) -
     Raises ConfigError for an unknown name and for invalid entries.
     """
     if name not in RULE_SETS:
-        raise ConfigError(f"There is no rule set {name!r}. Use one of: {', '.join(RULE_SETS)}.")
+        raise ConfigError(f"[rules]: {describe_unknown('rule set', name, RULE_SETS)}")
     return RULE_SETS[name].with_(**(entries or {}))

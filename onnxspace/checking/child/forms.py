@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxspace.errors import ModelError
 from onnxspace.model.model import Model
 from onnxspace.model.network import embed_weights
-from onnxspace.model.runtime import import_onnxruntime, input_dtype
+from onnxspace.model.runtime import import_onnxruntime, input_dtype, make_session_options
 
 #: Number of images that calibrate the ranges of an int8 model.
 _CALIBRATED = 32
@@ -46,8 +46,7 @@ def _write_optimised(model: Model, _images: NDArray[np.uint8], target: Path) -> 
 def save_optimised(model: Model, target: Path, level: str) -> None:
     """Write the graph that ONNX Runtime makes at a `level` of its `GraphOptimizationLevel`."""
     library = import_onnxruntime()
-    options = library.SessionOptions()
-    options.log_severity_level = 4
+    options = make_session_options(optimise=True)
     options.graph_optimization_level = getattr(library.GraphOptimizationLevel, level)
     options.optimized_model_filepath = str(target)
     library.InferenceSession(embed_weights(model.network).SerializeToString(), options, providers=["CPUExecutionProvider"])

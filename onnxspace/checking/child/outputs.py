@@ -20,7 +20,7 @@ from onnxspace.model.brain_floats import CONVERTED
 from onnxspace.model.graph import domain_of, iter_nodes
 from onnxspace.model.model import Model
 from onnxspace.model.old_opsets import raise_opset
-from onnxspace.model.runtime import Runner, import_onnxruntime
+from onnxspace.model.runtime import Runner, import_onnxruntime, make_session_options
 from onnxspace.model.shapes import refuse_large_tensors
 
 #: Values of all images of all outputs that are kept as they are (1 GB); of larger outputs only sketches remain.
@@ -73,12 +73,8 @@ def _session(model: Model, *, optimise: bool) -> Any:
     same = hashlib.sha256(content).hexdigest() == model.sha256  # else it has external data, which only `read_model` reads
     if not same or raise_opset(model.network) is not model.network or _takes_other_type(model):
         return Runner(model.file_network or model.network, optimise=True).session
-    library = import_onnxruntime()
-    options = library.SessionOptions()
-    options.log_severity_level = 4
-    if not optimise:
-        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return library.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    options = make_session_options(optimise=optimise)
+    return import_onnxruntime().InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _takes_other_type(model: Model) -> bool:

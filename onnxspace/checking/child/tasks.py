@@ -10,6 +10,7 @@ from onnxspace.inputs.execution import Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.targets import Target
 from onnxspace.model.model import Model, open_model
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.requests import LocatedModel
@@ -39,7 +40,8 @@ def _observe(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _setup(request: Mapping[str, Any]) -> Setup:
     """Images, method and options; rules of the configuration are among the options already."""
     options = request["options"]
-    return Setup(_probes(request), request["method"], None if options is None else Options(**options))
+    target = None if request["explained"] is None else Target.from_json(request["explained"])
+    return Setup(_probes(request), request["method"], None if options is None else Options(**options), target)
 
 
 def _maps(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import pixel_options, take_pixels
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import class_options, pixel_options, quiet_option, take_pixels, take_targets
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.nearest_names import describe_unknown
+from onnxspace.inputs.targets import take_one
 
 if TYPE_CHECKING:
     from onnxspace.checking.plan import CheckPlan
@@ -60,18 +63,21 @@ class _Options:
 @click.option(
     "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
 )
-@click.option("--method", type=click.Choice(tuple(METHODS)), help="Kind of attribution map [default: the baseline's, or elrp].")
+@click.option(
+    "--method", type=Names(tuple(METHODS), "method"), help="Kind of attribution map [default: the baseline's, or elrp]."
+)
 @click.option(
     "--baseline",
     "pixels",
     metavar="WORD|IMAGE",
     help="What maps are relative to: zero (of the network's input), mean, black, blur, or an image file [default: the baseline's, or zero].",
 )
+@class_options
 @click.option("--encoder", metavar="NAME", help="Tensor or node to cut at [default: auto].")
 @pixel_options
 @click.option(
     "--device",
-    type=click.Choice(DEVICES),
+    type=Names(DEVICES, "device"),
     default="auto",
     show_default=True,
     help="Where maps are computed; auto takes the GPUs that Torch sees.",
@@ -94,7 +100,7 @@ class _Options:
     help="json, junit, sarif, github or markdown instead of text, or into a file; repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/check/1): --format json.")
-@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+@quiet_option
 def check(
     models: tuple[str, ...], against: str | None, update: bool, calibrate: bool, as_json: bool, quiet: bool, **given: Any
 ) -> int:
@@ -108,6 +114,7 @@ def check(
     from onnxspace.checking.sandbox import Limits, parse_limits
 
     given["stated"] = take_pixels(given)
+    given["target"] = take_one(take_targets(given))
     chosen = _Options(**{name: given.pop(name) for name in _Options.__annotations__})
     shown, files = _parse_formats((*chosen.formats, "json") if as_json else chosen.formats)
     allowed = Limits() if chosen.bounds is None else parse_limits(chosen.bounds)
@@ -138,7 +145,7 @@ def _check_forms(forms: tuple[str, ...], calibrate: bool) -> None:
         raise click.UsageError("--form needs --calibrate.")
     for name in forms:
         if name not in FORMS:
-            raise click.UsageError(f"--form {name} is unknown; the forms are {', '.join(FORMS)}.")
+            raise click.UsageError(f"--form: {describe_unknown('form', name, FORMS)}")
 
 
 def _calibrate(
@@ -147,23 +154,20 @@ def _calibrate(
     import json
 
     from onnxspace.checking.calibrate import USUAL, as_toml, calibrate
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_notes, progress_bar
     from onnxspace.cli.text import check as checktext
 
     with progress_bar(enabled=not quiet) as bar:
         found = calibrate(
             plan, chosen.forms or USUAL, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated
         )
-    for line in checktext.calibration_errors(found):
-        click.echo(line, err=True)
+    print_notes(checktext.calibration_errors(found))
     if as_json:
         click.echo(
             json.dumps({"schema": "onnxspace/calibration/1", "artifacts": [vars(one) for one in found]}, allow_nan=False)
         )
     else:
-        if not quiet:
-            for line in checktext.calibrations(found):
-                click.echo(line, err=True)
+        print_notes(checktext.calibrations(found), quiet=quiet)
         click.echo(as_toml(found), nl=False)
     return 2 if any(one.failed for one in found) else 0
 
@@ -175,7 +179,7 @@ def _parse_formats(requested: tuple[str, ...]) -> tuple[str | None, dict[str, st
     pairs = [(name, file) for name, _, file in (one.partition("=") for one in requested)]
     for name, _ in pairs:
         if name not in FORMATS:
-            raise click.UsageError(f"--format {name} is unknown; the formats are {', '.join(FORMATS)}.")
+            raise click.UsageError(f"--format: {describe_unknown('format', name, FORMATS)}")
     shown = {name for name, file in pairs if not file}
     if len(shown) > 1:
         raise click.UsageError(f"only one of {' and '.join(sorted(shown))} can go to standard output; name a file: junit=FILE.")
@@ -219,7 +223,7 @@ def _make_plan(
         if (
             limits
             or chosen.distinct
-            or any(options[name] for name in ("encoder", "probe", "images", "seed", "method", "pixels"))
+            or any(options[name] for name in ("encoder", "probe", "images", "seed", "method", "pixels", "target"))
         ):
             raise click.UsageError("these options need a model and --against; else write them into the configuration.")
         return find_plan(chosen.config)
@@ -246,15 +250,13 @@ def _ask_for_other_side(models: tuple[str, ...], against: str | None) -> str:
 def _print_report(found: tuple[Verdict, ...], shown: str | None, *, quiet: bool, update: bool) -> int:
     from onnxspace.checking.formats import FORMATS
     from onnxspace.checking.verdict import exit_code_of
+    from onnxspace.cli.console import print_lines, print_notes
     from onnxspace.cli.text import check as checktext
 
-    for line in checktext.errors(found):
-        click.echo(line, err=True)
-    if not quiet:
-        for line in checktext.warnings(found):
-            click.echo(line, err=True)
+    print_notes(checktext.errors(found))
+    print_notes(checktext.warnings(found), quiet=quiet)
     if shown is not None:
         click.echo(FORMATS[shown](found), nl=False)
     else:
-        click.echo("\n".join(checktext.written_baselines(found) if update else checktext.verdicts(found)))
+        print_lines(checktext.written_baselines(found) if update else checktext.verdicts(found))
     return exit_code_of(found)

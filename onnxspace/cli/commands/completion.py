@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import click
 
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import no_notes_option
+
 
 @click.command()
-@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.argument("shell", type=Names(("bash", "zsh", "fish"), "shell"))
+@no_notes_option
 def completion(shell: str) -> None:
     """Print the script that completes commands, options and files in a shell.
 

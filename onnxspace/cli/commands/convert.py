@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from onnxspace.cli.options import limits_option
+from onnxspace.cli.options import limits_option, quiet_option
 from onnxspace.cli.replaced import note_replaced
 
 
@@ -30,7 +30,7 @@ from onnxspace.cli.replaced import note_replaced
 @click.option("--allow-pickle", metavar="FILE", help="Unpickle this file; that runs any code in it.")
 @click.option("--allow-code", is_flag=True, help="Allow code in the source, such as Keras Lambda layers.")
 @limits_option
-@click.option("--quiet", is_flag=True, help="No progress or remarks on stderr; errors still show.")
+@quiet_option
 def convert(source: str, output: str, quiet: bool, python: str | None, limits: str | None, **options: Any) -> None:
     """Convert a model of another framework into a verified ONNX file.
 
@@ -57,11 +57,11 @@ def _build_request(shape: str | None, arguments: tuple[str, ...], **options: Any
 
 
 def _print_facts(output: str, facts: Any) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_note, print_warning
 
     checked = (
         "not compared with a framework" if facts.difference is None else f"outputs differ by {facts.difference:.1g} at most"
     )
-    click.echo(one_line(f"{output}: {facts.framework}, by {facts.route}, opset {facts.opset}; {checked}"), err=True)
+    print_note(f"{output}: {facts.framework}, by {facts.route}, opset {facts.opset}; {checked}")
     for remark in facts.remarks:
-        click.echo(f"warning: {one_line(remark)}", err=True)
+        print_warning(remark)

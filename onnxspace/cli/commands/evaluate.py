@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import quiet_option
 from onnxspace.cli.replaced import note_replaced
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ _MOST_DRAWS = 10_000
 @click.option("--alias", metavar="FILE", help="Lines `other name,name`, for tables with other names.")
 @click.option("--lower-is-better", is_flag=True, help="Values of --oracle and --known are losses or ranks.")
 @click.option(
-    "--linkage", type=click.Choice(("average", "single")), default="average", show_default=True, help="Linkage of the trees."
+    "--linkage",
+    type=Names(("average", "single"), "linkage"),
+    default="average",
+    show_default=True,
+    help="Linkage of the trees.",
 )
 @click.option(
     "--resamples",
@@ -55,7 +61,7 @@ _MOST_DRAWS = 10_000
     help="Write numbers and pictures to a folder, or draw the curves.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/evaluate/1).")
-@click.option("--quiet", is_flag=True, help="No warnings on stderr; errors still show.")
+@quiet_option
 def evaluate(
     oracle: str, predicted: tuple[str, ...], known: str | None, output: str | None, as_json: bool, quiet: bool, **options: Any
 ) -> None:
@@ -73,8 +79,8 @@ def evaluate(
         from onnxspace.evaluation.output import refuse_unfit
 
         refuse_unfit(Path(output), inputs)
+    from onnxspace.cli.console import print_lines, print_warning
     from onnxspace.cli.text.evaluate import report
-    from onnxspace.cli.text.lines import one_line
     from onnxspace.evaluation import evaluate as run
 
     names = _read_aliases(alias)
@@ -91,9 +97,9 @@ def evaluate(
         from onnxspace.evaluation.output import write_evaluation
 
         write_evaluation(found, Path(output))
-    for warning in () if quiet else found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
-    click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(report(found)))
+    for warning in found.warnings:
+        print_warning(warning, quiet=quiet)
+    print_lines([json.dumps(found.to_dict(), allow_nan=False)] if as_json else report(found))
 
 
 def _read_aliases(alias: str | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from onnxspace.cli.faithfulness import (
     print_faithfulness,
     take_faithfulness,
 )
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     pixel_options,
     shared_options,
@@ -21,38 +22,67 @@ from onnxspace.cli.options import (
     take_compute,
     take_method_options,
     take_pixels,
+    take_targets,
+    target_options,
 )
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
+from onnxspace.inputs.targets import MOST_TOP
 
 if TYPE_CHECKING:
     from onnxspace.report.explanation import Explanation
     from onnxspace.similarity.records import ModelRecord
 
 
+def _split_outputs(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[str | None, tuple[str, ...]]:  # fmt: skip
+    """The file of the picture, None where there is none, and values to explain, which end in a bracket."""
+    files = [text for text in given if not text.endswith("]")]
+    values = tuple(text for text in given if text.endswith("]"))
+    return (note_replaced(context, parameter, files[-1]) if files else None), values
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
-@click.option("-o", "--output", callback=note_replaced, metavar="FILE.png", help="Where to draw the picture.")
 @click.option(
-    "--method", "methods", type=click.Choice(tuple(METHODS)), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
+    "-o", "--output", "outputs", multiple=True, callback=_split_outputs, metavar="FILE.png|FILE.svg|NAME[INDEX]",
+    help="Where to draw the picture. With brackets at its end, it is a value to explain, as --value.",
+)  # fmt: skip
+@click.option(
+    "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
     help="Kind of attribution map; repeatable, a column for each.",
 )  # fmt: skip
 @faithfulness_options
+@target_options
+@click.option(
+    "--top", type=click.IntRange(1, MOST_TOP), metavar="N",
+    help="Explain the N most probable classes of each image, a column for each.",
+)  # fmt: skip
+@click.option("--contrast", is_flag=True, help="Subtract the mean of the other classes from the class.")
+@click.option("--overlay", is_flag=True, help="Draw the maps over the images.")
 @skip_broken_option
 @shared_options
 @pixel_options
-def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
+def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tuple[str, ...]], **options: Any) -> None:
     """Draw the attribution maps of models, each image beside its maps.
 
-    Models are .onnx files and what `onnxspace convert` takes, all other files are images. The picture has a row per image, and a column per model and method.
+    Models are .onnx files and what `onnxspace convert` takes, all other files are images. The picture has a row per image, and a column per model, method and target.
     Each map is divided by its own root mean square, so that models can be compared; all maps share one colour scale.
+    Without a target, maps explain the encoder; with --class, --top, --value, --region or --box, what these name.
     """
     from onnxspace.exporters.discovery import is_model
 
     models, images = [file for file in files if is_model(file)], [file for file in files if not is_model(file)]
     if not models or not images:
         raise click.UsageError("give at least one model (such as net.onnx or net.pt2) and at least one image.")
+    options["output"], named = outputs
     asked = take_faithfulness(options)
+    options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
+    if asked is not None and (options["targets"] or options["overlay"]):
+        raise click.UsageError(
+            "--faithfulness measures maps of the encoder. Leave out what is explained instead, and --overlay."
+        )
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
     from onnxspace.cli.announce import PixelTable
@@ -68,7 +98,8 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
         found = None if options["output"] is None else run(models, images, **shared)
-        del shared["output"]
+        for name in ("output", "targets", "overlay"):
+            del shared[name]
         shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)
     if found is not None and not quiet:
@@ -77,11 +108,17 @@ def explain(files: tuple[str, ...], quiet: bool, **options: Any) -> None:
         print_faithfulness(measured, asked, quiet=quiet)
 
 
+def _without_encoder(model: ModelRecord) -> ModelRecord:
+    """The record of a model whose encoder is not explained, without what is assumed of it."""
+    from dataclasses import replace
+
+    return replace(model, assumed=tuple(words for words in model.assumed if not words.startswith("encoder ")))
+
+
 def _print_notes(found: Explanation, models: Sequence[ModelRecord]) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_notes
     from onnxspace.cli.text.pixels import assumptions
 
-    for line in assumptions(models):
-        click.echo(line, err=True)
-    for line in found.warnings:
-        click.echo(f"warning: {one_line(line)}", err=True)
+    shown = models if found.explains_encoders else [_without_encoder(model) for model in models]
+    remarks = [f"note: {remark}" for remark in found.remarks]
+    print_notes((*assumptions(shown), *remarks, *(f"warning: {warning}" for warning in found.warnings)))

@@ -47,21 +47,19 @@ def refuse_options(by: Sequence[str], given: Mapping[str, Any]) -> None:
 
 def show_finetuned(found: FineTuneRanking, output: str | None, *, as_json: bool, quiet: bool) -> int:
     """Print a ranking, and write it to `output`, a picture or a table by its suffix; returns the exit code."""
+    from onnxspace.cli.console import print_error, print_lines, print_notes
     from onnxspace.cli.text import finetuned as text
-    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
 
     if output is not None:
         _write(found, Path(output))
     for failure in found.failed:
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
-    if not quiet:
-        for line in (*assumptions([model.record for model in found.models]), *text.remarks(found)):
-            click.echo(line, err=True)
+        print_error(failure.error)
+    print_notes((*assumptions([model.record for model in found.models]), *text.remarks(found)), quiet=quiet)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))
     elif found.models:
-        click.echo("\n".join(text.table(found)))
+        print_lines(text.table(found))
     return 2 if found.failed else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     label_options,
     number_options,
@@ -37,10 +38,10 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
 )
-@click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@click.option("--method", type=Names(tuple(METHODS), "method"), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
     "--detail",
-    type=click.Choice(("maps", "images", "pictures")),
+    type=Names(("maps", "images", "pictures"), "detail"),
     help="What the file holds: maps alone; also features and outputs in reduced form, to rank by answers per image (images), or "
     "by outputs that are pictures too [default: pictures with --probe, else maps].",
 )
@@ -110,13 +111,10 @@ def _take_labels(word: str | None, tags: Sequence[str], *, leave_out: bool) -> A
 
 
 def _print_notes(models: Sequence[Any], output: str, found: Any) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_note, print_notes
     from onnxspace.cli.text.pixels import assumptions
 
     made, _, warnings = found
-    for line in assumptions(models):
-        click.echo(line, err=True)
-    for warning in warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+    print_notes((*assumptions(models), *(f"warning: {warning}" for warning in warnings)))
     size = Path(output).stat().st_size
-    click.echo(f"{one_line(output)}: {size:,} bytes for {made.images} images of {made.numbers} numbers", err=True)
+    print_note(f"{output}: {size:,} bytes for {made.images} images of {made.numbers} numbers")

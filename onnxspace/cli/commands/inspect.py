@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, pixel_options, take_pixels
+from onnxspace.cli.options import limits_option, pixel_options, quiet_option, take_pixels
 
 if TYPE_CHECKING:
     from onnxspace.model.records import Candidate, Description, OperatorSupport
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--support", is_flag=True, help="List every operator, and how it is converted.")
-@click.option("--quiet", is_flag=True, help="No warnings in the text; errors still show.")
+@quiet_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/inspect/1).")
 def inspect(
     model: str, encoder: str | None, config: str | None, limits: str | None, support: bool, quiet: bool, as_json: bool,
@@ -33,6 +33,7 @@ def inspect(
     An arrow marks the encoder that is used. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    from onnxspace.cli.console import print_lines
     from onnxspace.workflows.inspect import inspect_model
 
     found, rows = inspect_model(model, encoder, config, support=support, pixels=take_pixels(options), limits=limits)
@@ -40,7 +41,7 @@ def inspect(
         listed = {"support": [asdict(row) for row in rows]} if support else {}
         click.echo(json.dumps(found.to_dict() | listed, allow_nan=False))
     else:
-        click.echo("\n".join((*_description_lines(found, quiet=quiet), *(_support_lines(rows) if support else ()))))
+        print_lines((*_description_lines(found, quiet=quiet), *(_support_lines(rows) if support else ())))
 
 
 def _support_lines(rows: list[OperatorSupport]) -> Iterator[str]:

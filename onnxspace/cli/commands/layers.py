@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
@@ -30,7 +31,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 )
 @click.option(
     "--method",
-    type=click.Choice(_METHODS),
+    type=Names(_METHODS, "method"),
     default="gradient-x-input",
     show_default=True,
     metavar="METHOD",
@@ -54,13 +55,17 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option(
     "--device",
-    type=click.Choice(DEVICES),
+    type=Names(DEVICES, "device"),
     default="auto",
     show_default=True,
     help="Where maps are computed; auto takes the GPUs that Torch sees.",
 )
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True, help="Precision of matrix products."
+    "--precision",
+    type=Names(PRECISIONS, "precision"),
+    default="float32",
+    show_default=True,
+    help="Precision of matrix products.",
 )
 @pixel_options
 @limits_option
@@ -68,7 +73,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
-@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
+@quiet_option
 def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> int:
     """Find the layer of SOURCE to start from for TARGET's task.
 
@@ -83,12 +88,15 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
         _draw(found, output)
     if not quiet:
         _print_notes(found)
+    from onnxspace.cli.console import print_error, print_lines
     from onnxspace.cli.text.unranked import explain_layers
 
     if (lacking := explain_layers(found)) is not None:
-        click.echo(f"onnxspace: {lacking}", err=True)
-    if as_json or lacking is None:
-        click.echo(json.dumps(found.to_dict(), allow_nan=False) if as_json else "\n".join(table_lines(found)))
+        print_error(lacking)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    elif lacking is None:
+        print_lines(table_lines(found))
     return 0 if lacking is None else 2
 
 
@@ -96,7 +104,7 @@ def _refuse_output(output: str, source: str, target: str) -> None:
     """Refuse a picture that can't be drawn before any work is done."""
     from onnxspace.report.explanation import check_picture_path
 
-    check_picture_path(Path(output), [Path(source), Path(target)])
+    check_picture_path(Path(output), [Path(source), Path(target)], kinds=(".png",))
 
 
 def _compute_table(
@@ -133,24 +141,21 @@ def _draw(found: LayerTable, output: str) -> None:
 
 
 def _print_notes(found: LayerTable) -> None:
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_notes
     from onnxspace.cli.text.pixels import assumptions
 
-    for line in assumptions((found.source, found.target)):
-        click.echo(line, err=True)
-    for warning in found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+    print_notes((*assumptions((found.source, found.target)), *(f"warning: {warning}" for warning in found.warnings)))
 
 
 def table_lines(found: LayerTable) -> Iterator[str]:
     """Lines of the table: the layers from image to output, an arrow at the best one, and how to start from it."""
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.text.lines import one_line, wrap
     from onnxspace.model.records import DEVIATIONS
 
     aim = f"{found.target.name} at {found.target.encoder}"
     images = f"{found.probe['images']} images ({found.probe['name']})"
-    yield one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {images}")
-    yield f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are similar"
+    yield from wrap(one_line(f"Layers of {found.source.name} against {aim}: {found.method_words} on {images}"))
+    yield from wrap(f"S = S_V + {found.weight:g} · S_E: what counts in each image, and which images are similar")
     yield ""
     yield "    trained   work     S_V     S_E       S  layer"
     for layer in found.layers:
@@ -158,9 +163,10 @@ def table_lines(found: LayerTable) -> Iterator[str]:
         own = " (its encoder)" if layer.tensor == found.source.encoder.removesuffix(DEVIATIONS) else ""
         count = f"{layer.trained_below}/{found.trained}"
         numbers = "  ".join(_format_number(value) for value in (layer.nodes, layer.edges, layer.score))
-        yield f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  {one_line(layer.tensor)}{_format_shape(layer)}{own}"
+        facts = f"{arrow} {count:>9} {layer.share_below:6.1%}  {numbers}  "
+        yield from wrap(f"{one_line(layer.tensor)}{_format_shape(layer)}{own}", facts, " " * len(facts))
     yield ""
-    yield one_line(found.advice)
+    yield from wrap(one_line(found.advice))
 
 
 def _format_number(value: float | None) -> str:

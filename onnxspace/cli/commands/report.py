@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from onnxspace.cli.options import quiet_option
 from onnxspace.cli.replaced import note_replaced
 
 
@@ -29,7 +30,7 @@ from onnxspace.cli.replaced import note_replaced
     metavar="CONDITION",
     help="Only models of the space for which it holds; see `onnxspace space list`.",
 )
-@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+@quiet_option
 def report(
     source: str, output: str, target: str | None, images: int, oracle: str | None, title: str | None, where: tuple[str, ...], quiet: bool,
 ) -> int:  # fmt: skip
@@ -39,8 +40,7 @@ def report(
     sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
     Exit code 2 if files of a model are damaged; the page is about the others.
     """
-    from onnxspace.cli.console import progress_bar
-    from onnxspace.cli.text.lines import one_line
+    from onnxspace.cli.console import print_error, print_once, print_warning, progress_bar
     from onnxspace.quiet import silence_libraries
 
     damaged: dict[str, None] = {}
@@ -49,10 +49,10 @@ def report(
         from onnxspace.workflows.report import check_page_path, open_source, write_report
 
         check_page_path(Path(output), Path(source), oracle)
-        opened = open_source(Path(source), lambda failure: damaged.update({failure.error: None}), where)
+        opened = open_source(Path(source), lambda failure: damaged.update({failure.error: None}), where, print_once)
         notes = write_report(opened, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
     for sentence in damaged:
-        click.echo(f"onnxspace: {one_line(sentence)}", err=True)
-    for note in () if quiet else notes:
-        click.echo(f"warning: {one_line(note)}", err=True)
+        print_error(sentence)
+    for note in notes:
+        print_warning(note, quiet=quiet)
     return 2 if damaged else 0

@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    class_options,
     cluster_option,
     known_option,
     known_ranks,
@@ -23,10 +25,12 @@ from onnxspace.cli.options import (
     take_compute,
     take_method_options,
     take_pixels,
+    take_targets,
 )
 from onnxspace.cli.replaced import note_replaced
-from onnxspace.cli.text.lines import MOST_PRINTED, one_line
+from onnxspace.cli.text.lines import MOST_PRINTED
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
+from onnxspace.inputs.targets import take_one
 from onnxspace.scores.selection import (
     ATTRIBUTION,
     DEFAULT_WEIGHT,
@@ -49,9 +53,9 @@ from onnxspace.scores.selection import (
     help=f"Number of images [default: up to {MOST_PICTURES} pictures, or 64 generated images].",
 )  # fmt: skip
 @skip_broken_option
-@click.option("--method", type=click.Choice(tuple(METHODS)), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@click.option("--method", type=Names(tuple(METHODS), "method"), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
 @click.option(
-    "--by", type=click.Choice([*pair_score_names(), FINETUNE]), multiple=True, metavar="SCORE",
+    "--by", type=Names([*pair_score_names(), FINETUNE], "score of two models"), multiple=True, metavar="SCORE",
     help=f"Score to compare by: {', '.join(pair_score_names())}, {FINETUNE}. Repeatable: the matrix of the first is shown, and it "
     f"ranks [default: the matrix of {ATTRIBUTION}; with --probe, sources are ranked by {MEAN_RANK}].",
 )  # fmt: skip
@@ -59,6 +63,7 @@ from onnxspace.scores.selection import (
     "--lambda", "weight", callback=parse_weight, metavar="NUMBER|auto",
     help=f"Weight of features in depara; auto balances both parts [default: {DEFAULT_WEIGHT}].",
 )  # fmt: skip
+@class_options
 @shared_options
 @pixel_options
 @click.option("--target", metavar="NAME", help="Rank sources for this model only.")
@@ -105,6 +110,7 @@ def score(
         )
     if budget is not None:
         raise click.UsageError("--budget needs --by finetune.")
+    options["explained"] = take_one(take_targets(options))
     settings, compute, elsewhere = take_method_options(options), take_compute(options), read_known_table(known)
     select_scores(options["by"], options["weight"], options["method"] or DEFAULT_METHOD, settings)
     probe, images, seed, skip_broken = (options.pop(name) for name in ("probe", "images", "seed", "skip_broken"))
@@ -138,7 +144,10 @@ def _finetune(
         raise click.UsageError(
             "--by finetune needs --target, the model whose answers are learned, and --probe, pictures of its task."
         )
-    refuse_options(given["by"], {name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")})
+    asked = {"class": given["classes"] or None, "value": given["values"] or None}
+    refuse_options(
+        given["by"], {**{name: given[name] for name in ("method", "weight", "certainty", "cluster", "output")}, **asked}
+    )
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
@@ -179,22 +188,21 @@ def _print_result(
     result: Any, target: str | None, elsewhere: Any, *, as_json: bool, quiet: bool, top: int | None, matrix: bool
 ) -> bool:  # fmt: skip
     """Print a result; returns whether no target has a source with a value."""
+    from onnxspace.cli.console import print_error, print_lines, print_notes
     from onnxspace.cli.text import score as text
     from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.unranked import explain_affinity
 
     for failure in result.failed:
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
-    if not quiet:
-        for line in (*assumptions(result.models), *text.warnings(result)):
-            click.echo(line, err=True)
+        print_error(failure.error)
+    print_notes((*assumptions(result.models), *text.warnings(result)), quiet=quiet)
     ranked = [name for name in result.names if target in (None, name)]
     ranks = known_ranks(elsewhere, ranked, result.names)
     if (lacking := explain_affinity(result, ranked)) is not None:
-        click.echo(f"onnxspace: {lacking}", err=True)
+        print_error(lacking)
     if as_json:
         click.echo(json.dumps({**result.to_dict(ranked), **({"known": ranks} if ranks else {})}, allow_nan=False))
     elif result.models and (lacking is None or len(result.models) < 2):
         lines = text.describe(result, ranked, top, matrix=matrix)
-        click.echo("\n".join((*lines, *(text.static_baseline(ranks) if ranks else ()))))
+        print_lines((*lines, *(text.static_baseline(ranks) if ranks else ())))
     return lacking is not None

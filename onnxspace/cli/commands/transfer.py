@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
-from onnxspace.cli.options import limits_option, pixel_options, skip_broken_option, take_pixels
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import limits_option, pixel_options, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.scores import registry
 
@@ -37,18 +38,18 @@ def labelled_scores() -> list[str]:
 @click.option(
     "--by",
     multiple=True,
-    type=click.Choice([*labelled_scores(), FINETUNE]),
+    type=Names([*labelled_scores(), FINETUNE], "score by labels"),
     metavar="SCORE",
     help="Score to compute, repeatable: the first ranks [default: the mean rank of several]; or finetune, which fine-tunes every model in small.",
 )
-@click.option("--task", type=click.Choice(KINDS), help="Kind of the labels of a CSV [default: inferred from them].")
+@click.option("--task", type=Names(KINDS, "kind of labels"), help="Kind of the labels of a CSV [default: inferred from them].")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(2, 100_000), metavar="N", help="Largest number of images [default: all].")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of images."
 )
 @click.option(
-    "--pool", type=click.Choice(("mean", "none")), default="mean", show_default=True,
+    "--pool", type=Names(("mean", "none"), "kind of pooling"), default="mean", show_default=True,
     help="Pool convolutional features over positions, or keep all values.",
 )  # fmt: skip
 @click.option("--ensemble", type=click.IntRange(0), default=0, metavar="N", help="Also choose an ensemble of at most N models.")
@@ -74,7 +75,7 @@ def labelled_scores() -> list[str]:
     help="Write the table to a CSV file; with --by finetune, learning curves to a .png or .svg.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/transfer/2).")
-@click.option("--quiet", is_flag=True, help="No progress, assumptions or warnings on stderr; errors still show.")
+@quiet_option
 def transfer(
     models: tuple[str, ...], by: tuple[str, ...], output: str | None, as_json: bool, quiet: bool, **options: Any
 ) -> int:
@@ -139,22 +140,21 @@ def _write_csv(found: Ratings, output: str) -> None:
 
 def _print_ratings(found: Ratings, *, as_json: bool, quiet: bool) -> int:
     """Print the ranking; returns the exit code, which is 2 where a model failed or none could be ranked."""
+    from onnxspace.cli.console import print_error, print_lines, print_notes
     from onnxspace.cli.text import ratings as ratingtext
-    from onnxspace.cli.text.lines import one_line
     from onnxspace.cli.text.pixels import assumptions
     from onnxspace.cli.text.unranked import explain_ratings
 
     lacking = explain_ratings(found)
 
     for failure in found.failed:
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
-    if not quiet:
-        for line in (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found)):
-            click.echo(line, err=True)
+        print_error(failure.error)
+    notes = (*assumptions(found.models), *ratingtext.remarks(found), *ratingtext.static_baseline_note(found))
+    print_notes(notes, quiet=quiet)
     if lacking is not None:
-        click.echo(f"onnxspace: {lacking}", err=True)
+        print_error(lacking)
     if as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))
     elif found.models and lacking is None:
-        click.echo("\n".join(ratingtext.table(found)))
+        print_lines(ratingtext.table(found))
     return 2 if found.failed or lacking is not None else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxspace.checking.formats import count_outcomes
 from onnxspace.checking.verdict import distinguish
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import one_line, wrap
 
 if TYPE_CHECKING:
     from onnxspace.checking.calibrate import Calibration
@@ -25,23 +25,28 @@ def verdicts(found: Sequence[Verdict]) -> Iterator[str]:
 
 def _block(verdict: Verdict) -> Iterator[str]:
     same = "ok" if verdict.outcome == "same" else "FAIL"
-    yield f"{same:<5} {one_line(verdict.name)} against {one_line(verdict.against)} ({verdict.seconds:.1f} s)"
+    title = one_line(f"{verdict.name} against {verdict.against} ({verdict.seconds:.1f} s)")
+    yield from wrap(title, f"{same:<5} ", " " * 6)
     if verdict.distinct:
         yield "      must not be a copy"
     limits = {finding.metric: finding for finding in verdict.findings}
     for name, value in verdict.measures.items():
         yield _measure_line(name, value, limits.get(name))
     for name, why in verdict.missing.items():
-        yield f"    {name:<16} not compared: {one_line(why)}"
+        yield from wrap(f"not compared: {one_line(why)}", f"    {name:<16} ", " " * 21)
     for title, lines in (("why", verdict.reasons), ("file", verdict.changes)):
         for line in lines:
-            yield f"    {title}: {one_line(line)}"
+            yield from _wrap_reason(f"{title}: {one_line(line)}")
     if verdict.layer is not None:
-        yield f"    first different layer: {one_line(verdict.layer)}"
+        yield from _wrap_reason(f"first different layer: {one_line(verdict.layer)}")
     for _, name, cosine in verdict.images:
-        yield f"    maps differ on {one_line(name)}: cosine {cosine:.3f}"
+        yield from _wrap_reason(f"maps differ on {one_line(name)}: cosine {cosine:.3f}")
     if verdict.picture is not None:
-        yield f"    picture: {one_line(verdict.picture)}"
+        yield from _wrap_reason(f"picture: {one_line(verdict.picture)}")
+
+
+def _wrap_reason(text: str) -> Iterator[str]:
+    yield from wrap(text, " " * 4, " " * 8)
 
 
 def _measure_line(name: str, value: float, finding: Finding | None) -> str:

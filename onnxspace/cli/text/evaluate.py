@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import align, one_line, table_width, wrap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,8 @@ def report(found: Evaluation) -> Iterator[str]:
     """Lines of the report: precision and recall (also of random and oracle), correlations, regret, priorities, trees."""
     fewest, most = min(map(len, found.candidates)), max(map(len, found.candidates))
     many = f"{most}" if fewest == most else f"{fewest} to {most}"
-    yield f"Oracle: {one_line(found.oracle)}, {len(found.targets)} targets with {many} candidates, the best {found.relevant} relevant"
+    targets = f"{len(found.targets)} targets with {many} candidates, the best {found.relevant} relevant"
+    yield from wrap(f"Oracle: {one_line(found.oracle)}, {targets}")
     for name, letter in (("precision", "P"), ("recall", "R")):
         yield ""
         rows = [(one.name, one.measures[name].mean) for one in found.scored]
@@ -39,23 +40,22 @@ def report(found: Evaluation) -> Iterator[str]:
 
 
 def _curves(letter: str, rows: Sequence[tuple[str, NDArray[np.float64]]], most: int) -> Iterator[str]:
-    ks = range(1, min(most, _COLUMNS) + 1)
     wide = max(len(one_line(name)) for name, _ in rows)
+    fitting = max(1, (table_width() - wide) // 6)
+    ks = range(1, min(most, _COLUMNS, fitting) + 1)
     yield " " * wide + " " + " ".join(f"{f'{letter}@{k}':>5}" for k in ks)
     for name, values in rows:
         yield f"{one_line(name):<{wide}} " + " ".join(f"{values[k - 1]:5.3f}" for k in ks)
 
 
 def _correlations(found: Evaluation) -> Iterator[str]:
-    wide = max(len(one_line(one.name)) for one in found.scored)
-    yield " " * wide + "".join(f" {label:<22}" for label in _NAMED.values()).rstrip()
-    for one in found.scored:
-        yield (f"{one_line(one.name):<{wide}}" + "".join(f" {_with_interval(one.measures[n]):<22}" for n in _NAMED)).rstrip()
-    yield f"means over targets, with {100 * found.level:g} % intervals from {found.draws} resamples of the targets"
+    rows = [[one_line(one.name), *(_with_interval(one.measures[name]) for name in _NAMED)] for one in found.scored]
+    yield from align([["", *_NAMED.values()], *rows], 0, " ")
+    yield from wrap(f"means over targets, with {100 * found.level:g} % intervals from {found.draws} resamples of the targets")
 
 
 def _with_interval(measure: Measure) -> str:
-    return f"{_number(measure.mean[0])} [{_number(measure.low[0])}, {_number(measure.high[0])}]"
+    return f"{_number(measure.mean[0])} [{_number(measure.low[0]).strip()}, {_number(measure.high[0]).strip()}]"
 
 
 def _number(value: float) -> str:
@@ -68,12 +68,12 @@ def _costs(found: Evaluation) -> Iterator[str]:
     if not any(math.isfinite(one.measures["regret"].mean[0]) for one in found.scored):
         yield "Rel@K and regret@K need an oracle of values; this one has ranks only."
         return
-    wide = max(len(one_line(one.name)) for one in found.scored)
     heads = [f"{what}@{k}" for what in ("Rel", "regret") for k in ks]
-    yield " " * wide + " " + " ".join(f"{head:>9}" for head in heads)
-    for one in found.scored:
-        cells = [one.measures[name].mean[k - 1] for name in ("rel", "regret") for k in ks]
-        yield f"{one_line(one.name):<{wide}} " + " ".join(f"{_short(cell):>9}" for cell in cells)
+    rows = [
+        [one_line(one.name), *(_short(one.measures[name].mean[k - 1]) for name in ("rel", "regret") for k in ks)]
+        for one in found.scored
+    ]
+    yield from align([["", *heads], *rows], 0)
 
 
 def _short(value: float) -> str:
@@ -86,14 +86,13 @@ def _priorities(found: Evaluation) -> Iterator[str]:
     first = found.priorities["oracle"]
     alike = dict(zip(first.sources, first.correlations, strict=True))
     correlated = any(math.isfinite(value) for value in alike.values())
-    wide = max(len(one_line(source)) for source in first.sources)
-    heads = [one_line(name) for name in columns] + (["correlation"] if correlated else [])
-    yield ""
-    yield "Priority: the mean rank of a source over targets"
-    yield " " * wide + "  " + "  ".join(f"{head:>6}" for head in heads)
+    rows = [["", *map(one_line, columns), *(["correlation"] if correlated else [])]]
     for source in first.sources:
         cells = [f"{ranks[source]:.1f}" for ranks in columns.values()] + ([_number(alike[source])] if correlated else [])
-        yield f"{one_line(source):<{wide}}  " + "  ".join(f"{c:>{max(6, len(h))}}" for c, h in zip(cells, heads, strict=True))
+        rows.append([one_line(source), *cells])
+    yield ""
+    yield "Priority: the mean rank of a source over targets"
+    yield from align(rows, 0)
 
 
 def _against_static(found: Evaluation) -> Iterator[str]:
@@ -114,10 +113,10 @@ def _trees(found: Evaluation) -> Iterator[str]:
     for name, (models, joined) in found.trees.items():
         yield ""
         if found.linkage == "average":
-            yield f"Tree of {one_line(name)}, average linkage: joints with their mean affinity"
+            yield from wrap(f"Tree of {one_line(name)}, average linkage: joints with their mean affinity")
             yield from tree(models, joined)
         else:
-            yield f"Tree of {one_line(name)}, single linkage: joints with the distance of rows"
+            yield from wrap(f"Tree of {one_line(name)}, single linkage: joints with the distance of rows")
             shown = joined.copy()
             shown[:, 2] = 1.0 - shown[:, 2]  # `tree` prints 1 − distance
             yield from tree(models, shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import align, one_line, wrap
 from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ _TASKS = {"classes": "labels", "answers": "the answers of {target}", "multilabel
 def table(found: FineTuneRanking) -> Iterator[str]:
     """Lines of the table: models, best first, with the result on held-out images, its interval and how it was measured."""
     settings, what = found.settings, _TASKS[found.task].format(target=one_line(str(found.data.get("target", ""))))
-    yield f"Ranked by fine-tuning every network on {what} of {found.data['images']} images ({one_line(found.data['name'])})"
-    yield f"evidence: finetuned; {settings['seconds']:.0f} s on {settings['workers']} processes; places of one bracket can't be told apart"
-    yield _ORDER[bool(settings["frozen"])]
-    yield describe_reliability("finetuned", "answers" if found.task == "answers" else "labels")
+    images = f"{found.data['images']} images ({one_line(found.data['name'])})"
+    time = f"{settings['seconds']:.0f} s on {settings['workers']} process{'' if settings['workers'] == 1 else 'es'}"
+    yield from wrap(f"Ranked by fine-tuning every network on {what} of {images}")
+    yield from wrap(f"evidence: finetuned; {time}; places of one bracket can't be told apart")
+    yield from wrap(_ORDER[bool(settings["frozen"])])
+    yield from wrap(describe_reliability("finetuned", "answers" if found.task == "answers" else "labels"))
     yield ""
     rows = [
         ["place", "bracket", "model", _RESULTS[found.task], "95 % interval", "loss", "epochs", "folds", "frozen"],
@@ -30,10 +32,7 @@ def table(found: FineTuneRanking) -> Iterator[str]:
     ]
     if found.settings["frozen"]:
         rows = [row[:-1] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        yield "  ".join(cells).rstrip()
+    yield from align(rows, _NAME)
 
 
 _ORDER = {

@@ -1,14 +1,15 @@
-"""Lines of text: without control characters, numbers in one form, and prose that fits the width of a terminal."""
+"""Lines of text: without control characters, numbers in one form, prose and tables that fit the width of a terminal."""
 
 from __future__ import annotations
 
 import math
-import shutil
+import os
+import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-#: Columns where there is no terminal, and the least that are used of one.
-WIDTH, _LEAST = 80, 40
+#: Columns of tables where there is no terminal, and the least and the most that are used of one.
+WIDTH, _LEAST, _MOST = 80, 40, 10_000
 #: The most models of which the matrix and all rankings are printed unless something else is asked for.
 MOST_PRINTED = 12
 
@@ -24,20 +25,69 @@ def format_number(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.3f}" if error else text
 
 
-def terminal_width() -> int:
-    """The number of columns of the terminal, or of the variable COLUMNS; 80 without either."""
-    return max(_LEAST, shutil.get_terminal_size((WIDTH, 24)).columns)
+def terminal_width(*, err: bool = False) -> int | None:
+    """The columns that the variable COLUMNS states, else those of the terminal that standard output is (`err`: standard error).
+
+    None without either, as in a pipe or a file: prose is then not wrapped, so that a message is a line, as scripts and logs need it.
+    """
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isascii() and stated.isdigit() and int(stated[:9]):
+        return min(max(_LEAST, int(stated[:9])), _MOST)
+    try:
+        columns = os.get_terminal_size((sys.stderr if err else sys.stdout).fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        return None
+    return max(_LEAST, columns or WIDTH)
 
 
-def wrap(text: str, first: str = "", rest: str = "") -> Iterator[str]:
-    """Break a text into lines of the terminal's width at its blanks; `first` is in front of the first line, `rest` of the others.
+def table_width() -> int:
+    """The columns that a table on standard output may have: those of the terminal, 80 where there is none."""
+    return terminal_width() or WIDTH
 
-    Words are kept whole, and so are names with hyphens.
+
+def wrap(text: str, first: str = "", rest: str = "", *, err: bool = False) -> Iterator[str]:
+    """Break a text at its blanks into lines that fit the terminal; `first` is in front of the first line, `rest` of the others.
+
+    Words are kept whole, and so are names with hyphens. Without a terminal it is one line. `err` says that it is for standard error.
 
     >>> list(wrap("a b", "- "))
     ['- a b']
     """
+    width = terminal_width(err=err)
+    if width is None:
+        yield (first + text).rstrip()
+        return
     lines = textwrap.wrap(
-        text, terminal_width(), initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
     yield from lines or [first.rstrip()]
+
+
+def align(rows: Sequence[Sequence[str]], name: int, gap: str = "  ") -> Iterator[str]:
+    """A table as lines: the column `name` is aligned left, all others right; columns that don't fit the terminal follow below.
+
+    Each part that follows has the column `name` too and a blank line in front, and no rows that are empty there. `gap` is between
+    columns.
+
+    >>> list(align([["place", "model"], ["1", "a"]], name=1))
+    ['place  model', '    1  a']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for part, columns in enumerate(_divide([width + len(gap) for width in widths], name, len(gap))):
+        if part:
+            yield ""
+        for row in rows:
+            if not part or any(row[c] for c in columns[1:]):
+                cells = (f"{row[c]:<{widths[c]}}" if c == name else f"{row[c]:>{widths[c]}}" for c in columns)
+                yield gap.join(cells).rstrip()
+
+
+def _divide(widths: Sequence[int], name: int, gap: int) -> Iterator[list[int]]:
+    """The columns of each part of a table; `widths` are those of the columns with the gap behind them."""
+    part: list[int] = list(range(name + 1))
+    for column in range(name + 1, len(widths)):
+        if sum(widths[c] for c in (*part, column)) - gap > table_width() and part[-1] != name:
+            yield part
+            part = [name]
+        part.append(column)
+    yield part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,27 +61,24 @@ def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         line = "  ".join((*(f"{cell:<{room}}" for cell, room in zip(cells, wide, strict=True)), origin))
         if not reason:
             yield line
-        elif len(line) + len(reason) + 2 <= terminal_width():
+        elif len(line) + len(reason) + 2 <= (terminal_width(err=True) or sys.maxsize):
             yield f"{line}: {reason}"
         else:
-            yield from (line, *wrap(reason, _INDENT, _INDENT))
+            yield from (line, *wrap(reason, _INDENT, _INDENT, err=True))
 
 
 def warning(models: Sequence[ModelRecord]) -> Iterator[str]:
-    """The lines of a sentence that names the models whose range is guessed, and the option that states it."""
+    """A sentence that names the models whose range is guessed, and the option that states it."""
     guessed = [model.name for model in models if model.pixels is not None and model.pixels.origin == "guessed"]
     if guessed:
-        more = f" and {len(guessed) - _MOST_NAMED} others" if len(guessed) > _MOST_NAMED else ""
-        named = ", ".join(make_printable(name) for name in guessed[:_MOST_NAMED]) + more
-        yield from wrap(
-            f"warning: the range of pixels is guessed for {named}; other ranges are as plausible, and maps depend on it. "
-            "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte.",
-            rest=_INDENT,
+        yield (
+            f"warning: the range of pixels is guessed for {_list_names(guessed)}; other ranges are as plausible, and maps depend on it. "
+            "State it by --pixels [MODEL=]PRESET, such as unit, imagenet or byte."
         )
 
 
 def keepers_of_size(models: Sequence[ModelRecord]) -> Iterator[str]:
-    """A line that names the models which keep their own size, because it is fixed, where --size states another for all."""
+    """A sentence that names the models which keep their own size, because it is fixed, where --size states another for all."""
     kept = [model.name for model in models if any(one.startswith(KEPT_SIZE) for one in model.assumed)]
     if kept:
         verb = "keeps its" if len(kept) == 1 else "keep their"

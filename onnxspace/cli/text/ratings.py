@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import one_line, wrap
+from onnxspace.cli.text.lines import align, one_line, wrap
 
 if TYPE_CHECKING:
     from onnxspace.scores.ratings import Ratings
@@ -20,11 +20,7 @@ def table(found: Ratings) -> Iterator[str]:
     best = "A mean rank of 1 is best; of scores, the largest" if found.basis.is_mean_rank else "Larger is better"
     yield from wrap(f"{best} (± half a 95 % interval, place in brackets). Sources of one bracket can't be told apart.")
     yield ""
-    rows = [_head(found), *_rows(found), *_comparison_rows(found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (f"{cell:<{w}}" if c == _NAME else f"{cell:>{w}}" for c, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        yield "  ".join(cells).rstrip()
+    yield from align([_head(found), *_rows(found), *_comparison_rows(found)], _NAME)
     yield ""
     yield from wrap(f"This ranks readouts of frozen networks; --by finetune ranks fine-tuning. {found.reliability}")
     if found.findings:
@@ -76,7 +72,7 @@ def _comparison_rows(found: Ratings) -> Iterator[list[str]]:
 def static_baseline_note(found: Ratings) -> Iterator[str]:
     """A hint at the static baseline, where models are ranked without a table of results on other datasets."""
     if found.ranked and found.known is None:
-        yield from wrap(
+        yield (
             "This ranking doesn't use results on other datasets: on a common benchmark, the mean rank there predicts better"
             " than any score here (docs/reproduction.md). --known adds it."
         )
@@ -106,7 +102,8 @@ def _ensemble_lines(found: Ratings) -> Iterator[str]:
     assert found.ensemble is not None
     steps = zip(found.ensemble.models, found.ensemble.scores, strict=True)
     yield ""
-    yield "Together (SFDA after each): " + ", ".join(f"{one_line(name)} {value:.4g}" for name, value in steps)
+    added = ", ".join(f"{one_line(name)} {value:.4g}" for name, value in steps)
+    yield from wrap(f"Together (SFDA after each): {added}", rest="  ")
 
 
 def remarks(found: Ratings) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from onnxspace.cli.text.lines import MOST_PRINTED, format_number, one_line, terminal_width, wrap
+from onnxspace.cli.text.lines import MOST_PRINTED, align, format_number, one_line, table_width, wrap
 from onnxspace.similarity.reliability import describe_reliability
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: A ranking whose last change lies within this share of the images counts as stable.
 _EARLY = 0.75
+#: Characters of the longest name of a score that is the heading of a column as it is.
+_WIDEST = 13
 
 
 def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matrix: bool) -> Iterator[str]:
@@ -26,7 +28,7 @@ def describe(result: Affinity, targets: Sequence[str], top: int | None, *, matri
         return
     whole = len(targets) == len(result.names)
     many = whole and len(targets) > MOST_PRINTED
-    yield title(result) + (f"; {len(targets)} models" if many else "")
+    yield from wrap(title(result) + (f"; {len(targets)} models" if many else ""))
     if matrix or (whole and not many):
         yield from format_matrix(result)
     elif many:
@@ -53,7 +55,7 @@ def format_matrix(result: Affinity) -> Iterator[str]:
     digits = len(str(count))
     names = [one_line(name) for name in result.names]
     wide = max(map(len, names))
-    step = max(4, (terminal_width() - digits - wide - 2) // 7)
+    step = max(4, (table_width() - digits - wide - 2) // 7)
     for start in range(0, count, step):
         columns = range(start, min(start + step, count))
         yield ""
@@ -105,7 +107,7 @@ def rankings(result: Affinity, targets: Sequence[str], top: int | None = None) -
     wide = max((len(one_line(name)) for name in result.names), default=0)
     for name in targets:
         if len(result.scores) > 1:
-            lines = _ranking_by_scores(result, name, wide, top)
+            lines = _ranking_by_scores(result, name, top)
         else:
             ranked = result.rank(name)
             rows = list(sources(result, name))
@@ -118,13 +120,13 @@ def ranking(
     ranked: Ranking, rows: Sequence[tuple[str, float, float]], wide: int, sure: Certainty | None = None, top: int | None = None
 ) -> Iterator[str]:  # fmt: skip
     """Ranked sources of one target, each with its value and standard error; names are padded to `wide` characters."""
-    yield f"{one_line(ranked.title)}{', with 95 % intervals' if sure else ''}"
+    yield from wrap(f"{one_line(ranked.title)}{', with 95 % intervals' if sure else ''}")
     numbers = [format_number(value, error) for _, value, error in rows]
     room = max(map(len, numbers), default=0)
     marks = _mark_brackets(ranked)
     for place, ((source, _, _), number) in enumerate(list(zip(rows, numbers, strict=True))[:top]):
         line = f"{marks[place]} {ranked.places[place]:>3}. {one_line(source):<{wide}} "
-        yield line + (number if sure is None else f"{number:<{room}}  {_format_interval(sure.sources[place])}")
+        yield line + (number if sure is None else f"{number:<{room}}  {_describe_source(sure.sources[place])}")
     if top is None:
         yield from _list_unranked(ranked, wide)
     yield from _count_others(len(rows) + len(ranked.unranked), top)
@@ -149,14 +151,15 @@ def _list_unranked(ranked: Ranking, wide: int) -> Iterator[str]:
 
 def _describe_ranking(ranked: Ranking, sure: Certainty | None) -> Iterator[str]:
     for note in ranked.notes:
-        yield from wrap(f"  {one_line(note)}", rest="  ")
+        yield from wrap(one_line(note), "  ", "  ")
     if sure is not None and len(sure.sources) > 1:
-        yield _stability_line(sure)
+        yield from wrap("ahead in: the share of resamples of the images in which a source is ahead of the next one", "  ", "  ")
+        yield from wrap(_stability_line(sure), "  ", "  ")
 
 
-def _ranking_by_scores(result: Affinity, target: str, wide: int, top: int | None) -> Iterator[str]:
+def _ranking_by_scores(result: Affinity, target: str, top: int | None) -> Iterator[str]:
     """Sources of one target by its own score, each with its value and rank by every score."""
-    own = result.rank(target)
+    own, sure = result.rank(target), result.certainty.get(target)
     shown = [
         own.by,
         *(by for by in result.scores if by not in (own.by, "attribution")),
@@ -164,20 +167,33 @@ def _ranking_by_scores(result: Affinity, target: str, wide: int, top: int | None
     ]
     others = {by: own if by == own.by else result.rank(target, by) for by in shown}
     cells = {by: {s: (v, p) for (s, v), p in zip(one.sources, one.places, strict=True)} for by, one in others.items()}
-    sure = result.certainty.get(target)
-    certain = {} if sure is None else {one.source: _format_interval(one) for one in sure.sources}
-    words = ", with 95 % intervals" if sure else ""
-    yield f"{one_line(own.title)}{words}; value and rank by each score"
-    rooms = {by: max(12, len(one_line(by))) for by in shown}
-    yield " " * (wide + 9) + "  ".join(f"{one_line(by):>{room}}" for by, room in rooms.items())
-    marks = [*_mark_brackets(own), *(" " for _ in own.unranked)]
-    places = [*(f"{place:>3}." for place in own.places), *("  –." for _ in own.unranked)]
-    listed = [*(s for s, _ in own.sources), *own.unranked]
-    for mark, place, source in list(zip(marks, places, listed, strict=True))[:top]:
-        row = [f"{_cell(cells[by].get(source)):>{room}}" for by, room in rooms.items()]
-        yield f"{mark} {place} {one_line(source):<{wide}}  " + "  ".join((*row, *filter(None, (certain.get(source),))))
+    yield from wrap(f"{one_line(own.title)}{', with 95 % intervals' if sure else ''}; value and rank by each score")
+    certain = {} if sure is None else {one.source: [_format_interval(one), _format_share(one.ahead)] for one in sure.sources}
+    listed = [*(source for source, _ in own.sources), *own.unranked]
+    rows = [
+        [
+            f"{mark} {one_line(source)}",
+            *(_cell(cells[by].get(source)) for by in shown),
+            *certain.get(source, [""] * bool(sure) * 2),
+        ]
+        for mark, source in zip(_mark_places(own), listed, strict=True)
+    ]
+    yield from align([*_head(shown, ["95 % interval", "ahead in"] if sure else []), *rows[:top]], 0)
     yield from _count_others(len(listed), top)
     yield from _describe_ranking(own, sure)
+
+
+def _mark_places(ranked: Ranking) -> list[str]:
+    """What stands in front of each source, ranked or not: the stroke of its bracket and its place."""
+    places = [f"{mark} {place:>3}." for mark, place in zip(_mark_brackets(ranked), ranked.places, strict=True)]
+    return [*places, *("    –." for _ in ranked.unranked)]
+
+
+def _head(scores: Sequence[str], more: Sequence[str]) -> list[list[str]]:
+    """The heading of the sources and of each score; names that are wider than values are on two lines."""
+    parts = [one_line(name).rpartition("_") if len(name) > _WIDEST else ("", "", one_line(name)) for name in scores]
+    upper = ["", *(first + joint for first, joint, _ in parts), *("" for _ in more)]
+    return [*([upper] if any(upper) else []), ["", *(last for *_, last in parts), *more]]
 
 
 def _cell(found: tuple[float, int] | None) -> str:
@@ -188,7 +204,7 @@ def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
     """What the rankings of `targets` rest on, and what would tell more."""
     ranked = [result.rank(name) for name in targets]
     if any(max(one.brackets, default=0) < len(one.brackets) for one in ranked):
-        yield "Sources beside the same stroke can't be told apart on these images."
+        yield from wrap("Sources beside the same stroke can't be told apart on these images.")
     for by, evidence, kin in dict.fromkeys((one.by, one.evidence, one.lists_kin) for one in ranked):
         images = (result.pictures or result.probe)["images"]
         seen = "no picture of the task" if evidence == "none" else f"{images} of {one_line(result.probe['name'])}"
@@ -197,7 +213,7 @@ def evidence_note(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
             f"Evidence: {evidence} ({seen}), by {one_line('affinity of maps' if by == 'attribution' else by)}. {words}"
         )
     if result.evidence == "none" and ranked:
-        yield "To rank what to start from, give pictures of the task: --probe photos/"
+        yield from wrap("To rank what to start from, give pictures of the task: --probe photos/")
     elif result.evidence == "pictures" and len(ranked) > 1:
         yield from wrap(
             "Sources are ranked for the tasks of these models. If none of them does your task, pictures alone can't tell: give "
@@ -213,13 +229,18 @@ def sources(result: Affinity, target: str) -> Iterator[tuple[str, float, float]]
         yield source, value, 0.0 if row is None else float(row[place[source]])
 
 
+def _describe_source(sure: SourceCertainty) -> str:
+    return _format_interval(sure) + ("" if sure.ahead is None else f"  ahead in {_format_share(sure.ahead)}")
+
+
 def _format_interval(sure: SourceCertainty) -> str:
-    edges = f"[{format_number(sure.low)}, {format_number(sure.high)}]"
-    return edges if sure.ahead is None else f"{edges}  ahead of the next in {_format_share(sure.ahead)} of resamples"
+    return f"[{format_number(sure.low)}, {format_number(sure.high)}]"
 
 
-def _format_share(share: float) -> str:
-    """A share in whole percent; only exactly 0 and 1 become 0 % and 100 %."""
+def _format_share(share: float | None) -> str:
+    """A share in whole percent; only exactly 0 and 1 become 0 % and 100 %. Nothing for None, as for the last source."""
+    if share is None:
+        return ""
     percent = round(100 * share)
     if share not in (0, 1) and percent in (0, 100):
         return ">99 %" if percent else " <1 %"
@@ -228,8 +249,8 @@ def _format_share(share: float) -> str:
 
 def _stability_line(sure: Certainty) -> str:
     if sure.settled > _EARLY * sure.images:
-        return f"  The ranking still changed with image {sure.settled} of {sure.images}; more images may change it again."
-    return f"  The ranking no longer changes after {sure.settled} of {sure.images} images."
+        return f"The ranking still changed with image {sure.settled} of {sure.images}; more images may change it again."
+    return f"The ranking no longer changes after {sure.settled} of {sure.images} images."
 
 
 def warnings(result: Affinity) -> Iterator[str]:
@@ -240,8 +261,8 @@ def warnings(result: Affinity) -> Iterator[str]:
 
 def static_baseline(known: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """The static baseline: the mean ranks of sources on other datasets, for each target."""
-    yield "By mean rank on other datasets (1 is the best), whatever the target"
+    yield from wrap("By mean rank on other datasets (1 is the best), whatever the target")
     for target, ranks in known.items():
         ordered = sorted(ranks.items(), key=lambda pair: pair[1])
         ranked = ", ".join(f"{one_line(name)} {rank:.3g}" for name, rank in ordered if name != target)
-        yield f"  for {one_line(target)}: {ranked or 'no source is in the table'}"
+        yield from wrap(f"for {one_line(target)}: {ranked or 'no source is in the table'}", "  ", "    ")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnxspace.cli.text.lines import one_line
+from onnxspace.cli.text.lines import one_line, wrap
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +38,25 @@ def list_as_json(space: Space) -> dict[str, Any]:
 def listing(space: Space) -> Iterator[str]:
     protocol, entries = space.protocol, space.entries()
     kept = "maps and fingerprints" if protocol.keep_maps else "fingerprints only"
-    yield f"{one_line(protocol.method)} on {protocol.images} images of {protocol.size} pixels ({one_line(protocol.probe)}); {kept}"
+    images = f"{protocol.images} images of {protocol.size} pixels ({protocol.probe})"
+    yield from wrap(one_line(f"{protocol.method} on {images}; {kept}"))
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
         only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
-        yield f"  {one_line(entry.name):<{wide}}  {entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}{_describe_labels(entry)}"
+        facts = f"{entry.sha256[:12]}  {entry.added[:10]}  {one_line(entry.encoder)}{only}{_describe_labels(entry)}"
+        yield from wrap(facts, f"  {one_line(entry.name):<{wide}}  ", " " * 6)
     whole = len(space.where())
     some = f"{len(entries)} of " if len(entries) < whole else ""
     yield f"{some}{whole} model{'' if whole == 1 else 's'}"
+
+
+def probe_sets(sets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The sets of probe images, each with its images, the number of its models and what is kept of them."""
+    wide = max((len(one["name"]) for one in sets), default=0)
+    for one in sets:
+        of = f"{one['probe']['images']} images of {one['probe']['size']} pixels ({one['probe']['name']})"
+        models = f"{one['models']} model{'' if one['models'] == 1 else 's'}, {one['detail']}"
+        yield from wrap(one_line(f"{of}; {models}"), f"{one['name']:<{wide}}  ", " " * (wide + 2))
 
 
 def _describe_labels(entry: CatalogueEntry) -> str:
@@ -97,12 +108,12 @@ def matrix(found: Affinity) -> Iterator[str]:
     if not found.names:
         yield "no models"
         return
-    yield text.title(found)
+    yield from wrap(text.title(found))
     yield from text.format_matrix(found)
     highest = 0.0 if found.errors is None else float(found.errors.max())
     if highest:
         yield ""
-        yield f"Affinities from fingerprints have a standard error of up to {highest:.3f}; `space rank` shows each."
+        yield from wrap(f"Affinities from fingerprints have a standard error of up to {highest:.3f}; `space rank` shows each.")
 
 
 def rankings(rows: Sequence[AffinityRow], sure: Mapping[str, Certainty] | None = None) -> Iterator[str]:
@@ -117,7 +128,7 @@ def rankings(rows: Sequence[AffinityRow], sure: Mapping[str, Certainty] | None =
 
 def neighbours(target: str, found: Sequence[Neighbour]) -> Iterator[str]:
     wide = max((len(one_line(n.name)) for n in found), default=0)
-    yield f"Nearest to {one_line(target)}, by fingerprint"
+    yield from wrap(f"Nearest to {one_line(target)}, by fingerprint")
     for place, neighbour in enumerate(found, 1):
         yield f"  {place:>3}. {one_line(neighbour.name):<{wide}} {_format_number(neighbour.affinity, neighbour.error)}"
 
@@ -148,7 +159,7 @@ def duplicates(found: DuplicateGroups) -> Iterator[str]:
         wide = max(len(names[i]) for i in group.members)
         for pair in group.pairs:
             number = _format_number(pair.affinity, pair.standard_error)
-            yield f"  {names[pair.first]:<{wide}}  {names[pair.second]:<{wide}} {number}"
+            yield from wrap(f"{names[pair.first]:<{wide}}  {names[pair.second]:<{wide}} {number}", "  ", "    ")
         yield ""
     if not found.groups:
         yield "none"
@@ -193,9 +204,9 @@ def verification_as_json(found: Verification) -> dict[str, Any]:
 
 def verification(found: Verification) -> Iterator[str]:
     for problem in found.problems:
-        yield one_line(f"{problem.kind}: {problem.text}")
+        yield from wrap(one_line(f"{problem.kind}: {problem.text}"), rest="  ")
     if found.leftovers:
-        yield f"{len(found.leftovers)} left over from interrupted work, which `compact` removes"
+        yield from wrap(f"{len(found.leftovers)} left over from interrupted work, which `compact` removes")
     count = len(found.problems)
     yield f"{found.models} model{'' if found.models == 1 else 's'}; {'all as written' if found.clean else f'{count} differ'}"
 

@@ -75,17 +75,17 @@ def first_sources(result: Affinity, targets: Sequence[str]) -> Iterator[str]:
         yield f"{words}, by {'affinity of maps' if by == 'attribution' else one_line(by)}"
         for one in ranked:
             if (one.by, one.lists_kin) == (by, kin):
-                yield _describe_first(one, wide).rstrip()
+                yield from wrap(_describe_first(one, wide), "  ", "    ")
         yield ""
 
 
 def _describe_first(ranked: Ranking, wide: int) -> str:
     if not ranked.sources:
-        return f"  {one_line(ranked.target):<{wide}}  n/a"
+        return f"{one_line(ranked.target):<{wide}}  n/a"
     source, value = ranked.sources[0]
     tied = ranked.brackets.count(ranked.brackets[0]) - 1
     others = f"  or one of {tied} more" if tied else ""
-    return f"  {one_line(ranked.target):<{wide}}  {one_line(source):<{wide}} {format_number(value)}{others}"
+    return f"{one_line(ranked.target):<{wide}}  {one_line(source):<{wide}} {format_number(value)}{others}"
 
 
 def next_steps() -> Iterator[str]:

@@ -32,6 +32,9 @@ def nleep(
     covariances (full ones would have more parameters than there are images), fitted by scikit-learn from `seed` in at most 100
     rounds. The value varies with the seed and the order of the images by a few percent, so it only serves to rank models.
     Raises ConfigError for options out of range, and where there are more components than images.
+
+    >>> nleep([[0.0], [0.1], [1.0], [1.1]], [0, 0, 1, 1], per_class=1) <= 0
+    True
     """
     ready = prepare(features, labels, "classes")
     count = per_class * int(ready.index[-1] + 1)

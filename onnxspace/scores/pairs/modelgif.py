@@ -32,7 +32,9 @@ def modelgif(fields_a: ArrayLike, fields_b: ArrayLike) -> float:
 
 
 def field_distance(fields_a: ArrayLike, fields_b: ArrayLike) -> float:
-    """Return the paper's distance, the mean of 1 − cosine: 0 to 2, smaller is more similar; otherwise as `modelgif`.
+    """Return the distance of `fields_a` and `fields_b` as in the paper, the mean of 1 − cosine: 0 to 2, smaller is more similar; otherwise as `modelgif`.
+
+    Raises ConfigError for fields of different shapes.
 
     >>> field_distance([[[1.0, 0], [0, 1]]], [[[1.0, 0], [0, 1]]])
     0.0

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from onnxspace.attribution.cache_key import library_versions
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
+from onnxspace.attribution.subject import find_subject
 from onnxspace.errors import ClusterError, ModelError
 from onnxspace.inputs.execution import Compute, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
+from onnxspace.inputs.targets import Target
 from onnxspace.model.encoder import Encoder
 from onnxspace.model.model import open_model, rename_model
+from onnxspace.model.named import NAMED
 from onnxspace.storage.map_file import to_unit_maps
 from onnxspace.storage.regular_files import map_array
 from onnxspace.torchgraph.encoder_graph import convert
@@ -93,18 +96,21 @@ def _prepare_engines(run: Mapping[str, Any], model: Mapping[str, Any], probes: P
 
 
 def _convert_model(run: Mapping[str, Any], task: Mapping[str, Any], probes: Probes) -> Any:
-    model = rename_model(open_model(task["path"], None, decode_options(task["options"])), task["name"])
+    given = task["encoder"]
+    encoder = Encoder(tuple(given["tensors"]), given["why"], tuple(given["deviations"]))
+    named = encoder.tensors if encoder.why == NAMED else None
+    model = rename_model(open_model(task["path"], named, decode_options(task["options"])), task["name"])
     if model.sha256 != task["sha256"]:
         raise ModelError(
             f"{task['path']} is another file on {socket.gethostname()} than where the run was started. "
             "Put models in a folder that all machines share, and don't change them meanwhile."
         )
-    given = task["encoder"]
-    encoder = Encoder(tuple(given["tensors"]), given["why"], tuple(given["deviations"]))
-    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), encoder)
     options = None if run["options"] is None else Options(**run["options"])
-    setup, execution = Setup(probes, run["method"], options), Execution(Compute(**run["compute"]), run["batch_size"])
-    return engines_for(model, converted, setup, execution)
+    target = None if run["target"] is None else Target.from_json(run["target"])
+    setup, execution = Setup(probes, run["method"], options, target), Execution(Compute(**run["compute"]), run["batch_size"])
+    subject = find_subject(model, setup, encoder)
+    converted = convert(model, np.asarray(probes.images[:VERIFIED_IMAGES]), subject.encoder)
+    return engines_for(model, converted, setup, execution, subject=subject)
 
 
 def _compute_maps(engines: Any, first: int, end: int) -> tuple[NDArray[np.float16], tuple[float, ...]]:

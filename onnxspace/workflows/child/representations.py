@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
+from onnxspace.attribution.subject import find_subject
 from onnxspace.inputs.execution import Advance, Counter, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.protocol import Setup
@@ -58,14 +59,16 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
     """Return a function that computes maps in this process, in batches of the size of those that exist already."""
 
     def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> tuple[str, ...]:
-        converted = convert(model.model, setup.probes.images[:VERIFIED_IMAGES], model.encoder)
+        subject = find_subject(model.model, setup, model.encoder)
+        converted = convert(model.model, setup.probes.images[:VERIFIED_IMAGES], subject.encoder)
         sized = replace(execution, batch_size=writer.batch or execution.batch_size)
-        engines, errors = engines_for(model.model, converted, setup, sized), list(writer.errors)
+        engines, errors = engines_for(model.model, converted, setup, sized, subject=subject), list(writer.errors)
         for found in engines.maps(writer.rows):
             errors += [] if found.errors is None else found.errors.tolist()
             writer.append(to_unit_maps(found.maps)[0], errors[writer.rows : writer.rows + len(found.maps)])
             advance(len(found.maps))
-        return engines.remarks(errors)
+        moved = (f"{subject.aim.remark}.",) if subject.aim is not None and subject.aim.remark else ()
+        return (*engines.remarks(errors), *moved)
 
     return compute
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from onnxspace.errors import ClusterError, ConfigError
+from onnxspace.sandbox.processors import count_processors
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.workflows.cluster.submission import Cluster, describe_error
 
@@ -60,8 +61,7 @@ def _local_workers(spec: str) -> int | None:
 
 
 def _threads_per_worker(workers: int) -> int:
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, allowed // workers)
+    return max(1, count_processors() // workers)
 
 
 @contextmanager

@@ -208,7 +208,7 @@ def dispatcher_for(
     run_spec = RunSpec(
         str(folder), _absolute_path(images), probes.name, probes.sha256, setup.method, _with_absolute_baseline(setup.options),
         execution.compute, execution.batch_size,
-        cluster.threads, tuple(library_versions().items()), execution.limits,
+        cluster.threads, tuple(library_versions().items()), execution.limits, setup.target,
     )  # fmt: skip
     return Dispatcher(cluster, run_spec, len(probes), probes.size**2)
 

@@ -17,6 +17,7 @@ from onnxspace.workflows.cluster.reply import return_errors
 from onnxspace.workflows.requests import wrong_answer
 
 if TYPE_CHECKING:
+    from onnxspace.inputs.targets import Target
     from onnxspace.workflows.cluster.submission import Cluster
 
 TASKS = "onnxspace.workflows.child.tasks"
@@ -28,7 +29,8 @@ class RunSpec:
     """What is common to all tasks of a run.
 
     `folder` is the shared folder, `images` the `.npy` file of the probe images, which are named `probe` and have the digest
-    `sha256`; `threads` is as in `Cluster`, `versions` are those of the client's libraries, `limits` hold for each model.
+    `sha256`; `threads` is as in `Cluster`, `versions` are those of the client's libraries, `limits` hold for each model,
+    `target` is what is explained instead of encoders.
     """
 
     folder: str
@@ -42,6 +44,7 @@ class RunSpec:
     threads: int | None
     versions: tuple[tuple[str, str], ...]
     limits: Limits = field(default_factory=Limits)
+    target: Target | None = None
 
 
 @dataclass(frozen=True)

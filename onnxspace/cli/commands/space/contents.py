@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,20 @@ from onnxspace.cli.commands.space.group import (
     open_space,
     place_argument,
     print_json,
-    quiet_option,
     set_option,
     space,
     where_option,
 )
+from onnxspace.cli.console import (
+    print_error,
+    print_lines,
+    print_note,
+    print_notes,
+    print_remarks,
+    progress_bar,
+    report_kept_work,
+)
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     cluster_option,
     label_options,
@@ -27,6 +36,7 @@ from onnxspace.cli.options import (
     opening_options,
     pixel_options,
     probes_from,
+    quiet_option,
     read_list,
     skip_broken_option,
     take_compute,
@@ -47,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option(
-    "--method", type=click.Choice(tuple(METHODS)), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
+    "--method", type=Names(tuple(METHODS), "method"), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
 )
 @number_options
 @click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
@@ -56,11 +66,12 @@ if TYPE_CHECKING:
     help="Keep whole maps, or fingerprints only (affinities then have a standard error).",
 )  # fmt: skip
 @click.option(
-    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps: nothing; features and outputs in little, to rank by answers per image; or by pictures too "
     "[default: pictures with --probe, else maps].",
 )  # fmt: skip
-def create(place: str, probe: str | None, images: int | None, seed: int, **options: Any) -> None:
+@quiet_option
+def create(place: str, probe: str | None, images: int | None, seed: int, quiet: bool, **options: Any) -> None:
     """Create an empty space.
 
     Its images, method and options apply to every model that is added later.
@@ -69,13 +80,12 @@ def create(place: str, probe: str | None, images: int | None, seed: int, **optio
 
     settings = take_method_options(options)
     resolve_settings([options["method"]], settings)
-    from onnxspace.cli.console import print_remarks
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
     refuse_occupied(Path(place))
     probes = probes_from(probe, images, seed, skip_broken=options.pop("skip_broken"))
-    Space.create(place, print_remarks(probes), options=settings, **options)
+    Space.create(place, print_remarks(probes, quiet=quiet), options=settings, **options)
 
 
 @space.command()
@@ -115,7 +125,6 @@ def add(
     opened = open_space(place, chosen=chosen)
     if probe is not None and len(opened.sets) > 1:
         raise click.UsageError("--probe is for one set of probe images: name it with --set.")
-    from onnxspace.cli.console import print_remarks, progress_bar, report_kept_work
     from onnxspace.quiet import silence_libraries
     from onnxspace.workflows.probe_sets import add_to_sets
 
@@ -124,9 +133,9 @@ def add(
         probes = print_remarks(_read_probes(opened, probe, seed, skip_broken=skip_broken), quiet=quiet)
         found = add_to_sets(opened, list(models), device=compute, probes=probes, progress=bar, **options)
     for name, one in found.items():
-        if len(found) > 1 and not quiet:
-            click.echo(f"set {name}", err=True)
-        _print_added(one, quiet=quiet)
+        if len(found) > 1:
+            print_note(f"set {name}", quiet=quiet)
+        _print_added(one, quiet=quiet, stated=bool(options["license"] or options["tags"]))
     if as_json:
         first, *others = found
         sets = {"sets": {name: _describe_added(found[name]) for name in others}} if others else {}
@@ -137,7 +146,8 @@ def add(
 def _describe_added(found: Additions) -> dict[str, Any]:
     return {
         "added": [asdict(model) for model in found.models], "there": _as_pairs(found.there),
-        "completed": _as_pairs(found.completed), "failed": [vars(failure) for failure in found.failed],
+        "completed": _as_pairs(found.completed), "labelled": list(found.labelled),
+        "failed": [vars(failure) for failure in found.failed],
         "warnings": list(found.warnings),
     }  # fmt: skip
 
@@ -152,33 +162,45 @@ def _read_probes(opened: Space, probe: str | None, seed: int, *, skip_broken: bo
     return probes_from(probe, opened.protocol.images, seed, opened.protocol.size, skip_broken=skip_broken)
 
 
-def _print_added(found: Additions, *, quiet: bool) -> None:
-    from onnxspace.cli.text.lines import one_line
+def _print_added(found: Additions, *, quiet: bool, stated: bool = False) -> None:
+    for failure in found.failed:
+        print_error(failure.error)
+    print_notes(_describe_additions(found, stated=stated), quiet=quiet)
+
+
+def _describe_relabelling(changed: bool, stated: bool) -> str:
+    """What became of the labels of a model that was there, where some were `stated` or are others now."""
+    if changed:
+        return "; its labels were updated"
+    return "; it has the stated labels already" if stated else ""
+
+
+def _describe_additions(found: Additions, *, stated: bool) -> Iterator[str]:
     from onnxspace.cli.text.pixels import other_assumptions
 
-    for failure in found.failed:
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
-    if not quiet:
-        for warning in found.warnings:
-            click.echo(f"warning: {one_line(warning)}", err=True)
-        for path, name in found.completed:
-            click.echo(f"{one_line(path)} completes {one_line(name)}, which lacked some of it", err=True)
-        for path, name in found.there:
-            click.echo(f"{one_line(path)} is already in the space, as {one_line(name)}", err=True)
-        for model in found.models:
-            others = other_assumptions(model)
-            assumed = f"; assumed: {one_line('; '.join(others))}" if others else ""
-            click.echo(f"added {one_line(model.name)}{assumed}", err=True)
+    yield from (f"warning: {warning}" for warning in found.warnings)
+    yield from (f"{path} completes {name}, which lacked some of it" for path, name in found.completed)
+    for path, name in found.there:
+        yield f"{path} is already in the space, as {name}{_describe_relabelling(name in found.labelled, stated)}"
+    for model in found.models:
+        others = other_assumptions(model)
+        yield f"added {model.name}" + (f"; assumed: {'; '.join(others)}" if others else "")
 
 
 @space.command()
 @place_argument
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-def remove(place: str, names: tuple[str, ...]) -> None:
-    """Remove models."""
+@quiet_option
+def remove(place: str, names: tuple[str, ...], quiet: bool) -> None:
+    """Remove models, from all sets of probe images.
+
+    Exit code 2 if a set is damaged; they are removed from the others.
+    """
     opened = open_space(place)
     for name in names:
+        removed = opened.name_of(name)
         opened.remove(name)
+        print_note(f"removed {removed}", quiet=quiet)
 
 
 @space.command()
@@ -194,8 +216,6 @@ def merge(place: str, others: tuple[str, ...], where: tuple[str, ...], quiet: bo
     model are damaged; all others are added.
     """
     opened = open_space(place)
-    from onnxspace.cli.console import progress_bar
-
     with progress_bar(enabled=not quiet) as bar:
         found = [opened.merge(open_space(other, where), bar) for other in others]
     for one in found:
@@ -225,20 +245,18 @@ def export(
     if names and where:
         raise click.UsageError("name models, or choose them with --where.")
     opened = open_space(place, where, chosen)
-    from onnxspace.cli.console import progress_bar
-
     with progress_bar(enabled=not quiet) as bar:
         files = opened.export(output, names or None, bar, labels=not no_provenance)
-    if not quiet:
-        click.echo(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", err=True)
+    print_note(f"{len(files)} fingerprint{'' if len(files) == 1 else 's'} in {output}", quiet=quiet)
 
 
 @space.command(name="list")
 @place_argument
 @set_option
 @where_option
+@quiet_option
 @json_option("list")
-def list_(place: str, chosen: str | None, where: tuple[str, ...], as_json: bool) -> None:
+def list_(place: str, chosen: str | None, where: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     """Show the images and method of the space, and its models with their licences and tags."""
     from onnxspace.cli.text import space as spacetext
 
@@ -246,4 +264,4 @@ def list_(place: str, chosen: str | None, where: tuple[str, ...], as_json: bool)
     if as_json:
         print_json("list", spacetext.list_as_json(opened))
     else:
-        click.echo("\n".join(spacetext.listing(opened)))
+        print_lines(spacetext.listing(opened))

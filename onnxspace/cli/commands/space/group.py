@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from onnxspace.cli.console import print_error, print_once, print_warning, progress_bar
+from onnxspace.cli.names import NamedCommands
 
 if TYPE_CHECKING:
     from onnxspace.similarity.records import Failure
@@ -17,7 +21,6 @@ FAILED = 2
 _DAMAGED, _ADDED = "models that were left out", "added to the JSON object"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 place_argument = click.argument("place", metavar="ZOO.space")
-quiet_option = click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
 
 #: For commands about some of the models of a space.
 where_option = click.option(
@@ -35,7 +38,7 @@ def json_option(name: str) -> Callable[[_Function], _Function]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print one JSON object (schema onnxspace/space-{name}/1).")
 
 
-class _InOrder(click.Group):
+class _InOrder(NamedCommands):
     """A group that lists commands in the order of their definition, with their whole first sentences."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,17 +65,15 @@ def open_space(place: str, where: Sequence[str] = (), chosen: str | None = None)
     from onnxspace.workflows.space import Space
 
     opened = Space.open(place, damaged=print_damage)
-    return (opened if chosen is None else opened.open_set(chosen)).where(*where)
+    return (opened if chosen is None else opened.open_set(chosen)).where(*where, note=print_once)
 
 
 def print_damage(failure: Failure) -> None:
     """Print once why a model is left out, and note it for the exit code."""
-    from onnxspace.cli.text.lines import one_line
-
     named: set[str] = click.get_current_context().meta.setdefault(_DAMAGED, set())
     if failure.error not in named:
         named.add(failure.error)
-        click.echo(f"onnxspace: {one_line(failure.error)}", err=True)
+        print_error(failure.error)
 
 
 def compute_affinity(opened: Space, memory: int, cluster: str | None = None, device: Any = "cpu", *, quiet: bool) -> Any:
@@ -83,16 +84,12 @@ def compute_affinity(opened: Space, memory: int, cluster: str | None = None, dev
 @contextmanager
 def share_bar(*, quiet: bool, what: str = "comparing") -> Iterator[Callable[[float], None]]:
     """A progress callback that takes the share that is done."""
-    from onnxspace.cli.console import progress_bar
-
     with progress_bar(enabled=not quiet) as bar:
         yield lambda share: bar(what, round(1000 * share), 1000)
 
 
 def print_warnings(*, quiet: bool) -> Callable[[str], None]:
-    from onnxspace.cli.text.lines import one_line
-
-    return lambda text: None if quiet else click.echo(f"warning: {one_line(text)}", err=True)
+    return partial(print_warning, quiet=quiet)
 
 
 def add_to_json(facts: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import click
 
 from onnxspace.cli.commands.space.group import open_space, place_argument, space, where_option
+from onnxspace.cli.console import print_note
+from onnxspace.cli.options import quiet_option
 
 
 @space.command(
@@ -20,10 +22,12 @@ from onnxspace.cli.commands.space.group import open_space, place_argument, space
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="NAME... [+TAG] [-TAG]...")
 @where_option
 @click.option("--license", metavar="NAME", help="State the licence too.")
-def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str | None) -> None:  # noqa: A002
+@quiet_option
+def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str | None, quiet: bool) -> None:  # noqa: A002
     """Add tags to models, written +TAG, and take others away, written -TAG.
 
-    The models are named, or chosen by --where. A tag is a word, or KEY=VALUE.
+    The models are named, or chosen by --where. A tag is a word, or KEY=VALUE. Exit code 2 if a set of probe images is damaged; those
+    of the others have their labels.
     """
     names, signed = _split(words)
     if not (signed or license) or bool(names) == bool(where):
@@ -32,7 +36,7 @@ def tag(place: str, words: tuple[str, ...], where: tuple[str, ...], license: str
     add, remove = ([word[1:] for word in signed if word[0] == sign] for sign in "+-")
     chosen = names or opened.names
     changed = opened.tag(chosen, add, remove, license=license)
-    click.echo(f"labels changed of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", err=True)
+    print_note(f"labels changed of {changed} of {len(chosen)} model{'' if len(chosen) == 1 else 's'}", quiet=quiet)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -14,10 +14,11 @@ from onnxspace.cli.commands.space.group import (
     place_argument,
     print_damage,
     print_json,
-    quiet_option,
     space,
 )
-from onnxspace.cli.options import probes_from, skip_broken_option
+from onnxspace.cli.console import print_lines, print_remarks
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import probes_from, quiet_option, skip_broken_option
 from onnxspace.errors import SpaceError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of its images [default: 64].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of its images.")
 @click.option(
-    "--detail", type=click.Choice(("maps", "images", "pictures")),
+    "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps, as for `create` [default: pictures with --probe, else maps].",
 )  # fmt: skip
 @quiet_option
@@ -45,12 +46,12 @@ def probes(
     Each set has fingerprints of its own of every model. `add` explains models on all sets; the other commands use the first, or the
     one that --set names.
     """
+    from onnxspace.cli.text import space as spacetext
+
     opened, skip_broken = open_space(place), options.pop("skip_broken")
     if name is None and (probe is not None or images is not None):
         raise click.UsageError("--probe and --images are for a new set: name it with --add.")
     if name is not None:
-        from onnxspace.cli.console import print_remarks
-
         size = opened.protocol.size if probe is None else None
         drawn = probes_from(probe, images, seed, skip_broken=skip_broken) if size is None else _draw(images, size, seed)
         opened.add_set(name, print_remarks(drawn, quiet=quiet), **options)
@@ -58,10 +59,7 @@ def probes(
     if as_json:
         print_json("probes", {"sets": sets})
         return
-    wide = max(len(one["name"]) for one in sets)
-    for one in sets:
-        of = f"{one['probe']['images']} images of {one['probe']['size']} pixels ({one['probe']['name']})"
-        click.echo(f"{one['name']:<{wide}}  {of}; {one['models']} model{'' if one['models'] == 1 else 's'}, {one['detail']}")
+    print_lines(spacetext.probe_sets(sets))
 
 
 def _draw(images: int | None, size: int, seed: int) -> Any:
@@ -90,7 +88,6 @@ def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet
     """The set named `chosen`, or else the one that is nearest to the pictures of a folder, which is printed."""
     if pictures is None:
         return opened if chosen is None else opened.open_set(chosen)
-    from onnxspace.cli.console import print_remarks
     from onnxspace.cli.text.lines import one_line, wrap
 
     drawn = print_remarks(probes_from(pictures, None, 0), quiet=quiet)
@@ -101,5 +98,5 @@ def choose_set(opened: Space, pictures: str | None, chosen: str | None, *, quiet
     why = "named by --set" if chosen else "the nearest"
     if not as_json:
         title = f"Probe set {name}, {why}; distances of image statistics to {len(drawn)} pictures of {pictures}: {listed}"
-        click.echo("\n".join(wrap(one_line(title))))
+        print_lines(wrap(one_line(title)))
     return opened.open_set(name)

@@ -14,18 +14,20 @@ from onnxspace.cli.commands.space.group import (
     open_space,
     place_argument,
     print_json,
-    quiet_option,
     set_option,
     share_bar,
     space,
     where_option,
 )
 from onnxspace.cli.commands.space.probes import choose_set
+from onnxspace.cli.console import print_error, print_lines, print_notes
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     cluster_option,
     known_option,
     known_ranks,
     memory_option,
+    quiet_option,
     read_known_table,
 )
 from onnxspace.cli.replaced import note_replaced
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 @quiet_option
 @memory_option
 @cluster_option
-@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="Device for matrix products.")
+@click.option("--device", type=Names(DEVICES, "device"), default="cpu", show_default=True, help="Device for matrix products.")
 @click.option("--output", callback=note_replaced, metavar="FILE", help="Write the matrix as .csv, or draw it as .png.")
 @where_option
 @json_option("affinity")
@@ -62,7 +64,7 @@ def affinity(
     if as_json:
         print_json("affinity", spacetext.affinity_as_json(found))
     elif output is None:
-        click.echo("\n".join(spacetext.matrix(found)))
+        print_lines(spacetext.matrix(found))
 
 
 @space.command()
@@ -113,7 +115,7 @@ def rank(
         added = {"certainty": {name: one.to_dict() for name, one in sure.items()}} if certainty else {}
         print_json("rank", {**spacetext.rankings_as_json(opened, rows), **added, **({"known": ranks} if ranks else {})})
     else:
-        click.echo("\n".join((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ()))))
+        print_lines((*spacetext.rankings(rows, sure), *(text.static_baseline(ranks) if ranks else ())))
     return 0
 
 
@@ -129,19 +131,14 @@ def _rank_by_use(
     targets = found.names if target is None else (opened.name_of(target) if opened.holds(target) else found.names[-1],)
     ranks = known_ranks(elsewhere, targets, found.names)
     if (lacking := explain_affinity(found, targets)) is not None:
-        click.echo(f"onnxspace: {lacking}", err=True)
+        print_error(lacking)
     if as_json:
         print_json("rank", {**found.to_dict(targets), **({"known": ranks} if ranks else {})}, number=2)
     if as_json or lacking is not None:
         return 2 if lacking is not None else 0
-    lines = (
-        *text.rankings(found, targets),
-        *text.evidence_note(found, targets),
-        *(text.static_baseline(ranks) if ranks else ()),
-    )
-    click.echo("\n".join(lines))
-    for warning in () if quiet else text.warnings(found):
-        click.echo(warning, err=True)
+    static = text.static_baseline(ranks) if ranks else ()
+    print_lines((*text.rankings(found, targets), *text.evidence_note(found, targets), *static))
+    print_notes(text.warnings(found), quiet=quiet)
     return 0
 
 
@@ -173,4 +170,4 @@ def tree(place: str, chosen: str | None, memory: int, where: tuple[str, ...], qu
     if as_json:
         print_json("tree", {"models": list(names), "linkage": "average", "tree": joined.tolist()})
     else:
-        click.echo("\n".join(spacetext.tree(names, joined)))
+        print_lines(spacetext.tree(names, joined))

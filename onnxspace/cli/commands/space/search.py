@@ -12,16 +12,18 @@ from onnxspace.cli.commands.space.group import (
     place_argument,
     print_json,
     print_warnings,
-    quiet_option,
     set_option,
     share_bar,
     space,
     where_option,
 )
+from onnxspace.cli.console import print_lines, print_notes, progress_bar
+from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     memory_option,
     opening_options,
     pixel_options,
+    quiet_option,
     take_compute,
     take_pixels,
 )
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     "-n", "--number", "count", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Number of models."
 )
 @click.option(
-    "--by", type=click.Choice(("kin", "use")), default="kin", show_default=True,
+    "--by", type=Names(("kin", "use"), "kind of search"), default="kin", show_default=True,
     help="Models whose maps are alike, or models to start from for the task of MODEL.",
 )  # fmt: skip
 @opening_options
@@ -56,7 +58,6 @@ def nearest(
     A model that is not in the space (an .onnx file, or what `onnxspace convert` takes) is explained, but not added. In a large space, the index is used if there is one.
     """
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
     from onnxspace.quiet import silence_libraries
 
@@ -74,7 +75,7 @@ def nearest(
     elif as_json:
         print_json("nearest", {"target": model, "by": by, "nearest": [spacetext.neighbour_as_json(one) for one in near]})
     else:
-        click.echo("\n".join(spacetext.neighbours(model, near)))
+        print_lines(spacetext.neighbours(model, near))
 
 
 def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_json: bool) -> None:
@@ -86,9 +87,8 @@ def _print_sources(model: str, found: Affinity, count: int, *, quiet: bool, as_j
         print_json("nearest", {"target": model, **spacetext.sources_as_json(found, count)})
         return
     target = found.names[-1:]
-    click.echo("\n".join((*text.rankings(found, target, count), *text.evidence_note(found, target))))
-    for warning in () if quiet else text.warnings(found):
-        click.echo(warning, err=True)
+    print_lines((*text.rankings(found, target, count), *text.evidence_note(found, target)))
+    print_notes(text.warnings(found), quiet=quiet)
 
 
 @space.command()
@@ -122,12 +122,14 @@ def duplicates(
     if as_json:
         print_json("duplicates", {"least": least, **spacetext.duplicates_as_json(found)})
     else:
-        click.echo("\n".join(spacetext.duplicates(found)))
+        print_lines(spacetext.duplicates(found))
 
 
 @space.command()
 @place_argument
-@click.option("--by", type=click.Choice(("kin", "use")), help="Which index [default: both, where the space ranks by use].")
+@click.option(
+    "--by", type=Names(("kin", "use"), "kind of search"), help="Which index [default: both, where the space ranks by use]."
+)
 @set_option
 @quiet_option
 @json_option("index")

@@ -9,9 +9,10 @@ from onnxspace.cli.commands.space.group import (
     open_space,
     place_argument,
     print_json,
-    quiet_option,
     space,
 )
+from onnxspace.cli.console import print_lines, progress_bar
+from onnxspace.cli.options import no_notes_option, quiet_option
 
 DIFFERENT = 1
 
@@ -25,7 +26,6 @@ def verify(place: str, quiet: bool, as_json: bool) -> int:
 
     Exit code 1 if anything is missing, truncated, changed, or does not belong to this space.
     """
-    from onnxspace.cli.console import progress_bar
     from onnxspace.cli.text import space as spacetext
 
     opened = open_space(place)
@@ -34,12 +34,13 @@ def verify(place: str, quiet: bool, as_json: bool) -> int:
     if as_json:
         print_json("verify", spacetext.verification_as_json(found))
     else:
-        click.echo("\n".join(spacetext.verification(found)))
+        print_lines(spacetext.verification(found))
     return 0 if found.clean else DIFFERENT
 
 
 @space.command()
 @place_argument
+@no_notes_option
 def compact(place: str) -> None:
     """Remove files that are no longer used."""
     count, size = open_space(place).compact()

@@ -1,0 +1,71 @@
+"""How many processors this process may use, and the environment in which a worker's libraries use them on a busy machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+#: Variables by which a user decides how threads wait for each other.
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+_THREADS = "OMP_NUM_THREADS"
+_GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def count_processors() -> int:
+    """Return the number of processors that this process may use: those of its affinity, or as many as its container may keep busy.
+
+    A container's quota of 1.5 processors counts as 2.
+    """
+    allowed = _count_affine()
+    quota = find_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def _count_affine() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_quota(groups: Path = _GROUPS, own: Path = _OWN_GROUP) -> float | None:
+    """Return how many processors the control groups of this process may keep busy, None for any number.
+
+    `groups` is where control groups are mounted (version 2, or 1), `own` the file that names those of this process. The smallest
+    quota of a group and those above it holds.
+    """
+    return min(_list_quotas(groups, own), default=None)
+
+
+def _list_quotas(groups: Path, own: Path) -> Iterator[float]:
+    for folder in _list_groups(groups, own):
+        with suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text("ascii").split()
+            yield int(quota) / int(period)  # "max" is no number
+        with suppress(OSError, ValueError):
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period"))
+            if int(quota) > 0:  # -1 is none
+                yield int(quota) / int(period)
+
+
+def _list_groups(groups: Path, own: Path) -> Iterator[Path]:
+    """The folders of the control groups of this process: its own and all above, of either version."""
+    yield from (groups, groups / "cpu", groups / "cpu,cpuacct")
+    with suppress(OSError, ValueError):
+        for line in own.read_text("utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            inner = [part for part in path.split("/") if part not in ("", ".", "..")]
+            for root in (groups / controllers,) if controllers else (groups, groups / "unified"):
+                yield from (root.joinpath(*inner[:count]) for count in range(1, len(inner) + 1))
+
+
+def thread_environment(environment: Mapping[str, str], threads: int = 0) -> dict[str, str]:
+    """Return the variables to add to a worker's `environment`, in which what the user states there is kept.
+
+    Threads that have nothing to do sleep instead of spinning: where other processes keep the processors busy, a thread that spins
+    takes its processor from the one it waits for. `threads` is the number of threads (0: as many as the libraries start by
+    themselves, but no more than a container's quota).
+    """
+    waiting = {} if any(name in environment for name in _WAITING) else {"OMP_WAIT_POLICY": "PASSIVE"}
+    count = threads or (count_processors() if count_processors() < _count_affine() else 0)
+    return waiting | ({_THREADS: str(count)} if count and (threads or _THREADS not in environment) else {})
