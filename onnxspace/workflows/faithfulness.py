@@ -18,7 +18,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
 from onnxspace.inputs.explained_images import read_images
 from onnxspace.inputs.faithfulness import CURVES, FaithfulnessSettings, Measure, count_steps
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -66,6 +66,7 @@ def measure_faithfulness(
     0.41
     """
     resolve_settings(methods, options)
+    _check_methods(methods)
     settings = settings or FaithfulnessSettings()
     paths = [Path(path) for path in ([model] if isinstance(model, str | Path) else model)]
     if not paths or not methods:
@@ -131,6 +132,16 @@ def _draw(found: Faithfulness, picture: Path) -> None:
 
     with whole_file(picture) as partial:
         draw_faithfulness(found, partial)
+
+
+def _check_methods(methods: Sequence[Method]) -> None:
+    """Refuse methods whose maps are not of the pixels of the network's input, which is what is removed."""
+    for method in methods:
+        if METHODS[method].place != "image":
+            usable = ", ".join(name for name, spec in METHODS.items() if spec.place == "image")
+            raise ConfigError(
+                f"--faithfulness does not measure maps by {method}, which are not of single pixels. Use one of {usable}."
+            )
 
 
 def _warn_of_few(images: int) -> tuple[str, ...]:
