@@ -52,7 +52,7 @@ def measure_faithfulness(
     limits: Limits | str | None = None,
     announce: Announce | None = None,
 ) -> Faithfulness:
-    """Measure how faithful the attribution maps of a model, or of several, are to it, on the images of `probes`.
+    """Measure how faithful the attribution maps of `model`, a path or several, are to it, on the images of `probes`.
 
     Curves of deletion and insertion, infidelity, sensitivity, randomisation of weights and, where `boxes` has the boxes of each image
     in pixels of `probes`, the pointing game are computed for each of `methods`, for a random map and for one of the centre;
