@@ -114,7 +114,7 @@ def measure(name: str, path: Path) -> dict[str, Any]:
         start = perf_counter()
         pixels = "symmetric" if name == TIMM else None
         found = ox.measure_faithfulness(
-            path, probes, list(METHODS), settings=SETTINGS, boxes=boxes, options=OPTIONS, pixels=pixels, device="cpu",
+            path, probes, [name for name, spec in METHODS.items() if spec.place == "image"], settings=SETTINGS, boxes=boxes, options=OPTIONS, pixels=pixels, device="cpu",
             progress=lambda what, done, total: print(f"\r{what} {done}/{total}", end="", file=sys.stderr),
         )  # fmt: skip
         file.write_text(json.dumps({**found.to_dict(), "seconds": perf_counter() - start}), "utf-8")

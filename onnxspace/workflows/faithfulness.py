@@ -52,7 +52,7 @@ def measure_faithfulness(
     limits: Limits | str | None = None,
     announce: Announce | None = None,
 ) -> Faithfulness:
-    """Measure how faithful the attribution maps of a model, or of several, are to it, on the images of `probes`.
+    """Measure how faithful the attribution maps of `model`, a path or several, are to it, on the images of `probes`.
 
     Curves of deletion and insertion, infidelity, sensitivity, randomisation of weights and, where `boxes` has the boxes of each image
     in pixels of `probes`, the pointing game are computed for each of `methods`, for a random map and for one of the centre;
@@ -66,6 +66,7 @@ def measure_faithfulness(
     0.41
     """
     resolve_settings(methods, options)
+    _check_methods(methods)
     settings = settings or FaithfulnessSettings()
     paths = [Path(path) for path in ([model] if isinstance(model, str | Path) else model)]
     if not paths or not methods:
@@ -135,6 +136,16 @@ def _draw(found: Faithfulness, picture: Path) -> None:
 
     with whole_file(picture) as partial:
         draw_faithfulness(found, partial)
+
+
+def _check_methods(methods: Sequence[Method]) -> None:
+    """Refuse methods whose maps are not of the pixels of the network's input, which is what is removed."""
+    for method in methods:
+        if METHODS[method].place != "image":
+            usable = ", ".join(name for name, spec in METHODS.items() if spec.place == "image")
+            raise ConfigError(
+                f"--faithfulness does not measure maps by {method}, which are not of single pixels. Use one of {usable}."
+            )
 
 
 def _warn_of_few(images: int) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "cat.png"), "cat.png is not a name for boxes."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "cat.png"), "Name another --faithfulness-picture."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "c.jpg"), "Name a file that ends in .png as --faithfulness-picture."),
+        (
+            ("a.onnx", "cat.png", "--faithfulness", "--method", "grad-cam"),
+            "--faithfulness does not measure maps by grad-cam, which are not of single pixels. Use one of elrp, saliency,",
+        ),
         (("cat.png.onnx", "cat.png", "--faithfulness"), "cat.png.onnx"),
     ],
 )  # fmt: skip
@@ -100,7 +104,8 @@ def test_what_is_refused_is_one_sentence(run: Run, arguments: tuple[str, ...], w
     assert words in err
 
 
-def test_all_methods_and_measures_fit_into_eighty_columns() -> None:
+def test_all_methods_and_measures_fit_into_eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     random = np.random.default_rng(0)
     rows = len(METHODS) + 2
     values = {name: random.random((rows, 12)) - 0.999 for name in MEASURES}

@@ -25,7 +25,7 @@ from onnxspace.torchgraph.encoder_graph import EncoderGraph, convert
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredNetwork:
     """A network that is run for measuring, and the quantities of its outputs; `warnings` are sentences without its name."""
 
     graph: EncoderGraph
@@ -33,7 +33,7 @@ class Subject:
     warnings: tuple[str, ...] = ()
 
 
-def choose_subject(model: Model, converted: EncoderGraph, followed: Followed, images: NDArray[np.uint8]) -> Subject:
+def choose_network(model: Model, converted: EncoderGraph, followed: Followed, images: NDArray[np.uint8]) -> MeasuredNetwork:
     """Choose what curves of `model` follow, and convert what they need beside the encoder, `converted`, verified on `images`.
 
     Raises ConfigError where `followed` is a probability that the network does not have, and ModelError where its output can't be
@@ -41,7 +41,7 @@ def choose_subject(model: Model, converted: EncoderGraph, followed: Followed, im
     """
     encoder = converted.encoder
     deviating = [name in encoder.deviations for name in encoder.tensors]
-    features = Subject(converted, follow_features(deviating))
+    features = MeasuredNetwork(converted, follow_features(deviating))
     classes = None if followed == "features" else find_class_output(model)
     if classes is None:
         if followed == "probability":
@@ -49,13 +49,17 @@ def choose_subject(model: Model, converted: EncoderGraph, followed: Followed, im
         return features
     both = Encoder((*_without(encoder.tensors, classes.tensors), *classes.tensors), classes.why)
     if len(both.tensors) == len(encoder.tensors):  # the encoder is the output
-        return Subject(converted, follow_probability(deviating)) if encoder.tensors[-1] == classes.tensors[-1] else features
+        return (
+            MeasuredNetwork(converted, follow_probability(deviating))
+            if encoder.tensors[-1] == classes.tensors[-1]
+            else features
+        )
     try:
-        return Subject(convert(model, images, both), follow_probability(deviating))
+        return MeasuredNetwork(convert(model, images, both), follow_probability(deviating))
     except OnnxspaceError as error:
         if followed == "probability":
             raise
-        return Subject(
+        return MeasuredNetwork(
             converted, features.quantity, (f"curves follow its features, since its classes can't be converted: {error}",)
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from onnxspace.cli.text.lines import one_line, wrap
+from onnxspace.cli.text.lines import one_line, table_width, wrap
 from onnxspace.evaluation.faithfulness.result import Faithfulness, Figure, ModelFaithfulness
 from onnxspace.inputs.faithfulness import Measure
 
@@ -12,11 +12,11 @@ _HEADS: dict[Measure, str] = {
     "deletion": "deletion", "insertion": "insertion", "infidelity": "infidelity", "sensitivity": "sensitivity",
     "randomisation": "randomised", "pointing": "pointing",
 }  # fmt: skip
-_NAME, _CELL, _COLUMNS = 20, 12, 5
+_NAME, _CELL = 20, 12
 
 
 def format_faithfulness(found: Faithfulness) -> Iterator[str]:
-    """Yield the lines of a table per model, and how it is read; nothing is wider than 80 columns except names."""
+    """Yield the lines of a table per model, and how it is read; columns that do not fit the terminal follow below."""
     for model in found.models:
         yield from _format_model(model, int(found.probe["images"]))
         yield ""
@@ -33,8 +33,9 @@ def _format_model(model: ModelFaithfulness, images: int) -> Iterator[str]:
     yield from wrap(
         one_line(f"{model.model.name}: {count}; maps explain {model.explained}, curves follow {model.followed}"), rest="  "
     )
-    for first in range(0, len(model.measures), _COLUMNS):
-        yield from _format_columns(model, model.measures[first : first + _COLUMNS])
+    columns = max(1, (table_width() - _NAME) // _CELL)
+    for first in range(0, len(model.measures), columns):
+        yield from _format_columns(model, model.measures[first : first + columns])
 
 
 def _format_columns(model: ModelFaithfulness, measures: Sequence[Measure]) -> Iterator[str]:

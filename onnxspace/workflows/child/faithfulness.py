@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxspace.attribution.faithfulness.measure import FaithfulnessMeasurement, Measured
-from onnxspace.attribution.faithfulness.networks import choose_subject, make_forward
+from onnxspace.attribution.faithfulness.networks import choose_network, make_forward
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.inputs.execution import Advance, Execution
 from onnxspace.inputs.faithfulness import FaithfulnessSettings
@@ -34,16 +34,16 @@ def measure_model(
     """
     model, few = prepared.model, setups[0].probes.images[:VERIFIED_IMAGES]
     converted = convert(model, few, prepared.encoder)
-    subject = choose_subject(model, converted, settings.followed, few)
-    size = engines_for(model, converted, setups[0], execution).size if subject.graph.batchable else 1
-    forward = make_forward(model, subject.graph, execution, size)
+    network = choose_network(model, converted, settings.followed, few)
+    size = engines_for(model, converted, setups[0], execution).size if network.graph.batchable else 1
+    forward = make_forward(model, network.graph, execution, size)
     run = FaithfulnessMeasurement(
-        model, converted, forward, subject.quantity, setups, settings, execution, folder, advance, list(subject.warnings)
+        model, converted, forward, network.quantity, setups, settings, execution, folder, advance, list(network.warnings)
     )
     found = run.measure()
     return {
         "files": {name: _write(folder, name, values) for name, values in _list_arrays(found).items()},
-        "explained": subject.quantity.explained, "followed": subject.quantity.followed, "layers": list(found.layers),
+        "explained": network.quantity.explained, "followed": network.quantity.followed, "layers": list(found.layers),
         "warnings": list(found.warnings), "remarks": list(prepared.remarks),
     }  # fmt: skip
 
