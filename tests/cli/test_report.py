@@ -154,7 +154,7 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
         (("out", "-o", "p.png"), "not a name for an HTML page"),
         (("out", "-o", "out/p.html"), "lies inside"),
         (("out", "-o", "dir.html"), "is not a file"),
-        (("out", "-o", "p.html", "--target", "who"), "No compared model is called 'who'"),
+        (("out", "-o", "p.html", "--target", "who"), "there is no model 'who'"),
         (("out", "-o", "p.html", "--oracle", "plain.txt"), "plain.txt"),
         (("out", "-o", "p.html", "--images", "65"), "65"),
     ],

@@ -294,7 +294,7 @@ def test_progress_counts_every_image_of_every_model(place: Path) -> None:
 def test_python_refuses_what_the_command_line_refuses(place: Path) -> None:
     with pytest.raises(ConfigError, match="method"):
         ox.score(MODELS, ox.Probes.generate(1), method="guess")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="No compared model"):
+    with pytest.raises(ConfigError, match="there is no model 'z'; there are a, b"):
         ox.score(MODELS[:2], ox.Probes.generate(1)).rank("z")
 
 

@@ -283,7 +283,7 @@ def test_certainty_in_python(prints: Run) -> None:
     assert result.certainty["c"].target == "c"
     assert tuple((row.source, row.value) for row in result.certainty["c"].sources) == result.rank("c").sources
     assert dict(ox.score(["a.fp", "b.fp"]).certainty) == {}
-    with pytest.raises(ConfigError, match="not one of the models"):
+    with pytest.raises(ConfigError, match="there is no model 'z'"):
         ox.score(["a.fp", "b.fp"], certainty=["z"])
 
 

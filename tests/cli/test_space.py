@@ -117,7 +117,7 @@ def test_adding_again_does_no_work_and_says_so(zoo: Run, monkeypatch: pytest.Mon
     Path("a.onnx").rename("renamed.onnx")
     found = told(zoo("space", "add", "zoo.space", "renamed.onnx", "--json", "--quiet"), "add")
     there = [{"path": "renamed.onnx", "name": "a"}]
-    assert found == {"added": [], "there": there, "completed": [], "failed": [], "warnings": []}
+    assert found == {"added": [], "there": there, "completed": [], "labelled": [], "failed": [], "warnings": []}
 
 
 def test_another_encoder_is_another_model(zoo: Run) -> None:

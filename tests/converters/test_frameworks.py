@@ -503,7 +503,7 @@ def test_a_zoo_of_all_frameworks_is_scored_in_one_command(
         ("tests.helpers.kerasnets:two_inputs", Request(), "has 2 inputs, but must have one image"),
         ("tests.helpers.kerasnets:unsized", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.kerasnets:plain", Request(input=(16, 16, 1)), "can't take images of 16×16×1"),
-        ("tests.helpers.kerasnets:plain", Request(encoder="neck"), "has no layer 'neck'. Its layers are: image, conv"),
+        ("tests.helpers.kerasnets:plain", Request(encoder="neck"), "there is no layer 'neck'; there are image, conv"),
         ("tests.helpers.kerasnets:plain", Request(opset=20), "can't be exported at opset 20. Give --opset from 11 to 18"),
         ("tests.helpers.flaxnets:plain", Request(), "does not state the size of its images. Give it as --input"),
         ("tests.helpers.flaxnets:bare", Request(input=SHAPE), "returns a network without weights. Return it as module.bind"),

@@ -326,7 +326,7 @@ def test_weights_that_do_not_fit_are_refused(make: Callable[[Path], str], words:
         (
             "tests.helpers.torchnets:plain",
             Request(input=SHAPE, encoder="neck"),
-            "has no layer 'neck'. Its layers are: conv, norm",
+            "there is no layer 'neck'; there are conv, norm",
         ),
         (
             "tests.helpers.torchnets:plain",

@@ -68,7 +68,7 @@ def test_the_commands_work(shell: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text(block("Makefile"))
     for print_ in (tmp_path / "prints").iterdir():
         os.utime(print_)  # newer than their models
-    out = shell("make")
+    out = shell("make --silent")
     assert ("added c" in out, "already in the space, as a" in out) == (True, True)
     shell(block("labels"))
     opened = Space.open(tmp_path / "zoo.space")
