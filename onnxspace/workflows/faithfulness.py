@@ -71,10 +71,6 @@ def measure_faithfulness(
     paths = [Path(path) for path in ([model] if isinstance(model, str | Path) else model)]
     if not paths or not methods:
         raise ConfigError("There is nothing to measure. Give at least one model and one method.")
-    if gridded := [method for method in methods if METHODS[method].place != "image"]:
-        raise ConfigError(
-            f"Faithfulness is measured of maps on pixels, not of {' and '.join(gridded)}, which are maps of a tensor. Leave these out."
-        )
     inside = None if boxes is None else cover_boxes(boxes, probes, settings.tolerance)
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)

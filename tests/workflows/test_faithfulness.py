@@ -156,10 +156,3 @@ def test_boxes_that_do_not_fit_the_images_and_nothing_to_measure_are_refused(pat
         ox.measure_faithfulness(path, PROBES, ["elrp"], boxes=[[], [], [Box(20, 20, 1, 1)]])
     with pytest.raises(ConfigError, match="There is nothing to measure"):
         ox.measure_faithfulness([], PROBES, ["elrp"])
-
-
-def test_maps_of_a_tensor_are_refused_in_a_sentence(path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"not of grad-cam and attention-rollout, which are maps of a tensor\. Leave these out"
-    ):
-        ox.measure_faithfulness(path, PROBES, ["elrp", "grad-cam", "attention-rollout"])
