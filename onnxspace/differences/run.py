@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.differences.answer import parse_groups, parse_layers, parse_model, parse_outputs
+from onnxspace.differences.findings import Findings
 from onnxspace.differences.result import DiffModel, ModelDiff
-from onnxspace.differences.summary import Findings, describe_changes, find_verdict, summarise
+from onnxspace.differences.summary import describe_changes, find_verdict, summarise
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution, Progress

@@ -16,6 +16,7 @@ _PRECISIONS = {
     "uint8": "int8",
     "float32": "single precision",
 }
+_AS_FOLDED = "as where a batch normalisation was folded wrongly"
 _SMALL = frozenset({"Add", "Mul", "Sub", "Div"})
 
 
@@ -92,7 +93,8 @@ def _describe_trained(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) 
 
 def _describe_bias(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        yield Change("bias", f"Only the bias differs in {len(groups)} layer(s): {_list_names(groups)}.", _names(groups))
+        text = f"Only the bias differs in {len(groups)} layer(s), {_AS_FOLDED}: {_list_names(groups)}."
+        yield Change("bias", text, _names(groups))
 
 
 def _describe_permuted(groups: Sequence[NodeGroup]) -> Iterator[Change]:
@@ -116,10 +118,10 @@ def _describe_permuted(groups: Sequence[NodeGroup]) -> Iterator[Change]:
 def _describe_scaled(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
         low, high = min(_facts(g)["factor"][0] for g in groups), max(_facts(g)["factor"][1] for g in groups)
-        factor = f"{low:.4g}" if abs(high - low) < 1e-4 * abs(low) else f"{low:.3g} to {high:.3g}"
-        yield Change(
-            "scaled", f"Weights were multiplied by {factor} in {len(groups)} layer(s): {_list_names(groups)}.", _names(groups)
-        )
+        one = abs(high - low) < 1e-3 * abs(low)
+        factor = f"{low:.4g}" if one else f"{low:.3g} to {high:.3g}, a factor per channel, {_AS_FOLDED},"
+        text = f"Weights were multiplied by {factor} in {len(groups)} layer(s): {_list_names(groups)}."
+        yield Change("scaled", text, _names(groups))
 
 
 def _describe_folded(groups: Sequence[NodeGroup]) -> Iterator[Change]:

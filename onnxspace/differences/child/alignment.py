@@ -56,7 +56,7 @@ def align(old: Described, new: Described) -> dict[int, int]:
 
 
 def _list_levels(old: Described, new: Described) -> Iterator[tuple[Keys, Keys]]:
-    """Keys of the nodes of both networks: values and operator, values, weights, name, and last operator and shape."""
+    """Keys of the nodes of both networks: values and operator, values, weights, name, operator and shape, shape."""
     ids = identify_values(old, new)
     both = (old, new)
     yield _with_operator(old, ids[0]), _with_operator(new, ids[1])
@@ -66,6 +66,7 @@ def _list_levels(old: Described, new: Described) -> Iterator[tuple[Keys, Keys]]:
     yield [i if i in partners.values() else None for i in old.side.core], [partners.get(i) for i in new.side.core]
     yield _for_both(both, lambda one, i: (_name_of(one, i), kind_of(_operator_of(one, i))))
     yield _for_both(both, _shape_key)
+    yield _for_both(both, lambda one, i: _shape_key(one, i)[1])
 
 
 def _for_both(both: tuple[Described, Described], key: Callable[[Described, int], Hashable | None]) -> tuple[Keys, Keys]:
@@ -116,7 +117,7 @@ def kind_of(operator: str) -> str:
     return _KINDS.get(operator, operator)
 
 
-def _shape_key(one: Described, index: int) -> Hashable:
+def _shape_key(one: Described, index: int) -> tuple[str, tuple[int, ...] | None]:
     signature = one.signature_of(index)
     return kind_of(_operator_of(one, index)), None if signature is None else signature.sides
 

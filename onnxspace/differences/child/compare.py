@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from onnxspace.differences.child.alignment import ALIKE, Described, align
 from onnxspace.differences.child.extension import extend_layers
 from onnxspace.differences.child.groups import Group, Grouping
-from onnxspace.differences.child.judgement import Match, judge_pairs, list_doubtful
+from onnxspace.differences.child.judgement import Match, is_justified, judge_pairs, list_doubtful
 from onnxspace.differences.child.layer_pairs import adopt_norms, compare_layers
 from onnxspace.differences.child.layer_weights import read_layers
 from onnxspace.differences.child.passes import (
@@ -44,8 +44,10 @@ def compare_sides(old: Side, new: Side, advance: Advance) -> Comparison:
     """Compare the networks of two sides, whose feeds are those of the same images. Raises ModelError."""
     first, second = (_describe(side, advance) for side in (old, new))
     match, outputs = _match(first, second, frozenset(), advance)
-    if doubtful := list_doubtful(match):
-        match, outputs = _match(first, second, frozenset((a, match.pairs[a]) for a in doubtful), advance)
+    if banned := frozenset((a, match.pairs[a]) for a in list_doubtful(match)):
+        match, outputs = _match(first, second, banned, advance)
+        kept = frozenset(pair for pair in banned if is_justified(match, pair[0]))
+        match, outputs = (match, outputs) if kept == banned else _match(first, second, kept, advance)
     statuses = _settle_permuted(match, judge_pairs(match), outputs)
     return Comparison(match, Grouping(match, statuses).finish(), statuses, outputs)
 

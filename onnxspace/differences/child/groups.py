@@ -36,8 +36,8 @@ class Grouping:
     def finish(self) -> list[Group]:
         """All groups, after nodes that move values, compute shapes and hold constants were added, in the order of the graphs."""
         for group in list(self.groups):
-            for a, b in zip(group.old[-1:], group.new[-1:], strict=False):
-                self._pair_inputs(a, b)
+            if group.at is not None:
+                self._pair_inputs(group.at, self.match.pairs[group.at])
         outputs = (graph.outputs for graph in self._graphs)
         for first, second in zip(*outputs, strict=False):
             self._pair_chain(first, second)
@@ -46,14 +46,18 @@ class Grouping:
         return sorted(self.groups, key=lambda group: (min(group.new, default=10**9), min(group.old, default=10**9)))
 
     def _add_pair(self, a: int, status: str) -> None:
-        b, extras = self.match.pairs[a], self.match.extras(a)
-        fused = self._is_replaced(a, extras)
+        extras = self.match.extras(a)
         change = self.match.changes.get(a)
-        joined = fused or (change is not None and change.kind == "folded_wrongly")
-        if status in ("equal", "relaid", "permuted", "downstream") and fused:
-            status = "replaced"
-        old, new = ([*extras[0], a], [*extras[1], b]) if joined else ([a], [b])
-        self._put(Group(status, old, new, a))
+        equal = status in ("equal", "relaid") or (status == "downstream" and self.match.is_equal_locally(a))
+        replaced = equal and self._is_replaced(a, extras)
+        operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
+        other_layer = status == "departs" and change is not None and operators[0] != operators[1]
+        if replaced or other_layer or (change is not None and change.kind == "folded_wrongly"):
+            self._put(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
+            return
+        if all(extras):  # other nodes that compute something else
+            self._put(Group("departs", *extras))
+        self._put(Group(status, [a], [self.match.pairs[a]], a))
 
     def _is_replaced(self, a: int, extras: tuple[list[int], list[int]]) -> bool:
         first, second = self._graphs[0].nodes[a], self._graphs[1].nodes[self.match.pairs[a]]

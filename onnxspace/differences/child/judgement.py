@@ -64,6 +64,10 @@ class Match:
         found = self.values.get(a)
         return measure_distance(first, second) <= ALIKE and found is not None and found.relative > 20 * ALIKE
 
+    def agrees(self, a: int) -> bool:
+        """Whether the new node computes the old values, be it from old values only."""
+        return self.has_equal_values(a) or self.is_equal_locally(a)
+
     def is_equal_locally(self, a: int) -> bool:
         """Whether the new node computes the old values from old values."""
         first, second = self.old.signature_of(a), self.local.get(self.new.output_of(self.pairs[a]))
@@ -142,15 +146,22 @@ def _is_fed_otherwise(match: Match, a: int) -> bool:
 
 
 def list_doubtful(match: Match) -> list[int]:
-    """Pairs by position of nodes without weights that compute other values of other tensors, where all readers' values are equal."""
+    """Pairs by position of nodes without weights that compute other values, by other operators or of other tensors, where all readers agree."""
     doubtful = set[int]()
     backwards = {b: a for a, b in match.pairs.items()}
     for b in reversed(match.new.side.core):
         a = backwards.get(b)
-        if a is None or a in match.old.layers or match.has_equal_values(a) or match.is_equal_locally(a):
+        if a is None or a in match.old.layers or match.agrees(a):
             continue
         readers = [backwards.get(reader) for reader in list_readers(match.new, b)]
-        settled = [k is not None and (k in doubtful or match.has_equal_values(k) or match.is_equal_locally(k)) for k in readers]
-        if readers and all(settled) and _is_fed_otherwise(match, a):
+        settled = all(k is not None and (k in doubtful or match.agrees(k)) for k in readers)
+        operators = match.old.side.graph.nodes[a].op_type, match.new.side.graph.nodes[b].op_type
+        if readers and settled and (operators[0] != operators[1] or _is_fed_otherwise(match, a)):
             doubtful.add(a)
     return sorted(doubtful)
+
+
+def is_justified(match: Match, a: int) -> bool:
+    """Whether the old node `a` is rightly without a partner: the nodes that it leads to compute the old values."""
+    owner = next((owner for owner, owned in match.absorbed[0].items() if a in owned), None)
+    return a in match.pairs or (owner is not None and match.agrees(owner))

@@ -133,32 +133,33 @@ def _find_scale(first: Array, second: Array) -> WeightChange | None:
     for one, two in ((first, second), (first.T, second.T)):
         lengths = (one * one).sum(1)
         factors = (one * two).sum(1) / np.maximum(lengths, 1e-30)
-        if one.shape[1] > 1 and measure_gap(two, one * factors[:, None]) <= _FITS:
+        if one.shape[1] > 1 and measure_gap(two, one * factors[:, None]) <= min(_FITS, 0.2 * measure_gap(one, two)):
             live = factors[lengths > 1e-20]
             return WeightChange("scaled", factor=(float(live.min()), float(live.max()))) if live.size else None
     return None
 
 
 def _find_permutation(first: Array, second: Array) -> WeightChange | None:
-    """Another order of rows, of columns, or of both."""
-    if max(first.shape) > _MOST_ROWS or measure_gap(np.sort(first, axis=None), np.sort(second, axis=None)) > _FITS:
+    """Another order of rows, of columns, or of both, that fits much better than the same order."""
+    limit = min(_FITS, 0.2 * measure_gap(first, second))
+    if max(first.shape) > _MOST_ROWS or measure_gap(np.sort(first, axis=None), np.sort(second, axis=None)) > limit:
         return None
-    rows = _match_rows(first, second)
-    if rows is not None:
-        return WeightChange("permuted", axis="output", moved=int((rows != np.arange(len(rows))).sum()))
-    columns = _match_rows(first.T, second.T)
-    if columns is not None:
-        return WeightChange("permuted", axis="input", moved=int((columns != np.arange(len(columns))).sum()))
-    rows = _match_rows(np.sort(first, axis=1), np.sort(second, axis=1))
-    columns = None if rows is None else _match_rows(first[rows].T, second.T)
-    return (
-        None
-        if rows is None or columns is None
-        else WeightChange("permuted", axis="both", moved=int((rows != np.arange(len(rows))).sum()))
+    rows, columns = _match_rows(first, second, limit), None
+    if rows is None and (columns := _match_rows(first.T, second.T, limit)) is None:
+        rows = _match_rows(np.sort(first, axis=1), np.sort(second, axis=1), limit)
+        columns = None if rows is None else _match_rows(first[rows].T, second.T, limit)
+        return None if rows is None or columns is None else WeightChange("permuted", axis="both", moved=_count_moved(rows))
+    found = columns if rows is None else rows
+    return WeightChange(
+        "permuted", axis="input" if rows is None else "output", moved=0 if found is None else _count_moved(found)
     )
 
 
-def _match_rows(first: Array, second: Array) -> NDArray[np.intp] | None:
+def _count_moved(order: NDArray[np.intp]) -> int:
+    return int((order != np.arange(len(order))).sum())
+
+
+def _match_rows(first: Array, second: Array, limit: float) -> NDArray[np.intp] | None:
     """For each row of `second` the equal one of `first`; None where that is no permutation."""
     from scipy.spatial import cKDTree
 
@@ -169,7 +170,7 @@ def _match_rows(first: Array, second: Array) -> NDArray[np.intp] | None:
     places = cKDTree(first @ draw).query(second @ draw)[1]
     if len(np.unique(places)) < len(places):
         return None
-    return np.asarray(places) if measure_gap(first[places], second) <= _FITS else None
+    return np.asarray(places) if measure_gap(first[places], second) <= limit else None
 
 
 def _name_change(first: Array, second: Array, gap: float) -> WeightChange:
