@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from onnxspace.differences.result import LayerRow, ModelDiff
 
 #: Columns of a line, and of the name at its end.
-_WIDTH, _NAME = 80, 24
+_WIDTH, _NAME = 80, 20
 _SHORT = {"downstream": "downstr.", "replaced": "replaced", "departs": "DEPARTS"}
 
 

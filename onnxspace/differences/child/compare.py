@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from threadpoolctl import threadpool_limits
+
 from onnxspace.differences.child.alignment import ALIKE, Described, align
 from onnxspace.differences.child.extension import extend_layers
 from onnxspace.differences.child.groups import Group, Grouping
@@ -42,6 +44,11 @@ class Comparison:
 
 def compare_sides(old: Side, new: Side, advance: Advance) -> Comparison:
     """Compare the networks of two sides, whose feeds are those of the same images. Raises ModelError."""
+    with threadpool_limits(1, user_api="blas"):  # sums over tensors are too short for several threads
+        return _compare(old, new, advance)
+
+
+def _compare(old: Side, new: Side, advance: Advance) -> Comparison:
     first, second = (_describe(side, advance) for side in (old, new))
     match, outputs = _match(first, second, frozenset(), advance)
     if banned := frozenset((a, match.pairs[a]) for a in list_doubtful(match)):

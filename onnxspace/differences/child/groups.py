@@ -26,7 +26,7 @@ class Grouping:
     """The groups of two graphs, to which nodes are added."""
 
     def __init__(self, match: Match, statuses: Mapping[int, str]) -> None:
-        self.match = match
+        self.match, self._statuses = match, statuses
         self.groups: list[Group] = []
         self._places: tuple[dict[int, Group], dict[int, Group]] = ({}, {})
         self._graphs: tuple[Graph, Graph] = (match.old.side.graph, match.new.side.graph)
@@ -124,7 +124,11 @@ class Grouping:
         return found[::-1]
 
     def _compare_small(self, a: int, b: int) -> str:
-        """Whether two nodes that move values give the same shape."""
+        """What became of two nodes that move values: these are other ones, have another shape, or are equal."""
+        old = self.match.old.side
+        source = old.graph.producer.get(old.roots.get(next(iter(old.graph.nodes[a].output), ""), ""))
+        if source is not None and self._statuses.get(source) in ("departs", "downstream"):
+            return "downstream"
         first, second = (one.signature_of(i) for one, i in ((self.match.old, a), (self.match.new, b)))
         return "equal" if first is None or second is None or first.shape == second.shape else "relaid"
 

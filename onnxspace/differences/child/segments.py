@@ -28,9 +28,9 @@ _OTHER = "__replaced"
 
 @dataclass(frozen=True)
 class _Part:
-    """A loaded part of a graph: the tensors that it reads and computes, by name."""
+    """A loaded part of a graph: the tensors that it reads and computes, by name; without a runner where nobody reads these."""
 
-    runner: Runner
+    runner: Runner | None
     reads: tuple[str, ...]
     gives: tuple[str, ...]
 
@@ -86,7 +86,7 @@ class SegmentedRun:
         if (start, stop) not in self._parts:
             self._parts[start, stop] = self._load(start, stop, live)
         part = self._parts[start, stop]
-        values = part.runner({name: live[name] for name in part.reads})
+        values = part.runner({name: live[name] for name in part.reads}) if part.runner is not None else []
         found = {name: np.asarray(value) for name, value in zip(part.gives, values, strict=True)}
         if any(isinstance(value, list | dict) or value is None for value in values):
             raise TypeError("a tensor between two parts is a sequence, or is missing")
@@ -107,7 +107,7 @@ class SegmentedRun:
         proto.graph.initializer.extend(self.graph.initializers[name] for name in stored)
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in gives)
         weights = {name: self.network.weights[name] for name in stored if name in self.network.weights}
-        return _Part(Runner(Network(proto, weights)), reads, tuple(gives))
+        return _Part(Runner(Network(proto, weights)) if gives else None, reads, tuple(gives))
 
     def _name_of(self, name: str) -> str:
         return name + _OTHER if name in self.overridden else name
