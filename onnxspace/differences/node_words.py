@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from onnxspace.differences.findings import Findings, name_end
 from onnxspace.differences.fusion_words import count_computing, join_operators, list_patterns, names_of
-from onnxspace.differences.result import Change, Node, NodeGroup
+from onnxspace.differences.result import MOST_NAME, Change, Node, NodeGroup
+from onnxspace.storage.printable import shorten
 
 _NAMED = 3
 
@@ -81,8 +82,8 @@ def _describe_changed(found: Findings) -> Iterator[Change]:
     plain = [group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised")]
     others = [group for group in plain if join_operators(group.old) != join_operators(group.new)]
     if others:
-        words = "One node was" if len(others) == 1 else f"{len(others)} nodes were"
-        text = f"{words} replaced by what computes something else: {list_patterns(others)}, at {_list_nodes(_ends(others))}."
+        words = "At one place" if len(others) == 1 else f"At {len(others)} places"
+        text = f"{words} other nodes compute something else: {list_patterns(others)}, at {_list_nodes(_ends(others))}."
         yield Change("other-operator", text, names_of(others))
     alike = [group for group in plain if group not in others]
     if alike:
@@ -102,7 +103,7 @@ def _ends(groups: Sequence[NodeGroup]) -> list[Node]:
 
 def _list_nodes(nodes: Sequence[Node]) -> str:
     more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
-    return ", ".join(f"{node.name or '?'} ({node.op})" for node in nodes[:_NAMED]) + more
+    return ", ".join(f"{shorten(node.name or '?', MOST_NAME)} ({node.op})" for node in nodes[:_NAMED]) + more
 
 
 def describe_kinship(found: Findings) -> Iterator[Change]:

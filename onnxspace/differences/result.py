@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 SCHEMA = "onnxspace/diff/1"
+#: Characters of a node's name in sentences.
+MOST_NAME = 60
 Status = Literal["equal", "relaid", "replaced", "departs", "downstream", "added", "removed"]
 #: What became of nodes, and what that means.
 STATUSES: dict[str, str] = {

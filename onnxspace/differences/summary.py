@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from onnxspace.differences.findings import Findings, name_end
 from onnxspace.differences.fusion_words import describe_fusion
 from onnxspace.differences.node_words import describe_export, describe_kinship, describe_layout, describe_nodes, describe_opset
-from onnxspace.differences.result import Change, NodeGroup, Verdict
+from onnxspace.differences.result import MOST_NAME, Change, NodeGroup, Verdict
 from onnxspace.differences.weight_words import describe_weights
+from onnxspace.storage.printable import shorten
 
 #: Relative error of outputs up to which they are equal in single precision, and up to which any are.
 SAME, _EXACT = 1e-3, 1e-6
@@ -70,7 +71,7 @@ def _name_precision(found: Findings) -> str:
 def name_group(group: NodeGroup) -> str:
     """The nodes of a group that compute, those of the new file where there are some."""
     node = name_end(group)
-    words = f"{node.name or '?'} ({node.op})"
+    words = f"{shorten(node.name or '?', MOST_NAME)} ({node.op})"
     return f"{words}, which was {group.status}" if group.status in ("added", "removed") else words
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from onnxspace.differences.result import Change, DiffModel, NodeGroup
+from onnxspace.differences.result import MOST_NAME, Change, DiffModel, NodeGroup
+from onnxspace.storage.printable import shorten
 
 _NAMED = 3
 _PRECISIONS = {
@@ -25,7 +26,7 @@ def describe_weights(old: DiffModel, new: DiffModel, groups: Sequence[NodeGroup]
     layers = [group for group in groups if group.weights is not None]
     kinds: dict[str, list[NodeGroup]] = {}
     for group in layers:
-        kinds.setdefault(str(_facts(group)["kind"]), []).append(group)
+        kinds.setdefault(str(_weights_of(group)["kind"]), []).append(group)
     yield from _describe_precision(old, new, layers)
     yield from _describe_pruned(kinds.get("pruned", []), layers)
     yield from _describe_trained(kinds.get("trained", []), layers)
@@ -37,26 +38,26 @@ def describe_weights(old: DiffModel, new: DiffModel, groups: Sequence[NodeGroup]
     yield from _describe_resized([group for group in kinds.get("resized", []) if group.status == "departs"])
 
 
-def _facts(group: NodeGroup) -> Mapping[str, Any]:
+def _weights_of(group: NodeGroup) -> Mapping[str, Any]:
     return group.weights or {}
 
 
 def _describe_precision(old: DiffModel, new: DiffModel, layers: Sequence[NodeGroup]) -> Iterator[Change]:
-    changed = [group for group in layers if (types := _facts(group).get("types", ["", ""]))[0] != types[1]]
-    for kind in dict.fromkeys(_facts(group)["types"][1] for group in changed):
-        ours = [group for group in changed if _facts(group)["types"][1] == kind and not _is_small(group)]
+    changed = [group for group in layers if (types := _weights_of(group).get("types", ["", ""]))[0] != types[1]]
+    for kind in dict.fromkeys(_weights_of(group)["types"][1] for group in changed):
+        ours = [group for group in changed if _weights_of(group)["types"][1] == kind and not _is_small(group)]
         if not ours:
             continue
         gaps = [
-            float(_facts(g)["difference"])
+            float(_weights_of(g)["difference"])
             for g in ours
-            if g.weights and "difference" in g.weights and _facts(g)["kind"] == "requantised"
+            if g.weights and "difference" in g.weights and _weights_of(g)["kind"] == "requantised"
         ]
         rounded = f"; they differ by {100 * median(gaps):.2g} % (median), which rounding explains" if gaps else ""
         word = _PRECISIONS.get(kind, kind)
         yield Change(
             {"half precision": "half"}.get(word, word.replace(" ", "-")),
-            f"{_count_layers(ours)} stored in {word} (before: {_PRECISIONS.get(_facts(ours[0])['types'][0], _facts(ours[0])['types'][0])}){rounded}.",
+            f"{_count_layers(ours)} stored in {word} (before: {_PRECISIONS.get(_weights_of(ours[0])['types'][0], _weights_of(ours[0])['types'][0])}){rounded}.",
             _names(ours),
         )
 
@@ -67,7 +68,7 @@ def _is_small(group: NodeGroup) -> bool:
 
 def _describe_pruned(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        shares = [float(_facts(group)["pruned"]) for group in groups]
+        shares = [float(_weights_of(group)["pruned"]) for group in groups]
         words = (
             f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
             if max(shares) - min(shares) > 0.02
@@ -82,7 +83,7 @@ def _describe_pruned(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) -
 
 def _describe_trained(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        gaps = [float(_facts(group).get("difference", 0.0)) for group in groups]
+        gaps = [float(_weights_of(group).get("difference", 0.0)) for group in groups]
         size = f"{100 * median(gaps):.2g} % (median)" if len(gaps) > 1 else f"{100 * gaps[0]:.2g} %"
         yield Change(
             "trained",
@@ -101,7 +102,7 @@ def _describe_permuted(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     departing = [group for group in groups if group.status == "departs"]
     inner = [group for group in groups if group.status != "departs"]
     if departing:
-        moved = _facts(departing[-1]).get("moved", 0)
+        moved = _weights_of(departing[-1]).get("moved", 0)
         yield Change(
             "classes-permuted",
             f"The outputs of {_list_names(departing)} have another order ({moved} of them moved), as where classes are sorted otherwise.",
@@ -117,7 +118,7 @@ def _describe_permuted(groups: Sequence[NodeGroup]) -> Iterator[Change]:
 
 def _describe_scaled(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        low, high = min(_facts(g)["factor"][0] for g in groups), max(_facts(g)["factor"][1] for g in groups)
+        low, high = min(_weights_of(g)["factor"][0] for g in groups), max(_weights_of(g)["factor"][1] for g in groups)
         one = abs(high - low) < 1e-3 * abs(low)
         factor = f"{low:.4g}" if one else f"{low:.3g} to {high:.3g}, a factor per channel, {_AS_FOLDED},"
         text = f"Weights were multiplied by {factor} in {len(groups)} layer(s): {_list_names(groups)}."
@@ -126,7 +127,7 @@ def _describe_scaled(groups: Sequence[NodeGroup]) -> Iterator[Change]:
 
 def _describe_folded(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     for group in groups:
-        facts = _facts(group)
+        facts = _weights_of(group)
         low, high = facts.get("factor", [1.0, 1.0])
         cause = f": {facts['cause']}" if facts.get("cause") else ""
         off = (
@@ -171,7 +172,7 @@ def _list(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) -> str:
 def _list_names(groups: Sequence[NodeGroup]) -> str:
     names = _names(groups)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return ", ".join(shorten(name, MOST_NAME) for name in names[:_NAMED]) + more
 
 
 def _names(groups: Sequence[NodeGroup]) -> tuple[str, ...]:

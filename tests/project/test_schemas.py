@@ -51,6 +51,7 @@ def test_every_object_is_described(run: Run, labelled: Path, monkeypatch: pytest
         ("score", "a.onnx", "b.onnx", "--probe", "labelled", "--certainty", "--by", "attribution", "--by", "cka", "--quiet", "--json"),
         ("transfer", "a.onnx", "b.onnx", "--data", "labelled", "--quiet", "--json"),
         ("layers", "a.onnx", "b.onnx", *FEW),
+        ("diff", "a.onnx", "b.onnx", *FEW),
         ("inspect", "a.onnx", "--json"),
         ("check", "b.onnx", "--against", "a.onnx", *FEW),
         ("space", "create", "s.space", "--images", "3"),

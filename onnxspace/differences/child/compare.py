@@ -55,7 +55,7 @@ def _compare(old: Side, new: Side, advance: Advance) -> Comparison:
         match, outputs = _match(first, second, banned, advance)
         kept = frozenset(pair for pair in banned if is_justified(match, pair[0]))
         match, outputs = (match, outputs) if kept == banned else _match(first, second, kept, advance)
-    statuses = _settle_permuted(match, judge_pairs(match), outputs)
+    statuses = _resolve_permuted(match, judge_pairs(match), outputs)
     return Comparison(match, Grouping(match, statuses).finish(), statuses, outputs)
 
 
@@ -143,7 +143,7 @@ def _fits(old: Described, new: Described, pair: TensorPair) -> bool:
     return first is not None and second is not None and first.size == second.size
 
 
-def _settle_permuted(
+def _resolve_permuted(
     match: Match, statuses: Mapping[int, str], outputs: list[tuple[TensorPair, PairStatistics | None]]
 ) -> dict[int, str]:
     """Permuted channels are another layout where the outputs keep their order, else a departure and what follows it."""

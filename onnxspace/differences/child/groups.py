@@ -53,11 +53,11 @@ class Grouping:
         operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
         other_layer = status == "departs" and change is not None and operators[0] != operators[1]
         if replaced or other_layer or (change is not None and change.kind == "folded_wrongly"):
-            self._put(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
+            self._record(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
             return
         if all(extras):  # other nodes that compute something else
-            self._put(Group("departs", *extras))
-        self._put(Group(status, [a], [self.match.pairs[a]], a))
+            self._record(Group("departs", *extras))
+        self._record(Group(status, [a], [self.match.pairs[a]], a))
 
     def _is_replaced(self, a: int, extras: tuple[list[int], list[int]]) -> bool:
         first, second = self._graphs[0].nodes[a], self._graphs[1].nodes[self.match.pairs[a]]
@@ -65,7 +65,7 @@ class Grouping:
             return True
         return any(extras) and not self.match.is_same(a)
 
-    def _put(self, group: Group) -> None:
+    def _record(self, group: Group) -> None:
         self.groups.append(group)
         for places, nodes in zip(self._places, (group.old, group.new), strict=True):
             places.update(dict.fromkeys(nodes, group))
@@ -102,13 +102,13 @@ class Grouping:
             operators = [self._graphs[k].nodes[i].op_type for k, i in enumerate((a, b))]
             if operators[0] == operators[1]:
                 found.append((a, b))
-                self._put(Group(self._compare_small(a, b), [a], [b]))
+                self._record(Group(self._compare_small(a, b), [a], [b]))
             elif len(chains[0]) > len(chains[1]):
                 chains[1].append(b)
             elif len(chains[1]) > len(chains[0]):
                 chains[0].append(a)
             else:
-                self._put(Group("replaced", [a], [b]))
+                self._record(Group("replaced", [a], [b]))
         return found
 
     def _list_chain(self, k: int, name: str) -> list[int]:
@@ -147,7 +147,7 @@ class Grouping:
             host = next((group for group in readers if group.status == "replaced" and i not in one.side.core), None)
             if host is None:
                 own = ([i], []) if k == 0 else ([], [i])
-                self._put(Group(status, *own))
+                self._record(Group(status, *own))
             else:
                 (host.old if k == 0 else host.new).insert(0, i)
                 self._places[k][i] = host

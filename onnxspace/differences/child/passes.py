@@ -108,12 +108,12 @@ def measure_locally(
     for image in range(len(new.side.feeds)):
         stream = _Stream(runs[0], sources, old.side.feeds[image])
 
-        def take_old(name: str, stream: _Stream = stream) -> Array:
+        def read_old(name: str, stream: _Stream = stream) -> Array:
             source, order = pairs[name]
             value, target = decode(scales[0], source, stream.take(source)), new.signatures[name]
             return _fit(arrange(value, order, target.shape), target, scales[1].get(name))
 
-        _add_signatures(found, runs[1].iterate(new.side.feeds[image], take_old), scales[1])
+        _add_signatures(found, runs[1].iterate(new.side.feeds[image], read_old), scales[1])
         advance(1)
     return found
 
