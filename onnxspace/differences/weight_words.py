@@ -63,7 +63,8 @@ def _describe_precision(old: DiffModel, new: DiffModel, layers: Sequence[NodeGro
 
 
 def _is_small(group: NodeGroup) -> bool:
-    return bool(group.new) and group.new[-1].op in _SMALL
+    """Whether a group holds nothing but an element-wise operation with a constant."""
+    return all(node.op in _SMALL for node in group.new if node.computes)
 
 
 def _describe_pruned(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) -> Iterator[Change]:

@@ -62,6 +62,15 @@ def test_more_than_half_a_step_is_no_rounding() -> None:
     assert compare_weights(layer(ROWS), layer(other, "int8", step)).kind == "trained"
 
 
+@pytest.mark.parametrize("stored", ["int8", "float32"])
+def test_integers_whose_scale_is_elsewhere_and_numbers_on_their_grid_are_rounded_weights(stored: str) -> None:
+    """As of ConvInteger, and of a network that was quantised and written in single precision again."""
+    steps = np.abs(ROWS).max(1, keepdims=True) / 127
+    counts = np.round(ROWS / steps)
+    found = compare_weights(layer(ROWS), layer(counts if stored == "int8" else counts * steps, stored))
+    assert found.kind == "requantised"
+
+
 def test_pruned_weights_state_their_share() -> None:
     new = np.where(np.abs(ROWS) < 0.5, 0, ROWS)
     found = compare_weights(layer(ROWS), layer(new))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from onnxspace.differences.child.alignment import ALIKE, Described
 from onnxspace.differences.child.definitions import is_defined_alike
@@ -37,6 +38,16 @@ class Match:
     changes: Mapping[int, WeightChange]
     absorbed: tuple[Mapping[int, list[int]], Mapping[int, list[int]]]
     precision: str = "single"
+
+    @cached_property
+    def partners(self) -> Mapping[str, str]:
+        """The outputs of the new network's nodes by those of the old network's that correspond to them."""
+        return {self.old.output_of(a): self.new.output_of(b) for a, b in self.pairs.items()}
+
+    @cached_property
+    def errors(self) -> Mapping[str, float]:
+        """Relative errors of the outputs of old nodes, by tensor."""
+        return {self.old.output_of(a): found.relative for a, found in self.values.items()}
 
     @property
     def limit(self) -> float:
@@ -121,9 +132,7 @@ def _jumps(match: Match, a: int) -> bool:
     """Whether a node with other attributes adds an error that rounding does not explain."""
     if match.precision != "single" or match.values[a].relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
         return False
-    backwards = {match.old.output_of(k): k for k in match.values}
-    inputs = [match.old.side.roots[name] for name in match.old.side.reads_of(a)]
-    before = max((match.values[backwards[name]].relative for name in inputs if name in backwards), default=0.0)
+    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
     same_operator = match.old.side.graph.nodes[a].op_type == match.new.side.graph.nodes[match.pairs[a]].op_type
     return same_operator and match.values[a].relative > 10 * max(before, _JUMP / 10)
 
@@ -139,8 +148,7 @@ def _name_layout(match: Match, a: int) -> str:
 def _is_fed_otherwise(match: Match, a: int) -> bool:
     """Whether the new node reads other tensors than those that correspond to what the old one reads."""
     old, new = match.old.side, match.new.side
-    partners = {match.old.output_of(k): match.new.output_of(b) for k, b in match.pairs.items()}
-    mine = [partners.get(old.roots[name], "") for name in old.reads_of(a) if old.roots[name] in old.graph.producer]
+    mine = [match.partners.get(old.roots[name], "") for name in old.reads_of(a) if old.roots[name] in old.graph.producer]
     theirs = [new.roots[name] for name in new.reads_of(match.pairs[a]) if new.roots[name] in new.graph.producer]
     return sorted(mine) != sorted(theirs)
 

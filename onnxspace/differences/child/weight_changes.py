@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,11 @@ _OTHER, _LEAST_PRUNED = 0.7, 0.005
 #: Relative error of half precision, and of bfloat16.
 _HALF, _BRAIN = 6e-4, 5e-3
 _MOST_ROWS = 8192
+#: Weights of a row from which on multiples of a step are no accident.
+_LEAST_GRID = 8
+#: How much further than half a step weights may be from integers whose scale was fitted.
+_FITTED = 1.15
+_WHOLE = frozenset({"int8", "uint8", "int4", "uint4", "int16", "uint16"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ def compare_weights(old: LayerWeights, new: LayerWeights) -> WeightChange:
     )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return WeightChange("unread", types=types)
+    if new.stored in _WHOLE and not new.step and old.stored not in _WHOLE:
+        new, second = _scale_integers(new, first, second)
     gap = measure_gap(first, second)
     bias = _compare_bias(old, new)
     found = next(_explain(old, new, first, second, gap), None) or _name_change(first, second, gap)
@@ -64,6 +71,15 @@ def compare_weights(old: LayerWeights, new: LayerWeights) -> WeightChange:
         found = WeightChange("bias" if found.kind == "equal" else "trained", gap)
     values = {**asdict(found), "types": types, "difference": gap, "bias": bias or None}
     return WeightChange(**values)
+
+
+def _scale_integers(new: LayerWeights, first: Array, second: Array) -> tuple[LayerWeights, Array]:
+    """Integers whose scale other nodes apply, with the scale that fits the old weights best: one for all, or one per row."""
+    products, squares = (first * second).sum(1), np.maximum((second * second).sum(1), 1e-30)
+    one, each = second * (products.sum() / squares.sum()), second * (products / squares)[:, None]
+    shared = measure_gap(first, one) <= 1.5 * measure_gap(first, each)
+    factors = products.sum() / squares.sum() if shared else products / squares
+    return replace(new, step=_FITTED * float(np.max(np.abs(factors)))), one if shared else each
 
 
 def measure_gap(first: Array, second: Array) -> float:
@@ -105,6 +121,11 @@ def _find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: A
     if step := max(old.step, new.step):
         expected = step / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30)
         return WeightChange("requantised", rounding=expected) if worst <= 0.51 * step else _find_coarse(first, second, step)
+    if _lies_on_grid(first, second):
+        return WeightChange(
+            "requantised",
+            rounding=float(np.median(np.abs(second).max(1))) / 127 / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30),
+        )
     limits = {"float16": _HALF, "bfloat16": _BRAIN}
     limit = max((limits.get(kind, 0.0) for kind in (old.stored, new.stored)), default=0.0) if old.stored != new.stored else 0.0
     if not limit:
@@ -113,11 +134,21 @@ def _find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: A
     return WeightChange("requantised", rounding=limit / np.sqrt(12)) if fits else None
 
 
+def _lies_on_grid(first: Array, second: Array) -> bool:
+    """Whether the new weights are multiples of a step per row, of which there are 127 at most, and nowhere further than half of it from the old ones."""
+    steps = np.abs(second).max(1, keepdims=True) / 127
+    if second.shape[1] < _LEAST_GRID or not (steps > 0).all():
+        return False
+    counts = second / steps
+    near = np.abs(counts - np.round(counts)).max() <= 0.01
+    return bool(near and (np.abs(second - first) <= 0.55 * steps).all())
+
+
 def _find_coarse(first: Array, second: Array, step: float) -> WeightChange | None:
     """Rounding to integers where a few weights were beyond their range."""
     off = np.abs(second - first) > 0.51 * step
     return (
-        WeightChange("requantised", rounding=float("nan")) if off.mean() < 0.01 and measure_gap(first, second) < 0.1 else None
+        WeightChange("requantised", rounding=float("nan")) if off.mean() < 0.05 and measure_gap(first, second) < 0.1 else None
     )
 
 
