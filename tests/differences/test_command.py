@@ -54,7 +54,7 @@ def test_the_table_is_sorted_filtered_and_cut(run: Run) -> None:
 
 
 def test_csv_has_all_rows_and_columns(run: Run, place: Path) -> None:
-    run("old.onnx", "new.onnx", *QUICK, "--top", "1", "--csv", "table.csv")
+    run("old.onnx", "new.onnx", *QUICK, "--sort", "place", "--top", "1", "--csv", "table.csv")
     with (place / "table.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == result.COLUMNS

@@ -32,7 +32,7 @@ FORMATS = ("text", "json", "markdown")
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
-    default="place",
+    default="own-error",
     show_default=True,
     metavar="KEY",
     help=f"Order of the table: {', '.join(SORTS)}.",
