@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace.attribution.maps import attribute as attribute
+    from onnxspace.differences.result import ModelDiff as ModelDiff
+    from onnxspace.differences.run import diff as diff
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.inputs.methods import Options as Options
     from onnxspace.inputs.photos import Photos as Photos
@@ -34,6 +36,7 @@ _HOME = {
     "Affinity": "similarity.affinity",
     "LayerTable": "scores.layer_table",
     "Model": "model.model",
+    "ModelDiff": "differences.result",
     "OnnxspaceError": "errors",
     "Options": "inputs.methods",
     "Photos": "inputs.photos",
@@ -41,6 +44,7 @@ _HOME = {
     "Ratings": "scores.ratings",
     "Space": "workflows.space",
     "attribute": "attribution.maps",
+    "diff": "differences.run",
     "explain": "workflows.explain",
     "finetune": "workflows.finetune_one",
     "layers": "workflows.layers",
@@ -53,7 +57,7 @@ _HOME = {
     "to_torch": "workflows.torch_graph",
 }
 __all__ = [
-    "Affinity", "LayerTable", "Model", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute",
+    "Affinity", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute", "diff",
     "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "to_torch",
 ]  # fmt: skip
 

@@ -33,6 +33,7 @@ _COMMANDS = {
     ),
     "space": ("onnxspace.cli.commands.space", "space", "Keep models in a folder that grows, and compare them."),
     "check": ("onnxspace.cli.commands.check", "check", "Check whether an export is still the same network."),
+    "diff": ("onnxspace.cli.commands.diff", "diff", "Say what changed between two models, node by node."),
     "fingerprint": (
         "onnxspace.cli.commands.fingerprint",
         "fingerprint",
@@ -78,7 +79,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, is_set: bool
 
 
 _EXITS = (
-    "Exit codes: 0 done; 1 something differs (check, space verify); 2 it failed, or a model did; 130 interrupted. "
+    "Exit codes: 0 done; 1 something differs (check, diff, space verify); 2 it failed, or a model did; 130 interrupted. "
     "Results go to standard output, all else to standard error. NO_COLOR switches colours off."
 )
 

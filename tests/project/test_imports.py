@@ -18,7 +18,7 @@ ROOT = Path(onnxspace.__file__).parent
 REPOSITORY = ROOT.parent
 #: Packages that compare, and the workflows that compare results and fingerprints where Torch and ONNX are not installed.
 COMPARING = ("storage", "inputs", "similarity", "scores", "evaluation", "spaces", "report")
-WORKFLOWS = ("workflows.score", "workflows.space", "workflows.report", "checking.run")
+WORKFLOWS = ("workflows.score", "workflows.space", "workflows.report", "checking.run", "differences.run")
 #: The one module of the comparing packages that is for a GPU.
 FOR_A_GPU = "onnxspace.similarity.gpu_worker"
 NAME = re.compile(r"onnxspace(?:\.[A-Za-z_]\w*)+")
@@ -138,7 +138,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["score", "explain", "inspect", "layers", "space", "fingerprint", "evaluate", "report", "convert"]
+    "command", ["score", "explain", "inspect", "layers", "space", "fingerprint", "evaluate", "report", "convert", "diff"]
 )
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     heavy = ("numpy", "torch", "onnx")

@@ -82,6 +82,8 @@ COMPARING: list[tuple[str, ...]] = [
     ("transfer", "a.onnx", "b.onnx", "--data", "labelled", "--by", "finetune", *KNOWN, "--quiet", "--json"),
     ("layers", "a.onnx", "b.onnx", *FEW),
     ("layers", "a.onnx", "b.onnx", "--method", "gradient-x-input", "--baseline", "black", *FEW),
+    ("diff", "a.onnx", "b.onnx", *FEW),
+    ("diff", "a.onnx", "a.onnx", *FEW),
     ("inspect", "a.onnx", "--json"),
     ("inspect", "a.onnx", "--support", "--json"),
     ("explain", "a.onnx", "labelled/x/0.png", "labelled/y/1.png", "--faithfulness", "--quiet", "--json"),

@@ -1,0 +1,117 @@
+"""The command `onnxspace diff`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.replaced import note_replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnxspace.differences.result import LayerRow, ModelDiff
+
+SORTS = ("place", "error", "own-error", "max-error", "cosine", "snr", "overflow", "underflow", "saturated", "range")
+STATUSES = ("equal", "relaid", "replaced", "departs", "downstream", "added", "removed")
+FORMATS = ("text", "json", "markdown")
+
+
+@click.command()
+@click.argument("old", metavar="OLD.onnx")
+@click.argument("new", metavar="NEW.onnx")
+@click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
+@click.option("--images", type=click.IntRange(1, 64), metavar="N", help="Number of probe images [default: 4].")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="own-error",
+    show_default=True,
+    metavar="KEY",
+    help=f"Order of the table: {', '.join(SORTS)}.",
+)
+@click.option("--top", type=click.IntRange(0), default=12, show_default=True, metavar="N", help="Rows of the table to print.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(STATUSES),
+    multiple=True,
+    metavar="WORD",
+    help="Rows of this status only, such as departs; repeatable.",
+)
+@click.option("--match", default="", metavar="TEXT", help="Rows only that have TEXT in their names or operators.")
+@click.option("--csv", "table", callback=note_replaced, metavar="FILE.csv", help="Write all rows of the table.")
+@click.option("--format", "shown", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
+@pixel_options
+@limits_option
+@skip_broken_option
+@click.option("--config", metavar="FILE", help="Names and preprocessing per model [default: onnxspace.toml, if there].")
+@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+def diff(
+    old: str, new: str, sort: str, top: int, statuses: tuple[str, ...], match: str, table: str | None, shown: str, as_json: bool,
+    quiet: bool, **options: Any,
+) -> int:  # fmt: skip
+    """Say what changed from the model OLD to the model NEW.
+
+    Nodes of both are matched by the values that they compute on the same images, then by weights, names and places. Each is equal,
+    replaced by others, changed, added or removed; weights are equal, rounded, pruned, trained and so on. Exit code 0: both compute the same, 1: they differ,
+    2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
+    """
+    found = _compare(old, new, quiet=quiet, **options)
+    from onnxspace.differences.table import format_table, select_rows
+
+    rows = select_rows(found.layers, sort, statuses=statuses, match=match)
+    if table is not None:
+        _write(table, format_table(rows))
+    if not quiet:
+        _print_warnings(found)
+    click.echo(_format(found, rows, top, "json" if as_json else shown))
+    return 0 if found.verdict == "same" else 1
+
+
+def _compare(old: str, new: str, *, quiet: bool, **options: Any) -> ModelDiff:
+    from onnxspace.cli.console import print_remarks, progress_bar
+    from onnxspace.quiet import silence_libraries
+
+    options["pixels"] = take_pixels(options)
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.differences.run import DEFAULT_IMAGES, diff
+
+        skip_broken = options.pop("skip_broken")
+        probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
+        given = probes_from(probe, images or DEFAULT_IMAGES, seed, skip_broken=skip_broken)
+        return diff(old, new, print_remarks(given, quiet=quiet), progress=bar, **options)
+
+
+def _write(path: str, text: str) -> None:
+    from onnxspace.storage.atomic import whole_file
+
+    with whole_file(Path(path)) as partial:
+        partial.write_text(text, "utf-8", "backslashreplace")
+
+
+def _print_warnings(found: ModelDiff) -> None:
+    from onnxspace.cli.text.lines import one_line
+
+    for warning in found.warnings:
+        click.echo(f"warning: {one_line(warning)}", err=True)
+
+
+def _format(found: ModelDiff, rows: Sequence[LayerRow], top: int, shown: str) -> str:
+    from onnxspace.cli.text.diff import report_lines
+    from onnxspace.differences.markdown import format_markdown
+
+    if shown == "json":
+        return json.dumps(found.to_dict(), allow_nan=False)
+    if shown == "markdown":
+        return format_markdown(found, rows[:top]).rstrip("\n")
+    return "\n".join(report_lines(found, rows, top))

@@ -1,0 +1,175 @@
+"""What became of each pair of nodes: equal, in another layout, departing from the old values, or merely downstream of such a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from onnxspace.differences.child.alignment import ALIKE, Described
+from onnxspace.differences.child.definitions import is_defined_alike
+from onnxspace.differences.child.extension import list_readers
+from onnxspace.differences.child.signatures import Signature, measure_distance
+from onnxspace.differences.child.statistics import PairStatistics
+from onnxspace.differences.child.weight_changes import WeightChange
+
+#: Kinds of weights that make a node another one, and those that may leave what the network computes as it is.
+CHANGING = frozenset({"trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly"})
+#: Relative errors up to which values are equal, by the precision of the networks.
+LIMITS = {"single": 1e-3, "half": 2e-2, "int8": 0.2}
+#: Relative error that a node with other attributes may add where both networks compute in single precision.
+_JUMP = 1e-5
+
+
+@dataclass(frozen=True)
+class Match:
+    """All that is known of corresponding nodes.
+
+    `pairs` has the node of the new network by that of the old one, `values` the statistics of their outputs by the old node,
+    `local` the signatures of new tensors where their readers got old values, `changes` what became of weights by the old node.
+    `absorbed` has, for each side, the unpaired nodes by the paired node that they lead to.
+    """
+
+    old: Described
+    new: Described
+    pairs: Mapping[int, int]
+    values: Mapping[int, PairStatistics]
+    local: Mapping[str, Signature]
+    changes: Mapping[int, WeightChange]
+    absorbed: tuple[Mapping[int, list[int]], Mapping[int, list[int]]]
+    precision: str = "single"
+
+    @cached_property
+    def partners(self) -> Mapping[str, str]:
+        """The outputs of the new network's nodes by those of the old network's that correspond to them."""
+        return {self.old.output_of(a): self.new.output_of(b) for a, b in self.pairs.items()}
+
+    @cached_property
+    def errors(self) -> Mapping[str, float]:
+        """Relative errors of the outputs of old nodes, by tensor."""
+        return {self.old.output_of(a): found.relative for a, found in self.values.items()}
+
+    @property
+    def limit(self) -> float:
+        return LIMITS[self.precision]
+
+    def extras(self, a: int) -> tuple[list[int], list[int]]:
+        """The unpaired nodes of both sides that lead to the pair of the old node `a`."""
+        return self.absorbed[0].get(a, []), self.absorbed[1].get(self.pairs[a], [])
+
+    def is_same(self, a: int) -> bool:
+        """Whether both nodes have one definition and no changed weights."""
+        change = self.changes.get(a)
+        alike = is_defined_alike((self.old.side.graph, a), (self.new.side.graph, self.pairs[a]))
+        return alike and (change is None or change.kind in ("equal", "requantised", "permuted", "folded", "unfolded"))
+
+    def has_equal_values(self, a: int) -> bool:
+        found = self.values.get(a)
+        return found is not None and not found.bad and found.relative <= self.limit
+
+    def is_permuted(self, a: int) -> bool:
+        """Whether both hold the same values at other places."""
+        first, second = self.old.signature_of(a), self.new.signature_of(self.pairs[a])
+        if first is None or second is None or first.is_blank or self.has_equal_values(a):
+            return False
+        found = self.values.get(a)
+        return measure_distance(first, second) <= ALIKE and found is not None and found.relative > 20 * ALIKE
+
+    def agrees(self, a: int) -> bool:
+        """Whether the new node computes the old values, be it from old values only."""
+        return self.has_equal_values(a) or self.is_equal_locally(a)
+
+    def is_equal_locally(self, a: int) -> bool:
+        """Whether the new node computes the old values from old values."""
+        first, second = self.old.signature_of(a), self.local.get(self.new.output_of(self.pairs[a]))
+        return first is not None and second is not None and measure_distance(first, second) <= max(self.limit, ALIKE)
+
+
+def judge_pairs(match: Match) -> dict[int, str]:
+    """The status of each pair by its old node: `equal`, `relaid`, `permuted`, `departs` or `downstream`."""
+    found: dict[int, str] = {}
+    tainted = set[str]()
+    backwards = {b: a for a, b in match.pairs.items()}
+    roots = match.new.side.roots
+    for b in match.new.side.core:
+        fed = any(roots[name] in tainted for name in match.new.side.reads_of(b))
+        a = backwards.get(b)
+        status = "" if a is None else _judge(match, a, fed=fed)
+        if a is not None:
+            found[a] = status
+        if status in ("departs", "downstream") or (a is None and fed):
+            tainted.update(match.new.side.graph.nodes[b].output)
+    return found
+
+
+def _judge(match: Match, a: int, *, fed: bool) -> str:
+    change = match.changes.get(a)
+    if change is not None and change.kind in CHANGING and not _is_explained(match, a, change):
+        return "departs"
+    if match.has_equal_values(a):
+        return "departs" if _jumps(match, a) else _name_layout(match, a)
+    if match.is_permuted(a):
+        return "permuted"
+    if match.is_equal_locally(a):
+        return "downstream" if fed else _name_layout(match, a)
+    if any(match.extras(a)) and match.is_same(a):
+        return "downstream"
+    if not match.is_same(a):
+        return "departs"
+    return "downstream" if fed or _is_fed_otherwise(match, a) else "departs"
+
+
+def _is_explained(match: Match, a: int, change: WeightChange) -> bool:
+    """Whether values are equal although weights differ: other nodes have the rest, or only a bias moved to another node."""
+    moved = (
+        bool(any(match.extras(a)))
+        or match.old.side.graph.nodes[a].op_type != match.new.side.graph.nodes[match.pairs[a]].op_type
+    )
+    return match.has_equal_values(a) and (moved or change.kind in ("resized", "unread"))
+
+
+def _jumps(match: Match, a: int) -> bool:
+    """Whether a node with other attributes adds an error that rounding does not explain."""
+    if match.precision != "single" or match.values[a].relative <= _JUMP or any(match.extras(a)) or match.is_same(a):
+        return False
+    before = max((match.errors.get(match.old.side.roots[name], 0.0) for name in match.old.side.reads_of(a)), default=0.0)
+    same_operator = match.old.side.graph.nodes[a].op_type == match.new.side.graph.nodes[match.pairs[a]].op_type
+    return same_operator and match.values[a].relative > 10 * max(before, _JUMP / 10)
+
+
+def _name_layout(match: Match, a: int) -> str:
+    first, second = match.old.signature_of(a), match.new.signature_of(match.pairs[a])
+    found = match.values.get(a)
+    turned = found is not None and found.order is not None
+    same_shape = first is None or second is None or first.shape == second.shape
+    return "relaid" if turned or not same_shape else "equal"
+
+
+def _is_fed_otherwise(match: Match, a: int) -> bool:
+    """Whether the new node reads other tensors than those that correspond to what the old one reads."""
+    old, new = match.old.side, match.new.side
+    mine = [match.partners.get(old.roots[name], "") for name in old.reads_of(a) if old.roots[name] in old.graph.producer]
+    theirs = [new.roots[name] for name in new.reads_of(match.pairs[a]) if new.roots[name] in new.graph.producer]
+    return sorted(mine) != sorted(theirs)
+
+
+def list_doubtful(match: Match) -> list[int]:
+    """Pairs by position of nodes without weights that compute other values, by other operators or of other tensors, where all readers agree."""
+    doubtful = set[int]()
+    backwards = {b: a for a, b in match.pairs.items()}
+    for b in reversed(match.new.side.core):
+        a = backwards.get(b)
+        if a is None or a in match.old.layers or match.agrees(a):
+            continue
+        readers = [backwards.get(reader) for reader in list_readers(match.new, b)]
+        settled = all(k is not None and (k in doubtful or match.agrees(k)) for k in readers)
+        operators = match.old.side.graph.nodes[a].op_type, match.new.side.graph.nodes[b].op_type
+        if readers and settled and (operators[0] != operators[1] or _is_fed_otherwise(match, a)):
+            doubtful.add(a)
+    return sorted(doubtful)
+
+
+def is_justified(match: Match, a: int) -> bool:
+    """Whether the old node `a` is rightly without a partner: the nodes that it leads to compute the old values."""
+    owner = next((owner for owner, owned in match.absorbed[0].items() if a in owned), None)
+    return a in match.pairs or (owner is not None and match.agrees(owner))

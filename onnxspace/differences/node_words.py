@@ -1,0 +1,115 @@
+"""Sentences on the form of a file, the order of axes, and nodes that were added, removed or changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from onnxspace.differences.findings import Findings, name_end
+from onnxspace.differences.fusion_words import count_computing, join_operators, list_patterns, names_of
+from onnxspace.differences.result import MOST_NAME, Change, Node, NodeGroup
+from onnxspace.storage.printable import shorten
+
+_NAMED = 3
+
+
+def describe_export(found: Findings) -> Iterator[Change]:
+    pairs = [(a, b) for group in found.groups for a, b in zip(group.old, group.new, strict=False) if group.status == "equal"]
+    renamed = sum(a.name != b.name for a, b in pairs)
+    if found.old.producer != found.new.producer:
+        yield Change(
+            "re-export",
+            f"It was written by {found.new.producer or 'an unknown tool'} (before: {found.old.producer or 'an unknown tool'}).",
+        )
+    elif pairs and 2 * renamed > len(pairs):
+        yield Change("re-export", f"It was exported anew: {renamed} of {len(pairs)} equal nodes have other names.")
+    elif all(group.status == "equal" for group in found.groups) and all(
+        (group.weights or {}).get("kind", "equal") == "equal" for group in found.groups
+    ):
+        yield Change(
+            "same-graph",
+            f"The graphs are equal, node for node ({found.new.nodes} nodes); the files differ in names or metadata.",
+        )
+
+
+def describe_opset(found: Findings) -> Iterator[Change]:
+    if found.old.opset != found.new.opset:
+        yield Change("opset", f"The operator set is {found.new.opset} (before: {found.old.opset}).")
+
+
+def describe_layout(found: Findings) -> Iterator[Change]:
+    relaid = [group for group in found.groups if group.status == "relaid" and any(node.computes for node in group.new)]
+    turned = [
+        node for group in found.groups if group.status in ("added", "replaced") for node in group.new if node.op == "Transpose"
+    ]
+    gone = [
+        node
+        for group in found.groups
+        if group.status in ("removed", "replaced")
+        for node in group.old
+        if node.op == "Transpose"
+    ]
+    permuted = [group for group in relaid if (group.weights or {}).get("kind") == "permuted"]
+    rest = [group for group in relaid if group not in permuted]
+    if rest and (turned or gone):
+        moved = f"{len(turned)} Transpose nodes were added and {len(gone)} removed"
+        yield Change(
+            "layout",
+            f"Axes have another order (such as NHWC for NCHW) in {len(rest)} nodes that compute the same; {moved}.",
+            names_of(rest),
+        )
+    elif len(rest) > 1:
+        yield Change("shape", f"{len(rest)} nodes compute the same values in another shape or order of axes.", names_of(rest))
+
+
+def describe_nodes(found: Findings) -> Iterator[Change]:
+    for status, matters in (("removed", True), ("added", True), ("removed", False), ("added", False)):
+        groups = [
+            g for g in found.groups if g.status == status and g.matters == matters and any(n.computes for n in (*g.old, *g.new))
+        ]
+        if groups:
+            nodes = [node for group in groups for node in (*group.old, *group.new) if node.computes]
+            effect = "and values differ behind them" if matters else "without an effect on values"
+            words = "node was" if len(nodes) == 1 else "nodes were"
+            effect = effect.replace("them", "it") if len(nodes) == 1 else effect
+            yield Change(
+                f"{status}", f"{len(nodes)} {words} {status}, {effect}: {_list_nodes(nodes)}.", tuple(n.name for n in nodes)
+            )
+    yield from _describe_changed(found)
+
+
+def _describe_changed(found: Findings) -> Iterator[Change]:
+    """Nodes without changed weights that compute something else."""
+    plain = [group for group in found.groups if group.status == "departs" and _kind(group) in ("equal", "requantised")]
+    others = [group for group in plain if join_operators(group.old) != join_operators(group.new)]
+    if others:
+        words = "At one place" if len(others) == 1 else f"At {len(others)} places"
+        text = f"{words} other nodes compute something else: {list_patterns(others)}, at {_list_nodes(_ends(others))}."
+        yield Change("other-operator", text, names_of(others))
+    alike = [group for group in plain if group not in others]
+    if alike:
+        words = "One node computes" if len(alike) == 1 else f"{len(alike)} nodes compute"
+        text = f"{words} something else from equal inputs, as with other attributes: {_list_nodes(_ends(alike))}."
+        yield Change("changed", text, names_of(alike))
+
+
+def _kind(group: NodeGroup) -> str:
+    return str((group.weights or {}).get("kind", "equal"))
+
+
+def _ends(groups: Sequence[NodeGroup]) -> list[Node]:
+    """The last nodes of groups that compute."""
+    return [name_end(group) for group in groups]
+
+
+def _list_nodes(nodes: Sequence[Node]) -> str:
+    more = f" and {len(nodes) - _NAMED} more" if len(nodes) > _NAMED else ""
+    return ", ".join(f"{shorten(node.name or '?', MOST_NAME)} ({node.op})" for node in nodes[:_NAMED]) + more
+
+
+def describe_kinship(found: Findings) -> Iterator[Change]:
+    paired = sum(count_computing(group.new) for group in found.groups if group.old and group.status != "departs")
+    if 4 * paired < found.new.computing:
+        yield Change(
+            "unrelated",
+            f"The networks have little in common: {paired} of {found.new.computing} nodes that compute have a counterpart.",
+        )

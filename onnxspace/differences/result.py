@@ -1,0 +1,167 @@
+"""What changed between two models, as `diff` returns it. Free of Torch and ONNX."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+SCHEMA = "onnxspace/diff/1"
+#: Characters of a node's name in sentences.
+MOST_NAME = 60
+Status = Literal["equal", "relaid", "replaced", "departs", "downstream", "added", "removed"]
+#: What became of nodes, and what that means.
+STATUSES: dict[str, str] = {
+    "equal": "computes the same",
+    "relaid": "computes the same in another order of axes, or in another shape",
+    "replaced": "other nodes compute the same from the same",
+    "departs": "computes something else, or has other weights",
+    "downstream": "is the same, and gets other values than before",
+    "added": "is in the new file only",
+    "removed": "is in the old file only",
+}
+Verdict = Literal["same", "rounding", "differ"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a file: its name (or its first output), its operator with its domain, and whether it computes with values of the image.
+
+    Nodes that only move values, compute shapes or hold constants do not compute.
+    """
+
+    name: str
+    op: str
+    domain: str = ""
+    computes: bool = False
+
+
+@dataclass(frozen=True)
+class NodeGroup:
+    """Nodes of both files that correspond, and what became of them (`status`, one of STATUSES).
+
+    `error` is |new − old| / |old| of what they compute; `own_error` the part of it that they add themselves, measured with old inputs.
+    `weights` says what became of their weights, as keys of `docs/json.md`. `matters` says for added and removed nodes that values differ behind
+    them.
+    """
+
+    status: Status
+    old: tuple[Node, ...]
+    new: tuple[Node, ...]
+    error: float | None = None
+    own_error: float | None = None
+    weights: Mapping[str, Any] | None = None
+    matters: bool = False
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A tensor of both networks, and how far its values are apart over all probe images.
+
+    Shapes are those of one image; errors are |new − old| at most, and |new − old| / |old| over all values. `snr_db` is the
+    ratio of old values to differences in decibels, None where there is none. `half_overflow` and `half_underflow` are the shares of old
+    values that half precision can't hold or takes for 0; `int8_saturated` is that of new values beyond the largest old one, which is
+    where integers of eight bits with one symmetric scale end.
+    """
+
+    place: int
+    old: str
+    new: str
+    old_op: str
+    new_op: str
+    status: Status
+    old_shape: tuple[int, ...]
+    new_shape: tuple[int, ...]
+    old_type: str
+    new_type: str
+    max_error: float | None = None
+    relative_error: float | None = None
+    own_error: float | None = None
+    cosine: float | None = None
+    snr_db: float | None = None
+    old_range: tuple[float, float] | None = None
+    new_range: tuple[float, float] | None = None
+    half_overflow: float | None = None
+    half_underflow: float | None = None
+    int8_saturated: float | None = None
+
+
+#: Columns of the table, in the order of its CSV.
+COLUMNS = tuple(each.name for each in fields(LayerRow))
+
+
+@dataclass(frozen=True)
+class DiffModel:
+    """A model that was compared: what its file says, its nodes, its parameters, and the types of its weights by the number of layers."""
+
+    name: str
+    path: str
+    sha256: str
+    producer: str
+    opset: int
+    nodes: int
+    computing: int
+    parameters: int
+    types: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """An output of both files, None where one has it only; errors are None where shapes differ."""
+
+    old: str | None
+    new: str | None
+    max_error: float | None = None
+    relative_error: float | None = None
+    permuted: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that was done to the old model: its kind, a sentence, and the nodes of the new file (of the old one, if removed) it shows at."""
+
+    kind: str
+    text: str
+    nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelDiff:
+    """What changed from the model `old` to `new`.
+
+    `verdict` is `same`, `rounding` (the same network in lower precision) or `differ`; `changes` are sentences on what was done, `first`
+    is the group that departs first, None where none does. `groups` has every node of both files once, in the order of the new
+    graph; `layers` is the table of all tensors that correspond. `probe` says on what they were compared.
+    """
+
+    old: DiffModel
+    new: DiffModel
+    verdict: Verdict
+    summary: str
+    changes: tuple[Change, ...]
+    first: NodeGroup | None
+    groups: tuple[NodeGroup, ...]
+    layers: tuple[LayerRow, ...]
+    outputs: tuple[OutputRow, ...]
+    probe: Mapping[str, Any]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The number of nodes of either file by what became of them."""
+        sides: dict[str, Counter[str]] = {"old": Counter(), "new": Counter()}
+        for group in self.groups:
+            sides["old"][group.status] += len(group.old)
+            sides["new"][group.status] += len(group.new)
+        return {side: {status: found[status] for status in STATUSES} for side, found in sides.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object of schema `onnxspace/diff/1`, ready for `json.dumps`."""
+        return {
+            "schema": SCHEMA, "old": asdict(self.old), "new": asdict(self.new), "probe": dict(self.probe),
+            "verdict": self.verdict, "summary": self.summary, "changes": [asdict(one) for one in self.changes],
+            "first": None if self.first is None else asdict(self.first), "counts": self.counts,
+            "groups": [asdict(group) for group in self.groups], "layers": [asdict(row) for row in self.layers],
+            "outputs": [asdict(row) for row in self.outputs], "warnings": list(self.warnings),
+        }  # fmt: skip

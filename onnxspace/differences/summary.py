@@ -1,0 +1,89 @@
+"""Sentences on what was done to a model, and whether both networks compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from onnxspace.differences.findings import Findings, name_end
+from onnxspace.differences.fusion_words import describe_fusion
+from onnxspace.differences.node_words import describe_export, describe_kinship, describe_layout, describe_nodes, describe_opset
+from onnxspace.differences.result import MOST_NAME, Change, NodeGroup, Verdict
+from onnxspace.differences.weight_words import describe_weights
+from onnxspace.storage.printable import shorten
+
+#: Relative error of outputs up to which they are equal in single precision, and up to which any are.
+SAME, _EXACT = 1e-3, 1e-6
+#: Weights that may differ although the network computes the same.
+_COMPENSATED = frozenset({"scaled", "permuted"})
+
+
+def find_verdict(found: Findings) -> Verdict:
+    """Whether both compute the same, the same but for rounding to a lower precision, or something else."""
+    kinds = {(group.weights or {}).get("kind") for group in found.departing}
+    if found.error is None or any(row.permuted for row in found.outputs):
+        return "differ"
+    if found.departing and not (kinds <= _COMPENSATED and found.error <= SAME):
+        return "differ"
+    if found.precision == "single":
+        return "same" if found.error <= SAME else "differ"
+    return "same" if found.error <= _EXACT else "rounding"
+
+
+def summarise(found: Findings, verdict: Verdict) -> str:
+    """The verdict in a sentence, with its evidence."""
+    if found.old.sha256 == found.new.sha256:
+        return "Both files are equal, byte for byte."
+    if verdict == "same":
+        return f"The networks compute the same: their outputs differ by {_format_error(found.error)} at most."
+    if verdict == "rounding":
+        return (
+            f"The networks are the same but for rounding to {_name_precision(found)}: their outputs differ by "
+            f"{_format_error(found.error)}."
+        )
+    tail = _describe_outputs(found)
+    if not found.departing:
+        return f"The networks differ: {tail}."
+    return f"The networks differ: they first depart at {name_group(found.departing[0])}; {tail}."
+
+
+def _describe_outputs(found: Findings) -> str:
+    if any(row.old is None or row.new is None for row in found.outputs):
+        return "they have other outputs"
+    if any(row.permuted for row in found.outputs):
+        return "the outputs hold the old values in another order"
+    if found.error is None:
+        return "the outputs have other shapes or values that are not finite"
+    return f"the outputs differ by {_format_error(found.error)}"
+
+
+def _format_error(error: float | None) -> str:
+    if not error:
+        return "nothing"
+    return f"{100 * error:.2g} %" if error >= 1e-4 else f"{error:.1g} of their length"
+
+
+def _name_precision(found: Findings) -> str:
+    if found.precision == "int8":
+        return "eight bits"
+    return "bfloat16" if "bfloat16" in (*found.old.types, *found.new.types) else "half precision"
+
+
+def name_group(group: NodeGroup) -> str:
+    """The nodes of a group that compute, those of the new file where there are some."""
+    node = name_end(group)
+    words = f"{shorten(node.name or '?', MOST_NAME)} ({node.op})"
+    return f"{words}, which was {group.status}" if group.status in ("added", "removed") else words
+
+
+def describe_changes(found: Findings) -> tuple[Change, ...]:
+    """What was done, as sentences: the form of the file first, then weights, then nodes."""
+    if found.old.sha256 == found.new.sha256:
+        return ()
+    sources: Sequence[Callable[[Findings], Iterator[Change]]] = (
+        describe_export, describe_opset, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
+    )  # fmt: skip
+    return tuple(change for source in sources for change in source(found))
+
+
+def describe_weights_of(found: Findings) -> Iterator[Change]:
+    yield from describe_weights(found.old, found.new, found.groups)

@@ -1,0 +1,136 @@
+"""The command: exit codes, forms of output, options, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import onnxspace as ox
+from onnxspace.cli.commands.diff import SORTS, STATUSES
+from onnxspace.differences import result, run, table
+from onnxspace.errors import ModelError
+from tests.helpers import diff_pairs as pairs
+from tests.helpers.commands import Run
+
+COMMAND = "diff"
+QUICK = ("--images", "1", "--quiet")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(pairs.base(), "old.onnx")
+    onnx.save(pairs.rename(pairs.base()), "same.onnx")
+    onnx.save(pairs.train(pairs.base()), "new.onnx")
+    return tmp_path
+
+
+def test_exit_codes_are_those_of_diff(run: Run) -> None:
+    assert run("old.onnx", "same.onnx", *QUICK)[0] == 0
+    assert run("old.onnx", "new.onnx", *QUICK)[0] == 1
+    assert run("old.onnx", "none.onnx", *QUICK) == (2, "", "onnxspace: none.onnx: no such file. Check the path.\n")
+
+
+def test_text_fits_eighty_columns_and_names_what_departs(run: Run) -> None:
+    _, out, _ = run("old.onnx", "new.onnx", *QUICK)
+    assert max(map(len, out.splitlines())) <= 80
+    assert "they first depart at /5/conv2/Conv (Conv)" in " ".join(out.split())
+    assert out.count("\n  DEPARTS") == 1
+
+
+def test_the_table_is_sorted_filtered_and_cut(run: Run) -> None:
+    _, out, _ = run("old.onnx", "new.onnx", *QUICK, "--sort", "error", "--match", "relu", "--top", "2")
+    rows = [line for line in out.splitlines() if " Relu " in line]
+    assert len(rows) == 2
+    errors = [float(row.split()[2]) for row in rows]
+    assert errors == sorted(errors, reverse=True)
+    _, out, _ = run("old.onnx", "new.onnx", *QUICK, "--status", "departs", "--format", "json")
+    assert [row["status"] for row in json.loads(out)["layers"]].count("departs") == 1
+
+
+def test_csv_has_all_rows_and_columns(run: Run, place: Path) -> None:
+    run("old.onnx", "new.onnx", *QUICK, "--sort", "place", "--top", "1", "--csv", "table.csv")
+    with (place / "table.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == result.COLUMNS
+    assert {row["status"] for row in rows} == {"equal", "departs", "downstream"}
+    assert rows[0]["old_shape"] == "1×12×16×16"
+
+
+def test_markdown_escapes_names(run: Run) -> None:
+    made = pairs.train(pairs.base())
+    pairs.find(made, "/5/conv2/Conv").name = "<img src=x>|@all"
+    onnx.save(made, "new.onnx")
+    _, out, _ = run("old.onnx", "new.onnx", *QUICK, "--format", "markdown")
+    assert out.startswith("## old → new: the networks differ\n")
+    assert "&lt;img src=x&gt;\\|&#64;all" in out
+    assert "<img" not in out
+
+
+def test_choices_of_the_command_are_those_of_the_package() -> None:
+    assert tuple(table.SORTS) == SORTS
+    assert tuple(result.STATUSES) == STATUSES
+
+
+def test_too_many_images_and_fingerprints_are_refused(run: Run, place: Path) -> None:
+    with pytest.raises(ox.OnnxspaceError, match="at most 64 images"):
+        ox.diff("old.onnx", "new.onnx", ox.Probes.generate(65, 16))
+    (place / "old.fp").write_bytes(b"")
+    assert run("old.fp", "new.onnx", *QUICK)[0] == 2
+
+
+def test_a_model_without_an_image_gets_random_values(run: Run) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = pairs.np.random.default_rng(0)
+    for name, factor in (("a", 1.0), ("b", 1.1)):
+        weight = numpy_helper.from_array((rng.standard_normal((7, 5)) * factor).astype("float32"), "w")
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"], "layer"), helper.make_node("Tanh", ["y"], ["z"], "end")], "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 7])],
+            [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["n", 5])], [weight],
+        )  # fmt: skip
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), f"{name}.onnx")
+    code, out, _ = run("a.onnx", "b.onnx", *QUICK, "--json")
+    found = json.loads(out)
+    assert (code, found["probe"]["name"]) == (1, "random")
+    assert found["first"]["new"][0]["name"] == "layer"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda answer: answer.update(precision="none"),
+        lambda answer: answer["groups"][0].update(status="fine"),
+        lambda answer: answer["groups"][0].update(weights={"kind": ["a", ["b"]]}),
+        lambda answer: answer["layers"][0].update(cosine=float("inf")),
+        lambda answer: answer["layers"][0].update(old_shape=[-1]),
+        lambda answer: answer["old"].update(sha256="no"),
+        lambda answer: answer.pop("outputs"),
+    ],
+)
+def test_an_answer_that_no_worker_gives_is_refused(change: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker may have been taken over by the model that it read."""
+    from onnxspace.differences.child import tasks
+
+    plain = tasks.TASKS["diff"]
+
+    def tamper(request: Any, advance: Any) -> Any:
+        answer = json.loads(json.dumps(plain(request, advance)))
+        change(answer)
+        return answer
+
+    monkeypatch.setattr(tasks, "TASKS", {"diff": tamper})
+    with pytest.raises(ModelError, match=r"old\.onnx ended the process that read it"):
+        ox.diff("old.onnx", "new.onnx", ox.Probes.generate(1, 16))
+
+
+def test_models_are_read_in_a_process_with_limits(sandboxed: None, place: Path) -> None:
+    found = ox.diff("old.onnx", "new.onnx", ox.Probes.generate(1, 16), limits="memory=4G,wall=200")
+    assert found.verdict == "differ"
+    assert run.TASKS == "onnxspace.differences.child.tasks"

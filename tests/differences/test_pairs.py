@@ -1,0 +1,150 @@
+"""What was done to a network is named, and every node of both files becomes what it is by construction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import ModelProto
+
+from onnxspace.differences.result import ModelDiff
+from tests.differences.conftest import Compare
+from tests.helpers import diff_pairs as pairs
+
+Make = Callable[[ModelProto, Path], ModelProto]
+#: What is done, the verdict, and kinds of changes that must be named.
+DONE: dict[str, tuple[Make, str, Set[str]]] = {
+    "renamed": (lambda m, _: pairs.rename(m), "same", {"re-export"}),
+    "exported by the other exporter": (lambda _m, _: pairs.export(pairs.make_network(), dynamo=True), "same", {"opset", "folded"}),
+    "another opset": (lambda m, _: pairs.convert_opset(m, 19), "same", {"opset"}),
+    "fused": (lambda m, f: pairs.optimise(m, f), "same", {"fused", "folded"}),
+    "blocks of channels": (lambda m, f: pairs.optimise(m, f, "ORT_ENABLE_ALL"), "same", {"fused"}),
+    "folded": (lambda m, _: pairs.fold(m), "same", {"folded"}),
+    "layout": (lambda m, _: pairs.to_nhwc(m), "same", {"layout"}),
+    "half": (lambda m, _: pairs.halve(m), "rounding", {"half"}),
+    "int8": (lambda m, f: pairs.quantise(m, f), "rounding", {"int8"}),
+    "pruned": (lambda m, _: pairs.prune(m), "differ", {"pruned"}),
+    "one layer trained": (lambda m, _: pairs.train(m), "differ", {"trained"}),
+    "trained by little": (lambda m, _: pairs.train(m, size=1e-4), "differ", {"trained"}),
+    "trained and fused": (lambda m, f: pairs.optimise(pairs.train(m), f), "differ", {"trained", "fused", "folded"}),
+    "trained in half": (lambda m, _: pairs.halve(pairs.train(m)), "differ", {"trained", "half"}),
+    "classes permuted": (lambda m, _: pairs.permute_classes(m), "differ", {"classes-permuted"}),
+    "a node removed": (lambda m, _: pairs.remove(m, "/5/act/Relu"), "differ", {"removed"}),
+    "a node added": (lambda m, _: pairs.insert(m, "Sigmoid", "/5/bn1/BatchNormalization"), "differ", {"added"}),
+    "a node added without effect": (lambda m, _: pairs.insert(m, "Relu", "/3/MaxPool"), "same", {"added"}),
+    "an attribute": (lambda m, _: pairs.set_attribute(m, "/5/bn1/BatchNormalization", epsilon=1e-2), "differ", {"changed"}),
+    "unrelated": (lambda _m, _: pairs.export(pairs.make_network(seed=9)), "differ", {"other-weights"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_what_was_done_is_named(name: str, compare: Compare, tmp_path: Path) -> None:
+    make, verdict, kinds = DONE[name]
+    found = compare(pairs.base(), make(pairs.base(), tmp_path))
+    assert found.verdict == verdict, found.summary
+    assert kinds <= {change.kind for change in found.changes}, found.changes
+    assert_each_node_is_in_one_group(found)
+
+
+def assert_each_node_is_in_one_group(found: ModelDiff) -> None:
+    counts = found.counts
+    assert sum(counts["old"].values()) == found.old.nodes
+    assert sum(counts["new"].values()) == found.new.nodes
+
+
+def statuses(found: ModelDiff) -> dict[str, str]:
+    """What became of the old file's nodes by name."""
+    return {node.name: group.status for group in found.groups for node in group.old}
+
+
+def test_an_identical_file_is_equal_in_every_node(compare: Compare) -> None:
+    found = compare(pairs.base(), pairs.base())
+    assert set(statuses(found).values()) == {"equal"}
+    assert found.summary == "Both files are equal, byte for byte."
+    assert found.changes == ()
+
+
+@pytest.mark.parametrize("name", ["renamed", "another opset", "half"])
+def test_equal_nodes_are_recognised(name: str, compare: Compare, tmp_path: Path) -> None:
+    """All nodes of the old file compute in the new one what they did, one for one."""
+    found = compare(pairs.base(), DONE[name][0](pairs.base(), tmp_path))
+    assert [status for status in statuses(found).values() if status != "equal"] == []
+
+
+@pytest.mark.parametrize("name", ["exported by the other exporter", "fused", "blocks of channels", "folded", "layout", "int8"])
+def test_nothing_departs_where_the_form_alone_changed(name: str, compare: Compare, tmp_path: Path) -> None:
+    found = compare(pairs.base(), DONE[name][0](pairs.base(), tmp_path))
+    assert found.first is None
+    assert set(statuses(found).values()) <= {"equal", "relaid", "replaced"}
+
+
+def test_a_trained_layer_departs_and_the_rest_follows(compare: Compare) -> None:
+    base = pairs.base()
+    found = compare(base, pairs.train(base))
+    after = reached_from(base, "/5/conv2/Conv")
+    truth = {node.name: "downstream" if node.name in after else "equal" for node in base.graph.node}
+    assert statuses(found) == truth | {"/5/conv2/Conv": "departs"}
+    assert found.first is not None
+    assert found.first.new[0].name == "/5/conv2/Conv"
+
+
+def reached_from(model: ModelProto, name: str) -> set[str]:
+    """The nodes behind one."""
+    live, found = set(pairs.find(model, name).output), set[str]()
+    for node in model.graph.node:
+        if live & set(node.input):
+            found.add(node.name)
+            live |= set(node.output)
+    return found
+
+
+@pytest.mark.parametrize("cause", pairs.MISTAKES)
+def test_a_batch_normalisation_folded_wrongly_is_named_with_its_cause(cause: str, compare: Compare) -> None:
+    found = compare(pairs.base(), pairs.fold(pairs.base(), "/5/conv1/Conv", pairs.MISTAKES[cause]))
+    (wrong,) = [change for change in found.changes if change.kind == "folded-wrongly"]
+    assert "/5/conv1/Conv" in wrong.text
+    assert cause in wrong.text
+    assert found.first is not None
+    assert {node.op for node in found.first.old} == {"Conv", "BatchNormalization"}
+
+
+def test_a_removed_node_is_where_networks_depart(compare: Compare) -> None:
+    found = compare(pairs.base(), pairs.remove(pairs.base(), "/5/act/Relu"))
+    assert found.first is not None
+    assert [node.name for node in found.first.old] == ["/5/act/Relu"]
+    assert statuses(found)["/5/conv2/Conv"] == "downstream"
+
+
+def test_another_operator_in_a_nodes_place_departs(compare: Compare) -> None:
+    new = onnx.ModelProto()
+    new.CopyFrom(pairs.base())
+    pairs.find(new, "/5/act/Relu").op_type = "LeakyRelu"
+    found = compare(pairs.base(), new)
+    assert "other-operator" in {change.kind for change in found.changes}
+    assert [name for name, status in statuses(found).items() if status == "departs"] == ["/5/act/Relu"]
+
+
+def test_the_table_has_the_errors_of_the_outputs(compare: Compare) -> None:
+    """Against ONNX Runtime's own outputs, by formulas in double precision."""
+    import numpy as np
+    import onnxruntime
+
+    import onnxspace as ox
+
+    base, new = pairs.base(), pairs.train(pairs.base())
+    found = compare(base, new)
+    images = ox.Probes.generate(2, 32).images
+    given = (images.transpose(0, 3, 1, 2) / 127.5 - 1).astype(np.float32)
+    values = []
+    for model in (base, new):
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        values.append(np.concatenate([session.run(None, {"image": given[i : i + 1]})[0] for i in range(2)]).astype(np.float64))
+    (row,) = [row for row in found.layers if row.new == "logits"]
+    gap = values[1] - values[0]
+    assert row.max_error == pytest.approx(np.abs(gap).max(), rel=1e-3)
+    assert row.relative_error == pytest.approx(np.linalg.norm(gap) / np.linalg.norm(values[0]), rel=1e-3)
+    assert row.snr_db == pytest.approx(20 * np.log10(np.linalg.norm(values[0]) / np.linalg.norm(gap)), abs=0.01)
+    cosine = (values[0] * values[1]).sum() / np.linalg.norm(values[0]) / np.linalg.norm(values[1])
+    assert row.cosine == pytest.approx(cosine, abs=1e-6)

@@ -1,0 +1,129 @@
+"""What became of weights, by construction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxspace.differences.child.layer_weights import LayerWeights, read_layers
+from onnxspace.differences.child.similar_weights import find_similar
+from onnxspace.differences.child.weight_changes import compare_weights
+from onnxspace.model.graph import Graph
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.standard_normal((24, 30)).astype(np.float32)
+
+
+def layer(rows: NDArray[Any], stored: str = "float32", step: float = 0.0, bias: NDArray[Any] | None = None) -> LayerWeights:
+    return LayerWeights(rows, np.zeros(0) if bias is None else bias, stored, step, ("w",))
+
+
+def test_equal_weights() -> None:
+    assert compare_weights(layer(ROWS), layer(ROWS.copy())).kind == "equal"
+
+
+@pytest.mark.parametrize("axis", ["output", "input", "both"])
+def test_permuted_weights(axis: str) -> None:
+    rows, columns = np.random.default_rng(1).permutation(24), np.random.default_rng(2).permutation(30)
+    new = ROWS[rows] if axis != "input" else ROWS
+    found = compare_weights(layer(ROWS), layer(new[:, columns] if axis != "output" else new))
+    assert (found.kind, found.axis) == ("permuted", axis)
+
+
+def test_scaled_weights_have_their_factors() -> None:
+    factors = np.linspace(0.5, 1.5, 24)[:, None]
+    found = compare_weights(layer(ROWS), layer(ROWS * factors))
+    assert found.kind == "scaled"
+    assert found.factor == pytest.approx((0.5, 1.5), rel=1e-5)
+
+
+def test_rounding_to_half_precision_is_told_from_training() -> None:
+    half = ROWS.astype(np.float16)
+    assert compare_weights(layer(ROWS), layer(half, "float16")).kind == "requantised"
+    moved = (half + np.float16(0.01) * RNG.standard_normal(ROWS.shape)).astype(np.float16)
+    assert compare_weights(layer(ROWS), layer(moved, "float16")).kind == "trained"
+
+
+def test_rounding_to_integers_states_the_error_that_it_explains() -> None:
+    step = float(np.abs(ROWS).max() / 127)
+    found = compare_weights(layer(ROWS), layer(np.round(ROWS / step) * np.float32(step), "int8", step))
+    assert found.kind == "requantised"
+    assert found.rounding is not None
+    assert found.difference == pytest.approx(found.rounding, rel=0.1)
+
+
+def test_more_than_half_a_step_is_no_rounding() -> None:
+    step = float(np.abs(ROWS).max() / 127)
+    other = np.round(ROWS / step) * np.float32(step) + 3 * step * RNG.standard_normal(ROWS.shape)
+    assert compare_weights(layer(ROWS), layer(other, "int8", step)).kind == "trained"
+
+
+@pytest.mark.parametrize("stored", ["int8", "float32"])
+def test_integers_whose_scale_is_elsewhere_and_numbers_on_their_grid_are_rounded_weights(stored: str) -> None:
+    """As of ConvInteger, and of a network that was quantised and written in single precision again."""
+    steps = np.abs(ROWS).max(1, keepdims=True) / 127
+    counts = np.round(ROWS / steps)
+    found = compare_weights(layer(ROWS), layer(counts if stored == "int8" else counts * steps, stored))
+    assert found.kind == "requantised"
+
+
+def test_pruned_weights_state_their_share() -> None:
+    new = np.where(np.abs(ROWS) < 0.5, 0, ROWS)
+    found = compare_weights(layer(ROWS), layer(new))
+    assert (found.kind, found.pruned) == ("pruned", pytest.approx((np.abs(ROWS) < 0.5).mean()))
+
+
+@pytest.mark.parametrize(("size", "kind"), [(1e-5, "trained"), (0.1, "trained"), (3.0, "replaced")])
+def test_trained_weights_and_others(size: float, kind: str) -> None:
+    noise = size * RNG.standard_normal(ROWS.shape)
+    found = compare_weights(layer(ROWS), layer(ROWS + noise if size < 1 else noise))
+    assert found.kind == kind
+    if size < 1:
+        assert found.difference == pytest.approx(np.linalg.norm(noise) / np.linalg.norm(ROWS), rel=0.01)
+
+
+def test_a_bias_alone() -> None:
+    bias = RNG.standard_normal(24)
+    assert compare_weights(layer(ROWS, bias=bias), layer(ROWS, bias=bias + 1)).kind == "bias"
+
+
+def test_other_sizes() -> None:
+    assert compare_weights(layer(ROWS), layer(ROWS[:, :20])).kind == "resized"
+
+
+def test_one_layer_has_the_same_rows_whatever_operator_stores_it() -> None:
+    """Gemm with and without transposition, MatMul, MatMul of int8 weights, and a Constant node."""
+    weight = ROWS.T.astype(np.float32)
+    scale = np.float32(np.abs(weight).max() / 127)
+    held = {"t": ROWS, "w": weight, "q": np.round(weight / scale).astype(np.int8), "s": scale, "z": np.int8(0)}
+    nodes = [
+        helper.make_node("Gemm", ["x", "t"], ["a"], transB=1),
+        helper.make_node("Gemm", ["x", "w"], ["b"]),
+        helper.make_node("MatMul", ["x", "w"], ["c"]),
+        helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(weight)),
+        helper.make_node("MatMul", ["x", "k"], ["d"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"]),
+        helper.make_node("MatMul", ["x", "dq"], ["e"]),
+    ]
+    made = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 30])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 24]) for name in "abcde"],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()],
+    )  # fmt: skip
+    graph = Graph(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)]))
+    found = read_layers(graph, range(len(graph.nodes)))
+    assert sorted(found) == [0, 1, 2, 4, 6]
+    assert len({found[i].digest for i in (0, 1, 2, 4)}) == 1
+    assert np.abs(found[6].rows - ROWS).max() <= 0.51 * scale
+    assert (found[6].stored, found[6].step) == ("int8", pytest.approx(float(scale)))
+
+
+def test_layers_are_found_again_after_training_in_any_order() -> None:
+    old = {i: layer(np.random.default_rng(i).standard_normal((8, 9))) for i in range(6)}
+    order = [3, 5, 0, 1, 4, 2]
+    new = {k: layer(old[i].rows + 0.1 * RNG.standard_normal((8, 9))) for k, i in enumerate(order)}
+    assert find_similar(old, new) == dict(enumerate(order))
