@@ -11,6 +11,9 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are imported
+# Images of containers often set it: each process would compile all tests anew, which takes as long as importing Torch.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 from collections.abc import Iterator
 from pathlib import Path
