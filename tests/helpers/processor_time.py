@@ -13,6 +13,7 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,24 @@ def measure_processor_time() -> float:
 
 
 def _measure_living(parent: int) -> float:
-    """The same for the processes below `parent` that run now."""
-    below: dict[int, list[tuple[int, float]]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, fields = int(path.parent.name), path.read_text("utf-8", "replace").rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        below.setdefault(int(fields[1]), []).append((number, sum(map(int, fields[11:15])) / _TICKS))
-    return _add_up(parent, below)
+    """The same for the processes below `parent` that run now, as Linux lists them."""
+    return sum(_measure_one(number) + _measure_living(number) for number in _list_children(parent))
 
 
-def _add_up(parent: int, below: dict[int, list[tuple[int, float]]]) -> float:
-    return sum(seconds + _add_up(number, below) for number, seconds in below.get(parent, ()))
+def _list_children(parent: int) -> list[int]:
+    numbers: list[str] = []
+    with suppress(OSError):  # it, or one of its threads, has ended
+        for thread in os.scandir(f"/proc/{parent}/task"):
+            numbers += Path(thread.path, "children").read_text("utf-8").split()
+    return [int(number) for number in numbers]
+
+
+def _measure_one(number: int) -> float:
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / _TICKS
 
 
 class Table:

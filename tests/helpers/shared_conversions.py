@@ -32,8 +32,8 @@ _kept: dict[tuple[object, ...], EncoderGraph] = {}
 
 
 def convert_once(model: Model, images: NDArray[np.uint8], encoder: Encoder | None = None) -> EncoderGraph:
-    """In the place of `onnxspace.torchgraph.encoder_graph.convert`, whose result depends on nothing but its arguments."""
-    key = (model.path, *model.identity, model.input_shape, encoder, images.shape, images.tobytes())
+    """In the place of `convert`, whose result depends on what the model computes, not on where its file is."""
+    key = (*model.identity, model.input_shape, encoder, images.shape, images.tobytes())
     if (kept := _kept.get(key)) is not None:
         return kept
     converted = convert(model, images, encoder)

@@ -26,9 +26,9 @@ def test_the_list_is_complete_and_gives_reasons() -> None:
         assert result != "refused" or reason, f"{name} in {KNOWN.name}"
 
 
-#: Of single nodes, every sixth here, and all in a stage of their own.
+#: Of single nodes, every twelfth here, and all in a stage of their own.
 SHARES = [
-    *((kind, 6 if kind == "node" else 1) for kind in KINDS),
+    *((kind, 12 if kind == "node" else 1) for kind in KINDS),
     pytest.param("node", 1, marks=pytest.mark.exhaustive),
 ]
 

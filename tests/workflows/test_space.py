@@ -184,7 +184,7 @@ def test_answers(home: Path) -> None:
     assert made.duplicates(0.0)[0][2] == exact[0][1] or len(made.duplicates(0.0)) == 3
     assert made.duplicates(0.999) == ()
     for ask in (made.rank, made.nearest, made.remove):
-        with pytest.raises(SpaceError, match="no model called 'model-9'; did you mean model-[123] or model-[123]"):
+        with pytest.raises(SpaceError, match=r"no model called 'model-9'; did you mean model-[123] or model-[123]"):
             ask("model-9")
 
 

@@ -35,7 +35,7 @@ from tests.helpers.nets import Net, classifier, save
 IMAGES, BATCH, SIZE = 20, 2, 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8)
 #: Slow enough that a worker can be killed in the middle.
-SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(steps=60), "batch_size": BATCH}
+SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(steps=30), "batch_size": BATCH}
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_the_size_of_batches_is_settled_by_the_first_chunk(
     """Without --batch-size, and with chunks that are no multiple of it."""
     net = Net(("N", 3, 224, 224))
     x = net.conv("image", 3, 16, 1)
-    for _ in range(6):
+    for _ in range(2):
         x = net.add("Relu", net.conv(x, 16, 16, 1))
     save(net.model([net.conv(net.add("GlobalAveragePool", x), 16, 2, 1)]), place / "wide.onnx")
     probes = ox.Probes("drawn", PHOTOS)
