@@ -181,7 +181,7 @@ def test_the_size_of_batches_is_settled_by_the_first_chunk(
     """Without --batch-size, and with chunks that are no multiple of it."""
     net = Net(("N", 3, 224, 224))
     x = net.conv("image", 3, 16, 1)
-    for _ in range(2):
+    for _ in range(6):
         x = net.add("Relu", net.conv(x, 16, 16, 1))
     save(net.model([net.conv(net.add("GlobalAveragePool", x), 16, 2, 1)]), place / "wide.onnx")
     probes = ox.Probes("drawn", PHOTOS)
