@@ -347,10 +347,10 @@ def test_a_missing_package_is_named(place: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'onnxspace[cluster]'" in capsys.readouterr().err
 
 
-@pytest.mark.process
-def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes) -> None:
-    """One JSON object, no noise, no folders, no processes; and without the option Dask is not even imported."""
-    command = [sys.executable, "-c", "from onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
+def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes, warm_python: Path) -> None:
+    """One JSON object, no noise, no folders, no processes. Dask's worker and what it starts are fresh processes."""
+    ready = f"import multiprocessing.spawn, sys\nsys.executable = {str(warm_python)!r}"
+    command = [sys.executable, "-c", f"{ready}\nfrom onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
     said = ["a.onnx", "b.onnx", "--images", "4", "--json", "--quiet", "--cluster", "local:1"]
     before = {path.name for path in place.iterdir()}
     scratch = place.parent / f"{place.name}-scratch"
