@@ -11,8 +11,11 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when NumPy and Torch are imported
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # which container images set: see pytest_configure
 
 from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,15 @@ from tests.helpers.warm import interpreter
 
 #: Fixtures by which a test starts a process or mounts a disk.
 PROCESSES = {"sandboxed", "warm_python", "warm_children", "cluster", "small_disk"}
+
+
+def pytest_configure() -> None:
+    """Let Python keep what it compiles: compiling all tests again takes each process longer than importing Torch.
+
+    Garbage is collected after more objects than usual, as most of what tests create is freed without it.
+    """
+    sys.dont_write_bytecode = False
+    gc.set_threshold(20_000, 10, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,6 +86,22 @@ def models_in_this_process() -> Iterator[None]:
     """Models are read and run in the tests' own process, except where a test asks for `sandboxed`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("onnxspace.workflows.session.borrow_worker", borrow_direct)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are not synchronised in the tests' own process: no test ends the machine, and each wait takes milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def versions_read_once() -> Iterator[None]:
+    """Versions of libraries, which each run notes, are read from their metadata once in a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onnxspace.inputs.protocol.version", cache(version))
         yield
 
 

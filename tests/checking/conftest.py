@@ -14,12 +14,14 @@ from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError
 from tests.helpers.checks import network
 from tests.helpers.nets import save
+from tests.helpers.shared_conversions import sharing_conversions
 
 
 def run_here(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
     """Run a task in this process, in the place of `onnxspace.checking.sandbox.run_in_child`."""
     try:
-        return TASKS[task](json.loads(json.dumps(request)), folder)
+        with sharing_conversions():
+            return TASKS[task](json.loads(json.dumps(request)), folder)
     except OnnxspaceError as error:
         raise ModelError(str(error)) from error
 

@@ -97,7 +97,7 @@ def test_pictures_are_uploaded_also_where_the_check_fails() -> None:
     assert "if-no-files-found: ignore" in last
 
 
-@pytest.mark.parametrize("programs", PROGRAMS)
+@pytest.mark.parametrize("programs", [PROGRAMS[0], pytest.param(PROGRAMS[1], marks=pytest.mark.exhaustive)])
 def test_it_checks_and_leaves_its_reports(tmp_path: Path, warm_python: Path, programs: str) -> None:
     """A copy passes, another network fails the step; both are told in all forms."""
     save(classifier(), tmp_path / "good.onnx")

@@ -220,8 +220,17 @@ def explanation(columns: int, images: int, name: str) -> Explanation:
     return Explanation((name,) * images, pixels, made, {"baseline": name, "steps": 50, "samples": 50, "noise": 0.15})
 
 
-@pytest.mark.parametrize(("columns", "images"), [(1, 1), (4, 3)])
-@pytest.mark.parametrize("name", ["a", "$W_" * 40 + "é", "W" * 300, "x\n\x1b[31m\u202ey"])
+#: Columns, images and a name: each size with a short and a long name, each name once; all of both where all cases are run.
+NAMES = {"short": "a", "formula": "$W_" * 40 + "é", "long": "W" * 300, "control": "x\n\x1b[31m\u202ey"}
+PAIRED = {(1, 1): ("short", "long"), (4, 3): ("formula", "control")}
+PICTURES = [
+    pytest.param(*size, NAMES[name], id=f"{size[0]}-{name}", marks=[] if name in PAIRED[size] else [pytest.mark.exhaustive])
+    for size in PAIRED
+    for name in NAMES
+]
+
+
+@pytest.mark.parametrize(("columns", "images", "name"), PICTURES)
 def test_words_stay_inside_the_picture_and_off_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, images: int, name: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,20 @@ def told(found: tuple[int, str, str], command: str, code: int = 0) -> dict[str, 
     return facts
 
 
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the space that tests begin with."""
+    return tmp_path_factory.mktemp("grown")
+
+
 @pytest.fixture
-def zoo(run: Run) -> Run:
+def zoo(run: Run, grown: Path) -> Run:
     """With a.onnx and b.onnx in zoo.space."""
-    assert run("space", "create", "zoo.space", *IMAGES) == (0, "", "")
-    assert run("space", "add", "zoo.space", "a.onnx", "b.onnx", "--quiet") == (0, "", "")
+    if not (grown / "zoo.space").exists():
+        assert run("space", "create", "zoo.space", *IMAGES) == (0, "", "")
+        assert run("space", "add", "zoo.space", "a.onnx", "b.onnx", "--quiet") == (0, "", "")
+        shutil.copytree("zoo.space", grown / "zoo.space")
+    shutil.copytree(grown / "zoo.space", "zoo.space", dirs_exist_ok=True)
     return run
 
 

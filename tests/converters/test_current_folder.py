@@ -61,7 +61,7 @@ def test_the_payload_would_run(marker: Path) -> None:
 
 
 LIMITED = {
-    "slow": ("import time\n\ndef make():\n    time.sleep(60)\n", "wall=8", r"slow:make was stopped after 8 seconds\. .*--limits wall="),
+    "slow": ("import time\n\ndef make():\n    time.sleep(60)\n", "wall=4", r"slow:make was stopped after 4 seconds\. .*--limits wall="),
     "large": ("def make():\n    return bytearray(2**40)\n", "memory=2G", r"large:make .*(2G of memory\. .*--limits|MemoryError)"),
     "busy": ("def make():\n    while True:\n        pass\n", "cpu=1", r"busy:make was stopped after 1 seconds of processor.*--limits cpu="),
 }  # fmt: skip
@@ -81,10 +81,10 @@ def test_limits_of_a_command_hold_for_its_conversions(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("slow.py").write_text(LIMITED["slow"][0])
     done = subprocess.run(
-        [sys.executable, "-m", "onnxspace", "inspect", "slow:make", "--limits", "wall=8"],
+        [sys.executable, "-m", "onnxspace", "inspect", "slow:make", "--limits", "wall=4"],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "slow:make was stopped after 8 seconds. Leave it out, or allow more with --limits wall=" in done.stderr
+    assert "slow:make was stopped after 4 seconds. Leave it out, or allow more with --limits wall=" in done.stderr

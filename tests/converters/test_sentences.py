@@ -28,7 +28,7 @@ from onnxspace_converters.loaded_network import LoadedNetwork, Route
 from onnxspace_converters.sklearn_graph import to_standard_operators
 from onnxspace_converters.tflite_files import read_content
 from onnxspace_converters.torch_routes import adapt_module
-from tests.converters.test_torch import Evil
+from tests.converters.test_torch_refused import Evil
 from tests.helpers import torchnets
 from tests.helpers.nets import classifier
 from tests.helpers.torchnets import SHAPE

@@ -35,7 +35,7 @@ def test_all_requests_are_answered(tmp_path: Path, warm_children: None) -> None:
         assert all("height" in answer for answer in dict(pool.perform_all([_request(path) for path in good])).values())
 
 
-def test_a_slow_job_is_stopped(tmp_path: Path) -> None:
+def test_a_slow_job_is_stopped(tmp_path: Path, warm_children: None) -> None:
     worker = Worker()
     path = save(classifier(), tmp_path / "net.onnx")
     try:

@@ -27,7 +27,10 @@ class DirectWorker:
     def perform(
         self, request: Mapping[str, Any], advance: Callable[[int], None] | None = None, wall: float | None = None
     ) -> Any:
-        answer = carry_out(self.tasks, json.loads(json.dumps(request)), self.limits, advance or (lambda images: None))
+        from tests.helpers.shared_conversions import sharing_conversions  # which imports Torch, as the tasks do
+
+        with sharing_conversions():
+            answer = carry_out(self.tasks, json.loads(json.dumps(request)), self.limits, advance or (lambda images: None))
         return take_result(json.loads(json.dumps(answer)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -99,3 +101,10 @@ def failing(depth: int) -> nn.Module:
 
 named = plain(seed=5)
 named.default_cfg = {"input_size": SHAPE, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)}  # type: ignore[assignment]
+
+
+def write_program(folder: Path, network: nn.Module, batch: int | None = None) -> Path:
+    """A network as an exported program `net.pt2`, of `batch` images (None: any number); returns its path."""
+    axes = ({0: torch.export.Dim("batch")},) if batch is None else None
+    torch.export.save(torch.export.export(network, (torch.randn(batch or 2, *SHAPE),), dynamic_shapes=axes), folder / "net.pt2")
+    return folder / "net.pt2"

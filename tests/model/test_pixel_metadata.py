@@ -15,7 +15,7 @@ from onnxspace.inputs.pixel_record import PixelRecord
 from onnxspace.model.model import Model, open_model
 from tests.helpers.nets import classifier, save
 
-OPEN = ("N", 3, "h", "w")
+OPEN, FIXED = ("N", 3, "h", "w"), ("N", 3, 16, 16)
 ULTRALYTICS = {
     "author": "Ultralytics", "task": "detect", "stride": "32", "names": "{0: 'person'}", "imgsz": "[32, 64]", "version": "8.3.0"
 }  # fmt: skip
@@ -58,7 +58,7 @@ def test_fixed_axes_come_before_the_size_in_the_metadata(tmp_path: Path) -> None
 @pytest.mark.parametrize("missing", ["author", "task", "names", "stride"])
 def test_parts_of_ultralytics_metadata_do_not_suffice(tmp_path: Path, missing: str) -> None:
     """YOLOv5 writes stride and names alone, and its classifiers take ImageNet's range."""
-    assert pixels(tmp_path, {key: value for key, value in ULTRALYTICS.items() if key != missing}).origin == "guessed"
+    assert pixels(tmp_path, {key: value for key, value in ULTRALYTICS.items() if key != missing}, FIXED).origin == "guessed"
 
 
 def test_a_size_that_is_none_is_a_warning(tmp_path: Path) -> None:

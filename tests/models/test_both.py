@@ -24,6 +24,16 @@ def zoos() -> tuple[Zoo, Zoo]:
     return read_zoos()
 
 
+@pytest.fixture(scope="module")
+def section(zoos: tuple[Zoo, Zoo]) -> str:
+    return format_section(zoos)
+
+
+@pytest.fixture(scope="module")
+def summary(zoos: tuple[Zoo, Zoo]) -> str:
+    return format_summary(zoos)
+
+
 class TestZoos:
     def test_losses_are_shares_of_what_there_is_to_know(self) -> None:
         zoo = read_minitaskonomy()
@@ -122,15 +132,15 @@ class TestCells:
 
 
 class TestPage:
-    def test_section_stands_in_the_docs(self, zoos: tuple[Zoo, Zoo]) -> None:
+    def test_section_stands_in_the_docs(self, section: str) -> None:
         text = (REPOSITORY / "docs" / "ranking.md").read_text("utf-8")
-        assert text.partition(BEGIN + "\n")[2].partition(END)[0] == format_section(zoos)
+        assert text.partition(BEGIN + "\n")[2].partition(END)[0] == section
 
-    def test_the_summary_shows_the_tables_numbers(self, zoos: tuple[Zoo, Zoo]) -> None:
-        assert format_summary(zoos) in (REPOSITORY / "docs/evidence.md").read_text("utf-8")
+    def test_the_summary_shows_the_tables_numbers(self, summary: str) -> None:
+        assert summary in (REPOSITORY / "docs/evidence.md").read_text("utf-8")
 
-    def test_every_evidence_stands_in_both_tables(self, zoos: tuple[Zoo, Zoo]) -> None:
-        for table in (format_comparison(zoos, "frozen"), format_comparison(zoos, "finetuned"), format_summary(zoos)):
+    def test_every_evidence_stands_in_both_tables(self, zoos: tuple[Zoo, Zoo], summary: str) -> None:
+        for table in (format_comparison(zoos, "frozen"), format_comparison(zoos, "finetuned"), summary):
             assert all(f"`{evidence}`" in table for evidence in ("none", "pictures", "labels", "finetuned"))
             assert len({line.count("|") for line in table.splitlines()}) == 1
 
@@ -142,7 +152,7 @@ class TestPage:
         assert file.read_text() == f"# A\n\n{BEGIN}\nsecond\n{END}\n\n<!-- realzoo: written by x -->\nrest\n"
 
     def test_command_writes_the_page_and_prints_the_table(
-        self, zoos: tuple[Zoo, Zoo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, zoos: tuple[Zoo, Zoo], section: str, summary: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / "docs").mkdir()
         (tmp_path / "docs" / "ranking.md").write_text("# A\n\n<!-- realzoo: written by x -->\n")
@@ -150,6 +160,6 @@ class TestPage:
         monkeypatch.setattr("models.both.__main__.read_zoos", lambda: zoos)
         result = CliRunner().invoke(main, [])
         assert result.exit_code == 0
-        assert result.output == format_summary(zoos)
-        assert format_section(zoos) in (tmp_path / "docs" / "ranking.md").read_text("utf-8")
+        assert result.output == summary
+        assert section in (tmp_path / "docs" / "ranking.md").read_text("utf-8")
         assert page.BEGIN in (tmp_path / "docs" / "ranking.md").read_text("utf-8")

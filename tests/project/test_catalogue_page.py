@@ -29,7 +29,7 @@ def block(name: str) -> str:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Callable[..., str]:
+def shell(tmp_path: Path, warm_children: None) -> Callable[..., str]:
     """Runs commands in a folder with models and photos, where `onnxspace` is the program under test."""
     (tmp_path / "models").mkdir()
     save_classifiers(tmp_path / "models", "abc")
@@ -56,7 +56,6 @@ def shell(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.mark.process
 def test_the_commands_work(shell: Callable[..., str], tmp_path: Path) -> None:
     shell(block("create"))
     (tmp_path / "models.txt").write_text("models/a.onnx\nmodels/b.onnx\n")

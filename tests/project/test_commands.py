@@ -30,7 +30,7 @@ RUN_ELSEWHERE = {
 #: Fewer models, less time: what a command shows in full is tested where it is defined.
 SMALLER = (
     ("models/*.onnx", "models/shapes-torch.onnx models/digits-torch.onnx models/shapes-jax.onnx"),
-    ("--budget 10m", "--budget 2s"),
+    ("--budget 10m", "--budget 1s"),
     ("--save best.onnx", "--save best.onnx --workers 1"),
 )
 IMAGES = {"score": "12", "transfer": "40", "layers": "3", "create": "8", "fingerprint": "8", "check": "6"}
@@ -109,7 +109,12 @@ def test_commands_that_pages_show_are_the_programs(page: str, tmp_path: Path, ph
 @pytest.mark.process
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in RUN_ELSEWHERE])
 def test_commands_that_pages_show_run(
-    page: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str,
+    tmp_path: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    warm_children: None,
 ) -> None:
     """In the order of the page, in one folder."""
     prepare(tmp_path, page, photos)

@@ -233,7 +233,9 @@ def overlapping(folder: Path, kind: int, bytes_each: int, count: int) -> Path:
         pytest.param(TensorProto.FLOAT16, 2, 70, id="half"),
     ],
 )
-def test_tensors_that_share_their_bytes_stay_within_the_memory(place: Path, kind: int, bytes_each: int, count: int) -> None:
+def test_tensors_that_share_their_bytes_stay_within_the_memory(
+    run: Run, place: Path, kind: int, bytes_each: int, count: int
+) -> None:
     """2.2 GiB of weights by their declarations; half precision is widened, which each tensor needs memory of its own for."""
     overlapping(place, kind, bytes_each, count)
     words = ["score", "a.onnx", "overlapping.onnx", "b.onnx", "--images", "2", "--quiet", "--json", "--limits", "memory=2G"]
@@ -246,11 +248,8 @@ def test_tensors_that_share_their_bytes_stay_within_the_memory(place: Path, kind
         assert names == ["a", "overlapping", "b"]
         plain = finished(*_plain())
         save_model(plain, place / "plain.onnx")
-        twin = subprocess.run(
-            [sys.executable, "-m", "onnxspace", "score", "plain.onnx", "b.onnx", "--images", "2", "--quiet", "--json"],
-            cwd=place, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert found["affinity"][1][2] == pytest.approx(json.loads(twin.stdout)["affinity"][0][1], abs=1e-5)
+        _, twin, _ = run("score", "plain.onnx", "b.onnx", "--images", "2", "--quiet", "--json")
+        assert found["affinity"][1][2] == pytest.approx(json.loads(twin)["affinity"][0][1], abs=1e-5)
     else:
         assert (code, names) == (2, ["a", "b"])
         assert re.fullmatch(r"onnxspace: overlapping\.onnx [^\n]*memory[^\n]*--limits memory=[^\n]*\n", err)

@@ -90,8 +90,17 @@ def test_many_columns_become_few() -> None:
     assert ReducedArrays(little).load("features").reduced.channels == 300
 
 
-@pytest.mark.parametrize("detail", ["images", "pictures"])
-@pytest.mark.parametrize(("grid", "channels"), [(True, 24), (True, 100), (True, 200), (False, 30), (False, 1500)])
+#: Detail, whether features are a grid, and channels: each kind of features in one detail, both in each where all cases are run.
+KINDS = [(True, 24), (True, 100), (True, 200), (False, 30), (False, 1500)]
+PAIRED = {"images": [(True, 24), (True, 200), (False, 30)], "pictures": [(True, 100), (False, 1500)]}
+CASES = [
+    pytest.param(detail, *kind, marks=[] if kind in PAIRED[detail] else [pytest.mark.exhaustive])
+    for detail in PAIRED
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize(("detail", "grid", "channels"), CASES)
 def test_channels_that_are_left_out_count_as_zeros(detail: str, grid: bool, channels: int) -> None:
     """The scores are those of the features in little with a channel of zeros for each that was left out."""
     networks = [reduce(network(seed, grid=grid, channels=channels), detail) for seed in range(3)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from tests.spaces.test_crash import die_at
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if six models were many, without waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda number: None)
     monkeypatch.setattr(catalogue, "_SETTINGS", (*catalogue._SETTINGS, "synchronous = OFF"))
     for name in ("MOST_RANKED", "CANDIDATES"):
         monkeypatch.setattr(space_ranking, name, 5)
@@ -37,16 +36,22 @@ def index(home: Path) -> None:
     Space.open(home).index(by="use")
 
 
+#: An action, and how many steps lie between two deaths; all steps where all cases are run.
+DEATHS = [
+    *(pytest.param(action, 5, id=action.__name__) for action in (search, index)),
+    *(pytest.param(action, 1, id=f"{action.__name__}, every step", marks=pytest.mark.exhaustive) for action in (search, index)),
+]
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("action", [search, index])
-def test_killed_at_every_step(tmp_path: Path, action: object) -> None:
-    assert callable(action)
+@pytest.mark.parametrize(("action", "stride"), DEATHS)
+def test_killed_at_every_step(tmp_path: Path, action: Callable[[Path], object], stride: int) -> None:
     home = use_space(tmp_path / "zoo.space", [1, 2, 3, 4, 5]).path
     action(home)
     insert_models(home, [6, 7, 9, 10, 11])
     whole = Path(shutil.copytree(home, tmp_path / "whole"))
     expected = search(whole)
-    for step in count(1):
+    for step in count(1 + len(action.__name__) % stride, stride):
         copy = Path(shutil.copytree(home, tmp_path / f"copy-{step}"))
         killed = die_at(step, lambda copy=copy: action(copy))  # type: ignore[misc]
         assert Space.open(copy).verify().problems == ()

@@ -128,21 +128,21 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) / 8)
     logging.disable(logging.ERROR)
-    yield name, {one: export(made, folder / f"{one}.onnx", one) for one in exporters}
+    program = torch.export.export(made, (torch.randn(2, 3, SIZE, SIZE),), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    yield name, {one: export(made, program, folder / f"{one}.onnx", one) for one in exporters}
     logging.disable(logging.NOTSET)
 
 
-def export(made: nn.Module, path: Path, exporter: str) -> Path:
+def export(made: nn.Module, program: torch.export.ExportedProgram, path: Path, exporter: str) -> Path:
+    """The dynamo exporters take the same program, which does not depend on the opset."""
     dynamo, opset = EXPORTERS[exporter]
-    example = (torch.randn(2, 3, SIZE, SIZE),)
     with redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if dynamo:
-            axes = ({0: torch.export.Dim("batch")},)
-            options = {"dynamic_shapes": axes, "external_data": False, "verbose": False}
+            torch.onnx.export(program, f=path, dynamo=True, opset_version=opset, external_data=False, verbose=False)
         else:
-            options = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
-        torch.onnx.export(made, example, path, dynamo=dynamo, opset_version=opset, **options)
+            example, axes = (torch.randn(2, 3, SIZE, SIZE),), {"x": {0: "batch"}}
+            torch.onnx.export(made, example, path, dynamo=False, opset_version=opset, input_names=["x"], dynamic_axes=axes)
     return path
 
 

@@ -254,37 +254,44 @@ def test_mount_point_is_not_replaced(place: Path, small_disk: Path, capfd: pytes
 COMMANDS = {"inspect": ("inspect", "a.onnx"), "json": ("inspect", "a.onnx", "--json"), "help": ("--help",)}
 
 
-def shell(words: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+#: `python -m onnxspace` in a fresh interpreter, whose worker is a warm process.
+PROGRAM = "import runpy, sys; sys.executable = {!r}; runpy.run_module('onnxspace', run_name='__main__', alter_sys=True)"
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shell(place: Path, warm_python: Path) -> Shell:
     """Run `onnxspace ARGUMENTS` with a redirection, in bash."""
-    script = f'set -o pipefail; "$0" -m onnxspace "$@" {words}'
-    return subprocess.run(["bash", "-c", script, sys.executable, *arguments], capture_output=True, text=True, timeout=60)
+
+    def run_redirected(words: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", PROGRAM.format(str(warm_python)), *arguments]
+        script = f'set -o pipefail; "$0" "$@" {words}'
+        return subprocess.run(["bash", "-c", script, *command], capture_output=True, text=True, timeout=60)
+
+    return run_redirected
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
-def test_standard_output_on_a_full_device(place: Path, name: str) -> None:
+def test_standard_output_on_a_full_device(shell: Shell, name: str) -> None:
     found = shell("> /dev/full", *COMMANDS[name])
     assert found.returncode == 2
     assert_one_line(found.stderr, "No space left on device")
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("name", COMMANDS)
-def test_reader_that_leaves(place: Path, name: str) -> None:
+def test_reader_that_leaves(shell: Shell, name: str) -> None:
     found = shell("| true", *COMMANDS[name])
     assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("words", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full"])
-def test_closed_streams(place: Path, words: str) -> None:
+def test_closed_streams(shell: Shell, words: str) -> None:
     found = shell(words, "inspect", "a.onnx")
     assert (found.returncode, found.stderr) == (0, "")
     assert shell(words, "inspect", "gone.onnx").returncode == 2
 
 
-@pytest.mark.process
-def test_terminal_without_unicode(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_without_unicode(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     found = shell("| iconv -f latin1", "inspect", "a.onnx")
     assert (found.returncode, found.stderr) == (0, "")

@@ -66,11 +66,23 @@ def score_alone(score: str, contents: tuple[bytes, ...]) -> Array:
         return ox.score(files, ox.Probes.generate(IMAGES, size=16), by=[score]).matrix
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize(("kind", "score"), [("maps", "attribution"), ("features", "cka"), ("fields", "modelgif")])
+def pair(*kinds: str) -> list[Any]:
+    """Each form that is wrong with one kind of file in turn, and with each where all cases are run."""
+    return [
+        pytest.param(wrong, kind, marks=[] if kind == kinds[place % len(kinds)] else [pytest.mark.exhaustive])
+        for place, wrong in enumerate(WRONG)
+        for kind in kinds
+    ]
+
+
+SCORES = {"maps": "attribution", "features": "cka", "fields": "modelgif"}
+
+
+@pytest.mark.parametrize(("wrong", "kind"), pair(*SCORES))
 def test_a_wrong_file_is_that_models_failure(
-    kind: str, score: str, wrong: str, models: list[Path], monkeypatch: pytest.MonkeyPatch
+    kind: str, wrong: str, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    score = SCORES[kind]
     expected = score_alone(score, tuple(models[place].read_bytes() for place in (0, 2)))
     take_over(monkeypatch, "write", "b", WRONG[wrong], kind)
     found = ox.score(models, ox.Probes.generate(IMAGES, size=16), by=[score])
@@ -81,8 +93,7 @@ def test_a_wrong_file_is_that_models_failure(
     assert "b.onnx ended the process that read it (its answer has another form). Leave it out." in failure.error
 
 
-@pytest.mark.parametrize("kind", ["features", "outputs"])
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("wrong", "kind"), pair("features", "outputs"))
 def test_wrong_features_and_outputs_are_left_out_of_a_ranking(
     wrong: str, kind: str, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

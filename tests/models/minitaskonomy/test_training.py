@@ -202,6 +202,6 @@ def test_a_framework_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch)
         scheduler.select_available([JOBS["depth-mobilenet"]], "/nowhere/python", said.append)
 
 
-def test_a_training_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_training_that_fails_says_why(tmp_path: Path, warm_children: None) -> None:
     with pytest.raises(ModelError, match=r"The training of depth ended with code 1 \(FileNotFoundError"):
         scheduler._train_one(order(tmp_path), sys.executable, lambda _line: None)

@@ -35,7 +35,7 @@ from tests.helpers.nets import Net, classifier, save
 IMAGES, BATCH, SIZE = 20, 2, 16
 PHOTOS = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), np.uint8)
 #: Slow enough that a worker can be killed in the middle.
-SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(steps=60), "batch_size": BATCH}
+SLOW: dict[str, Any] = {"method": "integrated-gradients", "options": ox.Options(steps=30), "batch_size": BATCH}
 
 
 @pytest.fixture(scope="module")
@@ -347,10 +347,10 @@ def test_a_missing_package_is_named(place: Path, monkeypatch: pytest.MonkeyPatch
     assert "pip install 'onnxspace[cluster]'" in capsys.readouterr().err
 
 
-@pytest.mark.process
-def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes) -> None:
-    """One JSON object, no noise, no folders, no processes; and without the option Dask is not even imported."""
-    command = [sys.executable, "-c", "from onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
+def test_workers_of_the_command_line_leave_nothing_behind(place: Path, probes: ox.Probes, warm_python: Path) -> None:
+    """One JSON object, no noise, no folders, no processes. Dask's worker and what it starts are fresh processes."""
+    ready = f"import multiprocessing.spawn, sys\nsys.executable = {str(warm_python)!r}"
+    command = [sys.executable, "-c", f"{ready}\nfrom onnxspace.cli import main\nif __name__ == '__main__': main()", "score"]
     said = ["a.onnx", "b.onnx", "--images", "4", "--json", "--quiet", "--cluster", "local:1"]
     before = {path.name for path in place.iterdir()}
     scratch = place.parent / f"{place.name}-scratch"
