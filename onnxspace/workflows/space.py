@@ -401,6 +401,9 @@ class Space:
         """Return the sets of probe images by name, `default` first.
 
         One that is damaged is left out where damage is reported (see `open`), and raises SpaceError else.
+
+        >>> list(space.open_sets())  # doctest: +SKIP
+        ['default', 'outdoors']
         """
         found = {}
         for name in self.sets:
