@@ -49,7 +49,7 @@ TABLES = {
 }
 CHECK_TABLES = {
     "onnxspace.toml": ("[chek]", "onnxspace.toml: there is no table 'chek'", "check"),
-    "pyproject.toml": ("[tool.onnxspace.chek]", "pyproject.toml [tool.onnxspace]: there is no table 'chek'", "check"),
+    "pyproject.toml": ("[tool.onnxspace]\nchek = {}", "pyproject.toml [tool.onnxspace]: there is no table 'chek'", "check"),
     "./onnxspace.toml": (f"[check]\nmetod = 'elrp'\n{CHECK}", "onnxspace.toml [check]: there is no key 'metod'", "method"),
     "./pyproject.toml": (
         f"[tool.onnxspace.check]\nmethod = 'elpr'\n{CHECK.replace('[', '[tool.onnxspace.')}",
