@@ -157,7 +157,11 @@ class ModelDiff:
         return {side: {status: found[status] for status in STATUSES} for side, found in sides.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the object of schema `onnxspace/diff/1`, ready for `json.dumps`."""
+        """Return the object of schema `onnxspace/diff/1`, ready for `json.dumps`.
+
+        >>> ox.diff("old.onnx", "new.onnx").to_dict()["verdict"]  # doctest: +SKIP
+        'same'
+        """
         return {
             "schema": SCHEMA, "old": asdict(self.old), "new": asdict(self.new), "probe": dict(self.probe),
             "verdict": self.verdict, "summary": self.summary, "changes": [asdict(one) for one in self.changes],

@@ -33,10 +33,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_exit_codes_are_those_of_diff(run: Run) -> None:
     assert run("old.onnx", "same.onnx", *QUICK)[0] == 0
     assert run("old.onnx", "new.onnx", *QUICK)[0] == 1
-    assert run("old.onnx", "none.onnx", *QUICK) == (2, "", "onnxspace: none.onnx: no such file. Check the path.\n")
+    assert run("old.onnx", "zz9", *QUICK) == (2, "", "onnxspace: zz9: no such file. Check the path.\n")
 
 
-def test_text_fits_eighty_columns_and_names_what_departs(run: Run) -> None:
+def test_text_fits_eighty_columns_and_names_what_departs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     _, out, _ = run("old.onnx", "new.onnx", *QUICK)
     assert max(map(len, out.splitlines())) <= 80
     assert "they first depart at /5/conv2/Conv (Conv)" in " ".join(out.split())

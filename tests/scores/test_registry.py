@@ -95,7 +95,8 @@ def test_others_add_scores_but_take_no_name_away() -> None:
 
 @pytest.mark.usefixtures("plugins")
 @pytest.mark.parametrize(
-    ("name", "words"), [("broken", "which is not an"), ("absent", "can.t be loaded"), ("never", "there are sfda")]
+    ("name", "words"),
+    [("broken", "which is not an"), ("absent", "can.t be loaded"), ("never", "there is no score .never.; did you mean")],
 )
 def test_what_is_no_score_gets_a_sentence(name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

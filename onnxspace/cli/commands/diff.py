@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ FORMATS = ("text", "json", "markdown")
 )
 @click.option(
     "--sort",
-    type=click.Choice(SORTS),
+    type=Names(SORTS, "order"),
     default="own-error",
     show_default=True,
     metavar="KEY",
@@ -41,20 +42,20 @@ FORMATS = ("text", "json", "markdown")
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice(STATUSES),
+    type=Names(STATUSES, "status"),
     multiple=True,
     metavar="WORD",
     help="Rows of this status only, such as departs; repeatable.",
 )
 @click.option("--match", default="", metavar="TEXT", help="Rows only that have TEXT in their names or operators.")
 @click.option("--csv", "table", callback=note_replaced, metavar="FILE.csv", help="Write all rows of the table.")
-@click.option("--format", "shown", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print.")
+@click.option("--format", "shown", type=Names(FORMATS, "format"), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
 @pixel_options
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names and preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+@quiet_option
 def diff(
     old: str, new: str, sort: str, top: int, statuses: tuple[str, ...], match: str, table: str | None, shown: str, as_json: bool,
     quiet: bool, **options: Any,
@@ -66,13 +67,13 @@ def diff(
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     found = _compare(old, new, quiet=quiet, **options)
+    from onnxspace.cli.console import print_notes
     from onnxspace.differences.table import format_table, select_rows
 
     rows = select_rows(found.layers, sort, statuses=statuses, match=match)
     if table is not None:
         _write(table, format_table(rows))
-    if not quiet:
-        _print_warnings(found)
+    print_notes((f"warning: {warning}" for warning in found.warnings), quiet=quiet)
     click.echo(_format(found, rows, top, "json" if as_json else shown))
     return 0 if found.verdict == "same" else 1
 
@@ -97,13 +98,6 @@ def _write(path: str, text: str) -> None:
 
     with whole_file(Path(path)) as partial:
         partial.write_text(text, "utf-8", "backslashreplace")
-
-
-def _print_warnings(found: ModelDiff) -> None:
-    from onnxspace.cli.text.lines import one_line
-
-    for warning in found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
 
 
 def _format(found: ModelDiff, rows: Sequence[LayerRow], top: int, shown: str) -> str:
