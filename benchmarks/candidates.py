@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, default=FOLDERS)
     parser.add_argument("--every", type=int, default=1, help="take every so many of the sources")
     parser.add_argument("--candidates", type=int, default=99)
+    parser.add_argument("--answers", choices=("images", "pictures"), help="targets of one kind only")
     given = parser.parse_args()
     probes = Probes.from_folder(given.pictures, IMAGES)
     order = order_by_content(hash_images(probes.images))
@@ -57,6 +58,8 @@ def main() -> None:
         found = [one for path in paths for one in read_network(path, probes, order, Path(folder))]
     sources = [(name, one) for name, one in found[:: given.every] if one.similarities is not None]
     for words, pictures in (("answers per image", False), ("answers in pictures", True)):
+        if given.answers == ("images" if pictures else "pictures"):
+            continue
         targets = [(name, one) for name, one in found if one.answers is not None and one.answers_in_pictures == pictures]
         if targets and pictures:
             describe_pictures(targets, sources)
