@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, skip_broken_option, take_pixels
+from onnxspace.cli.names import Names
+from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ FORMATS = ("text", "json", "markdown")
 )
 @click.option(
     "--sort",
-    type=click.Choice(SORTS),
+    type=Names(SORTS, "order"),
     default="own-error",
     show_default=True,
     metavar="KEY",
@@ -41,20 +42,20 @@ FORMATS = ("text", "json", "markdown")
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice(STATUSES),
+    type=Names(STATUSES, "status"),
     multiple=True,
     metavar="WORD",
     help="Rows of this status only, such as departs; repeatable.",
 )
 @click.option("--match", default="", metavar="TEXT", help="Rows only that have TEXT in their names or operators.")
 @click.option("--csv", "table", callback=note_replaced, metavar="FILE.csv", help="Write all rows of the table.")
-@click.option("--format", "shown", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print.")
+@click.option("--format", "shown", type=Names(FORMATS, "format"), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
 @pixel_options
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names and preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--quiet", is_flag=True, help="No progress or warnings on stderr; errors still show.")
+@quiet_option
 def diff(
     old: str, new: str, sort: str, top: int, statuses: tuple[str, ...], match: str, table: str | None, shown: str, as_json: bool,
     quiet: bool, **options: Any,
