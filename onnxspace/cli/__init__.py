@@ -17,10 +17,12 @@ from typing import NoReturn
 import click
 
 from onnxspace.cli.console import print_error, print_notes
+from onnxspace.cli.help import UnbrokenHelp
 from onnxspace.cli.names import NamedCommands, describe_option
 from onnxspace.cli.text.lines import one_line
 from onnxspace.errors import OnnxspaceError, describe_missing, is_out_of_memory, unexpected
 
+click.Context.formatter_class = UnbrokenHelp
 TROUBLE, INTERRUPTED, PIPE_CLOSED = 2, 130, 141
 #: command → (module, attribute, one line for --help)
 _COMMANDS = {

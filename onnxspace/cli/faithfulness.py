@@ -19,7 +19,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS = (
     click.option("--faithfulness", is_flag=True, help="Print how faithful the maps are to the network, by curves of deletion and insertion, "
                  "infidelity, sensitivity and randomised weights; -o is not needed then."),
-    click.option("--faithfulness-curves", "followed", type=Names(FOLLOWED, "quantity"), default="auto", show_default=True,
+    click.option("--faithfulness-curves", "followed", type=Names(FOLLOWED, "curve"), default="auto", show_default=True,
                  help="What curves follow: the probability of the image's class, the encoder's features, or the former where there is one."),
     click.option("--faithfulness-picture", "picture", callback=note_replaced, metavar="FILE.png", help="Where to draw the curves."),
     click.option("--boxes", metavar="FILE", help="CSV or JSON with boxes of objects (image, x, y, w, h), for the pointing game."),

@@ -12,7 +12,7 @@ import click
 
 from onnxspace.cli.names import Names
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
-from onnxspace.inputs.methods import Options, Settings
+from onnxspace.inputs.methods import METHODS, Options, Settings
 from onnxspace.inputs.targets import Target, make_targets
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ quiet_option = click.option("--quiet", is_flag=True, help=_QUIET)
 no_notes_option = click.option("--quiet", is_flag=True, expose_value=False, help=_QUIET)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DEFAULT = Settings()
+METHOD_HELP = f"Kind of attribution map: {', '.join(METHODS)}"
 NUMBERS = ("baseline", "steps", "samples", "noise", "units")
 _SHARED = (
     click.option("--baseline", metavar="WORD|IMAGE", help="zero (of the network's input), mean, black, blur, or an image file "

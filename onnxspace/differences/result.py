@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from onnxspace.storage.short_text import MOST_NAMES, count_losses, join_lines, wrap_notes
+
 SCHEMA = "onnxspace/diff/1"
 #: Characters of a node's name in sentences.
 MOST_NAME = 60
@@ -146,6 +148,12 @@ class ModelDiff:
     outputs: tuple[OutputRow, ...]
     probe: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        texts = [change.text for change in self.changes]
+        rest = [f"and {len(texts) - MOST_NAMES} more"] if len(texts) > MOST_NAMES else []
+        heading = f"Changes from {self.old.name} to {self.new.name}: {self.verdict}"
+        return join_lines(heading, wrap_notes([self.summary, *texts[:MOST_NAMES]]), rest, count_losses([], self.warnings))
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:

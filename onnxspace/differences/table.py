@@ -47,5 +47,5 @@ def format_table(rows: Sequence[LayerRow]) -> str:
 def _write_cell(value: object) -> object:
     if isinstance(value, tuple):
         numbers = all(isinstance(one, int) for one in value)
-        return "×".join(map(str, value)) if numbers else " to ".join(f"{one:.6g}" for one in value)
+        return "×".join(map(str, value)) if numbers else f"[{', '.join(f'{one:.6g}' for one in value)}]"
     return "" if value is None else value

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxspace.differences.result import MOST_NAME, Change, DiffModel, NodeGroup
 from onnxspace.storage.printable import shorten
+from onnxspace.storage.short_text import count
 
 _NAMED = 3
 _PRECISIONS = {
@@ -95,7 +96,7 @@ def _describe_trained(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup]) 
 
 def _describe_bias(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        text = f"Only the bias differs in {len(groups)} layer(s), {_AS_FOLDED}: {_list_names(groups)}."
+        text = f"Only the bias differs in {count(len(groups), 'layer')}, {_AS_FOLDED}: {_list_names(groups)}."
         yield Change("bias", text, _names(groups))
 
 
@@ -122,7 +123,7 @@ def _describe_scaled(groups: Sequence[NodeGroup]) -> Iterator[Change]:
         low, high = min(_weights_of(g)["factor"][0] for g in groups), max(_weights_of(g)["factor"][1] for g in groups)
         one = abs(high - low) < 1e-3 * abs(low)
         factor = f"{low:.4g}" if one else f"{low:.3g} to {high:.3g}, a factor per channel, {_AS_FOLDED},"
-        text = f"Weights were multiplied by {factor} in {len(groups)} layer(s): {_list_names(groups)}."
+        text = f"Weights were multiplied by {factor} in {count(len(groups), 'layer')}: {_list_names(groups)}."
         yield Change("scaled", text, _names(groups))
 
 
@@ -155,7 +156,9 @@ def _describe_replaced(groups: Sequence[NodeGroup], layers: Sequence[NodeGroup])
 
 def _describe_resized(groups: Sequence[NodeGroup]) -> Iterator[Change]:
     if groups:
-        yield Change("resized", f"Weights have another size in {len(groups)} layer(s): {_list_names(groups)}.", _names(groups))
+        yield Change(
+            "resized", f"Weights have another size in {count(len(groups), 'layer')}: {_list_names(groups)}.", _names(groups)
+        )
 
 
 def _count_layers(groups: Sequence[NodeGroup]) -> str:

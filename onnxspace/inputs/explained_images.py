@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,7 +69,18 @@ def _read_photos(paths: Sequence[Path], *, skip_broken: bool) -> NamedImages:
     if broken and not (skip_broken and pixels):
         raise refuse_broken(list(broken.values()), len(paths))
     probes = Probes("images", np.stack(list(pixels.values())), describe_broken(list(broken.values())))
-    return NamedImages(tuple(_name(paths[k]) for k in pixels), probes, tuple(paths[k] for k in pixels))
+    files = [paths[k] for k in pixels]
+    return NamedImages(tuple(_name_all(files)), probes, tuple(files))
+
+
+def _name_all(paths: Sequence[Path]) -> list[str]:
+    """The stems of the files, those that several have with their folder, as `star/0`."""
+    names = [_name(path) for path in paths]
+    often = Counter(names)
+    return [
+        f"{_name(path.parent)}/{name}" if often[name] > 1 and path.parent.name else name
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def _name(path: Path) -> str:
@@ -87,7 +99,9 @@ def _read_bands(paths: Sequence[Path], most: int) -> NamedImages:
                 f"{path} has {pixels[path].shape[3]} band(s), {paths[0]} has {first.shape[3]}. Explain them apart."
             )
     names = [
-        _name(path) if len(pixels[path]) == 1 else f"{_name(path)}[{k}]" for path in paths for k in range(len(pixels[path]))
+        name if len(pixels[path]) == 1 else f"{name}[{k}]"
+        for path, name in zip(paths, _name_all(paths), strict=True)
+        for k in range(len(pixels[path]))
     ]
     files = tuple(path for path in paths for _ in range(len(pixels[path])))
     return NamedImages(tuple(names), Probes("images", np.concatenate([pixels[path] for path in paths])), files)

@@ -66,9 +66,23 @@ def describe_missing_file(path: Path) -> str:
     >>> describe_missing_file(Path("no-folder/model.onnx"))
     'no such file. Check the path.'
     """
+    near = _list_near_files(path)
+    return f"no such file; did you mean {' or '.join(near)}?" if near else "no such file. Check the path."
+
+
+def describe_missing_folder(path: Path) -> str:
+    """The words for a `path` where there is no folder, with the nearest names beside it.
+
+    >>> describe_missing_folder(Path("no-folder/zoo.space"))
+    'does not exist.'
+    """
+    near = _list_near_files(path)
+    return f"does not exist; did you mean {' or '.join(near)}?" if near else "does not exist."
+
+
+def _list_near_files(path: Path) -> list[str]:
     try:
         names = [one.name for one in islice(path.parent.iterdir(), _MOST_FILES)]
     except (OSError, ValueError):
         names = []
-    near = [shorten(str(path.parent / one), _LONG) for one in find_nearest(path.name, names)]
-    return f"no such file; did you mean {' or '.join(near)}?" if near else "no such file. Check the path."
+    return [shorten(str(path.parent / one), _LONG) for one in find_nearest(path.name, names)]

@@ -64,6 +64,8 @@ def _shorten_words(followed: str) -> str:
 def _draw_cascade(axes: Any, model: ModelFaithfulness) -> None:
     _format_axes(axes, "rank correlation with the map", "last layers randomised")
     axes.axhline(UNCHANGED, color="0.8", linewidth=0.8)
+    where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+    axes.text(1, UNCHANGED, "above, a map counts as unchanged", fontsize=7, color="0.4", **where)
     for place, (name, curve) in enumerate(zip(model.methods, model.mean_cascade(), strict=True)):
         axes.plot((0, *model.layers), (1.0, *curve), **_style(place, name))
 

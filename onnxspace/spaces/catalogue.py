@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.labels import Labels
+from onnxspace.inputs.nearest_names import describe_missing_folder
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_label_facts, parse_protocol, to_json
 
@@ -265,8 +266,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _refuse_foreign_folder(folder: Path, path: Path) -> None:
     if not folder.is_dir():
-        what = "is a file, not a model space" if folder.exists() else "does not exist"
-        raise SpaceError(f"{folder} {what}. Make one with `onnxspace space create`.")
+        what = "is a file, not a model space." if folder.exists() else describe_missing_folder(folder)
+        raise SpaceError(f"{folder} {what} Make one with `onnxspace space create`.")
     if not path.is_file() or path.is_symlink():
         raise SpaceError(f"{folder} is not a model space: it has no {CATALOGUE}. Make one with `onnxspace space create`.")
     for name in (*FOLDERS, SETS):

@@ -17,6 +17,7 @@ from onnxspace.errors import ConfigError, OutputError, ProbeError, SpaceError
 from onnxspace.evaluation import Evaluation, Table, evaluate
 from onnxspace.inputs.execution import Progress
 from onnxspace.inputs.methods import METHODS, describe_options
+from onnxspace.inputs.nearest_names import describe_missing_folder
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import GENERATED
 from onnxspace.report.page import render
@@ -124,6 +125,10 @@ def _read_source(place: Path) -> _FolderContents:
 
 
 def _open_space(place: Path, damaged: ReportDamage | None) -> Space:
+    if not place.exists():
+        raise SpaceError(
+            f"{place} {describe_missing_folder(place)} Name a space, or a folder that `onnxspace score --output` wrote."
+        )
     try:
         return Space.open(place, damaged=damaged)
     except SpaceError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def test_a_row_per_image_and_a_column_per_model_and_method(run: Run, place: Path
     step = round((gallery._CELL + gallery._GAP) * gallery._DPI)
     assert abs((wide - narrow) - 3 * step) <= 3
     assert abs((high - low) - step - round(gallery._BAR * gallery._DPI)) <= 3
+
+
+def test_images_of_one_name_are_told_apart_by_their_folders(place: Path) -> None:
+    for folder in ("star", "cross"):
+        (place / folder).mkdir()
+        shutil.copy(place / "dog.png", place / folder / "0.png")
+    found = ox.explain(["a.onnx"], ["star/0.png", "cross/0.png", "cat.jpg"])
+    assert found.names == ("star/0", "cross/0", "cat")
 
 
 def test_a_second_drawing_is_equal_to_the_bit_and_replaces_the_first(run: Run, place: Path) -> None:

@@ -98,3 +98,9 @@ def test_usage_errors_and_refusals_fit(cli: Cli, monkeypatch: pytest.MonkeyPatch
         found = cli(*words)
         assert found.code == 2
         assert list_wide_lines(found.out + found.err) == []
+
+
+@pytest.mark.parametrize("command", ["", "score", "explain", "check", "diff", "fingerprint", "space create", "completion"])
+def test_help_fits_and_breaks_no_name(cli: Cli, command: str) -> None:
+    lines = cli(*command.split(), "--help").out.splitlines()
+    assert [line for line in lines if len(line) > WIDTH or line.endswith("-")] == []

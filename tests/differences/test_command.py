@@ -33,7 +33,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_exit_codes_are_those_of_diff(run: Run) -> None:
     assert run("old.onnx", "same.onnx", *QUICK)[0] == 0
     assert run("old.onnx", "new.onnx", *QUICK)[0] == 1
-    assert run("old.onnx", "zz9", *QUICK) == (2, "", "onnxspace: zz9: no such file. Check the path.\n")
+    assert run("old.onnx", "nowhere/none.onnx", *QUICK) == (
+        2,
+        "",
+        "onnxspace: nowhere/none.onnx: no such file. Check the path.\n",
+    )
 
 
 def test_text_fits_eighty_columns_and_names_what_departs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +65,8 @@ def test_csv_has_all_rows_and_columns(run: Run, place: Path) -> None:
     assert tuple(rows[0]) == result.COLUMNS
     assert {row["status"] for row in rows} == {"equal", "departs", "downstream"}
     assert rows[0]["old_shape"] == "1×12×16×16"
+    low, high = json.loads(rows[0]["old_range"])
+    assert low < high
 
 
 def test_markdown_escapes_names(run: Run) -> None:
@@ -71,6 +77,12 @@ def test_markdown_escapes_names(run: Run) -> None:
     assert out.startswith("## old → new: the networks differ\n")
     assert "&lt;img src=x&gt;\\|&#64;all" in out
     assert "<img" not in out
+
+
+def test_a_session_prints_a_few_lines(place: Path) -> None:
+    lines = repr(ox.diff("old.onnx", "new.onnx")).splitlines()
+    assert lines[0] == "Changes from old to new: differ"
+    assert len(lines) <= 12
 
 
 def test_choices_of_the_command_are_those_of_the_package() -> None:

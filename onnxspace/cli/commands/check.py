@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import class_options, pixel_options, quiet_option, take_pixels, take_targets
+from onnxspace.cli.options import METHOD_HELP, class_options, pixel_options, quiet_option, take_pixels, take_targets
 from onnxspace.inputs.execution import DEVICES
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.nearest_names import describe_unknown
@@ -64,7 +64,10 @@ class _Options:
     "--seed", type=click.IntRange(0, 2**31), metavar="N", default=0, show_default=True, help="Seed of the probe images."
 )
 @click.option(
-    "--method", type=Names(tuple(METHODS), "method"), help="Kind of attribution map [default: the baseline's, or elrp]."
+    "--method",
+    type=Names(tuple(METHODS), "method"),
+    metavar="METHOD",
+    help=f"{METHOD_HELP} [default: the baseline's, or elrp].",
 )
 @click.option(
     "--baseline",

@@ -14,7 +14,11 @@ from onnxspace.cli.options import no_notes_option
 def completion(shell: str) -> None:
     """Print the script that completes commands, options and files in a shell.
 
-    For bash: onnxspace completion bash > ~/.local/share/bash-completion/completions/onnxspace
+    For bash:
+
+    \b
+    onnxspace completion bash > \\
+      ~/.local/share/bash-completion/completions/onnxspace
     """
     from click.shell_completion import get_completion_class
 

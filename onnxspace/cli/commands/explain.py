@@ -16,6 +16,7 @@ from onnxspace.cli.faithfulness import (
 )
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    METHOD_HELP,
     pixel_options,
     shared_options,
     skip_broken_option,
@@ -50,8 +51,8 @@ def _split_outputs(
     help="Where to draw the picture. With brackets at its end, it is a value to explain, as --value.",
 )  # fmt: skip
 @click.option(
-    "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), show_default=True,
-    help="Kind of attribution map; repeatable, a column for each.",
+    "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), metavar="METHOD",
+    show_default=True, help=f"{METHOD_HELP}; repeatable, a column for each.",
 )  # fmt: skip
 @faithfulness_options
 @target_options

@@ -10,6 +10,7 @@ import click
 
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    METHOD_HELP,
     label_options,
     number_options,
     opening_options,
@@ -38,7 +39,9 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
 )
-@click.option("--method", type=Names(tuple(METHODS), "method"), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@click.option(
+    "--method", type=Names(tuple(METHODS), "method"), metavar="METHOD", help=f"{METHOD_HELP} [default: {DEFAULT_METHOD}]."
+)
 @click.option(
     "--detail",
     type=Names(("maps", "images", "pictures"), "detail"),

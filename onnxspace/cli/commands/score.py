@@ -11,6 +11,7 @@ import click
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    METHOD_HELP,
     class_options,
     cluster_option,
     known_option,
@@ -53,7 +54,9 @@ from onnxspace.scores.selection import (
     help=f"Number of images [default: up to {MOST_PICTURES} pictures, or 64 generated images].",
 )  # fmt: skip
 @skip_broken_option
-@click.option("--method", type=Names(tuple(METHODS), "method"), help=f"Kind of attribution map [default: {DEFAULT_METHOD}].")
+@click.option(
+    "--method", type=Names(tuple(METHODS), "method"), metavar="METHOD", help=f"{METHOD_HELP} [default: {DEFAULT_METHOD}]."
+)
 @click.option(
     "--by", type=Names([*pair_score_names(), FINETUNE], "score of two models"), multiple=True, metavar="SCORE",
     help=f"Score to compare by: {', '.join(pair_score_names())}, {FINETUNE}. Repeatable: the matrix of the first is shown, and it "

@@ -22,9 +22,10 @@ def format_faithfulness(found: Faithfulness) -> Iterator[str]:
         yield ""
         for sentence in model.unchanged():
             yield from wrap(one_line(sentence))
+    pointing = any("pointing" in model.measures for model in found.models)
     yield from wrap(
-        "Means over images ± half a 95 % interval. Larger is better of insertion and pointing, smaller of the others. "
-        "* better than a random map on the same images."
+        f"Means over images ± half a 95 % interval. Larger is better of insertion{' and pointing' if pointing else ''}, "
+        "smaller of the others. * better than a random map on the same images."
     )
 
 
@@ -40,9 +41,9 @@ def _format_model(model: ModelFaithfulness, images: int) -> Iterator[str]:
 
 def _format_columns(model: ModelFaithfulness, measures: Sequence[Measure]) -> Iterator[str]:
     figures = [model.figures(name) for name in measures]
-    yield f"{'':<{_NAME}}" + "".join(f"{_head(name):>{_CELL}}" for name in measures)
+    yield (f"{'':<{_NAME}}" + "".join(f"{_head(name):>{_CELL}}" for name in measures)).rstrip()
     for place, name in enumerate(model.rows):
-        yield f"{name:<{_NAME}}" + "".join(f"{_cell(column[place]):>{_CELL}}" for column in figures)
+        yield (f"{name:<{_NAME}}" + "".join(f"{_cell(column[place]):>{_CELL}}" for column in figures)).rstrip()
 
 
 def _head(measure: Measure) -> str:

@@ -30,6 +30,7 @@ from onnxspace.cli.console import (
 )
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
+    METHOD_HELP,
     cluster_option,
     label_options,
     number_options,
@@ -55,9 +56,16 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="DIR", help="Folder of photos to explain models on; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of probe images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the probe images.")
 @click.option(
-    "--method", type=Names(tuple(METHODS), "method"), default=DEFAULT_METHOD, show_default=True, help="Kind of attribution map."
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the probe images."
+)
+@click.option(
+    "--method",
+    type=Names(tuple(METHODS), "method"),
+    default=DEFAULT_METHOD,
+    show_default=True,
+    metavar="METHOD",
+    help=f"{METHOD_HELP}.",
 )
 @number_options
 @click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
@@ -101,7 +109,9 @@ def create(place: str, probe: str | None, images: int | None, seed: int, quiet: 
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
 @click.option("--probe", metavar="DIR", help="Folder of the probe photos, if the space does not contain them.")
 @skip_broken_option
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the choice of photos.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of the choice of photos."
+)
 @label_options
 @json_option("add")
 def add(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 @click.option("--probe", metavar="DIR", help="Folder of photos of the new set; without it, generated images.")
 @skip_broken_option
 @click.option("--images", type=click.IntRange(1, 100_000), metavar="N", help="Number of its images [default: 64].")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of its images.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", default=0, show_default=True, help="Seed of its images."
+)
 @click.option(
     "--detail", type=Names(("maps", "images", "pictures"), "detail"),
     help="What is kept beside maps, as for `create` [default: pictures with --probe, else maps].",
