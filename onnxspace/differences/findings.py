@@ -29,6 +29,15 @@ class Findings:
         return None if not errors or None in errors else max(error for error in errors if error is not None)
 
 
+def format_percent(share: float) -> str:
+    """A share in percent, with two digits or more.
+
+    >>> format_percent(0.0123), format_percent(2.184)
+    ('1.2 %', '218 %')
+    """
+    return f"{100 * share:.0f} %" if 0.995 <= share < 1e4 else f"{100 * share:.2g} %"
+
+
 def name_end(group: NodeGroup) -> Node:
     """The last node of a group that computes, of the new file where it has one."""
     nodes = group.new or group.old

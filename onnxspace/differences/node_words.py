@@ -22,9 +22,7 @@ def describe_export(found: Findings) -> Iterator[Change]:
         )
     elif pairs and 2 * renamed > len(pairs):
         yield Change("re-export", f"It was exported anew: {renamed} of {len(pairs)} equal nodes have other names.")
-    elif all(group.status == "equal" for group in found.groups) and all(
-        (group.weights or {}).get("kind", "equal") == "equal" for group in found.groups
-    ):
+    elif found.error is not None and all(group.status == "equal" and _kind(group) == "equal" for group in found.groups):
         yield Change(
             "same-graph",
             f"The graphs are equal, node for node ({found.new.nodes} nodes); the files differ in names or metadata.",
@@ -34,6 +32,14 @@ def describe_export(found: Findings) -> Iterator[Change]:
 def describe_opset(found: Findings) -> Iterator[Change]:
     if found.old.opset != found.new.opset:
         yield Change("opset", f"The operator set is {found.new.opset} (before: {found.old.opset}).")
+
+
+def describe_outputs(found: Findings) -> Iterator[Change]:
+    """Outputs of the same names in another order, which are compared by their places."""
+    old, new = [str(row.old) for row in found.outputs], [str(row.new) for row in found.outputs]
+    if old != new and sorted(old) == sorted(new):
+        names = ", ".join(shorten(name, MOST_NAME) for name in new[:_NAMED]) + (", …" if len(new) > _NAMED else "")
+        yield Change("outputs-moved", f"The outputs are listed in another order ({names}), and are compared in it.")
 
 
 def describe_layout(found: Findings) -> Iterator[Change]:

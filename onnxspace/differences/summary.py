@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from onnxspace.differences.findings import Findings, name_end
+from onnxspace.differences.findings import Findings, format_percent, name_end
 from onnxspace.differences.fusion_words import describe_fusion
-from onnxspace.differences.node_words import describe_export, describe_kinship, describe_layout, describe_nodes, describe_opset
+from onnxspace.differences.node_words import (
+    describe_export,
+    describe_kinship,
+    describe_layout,
+    describe_nodes,
+    describe_opset,
+    describe_outputs,
+)
 from onnxspace.differences.result import MOST_NAME, Change, NodeGroup, Verdict
 from onnxspace.differences.weight_words import describe_weights
 from onnxspace.storage.printable import shorten
@@ -59,7 +66,7 @@ def _describe_outputs(found: Findings) -> str:
 def _format_error(error: float | None) -> str:
     if not error:
         return "nothing"
-    return f"{100 * error:.2g} %" if error >= 1e-4 else f"{error:.1g} of their length"
+    return format_percent(error) if error >= 1e-4 else f"{error:.1g} of their length"
 
 
 def _name_precision(found: Findings) -> str:
@@ -80,10 +87,11 @@ def describe_changes(found: Findings) -> tuple[Change, ...]:
     if found.old.sha256 == found.new.sha256:
         return ()
     sources: Sequence[Callable[[Findings], Iterator[Change]]] = (
-        describe_export, describe_opset, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
+        describe_export, describe_opset, describe_outputs, describe_fusion, describe_layout, describe_weights_of, describe_nodes, describe_kinship,
     )  # fmt: skip
     return tuple(change for source in sources for change in source(found))
 
 
 def describe_weights_of(found: Findings) -> Iterator[Change]:
-    yield from describe_weights(found.old, found.new, found.groups)
+    classes = any(row.permuted for row in found.outputs)
+    yield from describe_weights(found.old, found.new, found.groups, classes=classes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from onnxspace.differences.findings import format_percent
 from onnxspace.differences.result import MOST_NAME, Change, DiffModel, NodeGroup
 from onnxspace.storage.printable import shorten
 from onnxspace.storage.short_text import count
@@ -22,8 +23,8 @@ _AS_FOLDED = "as where a batch normalisation was folded wrongly"
 _SMALL = frozenset({"Add", "Mul", "Sub", "Div"})
 
 
-def describe_weights(old: DiffModel, new: DiffModel, groups: Sequence[NodeGroup]) -> Iterator[Change]:
-    """What became of the weights of all groups, a sentence for each kind."""
+def describe_weights(old: DiffModel, new: DiffModel, groups: Sequence[NodeGroup], *, classes: bool = False) -> Iterator[Change]:
+    """What became of the weights of all groups, a sentence for each kind; `classes` tells that outputs of the network are permuted."""
     layers = [group for group in groups if group.weights is not None]
     kinds: dict[str, list[NodeGroup]] = {}
     for group in layers:
@@ -32,7 +33,7 @@ def describe_weights(old: DiffModel, new: DiffModel, groups: Sequence[NodeGroup]
     yield from _describe_pruned(kinds.get("pruned", []), layers)
     yield from _describe_trained(kinds.get("trained", []), layers)
     yield from _describe_bias(kinds.get("bias", []))
-    yield from _describe_permuted(kinds.get("permuted", []))
+    yield from _describe_permuted(kinds.get("permuted", []), classes=classes)
     yield from _describe_scaled(kinds.get("scaled", []))
     yield from _describe_folded(kinds.get("folded_wrongly", []))
     yield from _describe_replaced(kinds.get("replaced", []), layers)
@@ -100,22 +101,36 @@ def _describe_bias(groups: Sequence[NodeGroup]) -> Iterator[Change]:
         yield Change("bias", text, _names(groups))
 
 
-def _describe_permuted(groups: Sequence[NodeGroup]) -> Iterator[Change]:
+def _describe_permuted(groups: Sequence[NodeGroup], *, classes: bool) -> Iterator[Change]:
     departing = [group for group in groups if group.status == "departs"]
-    inner = [group for group in groups if group.status != "departs"]
-    if departing:
-        moved = _weights_of(departing[-1]).get("moved", 0)
-        yield Change(
-            "classes-permuted",
-            f"The outputs of {_list_names(departing)} have another order ({moved} of them moved), as where classes are sorted otherwise.",
-            _names(departing),
+    inside = [group for group in departing if _weights_of(group).get("axis") == "input"]
+    outside = [group for group in departing if group not in inside]
+    if outside:
+        moved = _weights_of(outside[-1]).get("moved", 0)
+        reason = "as where classes are sorted otherwise" if classes else "which what reads them does not undo"
+        kind = "classes-permuted" if classes else "channels-permuted"
+        text = f"The outputs of {_list_names(outside)} have another order ({moved} of them moved), {reason}."
+        yield Change(kind, text, _names(outside))
+    if inside:
+        moved = _weights_of(inside[-1]).get("moved", 0)
+        text = (
+            f"The weights that make each output of {_list_names(inside)} have another order ({moved} of them moved), "
+            "as where colours or other inputs are sorted otherwise, or kernels turned."
         )
-    if inner:
-        yield Change(
-            "channels-permuted",
-            f"Channels have another order in {len(inner)} layers, consistently: {_list_names(inner)}.",
-            _names(inner),
-        )
+        yield Change("inputs-permuted", text, _names(inside))
+    yield from _describe_inner([group for group in groups if group.status != "departs"])
+
+
+def _describe_inner(groups: Sequence[NodeGroup]) -> Iterator[Change]:
+    """Layers whose weights follow another order of channels: consistently, unless they are behind one that departs."""
+    follow = [group for group in groups if group.status == "downstream"]
+    undone = [group for group in groups if group not in follow]
+    for ours, how in ((undone, ", consistently"), (follow, " behind those that depart")):
+        if ours:
+            count = "1 layer" if len(ours) == 1 else f"{len(ours)} layers"
+            yield Change(
+                "channels-permuted", f"Channels have another order in {count}{how}: {_list_names(ours)}.", _names(ours)
+            )
 
 
 def _describe_scaled(groups: Sequence[NodeGroup]) -> Iterator[Change]:
@@ -137,7 +152,7 @@ def _describe_folded(groups: Sequence[NodeGroup]) -> Iterator[Change]:
             if max(abs(low - 1), abs(high - 1)) > 1e-3
             else "weights are right"
         )
-        bias = f", the bias is off by {100 * facts['bias']:.2g} % of its length" if facts.get("bias", 0) > 1e-2 else ""
+        bias = f", the bias is off by {format_percent(facts['bias'])} of its length" if facts.get("bias", 0) > 1e-2 else ""
         yield Change(
             "folded-wrongly",
             f"A batch normalisation was folded wrongly at {_list_names([group])}{cause} ({off}{bias}).",

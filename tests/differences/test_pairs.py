@@ -110,6 +110,46 @@ def test_a_batch_normalisation_folded_wrongly_is_named_with_its_cause(cause: str
     assert {node.op for node in found.first.old} == {"Conv", "BatchNormalization"}
 
 
+def describe_only(found: ModelDiff) -> dict[str, str]:
+    return {change.kind: change.text for change in found.changes}
+
+
+def test_channels_in_another_order_that_readers_undo_depart_nowhere(compare: Compare) -> None:
+    """A change behind them is the only one that departs, and what was permuted is called consistent."""
+    found = compare(pairs.base(), pairs.permute_classes(pairs.permute_channels(pairs.base())))
+    texts = describe_only(found)
+    assert set(texts) == {"classes-permuted", "channels-permuted"}
+    assert "3 layers, consistently" in texts["channels-permuted"]
+    assert [name for name, status in statuses(found).items() if status == "departs"] == [pairs.base().graph.node[-1].name]
+
+
+def test_channels_in_another_order_that_nothing_undoes_are_no_classes(compare: Compare) -> None:
+    """The layer that reads them is as it was: it gets other values, and departs nowhere."""
+    found = compare(pairs.base(), pairs.permute_channels(pairs.base(), undone=False))
+    assert statuses(found)["/5/conv1/Conv"] == "departs"
+    assert statuses(found)["/5/conv2/Conv"] == "downstream"
+    texts = " ".join(change.text for change in found.changes)
+    assert "classes" not in texts
+    assert "consistently" not in texts
+    assert "from equal inputs" not in texts
+
+
+@pytest.mark.parametrize(("node", "axis"), [("/0/Conv", 1), ("/5/conv2/Conv", 3)])
+def test_weights_in_another_order_within_an_output_leave_the_outputs_order(node: str, axis: int, compare: Compare) -> None:
+    found = compare(pairs.base(), pairs.flip(pairs.base(), node, axis))
+    (change,) = found.changes
+    assert (change.kind, change.nodes) == ("inputs-permuted", (node,))
+
+
+def test_outputs_in_another_order_are_no_equal_graph(compare: Compare) -> None:
+    old = pairs.reorder_outputs(pairs.base())
+    new = onnx.ModelProto()
+    new.CopyFrom(old)
+    del new.graph.output[:]
+    new.graph.output.extend(reversed(old.graph.output))
+    assert set(describe_only(compare(old, new))) == {"outputs-moved"}
+
+
 def test_a_removed_node_is_where_networks_depart(compare: Compare) -> None:
     found = compare(pairs.base(), pairs.remove(pairs.base(), "/5/act/Relu"))
     assert found.first is not None

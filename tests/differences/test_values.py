@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from onnxspace.differences.child import alignment
 from onnxspace.differences.child.layouts import arrange, find_order
-from onnxspace.differences.child.signatures import measure_distance, measure_order_distance, measure_signature
+from onnxspace.differences.child.signatures import Signature, measure_distance, measure_order_distance, measure_signature
 from onnxspace.differences.child.statistics import PairStatistics
 
 
@@ -75,3 +78,19 @@ def test_equal_tensors_have_no_ratio_to_noise() -> None:
     found = PairStatistics(None, 1.0)
     found.add(draw(1, 9), draw(1, 9))
     assert (found.to_dict()["snr_db"], found.to_dict()["relative_error"]) == (None, 0.0)
+
+
+def test_equal_values_of_many_nodes_are_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree of equal points takes a time that grows with their square."""
+    both = [measure_signature(draw(1, 3, 4, 5, seed=seed % 2)) for seed in range(60)]
+    near = measure_signature(draw(1, 3, 4, 5) * np.float32(1 + 1e-6))
+    sizes = list[int]()
+    search = alignment._cluster
+
+    def count(given: Sequence[Signature]) -> list[int]:
+        sizes.append(len(given))
+        return search(given)
+
+    monkeypatch.setattr(alignment, "_cluster", count)
+    assert alignment.label_alike([*both, near]) == [0, 1] * 30 + [0]
+    assert sizes == [3]

@@ -118,6 +118,32 @@ def permute_classes(model: ModelProto) -> ModelProto:
     return change_weights(model, lambda n, w: w[order] if n in last.input[1:] else None)
 
 
+def permute_channels(model: ModelProto, *, undone: bool = True) -> ModelProto:
+    """The channels between the two convolutions of a block in another order, which the second one takes back where `undone`."""
+    order, inner = np.random.default_rng(3).permutation(20), find(model, "/5/bn1/BatchNormalization").input[1:]
+    first, second = weight_of(model, "/5/conv1/Conv"), weight_of(model, "/5/conv2/Conv")
+
+    def move(name: str, values: Array) -> Array | None:
+        if name == second:
+            return values[:, order] if undone else None
+        return values[order] if name == first or name in inner else None
+
+    return change_weights(model, move)
+
+
+def flip(model: ModelProto, node: str, axis: int) -> ModelProto:
+    """The weights of a node in reverse order along an axis."""
+    name = weight_of(model, node)
+    return change_weights(model, lambda n, w: np.flip(w, axis) if n == name else None)
+
+
+def reorder_outputs(model: ModelProto) -> ModelProto:
+    """The model with a second output, and the two in the other order."""
+    made = copy.deepcopy(model)
+    made.graph.output.insert(0, onnx.ValueInfoProto(name=find(model, "/5/act/Relu").output[0]))
+    return made
+
+
 def remove(model: ModelProto, name: str) -> ModelProto:
     """The model without a node, whose readers read its input."""
     made = copy.deepcopy(model)

@@ -132,11 +132,20 @@ def identify_values(old: Described, new: Described) -> tuple[list[int | None], l
             groups.setdefault(signature.size, []).append(place)
     for places in groups.values():
         signatures = [both[place][2] for place in places]
-        labels = _cluster([one for one in signatures if one is not None])
+        labels = label_alike([one for one in signatures if one is not None])
         for place, label in zip(places, labels, strict=True):
             found[place] = places[label]
     count = len(old.side.core)
     return found[:count], found[count:]
+
+
+def label_alike(signatures: Sequence[Signature]) -> list[int]:
+    """The first signature that each is alike; equal ones are searched for once, because a tree of equal points is slow."""
+    keys = [one.quantiles.tobytes() + one.lengths.tobytes() for one in signatures]
+    firsts = {key: place for place, key in reversed([*enumerate(keys)])}
+    places = sorted(firsts.values())
+    labels = dict(zip(places, _cluster([signatures[place] for place in places]), strict=True))
+    return [places[labels[firsts[key]]] for key in keys]
 
 
 def _cluster(signatures: Sequence[Signature]) -> list[int]:

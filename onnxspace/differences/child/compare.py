@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from onnxspace.differences.child.alignment import ALIKE, Described, align
 from onnxspace.differences.child.extension import extend_layers
 from onnxspace.differences.child.groups import Group, Grouping
-from onnxspace.differences.child.judgement import Match, is_justified, judge_pairs, list_doubtful
+from onnxspace.differences.child.judgement import Match, is_justified, judge_pairs, list_doubtful, list_undone
 from onnxspace.differences.child.layer_pairs import adopt_norms, compare_layers
 from onnxspace.differences.child.layer_weights import read_layers
 from onnxspace.differences.child.passes import (
@@ -146,17 +146,18 @@ def _fits(old: Described, new: Described, pair: TensorPair) -> bool:
 def _resolve_permuted(
     match: Match, statuses: Mapping[int, str], outputs: list[tuple[TensorPair, PairStatistics | None]]
 ) -> dict[int, str]:
-    """Permuted channels are another layout where the outputs keep their order, else a departure and what follows it."""
+    """Permuted channels are another layout where the outputs or all readers undo it, else a departure and what follows it."""
     same = bool(outputs) and all(found is not None and found.relative <= match.limit for _, found in outputs)
-    found = dict(statuses)
+    found, undone = dict(statuses), list_undone(match, statuses)
     reached: set[int] = set()
     for a in sorted(found):
         fed = any(
             match.old.side.graph.producer.get(match.old.side.roots[name]) in reached for name in match.old.side.reads_of(a)
         )
         if found[a] == "permuted":
-            reached.add(a)
-            found[a] = "relaid" if same else "downstream" if fed else "departs"
+            found[a] = "relaid" if same or a in undone else "downstream" if fed else "departs"
+            if found[a] != "relaid":
+                reached.add(a)
     return found
 
 

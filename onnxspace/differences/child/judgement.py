@@ -97,7 +97,7 @@ def judge_pairs(match: Match) -> dict[int, str]:
         status = "" if a is None else _judge(match, a, fed=fed)
         if a is not None:
             found[a] = status
-        if status in ("departs", "downstream") or (a is None and fed):
+        if status in ("departs", "downstream", "permuted") or (a is None and fed):
             tainted.update(match.new.side.graph.nodes[b].output)
     return found
 
@@ -151,6 +151,20 @@ def _is_fed_otherwise(match: Match, a: int) -> bool:
     mine = [match.partners.get(old.roots[name], "") for name in old.reads_of(a) if old.roots[name] in old.graph.producer]
     theirs = [new.roots[name] for name in new.reads_of(match.pairs[a]) if new.roots[name] in new.graph.producer]
     return sorted(mine) != sorted(theirs)
+
+
+def list_undone(match: Match, statuses: Mapping[int, str]) -> set[int]:
+    """Permuted pairs all of whose readers compute the old values, or are permuted pairs of that kind themselves."""
+    undone = set[int]()
+    backwards = {b: a for a, b in match.pairs.items()}
+    for b in reversed(match.new.side.core):
+        a = backwards.get(b)
+        if a is None or statuses.get(a) != "permuted":
+            continue
+        readers = [backwards.get(reader) for reader in list_readers(match.new, b)]
+        if readers and all(k is not None and (k in undone or match.has_equal_values(k)) for k in readers):
+            undone.add(a)
+    return undone
 
 
 def list_doubtful(match: Match) -> list[int]:

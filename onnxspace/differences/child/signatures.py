@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Signature:
     @property
     def size(self) -> int:
         """The number of values of an image."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
     @property
     def sides(self) -> tuple[int, ...]:
