@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from onnxspace.cli.console import print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
@@ -81,13 +82,11 @@ def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, qui
     import json
 
     from onnxspace.cli.text.faithfulness import format_faithfulness
-    from onnxspace.cli.text.lines import one_line
 
     if request.as_json:
         click.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
         for line in format_faithfulness(found):
             click.echo(line)
-    if not quiet:
-        for remark in found.remarks():
-            click.echo(f"warning: {one_line(remark)}", err=True)
+    for remark in found.remarks():
+        print_warning(remark, quiet=quiet)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxspace.cli.console import print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
 from onnxspace.cli.replaced import note_replaced
@@ -101,10 +102,8 @@ def _write(path: str, text: str) -> None:
 
 
 def _print_warnings(found: ModelDiff) -> None:
-    from onnxspace.cli.text.lines import one_line
-
     for warning in found.warnings:
-        click.echo(f"warning: {one_line(warning)}", err=True)
+        print_warning(warning)
 
 
 def _format(found: ModelDiff, rows: Sequence[LayerRow], top: int, shown: str) -> str:
