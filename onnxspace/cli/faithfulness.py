@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from onnxspace.cli.console import print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
@@ -80,7 +81,6 @@ def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, qui
     """Print the table or the JSON, and remarks to standard error."""
     import json
 
-    from onnxspace.cli.console import print_notes
     from onnxspace.cli.text.faithfulness import format_faithfulness
 
     if request.as_json:
@@ -88,4 +88,5 @@ def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, qui
     else:
         for line in format_faithfulness(found):
             click.echo(line)
-    print_notes((f"warning: {remark}" for remark in found.remarks()), quiet=quiet)
+    for remark in found.remarks():
+        print_warning(remark, quiet=quiet)

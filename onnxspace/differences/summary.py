@@ -59,7 +59,7 @@ def _describe_outputs(found: Findings) -> str:
     if any(row.permuted for row in found.outputs):
         return "the outputs hold the old values in another order"
     if found.error is None:
-        return "the outputs have other shapes or values that are not finite"
+        return "the outputs have other shapes, or values that are not finite"
     return f"the outputs differ by {_format_error(found.error)}"
 
 
