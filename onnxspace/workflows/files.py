@@ -75,6 +75,13 @@ class CollectedMaps:
         return write_map_file(self.setup, to, advance, model.located.file, lambda writer: self.collect(model, writer, advance))
 
 
+def _describe_zeros(setup: Setup, path: str) -> str:
+    """Maps of a target are zero also where nothing speaks for it, which methods that keep positive values draw alone."""
+    if setup.target is None:
+        return f"{path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
+    return f"{path}: every map of {setup.target.words} by {setup.method} is zero. Name another target or --method."
+
+
 def write_map_file(
     setup: Setup, to: Destination, advance: Advance, path: str, compute: Callable[[MapWriter], tuple[str, ...]]
 ) -> tuple[Path, tuple[str, ...]]:
@@ -90,9 +97,7 @@ def write_map_file(
         if remarks is None:
             remarks = compute(writer)
         if writer.zeros == images:
-            raise AttributionError(
-                f"{path}: every map is zero, so its encoder does not depend on the image. Name another --encoder."
-            )
+            raise AttributionError(_describe_zeros(setup, path))
         if writer.remarks is None:
             writer.finish(remarks)
     zeros = (f"{writer.zeros} of {images} maps are zero; their cosines count as 0.",) if writer.zeros else ()

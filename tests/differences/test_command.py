@@ -115,6 +115,22 @@ def test_a_model_without_an_image_gets_random_values(run: Run) -> None:
     assert found["first"]["new"][0]["name"] == "layer"
 
 
+def test_inputs_of_other_sizes_are_named(run: Run) -> None:
+    from onnx import TensorProto, helper
+
+    for name, sizes in (("a", [1, 7]), ("b", [1, 3, 32, 32])):
+        graph = helper.make_graph(
+            [helper.make_node("Tanh", ["x"], ["z"], "end")], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes)],
+            [helper.make_tensor_value_info("z", TensorProto.FLOAT, sizes)],
+        )  # fmt: skip
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), f"{name}.onnx")
+    for old, new, first, second in (("a", "b", "[1, 7]", "[1, 3, 32, 32]"), ("b", "a", "[1, 3, 32, 32]", "[1, 7]")):
+        code, _, error = run(f"{old}.onnx", f"{new}.onnx", *QUICK)
+        assert (code, error) == (
+            2, f"onnxspace: The input x of {new}.onnx is {second}, but that of {old}.onnx is {first}. Give models with the same inputs.\n",
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,7 +137,23 @@ def _rename(row: Feed, old: OpenedModel, new: OpenedModel) -> Feed:
             f"{new.located.path} has {len(theirs)} inputs, but {old.located.path} has {len(mine)}. Give models with the same inputs."
         )
     given = theirs if set(mine) == set(theirs) else mine
+    for value, name in zip(new.network.graph.inputs, given, strict=True):
+        sizes = dims(value)
+        if sizes is not None and not _fit(sizes, row[name].shape):
+            raise ModelError(
+                f"The input {value.name} of {new.located.path} is {_write(sizes)}, but that of {old.located.path} is "
+                f"{_write(row[name].shape)}. Give models with the same inputs."
+            )
     kinds = {value.name: value.type.tensor_type.elem_type for value in new.network.graph.inputs}
     return {
         to: row[name].astype(onnx.helper.tensor_dtype_to_np_dtype(kinds[to])) for to, name in zip(theirs, given, strict=True)
     }
+
+
+def _fit(sizes: Sequence[int | None], shape: tuple[int, ...]) -> bool:
+    """Whether an input of these sizes, None where open, takes values of this shape."""
+    return len(sizes) == len(shape) and all(size in (None, n) for size, n in zip(sizes, shape, strict=True))
+
+
+def _write(sizes: Sequence[int | None]) -> str:
+    return f"[{', '.join('?' if size is None else str(size) for size in sizes)}]"
