@@ -74,7 +74,9 @@ class ArtifactCheck:
             self.warnings += new.facts.warnings
             if new.broken:
                 return self._judge_broken(base, new)
-            return self._compare(explain.Case(self.artifact.limits, new, old, measure(new, old)), base, reason, setting, folder)
+            targeted = setting.agreement.setup.target is not None
+            case = explain.Case(self.artifact.limits, new, old, measure(new, old), targeted)
+            return self._compare(case, base, reason, setting, folder)
 
     def _share_pixels(
         self, new: Observation, old: Observation, base: BaselineReference, setting: Setting, folder: Path

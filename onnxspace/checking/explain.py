@@ -22,12 +22,16 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Case:
-    """An artifact (`new`) and its baseline (`old`), what was measured of them, and the limits by metric."""
+    """An artifact (`new`) and its baseline (`old`), what was measured of them, and the limits by metric.
+
+    `targeted` says that maps explain a class or a value, which depend on what is behind the encoder too.
+    """
 
     limits: Mapping[str, float]
     new: Observation
     old: Observation
     found: Measures
+    targeted: bool = False
 
 
 def explain(verdict: Verdict, case: Case, other: Mapping[str, Any] | None, ask: Ask) -> Verdict:
@@ -44,7 +48,8 @@ def explain(verdict: Verdict, case: Case, other: Mapping[str, Any] | None, ask: 
         reasons += _find_input_reason(case, ask)
     reasons += describe_weights(weights, case.new.facts.biases, explained=bool(reasons))
     reasons += diagnose.describe_relation(case.found, case.new.facts, case.old.facts, weights, explained=bool(reasons))
-    reasons += diagnose.describe_maps(case.found, case.new.facts, case.old.facts)
+    if not case.targeted:
+        reasons += diagnose.describe_maps(case.found, case.new.facts, case.old.facts)
     layers: Sequence[Mapping[str, Any]] = [] if sides is None else sides["layers"]
     reasons += diagnose.describe_layers(layers)
     if "outputs" in case.limits and "outputs" in case.found.missing:

@@ -228,6 +228,7 @@ def test_check_compares_maps_of_a_class(cli: Cli, place: Path) -> None:
     for word, same in (("cat", True), ("dog", False)):
         found = cli("check", "swapped.onnx", "--against", "a.onnx", "--class", word, "--images", "4", "--json", "--quiet")
         assert (read_affinity(found.out) > 0.999) is same
+        assert "between image and encoder" not in found.out
     (place / "onnxspace.toml").write_text(
         '[check]\nclass = "dog"\nimages = 4\n[check.artifacts.net]\nmodel = "swapped.onnx"\nagainst = "a.onnx"\n'
     )
