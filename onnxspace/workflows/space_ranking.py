@@ -304,7 +304,7 @@ def explain_candidates(found: Affinity, sources: int) -> Affinity:
         return found
     words = (
         f"Of {sources} models, {len(found.names) - 1} are ranked: those estimated to be the best, or the nearest by maps where the "
-        "target has neither outputs nor features. Of the ten best of all about one is missed, more where answers are pictures."
+        "target has neither outputs nor features. Of the ten best of all about one is missed."
     )
     return replace(found, warnings=(*found.warnings, words))
 
