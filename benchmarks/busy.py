@@ -1,7 +1,7 @@
 """What a map costs where a machine is busy, and in a container with a quota: python -m benchmarks.busy [busy] [quota].
 
 `busy`: ε-LRP and saliency of a ResNet-50 with random weights, one image of 224 × 224, beside `--processes` others that compute
-without end; with threads that wait as the libraries have them (they spin), and as in a worker of this project (they sleep).
+without end; with threads that wait as the libraries have them (they spin), and as in a worker of this project (they soon sleep).
 `quota`: the same in a control group with a quota of one processor (version 1, needs root), with as many threads as a worker takes
 and with as many as the libraries take. Medians of interleaved rounds.
 """
@@ -44,10 +44,12 @@ def show_busy(model: Path, rounds: int, processes: int) -> None:
     """Print the times with and without other processes, both ways of waiting in turn."""
     from onnxspace.sandbox.processors import thread_environment
 
-    bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    bare = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    }
     for count in (0, processes):
         with keep_busy(count):
-            for words, more in (("threads sleep", thread_environment(bare)), ("threads spin", {})):
+            for words, more in (("threads soon sleep", thread_environment(bare)), ("threads spin", {})):
                 show(f"{count} other processes, {words}", ask({**bare, **more}, model, rounds))
 
 

@@ -75,15 +75,14 @@ def import_onnxruntime() -> Any:
 
 
 def make_session_options(*, optimise: bool) -> Any:
-    """Return options of a session that prints nothing and whose idle threads sleep, so that it is not slow on a busy machine.
+    """Return options of a session that prints nothing and whose idle threads soon sleep, so that it is not slow on a busy machine.
 
     It has as many threads as `OMP_NUM_THREADS` says, or else as the runtime chooses.
     """
     library = import_onnxruntime()
     options = library.SessionOptions()
     options.log_severity_level = _QUIET
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     stated = os.environ.get("OMP_NUM_THREADS", "")
     options.intra_op_num_threads = int(stated) if stated.isdecimal() and len(stated) < 5 else 0
     if not optimise:

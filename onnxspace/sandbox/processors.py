@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-#: Variables by which a user decides how threads wait for each other.
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+#: How threads wait for each other, of GNU's and of LLVM's OpenMP: they spin for a fraction of a millisecond, and for one.
+_WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+#: Variables by which a user decides that.
+_STATED = ("OMP_WAIT_POLICY", *_WAITING)
 _THREADS = "OMP_NUM_THREADS"
 _GROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
@@ -62,10 +64,10 @@ def _list_groups(groups: Path, own: Path) -> Iterator[Path]:
 def thread_environment(environment: Mapping[str, str], threads: int = 0) -> dict[str, str]:
     """Return the variables to add to a worker's `environment`, in which what the user states there is kept.
 
-    Threads that have nothing to do sleep instead of spinning: where other processes keep the processors busy, a thread that spins
-    takes its processor from the one it waits for. `threads` is the number of threads (0: as many as the libraries start by
+    Threads that have nothing to do spin for a moment and then sleep: where other processes keep the processors busy, a thread that
+    spins takes its processor from the one it waits for. `threads` is the number of threads (0: as many as the libraries start by
     themselves, but no more than a container's quota).
     """
-    waiting = {} if any(name in environment for name in _WAITING) else {"OMP_WAIT_POLICY": "PASSIVE"}
+    waiting = {} if any(name in environment for name in _STATED) else _WAITING
     count = threads or (count_processors() if count_processors() < _count_affine() else 0)
     return waiting | ({_THREADS: str(count)} if count and (threads or _THREADS not in environment) else {})

@@ -13,7 +13,7 @@ from onnxspace.model.runtime import make_session_options
 
 def count_threads(request: Mapping[str, Any], advance: Callable[[int], None]) -> dict[str, Any]:
     """The threads of Torch and of a session of ONNX Runtime, and what the environment says."""
-    stated = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")]
+    stated = [os.environ.get(name) for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")]
     return {
         "torch": torch.get_num_threads(), "session": make_session_options(optimise=True).intra_op_num_threads,
         "environment": stated,
