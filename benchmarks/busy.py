@@ -125,27 +125,14 @@ def write_network(path: Path) -> Path:
     import torch
     from torch import nn
 
-    class Block(nn.Module):
-        def __init__(self, inputs: int, middle: int, stride: int) -> None:
-            super().__init__()
-            outputs = 4 * middle
-            self.body = nn.Sequential(
-                nn.Conv2d(inputs, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
-                nn.Conv2d(middle, middle, 3, stride, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(),
-                nn.Conv2d(middle, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
-            )  # fmt: skip
-            short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-            self.short = short if stride > 1 or inputs != outputs else nn.Identity()
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.relu(self.body(x) + self.short(x))
+    from benchmarks.diff import Bottleneck
 
     torch.manual_seed(0)
     layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for middle, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
         for number in range(count):
-            layers.append(Block(inputs, middle, 1 if number else stride))
+            layers.append(Bottleneck(inputs, middle, 1 if number else stride))
             inputs = 4 * middle
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     torch.onnx.export(

@@ -9,13 +9,16 @@ as a space chooses them, beside candidates by duality-diagram similarity.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.config import Config
@@ -124,10 +127,22 @@ def describe_pictures(targets: Sequence[tuple[str, Reduced]], sources: Sequence[
             second = np.full(len(others), -np.inf)
             second[kept] = first[kept] if wide == few else combine_ranks(near[:, kept][:, None])[0]
             shown.setdefault((wide, few), []).append(find_recall(exact, second, few))
-    print(f"answers in pictures: {len(targets)} targets, {len(sources)} sources")
+    print(f"answers in pictures: {len(targets)} targets, {len(sources)} sources; {describe_cost(targets[:1], sources[:20])}")
     for (wide, few), found in shown.items():
         recall, held = np.mean(found, axis=0)
         print(f"  {few} of {wide} candidates: recall@10 {recall:.2f}, {held:.2f} of the ten among the candidates", flush=True)
+
+
+def describe_cost(target: Sequence[tuple[str, Reduced]], sources: Sequence[tuple[str, Reduced]]) -> str:
+    """What a source takes for one target, by the readout of positions and by the full one with neighbours."""
+    starts = [time.perf_counter()]
+    with threadpool_limits(1, user_api="blas"):  # as a search has it
+        predict_pictures(target[0][1], [one for _, one in sources])
+        starts.append(time.perf_counter())
+        score(target, sources)
+    starts.append(time.perf_counter())
+    few, full = (1e3 * (b - a) / len(sources) for a, b in pairwise(starts))
+    return f"{few:.0f} ms for a source by the readout of positions, {full:.0f} ms by the full one"
 
 
 def score(targets: Sequence[tuple[str, Reduced]], sources: Sequence[tuple[str, Reduced]]) -> Matrix:

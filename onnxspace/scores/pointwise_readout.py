@@ -1,7 +1,7 @@
 """A cheaper readout of pictures, by which the sources of a target are chosen that are worth the full one.
 
 The full readout of `predictivity` is a convolution of 3 × 3: ridge regressions of 576 columns. This one reads each position by itself,
-64 columns, at a fortieth of the cost.
+64 columns. `benchmarks/candidates.py` prints what both take.
 """
 
 from __future__ import annotations
@@ -29,11 +29,8 @@ def predict_pictures(target: Reduced, sources: Iterable[Reduced | None]) -> Arra
     """
     outputs: ReducedOutputs = ReducedArrays(target).load("outputs")
     wanted, answers, folds = outputs.as_target(), outputs.as_answers(), assign_folds(target.order, FOLDS)
-    found = np.full((2, 0), np.nan)
-    for source in sources:
-        same = source is not None and np.array_equal(source.order, target.order)
-        found = np.column_stack([found, _predict(wanted, answers, source, folds) if same else (np.nan, np.nan)])
-    return found
+    fitting = (one if one is not None and np.array_equal(one.order, target.order) else None for one in sources)
+    return np.array([_predict(wanted, answers, one, folds) for one in fitting]).reshape(-1, 2).T
 
 
 def _predict(wanted: TargetOutputs, answers: Answers, source: Reduced | None, folds: Index) -> tuple[float, float]:

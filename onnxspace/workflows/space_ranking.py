@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from onnxspace.errors import SpaceError
+from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
 from onnxspace.inputs.protocol import Protocol
 from onnxspace.scores.all_pairs import Arrays
@@ -142,9 +141,7 @@ def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Co
     if not chosen.entries:
         return found
     held = [read_reduced(folder, entry, protocol) for entry in chosen.entries]
-    with (
-        nullcontext() if target.answers_in_pictures else threadpool_limits(1, user_api="blas")
-    ):  # threads only wait in so small products
+    with threadpool_limits(1, user_api="blas"):  # two threads take three times as long in products of this size
         scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
     return explain_candidates(scored, chosen.count)
 
@@ -234,7 +231,11 @@ def _narrow(folder: Path, protocol: Protocol, target: Target, entries: list[Cata
     if not target.answers_in_pictures or len(entries) <= PICTURES:
         return entries
     assert target.reduced is not None
-    values = predict_pictures(target.reduced, (read_reduced(folder, entry, protocol) for entry in entries))
+    try:
+        with threadpool_limits(1, user_api="blas"):  # with two threads, so small products take twenty times as long
+            values = predict_pictures(target.reduced, (read_reduced(folder, entry, protocol) for entry in entries))
+    except ConfigError:  # its outputs do not vary, so that nothing is predicted, and the ranking says why
+        return entries
     values[:, np.isnan(values).any(axis=0)] = -np.inf
     order = np.argsort(-combine_ranks(values[:, None])[0], kind="stable")
     return [entries[i] for i in sorted(order[:PICTURES])]

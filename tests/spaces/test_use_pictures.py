@@ -103,3 +103,14 @@ def test_few_sources_of_pictures_are_ranked_exactly_the_best_of_all_among_them(
         (name, pytest.approx(value, abs=1e-9)) for name, value in space.compare(drawing).rank("drawing").sources
     ]
     assert len(space.nearest("model-30", 100, by="use")) == 6
+
+
+def test_a_target_whose_pictures_do_not_vary_is_answered_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MOST_RANKED": 12, "CANDIDATES": 12, "WIDE": 20, "PICTURES": 6}.items():
+        monkeypatch.setattr(space_ranking, name, value)
+    made = pictures_of(0)
+    assert made.answers is not None
+    blank = replace(fingerprint(1), name="blank", reduced=replace(made, answers=np.zeros_like(made.answers)))
+    found = Space.open(home).sources(blank)
+    assert len(found.names) == 21
+    assert any("same for every image" in words for notes in found.unscored.values() for words in notes)
