@@ -34,6 +34,10 @@ class Node:
     body_of: Callable[[str], nn.Module] | None = None
     type_of: Callable[[str], int] | None = None
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Node:
+        """Return the node itself: the lookups lead to the whole network, and copying it exceeds the recursion limit."""
+        return self
+
     @property
     def operator(self) -> str:
         """Name of the ONNX operator."""

@@ -84,6 +84,17 @@ def test_a_copy_shares_no_weights(tmp_path: Path) -> None:
     assert float(twin.eval()(batch).abs().sum()) == 0
 
 
+def test_a_network_of_many_layers_is_copied(tmp_path: Path) -> None:
+    net = Net(("N", 3, 8, 8))
+    x = net.conv("image", 3, 4)
+    for _ in range(300):
+        x = net.add("Relu", net.conv(x, 4, 4, 1))
+    x = net.dense(net.add("Flatten", net.add("GlobalAveragePool", x)), 4, 3)
+    graph = _graph(open_model(save(net.model([x]), tmp_path / "deep.onnx"))).eval()
+    batch = torch.ones(1, 3, 8, 8)
+    assert torch.equal(copy.deepcopy(graph).eval()(batch), graph(batch))
+
+
 def test_the_models_own_weights_stay(tmp_path: Path) -> None:
     model = open_model(save(classifier(), tmp_path / "net.onnx"))
     before = {tensor.name: tensor.raw_data for tensor in model.proto.graph.initializer}
