@@ -14,7 +14,7 @@ from onnxspace.checking.observation import Observation
 from onnxspace.errors import ConfigError, ModelError, OnnxspaceError, ProbeError, SpaceError
 from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, Setup
+from onnxspace.inputs.protocol import Protocol, describe_method
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest
 from onnxspace.similarity.fingerprints.file import Fingerprint, read_fingerprint, write_fingerprint
 from onnxspace.storage.atomic import whole_file
@@ -128,6 +128,6 @@ def agree_with_space(made: Protocol, probes: Probes, request: ProtocolRequest) -
         )
     stated = None if request.options is None else request.options.baseline
     if request.method not in (None, made.method) or stated not in (None, made.options.get("baseline", "zero")) or made.baseline:
-        method = f"{made.method} {dict(made.options) or ''}".strip()
-        raise ConfigError(f"The space's maps are made by {method}, which this check can't use. Name another baseline.")
-    return Agreement(Setup(probes, made.method, made.options_with(None) if made.options else None))
+        way = describe_method(made.method, made.options)
+        raise ConfigError(f"The space's maps are made by {way}, which this check can't use. Name another baseline.")
+    return Agreement(made.setup(probes, None))

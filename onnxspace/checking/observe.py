@@ -19,6 +19,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, Options, check_target, reso
 from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.targets import describe_target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.similarity.fingerprints.agreement import Agreement, ProtocolRequest
 from onnxspace.similarity.one_network import Subject
@@ -59,13 +60,17 @@ def request_protocol(plan: CheckPlan, artifact: Artifact, config: Config) -> Pro
 
 
 def add_target(agreement: Agreement, plan: CheckPlan, base: str) -> Agreement:
-    """The agreement with the target of the plan. Raises ConfigError where the method explains none, or `base` is no model file."""
-    if plan.target is None:
+    """The agreement with the target of the plan.
+
+    Raises ConfigError where the method explains none, or where `base`, a fingerprint or a model of a space, holds maps of another.
+    """
+    held = agreement.setup.target
+    if plan.target in (None, held):
         return agreement
     check_target(agreement.setup.method, plan.target)
     if parse_reference(base).kind != "model":
         raise ConfigError(
-            f"{base} holds maps of an encoder, not of {plan.target.words}. Compare with a model file, or leave the target out."
+            f"{base} holds maps of {describe_target(held)}, not of {plan.target.words}. Compare with a model file, or leave the target out."
         )
     return replace(agreement, setup=replace(agreement.setup, target=plan.target))
 

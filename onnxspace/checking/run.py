@@ -118,7 +118,7 @@ def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
 def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, known: Config) -> tuple[str, ...]:
     """Write a baseline; returns warnings."""
     base = parse_reference(artifact.against)
-    agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, artifact.against)
+    agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, str(artifact.path))
     setting = Setting(agreement, limits, device, known, "outputs" in artifact.limits)
     with scratch_folder() as folder:
         found = observe_artifact(artifact.path, artifact.name, artifact.encoder, setting, folder / "new")

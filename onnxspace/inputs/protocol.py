@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxspace.errors import ConfigError, SpaceError
+from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_files import read_square
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, Method, Options, Settings, describe_options, resolve_settings
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.targets import Target
+from onnxspace.inputs.targets import Target, parse_target
 
 #: Version of the sketch of `similarity.fingerprints.count_sketch`: fingerprints of different versions can't be compared.
 SKETCH_VERSION = 1
@@ -26,6 +26,8 @@ MAX_NAME, MAX_TEXT, MAX_ITEMS, MAX_SIZE = 1_000, 10_000, 1_000, 1024
 #: Probe images of up to this many bytes are stored in a space: 7,000 of 224 × 224 pixels.
 KEPT_BYTES = 2**30
 GENERATED = re.compile(r"generated-(\d{1,19})")
+#: The option under which spaces and fingerprints keep what is explained instead of the encoder.
+TARGET = "target"
 _LONGEST = 200  # characters of untrusted text that a message repeats
 
 
@@ -74,14 +76,11 @@ class Setup:
 
         `keep_maps` is whether a space keeps maps, `detail` what is kept beside them.
 
-        Raises ConfigError for invalid options and a target, which spaces and fingerprints don't hold, ProbeError for an unreadable
-        baseline, SpaceError for images too large for a space.
+        Raises ConfigError for invalid options and a target that belongs to one image, ProbeError for an unreadable baseline,
+        SpaceError for images too large for a space.
         """
-        if self.target is not None:
-            raise ConfigError(
-                f"Spaces and fingerprints hold maps of encoders, not of {self.target.words}. Leave the target out."
-            )
-        stated, probes = self.stated_options, self.probes
+        stated, probes = self.settings.used_by(self.method), self.probes
+        stated |= {} if self.target is None else {TARGET: self.target.describe()}
         picture = read_baseline(stated, probes.size)
         if probes.size > MAX_SIZE:
             raise SpaceError(
@@ -107,7 +106,8 @@ class Protocol:
 
     `probe`, `images`, `size` (in pixels) and `sha256` describe the probe images; `seed` generates them again (None: photos),
     `stored` says whether they are in the space. `options` are those of the `method` that are not its defaults; `baseline` is the
-    SHA-256 of the pixels [size, size, 3] where the baseline is an image file. `keep_maps` says whether the space keeps maps.
+    SHA-256 of the pixels [size, size, 3] where the baseline is an image file. The option `target`, where it is there, is what is explained
+    instead of the encoder, as `Target.describe` gives it. `keep_maps` says whether the space keeps maps.
     Fingerprints have `numbers` numbers per image, computed by a sketch with the seed `sketch` and the version `sketch_version`.
     `version` is that of onnxspace, `detail` what is kept of a model beside its maps.
     """
@@ -137,10 +137,26 @@ class Protocol:
         """Return name, number, size in pixels and SHA-256 of the images, ready for JSON."""
         return {"name": self.probe, "images": self.images, "size": self.size, "sha256": self.sha256}
 
+    @property
+    def target(self) -> Target | None:
+        """What is explained instead of the encoder (None: the encoder). Raises ValueError where it is not one."""
+        found = self.options.get(TARGET)
+        return None if found is None else parse_target(found)
+
+    @property
+    def stated_options(self) -> dict[str, Any]:
+        """The options as `Setup.stated_options` gives them: with the target in words."""
+        return state_options(self.options)
+
     def options_with(self, baseline: Path | None) -> Options:
         """Return the options of the method; `baseline` is the path of the baseline where it is an image file."""
         picture = {} if baseline is None else {"baseline": baseline}
-        return Options(**{**self.options, **picture})
+        own = {name: value for name, value in self.options.items() if name != TARGET}
+        return Options(**{**own, **picture})
+
+    def setup(self, probes: Probes, baseline: Path | None) -> Setup:
+        """Return the setup with which a model is explained as this describes it, on `probes`; `baseline` as in `options_with`."""
+        return Setup(probes, self.method, self.options_with(baseline), self.target)
 
     def fingerprint_options(self) -> dict[str, Any]:
         """Return the options as stored in a fingerprint: a baseline image as the SHA-256 of its pixels instead of its path."""
@@ -173,16 +189,46 @@ class Protocol:
 
 def describe_method(method: str, options: Mapping[str, Any]) -> str:
     """Describe a method and its options in words, in at most 200 characters, since a fingerprint is untrusted."""
-    return (f"{method} with {describe_options(options)}" if options else method)[:_LONGEST]
+    target = read_target(options)
+    way = method if target is None else f"{method} of {target.words}"
+    rest = {name: value for name, value in options.items() if target is None or name != TARGET}
+    return (f"{way} with {describe_options(rest)}" if rest else way)[:_LONGEST]
+
+
+def state_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the target in words; one that is not a target stays as it is, since a fingerprint is untrusted."""
+    target = read_target(options)
+    return {**options, **({} if target is None else {TARGET: target.words})}
+
+
+def read_target(options: Mapping[str, Any]) -> Target | None:
+    """The target among the options of an untrusted fingerprint; None where there is none, or where it is not one."""
+    try:
+        return parse_target(options[TARGET]) if TARGET in options else None
+    except ValueError:
+        return None
 
 
 def _flags_for_method(here: Protocol, other: Protocol) -> list[str]:
     """The command-line options that select the other protocol's method."""
     flags = [f"--method {other.method[:_LONGEST]}"]
     for name, value in other.fingerprint_options().items():
-        picture = name == "baseline" and value not in BASELINES
-        flags.append("--baseline with its picture" if picture else f"--{name} {value}"[:_LONGEST])
-    return [*flags, *(f"no --{name}" for name in here.options if name not in other.options)]
+        flags.append(_flag_for(name, value)[:_LONGEST])
+    return [*flags, *(f"no {_flag_of(name, value)}" for name, value in here.options.items() if name not in other.options)]
+
+
+def _flag_for(name: str, value: Any) -> str:
+    """The flag of an option with its value."""
+    if name == "baseline" and value not in BASELINES:
+        return "--baseline with its picture"
+    target = read_target({TARGET: value}) if name == TARGET else None
+    shown = value if target is None else target.word if target.index is None else f"{target.output}[{target.index}]"
+    return f"{_flag_of(name, value)} {shown}"
+
+
+def _flag_of(name: str, value: Any) -> str:
+    target = read_target({TARGET: value}) if name == TARGET else None
+    return f"--{name}" if target is None else "--class" if target.index is None else "--value"
 
 
 def _flags_for_images(here: Protocol, other: Protocol) -> list[str]:

@@ -79,6 +79,20 @@ class Target:
         """The target as JSON."""
         return asdict(self)
 
+    def describe(self) -> dict[str, Any]:
+        """What the target sets, as spaces and fingerprints keep it among the options of their method.
+
+        Raises ConfigError for a region or a box, which belong to one image.
+
+        >>> Target(output="boxes", index="0,4").describe()
+        {'output': 'boxes', 'index': '0,4'}
+        """
+        if self.region is not None or self.box is not None:
+            raise ConfigError(
+                f"Spaces and fingerprints compare models by a class or a value, not by {self.words}, which belongs to one image."
+            )
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Target:
         """The target that `to_json` has encoded."""
@@ -88,6 +102,28 @@ class Target:
             "box": _to_rectangle(box),
         }
         return cls(**{**found, **areas})
+
+
+def describe_target(target: Target | None) -> str:
+    """What maps are of, in words: a target, or an encoder."""
+    return "an encoder" if target is None else target.words
+
+
+def parse_target(found: Any) -> Target:
+    """Return the target that `Target.describe` has described, from untrusted JSON. Raises ValueError with the reason."""
+    if not isinstance(found, dict) or not all(_is_sound(name, value) for name, value in found.items()):
+        raise ValueError("target")
+    target = Target(**found)
+    named = [target.word, target.rank, target.output]
+    if named == [None] * 3 or None not in named[:2] or (target.index is not None and target.output is None):
+        raise ValueError("target")
+    return target
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    if name in ("word", "output", "index"):
+        return isinstance(value, str) and 0 < len(value) <= _MOST_TEXT
+    return value is True if name == "contrast" else name == "rank" and type(value) is int and 1 <= value <= MOST_TOP
 
 
 def _to_rectangle(values: Sequence[float] | None) -> Rectangle | None:

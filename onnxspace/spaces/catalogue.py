@@ -18,11 +18,12 @@ from typing import Any, Literal
 from onnxspace.errors import OutputError, SpaceError
 from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.nearest_names import describe_missing_folder
-from onnxspace.inputs.protocol import Protocol
+from onnxspace.inputs.protocol import TARGET, Protocol
 from onnxspace.spaces.schema import CatalogueEntry, file_stem, is_stem, parse_entry, parse_label_facts, parse_protocol, to_json
 
-#: The newest format, which has labels or several sets of images; that without; and that of spaces that keep maps only.
-FORMAT, UNLABELLED, MAPS_ONLY = 3, 2, 1
+#: The newest format, whose maps are of a target; that of encoders with labels or several sets of images; that without; and that of
+#: spaces that keep maps only.
+FORMAT, LABELLED, UNLABELLED, MAPS_ONLY = 4, 3, 2, 1
 APPLICATION = 0x4F585350  # "OXSP", in the file's header
 CATALOGUE = "catalogue.sqlite"
 FOLDERS = ("maps", "prints", "work", "reduced")
@@ -184,10 +185,10 @@ class Catalogue:
         self._query("INSERT OR REPLACE INTO label VALUES (?, ?, ?)", *values)
 
     def upgrade(self) -> None:
-        """Make the space one of the newest format, which older versions refuse, unless it is; belongs in a transaction."""
+        """Make the space one with labels and sets, which older versions refuse, unless it is; belongs in a transaction."""
         if not self._has_labels():
             self._query(_LABELS)
-            self._query(f"PRAGMA user_version = {FORMAT}")
+            self._query(f"PRAGMA user_version = {LABELLED}")
 
     def move(self, entry: CatalogueEntry, moved: CatalogueEntry) -> None:
         """Record that the files of the model `entry` have the stem of `moved` now."""
@@ -247,12 +248,18 @@ def write_catalogue(path: Path, protocol: Protocol) -> None:
     with _sqlite_errors(path), closing(_connect(path, "rwc")) as connection:
         facts = to_json(protocol)
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES:
+        number = FORMAT if TARGET in protocol.options else MAPS_ONLY if protocol.detail == "maps" else UNLABELLED
+        for statement in _list_tables(number):
             connection.execute(statement)
         connection.execute("INSERT INTO space VALUES (?, ?)", (facts, _checksum(facts)))
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {MAPS_ONLY if protocol.detail == 'maps' else UNLABELLED}")
+        connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
+
+
+def _list_tables(number: int) -> tuple[str, ...]:
+    """The tables and indices of a space of format `number`."""
+    return (*_TABLES, _LABELS) if number >= LABELLED else _TABLES
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -293,8 +300,7 @@ def _check_tables(folder: Path, path: Path, connection: sqlite3.Connection) -> N
             f"{folder} was made by a newer onnxspace (format {number}; this one reads up to {FORMAT}). Upgrade onnxspace."
         )
     tables = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100")}
-    own = {*_TABLES, *([_LABELS] if number == FORMAT else [])}
-    if number < 1 or tables != {*own, "CREATE TABLE sqlite_sequence(name,seq)"}:
+    if number < 1 or tables != {*_list_tables(number), "CREATE TABLE sqlite_sequence(name,seq)"}:
         raise _damaged(path, "its tables are not those of its format")
 
 

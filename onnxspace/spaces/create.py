@@ -17,10 +17,9 @@ from PIL import Image
 from onnxspace.errors import ProbeError, SpaceError
 from onnxspace.inputs.arrays import count_bands
 from onnxspace.inputs.image_files import read_square
-from onnxspace.inputs.methods import Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import check_target
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
-from onnxspace.inputs.rule_names import Rules
 from onnxspace.spaces.catalogue import CATALOGUE, write_catalogue
 from onnxspace.spaces.layout import BASELINE, MAPS, PRINTS, PROBES, REDUCED, open_array
 from onnxspace.storage.atomic import convert_write_errors, place, sync_folder, write_array
@@ -80,14 +79,11 @@ def _fill(folder: Path, token: Path, protocol: Protocol, images: NDArray[Any] | 
     sync_folder(folder.parent)
 
 
-def new_space(
-    folder: Path, probes: Probes, method: Method, options: Options | None, rules: Rules,
-    keep_maps: bool, detail: Detail = "maps",
-) -> Protocol:  # fmt: skip
+def new_space(folder: Path, setup: Setup, keep_maps: bool, detail: Detail = "maps") -> Protocol:
     """Make a space. Raises ConfigError for impossible options, SpaceError where something is there already."""
-    resolve_settings([method], options)
+    check_target(setup.method, setup.target)
     refuse_occupied(folder)
-    protocol = Setup(probes, method, configure_options(method, options, rules)).protocol(keep_maps, detail)
+    protocol, probes = setup.protocol(keep_maps, detail), setup.probes
     return create(folder, protocol, probes.images if protocol.stored else None, read_baseline(protocol.options, probes.size))
 
 

@@ -18,7 +18,7 @@ from onnxspace.errors import SpaceError
 from onnxspace.inputs.image_statistics import NUMBERS, describe_images
 from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Detail, Protocol, Setup, read_baseline
+from onnxspace.inputs.protocol import Detail, Protocol, read_baseline
 from onnxspace.spaces.catalogue import CATALOGUE, SETS, open_catalogue
 from onnxspace.spaces.create import baseline_of, create, probes_of
 from onnxspace.spaces.layout import PRINTS, STATISTICS
@@ -106,8 +106,8 @@ def create_set(folder: Path, protocol: Protocol, name: str, probes: Probes, deta
 
 
 def _create(folder: Path, protocol: Protocol, name: str, probes: Probes, detail: Detail) -> Protocol:
-    options = protocol.options_with(None if protocol.baseline is None else baseline_of(folder, protocol))
-    made = Setup(probes, protocol.method, options).protocol(protocol.keep_maps, detail)
+    setup = protocol.setup(probes, None if protocol.baseline is None else baseline_of(folder, protocol))
+    made = setup.protocol(protocol.keep_maps, detail)
     made = replace(made, numbers=protocol.numbers, sketch=protocol.sketch)
     picture = read_baseline(made.options, probes.size)
     create(folder / SETS / name, made, probes.images if made.stored else None, picture)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.labels import Labels, parse_labels
-from onnxspace.inputs.methods import METHODS, Options, resolve_settings
+from onnxspace.inputs.methods import METHODS, Options, check_target, resolve_settings
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
 from onnxspace.inputs.probes import MAX_IMAGES
 from onnxspace.inputs.protocol import (
@@ -21,6 +21,7 @@ from onnxspace.inputs.protocol import (
     MAX_SKETCH_NUMBERS,
     MAX_TEXT,
     SKETCH_VERSION,
+    TARGET,
     Detail,
     Protocol,
 )
@@ -120,12 +121,14 @@ def parse_protocol(text: str) -> Protocol:
 
 def _check_options(protocol: Protocol) -> None:
     require(isinstance(protocol.method, str) and protocol.method in METHODS, f"method {str(protocol.method)[:50]!r}")
-    require(isinstance(protocol.options, dict) and set(protocol.options) <= {f.name for f in fields(Options)}, "options")
+    known = {TARGET, *(f.name for f in fields(Options))}
+    require(isinstance(protocol.options, dict) and set(protocol.options) <= known, "options")
     rules = protocol.options.get("rules", {})
     require(isinstance(rules, dict) and all(isinstance(v, str | int | float) for v in rules.values()), "rules")
     require(is_text(protocol.options.get("baseline", ""), MAX_TEXT), "baseline")
     try:
-        resolve_settings([protocol.method], Options(**protocol.options))
+        resolve_settings([protocol.method], protocol.options_with(None))
+        check_target(protocol.method, protocol.target)
     except ConfigError as error:
         raise ValueError(str(error)) from error
 

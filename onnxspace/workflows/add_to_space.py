@@ -17,7 +17,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.labels import Labels
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import Protocol, Setup, installed_versions
+from onnxspace.inputs.protocol import Protocol, installed_versions
 from onnxspace.similarity.fingerprints.reduced import pack
 from onnxspace.similarity.records import ModelRecord
 from onnxspace.spaces.add_fingerprints import AdditionReport
@@ -137,8 +137,7 @@ def add_models(
     OutputError, ClusterError.
     """
     protocol = sink.protocol
-    options = protocol.options_with(None if protocol.baseline is None else baseline_of(sink.home, protocol))
-    setup = Setup(probes, protocol.method, options)
+    setup = protocol.setup(probes, None if protocol.baseline is None else baseline_of(sink.home, protocol))
     with open_session(execution) as session, connect_workers(execution.cluster) as workers, ExitStack() as stack:
         images = sink.home / PROBES if (sink.home / PROBES).is_file() else None
         session.place(setup, images)

@@ -10,11 +10,12 @@ from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Device, Execution, Progress
 from onnxspace.inputs.labels import Labels
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target, configure_options, resolve_settings
 from onnxspace.inputs.names import list_encoders
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import MOST_REDUCED, Detail, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.targets import Target, to_target
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.fingerprints.file import Fingerprint, write_fingerprint
 from onnxspace.similarity.reliability import find_evidence
@@ -30,24 +31,27 @@ def fingerprint_file(
     encoder: str | Sequence[str] | None = None, config: Config | str | Path | None = None, device: Compute | Device = "auto",
     batch_size: int | None = None, progress: Progress | None = None, limits: Limits | str | None = None, pixels: Pixels = None,
     announce: Announce | None = None, detail: Detail | None = None, outputs: bool = True, labels: Labels | None = _AS_WRITTEN,
+    explained: Target | str | int | None = None,
 ) -> Explained:  # fmt: skip
     """Explain a model on probe images and write its fingerprint to the file `output`, as `Space.fingerprint` does for a space.
 
     `detail` is what it holds beside the sketch of maps: `maps` (nothing), `images` (features and outputs in little, enough to rank
     by answers per image) or `pictures` (enough for outputs that are pictures too); None is `pictures`, and `maps` for generated
     images, which no source is ranked on. Without `outputs` it holds nothing of what the model answers; `labels` are stated beside those that are written with the model, and
-    with None it holds none. `method` and `options` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
+    with None it holds none. `method`, `options` and `explained` are those of `onnxspace.score`, the other arguments as in `Space.add`. Returns the fingerprint, the
     assumptions about the model, and warnings. Raises ConfigError, ModelError, OutputError.
     """
     from onnxspace.workflows.fingerprint import fingerprint
 
     encoders, configuration = list_encoders(encoder), resolve_config(config, [Path(model)], pixels)
     resolve_settings([method], options)
-    setup = Setup(probes, method, configure_options(method, options, configuration.rules))
+    asked = to_target(explained)
+    check_target(method, asked)
+    setup = Setup(probes, method, configure_options(method, options, configuration.rules), asked)
     execution = Execution.on(device, batch_size, progress, limits=limits, announce=announce)
     protocol = setup.protocol(detail=choose_detail(probes, detail))
-    explained = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
-    found = choose_labels(drop_outputs(explained, keep=outputs), labels)
+    made = fingerprint(Path(model), protocol, setup, encoders, configuration, execution)
+    found = choose_labels(drop_outputs(made, keep=outputs), labels)
     write_fingerprint(Path(output), found[0])
     return found
 

@@ -16,9 +16,9 @@ from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device
 from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
 from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import KEPT_BYTES
+from onnxspace.inputs.protocol import KEPT_BYTES, read_target, state_options
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
-from onnxspace.inputs.targets import Target, to_target
+from onnxspace.inputs.targets import Target, describe_target, to_target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
@@ -111,7 +111,8 @@ def score(
     configuration = resolve_config(config, paths, pixels)
     if isinstance(probes, str | Path):
         probes = read_pictures(probes, models, by)
-    prints, asked = read_prints(paths), to_target(explained)
+    prints = read_prints(paths)
+    asked = _choose_target(to_target(explained), prints)
     alone = bool(paths) and all(path in prints for path in paths)
     seen, images = _describe_images(probes, prints if alone else {})
     pictures = find_evidence(seen) == "pictures"
@@ -123,9 +124,9 @@ def score(
             f"The certainty of a ranking by {selected.ranked} can't be computed. Name another score first, or leave out the certainty."
         )
     targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
-    request = ProtocolRequest(probes, method, options, configuration.rules)
+    request = ProtocolRequest(probes, method, options, configuration.rules, asked)
     if asked is not None:
-        _check_target(asked, method or DEFAULT_METHOD, selected, prints)
+        _check_target(asked, method or DEFAULT_METHOD, selected)
     if alone:
         refuse_fingerprints(selected)
         readable = mark_incomparable(prints) if request.empty else agree(prints, request).prints
@@ -136,8 +137,7 @@ def score(
 
         check_cluster(cluster)
     agreement = agree(prints, request)
-    setup = replace(agreement.setup, target=asked)
-    agreement = replace(agreement, setup=setup, remarks=(*agreement.remarks, *remarks))
+    agreement = replace(agreement, remarks=(*agreement.remarks, *remarks))
     if selected.usual and not prints:
         agreement = _limit_maps(agreement)
     from onnxspace.workflows.compare import score_models
@@ -180,14 +180,23 @@ def _describe_images(probes: Probes | None, prints: Prints) -> tuple[str, int]:
     return ("generated-0", 0) if probes is None else (probes.name, len(probes))
 
 
-def _check_target(target: Target, method: Method, selected: ScoreSelection, prints: Prints) -> None:
-    """Raise ConfigError where a target changes nothing, or can't be compared with what is there."""
+def _choose_target(asked: Target | None, prints: Prints) -> Target | None:
+    """What is explained instead of encoders: what is asked, else that of the fingerprints.
+
+    Raises ConfigError where a fingerprint holds maps of something else than what is asked.
+    """
+    held = {path: read_target(one.options) for path, one in prints.items() if isinstance(one, Fingerprint)}
+    other = next((path for path, target in held.items() if asked not in (None, target)), None)
+    if other is None or asked is None:
+        return asked or next(iter(held.values()), None)
+    raise ConfigError(
+        f"{other} holds maps of {describe_target(held[other])}, not of {asked.words}. Give the model itself, or leave the target out."
+    )
+
+
+def _check_target(target: Target, method: Method, selected: ScoreSelection) -> None:
+    """Raise ConfigError where a target changes nothing."""
     check_target(method, target)
-    if prints:
-        first = next(iter(prints))
-        raise ConfigError(
-            f"{first} holds maps of an encoder, not of {target.words}. Give the model itself, or leave the target out."
-        )
     if not selected.needs("maps"):
         raise ConfigError(f"{selected.ranked} compares no maps, so {target.words} changes nothing. Add --by {ATTRIBUTION}.")
 
@@ -260,7 +269,7 @@ def _compute_affinity(paths: Sequence[Path], names: Sequence[str], prints: Print
         probe,
         tuple(failed),
         (),
-        dict(like.options),
+        state_options(like.options),
         errors,
         evidence=find_evidence(probe["name"]),
     ), compared

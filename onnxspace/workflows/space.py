@@ -17,12 +17,14 @@ from onnxspace.inputs.config import Config, find_config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress, Share
 from onnxspace.inputs.image_statistics import describe_images, rank_sets
 from onnxspace.inputs.labels import Labels, accept_labels, state_labels
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import EncoderNames, list_encoders
 from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Detail, Protocol, Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
+from onnxspace.inputs.targets import Target as AttributionTarget
+from onnxspace.inputs.targets import to_target
 from onnxspace.sandbox.limits import Limits
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import Certainty
@@ -128,15 +130,15 @@ class Space:
     def create(
         cls, path: str | Path, probes: Probes | None = None, method: Method = DEFAULT_METHOD, *,
         options: Options | None = None, config: Config | str | Path | None = None, keep_maps: bool = True,
-        detail: Detail | None = None,
+        detail: Detail | None = None, explained: AttributionTarget | str | int | None = None,
     ) -> Space:  # fmt: skip
         """Create a space at `path`, where there must be nothing or an empty folder.
 
         The images `probes` (None: 64 generated ones), `method`, `options` and the rules of `config` apply to every model that is added. Without
         `keep_maps` only fingerprints are kept, and every affinity has a standard error. `detail` is what is kept beside maps, in little:
         `maps` (nothing), `images` (features and outputs, enough to rank sources by answers per image) or `pictures` (enough for outputs
-        that are pictures too); None is `pictures`, and `maps` for generated images. Images of up to 1 GiB in all are stored in the
-        space. Raises SpaceError, ConfigError for invalid options, OutputError.
+        that are pictures too); None is `pictures`, and `maps` for generated images. `explained` (a class, its name or its number) is what maps are of
+        in every model instead of its encoder. Images of up to 1 GiB in all are stored in the space. Raises SpaceError, ConfigError for invalid options, OutputError.
 
         >>> space = ox.Space.create("zoo.space", ox.Probes.from_folder("photos"))  # doctest: +SKIP
         """
@@ -147,7 +149,9 @@ class Space:
             check_rules([method], options, Probes.generate(1, 16), configuration.rules)
         images = Probes.generate() if probes is None else probes
         chosen = choose_detail(images, detail)
-        protocol = new_space(Path(path), images, method, options, configuration.rules, keep_maps, chosen)
+        resolve_settings([method], options)
+        setup = Setup(images, method, configure_options(method, options, configuration.rules), to_target(explained))
+        protocol = new_space(Path(path), setup, keep_maps, chosen)
         return cls(Path(path), protocol)
 
     @classmethod
@@ -694,8 +698,8 @@ class Space:
         from onnxspace.workflows.add_to_space import list_records
         from onnxspace.workflows.fingerprint import fingerprint
 
-        options = self.protocol.options_with(None if self.protocol.baseline is None else baseline_of(self.path, self.protocol))
-        setup = Setup(self.probes(probes), self.protocol.method, options)
+        baseline = None if self.protocol.baseline is None else baseline_of(self.path, self.protocol)
+        setup = self.protocol.setup(self.probes(probes), baseline)
         return fingerprint(model, self.protocol, setup, encoders, config, execution, partial(list_records, self.path))
 
     def duplicates(

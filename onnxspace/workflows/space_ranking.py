@@ -257,7 +257,7 @@ def describe_affinities(
     """Return the affinities of `entries` with their records, the facts of the images, method and options."""
     return Affinity(
         tuple(entry.record() for entry in entries), matrix, protocol.method, protocol.probe_facts(),
-        options=dict(protocol.options), errors=errors, evidence=find_evidence(protocol.probe),
+        options=protocol.stated_options, errors=errors, evidence=find_evidence(protocol.probe),
     )  # fmt: skip
 
 

@@ -234,9 +234,32 @@ def test_check_compares_maps_of_a_class(cli: Cli, place: Path) -> None:
     )
     assert read_affinity(cli("check", "--json", "--quiet").out) < 0.999
     (place / "onnxspace.toml").unlink()
-    refused = cli("check", "a.onnx", "--against", "a.fp", "--class", "dog", "--update", "--quiet")
+
+
+def test_a_baseline_holds_maps_of_a_class(cli: Cli, place: Path) -> None:
+    """Its class is taken where none is named, and another one is refused."""
+    asked = ("--class", "dog", "--images", "4", "--quiet")
+    assert cli("check", "a.onnx", "--against", "a.fp", "--update", *asked).code == 0
+    for given in (asked, ("--quiet",)):
+        found = cli("check", "b.onnx", "--against", "a.fp", "--json", *given)
+        assert read_affinity(found.out) == pytest.approx(
+            ox.score(["a.onnx", "b.onnx"], ox.Probes.generate(4), explained="dog").matrix[0, 1], abs=0.1
+        )
+    refused = cli("check", "a.onnx", "--against", "a.fp", "--class", "cat", "--quiet")
     assert refused.code == 2
-    assert "a.fp holds maps of an encoder, not of class dog. Compare with a model file" in refused.out + refused.err
+    assert "a.fp holds maps of class dog, not of class cat. Compare with a model file" in refused.out + refused.err
+
+
+def test_spaces_and_fingerprints_hold_maps_of_a_class(cli: Cli, place: Path) -> None:
+    assert cli("space", "create", "a.space", "--class", "0", "--images", "4", "--quiet").code == 0
+    assert cli("space", "add", "a.space", "a.onnx", "--quiet").code == 0
+    assert cli("space", "list", "a.space").out.startswith("elrp of class 0 on 4 images")
+    assert json.loads(cli("space", "list", "a.space", "--json").out)["options"] == {"target": "class 0"}
+    assert cli("fingerprint", "b.onnx", "-o", "a.fp", "--class", "0", "--images", "4", "--quiet").code == 0
+    assert cli("space", "add", "a.space", "a.fp", "--quiet").code == 0
+    refused = cli("fingerprint", "b.onnx", "-o", "b.fp", "--class", "0", "--space", "a.space")
+    assert refused.code == 2
+    assert not Path("b.fp").exists()
 
 
 def read_affinity(out: str) -> float:

@@ -11,6 +11,7 @@ import click
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     METHOD_HELP,
+    class_options,
     label_options,
     number_options,
     opening_options,
@@ -20,9 +21,11 @@ from onnxspace.cli.options import (
     take_compute,
     take_method_options,
     take_pixels,
+    take_targets,
 )
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
+from onnxspace.inputs.targets import take_one
 
 
 @click.command()
@@ -52,6 +55,7 @@ from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS, resolve_settings
 @label_options
 @click.option("--no-provenance", is_flag=True, help="Hold neither licence nor source, producer or tags.")
 @number_options
+@class_options
 @opening_options
 @pixel_options
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per pass [default: automatic].")
@@ -70,9 +74,11 @@ def fingerprint(
     from onnxspace.inputs.methods import Options
 
     labels = _take_labels(license, tags, leave_out=no_provenance)
-    if place is not None and (images is not None or detail is not None or method is not None or settings != Options()):
+    explained = take_one(take_targets(options))
+    asked = (images, detail, method, explained) != (None,) * 4 or settings != Options()
+    if place is not None and asked:
         raise click.UsageError(
-            "--space sets images, method and its options: leave out --images, --method, --detail and the like."
+            "--space sets images, method and its options: leave out --images, --method, --detail, --class and the like."
         )
     from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import print_remarks, progress_bar
@@ -98,7 +104,7 @@ def fingerprint(
             probes = print_remarks(probes_from(probe, images, seed, skip_broken=skip_broken), quiet=quiet)
             found = fingerprint_file(
                 model, output, probes, method or DEFAULT_METHOD, options=settings, device=compute,
-                progress=bar, detail=detail, outputs=not no_outputs, labels=labels, **options,
+                progress=bar, detail=detail, outputs=not no_outputs, labels=labels, explained=explained, **options,
             )  # fmt: skip
     if not quiet:
         _print_notes(announce.models, output, found)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxspace.cli.text.lines import one_line, wrap
+from onnxspace.inputs.protocol import describe_method
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def list_as_json(space: Space) -> dict[str, Any]:
     protocol = space.protocol
     return {
-        "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
+        "method": protocol.method, "options": protocol.stated_options, "probe": protocol.probe_facts(), "keep_maps": protocol.keep_maps,
         "models": [
             {**asdict(e.record()), "maps": e.maps is not None, "added": e.added, "versions": dict(e.versions), "warnings": list(e.warnings),
              "license": e.labels.license, "license_from": e.labels.license_from, "source": e.labels.source,
@@ -39,7 +40,7 @@ def listing(space: Space) -> Iterator[str]:
     protocol, entries = space.protocol, space.entries()
     kept = "maps and fingerprints" if protocol.keep_maps else "fingerprints only"
     images = f"{protocol.images} images of {protocol.size} pixels ({protocol.probe})"
-    yield from wrap(one_line(f"{protocol.method} on {images}; {kept}"))
+    yield from wrap(one_line(f"{describe_method(protocol.method, protocol.options)} on {images}; {kept}"))
     wide = max((len(one_line(e.name)) for e in entries), default=0)
     for entry in entries:
         only = "" if entry.maps is not None or not protocol.keep_maps else "  fingerprint only"
@@ -78,7 +79,7 @@ def rankings_as_json(space: Space, rows: Sequence[AffinityRow]) -> dict[str, Any
 
     protocol = space.protocol
     return {
-        "method": protocol.method, "options": dict(protocol.options), "probe": protocol.probe_facts(),
+        "method": protocol.method, "options": protocol.stated_options, "probe": protocol.probe_facts(),
         "rankings": {row.target: sources(row) for row in rows},
     }  # fmt: skip
 

@@ -11,8 +11,9 @@ from onnxspace.errors import ConfigError, OnnxspaceError, ProbeError
 from onnxspace.inputs.methods import BASELINES, DEFAULT_METHOD, METHODS, Method, Options, configure_options, resolve_settings
 from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import DEFAULT_IMAGES, MAX_IMAGES, Probes
-from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, Protocol, Setup, describe_method
+from onnxspace.inputs.protocol import GENERATED, KEPT_BYTES, MAX_SIZE, TARGET, Protocol, Setup, describe_method, read_target
 from onnxspace.inputs.rule_names import Rules, find_problem
+from onnxspace.inputs.targets import Target
 from onnxspace.similarity.fingerprints.file import Fingerprint, check_comparable, read_fingerprint
 from onnxspace.similarity.records import ModelRecord
 
@@ -23,16 +24,17 @@ _USUAL = "generated-0", DEFAULT_IMAGES
 
 @dataclass(frozen=True)
 class ProtocolRequest:
-    """The images, method and options that a caller requested (None: not specified). `rules` come from a configuration."""
+    """The images, method, options and target that a caller requested (None: not specified). `rules` come from a configuration."""
 
     probes: Probes | None
     method: Method | None
     options: Options | None
     rules: Rules = field(default_factory=dict)
+    target: Target | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is requested."""
+        """Whether neither images nor a method nor options are requested."""
         return self.probes is None and self.leaves_method_open
 
     @property
@@ -119,7 +121,7 @@ def agree(prints: Prints, request: ProtocolRequest) -> Agreement:
 def _use_defaults(request: ProtocolRequest) -> Agreement:
     method = request.method or DEFAULT_METHOD
     probes = Probes.generate() if request.probes is None else request.probes
-    return Agreement(Setup(probes, method, configure_options(method, request.options, request.rules)))
+    return Agreement(Setup(probes, method, configure_options(method, request.options, request.rules), request.target))
 
 
 def _follow_fingerprint(one: Fingerprint, request: ProtocolRequest) -> Agreement | None:
@@ -131,7 +133,9 @@ def _follow_fingerprint(one: Fingerprint, request: ProtocolRequest) -> Agreement
     if probes is None:
         return None
     method = chosen[0] or DEFAULT_METHOD
-    setup = Setup(probes, method, configure_options(method, chosen[1], request.rules))
+    setup = Setup(
+        probes, method, configure_options(method, chosen[1], request.rules), request.target or read_target(one.options)
+    )
     if isinstance(_check_protocol(one, setup.protocol()), OnnxspaceError):
         return None
     return Agreement(setup, remarks=_remarks(one, request))
@@ -141,12 +145,13 @@ def _stated_options(one: Fingerprint) -> tuple[Method, Options] | None:
     """Method and options of an untrusted fingerprint; None where they name a file or are out of range."""
     method = next((name for name in METHODS if name == one.method), None)
     known = {f.name for f in fields(Options)}
-    if method is None or not known.issuperset(one.options) or one.options.get("baseline", "zero") not in BASELINES:
+    stated = {name: value for name, value in one.options.items() if name != TARGET}
+    if method is None or not known.issuperset(stated) or stated.get("baseline", "zero") not in BASELINES:
         return None
     try:
-        options = Options(**one.options)
+        options = Options(**stated)
         wrong = [*starmap(find_problem, (options.rules or {}).items())]
-        sound = not any(wrong) and resolve_settings([method], options).used_by(method) == one.options
+        sound = not any(wrong) and resolve_settings([method], options).used_by(method) == stated
     except (OnnxspaceError, AttributeError):  # rules that are not a table
         return None
     return (method, options) if sound else None

@@ -24,7 +24,7 @@ from onnxspace.errors import ConfigError, ModelError, ModelNotFoundError, Output
 from onnxspace.inputs.labels import Labels, parse_labels
 from onnxspace.inputs.methods import Method
 from onnxspace.inputs.pixel_record import PixelRecord, parse_pixel_record
-from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protocol
+from onnxspace.inputs.protocol import MAX_SKETCH_NUMBERS, SKETCH_VERSION, Protocol, describe_method
 from onnxspace.similarity.fingerprints.count_sketch import affinities, standard_error
 from onnxspace.similarity.fingerprints.count_sketch import project as project
 from onnxspace.similarity.fingerprints.reduced import Reduced, decode, encode
@@ -134,8 +134,8 @@ def check_comparable(a: Fingerprint, b: Fingerprint) -> None:
         )
     if (a.method, a.options) != (b.method, b.options):
         raise ConfigError(
-            f"{a.name} was fingerprinted by {a.method} {a.options or ''}and {b.name} by {b.method} {b.options or ''};"
-            " use one method."
+            f"{a.name} was fingerprinted by {describe_method(a.method, a.options)} and {b.name} by"
+            f" {describe_method(b.method, b.options)}; use one method."
         )
     if (a.seed, a.numbers, a.version) != (b.seed, b.numbers, b.version):
         raise ConfigError(

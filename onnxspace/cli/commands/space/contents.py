@@ -31,6 +31,7 @@ from onnxspace.cli.console import (
 from onnxspace.cli.names import Names
 from onnxspace.cli.options import (
     METHOD_HELP,
+    class_options,
     cluster_option,
     label_options,
     number_options,
@@ -43,8 +44,10 @@ from onnxspace.cli.options import (
     take_compute,
     take_method_options,
     take_pixels,
+    take_targets,
 )
 from onnxspace.inputs.methods import DEFAULT_METHOD, METHODS
+from onnxspace.inputs.targets import take_one
 
 if TYPE_CHECKING:
     from onnxspace.spaces.add_fingerprints import Additions
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     help=f"{METHOD_HELP}.",
 )
 @number_options
+@class_options
 @click.option("--config", metavar="FILE", help="File with changes of the method's rules [default: onnxspace.toml, if there].")
 @click.option(
     "--keep-maps/--no-keep-maps", default=True, show_default=True,
@@ -88,6 +92,7 @@ def create(place: str, probe: str | None, images: int | None, seed: int, quiet: 
 
     settings = take_method_options(options)
     resolve_settings([options["method"]], settings)
+    options["explained"] = take_one(take_targets(options))
     from onnxspace.spaces.create import refuse_occupied
     from onnxspace.workflows.space import Space
 
