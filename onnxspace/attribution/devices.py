@@ -49,7 +49,8 @@ def configure_torch(compute: Compute) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-        torch.use_deterministic_algorithms(strict, warn_only=warning)
+        if compute.deterministic:  # each call imports Torch's compiler, which takes as long as Torch
+            torch.use_deterministic_algorithms(strict, warn_only=warning)
 
 
 def autocast_for(compute: Compute, device: torch.device) -> torch.autocast:

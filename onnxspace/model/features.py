@@ -91,24 +91,29 @@ def write_features(
     check_model(model, images)
     found = _load_pass(model, encoder, pool)
     shape, rows = found.measure(images)
-    whole = (len(images), *shape) if pool == "fit" and len(encoder.tensors) == 1 else (len(images), rows)
+    whole = shape_of_file(encoder, len(images), shape, rows, pool)
     step = max(1, BATCH // model.images_at_once) * model.images_at_once
     with whole_array(file, whole, np.float32) as append:
         for start in range(0, len(images), step):
             values = found(images[start : start + step])
-            _check_finite(values, start, model.path)
+            check_finite(values, start, model.path)
             append(values)
             if progress is not None:
                 progress(len(values))
     return Features(file, shape)
 
 
-def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> _ForwardPass | _GroupPass:
+def shape_of_file(encoder: Encoder, images: int, shape: tuple[int, ...], rows: int, pool: Pool) -> tuple[int, ...]:
+    """The shape of a file of features of so many images, each of `shape`, or of `rows` values where tensors follow each other."""
+    return (images, *shape) if pool == "fit" and len(encoder.tensors) == 1 else (images, rows)
+
+
+def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
     part = cut(model, encoder)
-    return _ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
+    return ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
 
 
-class _ForwardPass:
+class ForwardPass:
     """A cut graph, loaded and ready to be run on batches of images."""
 
     def __init__(self, model: Model, part: Network, pool: Pool) -> None:
@@ -134,7 +139,7 @@ class _ForwardPass:
             together = self._flatten(self._run(values), 2)
         except ModelError:
             return False
-        with np.errstate(invalid="ignore"):  # infinities are reported by `_check_finite`
+        with np.errstate(invalid="ignore"):  # infinities are reported by `check_finite`
             gap = np.abs(together - expected).max(initial=0.0) if together.shape == expected.shape else np.inf
         return bool(gap <= _GAP * max(float(np.abs(expected).max(initial=0.0)), 1e-6))
 
@@ -157,7 +162,7 @@ class _ForwardPass:
         return np.concatenate([_flatten_output(np.asarray(one, np.float32), images, self.pool) for one in outputs], axis=1)
 
 
-class _GroupPass(_ForwardPass):
+class _GroupPass(ForwardPass):
     """A cut graph that is run on N images at a time; those of the last N are repeated where there are fewer."""
 
     def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str]) -> None:
@@ -237,7 +242,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
+def check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
+    """Raise AttributionError where an image has values that are not finite; the first of `values` is image `first` of `path`."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:
         raise AttributionError(

@@ -15,11 +15,15 @@ from onnxspace.scores.folds import Index
 from onnxspace.scores.pairs.knn_agreement import Answers, FeatureNeighbours
 from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 from onnxspace.scores.pairs.probability_predictivity import prepare_probabilities
+from onnxspace.scores.pairs.readout import SumsOfSquares
 from onnxspace.scores.reduce import ReducedFeatures, ReducedOutputs, ReducedSource
+from onnxspace.scores.threads import map_in_threads
 from onnxspace.similarity.per_image import PerImageShares
 
-#: Each model's outputs and features, [images, …], None for missing ones.
-Sides = Sequence[Sequence[NDArray[Any] | None]]
+#: Outputs or features of a model, [images, …], None where it has none.
+Values = NDArray[Any] | None
+#: Each model's outputs and features.
+Sides = Sequence[Sequence[Values]]
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,16 @@ def _compare(
             targets |= {} if outputs is None else {i: prepare_target(outputs)}
         except OnnxspaceError as error:
             why.append(f"{names[i]}: {error}")
-    for j, (_, features) in enumerate(sides):
+
+    def predict(features: Values) -> list[SumsOfSquares] | str:
         try:
-            found = [] if features is None else prepare_source(features, among.folds).sums_of_squares(list(targets.values()))
+            return [] if features is None else prepare_source(features, among.folds).sums_of_squares(list(targets.values()))
         except OnnxspaceError as error:
-            why.append(f"{names[j]}: {error}")
+            return str(error)
+
+    for j, found in enumerate(map_in_threads(predict, [features for _, features in sides])):
+        if isinstance(found, str):
+            why.append(f"{names[j]}: {found}")
             continue
         for i, parts in zip(targets, found, strict=False):
             if j in among.coarse and getattr(targets[i], "dense", False):

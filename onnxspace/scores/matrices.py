@@ -30,6 +30,7 @@ from onnxspace.scores.pairs.dds import centred_similarities, correlate_similarit
 from onnxspace.scores.reduce import ReducedArrays
 from onnxspace.scores.registry import Kind, ScoreSpec, find_spec
 from onnxspace.scores.selection import DEFAULT_WEIGHT, DEPARA, Weight
+from onnxspace.scores.threads import blas_threads
 from onnxspace.similarity.affinity import to_json_matrix
 from onnxspace.similarity.mean_rank import combine_ranks
 from onnxspace.similarity.per_image import PerImageRanks, PerImageShares
@@ -78,7 +79,9 @@ def compute_score_matrix(spec: ScoreSpec, compared: Compared, name: str = "") ->
     if name and name in compared._computed:
         return compared._computed[name]
     module, function = spec.matrix.split(":")
-    found: ScoreMatrix = getattr(import_module(module), function)(spec, compared)
+    compute: Callable[[ScoreSpec, Compared], ScoreMatrix] = getattr(import_module(module), function)
+    with blas_threads(0 if spec.directed or compared.order is None else len(compared.order)):
+        found = compute(spec, compared)
     if name:
         compared._computed[name] = found
     return found

@@ -1,10 +1,14 @@
-"""The only use of onnx2torch: importing it despite a broken torchvision, extending its registry, calling its converters."""
+"""The only use of onnx2torch: importing it without torchvision, extending its registry, calling its converters."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import onnx
@@ -37,7 +41,6 @@ _RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime validates these names itsel
 _OWN = {
     ("", name) for name in ("SimplifiedLayerNormalization", "ImageScaler", "Affine", "Crop")
 }  # no schema, but ONNX Runtime runs them
-_KEPT: list[Any] = []  # a torch.library.Library removes its operators when it is garbage-collected
 
 
 @cache
@@ -45,29 +48,39 @@ def _load_registry() -> Any:
     """Load onnx2torch's registry module and add our aliases to it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import_torchvision()
-        import onnx2torch  # noqa: F401
-        from onnx2torch.node_converters import registry
+        with _without_torchvision():
+            import onnx2torch  # noqa: F401
+            from onnx2torch.node_converters import registry
     _add_aliases(registry)
     return registry
 
 
-def import_torchvision() -> None:
-    """Import torchvision, which onnx2torch needs, even where its compiled extension does not match Torch.
+class _Torchvision(ModuleType):
+    """Stands for torchvision while onnx2torch is imported: the names that it takes from there are found when they are used.
 
-    A torchvision built for another version of Torch fails on import with `operator torchvision::nms does not exist`.
-    Declaring the two operators that it looks up lets the import succeed; nodes that use them (NMS, RoiAlign) then fail.
+    Only its converters of NonMaxSuppression and RoiAlign use it, of which this package has its own; and importing torchvision takes
+    as long as importing Torch, and fails where it was built for another version of Torch.
     """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *given, **options: getattr(import_module(self.__name__), name)(*given, **options)
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Have imports of torchvision in the block get what stands for it, unless it is loaded."""
+    names = () if "torchvision" in sys.modules else ("torchvision", "torchvision.ops")
+    standing = {name: _Torchvision(name) for name in names}
+    sys.modules.update(standing)
+    if standing:
+        vars(standing["torchvision"])["ops"] = standing["torchvision.ops"]
     try:
-        import torchvision  # noqa: F401
-    except (RuntimeError, OSError):
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        yield
+    finally:
+        for name in standing:
             del sys.modules[name]
-        library: Any = torch.library.Library
-        declared = library("torchvision", "DEF")
-        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _KEPT.append(declared)
 
 
 def _add_aliases(registry: Any) -> None:

@@ -131,7 +131,8 @@ def representations_for(
     fields = None if selection.fields is None else asdict(selection.fields)
     if fields is not None and fields["baseline"] is not None:
         fields["baseline"] = str(fields["baseline"])
-    request = FileRequest(session.place(setup), encode_execution(execution), seen, fields)
+    outputs = selection.needs("outputs")
+    request = FileRequest(session.place(setup), encode_execution(execution), seen, fields, outputs)
     forms = _list_forms(selection, setup, setup.probes if pictures is None else pictures)
     losses: dict[Kind, str | None] = {"features": _NO_FEATURES if selection.usual else None, "outputs": _NO_OUTPUTS}
     found: dict[Kind, Representation] = {

@@ -17,6 +17,7 @@ from onnxspace.scores.matrices import Compared, compute_score_matrix
 from onnxspace.scores.reduce import ReducedArrays, ReducedOutputs
 from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import ATTRIBUTION, WITHOUT_OUTPUTS, ScoreSelection
+from onnxspace.scores.threads import blas_threads
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.certainty import PerImage
 from onnxspace.similarity.mixed import (
@@ -67,7 +68,8 @@ def add_scores(
         errors=found.errors if first == ATTRIBUTION else None, warnings=(*found.warnings, *warnings), ranked_targets=others,
     )  # fmt: skip
     scored = replace(scored, notes=_TargetNotes(scored, models, matrices).collect(compared.targets))
-    return _note_equal_sources(with_brackets(scored, shares)), shares
+    with blas_threads():
+        return _note_equal_sources(with_brackets(scored, shares)), shares
 
 
 def _note_equal_sources(found: Affinity) -> Affinity:

@@ -181,13 +181,14 @@ def decode_execution(given: Mapping[str, Any]) -> Execution:
 class FileRequest:
     """What is to be computed of each model of a run: the setup, another one for the images of features (None: the same), both as JSON.
 
-    `fields` are options of gradient fields.
+    `fields` are options of gradient fields; `outputs` says whether those of the same images are computed after features.
     """
 
     setup: Mapping[str, Any]
     execution: Mapping[str, Any]
     seen: Mapping[str, Any] | None = None
     fields: Mapping[str, Any] | None = field(default=None)
+    outputs: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The request as JSON."""

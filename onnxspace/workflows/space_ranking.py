@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from onnxspace.errors import ConfigError, SpaceError
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Share
@@ -17,6 +16,7 @@ from onnxspace.scores.all_pairs import Arrays
 from onnxspace.scores.pointwise_readout import predict_pictures
 from onnxspace.scores.reduce import ReducedArrays
 from onnxspace.scores.selection import FEWEST, MEAN_RANK, MOST_RANKED, USUAL, ScoreSelection
+from onnxspace.scores.threads import blas_threads
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import record_of
 from onnxspace.similarity.fingerprints.count_sketch import affinities as sketch_affinities
@@ -141,8 +141,7 @@ def find_sources(folder: Path, protocol: Protocol, target: Target, comparing: Co
     if not chosen.entries:
         return found
     held = [read_reduced(folder, entry, protocol) for entry in chosen.entries]
-    with threadpool_limits(1, user_api="blas"):  # two threads take three times as long in products of this size
-        scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
+    scored = add_rankings(found, [*held, target.reduced], targets={len(held)})
     return explain_candidates(scored, chosen.count)
 
 
@@ -232,7 +231,7 @@ def _narrow(folder: Path, protocol: Protocol, target: Target, entries: list[Cata
         return entries
     assert target.reduced is not None
     try:
-        with threadpool_limits(1, user_api="blas"):  # with two threads, so small products take twenty times as long
+        with blas_threads():  # with two threads, so small products take twenty times as long
             values = predict_pictures(target.reduced, (read_reduced(folder, entry, protocol) for entry in entries))
     except ConfigError:  # its outputs do not vary, so that nothing is predicted, and the ranking says why
         return entries

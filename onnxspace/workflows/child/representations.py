@@ -12,11 +12,13 @@ import numpy as np
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
 from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
 from onnxspace.attribution.subject import find_subject
+from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.execution import Advance, Counter, Execution
 from onnxspace.inputs.methods import Options
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.encoder import Encoder, cut
 from onnxspace.model.features import features_key, write_features
+from onnxspace.model.joint_pass import write_together
 from onnxspace.model.model import Model
 from onnxspace.model.outputs import find_float_outputs
 from onnxspace.model.runtime import shapes_of
@@ -75,22 +77,41 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
 
 @dataclass(frozen=True)
 class FeaturesFile:
-    """Values of a network's tensors, float32 [images, …]: of its encoder or its outputs, which `locate` returns."""
+    """Values of a network's tensors, float32 [images, …]: of its encoder or its outputs, which `locate` returns.
+
+    `further` locates other tensors whose file will be needed next, so that one pass may compute both (None: there are none).
+    """
 
     setup: Setup
     locate: Callable[[PreparedModel], Encoder]
+    further: Callable[[PreparedModel], Encoder] | None = None
 
     def write(self, model: PreparedModel, to: Destination, advance: Advance) -> tuple[Path, tuple[str, ...]]:
         encoder, probes = self.locate(model), self.setup.probes
-        file = to.folder / f"{features_key(model.model, encoder.tensors, 'fit', probes.sha256)}{FEATURES}"
+        file = self._name_file(model, encoder, to)
         if _has_images(file, len(probes)):
             advance(len(probes))
-        else:
+        elif not self._write_both(model, encoder, to, advance):
             write_features(model.model, encoder, probes.images, file, "fit", advance)
         values = _count_values(model.model, encoder)
         kept = int(np.prod(map_array(file).shape[1:]))
         averaged = f"its {values:,} features per image are averaged over windows, to {kept:,}."
         return file, (averaged,) if values > kept else ()
+
+    def _name_file(self, model: PreparedModel, encoder: Encoder, to: Destination) -> Path:
+        return to.folder / f"{features_key(model.model, encoder.tensors, 'fit', self.setup.probes.sha256)}{FEATURES}"
+
+    def _write_both(self, model: PreparedModel, encoder: Encoder, to: Destination, advance: Advance) -> bool:
+        """Write the further tensors too where one pass gives the same bits; returns whether it did."""
+        if self.further is None:
+            return False
+        try:
+            other = self.further(model)
+        except OnnxspaceError:  # reported where these alone are computed
+            return False
+        parts = [(one, self._name_file(model, one, to)) for one in (encoder, other)]
+        images = self.setup.probes.images
+        return not _has_images(parts[1][1], len(images)) and write_together(model.model, parts, images, "fit", advance)
 
 
 @dataclass(frozen=True)
@@ -115,7 +136,9 @@ def representation_of(kind: Kind, given: FileRequest) -> Representation:
     if kind == "fields":
         options = None if given.fields is None else Options(**given.fields)
         return FieldsFile(Setup(setup.probes, METHOD, options), execution)
-    return FeaturesFile(seen, _locate_encoder if kind == "features" else _locate_outputs)
+    if kind == "outputs":
+        return FeaturesFile(seen, _locate_outputs)
+    return FeaturesFile(seen, _locate_encoder, _locate_outputs if given.outputs else None)
 
 
 def _locate_encoder(model: PreparedModel) -> Encoder:
