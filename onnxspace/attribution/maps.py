@@ -15,6 +15,7 @@ from onnxspace.attribution.batches import compute_in_order
 from onnxspace.attribution.devices import configure_torch, list_devices, resolve_compute
 from onnxspace.attribution.explainer import Explainer, Maps, check_options, make_explainer
 from onnxspace.attribution.gradients import UNITS_AT_ONCE
+from onnxspace.attribution.memory_bound import fit_memory
 from onnxspace.attribution.subject import Subject, find_subject
 from onnxspace.errors import AttributionError
 from onnxspace.inputs.execution import Compute, Device, Execution
@@ -107,11 +108,15 @@ def engines_for(
     """Prepare a converted model on every device that `execution` selects.
 
     `gradients` is a cache of gradients, shared by calls for other methods with the same rules, model and subject (None: no cache);
-    `subject` is what is explained of the model (None: the converted encoder). Raises ConfigError and ProbeError as `make_explainer`.
+    `subject` is what is explained of the model (None: the converted encoder). Where memory is short, batches are smaller than
+    `execution` says, and activations are computed again in the backward pass. Raises ConfigError and ProbeError as `make_explainer`,
+    AttributionError where one image does not fit.
     """
     compute = resolve_compute(execution.compute)
     each = [make_explainer(model, converted, setup, place, compute, gradients, subject) for place in list_devices(compute)]
-    return Engines(model, setup, each, _choose_batch_size(converted, execution.batch_size, each[0]), compute)
+    size = _choose_batch_size(converted, execution.batch_size, each[0])
+    fits = [fit_memory(one, setup.probes.images, size, converted.bytes_per_image) for one in each]
+    return Engines(model, setup, [fit.explainer for fit in fits], min(fit.size for fit in fits), compute)
 
 
 def remarks_on(setup: Setup, fallback: Mapping[str, int], errors: Sequence[float]) -> Iterator[str]:

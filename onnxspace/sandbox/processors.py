@@ -40,7 +40,7 @@ def find_quota(groups: Path = _GROUPS, own: Path = _OWN_GROUP) -> float | None:
 
 
 def _list_quotas(groups: Path, own: Path) -> Iterator[float]:
-    for folder in _list_groups(groups, own):
+    for folder in list_groups(groups, own, "cpu", "cpu,cpuacct"):
         with suppress(OSError, ValueError):
             quota, period = (folder / "cpu.max").read_text("ascii").split()
             yield int(quota) / int(period)  # "max" is no number
@@ -50,14 +50,17 @@ def _list_quotas(groups: Path, own: Path) -> Iterator[float]:
                 yield int(quota) / int(period)
 
 
-def _list_groups(groups: Path, own: Path) -> Iterator[Path]:
-    """The folders of the control groups of this process: its own and all above, of either version."""
-    yield from (groups, groups / "cpu", groups / "cpu,cpuacct")
+def list_groups(groups: Path, own: Path, *controllers: str) -> Iterator[Path]:
+    """Yield the folders of the control groups of this process: its own and all above, of either version.
+
+    `groups` and `own` are as in `find_quota`; `controllers` are names of the folder in which version 1 has the groups of interest.
+    """
+    yield from (groups, *(groups / name for name in controllers))
     with suppress(OSError, ValueError):
         for line in own.read_text("utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
+            _, named, path = line.split(":", 2)
             inner = [part for part in path.split("/") if part not in ("", ".", "..")]
-            for root in (groups / controllers,) if controllers else (groups, groups / "unified"):
+            for root in (groups / named,) if named else (groups, groups / "unified"):
                 yield from (root.joinpath(*inner[:count]) for count in range(1, len(inner) + 1))
 
 

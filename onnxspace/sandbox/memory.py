@@ -1,0 +1,66 @@
+"""How much memory this process may still take: its limit, its container's and the machine's; and how it gives back what it does not use."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from onnxspace.sandbox.limits import machine_limits
+from onnxspace.sandbox.processors import list_groups
+
+_GROUPS, _PROCESS, _MACHINE = Path("/sys/fs/cgroup"), Path("/proc/self"), Path("/proc/meminfo")
+#: Names of the files of a control group that say what it may take and what it takes, by version.
+_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+#: Bytes that libraries reserve for threads and buffers, and do not touch; a limit counts them.
+_RESERVED = 2**28
+
+
+def count_free_memory(groups: Path = _GROUPS, process: Path = _PROCESS, machine: Path = _MACHINE) -> int:
+    """Return how many bytes this process may still take, at least 0.
+
+    That is the least of what its own limit leaves (that of a worker, or else half of the machine's memory), what its control groups
+    leave, and what is free on the machine. The arguments are where the system tells it.
+    """
+    taken = _read_sizes(process / "status").get("VmRSS", 0)
+    left = [_find_limit() - taken - _RESERVED, *_list_groups_left(groups, process / "cgroup")]
+    if (free := _read_sizes(machine).get("MemAvailable")) is not None:
+        left.append(free)
+    return max(0, min(left))
+
+
+def _find_limit() -> int:
+    """The limit of this process, as a worker has one, or else that of workers on this machine."""
+    with suppress(ImportError, AttributeError, ValueError, OSError):  # Windows has no such limits
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if limit != resource.RLIM_INFINITY:
+            return limit
+    return machine_limits().memory
+
+
+def _list_groups_left(groups: Path, own: Path) -> Iterator[int]:
+    """What each control group of this process leaves; the cache of files that it can drop is not counted as taken."""
+    for folder in list_groups(groups, own, "memory"):
+        for most, taken in _FILES:
+            with suppress(OSError, ValueError):
+                limit, usage = (int((folder / name).read_text("ascii")) for name in (most, taken))  # "max" is no number
+                yield limit - usage + _read_sizes(folder / "memory.stat").get("inactive_file", 0)
+
+
+def _read_sizes(file: Path) -> dict[str, int]:
+    """The bytes in a file of lines such as `VmRSS: 12 kB` or `inactive_file 4096`; empty where there is no such file."""
+    found: dict[str, int] = {}
+    with suppress(OSError, ValueError):
+        for words in map(str.split, file.read_text("utf-8").splitlines()):
+            if len(words) > 1 and words[1].isdecimal():
+                found[words[0].rstrip(":")] = int(words[1]) * (1024 if words[2:] == ["kB"] else 1)
+    return found
+
+
+def return_memory() -> None:
+    """Give memory that was freed back to the system, where the C library can: it keeps blocks of up to 32 MB for later."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
