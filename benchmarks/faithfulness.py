@@ -74,6 +74,14 @@ def draw_scenes() -> tuple[ox.Probes, list[list[Box]]]:
     return ox.Probes("scenes", drawn["image"]), [[surround(depth == depth.min())] for depth in drawn["depth"]]
 
 
+def draw_masks() -> list[np.ndarray]:
+    """The pixels of the nearest object of each scene, bool [size, size]."""
+    sys.path.insert(0, str(ROOT / "models"))
+    import scenes
+
+    return [depth == depth.min() for depth in scenes.scenes(SEED, IMAGES)["depth"]]
+
+
 def surround(mask: np.ndarray) -> Box:
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return Box(int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1)
@@ -119,7 +127,7 @@ def read_photos() -> ox.Probes:
     with fetch(PHOTOS) as wheel:
         photos = [Image.open(BytesIO(wheel.read(f"skimage/data/{name}"))).convert("RGB") for name in NAMES]
     photos += [Image.fromarray(image) for image in load_sample_images().images]
-    photos.append(Image.fromarray(get_sample_data("grace_hopper.jpg")))
+    photos.append(Image.open(get_sample_data("grace_hopper.jpg")).convert("RGB"))
     return ox.Probes("photographs", np.stack([crop_square(photo, SIDE) for photo in photos]))
 
 
