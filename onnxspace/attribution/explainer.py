@@ -53,7 +53,9 @@ class Explainer:
 
     `baseline` maps images to baselines (None: zero); `rows` [size, height] and `columns` [size, width] resize maps to the probe
     images; `fallback` counts, by operator, those that have no rule of the method and keep their gradient. Of images that are no
-    multiple of `images_at_once`, the last ones are repeated and their repetitions dropped. `subject` is what is explained.
+    multiple of `images_at_once`, the last ones are repeated and their repetitions dropped. `subject` is what is explained. With
+    `resizes` False, maps keep the size of the network's input. `weigh` returns the weights of the outputs' values for images, uint8
+    [images, size, size, bands], where they are not chosen by the network's own outputs.
     """
 
     network: DifferentiableGraph
@@ -68,10 +70,13 @@ class Explainer:
     fallback: Mapping[str, int]
     images_at_once: int = 1
     subject: Subject | None = None
+    resizes: bool = True
+    weigh: Callable[[NDArray[np.uint8]], Sequence[Tensor]] | None = None
 
     def to_probe_pixels(self, found: InputMaps) -> Maps:
         """Resize maps from the network's input size to the probe images."""
-        resized: NDArray[np.float32] = (self.rows @ found.maps.float() @ self.columns.T).cpu().numpy()
+        maps = found.maps.float()
+        resized: NDArray[np.float32] = (self.rows @ maps @ self.columns.T if self.resizes else maps).cpu().numpy()
         return Maps(resized, None if found.errors is None else found.errors.cpu().numpy(), found.captions)
 
     def compute_maps(self, batch: Batch) -> InputMaps:
@@ -90,7 +95,7 @@ class Explainer:
 
     def _aim(self, batch: Batch) -> tuple[Batch, tuple[str, ...]]:
         """The batch with the weights of what a target explains, and its captions."""
-        if self.subject is None or self.subject.aim is None:
+        if self.subject is None or self.subject.aim is None or batch.weights is not None:
             return batch, ()
         aim = self.subject.aim
         outputs = self.network.forward(batch.values)[: len(aim.tensors)]
@@ -103,7 +108,8 @@ class Explainer:
         baseline = None if self.baseline is None else self._to_tensor(self.preprocess(self.baseline(filled)))
         seeds = seeds_of(filled) if METHODS[self.method].way in ("noise", "units") else []
         values = self._to_tensor(self.preprocess(filled))
-        return Batch(values, baseline, seeds, partial(self._draw_noise, seeds), room, len(images))
+        weights = None if self.weigh is None else tuple(one.to(self.device) for one in self.weigh(filled))
+        return Batch(values, baseline, seeds, partial(self._draw_noise, seeds), room, len(images), weights)
 
     def _draw_noise(self, seeds: list[int], draw: int, share: float) -> Tensor:
         return self._to_tensor(pixel_noise(self.preprocess, seeds, draw, share))

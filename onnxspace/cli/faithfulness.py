@@ -12,6 +12,7 @@ from onnxspace.cli.console import print_warning
 from onnxspace.cli.names import Names
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Followed
+from onnxspace.inputs.object_files import ObjectFiles
 
 if TYPE_CHECKING:
     from onnxspace.evaluation.faithfulness.result import Faithfulness
@@ -21,9 +22,10 @@ _OPTIONS = (
     click.option("--faithfulness", is_flag=True, help="Print how faithful the maps are to the network, by curves of deletion and insertion, "
                  "infidelity, sensitivity and randomised weights; -o is not needed then."),
     click.option("--faithfulness-curves", "followed", type=Names(FOLLOWED, "curve"), default="auto", show_default=True,
-                 help="What curves follow: the probability of the image's class, the encoder's features, or the former where there is one."),
+                 help="What curves follow: the probability of the image's or the explained class, the explained value, or the encoder's features; by default the first that there is."),
     click.option("--faithfulness-picture", "picture", callback=note_replaced, metavar="FILE.png", help="Where to draw the curves."),
-    click.option("--boxes", metavar="FILE", help="CSV or JSON with boxes of objects (image, x, y, w, h), for the pointing game."),
+    click.option("--boxes", metavar="FILE", help="CSV or JSON with boxes of objects (image, x, y, w, h), for the pointing game and the share of maps inside."),
+    click.option("--masks", metavar="FOLDER", help="Folder with a mask of objects for each image, of its name and size, instead of --boxes."),
     click.option("--json", "as_json", is_flag=True, help="Print the faithfulness as JSON."),
 )  # fmt: skip
 
@@ -34,7 +36,7 @@ class FaithfulnessRequest:
 
     followed: Followed
     picture: str | None
-    boxes: str | None
+    objects: ObjectFiles
     as_json: bool
 
 
@@ -51,12 +53,19 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     Raises UsageError for an option that needs it, and where there is neither that nor a picture.
     """
     asked, output = given.pop("faithfulness"), given["output"]
-    request = FaithfulnessRequest(*(given.pop(name) for name in ("followed", "picture", "boxes", "as_json")))
+    objects = ObjectFiles(given.pop("boxes"), given.pop("masks"))
+    request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"))
     if asked:
         return request
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    for flag, value in (("--boxes", request.boxes), ("--faithfulness-picture", request.picture), ("--json", request.as_json)):
+    needing = {
+        "--boxes": objects.boxes,
+        "--masks": objects.masks,
+        "--faithfulness-picture": request.picture,
+        "--json": request.as_json,
+    }
+    for flag, value in needing.items():
         if value:
             raise click.UsageError(f"{flag} is for --faithfulness. Give both.")
     return None
@@ -66,7 +75,7 @@ def check_request(request: FaithfulnessRequest, inputs: Sequence[str]) -> None:
     """Check the files that are asked for before any work is done. Raises OutputError, ConfigError."""
     from onnxspace.workflows.faithfulness import check_files
 
-    check_files(request.boxes, request.picture, inputs)
+    check_files(request.objects, request.picture, inputs)
 
 
 def measure_request(request: FaithfulnessRequest, models: Sequence[str], images: Sequence[str], **options: Any) -> Faithfulness:
@@ -74,7 +83,7 @@ def measure_request(request: FaithfulnessRequest, models: Sequence[str], images:
     from onnxspace.workflows.faithfulness import measure_on_images
 
     settings = FaithfulnessSettings(followed=request.followed)
-    return measure_on_images(models, images, boxes=request.boxes, picture=request.picture, settings=settings, **options)
+    return measure_on_images(models, images, objects=request.objects, picture=request.picture, settings=settings, **options)
 
 
 def print_faithfulness(found: Faithfulness, request: FaithfulnessRequest, *, quiet: bool) -> None:

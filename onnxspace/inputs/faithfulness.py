@@ -8,13 +8,15 @@ from typing import Any, Literal, get_args
 
 from onnxspace.errors import ConfigError
 
-Measure = Literal["deletion", "insertion", "infidelity", "sensitivity", "randomisation", "pointing"]
+Measure = Literal["deletion", "insertion", "infidelity", "sensitivity", "randomisation", "pointing", "mass", "ranks"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 #: Measures that are the area under a curve.
 CURVES: tuple[Measure, ...] = ("deletion", "insertion")
 #: Measures of which larger values are better; of the others smaller ones are.
-LARGER_IS_BETTER = frozenset({"insertion", "pointing"})
-Followed = Literal["auto", "probability", "features"]
+LARGER_IS_BETTER = frozenset({"insertion", "pointing", "mass", "ranks"})
+#: Measures that need boxes or masks of objects.
+OF_OBJECTS: tuple[Measure, ...] = ("pointing", "mass", "ranks")
+Followed = Literal["auto", "probability", "value", "features"]
 FOLLOWED: tuple[Followed, ...] = get_args(Followed)
 #: Baselines that replace pixels: those of `methods.BASELINES` that are images of the user's own pixels or colours.
 Replacement = Literal["mean", "black", "blur"]
@@ -33,9 +35,10 @@ _RANGES = {
 class FaithfulnessSettings:
     """How faithfulness is measured.
 
-    `measures` are names of `MEASURES`; `pointing` is measured where boxes are given. `followed` is what the curves follow:
-    the `probability` of the class that the whole image gets, the cosine of the encoder's `features` with those of the whole image, or
-    the former where the network has an output with a number per class (`auto`). A curve has `steps` steps; `deletion_baseline` replaces
+    `measures` are names of `MEASURES`; `pointing`, `mass` and `ranks` are measured where boxes or masks are given. `followed` is what
+    the curves follow: the `probability` of the class that the whole image gets, or of the class that is explained; the explained
+    `value` itself, such as a class's number before the softmax; the cosine of the encoder's `features` with those of the whole image;
+    or the first of these that there is (`auto`), without `value` where the encoder is explained. A curve has `steps` steps; `deletion_baseline` replaces
     pixels that are deleted or perturbed, insertion begins at `insertion_baseline`. Infidelity has `perturbations` squares per image,
     sensitivity `draws` neighbours of each image, whose pixels differ by `radius` of the pixel range at most. Weights are randomised in
     `stages` steps from the last layer to the first. The pointing game allows a distance of `tolerance` pixels from a box. `seed` draws

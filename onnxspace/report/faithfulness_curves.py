@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from onnxspace.evaluation.faithfulness.result import CHANCE, UNCHANGED, Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.chance import CHANCE
+from onnxspace.evaluation.faithfulness.randomisation import UNCHANGED
+from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
 from onnxspace.storage.printable import make_printable, shorten
 
 #: Okabe and Ito's colour-blind-safe palette without yellow; line styles distinguish the methods after these.
@@ -26,16 +29,16 @@ def draw_faithfulness(found: Faithfulness, path: Path) -> None:
     >>> draw_faithfulness(found, Path("curves.png"))  # doctest: +SKIP
     """
     models = found.models[:_MOST_ROWS]
-    names = models[0].rows
+    names = tuple(dict.fromkeys([*(name for model in models for name in model.methods), *CHANCE]))
     lines = -(-len(names) // 5)
     figure = Figure(figsize=(_WIDTH, _ROW * len(models) + _LEGEND * (1 + lines)), layout="constrained", dpi=_DPI)
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(models), 3, squeeze=False)
     for row, model in zip(panels, models, strict=True):
-        _draw_removal(row[0], model, "deletion", "share of pixels deleted")
-        _draw_removal(row[1], model, "insertion", "share of pixels inserted")
-        _draw_cascade(row[2], model)
-        row[0].set_ylabel(make_printable(shorten(model.model.name, 30)), fontsize=9, parse_math=False)
+        _draw_removal(row[0], model, "deletion", "share of pixels deleted", names)
+        _draw_removal(row[1], model, "insertion", "share of pixels inserted", names)
+        _draw_cascade(row[2], model, names)
+        row[0].set_ylabel(make_printable(shorten(model.title, 40)), fontsize=9, parse_math=False)
     handles = [Line2D([], [], **_style(place, name)) for place, name in enumerate(names)]
     figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.savefig(path, format="png", dpi=_DPI)
@@ -48,26 +51,28 @@ def _style(place: int, name: str) -> dict[str, Any]:
     return {"color": _COLOURS[place % len(_COLOURS)], "linestyle": style, "linewidth": 1.4}
 
 
-def _draw_removal(axes: Any, model: ModelFaithfulness, measure: str, words: str) -> None:
+def _draw_removal(axes: Any, model: ModelFaithfulness, measure: str, words: str, names: Sequence[str]) -> None:
     _format_axes(axes, f"{measure}: {_shorten_words(model.followed)}", words)
     if measure not in model.curves:
         return
     curves = model.mean_curves(measure)
-    for place, (name, curve) in enumerate(zip(model.rows, curves, strict=True)):
-        axes.plot(np.linspace(0, 1, len(curve)), curve, **_style(place, name))
+    for name, curve in zip(model.rows, curves, strict=True):
+        axes.plot(np.linspace(0, 1, len(curve)), curve, **_style(names.index(name), name))
 
 
 def _shorten_words(followed: str) -> str:
-    return "cosine of features" if "cosine" in followed else "probability"
+    return next((word for word in ("cosine", "probability") if word in followed), "explained value")
 
 
-def _draw_cascade(axes: Any, model: ModelFaithfulness) -> None:
+def _draw_cascade(axes: Any, model: ModelFaithfulness, names: Sequence[str]) -> None:
     _format_axes(axes, "rank correlation with the map", "last layers randomised")
     axes.axhline(UNCHANGED, color="0.8", linewidth=0.8)
     where = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
     axes.text(1, UNCHANGED, "above, a map counts as unchanged", fontsize=7, color="0.4", **where)
-    for place, (name, curve) in enumerate(zip(model.methods, model.mean_cascade(), strict=True)):
-        axes.plot((0, *model.layers), (1.0, *curve), **_style(place, name))
+    if model.randomisation is None:
+        return
+    for name, curve in zip(model.methods, model.randomisation.mean_cascade(), strict=True):
+        axes.plot((0, *model.randomisation.layers), (1.0, *curve), **_style(names.index(name), name))
 
 
 def _format_axes(axes: Any, title: str, words: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from onnxspace.cli.text.faithfulness import format_faithfulness
+from onnxspace.evaluation.faithfulness.randomisation import Randomisation
 from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
 from onnxspace.inputs.faithfulness import MEASURES
 from onnxspace.inputs.methods import METHODS
@@ -42,8 +43,9 @@ def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None
     ] * 4
     assert "deletion" in out
     assert "pointing" in out
-    pointing = [line for line in lines if line.startswith("random map") and len(line.split()) == 3]
-    assert [line.split()[2] for line in pointing] == ["1.000"] * 2  # the box is the whole square, of one image alone
+    assert "ranks" in out
+    objects = [line.split()[-1] for line in lines if line.startswith("random map")][1::2]
+    assert objects == ["1.000"] * 2  # the box is the whole square, of one image alone
     assert "2 images are few" in err
 
 
@@ -91,10 +93,6 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "cat.png"), "cat.png is not a name for boxes."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "cat.png"), "Name another --faithfulness-picture."),
         (("a.onnx", "cat.png", "--faithfulness", "--faithfulness-picture", "c.jpg"), "Name a file that ends in .png as --faithfulness-picture."),
-        (
-            ("a.onnx", "cat.png", "--faithfulness", "--method", "grad-cam"),
-            "--faithfulness does not measure maps by grad-cam, which are not of single pixels. Use one of elrp, saliency,",
-        ),
         (("cat.png.onnx", "cat.png", "--faithfulness"), "cat.png.onnx"),
     ],
 )  # fmt: skip
@@ -109,10 +107,10 @@ def test_all_methods_and_measures_fit_into_eighty_columns(monkeypatch: pytest.Mo
     random = np.random.default_rng(0)
     rows = len(METHODS) + 2
     values = {name: random.random((rows, 12)) - 0.999 for name in MEASURES}
+    same = np.ones((len(METHODS), 1, 12))
+    random_weights = Randomisation((1,), same, same, same, np.ones((len(METHODS), 12, 2)))
     record = ModelRecord("a-network-with-a-rather-long-name", "a.onnx", "0" * 64, "t", "image", 17, "")
-    model = ModelFaithfulness(
-        record, tuple(METHODS), "S" * 20, "the probability of " + "p " * 30, values, {}, (1,), np.ones((len(METHODS), 1, 12))
-    )
+    model = ModelFaithfulness(record, tuple(METHODS), "S" * 20, "the probability of " + "p " * 30, values, {}, random_weights)
     lines = list(format_faithfulness(Faithfulness((model,), {"images": 12}, {}, {})))
     assert max(map(len, lines)) <= 80
     assert sum("keep a rank" in line for line in lines) == len(METHODS)

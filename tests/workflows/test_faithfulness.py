@@ -11,11 +11,11 @@ import pytest
 
 import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError
+from onnxspace.inputs.areas import cover_boxes
 from onnxspace.inputs.boxes import Box
 from onnxspace.inputs.faithfulness import FaithfulnessSettings
 from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.child.tasks import TASKS
-from onnxspace.workflows.faithfulness import cover_boxes
 from tests.helpers.nets import classifier, save
 
 PROBES = ox.Probes.generate(3, 16)
@@ -55,7 +55,7 @@ def set_key(key: str, value: Any) -> Callable[[Answer, Path], None]:
         replace_array(lambda a: a[:-1], "deletion"),
         replace_array(lambda a: a.astype(np.float32), "infidelity"),
         replace_array(lambda a: a[:, :, None], "sensitivity"),
-        replace_array(lambda a: a[:, :1], "cascade"),
+        replace_array(lambda a: a[:, :1], "magnitude"),
         replace_array(lambda a: a + 100, "peaks"),
         replace_array(lambda a: a - 100, "peaks"),
         set_key("layers", ["x"]),
@@ -102,7 +102,7 @@ def test_only_the_measures_that_are_named_are_computed(path: Path) -> None:
     ).models[0]
     assert found.measures == ("insertion",)
     assert set(found.curves) == {"insertion"}
-    assert found.cascade is None
+    assert found.randomisation is None
     boxed = ox.measure_faithfulness(
         path,
         PROBES,

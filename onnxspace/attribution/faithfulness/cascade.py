@@ -39,6 +39,17 @@ def choose_stages(layers: int, stages: int) -> list[int]:
     return sorted({round(layers * k / stages + 1e-9) or 1 for k in range(1, stages + 1)}) if layers else []
 
 
+def scale_stages(counts: Sequence[int], layers: int, others: int) -> list[int]:
+    """Return for each of `counts`, of so many `layers`, how many of a part's `others` layers are the same share of it.
+
+    Attentions are below a network's last layers, so a graph that ends at them has fewer.
+
+    >>> scale_stages([2, 5, 10], 10, 8), scale_stages([1, 2], 2, 1)
+    ([2, 4, 8], [1, 1])
+    """
+    return [max(1, round(count * others / layers)) for count in counts]
+
+
 def randomise_cascade(graph: GraphModule, layers: Sequence[str], counts: Sequence[int], seed: int) -> Iterator[Stage]:
     """Yield a copy of `graph` for each of `counts`, with the first so many of `layers` randomised.
 

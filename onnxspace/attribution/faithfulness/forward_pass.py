@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onnxspace.attribution.batches import halve_batch
 from onnxspace.attribution.devices import autocast_for
-from onnxspace.attribution.faithfulness.quantity import Outputs
+from onnxspace.attribution.faithfulness.quantity import Outputs, Quantity, Reference
 from onnxspace.inputs.execution import Compute
 from onnxspace.torchgraph.verify import outputs_of
 
@@ -29,11 +29,21 @@ class ForwardPass:
 
     def __call__(self, values: Tensor) -> Outputs:
         """Return the outputs for `values` [images, …] in one pass, each [images, units]."""
+        return _flatten(self.run(values), len(values) + -len(values) % self.at_once, len(values))
+
+    def run(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for `values` as the graph returns them; the last image is repeated to a multiple of `at_once`."""
         missing = -len(values) % self.at_once
         filled = torch.cat([values, *[values[-1:]] * missing]) if missing else values
         with torch.no_grad(), autocast_for(self.compute, self.device):
-            outputs = outputs_of(self.graph, filled.to(self.device))
-        return tuple(output.reshape(len(filled), -1)[: len(values)] for output in outputs)
+            return outputs_of(self.graph, filled.to(self.device))
+
+    def refer(self, image: Tensor, quantity: Quantity) -> Reference:
+        """Return what the variants of `image` [1, …] are compared to. Raises as `find_answers` where a target is not in it."""
+        raw, images = self.run(image), 1 + -1 % self.at_once
+        weights = () if quantity.weigh is None else quantity.weigh(raw, images)
+        shapes = tuple((one.shape[0] // images, *one.shape[1:]) if one.dim() else () for one in raw)
+        return Reference(_flatten(raw, images, 1), shapes, _flatten(weights, images, 1))
 
     def reduce(self, count: int, make: Callable[[range], Tensor], keep: Callable[[Outputs], Tensor]) -> Tensor:
         """Return what `keep` makes of the outputs for the variants 0 to `count`, float64 [count], which `make` makes range by range.
@@ -51,3 +61,8 @@ class ForwardPass:
                 continue
             start = some.stop
         return torch.cat(found)
+
+
+def _flatten(outputs: Sequence[Tensor], images: int, kept: int) -> Outputs:
+    """Outputs of so many images as [kept, units], without those of repeated images."""
+    return tuple(output.reshape(images, -1)[:kept] for output in outputs)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from onnxspace.attribution.faithfulness.forward_pass import ForwardPass
-from onnxspace.attribution.faithfulness.quantity import Outputs, Quantity
+from onnxspace.attribution.faithfulness.quantity import Outputs, Quantity, Reference
 from onnxspace.evaluation.faithfulness.formulas import Numbers, infidelity, rank_pixels
 
 #: Sides of the squares of infidelity, as shares of the image's side.
@@ -25,13 +25,14 @@ _LEAST_SIDE, _MOST_SIDE = 0.1, 0.5
 class ImageRemoval:
     """One image whose pixels are removed.
 
-    `image` and the baselines `mean` and `blur` are the network's input [1, …], `channel_axis` is its axis of channels.
+    `image` is the network's input [1, …], `channel_axis` its axis of channels; `reference` is what the network makes of it.
     """
 
     forward: ForwardPass
     quantity: Quantity
     image: Tensor
     channel_axis: int
+    reference: Reference
 
     def follow(self, ranks: NDArray[np.int64], start: Tensor, end: Tensor, steps: int) -> Numbers:
         """Return the curve of each map, float64 [maps, steps + 1], from the image `start` to `end`.
@@ -43,16 +44,17 @@ class ImageRemoval:
         counts = np.rint(np.arange(steps + 1) * pixels / steps).astype(np.int64)
         middle = counts[1:-1]
         makes = partial(self._mix, torch.from_numpy(ranks), torch.from_numpy(middle), start, end)
-        whole = self.forward(self.image)
-        keep = partial(self._follow_outputs, whole)
+        keep = self._follow
         ends = self.forward.reduce(2, lambda some: torch.cat([(start, end)[k] for k in some]), keep).numpy()
         found = self.forward.reduce(len(ranks) * len(middle), makes, keep).numpy() if len(middle) else np.empty(0)
         first, last = (np.full((len(ranks), 1), point) for point in ends)
         return np.concatenate([first, found.reshape(len(ranks), len(middle)), last], axis=1)
 
-    def _follow_outputs(self, whole: Outputs, outputs: Outputs) -> Tensor:
-        rows = tuple(one.expand(len(outputs[0]), -1) for one in whole)
-        return self.quantity.follow(outputs, rows)
+    def _follow(self, outputs: Outputs) -> Tensor:
+        return self.quantity.follow(outputs, self.reference)
+
+    def _explain(self, outputs: Outputs) -> Tensor:
+        return self.quantity.explain(outputs, self.reference)
 
     def _mix(self, ranks: Tensor, counts: Tensor, start: Tensor, end: Tensor, some: range) -> Tensor:
         places = torch.arange(some.start, some.stop)
@@ -70,8 +72,8 @@ class ImageRemoval:
         """
         masks = torch.from_numpy(squares)
         make = partial(self._remove, masks, baseline)
-        before = self.quantity.explain(self.forward(self.image)).cpu()
-        after = self.forward.reduce(len(squares), make, self.quantity.explain)
+        before = self._explain(self.reference.outputs).cpu()
+        after = self.forward.reduce(len(squares), make, self._explain)
         predicted = np.stack([maps[:, square].sum(axis=1) for square in squares], axis=1)
         return infidelity(predicted, (before - after).numpy())
 

@@ -80,9 +80,9 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
     options["output"], named = outputs
     asked = take_faithfulness(options)
     options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
-    if asked is not None and (options["targets"] or options["overlay"]):
+    if asked is not None and options["output"] is None and options["overlay"]:
         raise click.UsageError(
-            "--faithfulness measures maps of the encoder. Leave out what is explained instead, and --overlay."
+            "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."
         )
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
@@ -99,7 +99,7 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
         found = None if options["output"] is None else run(models, images, **shared)
-        for name in ("output", "targets", "overlay"):
+        for name in ("output", "overlay"):
             del shared[name]
         shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from onnxspace.cli.text.lines import one_line, table_width, wrap
 from onnxspace.evaluation.faithfulness.result import Faithfulness, Figure, ModelFaithfulness
-from onnxspace.inputs.faithfulness import Measure
+from onnxspace.inputs.faithfulness import LARGER_IS_BETTER, MEASURES, Measure
 
 _HEADS: dict[Measure, str] = {
     "deletion": "deletion", "insertion": "insertion", "infidelity": "infidelity", "sensitivity": "sensitivity",
-    "randomisation": "randomised", "pointing": "pointing",
+    "randomisation": "randomised", "pointing": "pointing", "mass": "mass", "ranks": "ranks",
 }  # fmt: skip
 _NAME, _CELL = 20, 12
 
@@ -22,17 +22,26 @@ def format_faithfulness(found: Faithfulness) -> Iterator[str]:
         yield ""
         for sentence in model.unchanged():
             yield from wrap(one_line(sentence))
-    pointing = any("pointing" in model.measures for model in found.models)
-    yield from wrap(
-        f"Means over images ± half a 95 % interval. Larger is better of insertion{' and pointing' if pointing else ''}, "
-        "smaller of the others. * better than a random map on the same images."
-    )
+    yield from wrap(_explain_table({name for model in found.models for name in model.measures}))
+
+
+def _explain_table(measures: set[Measure]) -> str:
+    """How tables are read."""
+    larger = [_HEADS[name] for name in MEASURES if name in measures & LARGER_IS_BETTER]
+    smaller = [_HEADS[name] for name in MEASURES if name in measures - LARGER_IS_BETTER - {"randomisation"}]
+    parts = [f"{word} is better of {_join(names)}" for word, names in (("larger", larger), ("smaller", smaller)) if names]
+    parts += ["randomised near 1 shows a map that the weights do not change"] if "randomisation" in measures else []
+    return f"Means over images ± half a 95 % interval: {'; '.join(parts)}. * better than a random map on the same images."
+
+
+def _join(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _format_model(model: ModelFaithfulness, images: int) -> Iterator[str]:
     count = f"{images} image{'s' if images > 1 else ''}"
     yield from wrap(
-        one_line(f"{model.model.name}: {count}; maps explain {model.explained}, curves follow {model.followed}"), rest="  "
+        one_line(f"{model.title}: {count}; maps explain {model.explained}, curves follow {model.followed}"), rest="  "
     )
     columns = max(1, (table_width() - _NAME) // _CELL)
     for first in range(0, len(model.measures), columns):

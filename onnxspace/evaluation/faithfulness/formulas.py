@@ -56,17 +56,16 @@ def infidelity(predicted: Numbers, changes: Numbers) -> Numbers:
 
 
 def rank_correlation(one: Numbers, other: Numbers) -> float:
-    """Return Spearman's rank correlation of the magnitudes of two maps of one shape, mean ranks for ties.
+    """Return Spearman's rank correlation of two maps of one shape, with mean ranks for ties.
 
-    Magnitudes, because a map whose sign is reversed shows the same places. NaN where `one` is constant, and 0 where `other` alone
-    is: then nothing of the order is left.
+    NaN where `one` is constant, and 0 where `other` alone is: then nothing of the order is left.
 
-    >>> rank_correlation(np.array([1.0, -2.0, 3.0]), np.array([-1.0, 2.0, 5.0]))
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 5.0]))
     1.0
     """
     from scipy.stats import rankdata
 
-    a, b = (rankdata(np.abs(values).ravel()) for values in (one, other))
+    a, b = (rankdata(values.ravel()) for values in (one, other))
     a, b = a - a.mean(), b - b.mean()
     own, others = float(a @ a), float(b @ b)
     if own == 0:

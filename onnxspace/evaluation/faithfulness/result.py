@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxspace.evaluation.bootstrap import intervals
+from onnxspace.evaluation.faithfulness.chance import CHANCE
 from onnxspace.evaluation.faithfulness.formulas import Numbers
+from onnxspace.evaluation.faithfulness.randomisation import Randomisation, to_finite, to_lists
 from onnxspace.inputs.faithfulness import LARGER_IS_BETTER, MEASURES, Measure
 from onnxspace.similarity.records import ModelRecord
 
-#: Rows after those of the methods: a map of random numbers, and one that falls from the centre to the corners.
-CHANCE = ("random map", "centre map")
-#: Rank correlation with a map of the network whose weights are all random, from which on a map has not changed.
-UNCHANGED = 0.7
 #: Images below which percentile intervals of means are too narrow.
 FEW_IMAGES = 10
 
@@ -39,21 +35,17 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as an object for `json.dumps`, numbers that are not finite as None."""
-        return {key: _finite(value) if isinstance(value, float) else value for key, value in asdict(self).items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        return {key: to_finite(value) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFaithfulness:
-    """What was measured of one model's maps.
+    """What was measured of one model's maps of one number.
 
     `methods` are the rows, followed by the maps of chance. `values` has float64 [rows, images] per measure, NaN where an image has no
-    value, `curves` float64 [rows, images, steps + 1] of deletion and insertion, `cascade` float64 [methods, stages, images] the rank
-    correlations after the last `layers` layers were randomised. `explained` and `followed` say what maps attribute and what curves
-    follow; `warnings` are sentences.
+    value, `curves` float64 [rows, images, steps + 1] of deletion and insertion, `randomisation` what is left of maps when weights are
+    random (None: not measured). `explained` and `followed` say what maps attribute and what curves follow, `target` what is explained
+    instead of the encoder, in words; `warnings` are sentences, `notes` where in the network what is explained was found.
     """
 
     model: ModelRecord
@@ -62,9 +54,15 @@ class ModelFaithfulness:
     followed: str
     values: Mapping[Measure, Numbers]
     curves: Mapping[str, Numbers]
-    layers: tuple[int, ...] = ()
-    cascade: NDArray[np.float64] | None = None
+    randomisation: Randomisation | None = None
     warnings: tuple[str, ...] = ()
+    target: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The model's name, and what is explained."""
+        return f"{self.model.name}: {self.target}" if self.target else self.model.name
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -93,48 +91,39 @@ class ModelFaithfulness:
         found: Numbers = self.curves[measure].mean(axis=1)
         return found
 
-    def mean_cascade(self) -> Numbers:
-        """Return the mean rank correlations over images, float64 [methods, stages], NaN without an image that has one."""
-        cascade = np.empty((len(self.methods), 0, 1)) if self.cascade is None else self.cascade
-        there = np.isfinite(cascade)
-        total, count = np.where(there, cascade, 0).sum(axis=2), there.sum(axis=2)
-        found: Numbers = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-        return found
-
     def unchanged(self) -> tuple[str, ...]:
         """Return a sentence for each method whose maps stay the same when all weights are random."""
-        ends = self.mean_cascade()[:, -1:] if self.layers else np.empty((len(self.methods), 0))
-        return tuple(
-            f"{self.model.name}: maps by {method} keep a rank correlation of {end[0]:.2f} when all weights are random, "
-            "so they show the image and not this network."
-            for method, end in zip(self.methods, ends, strict=True)
-            if end.size and end[0] >= UNCHANGED
-        )
+        if self.randomisation is None:
+            return ()
+        sentences = zip(self.methods, self.randomisation.describe_unchanged(), strict=True)
+        return tuple(f"{self.title}: maps by {method} {words}" for method, words in sentences if words)
+
+    def tabulate(self) -> list[dict[str, Any]]:
+        """Return a row per method and map of chance, ready for JSON and pages.
+
+        A row has its `name`, whether it is of `chance`, and by measure its mean, interval and number of images, or None.
+
+        >>> found.tabulate()[0]["deletion"]["mean"]  # doctest: +SKIP
+        0.41
+        """
+        measures = {name: self.figures(name) for name in self.measures}
+        return [
+            {"name": name, "chance": name not in self.methods, **{key: _to_dict(column[place]) for key, column in measures.items()}}
+            for place, name in enumerate(self.rows)
+        ]  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result of this model as an object for `json.dumps`."""
-        measures = {name: self.figures(name) for name in self.measures}
-        rows = [
-            {
-                "name": name, "chance": name not in self.methods,
-                **{key: None if figures[place] is None else _to_dict(figures[place]) for key, figures in measures.items()},
-            }
-            for place, name in enumerate(self.rows)
-        ]  # fmt: skip
         return {
-            "model": asdict(self.model), "explained": self.explained, "followed": self.followed, "rows": rows,
-            "curves": {name: _to_lists(self.mean_curves(name)) for name in self.curves},
-            "cascade": {"layers": list(self.layers), "correlations": _to_lists(self.mean_cascade())},
-            "unchanged": list(self.unchanged()), "warnings": list(self.warnings),
+            "model": asdict(self.model), "target": self.target or None, "explained": self.explained, "followed": self.followed,
+            "rows": self.tabulate(), "curves": {name: to_lists(self.mean_curves(name)) for name in self.curves},
+            "cascade": (self.randomisation or Randomisation.without(len(self.methods))).to_dict(),
+            "unchanged": list(self.unchanged()), "warnings": list(self.warnings), "notes": list(self.notes),
         }  # fmt: skip
 
 
 def _to_dict(figure: Figure | None) -> dict[str, Any] | None:
     return None if figure is None else figure.to_dict()
-
-
-def _to_lists(values: Numbers) -> list[list[float | None]]:
-    return [[_finite(value) for value in row] for row in values.tolist()]
 
 
 def _summarise(values: Numbers, random: Numbers, measure: Measure, method: bool) -> Figure | None:
@@ -154,25 +143,6 @@ def _summarise(values: Numbers, random: Numbers, measure: Measure, method: bool)
 def _beats(lead: Numbers, measure: Measure) -> bool:
     low, high = intervals(lead[:, None])[:, 0].tolist()
     return bool(low > 0 if measure in LARGER_IS_BETTER else high < 0)
-
-
-def score_peaks(peaks: NDArray[np.int64], inside: Sequence[NDArray[np.bool_] | None]) -> Numbers:
-    """Return the pointing game: float64 [methods + 2, images], 1 for a hit, 0 for a miss, NaN for an image without a box.
-
-    `peaks` are row and column of the largest value of each map, int64 [methods, images, 2], `inside` says of each pixel of an image
-    whether it is inside of a box. The random map's value is the share of pixels that are, which is what it hits on average. It is the
-    accuracy of J. Zhang, S. A. Bargal, Z. Lin, J. Brandt, X. Shen, S. Sclaroff, "Top-down neural attention by excitation backprop",
-    IJCV 2018, averaged over images instead of categories.
-
-    >>> score_peaks(np.array([[[0, 1]]]), [np.array([[False, True], [False, False]])]).ravel().tolist()
-    [1.0, 0.25, 0.0]
-    """
-    found = np.full((len(peaks) + len(CHANCE), len(inside)), np.nan)
-    for image, mask in enumerate(inside):
-        if mask is not None:
-            found[: len(peaks), image] = [mask[row, column] for row, column in peaks[:, image].tolist()]
-            found[len(peaks) :, image] = mask.mean(), mask[mask.shape[0] // 2, mask.shape[1] // 2]
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from onnxspace.workflows.child import chunks, layers, reading_tasks, representat
 from onnxspace.workflows.child.explain import ModelExplanation
 from onnxspace.workflows.child.faithfulness import measure_model
 from onnxspace.workflows.child.open import reopen
+from onnxspace.workflows.object_masks import decode_objects
 from onnxspace.workflows.requests import Destination, FileRequest, LocatedModel, decode_execution, decode_setup, name_function
 
 Request = Mapping[str, Any]
@@ -63,7 +64,8 @@ def _explain(request: Request, advance: Advance) -> Mapping[str, Any]:
 def _measure_faithfulness(request: Request, advance: Advance) -> Mapping[str, Any]:
     model, setups = reopen(request["model"], request["sha256"]), [decode_setup(setup) for setup in request["setups"]]
     settings, execution = FaithfulnessSettings(**request["settings"]), decode_execution(request["execution"])
-    return measure_model(model, setups, settings, execution, Path(request["folder"]), advance)
+    objects = decode_objects(request["objects"], setups[0].probes)
+    return measure_model(model, setups, settings, execution, Path(request["folder"]), advance, objects)
 
 
 def _compare_layers(request: Request, advance: Advance) -> Mapping[str, Any]:

@@ -186,12 +186,16 @@ def test_random_weights_change_saliency_but_no_edge_detector(tmp_path: Path, mon
     settings = FaithfulnessSettings(("randomisation",), stages=2)
     probes = ox.Probes.generate(12, SIZE)
     saliency = measure(path, ["saliency"], settings, probes)
-    assert saliency.layers == (1, 2)
+    assert saliency.randomisation is not None
+    assert saliency.randomisation.layers == (1, 2)
     assert saliency.values["randomisation"][0].mean() < 0.5
     assert saliency.unchanged() == ()
     monkeypatch.setitem(gradients.WAYS, "absolute", draw_edges)  # type: ignore[arg-type]
     edges = measure(path, ["saliency"], settings, probes)
-    assert edges.cascade == pytest.approx(np.ones((1, 2, 12)))
+    assert edges.randomisation is not None
+    assert edges.randomisation.correlations == pytest.approx(np.ones((1, 2, 12)))
+    assert edges.randomisation.structure == pytest.approx(np.ones((1, 2, 12)))
+    assert edges.randomisation.mean_rise() == pytest.approx([0.0])
     assert edges.unchanged() == (
         "a: maps by saliency keep a rank correlation of 1.00 when all weights are random, so they show the image and not this network.",
     )
@@ -282,10 +286,10 @@ def test_weights_of_quantised_networks_are_randomised_too(tmp_path: Path, form: 
 
 
 def test_a_network_without_layers_that_could_be_randomised_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxspace.attribution.faithfulness.measure.list_layers", lambda graph: [])
+    monkeypatch.setattr("onnxspace.attribution.faithfulness.randomisation.list_layers", lambda graph: [])
     got = measure(save(classifier(), tmp_path / "a.onnx"), ["elrp"], FaithfulnessSettings(("randomisation",)))
     assert got.measures == ()
-    assert "a: no layer with trained weights is below its encoder, so none is randomised." in got.warnings
+    assert "a: no layer with trained weights is below what is explained, so none is randomised." in got.warnings
 
 
 def test_a_network_that_takes_four_images_at_a_time_is_measured_as_one_that_takes_any_number(tmp_path: Path) -> None:

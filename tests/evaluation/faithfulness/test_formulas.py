@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from onnxspace.evaluation.faithfulness.formulas import area_under, infidelity, rank_correlation, rank_pixels, relative_change
+from onnxspace.evaluation.faithfulness.similarity import compare_maps
 from tests.helpers.examples import examples
 from tests.oracles import faithfulness as slow
 
@@ -44,12 +46,15 @@ def test_infidelity_of_what_predicts_all_of_nothing_and_where_nothing_changes() 
 
 @settings(max_examples=examples(100), deadline=None)
 @given(st.integers(0, 10**6))
-def test_rank_correlation_is_that_of_magnitudes_with_mean_ranks_for_ties(seed: int) -> None:
+def test_rank_correlation_has_mean_ranks_for_ties(seed: int) -> None:
     random = np.random.default_rng(seed)
     one, other = (random.integers(-4, 5, (5, 6)).astype(np.float64) for _ in range(2))
     if np.ptp(np.abs(one)) and np.ptp(np.abs(other)):
-        assert rank_correlation(one, other) == pytest.approx(slow.spearman_of_magnitudes(one, other), abs=1e-12)
-        assert rank_correlation(one, -3 * one) == 1.0
+        found = compare_maps(one, other)
+        assert found["magnitude"] == pytest.approx(slow.spearman_of_magnitudes(one, other), abs=1e-12)
+        assert found["signed"] == pytest.approx(scipy.stats.spearmanr(one.ravel(), other.ravel()).statistic, abs=1e-12)
+        assert rank_correlation(one, 3 * one) == pytest.approx(1.0)
+        assert compare_maps(one, -3 * one)["signed"] == pytest.approx(-1.0)
 
 
 def test_rank_correlation_of_constant_maps() -> None:

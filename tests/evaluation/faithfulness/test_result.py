@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from onnxspace.evaluation.bootstrap import intervals
-from onnxspace.evaluation.faithfulness.result import CHANCE, Faithfulness, ModelFaithfulness, score_peaks
+from onnxspace.evaluation.faithfulness.chance import CHANCE
+from onnxspace.evaluation.faithfulness.localisation import score_peaks
+from onnxspace.evaluation.faithfulness.randomisation import Randomisation
+from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
 from onnxspace.similarity.records import ModelRecord
 
 RECORD = ModelRecord("a", "a.onnx", "0" * 64, "t", "image", 17, "")
 
 
 def measured(values: dict[Any, Any], cascade: Any = None, layers: tuple[int, ...] = ()) -> ModelFaithfulness:
-    return ModelFaithfulness(RECORD, ("elrp",), "S", "P", values, {}, layers, cascade)
+    random = None if cascade is None else Randomisation(layers, cascade, cascade, cascade, np.ones((1, cascade.shape[2], 2)))
+    return ModelFaithfulness(RECORD, ("elrp",), "S", "P", values, {}, random)
 
 
 def rows(method: Any, random: Any, centre: Any = None) -> np.ndarray:
