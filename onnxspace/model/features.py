@@ -89,26 +89,27 @@ def write_features(
     finite, OutputError where the file can't be written.
     """
     check_model(model, images)
-    found = _load_pass(model, encoder, pool)
+    found = load_pass(model, encoder, pool)
     shape, rows = found.measure(images)
     whole = (len(images), *shape) if pool == "fit" and len(encoder.tensors) == 1 else (len(images), rows)
     step = max(1, BATCH // model.images_at_once) * model.images_at_once
     with whole_array(file, whole, np.float32) as append:
         for start in range(0, len(images), step):
             values = found(images[start : start + step])
-            _check_finite(values, start, model.path)
+            check_finite(values, start, model.path)
             append(values)
             if progress is not None:
                 progress(len(values))
     return Features(file, shape)
 
 
-def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> _ForwardPass | _GroupPass:
+def load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass:
+    """Return the part of `model` below `encoder`, ready to be run on batches of images. Raises ModelError."""
     part = cut(model, encoder)
-    return _ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
+    return ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
 
 
-class _ForwardPass:
+class ForwardPass:
     """A cut graph, loaded and ready to be run on batches of images."""
 
     def __init__(self, model: Model, part: Network, pool: Pool) -> None:
@@ -134,7 +135,7 @@ class _ForwardPass:
             together = self._flatten(self._run(values), 2)
         except ModelError:
             return False
-        with np.errstate(invalid="ignore"):  # infinities are reported by `_check_finite`
+        with np.errstate(invalid="ignore"):  # infinities are reported by `check_finite`
             gap = np.abs(together - expected).max(initial=0.0) if together.shape == expected.shape else np.inf
         return bool(gap <= _GAP * max(float(np.abs(expected).max(initial=0.0)), 1e-6))
 
@@ -144,6 +145,17 @@ class _ForwardPass:
         if self.batched:
             return self._flatten(self._run(values), len(values))
         return np.concatenate([self._flatten(self._run(values[i : i + 1]), 1) for i in range(len(values))])
+
+    def split(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The pooled values of each tensor: float32 [images, …], in their order."""
+        values = self.model.preprocess(images).astype(self.dtype)
+        step = len(values) if self.batched else 1
+        runs = [self._run(values[i : i + step]) for i in range(0, len(values), step)]
+        return [self._join(column, step) for column in zip(*runs, strict=True)]
+
+    def _join(self, parts: Sequence[NDArray[Any]], images: int) -> NDArray[np.float32]:
+        rows = [restore_image_axis(np.asarray(one, np.float32), images) for one in parts]
+        return np.concatenate([_pool(one, self.pool) for one in rows])
 
     def _run(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         try:
@@ -157,7 +169,7 @@ class _ForwardPass:
         return np.concatenate([_flatten_output(np.asarray(one, np.float32), images, self.pool) for one in outputs], axis=1)
 
 
-class _GroupPass(_ForwardPass):
+class _GroupPass(ForwardPass):
     """A cut graph that is run on N images at a time; those of the last N are repeated where there are fewer."""
 
     def __init__(self, model: Model, part: Network, pool: Pool, tensors: Sequence[str]) -> None:
@@ -175,6 +187,11 @@ class _GroupPass(_ForwardPass):
         groups = [self._split(values[i : i + self.size]) for i in range(0, len(values), self.size)]
         return np.concatenate([self._flatten(group, self.size) for group in groups])[: len(images)]
 
+    def split(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        values = self.model.preprocess(fill_group(images, self.size))
+        groups = [self._split(values[i : i + self.size]) for i in range(0, len(values), self.size)]
+        return [self._join(column, self.size)[: len(images)] for column in zip(*groups, strict=True)]
+
     def _split(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         outputs = self._run(values.astype(self.dtype))
         return [
@@ -183,14 +200,16 @@ class _GroupPass(_ForwardPass):
 
 
 def _flatten_output(output: NDArray[np.float32], images: int, pool: Pool) -> NDArray[np.float32]:
-    output = restore_image_axis(output, images)
-    if pool == "fit":
-        output = pool_to_fit(output)
-    elif pool == "mean" and output.ndim >= 4:
-        output = output.mean(axis=tuple(range(2, output.ndim)))
-    elif pool == "mean" and output.ndim == 3:
-        output = output.mean(axis=1)
+    output = _pool(restore_image_axis(output, images), pool)
     return output.reshape(len(output), -1)
+
+
+def _pool(output: NDArray[np.float32], pool: Pool) -> NDArray[np.float32]:
+    if pool == "fit":
+        return pool_to_fit(output)
+    if pool == "mean" and output.ndim >= 4:
+        return np.asarray(output.mean(axis=tuple(range(2, output.ndim))))
+    return np.asarray(output.mean(axis=1)) if pool == "mean" and output.ndim == 3 else output
 
 
 def restore_image_axis(output: NDArray[np.float32], images: int) -> NDArray[np.float32]:
@@ -237,7 +256,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
+def check_finite(values: NDArray[np.float32], first: int, path: str) -> None:
+    """Raise AttributionError where a value of `values` [images, dimensions] is not finite; `first` is the number of the first image."""
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:
         raise AttributionError(

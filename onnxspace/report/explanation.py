@@ -112,7 +112,9 @@ class Explanation:
 
 
 #: Suffixes of pictures that can be drawn, and what they are called.
-PICTURES = {".png": "PNG", ".svg": "SVG"}
+PICTURES = {".png": "PNG picture", ".svg": "SVG picture"}
+#: Suffixes of all files that are written of an explanation or a comparison of layers.
+KINDS = {**PICTURES, ".csv": "CSV file"}
 
 
 def check_picture_path(
@@ -120,17 +122,15 @@ def check_picture_path(
 ) -> None:
     """Check, before any work is done, that `target`, the value of `option`, can be a picture and is none of the `inputs`.
 
-    `kinds` are the suffixes that it may have, of `PICTURES`. Raises OutputError for another suffix, for one of the inputs, and for a
+    `kinds` are the suffixes that it may have, of `KINDS`. Raises OutputError for another suffix, for one of the inputs, and for a
     path where no file can be written.
     """
     if target.suffix.lower() not in kinds:
-        names = " or ".join(PICTURES[kind] for kind in kinds)
-        raise OutputError(
-            f"{target} is not a name for a {names} picture. Name a file that ends in {' or '.join(kinds)} as {option}."
-        )
+        names = " or ".join(KINDS[kind] for kind in kinds)
+        raise OutputError(f"{target} is not a name for a {names}. Name a file that ends in {' or '.join(kinds)} as {option}.")
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
-            raise OutputError(f"{target} is one of the images to be explained. Name another {option}.")
+            raise OutputError(f"{target} is one of the files that are read. Name another {option}.")
         folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
         unfit = not folder.is_dir() or (target.exists() and not target.is_file())
     except (OSError, ValueError) as error:
