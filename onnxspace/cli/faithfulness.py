@@ -54,7 +54,7 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     request = FaithfulnessRequest(*(given.pop(name) for name in ("followed", "picture", "boxes", "as_json")))
     if asked:
         return request
-    if output is None:
+    if output is None and given["animate"] is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     for flag, value in (("--boxes", request.boxes), ("--faithfulness-picture", request.picture), ("--json", request.as_json)):
         if value:

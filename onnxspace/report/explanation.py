@@ -24,6 +24,7 @@ class Column:
     """Maps of one model by one method: float32 [images, size, size].
 
     `target` is what is explained, in words, and empty for the encoder; `captions` say what that is in each image, if anything.
+    `layer` is the tensor that maps are of where columns are successive layers, else empty.
     """
 
     model: str
@@ -32,9 +33,15 @@ class Column:
     maps: NDArray[np.float32]
     target: str = ""
     captions: tuple[str, ...] = ()
+    layer: str = ""
 
     @property
     def subject(self) -> str:
+        """The method, and what is explained; of a layer, with its tensor."""
+        return ": ".join(filter(None, (self.subject_words, self.layer)))
+
+    @property
+    def subject_words(self) -> str:
         """The method, and what is explained."""
         return f"{self.method}: {self.target}" if self.target else self.method
 
@@ -72,10 +79,13 @@ class Explanation:
     @property
     def explains_encoders(self) -> bool:
         """Whether some maps are of the encoders, which no target replaces."""
-        return any(not column.target and METHODS[cast("Method", column.method)].place == "image" for column in self.columns)
+        return any(
+            not (column.target or column.layer) and METHODS[cast("Method", column.method)].place == "image"
+            for column in self.columns
+        )
 
     def __repr__(self) -> str:
-        maps = [f"{make_printable(column.model)}: {column.method}" for column in self.columns]
+        maps = [make_printable(": ".join(filter(None, (c.model, c.method, c.layer)))) for c in self.columns]
         heading = f"Explanation of {count(len(self.names), 'image')} by {count(len(maps), 'map')} each"
         listed = [f"Images: {list_names(self.names)}", *maps[:MOST_LINES]]
         rest = [f"and {len(maps) - MOST_LINES} more"] if len(maps) > MOST_LINES else []
@@ -114,7 +124,8 @@ class Explanation:
 #: Suffixes of pictures that can be drawn, and what they are called.
 PICTURES = {".png": "PNG picture", ".svg": "SVG picture"}
 #: Suffixes of all files that are written of an explanation or a comparison of layers.
-KINDS = {**PICTURES, ".csv": "CSV file"}
+ANIMATIONS = {".gif": "GIF animation", ".webp": "WebP animation", ".apng": "APNG animation"}
+KINDS = {**PICTURES, **ANIMATIONS, ".csv": "CSV file"}
 
 
 def check_picture_path(

@@ -19,8 +19,8 @@ from onnxspace.scores.pairs.predictivity import SourceFeatures, TargetOutputs
 #: Opens a layer's features [images, …]: they are read when they are needed, and dropped.
 Load = Callable[[], NDArray[np.float32]]
 FEWEST = 4
-#: Unit rows of this many layers are multiplied with all others at once; targets of this many are predicted together.
-_TOGETHER = 16
+#: Bytes of the targets that are predicted together, and of one per image: 64 positions with 64 components each.
+_TARGETS, _TARGET = 2**28, 64 * 64 * 8
 #: Similarities below this share of a layer's squared length are rounding errors of single precision.
 _ROUNDING = 1e-13
 
@@ -73,11 +73,12 @@ def compute_predictivity(
     """Return R² of each of `targets`, predicted linearly from each of `sources` on held-out images: float64 [sources, targets].
 
     `folds`, intp [images], is the fold of each image. NaN where a target is the same for every image. `advance` is called after every
-    source, for each group of 16 targets. Raises ConfigError for fewer than 4 images, and where all images are in one fold.
+    source, for each group of targets. Raises ConfigError for fewer than 4 images, and where all images are in one fold.
     """
     found = np.full((len(sources), len(targets)), np.nan)
-    for start in range(0, len(targets), _TOGETHER):
-        prepared = _prepare_targets(targets, range(start, min(start + _TOGETHER, len(targets))))
+    step = _count_together(len(folds))
+    for start in range(0, len(targets), step):
+        prepared = _prepare_targets(targets, range(start, min(start + step, len(targets))))
         for row, load in enumerate(sources):
             if prepared:
                 found[row, list(prepared)] = SourceFeatures(load(), folds).explained_shares(list(prepared.values()))
@@ -85,9 +86,13 @@ def compute_predictivity(
     return found
 
 
-def count_predictions(sources: int, targets: int) -> int:
+def count_predictions(sources: int, targets: int, images: int) -> int:
     """Return how often `compute_predictivity` calls `advance`."""
-    return sources * -(-targets // _TOGETHER)
+    return sources * -(-targets // _count_together(images))
+
+
+def _count_together(images: int) -> int:
+    return max(1, _TARGETS // (images * _TARGET))
 
 
 def _prepare_targets(targets: Sequence[Load], places: Sequence[int]) -> Mapping[int, TargetOutputs]:

@@ -144,7 +144,7 @@ def _compute(
     by: Sequence[LayerScore], sides: Sequence[_Side], images: NDArray[np.uint8], progress: Progress | None
 ) -> dict[str, NDArray[np.float64]]:  # fmt: skip
     first, second = (side.loads for side in sides)
-    steps = {"cka": len(first) + len(second), "predictivity": count_predictions(len(first), len(second))}
+    steps = {"cka": len(first) + len(second), "predictivity": count_predictions(len(first), len(second), len(images))}
     counter = Counter(sum(steps[name] for name in set(by)), progress)
     folds = assign_folds(order_by_content(hash_images(images)), FOLDS)
     found: dict[str, NDArray[np.float64]] = {}
