@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnxspace.inputs.probes import Probes as Probes
     from onnxspace.model.model import Model as Model
     from onnxspace.model.model import open_model as open_model
+    from onnxspace.scores.layer_matrix import LayerMatrix as LayerMatrix
     from onnxspace.scores.layer_table import LayerTable as LayerTable
     from onnxspace.scores.ratings import Ratings as Ratings
     from onnxspace.similarity.affinity import Affinity as Affinity
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from onnxspace.workflows.finetune import rank_finetuned as rank_finetuned
     from onnxspace.workflows.finetune_answers import rank_by_answers as rank_by_answers
     from onnxspace.workflows.finetune_one import finetune as finetune
+    from onnxspace.workflows.layer_matrix import compare_layers as compare_layers
     from onnxspace.workflows.layers import layers as layers
     from onnxspace.workflows.rate import rate as rate
     from onnxspace.workflows.score import score as score
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Affinity": "similarity.affinity",
+    "LayerMatrix": "scores.layer_matrix",
     "LayerTable": "scores.layer_table",
     "Model": "model.model",
     "ModelDiff": "differences.result",
@@ -44,6 +47,7 @@ _HOME = {
     "Ratings": "scores.ratings",
     "Space": "workflows.space",
     "attribute": "attribution.maps",
+    "compare_layers": "workflows.layer_matrix",
     "diff": "differences.run",
     "explain": "workflows.explain",
     "finetune": "workflows.finetune_one",
@@ -57,8 +61,9 @@ _HOME = {
     "to_torch": "workflows.torch_graph",
 }
 __all__ = [
-    "Affinity", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space", "attribute", "diff",
-    "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers", "rank_finetuned", "rate", "score", "to_torch",
+    "Affinity", "LayerMatrix", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space",
+    "attribute", "compare_layers", "diff", "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers",
+    "rank_finetuned", "rate", "score", "to_torch",
 ]  # fmt: skip
 
 

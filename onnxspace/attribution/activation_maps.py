@@ -52,15 +52,29 @@ _WEIGHTS: Mapping[Way, Weigh] = {
 
 def map_activations(network: DifferentiableGraph, batch: Batch, _settings: Settings, grid: Grid, way: Way) -> InputMaps:
     """Weight the activations of the network's last output, whose positions are a `grid`, by the gradient of what is explained."""
+    return InputMaps(map_every_activation(network, batch, [grid], way)[0])
+
+
+def map_every_activation(network: DifferentiableGraph, batch: Batch, grids: Sequence[Grid], way: Way) -> list[Tensor]:
+    """Maps [images, height, width] at each of the network's last outputs, whose positions are `grids`, from one backward pass.
+
+    Raises AttributionError where no gradient reaches one of them.
+    """
     outputs = outputs_of(network.graph, batch.values.detach().requires_grad_(True))
-    explained, activations = network.weigh(outputs[:-1], batch.weights or ()), outputs[-1]
-    found = torch.autograd.grad(explained, activations, allow_unused=True)[0] if explained.requires_grad else None
-    if found is None:
-        raise AttributionError(
-            f"{network.path}: no gradient reaches its activations from what is explained. Name another --encoder."
-        )
-    planes = [_to_planes(values, grid, len(batch.values)) for values in (activations.detach(), found)]
-    return InputMaps(resize_maps(_WEIGHTS[way](*planes), network.input_size(batch.values)))
+    below, activations = outputs[: -len(grids)], outputs[-len(grids) :]
+    explained, size = network.weigh(below, batch.weights or ()), network.input_size(batch.values)
+    gradients = (
+        torch.autograd.grad(explained, activations, allow_unused=True) if explained.requires_grad else [None] * len(grids)
+    )
+    maps = []
+    for values, found, grid in zip(activations, gradients, grids, strict=True):
+        if found is None:
+            raise AttributionError(
+                f"{network.path}: no gradient reaches its activations from what is explained. Name another --encoder."
+            )
+        planes = [_to_planes(one, grid, len(batch.values)) for one in (values.detach(), found)]
+        maps.append(resize_maps(_WEIGHTS[way](*planes), size))
+    return maps
 
 
 def _to_planes(values: Tensor, grid: Grid, images: int) -> Tensor:

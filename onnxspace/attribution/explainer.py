@@ -82,7 +82,7 @@ class Explainer:
     def compute_maps(self, batch: Batch) -> InputMaps:
         """Compute maps at the network's input size."""
         with autocast_for(self.compute, self.device):
-            aimed, captions = self._aim(batch)
+            aimed, captions = self.aim_batch(batch)
             found = self._compute(aimed)
         errors = None if found.errors is None else found.errors[: batch.images]
         return InputMaps(found.maps[: batch.images], errors, captions[: batch.images])
@@ -93,8 +93,8 @@ class Explainer:
             return GRID_WAYS[way](self.network, batch, self.settings, grid, way)
         return WAYS[way](self.network, batch, self.settings)
 
-    def _aim(self, batch: Batch) -> tuple[Batch, tuple[str, ...]]:
-        """The batch with the weights of what a target explains, and its captions."""
+    def aim_batch(self, batch: Batch) -> tuple[Batch, tuple[str, ...]]:
+        """Return the batch with the weights of what a target explains, and its captions."""
         if self.subject is None or self.subject.aim is None or batch.weights is not None:
             return batch, ()
         aim = self.subject.aim

@@ -57,7 +57,7 @@ def take_faithfulness(given: dict[str, Any]) -> FaithfulnessRequest | None:
     request = FaithfulnessRequest(given.pop("followed"), given.pop("picture"), objects, given.pop("as_json"))
     if asked:
         return request
-    if output is None:
+    if output is None and given["animate"] is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     needing = {
         "--boxes": objects.boxes,

@@ -89,7 +89,7 @@ def write_features(
     finite, OutputError where the file can't be written.
     """
     check_model(model, images)
-    found = _load_pass(model, encoder, pool)
+    found = load_pass(model, encoder, pool)
     shape, rows = found.measure(images)
     whole = shape_of_file(encoder, len(images), shape, rows, pool)
     step = max(1, BATCH // model.images_at_once) * model.images_at_once
@@ -108,7 +108,8 @@ def shape_of_file(encoder: Encoder, images: int, shape: tuple[int, ...], rows: i
     return (images, *shape) if pool == "fit" and len(encoder.tensors) == 1 else (images, rows)
 
 
-def _load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
+def load_pass(model: Model, encoder: Encoder, pool: Pool) -> ForwardPass | _GroupPass:
+    """Return the part of `model` below `encoder`, ready to be run on batches of images. Raises ModelError."""
     part = cut(model, encoder)
     return ForwardPass(model, part, pool) if model.group is None else _GroupPass(model, part, pool, encoder.tensors)
 
@@ -150,6 +151,17 @@ class ForwardPass:
             return self._flatten(self._run(values), len(values))
         return np.concatenate([self._flatten(self._run(values[i : i + 1]), 1) for i in range(len(values))])
 
+    def split(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The pooled values of each tensor: float32 [images, …], in their order."""
+        values = self.model.preprocess(images).astype(self.dtype)
+        step = len(values) if self.batched else 1
+        runs = [self._run(values[i : i + step]) for i in range(0, len(values), step)]
+        return [self._join(column, step) for column in zip(*runs, strict=True)]
+
+    def _join(self, parts: Sequence[NDArray[Any]], images: int) -> NDArray[np.float32]:
+        rows = [restore_image_axis(np.asarray(one, np.float32), images) for one in parts]
+        return np.concatenate([_pool(one, self.pool) for one in rows])
+
     def _run(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         try:
             return self.runner({self.runner.input: values})
@@ -180,6 +192,11 @@ class _GroupPass(ForwardPass):
         groups = [self._split(values[i : i + self.size]) for i in range(0, len(values), self.size)]
         return np.concatenate([self._flatten(group, self.size) for group in groups])[: len(images)]
 
+    def split(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        values = self.model.preprocess(fill_group(images, self.size))
+        groups = [self._split(values[i : i + self.size]) for i in range(0, len(values), self.size)]
+        return [self._join(column, self.size)[: len(images)] for column in zip(*groups, strict=True)]
+
     def _split(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         outputs = self._run(values.astype(self.dtype))
         return [
@@ -188,14 +205,16 @@ class _GroupPass(ForwardPass):
 
 
 def _flatten_output(output: NDArray[np.float32], images: int, pool: Pool) -> NDArray[np.float32]:
-    output = restore_image_axis(output, images)
-    if pool == "fit":
-        output = pool_to_fit(output)
-    elif pool == "mean" and output.ndim >= 4:
-        output = output.mean(axis=tuple(range(2, output.ndim)))
-    elif pool == "mean" and output.ndim == 3:
-        output = output.mean(axis=1)
+    output = _pool(restore_image_axis(output, images), pool)
     return output.reshape(len(output), -1)
+
+
+def _pool(output: NDArray[np.float32], pool: Pool) -> NDArray[np.float32]:
+    if pool == "fit":
+        return pool_to_fit(output)
+    if pool == "mean" and output.ndim >= 4:
+        return np.asarray(output.mean(axis=tuple(range(2, output.ndim))))
+    return np.asarray(output.mean(axis=1)) if pool == "mean" and output.ndim == 3 else output
 
 
 def restore_image_axis(output: NDArray[np.float32], images: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ class Column:
     """Maps of one model by one method: float32 [images, size, size].
 
     `target` is what is explained, in words, and empty for the encoder; `captions` say what that is in each image, if anything.
+    `layer` is the tensor that maps are of where columns are successive layers, else empty.
     """
 
     model: str
@@ -32,9 +33,15 @@ class Column:
     maps: NDArray[np.float32]
     target: str = ""
     captions: tuple[str, ...] = ()
+    layer: str = ""
 
     @property
     def subject(self) -> str:
+        """The method, and what is explained; of a layer, with its tensor."""
+        return ": ".join(filter(None, (self.subject_words, self.layer)))
+
+    @property
+    def subject_words(self) -> str:
         """The method, and what is explained."""
         return f"{self.method}: {self.target}" if self.target else self.method
 
@@ -72,10 +79,13 @@ class Explanation:
     @property
     def explains_encoders(self) -> bool:
         """Whether some maps are of the encoders, which no target replaces."""
-        return any(not column.target and METHODS[cast("Method", column.method)].place == "image" for column in self.columns)
+        return any(
+            not (column.target or column.layer) and METHODS[cast("Method", column.method)].place == "image"
+            for column in self.columns
+        )
 
     def __repr__(self) -> str:
-        maps = [f"{make_printable(column.model)}: {column.method}" for column in self.columns]
+        maps = [make_printable(": ".join(filter(None, (c.model, c.method, c.layer)))) for c in self.columns]
         heading = f"Explanation of {count(len(self.names), 'image')} by {count(len(maps), 'map')} each"
         listed = [f"Images: {list_names(self.names)}", *maps[:MOST_LINES]]
         rest = [f"and {len(maps) - MOST_LINES} more"] if len(maps) > MOST_LINES else []
@@ -112,7 +122,10 @@ class Explanation:
 
 
 #: Suffixes of pictures that can be drawn, and what they are called.
-PICTURES = {".png": "PNG", ".svg": "SVG"}
+PICTURES = {".png": "PNG picture", ".svg": "SVG picture"}
+#: Suffixes of all files that are written of an explanation or a comparison of layers.
+ANIMATIONS = {".gif": "GIF animation", ".webp": "WebP animation", ".apng": "APNG animation"}
+KINDS = {**PICTURES, **ANIMATIONS, ".csv": "CSV file"}
 
 
 def check_picture_path(
@@ -120,17 +133,15 @@ def check_picture_path(
 ) -> None:
     """Check, before any work is done, that `target`, the value of `option`, can be a picture and is none of the `inputs`.
 
-    `kinds` are the suffixes that it may have, of `PICTURES`. Raises OutputError for another suffix, for one of the inputs, and for a
+    `kinds` are the suffixes that it may have, of `KINDS`. Raises OutputError for another suffix, for one of the inputs, and for a
     path where no file can be written.
     """
     if target.suffix.lower() not in kinds:
-        names = " or ".join(PICTURES[kind] for kind in kinds)
-        raise OutputError(
-            f"{target} is not a name for a {names} picture. Name a file that ends in {' or '.join(kinds)} as {option}."
-        )
+        names = " or ".join(KINDS[kind] for kind in kinds)
+        raise OutputError(f"{target} is not a name for a {names}. Name a file that ends in {' or '.join(kinds)} as {option}.")
     try:
         if target.exists() and any(path.exists() and path.samefile(target) for path in inputs):
-            raise OutputError(f"{target} is one of the images to be explained. Name another {option}.")
+            raise OutputError(f"{target} is one of the files that are read. Name another {option}.")
         folder = next(parent for parent in Path(os.path.realpath(target)).parents if parent.exists())
         unfit = not folder.is_dir() or (target.exists() and not target.is_file())
     except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, na
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.inputs.targets import Target
-from onnxspace.report.explanation import Column, Explanation, check_picture_path
+from onnxspace.report.explanation import ANIMATIONS, Column, Explanation, check_picture_path
 from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import load_array
@@ -36,6 +36,9 @@ from onnxspace.workflows.session import ModelSession, find_file, open_session
 MAX_IMAGES = 32
 MAX_COLUMNS = 32
 MAX_MAPS = 256
+#: Images of an animation, which are one below the other.
+MAX_ANIMATED = 4
+Task = Literal["explain", "explain layers"]
 
 
 def explain(
@@ -55,6 +58,7 @@ def explain(
     announce: Announce | None = None,
     skip_broken: bool = False,
     overlay: bool = False,
+    animate: str | Path | None = None,
 ) -> Explanation:
     """Compute the attribution maps of each model for each image by each method, and draw them to the PNG or SVG file `output`, if given.
 
@@ -65,7 +69,9 @@ def explain(
     model to either; `config` a configuration or its file;
     `pixels` a preset's name, names by model, or `StatedPixels`; `device` a device's name or a `Compute`; `progress` the callback,
     `limits` those of the process that reads models; `announce` is called with the records of the models before anything is
-    computed; with `skip_broken`, images that can't be read are left out with a warning; with `overlay`, maps are drawn over the images. Raises ModelError for the first model and
+    computed; with `skip_broken`, images that can't be read are left out with a warning; with `overlay`, maps are drawn over the images. With `animate`, a GIF, WebP or APNG file, the
+    maps of one model by one method at successive layers are computed instead, at most 24, and drawn as its frames; columns are these layers,
+    and there are at most 4 images. Raises ModelError for the first model and
     ProbeError naming all images that can't be used, in which case no file is written; ConfigError for invalid options and OutputError where the picture
     can't be written.
 
@@ -73,8 +79,12 @@ def explain(
     """
     settings, asked = resolve_settings(methods, options), list_questions(methods, targets)
     _check_counts(len(images), len(models) * len(asked))
+    read = [Path(path) for path in (*models, *images, settings.baseline)]
     if output is not None:
-        check_picture_path(Path(output), [Path(path) for path in (*models, *images, settings.baseline)])
+        check_picture_path(Path(output), read)
+    if animate is not None:
+        _check_animation(methods, targets, len(models), len(images))
+        check_picture_path(Path(animate), read, "--animate", tuple(ANIMATIONS))
     paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
@@ -90,7 +100,8 @@ def explain(
         session.check(methods, Setup(probes, methods[0], options), configuration.rules)
         turns, opened = list(zip(paths, names, encoders, strict=True)), session.open_models(configuration)
         opened.announce(turns, announce)
-        run = _ExplanationRun(session, setups, folder, counter, warnings=list(opened.warnings))
+        task: Task = "explain" if animate is None else "explain layers"
+        run = _ExplanationRun(session, setups, folder, counter, task, warnings=list(opened.warnings))
         for turn in turns:
             run.explain(opened.take(turn).located)
     stated = {key: value for setup in setups for key, value in setup.settings.used_by(setup.method).items()}
@@ -106,6 +117,8 @@ def explain(
     )
     if output is not None:
         _draw(found, Path(output), overlay=overlay)
+    if animate is not None:
+        _animate(found, Path(animate), overlay=overlay)
     return found
 
 
@@ -130,6 +143,31 @@ def _check_counts(images: int, columns: int) -> None:
         )
 
 
+def _check_animation(methods: Sequence[Method], targets: Sequence[Target], models: int, images: int) -> None:
+    """Check that one map of each of a few images is animated, by a method that has one at every layer. Raises ConfigError."""
+    if models > 1 or len(methods) > 1 or len(targets) > 1:
+        raise ConfigError("An animation shows one model by one method, and one target. Make several animations.")
+    if images > MAX_ANIMATED:
+        raise ConfigError(f"An animation shows at most {MAX_ANIMATED} images, not {images}. Make several animations.")
+    fit = [name for name, spec in METHODS.items() if spec.place == "positions" or spec.way in ("product", "absolute")]
+    if methods[0] not in fit:
+        raise ConfigError(f"--method {methods[0]} has no map at every layer of a network. Use one of {', '.join(fit)}.")
+    if targets and METHODS[methods[0]].place == "image":
+        fit = [name for name in fit if METHODS[name].place == "positions"]
+        raise ConfigError(
+            f"At layers, --method {methods[0]} explains the layers themselves, not {targets[0].words}. Use one of {', '.join(fit)}, "
+            "which explain it, or leave it out."
+        )
+
+
+def _animate(found: Explanation, animation: Path, *, overlay: bool) -> None:
+    from onnxspace.report.animation import write_animation
+    from onnxspace.storage.atomic import whole_file
+
+    with whole_file(animation) as partial:
+        write_animation(found, partial, animation.suffix.lower(), overlay=overlay)
+
+
 def _draw(found: Explanation, output: Path, *, overlay: bool) -> None:
     from onnxspace.report.gallery import draw_explanation
     from onnxspace.storage.atomic import whole_file
@@ -146,6 +184,7 @@ class _ExplanationRun:
     setups: Sequence[Setup]
     folder: Path
     counter: Counter
+    task: Task
     columns: list[Column] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
@@ -156,7 +195,7 @@ class _ExplanationRun:
         self.counter.advance(0, model.name)
         more = {"setups": [self.session.place(s) for s in self.setups], "folder": str(self.folder)}
         found = self.session.perform(
-            "explain",
+            self.task,
             model,
             lambda images: self.counter.advance(images, model.name),
             execution=encode_execution(self.session.execution),
@@ -168,14 +207,16 @@ class _ExplanationRun:
             raise wrong_answer(model.path) from error
 
     def _read(self, found: Mapping[str, Any], name: str) -> None:
-        for setup, file, words in zip(self.setups, found["files"], found["captions"], strict=True):
+        layers = read_texts(found["layers"]) if self.task == "explain layers" else [""] * len(self.setups)
+        setups = self.setups if self.task == "explain" else [*self.setups] * len(layers)
+        for setup, layer, file, words in zip(setups, layers, found["files"], found["captions"], strict=True):
             maps = load_array(find_file(self.folder, file), follow=False)
             if maps.dtype != np.float32 or maps.shape != setup.probes.images.shape[:3]:
                 raise ValueError("its maps have another shape")
             captions, target = read_texts(words), "" if setup.target is None else setup.target.words
             if len(captions) not in (0, len(maps)):
                 raise ValueError("it has another number of captions")
-            self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps, target, captions))
+            self.columns.append(Column(name, setup.method, METHODS[setup.method].signed, maps, target, tuple(captions), layer))
         self.remarks += read_texts(found["remarks"])
         self.assumed += read_texts(found["assumed"])
         self.warnings += read_texts(found["warnings"])

@@ -62,7 +62,7 @@ def layers(
     """
     probes = Probes.generate() if probes is None else probes
     paths = [Path(source), Path(target)]
-    _refuse_fingerprints(paths)
+    refuse_fingerprints(paths)
     configuration = resolve_config(config, paths, pixels)
     execution = Execution.on(device, batch_size, progress, limits=limits)
     _check(method, weight, len(probes))
@@ -115,8 +115,8 @@ def _is_layer(row: Layer) -> bool:
     return is_text(row.tensor, 2**16) and sizes and all(isinstance(value, float) and isfinite(value) for value in numbers)
 
 
-def _refuse_fingerprints(paths: Sequence[Path]) -> None:
-    """Layers are compared by features that are not centred, of which fingerprints hold centred averages, and of one tensor."""
+def refuse_fingerprints(paths: Sequence[Path]) -> None:
+    """Raise ConfigError for fingerprints, which hold centred averages of the features of one tensor, not those of all layers."""
     for path in filter(is_fingerprint, paths):
         raise ConfigError(
             f"{path} is a fingerprint, which does not hold the features that layers are compared by. Give the model itself; whole "

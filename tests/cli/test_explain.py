@@ -121,8 +121,8 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("broken.onnx", "cat.jpg", "-o", "out.png"), ("broken.onnx",)),
         (("a.onnx", "broken.jpg", "-o", "out.png"), ("broken.jpg is not an image",)),
         (("a.onnx", "taken.png", "-o", "out.png"), ("taken.png is not a regular file",)),
-        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG or SVG picture", ".png or .svg")),
-        (("a.onnx", "dog.png", "-o", "dog.png"), ("dog.png is one of the images",)),
+        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG picture or SVG picture", ".png or .svg")),
+        (("a.onnx", "dog.png", "-o", "dog.png"), ("dog.png is one of the files",)),
         (("a.onnx", "cat.jpg", "-o", "cat.jpg/out.png"), ("can't be",)),
         (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something other than a file",)),
         (("a.onnx", "cat.jpg", "-o", "out.png", "--steps", "5"), ("--steps is not an option of elrp",)),
@@ -261,13 +261,13 @@ def test_words_stay_inside_the_picture_and_off_each_other(
 
 def test_colours_are_centred_at_zero_and_end_at_the_percentile() -> None:
     found = explanation(2, 1, "a")
-    signed, unsigned = gallery._kinds(found.columns, [column.scaled() for column in found.columns]).values()
+    signed, unsigned = gallery.find_scales(found.columns, [column.scaled() for column in found.columns]).values()
     assert signed.colours.get_clim() == (-signed.limit, signed.limit)
     assert signed.limit == pytest.approx(2.576, rel=0.02)  # of a standard normal
     assert unsigned.colours.get_clim()[0] == 0
     assert min(signed.colours.to_rgba(0.0)[:3]) > 0.95  # white
     zero = Column("a", "elrp", True, np.zeros((1, 4, 4), np.float32))
-    assert gallery._kinds([zero], [zero.scaled()])[True].limit == 1
+    assert gallery.find_scales([zero], [zero.scaled()])[True].limit == 1
 
 
 def test_names_are_shortened_in_the_middle() -> None:

@@ -109,13 +109,13 @@ def test_svg_holds_its_images_and_is_equal_to_the_bit_when_drawn_again(run: Run,
 
 
 def test_an_overlay_shows_the_image_where_the_map_is_zero() -> None:
-    from onnxspace.report.gallery import _kinds
+    from onnxspace.report.gallery import find_scales
 
     maps = np.zeros((1, 8, 8), np.float32)
     maps[0, 0, 0] = 1
     for signed in (True, False):
         column = Column("a", "elrp", signed, maps)
-        kind = _kinds([column], [column.scaled()])[signed]
+        kind = find_scales([column], [column.scaled()])[signed]
         image = np.full((8, 8, 3), 100, np.uint8)
         drawn = kind.paint(column.scaled()[0], image)
         assert (drawn[1:, 1:] == np.rint(0.75 * 100 + 255 * 0.25)).all()

@@ -13,6 +13,7 @@ from onnxspace import errors
 
 PUBLIC = [
     "Affinity",
+    "LayerMatrix",
     "LayerTable",
     "Model",
     "ModelDiff",
@@ -23,6 +24,7 @@ PUBLIC = [
     "Ratings",
     "Space",
     "attribute",
+    "compare_layers",
     "diff",
     "explain",
     "finetune",

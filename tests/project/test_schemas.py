@@ -82,6 +82,7 @@ COMPARING: list[tuple[str, ...]] = [
     ("transfer", "a.onnx", "b.onnx", "--data", "labelled", "--by", "finetune", *KNOWN, "--quiet", "--json"),
     ("layers", "a.onnx", "b.onnx", *FEW),
     ("layers", "a.onnx", "b.onnx", "--method", "gradient-x-input", "--baseline", "black", *FEW),
+    ("layers", "a.onnx", "b.onnx", "--by", "cka", "--by", "predictivity", "--images", "4", "--quiet", "--json"),
     ("diff", "a.onnx", "b.onnx", *FEW),
     ("diff", "a.onnx", "a.onnx", *FEW),
     ("inspect", "a.onnx", "--json"),

@@ -62,6 +62,10 @@ def _split_outputs(
 )  # fmt: skip
 @click.option("--contrast", is_flag=True, help="Subtract the mean of the other classes from the class.")
 @click.option("--overlay", is_flag=True, help="Draw the maps over the images.")
+@click.option(
+    "--animate", callback=note_replaced, metavar="FILE.gif|FILE.webp|FILE.apng",
+    help="Animate the maps of one model at its successive layers; -o draws them on one sheet.",
+)  # fmt: skip
 @skip_broken_option
 @shared_options
 @pixel_options
@@ -80,9 +84,9 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
     options["output"], named = outputs
     asked = take_faithfulness(options)
     options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
-    if asked is not None and options["output"] is None and options["overlay"]:
+    if asked is not None and (options["animate"] or (options["output"] is None and options["overlay"])):
         raise click.UsageError(
-            "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."
+            "--overlay and --animate are for pictures of maps, which --faithfulness does not draw. Give -o for --overlay, and leave out --animate."
         )
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
@@ -98,8 +102,8 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
         if asked is not None:
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
-        found = None if options["output"] is None else run(models, images, **shared)
-        for name in ("output", "overlay"):
+        found = None if options["output"] is None and options["animate"] is None else run(models, images, **shared)
+        for name in ("output", "overlay", "animate"):
             del shared[name]
         shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)

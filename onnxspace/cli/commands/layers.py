@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,6 +16,7 @@ from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
 
 if TYPE_CHECKING:
+    from onnxspace.scores.layer_matrix import LayerMatrix
     from onnxspace.scores.layer_table import Layer, LayerTable
 
 _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product", "absolute"))
@@ -24,6 +25,10 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @click.command()
 @click.argument("source", metavar="SOURCE.onnx")
 @click.argument("target", metavar="TARGET.onnx")
+@click.option(
+    "--by", multiple=True, type=Names(("cka", "predictivity"), "score"), metavar="SCORE",
+    help="Compare every layer of SOURCE with every layer of TARGET: by cka, or by predictivity of TARGET's from SOURCE's; repeatable.",
+)  # fmt: skip
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(3, 100_000), metavar="N", help="Number of probe images [default: 64].")
 @click.option(
@@ -71,16 +76,27 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
-@click.option("--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1).")
+@click.option(
+    "--output", "-o", callback=note_replaced, metavar="FILE.png", help="Draw the scores by layer; with --by, also FILE.svg."
+)
+@click.option("--csv", "table", callback=note_replaced, metavar="FILE.csv", help="With --by, write a row per pair of layers.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/layers/1, or layer-pairs/1 with --by)."
+)
 @quiet_option
-def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | None, **options: Any) -> int:
-    """Find the layer of SOURCE to start from for TARGET's task.
+def layers(
+    source: str, target: str, as_json: bool, quiet: bool, output: str | None, table: str | None, by: tuple[str, ...], **options: Any
+) -> int:  # fmt: skip
+    """Find the layer of SOURCE to start from for TARGET's task, or compare all layers of both.
 
     Every layer of the source is compared with the encoder of the target, on the same unlabelled images: what counts in each
-    image (S_V), and which images are similar (S_E). A model may also be any
+    image (S_V), and which images are similar (S_E). With --by, every layer is compared with every layer. A model may also be any
     source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    if by:
+        return _compare_all((source, target), (output, table), as_json=as_json, by=by, quiet=quiet, **options)
+    if table is not None:
+        raise click.UsageError("--csv is for pairs of layers. Add --by cka.")
     if output is not None:
         _refuse_output(output, source, target)
     found = _compute_table(source, target, quiet=quiet, **options)
@@ -98,6 +114,75 @@ def layers(source: str, target: str, as_json: bool, quiet: bool, output: str | N
     elif lacking is None:
         print_lines(table_lines(found))
     return 0 if lacking is None else 2
+
+
+#: Options of maps, which scores of pairs of layers do not take, as parameters and as they are written.
+_OF_MAPS = {
+    "method": "--method", "baseline": "--baseline", "weight": "--lambda", "encoder": "--encoder", "batch_size": "--batch-size",
+    "device": "--device", "precision": "--precision",
+}  # fmt: skip
+
+
+def _compare_all(models: tuple[str, str], files: tuple[str | None, str | None], *, as_json: bool, **options: Any) -> int:
+    """Compare all layers, and write `files`: the picture and the table, if they are named."""
+    from onnxspace.cli.text.layer_pairs import list_notes, list_partners
+
+    _refuse_options_of_maps()
+    _check_files(*files, *models)
+    found = _compute_matrix(*models, **{name: value for name, value in options.items() if name not in _OF_MAPS})
+    _write_files(found, *files)
+    from onnxspace.cli.console import print_lines, print_notes
+
+    print_notes(list_notes(found), quiet=options["quiet"])
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        print_lines(list_partners(found))
+    return 0
+
+
+def _refuse_options_of_maps() -> None:
+    context = click.get_current_context()
+    for name, flag in _OF_MAPS.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{flag} is an option of maps, which --by does not compute. Leave one of them out.")
+
+
+def _check_files(output: str | None, table: str | None, source: str, target: str) -> None:
+    from onnxspace.report.explanation import check_picture_path
+
+    if output is not None:
+        check_picture_path(Path(output), [Path(source), Path(target)])
+    if table is not None:
+        check_picture_path(Path(table), [Path(source), Path(target)], "--csv", (".csv",))
+
+
+def _write_files(found: LayerMatrix, output: str | None, table: str | None) -> None:
+    from onnxspace.storage.atomic import whole_file
+
+    if output is not None:
+        from onnxspace.report.layer_matrix import draw_layer_matrix
+
+        with whole_file(Path(output)) as partial:
+            draw_layer_matrix(found, partial, "svg" if output.lower().endswith(".svg") else "png")
+    if table is not None:
+        with whole_file(Path(table)) as partial:
+            partial.write_text(found.to_csv(), "utf-8")
+
+
+def _compute_matrix(source: str, target: str, *, by: Sequence[str], quiet: bool, **options: Any) -> LayerMatrix:
+    from onnxspace.cli.announce import PixelTable
+    from onnxspace.cli.console import print_remarks, progress_bar
+    from onnxspace.quiet import silence_libraries
+
+    options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        bar("loading", 0, 1)
+        from onnxspace.workflows.layer_matrix import compare_layers
+
+        skip_broken = options.pop("skip_broken")
+        given = probes_from(*(options.pop(name) for name in ("probe", "images", "seed")), skip_broken=skip_broken)
+        return compare_layers(source, target, print_remarks(given, quiet=quiet), by=cast("Any", by), progress=bar, **options)
 
 
 def _refuse_output(output: str, source: str, target: str) -> None:

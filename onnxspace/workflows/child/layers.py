@@ -23,7 +23,7 @@ from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.model.constant_sums import find_constant_sums
-from onnxspace.model.encoder import Candidate, Encoder, Trunk
+from onnxspace.model.encoder import Candidate, Encoder, Trunk, find_encoder
 from onnxspace.model.features import write_features
 from onnxspace.model.model import Model
 from onnxspace.scores.all_pairs import MOST_PAIRED, sample_images
@@ -57,7 +57,7 @@ class LayerComparison:
         found = choose_layers(trunk, source.encoder)
         self.counter.advance(0, target.record.name)
         maps, features = self._explain_target(target)
-        engines, found, dropped = self._prepare_source(source.model, found, source.encoder)
+        engines, found, dropped = cut_at_layers(source.model, found, self.setup, self.execution, source.encoder)
         nodes, shapes = self._compare_maps(engines, found, maps)
         scored = [
             self._score_layer(trunk, candidate, shape, float(node), features, place)
@@ -103,24 +103,6 @@ class LayerComparison:
             )
         write_features(target.model, target.encoder, self.probes.images, features, "fit")
         return map_array(maps), features
-
-    def _prepare_source(self, model: Model, found: LayerChoice, own: Encoder) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
-        """Cut the source at all its layers, or at those up to its encoder where the rest can't be converted."""
-        try:
-            return self._cut(model, found), found, ()
-        except ModelError as error:
-            below = model.graph.ancestors_of(own.tensors)
-            layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
-            if len(layers) == len(found.layers):
-                raise
-            fewer = LayerChoice(layers, found.skipped)
-            return self._cut(model, fewer), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
-
-    def _cut(self, model: Model, found: LayerChoice) -> Engines:
-        tensors = tuple(layer.tensor for layer in found.layers)
-        encoder = Encoder(tensors, "layers to be compared", find_constant_sums(model, tensors))
-        converted = convert(model, self.probes.images[:VERIFIED_IMAGES], encoder)
-        return engines_for(model, converted, self.setup, self.execution)
 
     def _compare_maps(
         self, engines: Engines, found: LayerChoice, maps: NDArray[np.float32]
@@ -188,3 +170,29 @@ def _cosines(maps: NDArray[np.float32], units: NDArray[np.float64]) -> NDArray[n
     """Cosines of maps [images, size, size] with unit rows [images, pixels]; 0 where one of the two is zero."""
     found: NDArray[np.float64] = np.einsum("ij,ij->i", unit_rows(maps.reshape(len(maps), -1).astype(np.float64)), units)
     return found
+
+
+def cut_at_layers(
+    model: Model, found: LayerChoice, setup: Setup, execution: Execution, own: Encoder | None = None
+) -> tuple[Engines, LayerChoice, tuple[str, ...]]:
+    """Cut a model at all layers, or at those up to its encoder `own` (None: the one found) where the rest can't be converted.
+
+    Returns the prepared graph, the layers, and warnings. Raises ModelError.
+    """
+    try:
+        return _cut(model, found, setup, execution), found, ()
+    except ModelError as error:
+        own = find_encoder(model) if own is None else own
+        below = model.graph.ancestors_of(own.tensors)
+        layers = tuple(layer for layer in found.layers if model.graph.producer[layer.tensor] in below)
+        if len(layers) == len(found.layers):
+            raise
+        fewer = LayerChoice(layers, found.skipped)
+        return _cut(model, fewer, setup, execution), fewer, (f"{model.name}: layers above its encoder are left out: {error}",)
+
+
+def _cut(model: Model, found: LayerChoice, setup: Setup, execution: Execution) -> Engines:
+    tensors = tuple(layer.tensor for layer in found.layers)
+    encoder = Encoder(tensors, "layers to be compared", find_constant_sums(model, tensors))
+    converted = convert(model, setup.probes.images[:VERIFIED_IMAGES], encoder)
+    return engines_for(model, converted, setup, execution)

@@ -12,6 +12,7 @@ from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
 from onnxspace.model.model import Model, open_model, rename_model
 from onnxspace.storage.regular_files import map_array
+from onnxspace.workflows.child.layer_features import write_layers
 from onnxspace.workflows.child.open import describe_prepared, reopen
 from onnxspace.workflows.requests import LocatedModel
 
@@ -35,6 +36,11 @@ def _write_features(request: Request, advance: Advance) -> Mapping[str, Any]:
     return {"file": file.name}
 
 
+def _write_layers(request: Request, advance: Advance) -> Mapping[str, Any]:
+    model = reopen(request["model"], request["sha256"])
+    return write_layers(model, map_array(request["images"]), Path(request["folder"]), advance)
+
+
 def _inspect(request: Request, _advance: Advance) -> Mapping[str, Any]:
     located = LocatedModel(**request["model"])
     try:
@@ -56,5 +62,6 @@ def _list_support(model: Model) -> list[dict[str, Any]]:
 TASKS: Mapping[str, Callable[[Request, Advance], Mapping[str, Any]]] = {
     "prepare": _prepare,
     "features": _write_features,
+    "layer features": _write_layers,
     "inspect": _inspect,
 }

@@ -19,6 +19,7 @@ from onnxspace.model.model import open_model, rename_model
 from onnxspace.workflows.child import chunks, layers, reading_tasks, representations
 from onnxspace.workflows.child.explain import ModelExplanation
 from onnxspace.workflows.child.faithfulness import measure_model
+from onnxspace.workflows.child.layer_frames import LayerExplanation
 from onnxspace.workflows.child.open import reopen
 from onnxspace.workflows.object_masks import decode_objects
 from onnxspace.workflows.requests import Destination, FileRequest, LocatedModel, decode_execution, decode_setup, name_function
@@ -59,6 +60,13 @@ def _explain(request: Request, advance: Advance) -> Mapping[str, Any]:
     model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
     setups = [decode_setup(setup) for setup in request["setups"]]
     return ModelExplanation(setups, decode_execution(request["execution"]), Path(request["folder"]), advance).explain(model)
+
+
+def _explain_layers(request: Request, advance: Advance) -> Mapping[str, Any]:
+    located = LocatedModel(**request["model"])
+    model = rename_model(open_model(located.file, located.encoder, located.model_options()), located.name)
+    (setup,) = map(decode_setup, request["setups"])
+    return LayerExplanation(setup, decode_execution(request["execution"]), Path(request["folder"]), advance).explain(model)
 
 
 def _measure_faithfulness(request: Request, advance: Advance) -> Mapping[str, Any]:
@@ -123,6 +131,7 @@ TASKS: Mapping[str, Callable[[Request, Advance], Mapping[str, Any]]] = {
     "processors": _describe_processors,
     "write": _write,
     "explain": _explain,
+    "explain layers": _explain_layers,
     "faithfulness": _measure_faithfulness,
     "layers": _compare_layers,
     "chunk": _compute_chunk,
