@@ -55,6 +55,11 @@ def print_note(text: str, *, quiet: bool = False) -> None:
             click.echo(line, err=True)
 
 
+def print_written(output: str, *, quiet: bool = False) -> None:
+    """Print on standard error which file was written; nothing if `quiet`."""
+    print_note(f"Wrote {output}", quiet=quiet)
+
+
 def print_notes(texts: Iterable[str], *, quiet: bool = False) -> None:
     """Print messages on standard error, each as `print_note` does."""
     for text in texts:

@@ -129,12 +129,42 @@ class Change:
 
 
 @dataclass(frozen=True)
+class NodeDetails:
+    """What a page shows of a node: the modules it is in, its attributes in words, shape and type of its output for one image.
+
+    `reads` are the places of the nodes whose values it reads; `moves_data` says whether values of the image pass through it, as they do
+    not through constants and shapes.
+    """
+
+    module: tuple[str, ...]
+    attributes: tuple[tuple[str, str], ...]
+    shape: tuple[int, ...] | None
+    dtype: str
+    reads: tuple[int, ...]
+    moves_data: bool
+
+
+@dataclass(frozen=True)
+class GraphDetails:
+    """Both graphs node by node, for a page: `places` has, for each group, the places of its nodes in the old and the new graph.
+
+    `image_errors` are the largest relative errors of the outputs of each image, None where one is not finite.
+    """
+
+    old: tuple[NodeDetails, ...]
+    new: tuple[NodeDetails, ...]
+    places: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    image_errors: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class ModelDiff:
     """What changed from the model `old` to `new`.
 
     `verdict` is `same`, `rounding` (the same network in lower precision) or `differ`; `changes` are sentences on what was done, `first`
     is the group that departs first, None where none does. `groups` has every node of both files once, in the order of the new
-    graph; `layers` is the table of all tensors that correspond. `probe` says on what they were compared.
+    graph; `layers` is the table of all tensors that correspond. `probe` says on what they were compared. `details` is what only the page
+    shows, and is not in the JSON.
     """
 
     old: DiffModel
@@ -148,6 +178,7 @@ class ModelDiff:
     outputs: tuple[OutputRow, ...]
     probe: Mapping[str, Any]
     warnings: tuple[str, ...] = field(default=())
+    details: GraphDetails | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         texts = [change.text for change in self.changes]

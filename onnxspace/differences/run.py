@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.differences.answer import parse_groups, parse_layers, parse_model, parse_outputs
+from onnxspace.differences.details import parse_details
 from onnxspace.differences.findings import Findings
+from onnxspace.differences.page.pictures import PagePictures, add_maps, take_pictures
+from onnxspace.differences.page.write import check_diff_path, write_page
 from onnxspace.differences.result import DiffModel, ModelDiff
 from onnxspace.differences.summary import describe_changes, find_verdict, summarise
 from onnxspace.errors import ConfigError
@@ -39,15 +42,20 @@ def diff(
     pixels: Pixels = None,
     limits: Limits | str | None = None,
     progress: Progress | None = None,
+    output: str | Path | None = None,
+    maps: bool = True,
 ) -> ModelDiff:
     """Say what changed from the model `old` to the model `new`, node by node.
 
     Each is an ONNX file, or what `onnxspace convert` takes. Nodes of both are matched by the values that they compute on the images
     `probes` (None: 4 generated ones; 1 to 64), then by weights, names and places. `config` is a configuration or its file, `pixels` a preset's
     name, names by model, or `StatedPixels`; where files do not state how pixels reach them, both get the same. `limits` are those of the
-    process that reads the models, `progress` the callback. A model that takes no image gets random values.
+    process that reads the models, `progress` the callback. A model that takes no image gets random values. With `output`, an HTML file, a
+    page is written there that shows both graphs side by side, and with `maps` also the attribution maps of the images whose outputs
+    differ most, where both models can be explained.
 
-    Returns a `ModelDiff`. Raises ConfigError for invalid options and for fingerprints, ModelError for models that can't be read or run.
+    Returns a `ModelDiff`. Raises ConfigError for invalid options and for fingerprints, ModelError for models that can't be read or run,
+    OutputError where the page can't be written.
 
     >>> ox.diff("model.onnx", "model-int8.onnx").verdict  # doctest: +SKIP
     'rounding'
@@ -55,6 +63,8 @@ def diff(
     paths = [Path(old), Path(new)]
     probes = Probes.generate(DEFAULT_IMAGES) if probes is None else probes
     _check(paths, probes)
+    if output is not None:
+        check_diff_path(Path(output), paths)
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
     execution = Execution.on("cpu", progress=progress, limits=limits)
@@ -65,7 +75,23 @@ def diff(
         answer = session.perform(
             "diff", located[0], lambda done: counter.advance(done, "comparing"), other=asdict(located[1]), images=images
         )
-    return _read_answer(answer, paths, probes)
+    found = _read_answer(answer, paths, probes)
+    if output is not None:
+        models = list(zip(paths, names, strict=True))
+        write_page(found, Path(output), _draw_images(found, models, probes, configuration, execution, maps=maps))
+    return found
+
+
+def _draw_images(
+    found: ModelDiff, models: list[tuple[Path, str]], probes: Probes, configuration: Config, execution: Execution, *, maps: bool
+) -> PagePictures | None:  # fmt: skip
+    """The images of the page; None where the models take none."""
+    if found.details is None or found.probe["name"] == "random":
+        return None
+    pictures = take_pictures(probes, found.details.image_errors)
+    if not maps or found.old.sha256 == found.new.sha256:
+        return pictures
+    return add_maps(pictures, models, probes, configuration, execution)
 
 
 def _check(paths: list[Path], probes: Probes) -> None:
@@ -83,6 +109,7 @@ def _read_answer(answer: Any, paths: list[Path], probes: Probes) -> ModelDiff:
         layers = parse_layers(answer["layers"])
         warnings = read_texts(answer["warnings"])
         random = answer["random"] is True
+        details = parse_details(answer["details"], found.groups, len(probes))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise wrong_answer(str(paths[0])) from error
     verdict = find_verdict(found)
@@ -99,6 +126,7 @@ def _read_answer(answer: Any, paths: list[Path], probes: Probes) -> ModelDiff:
         found.outputs,
         probe,
         warnings,
+        details,
     )
 
 

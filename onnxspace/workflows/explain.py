@@ -23,6 +23,7 @@ from onnxspace.inputs.methods import (
     resolve_settings,
 )
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
+from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.inputs.targets import Target
@@ -120,6 +121,23 @@ def explain(
     if animate is not None:
         _animate(found, Path(animate), overlay=overlay)
     return found
+
+
+def explain_probes(
+    models: Sequence[tuple[Path, str]], probes: Probes, configuration: Config, execution: Execution,
+    method: Method = DEFAULT_METHOD,
+) -> tuple[Column, ...]:  # fmt: skip
+    """Compute the maps of the encoders of `models`, paths with names, for probe images, a column for each model.
+
+    Raises ModelError for the first model that can't be explained, ConfigError, ProbeError.
+    """
+    setup = Setup(probes, method, configure_options(method, None, configuration.rules))
+    counter = Counter(len(models) * len(probes), execution.progress)
+    with open_session(execution) as session, scratch_folder() as folder:
+        run = _ExplanationRun(session, [setup], folder, counter)
+        for path, name in models:
+            run.explain(session.prepare(path, name, None, configuration).located)
+    return tuple(run.columns)
 
 
 def list_questions(methods: Sequence[Method], targets: Sequence[Target]) -> list[tuple[Method, Target | None]]:

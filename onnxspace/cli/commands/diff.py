@@ -49,6 +49,14 @@ FORMATS = ("text", "json", "markdown")
 )
 @click.option("--match", default="", metavar="TEXT", help="Rows only that have TEXT in their names or operators.")
 @click.option("--csv", "table", callback=note_replaced, metavar="FILE.csv", help="Write all rows of the table.")
+@click.option(
+    "-o",
+    "--output",
+    callback=note_replaced,
+    metavar="FILE.html",
+    help="Write a page that shows both graphs side by side, offline.",
+)
+@click.option("--maps/--no-maps", default=True, show_default=True, help="Attribution maps of a few images on the page.")
 @click.option("--format", "shown", type=Names(FORMATS, "format"), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
 @pixel_options
@@ -67,13 +75,15 @@ def diff(
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
     found = _compare(old, new, quiet=quiet, **options)
-    from onnxspace.cli.console import print_notes
+    from onnxspace.cli.console import print_notes, print_written
     from onnxspace.differences.table import format_table, select_rows
 
     rows = select_rows(found.layers, sort, statuses=statuses, match=match)
     if table is not None:
         _write(table, format_table(rows))
     print_notes((f"warning: {warning}" for warning in found.warnings), quiet=quiet)
+    if options["output"] is not None:
+        print_written(options["output"], quiet=quiet)
     click.echo(_format(found, rows, top, "json" if as_json else shown))
     return 0 if found.verdict == "same" else 1
 

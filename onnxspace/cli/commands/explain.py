@@ -81,17 +81,18 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
     models, images = [file for file in files if is_model(file)], [file for file in files if not is_model(file)]
     if not models or not images:
         raise click.UsageError("give at least one model (such as net.onnx or net.pt2) and at least one image.")
-    options["output"], named = outputs
+    output, named = outputs
+    options["output"] = output
     asked = take_faithfulness(options)
     options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
-    if asked is not None and (options["animate"] or (options["output"] is None and options["overlay"])):
+    if asked is not None and (options["animate"] or (output is None and options["overlay"])):
         raise click.UsageError(
             "--overlay and --animate are for pictures of maps, which --faithfulness does not draw. Give -o for --overlay, and leave out --animate."
         )
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
     from onnxspace.cli.announce import PixelTable
-    from onnxspace.cli.console import progress_bar
+    from onnxspace.cli.console import print_written, progress_bar
     from onnxspace.quiet import silence_libraries
 
     pixels, announce = take_pixels(options), PixelTable(quiet=quiet)
@@ -102,13 +103,14 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
         if asked is not None:
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
-        found = None if options["output"] is None and options["animate"] is None else run(models, images, **shared)
+        found = None if output is None and options["animate"] is None else run(models, images, **shared)
         for name in ("output", "overlay", "animate"):
             del shared[name]
         shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)
     if found is not None and not quiet:
         _print_notes(found, announce.models)
+        print_written(str(output))
     if measured is not None and asked is not None:
         print_faithfulness(measured, asked, quiet=quiet)
 

@@ -40,7 +40,7 @@ def report(
     sources, a gallery of maps, and what was run. It contains probe images: a page about your photos contains some of them.
     Exit code 2 if files of a model are damaged; the page is about the others.
     """
-    from onnxspace.cli.console import print_error, print_once, print_warning, progress_bar
+    from onnxspace.cli.console import print_error, print_once, print_warning, print_written, progress_bar
     from onnxspace.quiet import silence_libraries
 
     damaged: dict[str, None] = {}
@@ -51,6 +51,7 @@ def report(
         check_page_path(Path(output), Path(source), oracle)
         opened = open_source(Path(source), lambda failure: damaged.update({failure.error: None}), where, print_once)
         notes = write_report(opened, output, target=target, images=images, oracle=oracle, title=title, progress=bar)
+    print_written(output, quiet=quiet)
     for sentence in damaged:
         print_error(sentence)
     for note in notes:

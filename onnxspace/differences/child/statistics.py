@@ -17,7 +17,10 @@ _LEVELS = 127
 
 
 class PairStatistics:
-    """Sums over images of a pair of tensors; `order` is that of the old one's axes, `largest` its largest magnitude."""
+    """Sums over images of a pair of tensors; `order` is that of the old one's axes, `largest` its largest magnitude.
+
+    `image_errors` has the relative error of each image, infinity where values are not finite.
+    """
 
     def __init__(self, order: Order | None, largest: float) -> None:
         self.order, self.largest = order, largest
@@ -25,18 +28,21 @@ class PairStatistics:
         self.old = self.new = self.both = self.gap = self.worst = 0.0
         self.low, self.high = [math.inf, math.inf], [-math.inf, -math.inf]
         self.bad = False
+        self.image_errors: list[float] = []
 
     def add(self, old: Array, new: Array) -> None:
         """Add the values of an image, both in the new network's order."""
         first, second = (one.astype(np.float32, copy=False).ravel() for one in (old, new))
-        if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        whole = bool(np.isfinite(first).all() and np.isfinite(second).all())
+        if not whole:
             self.bad = True
             same = np.isfinite(first) & np.isfinite(second)
             first, second = first[same], second[same]
         gap = second - first
         self.worst = max(self.worst, float(np.abs(gap).max(initial=0.0)))
-        self.gap += _square(gap)
-        self.old, self.new = self.old + _square(first), self.new + _square(second)
+        squares = _square(gap), _square(first), _square(second)
+        self.gap, self.old, self.new = self.gap + squares[0], self.old + squares[1], self.new + squares[2]
+        self.image_errors.append(_divide(*squares[:2]) if whole else math.inf)
         self.both += float(np.dot(first.astype(np.float64), second)) if len(first) < 2**16 else float(np.dot(first, second))
         self._count_limits(np.abs(first), np.abs(second))
         for place, one in enumerate((first, second)):
@@ -52,7 +58,7 @@ class PairStatistics:
     @property
     def relative(self) -> float:
         """|new − old| / |old|, infinity where only one of the two has values that are not finite."""
-        return math.sqrt(self.gap / self.old) if self.old else (0.0 if not self.gap else math.inf)
+        return _divide(self.gap, self.old)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers of the table, with None for what is not defined."""
@@ -69,6 +75,11 @@ class PairStatistics:
 
 def _square(values: Array) -> float:
     return float(np.dot(values, values)) if len(values) >= 2**16 else float(np.dot(values.astype(np.float64), values))
+
+
+def _divide(gap: float, old: float) -> float:
+    """|new − old| / |old| from squares, infinity where all old values are 0."""
+    return math.sqrt(gap / old) if old else (0.0 if not gap else math.inf)
 
 
 def _finite(value: float) -> float | None:

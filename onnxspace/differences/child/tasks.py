@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from onnxspace.differences.child.compare import Comparison, compare_sides
+from onnxspace.differences.child.graph_details import describe_details
 from onnxspace.differences.child.groups import Group
 from onnxspace.differences.child.open_pair import OpenedModel, make_sides, open_located
 from onnxspace.differences.child.passes import TensorPair
@@ -34,7 +35,7 @@ def _diff(request: Mapping[str, Any], advance: Advance) -> Mapping[str, Any]:
         "old": _describe_model(opened[0], old, found), "new": _describe_model(opened[1], new, found),
         "precision": found.match.precision, "groups": [_describe_group(found, group) for group in found.groups],
         "layers": [_describe_layer(found, group) for group in found.groups if group.at is not None],
-        "outputs": _describe_outputs(found), "random": opened[0].model is None or opened[1].model is None,
+        "outputs": _describe_outputs(found), "details": describe_details(found), "random": opened[0].model is None or opened[1].model is None,
         "warnings": [text for one in opened if one.model is not None for text in one.model.warnings],
     }  # fmt: skip
 
