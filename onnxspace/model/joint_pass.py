@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -95,4 +96,4 @@ class _JointPass(ForwardPass):
 
     def _split(self, outputs: Sequence[NDArray[Any]], images: int) -> list[Rows]:
         edges = [0, *self.ends, len(outputs)]
-        return [self._flatten(outputs[first:end], images) for first, end in zip(edges, edges[1:], strict=False)]
+        return [self._flatten(outputs[first:end], images) for first, end in itertools.pairwise(edges)]

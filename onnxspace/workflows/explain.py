@@ -202,7 +202,7 @@ class _ExplanationRun:
     setups: Sequence[Setup]
     folder: Path
     counter: Counter
-    task: Task
+    task: Task = "explain"
     columns: list[Column] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)

@@ -110,7 +110,9 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
         measured = None if asked is None else measure_request(asked, models, images, **shared)
     if found is not None and not quiet:
         _print_notes(found, announce.models)
-        print_written(str(output))
+        for written in (output, options["animate"]):
+            if written is not None:
+                print_written(written)
     if measured is not None and asked is not None:
         print_faithfulness(measured, asked, quiet=quiet)
 
