@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from onnxspace.cli.text.faithfulness import format_faithfulness
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.evaluation.faithfulness.randomisation import Randomisation
-from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.result import ModelFaithfulness
 from onnxspace.inputs.faithfulness import MEASURES
 from onnxspace.inputs.methods import METHODS
 from onnxspace.similarity.records import ModelRecord

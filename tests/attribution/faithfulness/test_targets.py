@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 import onnxspace as ox
 from onnxspace.attribution.faithfulness.neighbours import draw_neighbour
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.evaluation.faithfulness.result import Faithfulness
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.inputs.config import Config, ModelOptions
 from onnxspace.inputs.faithfulness import FaithfulnessSettings, Followed
 from onnxspace.inputs.methods import Method, Options
