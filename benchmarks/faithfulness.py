@@ -34,9 +34,9 @@ from onnxspace.storage.atomic import whole_file
 
 ROOT = Path(__file__).parent.parent
 PAGE, KEPT = ROOT / "docs/faithfulness.md", ROOT / ".faithfulness"
-SETTINGS = FaithfulnessSettings(steps=20, perturbations=64, draws=1, stages=3)
-OPTIONS = ox.Options(steps=8, samples=8, units=8)
-IMAGES, SEED = 16, 11
+SETTINGS = FaithfulnessSettings(steps=10, perturbations=32, draws=1, stages=3)
+OPTIONS = ox.Options(steps=6, samples=6, units=8)
+IMAGES, SEED = 12, 11
 #: What is explained: the encoder, or the most probable class; and how many methods are measured together.
 QUESTIONS: dict[str, tuple[Target, ...]] = {"encoder": (), "class": (Target(rank=1),)}
 AT_ONCE = 7

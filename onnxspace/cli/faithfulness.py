@@ -15,7 +15,7 @@ from onnxspace.inputs.faithfulness import FOLLOWED, FaithfulnessSettings, Follow
 from onnxspace.inputs.object_files import ObjectFiles
 
 if TYPE_CHECKING:
-    from onnxspace.evaluation.faithfulness.result import Faithfulness
+    from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS = (

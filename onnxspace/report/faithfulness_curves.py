@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from onnxspace.evaluation.faithfulness.chance import CHANCE
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.evaluation.faithfulness.randomisation import UNCHANGED
-from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.result import ModelFaithfulness
 from onnxspace.storage.printable import make_printable, shorten
 
 #: Okabe and Ito's colour-blind-safe palette without yellow; line styles distinguish the methods after these.

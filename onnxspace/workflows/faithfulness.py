@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxspace.errors import ConfigError
-from onnxspace.evaluation.faithfulness.result import FEW_IMAGES, Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
+from onnxspace.evaluation.faithfulness.result import FEW_IMAGES, ModelFaithfulness
 from onnxspace.inputs.areas import Areas, Mask, find_areas
 from onnxspace.inputs.boxes import Box
 from onnxspace.inputs.config import Config

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from onnxspace.cli.text.faithfulness import format_faithfulness
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.evaluation.faithfulness.randomisation import Randomisation
-from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.result import ModelFaithfulness
 from onnxspace.inputs.faithfulness import MEASURES
 from onnxspace.inputs.methods import METHODS
 from onnxspace.similarity.records import ModelRecord
@@ -47,6 +48,34 @@ def test_a_table_per_model_and_no_picture_of_maps(run: Run, place: Path) -> None
     objects = [line.split()[-1] for line in lines if line.startswith("random map")][1::2]
     assert objects == ["1.000"] * 2  # the box is the whole square, of one image alone
     assert "2 images are few" in err
+
+
+def test_classes_and_maps_of_activations_have_a_table_each(run: Run, place: Path) -> None:
+    code, out, _ = run("a.onnx", *FEW, "--class", "1", "--top", "1", "--method", "saliency", "--method", "grad-cam")
+    assert code == 0
+    heads = [line for line in out.splitlines() if line.startswith("a: ")]
+    assert [head.split(": ")[1] for head in heads] == ["class 1", "most probable class"]
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("saliency", "grad-cam"))] == [
+        "saliency",
+        "grad-cam",
+    ] * 2
+    alone = json.loads(run("a.onnx", *FEW, "--method", "elrp", "--method", "grad-cam", "--json", "--quiet")[1])["models"]
+    assert [model["target"] for model in alone] == [None, "most probable class"]
+    assert [[row["name"] for row in model["rows"] if not row["chance"]] for model in alone] == [["elrp"], ["grad-cam"]]
+
+
+def test_masks_take_the_place_of_boxes(run: Run, place: Path) -> None:
+    (place / "masks").mkdir()
+    for name, left in (("cat.png", 0), ("dog.png", 24)):
+        mask = np.zeros((32, 48), np.uint8)
+        mask[:, left : left + 24] = 255
+        Image.fromarray(mask).save(place / "masks" / name)
+    code, out, err = run("a.onnx", *FEW, "--masks", "masks", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    (model,) = json.loads(out)["models"]
+    assert set(model["rows"][0]) >= {"pointing", "mass", "ranks"}
+    random = next(row for row in model["rows"] if row["name"] == "random map")
+    assert [random[name]["mean"] for name in ("pointing", "mass", "ranks")] == [0.5] * 3
 
 
 def test_json_is_the_result_with_the_same_numbers_each_time(run: Run) -> None:
@@ -87,6 +116,13 @@ def test_with_a_picture_of_maps_models_are_announced_once_and_files_are_checked_
     [
         (("a.onnx", "cat.png"), "Missing option '-o' / '--output'."),
         (("a.onnx", "cat.png", "-o", "m.png", "--boxes", "boxes.csv"), "--boxes is for --faithfulness. Give both."),
+        (("a.onnx", "cat.png", "-o", "m.png", "--masks", "masks"), "--masks is for --faithfulness. Give both."),
+        (("a.onnx", "cat.png", "--faithfulness", "--overlay"), "--overlay is for the picture of maps, which --faithfulness does not draw. Give -o, or leave it out."),
+        (("a.onnx", "cat.png", "--faithfulness", "--boxes", "boxes.csv", "--masks", "masks"), "--boxes boxes.csv and --masks masks both say where objects are. Give one of them."),
+        (("a.onnx", "cat.png", "--faithfulness", "--masks", "cat.png"), "cat.png is not a folder. Give one with a picture of the name of each image as --masks."),
+        (("a.onnx", "cat.png", "--faithfulness", "--class", "1", "--faithfulness-curves", "features"), "--faithfulness-curves features follow the encoder, and not class 1."),
+        (("a.onnx", "cat.png", "--faithfulness", "--class", "1", "--method", "unit-saliency"), "unit-saliency does not explain class 1, but the whole network."),
+        (("a.onnx", "cat.png", "--faithfulness", "--method", "attention-rollout"), "a.onnx has no attention"),
         (("a.onnx", "cat.png", "-o", "m.png", "--json"), "--json is for --faithfulness. Give both."),
         (("a.onnx", "dog.png", "--faithfulness", "--boxes", "boxes.csv"), "boxes.csv has no box inside the square that is cut from an image here."),
         (("a.onnx", "cat.png", "--faithfulness", "--boxes", "none.csv"), "none.csv can't be read (No such file or directory)."),

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from benchmarks import faithfulness as benchmark
-from onnxspace.evaluation.faithfulness.result import CHANCE, FEW_IMAGES, UNCHANGED
+from onnxspace.evaluation.faithfulness.chance import CHANCE
+from onnxspace.evaluation.faithfulness.randomisation import UNCHANGED
+from onnxspace.evaluation.faithfulness.result import FEW_IMAGES
 from onnxspace.inputs.faithfulness import MEASURES, FaithfulnessSettings
 from onnxspace.inputs.methods import METHODS
 from tests.helpers.paths import REPOSITORY
@@ -50,7 +52,7 @@ def test_tables_have_all_methods_and_what_was_measured(name: str) -> None:
     head, _, *rows = read_table(name)
     measures = [cell.split()[0] for cell in head[1:]]
     assert measures == [one for one in MEASURES if one in measures]
-    assert set(MEASURES) - set(measures) <= {"pointing"}
+    assert set(MEASURES) - set(measures) <= {"pointing", "mass", "ranks"}
     assert [row[0] for row in rows] == [*(name for name, spec in METHODS.items() if spec.place == "image"), *CHANCE]
     assert all(row[1] != "–" for row in rows)
 

@@ -13,7 +13,7 @@ import onnxspace as ox
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.inputs.areas import cover_boxes
 from onnxspace.inputs.boxes import Box
-from onnxspace.inputs.faithfulness import FaithfulnessSettings
+from onnxspace.inputs.faithfulness import MEASURES, FaithfulnessSettings
 from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.child.tasks import TASKS
 from tests.helpers.nets import classifier, save
@@ -30,11 +30,15 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.process
 def test_a_worker_process_measures_what_this_process_does(path: Path, sandboxed: None) -> None:
-    found = ox.measure_faithfulness(path, PROBES, ["elrp"], settings=SETTINGS, device="cpu").models[0]
+    masks = [np.eye(16) > 0, None, np.ones((16, 16), bool)]
+    given: Any = {"settings": SETTINGS, "masks": masks, "device": "cpu"}
+    found = ox.measure_faithfulness(path, PROBES, ["elrp", "layer-cam"], targets=["1"], **given).models[0]
     from onnxspace.sandbox.worker import close_idle_workers
 
     close_idle_workers()
-    assert set(found.values) == {"deletion", "insertion", "infidelity", "sensitivity", "randomisation"}
+    assert set(found.values) == set(MEASURES)
+    assert np.isnan(found.values["ranks"][:, 1]).all()
+    assert found.values["ranks"][:, 2].tolist() == [1.0] * 4
     assert np.isfinite(found.curves["deletion"]).all()
 
 
@@ -56,6 +60,10 @@ def set_key(key: str, value: Any) -> Callable[[Answer, Path], None]:
         replace_array(lambda a: a.astype(np.float32), "infidelity"),
         replace_array(lambda a: a[:, :, None], "sensitivity"),
         replace_array(lambda a: a[:, :1], "magnitude"),
+        replace_array(lambda a: a[:, :1], "signed"),
+        replace_array(lambda a: a[..., :1], "entropies"),
+        replace_array(lambda a: a[:, :1], "mass"),
+        set_key("notes", ["x" * 2**17]),
         replace_array(lambda a: a + 100, "peaks"),
         replace_array(lambda a: a - 100, "peaks"),
         set_key("layers", ["x"]),

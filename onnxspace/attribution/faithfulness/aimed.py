@@ -32,7 +32,8 @@ def follow_aim(aim: Aim, view: View, followed: Followed, raw: Sequence[Tensor]) 
         raise ConfigError(
             f"{view.path} has no probability of {aim.target.words}. Give --faithfulness-curves value, which follows the number itself."
         )
-    explain = partial(explain_aim, view.path)
+    product = aim.boxes is not None and aim.boxes.objectness and not aim.boxes.first
+    explain = partial(_multiply_score if product else explain_aim, view.path)
     words, follow = probability or ("the explained value", explain)
     return Quantity(_describe(aim), words, explain, follow, partial(_weigh, aim, view), by_magnitude=False)
 
@@ -56,6 +57,12 @@ def explain_aim(path: str, outputs: Outputs, reference: Reference) -> Tensor:
             f"{path}: its outputs change their length when pixels are removed, so no value of them can be followed. Leave the target out."
         )
     return torch.stack([(output.double() * weights.double()).sum(dim=1) for output, weights in pairs]).sum(dim=0)
+
+
+def _multiply_score(path: str, outputs: Outputs, reference: Reference) -> Tensor:
+    """The score of a box that is a product of two values, which the weights mark: they are the derivatives at the whole image."""
+    explain_aim(path, outputs, reference)
+    return torch.where(reference.weights[0] != 0, outputs[0], 1).double().prod(dim=1)
 
 
 def _find_probability(aim: Aim, raw: Sequence[Tensor]) -> tuple[str, _Follow] | None:

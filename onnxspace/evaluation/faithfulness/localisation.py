@@ -35,9 +35,9 @@ def measure_mass(values: Numbers, mask: NDArray[np.bool_]) -> float:
     """Return the sum of a map's values inside of `mask`, relative to the sum of all; NaN where that is 0. `values` are not negative.
 
     It is the relevance mass accuracy of L. Arras, A. Osman, W. Samek, "CLEVR-XAI: a benchmark dataset for the ground truth evaluation
-    of neural network explanations", Information Fusion 81, 2022, equation 1 and, for boxes, the proportion of the energy-based pointing
-    game of H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural networks", CVPR workshops 2020,
-    section 4.3.
+    of neural network explanations", Information Fusion 81, 2022 and, for boxes, the proportion of the energy-based pointing
+    game of H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural networks", CVPR workshops
+    2020.
 
     >>> measure_mass(np.array([[3.0, 1.0]]), np.array([[True, False]]))
     0.75
@@ -49,7 +49,7 @@ def measure_mass(values: Numbers, mask: NDArray[np.bool_]) -> float:
 def measure_ranks(values: Numbers, mask: NDArray[np.bool_]) -> float:
     """Return which part of the K largest values of a map is inside of `mask`, which has K pixels; equal values are in random order.
 
-    It is the relevance rank accuracy of Arras, Osman and Samek, equation 2. NaN of a constant map.
+    It is the relevance rank accuracy of Arras, Osman and Samek. NaN of a constant map.
 
     >>> measure_ranks(np.array([[3.0, 1.0, 2.0]]), np.array([[True, True, False]]))
     0.5

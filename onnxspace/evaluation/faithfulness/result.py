@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -143,27 +143,3 @@ def _summarise(values: Numbers, random: Numbers, measure: Measure, method: bool)
 def _beats(lead: Numbers, measure: Measure) -> bool:
     low, high = intervals(lead[:, None])[:, 0].tolist()
     return bool(low > 0 if measure in LARGER_IS_BETTER else high < 0)
-
-
-@dataclass(frozen=True, eq=False)
-class Faithfulness:
-    """The faithfulness of the maps of some models, with the images and settings with which it was measured, ready for JSON."""
-
-    models: tuple[ModelFaithfulness, ...]
-    probe: Mapping[str, Any]
-    settings: Mapping[str, Any]
-    options: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as an object for `json.dumps`, with the schema `onnxspace/faithfulness/1`."""
-        return {
-            "schema": "onnxspace/faithfulness/1", "probe": dict(self.probe), "settings": dict(self.settings),
-            "options": dict(self.options), "models": [model.to_dict() for model in self.models], "warnings": list(self.warnings),
-        }  # fmt: skip
-
-    def remarks(self) -> Iterator[str]:
-        """Yield caveats, a sentence each, without those on maps that random weights do not change."""
-        yield from self.warnings
-        for model in self.models:
-            yield from model.warnings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -14,12 +15,13 @@ from PIL import Image, ImageFilter
 import onnxspace as ox
 from onnxspace.attribution.faithfulness.neighbours import draw_neighbour
 from onnxspace.errors import ConfigError, ModelError
-from onnxspace.evaluation.faithfulness.result import Faithfulness
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.inputs.config import Config, ModelOptions
 from onnxspace.inputs.faithfulness import FaithfulnessSettings, Followed
 from onnxspace.inputs.methods import Method, Options
 from onnxspace.inputs.targets import Target, make_targets
 from tests.attribution.faithfulness.test_measures import SIZE, save_linear
+from tests.attribution.test_targets import NUMBERS, Detector
 from tests.helpers.asknets import RANGE, SIDE, Segmenter, export, make_network
 from tests.helpers.nets import classifier, save
 from tests.helpers.noise import probes as draw_noise
@@ -155,6 +157,33 @@ def test_a_region_is_followed_at_its_pixels(tmp_path: Path) -> None:
     rows = outputs.shape[2] // 2
     expected = outputs.softmax(dim=1)[:, 1, :rows].mean(dim=(1, 2))
     assert found.curves["deletion"][0, :, 0] == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("form", list(NUMBERS))
+def test_the_score_of_the_nearest_box_is_followed(tmp_path: Path, form: str) -> None:
+    torch.manual_seed(0)
+    net, images = Detector(form).eval(), draw_noise(2, SIDE)
+    outputs, scores = NUMBERS[form]
+    model = export(net, tmp_path / "net.onnx", outputs=outputs)
+    proto = onnx.load(str(tmp_path / "net.onnx"))
+    onnx.helper.set_model_props(proto, {"names": "{0: 'cat', 1: 'dog'}", "stride": "8"})
+    onnx.save(proto, str(tmp_path / "net.onnx"))
+    settings = FaithfulnessSettings(("deletion", "infidelity"), steps=2, perturbations=6)
+    target = make_targets(["dog"], box="16.5,9,7,6")
+    found = ox.measure_faithfulness(
+        tmp_path / "net.onnx",
+        images,
+        ["gradient-x-input"],
+        targets=target,
+        settings=settings,
+        config=Config(models={"net": RANGE}),
+        device="cpu",
+    ).models[0]
+    assert found.followed == "the explained value"
+    with torch.no_grad():
+        expected = scores(net(torch.from_numpy(model.preprocess(images.images))))[:, 1]
+    assert found.curves["deletion"][0, :, 0] == pytest.approx(expected.numpy(), abs=1e-5)
+    assert np.isfinite(found.values["infidelity"]).all()
 
 
 def test_what_can_not_be_followed_is_refused_in_a_sentence(tmp_path: Path) -> None:

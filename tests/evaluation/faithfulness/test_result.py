@@ -11,8 +11,9 @@ import pytest
 from onnxspace.evaluation.bootstrap import intervals
 from onnxspace.evaluation.faithfulness.chance import CHANCE
 from onnxspace.evaluation.faithfulness.localisation import score_peaks
+from onnxspace.evaluation.faithfulness.outcome import Faithfulness
 from onnxspace.evaluation.faithfulness.randomisation import Randomisation
-from onnxspace.evaluation.faithfulness.result import Faithfulness, ModelFaithfulness
+from onnxspace.evaluation.faithfulness.result import ModelFaithfulness
 from onnxspace.similarity.records import ModelRecord
 
 RECORD = ModelRecord("a", "a.onnx", "0" * 64, "t", "image", 17, "")
