@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,4 +96,4 @@ class _JointPass(ForwardPass):
 
     def _split(self, outputs: Sequence[NDArray[Any]], images: int) -> list[Rows]:
         edges = [0, *self.ends, len(outputs)]
-        return [self._flatten(outputs[first:end], images) for first, end in zip(edges, edges[1:], strict=False)]
+        return [self._flatten(outputs[first:end], images) for first, end in pairwise(edges)]

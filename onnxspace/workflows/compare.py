@@ -27,6 +27,7 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
+from onnxspace.workflows.ahead import open_ahead
 from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.rank import add_certainty, add_scores
 from onnxspace.workflows.requests import DescribedModel, Destination
@@ -113,6 +114,10 @@ def score_models(
         seen = setup.probes if agreement.pictures is None else agreement.pictures
         work_of_model = sum(len(setup.probes if kind in ("maps", "fields") else seen) for kind in selection.kinds)
         counter = Counter(len(paths) * work_of_model, execution.progress)
+        ahead = None
+        if selection.needs("maps"):
+            unread = sum(path not in agreement.prints for path in paths)
+            ahead = stack.enter_context(open_ahead(session, execution, setup, unread))
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
         pictures = None if seen is setup.probes else seen
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup), pictures)
@@ -126,6 +131,7 @@ def score_models(
             dispatcher,
             announce=execution.announce,
             find_others=(lambda _: list_records(agreement.prints)) if agreement.prints else None,
+            ahead=ahead,
         )
         run.explain_all(paths, encoders)
         result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)

@@ -21,7 +21,7 @@ from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.inputs.targets import Target, to_target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
-from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.limits import Limits, resolve_limits
 from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.reduce import arrays_of
 from onnxspace.scores.registry import find_spec
@@ -54,6 +54,7 @@ from onnxspace.similarity.one_network import Subject, list_disagreements
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.rank import add_certainty, add_scores
+from onnxspace.workflows.session import start_early
 
 _TOO_MANY = (
     f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
@@ -109,6 +110,8 @@ def score(
     """
     paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
+    if cluster is None:
+        start_early(device if isinstance(device, Compute) else Compute(device), resolve_limits(limits), paths)
     if isinstance(probes, str | Path):
         probes = read_pictures(probes, models, by)
     prints, asked = read_prints(paths), to_target(explained)

@@ -124,10 +124,14 @@ def score(
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
+        from onnxspace.sandbox.limits import resolve_limits
         from onnxspace.workflows.score import read_pictures
         from onnxspace.workflows.score import score as run
+        from onnxspace.workflows.session import start_early
 
         given = None
+        if options["cluster"] is None:
+            start_early(compute, resolve_limits(options["limits"]), models)
         if probe is not None:
             given = read_pictures(probe, models, options["by"], images, seed or 0, skip_broken=skip_broken)
             print_remarks(given, quiet=quiet)
