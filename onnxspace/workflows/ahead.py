@@ -86,13 +86,18 @@ class NextModel:
         self.spare.worker.close()
 
 
+def can_look_ahead(execution: Execution, models: int) -> bool:
+    """Whether a second worker helps in a run over so many models: they are explained here, are several, and so are the processors."""
+    return execution.cluster is None and models > 1 and count_processors() > 1
+
+
 @contextmanager
 def open_ahead(session: ModelSession, execution: Execution, setup: Setup, models: int) -> Iterator[NextModel | None]:
     """Open a spare worker for a run over so many `models` on this machine; None where it can't help.
 
-    That is where maps are computed elsewhere, there is one model, or one processor, or the session's worker is no process.
+    That is where `can_look_ahead` says so, or the session's worker is no process.
     """
-    if execution.cluster is not None or models < 2 or count_processors() < 2 or not session.worker.pid:
+    if not can_look_ahead(execution, models) or not session.worker.pid:
         yield None
         return
     with open_session(execution) as spare:

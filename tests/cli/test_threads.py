@@ -23,7 +23,9 @@ COMPUTING = sorted(name for name, command in COMMANDS.items() if {"limits", "bou
 
 
 def test_every_command_with_a_device_of_maps_or_limits_is_listed() -> None:
-    assert {"check", "diff", "explain", "fingerprint", "layers", "score", "space add", "space nearest", "transfer"} <= set(COMPUTING)
+    assert {"check", "diff", "explain", "fingerprint", "layers", "score", "space add", "space nearest", "transfer"} <= set(
+        COMPUTING
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(COMPUTING) - OPENING))
