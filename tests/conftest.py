@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxspace.sandbox.worker import borrow_worker
+from onnxspace.sandbox.worker import borrow_worker, start_workers
 from tests.helpers.commands import Run, drawn_once, runner, save_classifiers, sketch_result
 from tests.helpers.direct import borrow_direct
 from tests.helpers.warm import interpreter
@@ -86,6 +86,7 @@ def models_in_this_process() -> Iterator[None]:
     """Models are read and run in the tests' own process, except where a test asks for `sandboxed`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("onnxspace.workflows.session.borrow_worker", borrow_direct)
+        patch.setattr("onnxspace.workflows.session.start_workers", lambda *arguments: None)
         yield
 
 
@@ -109,6 +110,7 @@ def versions_read_once() -> Iterator[None]:
 def sandboxed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models are read and run in worker processes, as a user has it."""
     monkeypatch.setattr("onnxspace.workflows.session.borrow_worker", borrow_worker)
+    monkeypatch.setattr("onnxspace.workflows.session.start_workers", start_workers)
 
 
 @pytest.fixture(autouse=True)

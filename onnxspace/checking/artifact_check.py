@@ -34,7 +34,7 @@ from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.verdict import Finding, Verdict, find_unmeasured, judge, judge_distinct
 from onnxspace.errors import ConfigError, ModelError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Device
+from onnxspace.inputs.execution import Compute, Device
 from onnxspace.similarity.fingerprints.agreement import Agreement, agree
 from onnxspace.similarity.fingerprints.file import Fingerprint
 from onnxspace.similarity.one_network import find_donors, list_disagreements
@@ -50,7 +50,7 @@ class ArtifactCheck:
     artifact: Artifact
     plan: CheckPlan
     limits: Limits
-    device: Device
+    device: Compute | Device
     config: Config
     picture: Path | None
     warnings: list[str] = field(default_factory=list)

@@ -21,7 +21,7 @@ from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits
 from onnxspace.errors import ModelError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config, StatedOptions
-from onnxspace.inputs.execution import Device, Progress
+from onnxspace.inputs.execution import Compute, Device, Progress
 from onnxspace.inputs.stated_pixels import Pixels
 from onnxspace.similarity.fingerprints.agreement import agree
 from onnxspace.storage.atomic import scratch_folder
@@ -51,7 +51,7 @@ class Calibration:
 
 
 def calibrate(
-    plan: CheckPlan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Device = "auto",
+    plan: CheckPlan, forms: Sequence[str] = USUAL, limits: Limits | None = None, *, device: Compute | Device = "auto",
     config: str | Path | None = None, progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Calibration, ...]:  # fmt: skip
     """Write each artifact of `plan` in other `forms` (keys of `child.forms.FORMS`), and measure these against it.
@@ -69,7 +69,7 @@ def calibrate(
 
 
 def _calibrate_artifact(
-    artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Device, known: Config
+    artifact: Artifact, plan: CheckPlan, forms: Sequence[str], limits: Limits, device: Compute | Device, known: Config
 ) -> Calibration:
     agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, str(artifact.path))
     setting, measured, failed = Setting(agreement, limits, device, known, "outputs" in artifact.limits), {}, {}

@@ -14,7 +14,7 @@ from onnxspace.checking.plan import Artifact, CheckPlan
 from onnxspace.checking.sandbox import Limits, run_in_child
 from onnxspace.errors import ConfigError, ModelError, ProbeError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Device
+from onnxspace.inputs.execution import Compute, Device
 from onnxspace.inputs.methods import DEFAULT_METHOD, Options, check_target, resolve_settings
 from onnxspace.inputs.photo_folder import drop_skipping
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
@@ -35,9 +35,14 @@ class Setting:
 
     agreement: Agreement
     limits: Limits
-    device: Device = "auto"
+    device: Compute | Device = "auto"
     config: Config = field(default_factory=Config)
     whole: bool = True
+
+    @property
+    def compute(self) -> Compute:
+        """The device with all that is stated of it."""
+        return self.device if isinstance(self.device, Compute) else Compute(self.device)
 
 
 def resolve_check_config(plan: CheckPlan, config: str | Path | None, pixels: Pixels) -> Config:
@@ -123,7 +128,7 @@ def ask_child(task: str, model: LocatedModel, setting: Setting, folder: Path, **
         np.save(images, setup.probes.images, allow_pickle=False)
     request = {
         "model": asdict(model), "images": str(images), "probe": setup.probes.name, "method": setup.method,
-        "options": None if setup.options is None else asdict(setup.options), "device": setting.device, "whole": setting.whole,
+        "options": None if setup.options is None else asdict(setup.options), "device": setting.compute.device, "threads": setting.compute.threads, "whole": setting.whole,
         "explained": None if setup.target is None else setup.target.to_json(), **more,
     }  # fmt: skip
     with named_as_given(model):

@@ -24,7 +24,7 @@ from onnxspace.checking.sandbox import Limits
 from onnxspace.checking.verdict import Verdict
 from onnxspace.errors import ConfigError, OnnxspaceError, OutputError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Device, Progress
+from onnxspace.inputs.execution import Compute, Device, Progress
 from onnxspace.inputs.stated_pixels import Pixels
 from onnxspace.similarity.fingerprints.agreement import agree
 from onnxspace.storage.atomic import scratch_folder
@@ -33,7 +33,7 @@ _UNPLAIN = re.compile(r"[^\w .+-]|^\.+")  # what file systems or shells treat in
 
 
 def check(
-    plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    plan: CheckPlan, limits: Limits | None = None, *, device: Compute | Device = "auto", config: str | Path | None = None,
     pictures: str | Path | None = None, progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Compare every artifact of `plan` with its baseline; one that can't be read or compared does not stop the others.
@@ -74,7 +74,7 @@ def name_pictures(artifacts: Sequence[str]) -> list[str]:
 
 
 def update(
-    plan: CheckPlan, limits: Limits | None = None, *, device: Device = "auto", config: str | Path | None = None,
+    plan: CheckPlan, limits: Limits | None = None, *, device: Compute | Device = "auto", config: str | Path | None = None,
     progress: Progress | None = None, pixels: Pixels = None,
 ) -> tuple[Verdict, ...]:  # fmt: skip
     """Write the baseline of every artifact of `plan` whose baseline is a fingerprint: `NAME.fp` and its notes file.
@@ -115,7 +115,9 @@ def _artifacts_to_update(plan: CheckPlan) -> list[Artifact]:
     return own
 
 
-def _update_baseline(artifact: Artifact, plan: CheckPlan, limits: Limits, device: Device, known: Config) -> tuple[str, ...]:
+def _update_baseline(
+    artifact: Artifact, plan: CheckPlan, limits: Limits, device: Compute | Device, known: Config
+) -> tuple[str, ...]:
     """Write a baseline; returns warnings."""
     base = parse_reference(artifact.against)
     agreement = add_target(agree({}, request_protocol(plan, artifact, known)), plan, str(artifact.path))

@@ -18,10 +18,10 @@ TASKS = "onnxspace.checking.child.worker_tasks"
 def run_in_child(task: str, request: Mapping[str, Any], folder: Path, limits: Limits, path: str) -> Any:
     """Run a task of `onnxspace.checking.child.tasks` in a process of its own, and return its answer.
 
-    `request` is sent to it as JSON; `folder` is where it writes; `path` names the artifact in errors. Raises ModelError with
+    `request` is sent to it as JSON, and states the number of its `threads` (0: its default); `folder` is where it writes; `path` names the artifact in errors. Raises ModelError with
     the child's message, or with the limit that was reached.
     """
-    with closing(Worker(TASKS, limits)) as worker:
+    with closing(Worker(TASKS, limits, request.get("threads", 0))) as worker:
         try:
             return worker.perform({**request, "task": task, "folder": str(folder.absolute()), "path": path})
         except ModelError:

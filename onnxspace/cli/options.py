@@ -48,6 +48,11 @@ limits_option = click.option(
     "--limits", metavar="memory=4G,cpu=600,wall=300",
     help="Limits of the process that converts or reads a model: memory, and seconds of processor and wall-clock time for each step [default: half of this machine's memory, 10 minutes].",
 )  # fmt: skip
+#: For every command that computes with models.
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), default=None, metavar="N",
+    help="Threads on the CPU [default: all processors that the process may use].",
+)  # fmt: skip
 #: For every command.
 _QUIET = "No progress, notes or warnings; results and errors are printed."
 quiet_option = click.option("--quiet", is_flag=True, help=_QUIET)
@@ -74,8 +79,7 @@ _SHARED = (
                  help="Precision of matrix products; bf16 and fp16 accumulate in float32."),
     click.option("--deterministic", is_flag=True, help="Make results bitwise reproducible on a GPU too."),
     click.option("--compile", "compiled", is_flag=True, help="Let Torch compile each network first; pays on GPUs only."),
-    click.option("--threads", type=click.IntRange(1, MOST_THREADS), default=None, metavar="N",
-                 help="Threads on the CPU [default: all processors that the process may use]."),
+    threads_option,
     click.option("--config", metavar="FILE",
                  help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there]."),
     limits_option,

@@ -16,7 +16,7 @@ from onnxspace.differences.result import DiffModel, ModelDiff
 from onnxspace.differences.summary import describe_changes, find_verdict, summarise
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Counter, Execution, Progress
+from onnxspace.inputs.execution import Compute, Counter, Execution, Progress
 from onnxspace.inputs.names import is_fingerprint, name_models
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
@@ -44,15 +44,16 @@ def diff(
     progress: Progress | None = None,
     output: str | Path | None = None,
     maps: bool = True,
+    threads: int = 0,
 ) -> ModelDiff:
     """Say what changed from the model `old` to the model `new`, node by node.
 
     Each is an ONNX file, or what `onnxspace convert` takes. Nodes of both are matched by the values that they compute on the images
     `probes` (None: 4 generated ones; 1 to 64), then by weights, names and places. `config` is a configuration or its file, `pixels` a preset's
     name, names by model, or `StatedPixels`; where files do not state how pixels reach them, both get the same. `limits` are those of the
-    process that reads the models, `progress` the callback. A model that takes no image gets random values. With `output`, an HTML file, a
-    page is written there that shows both graphs side by side, and with `maps` also the attribution maps of the images whose outputs
-    differ most, where both models can be explained.
+    process that reads the models, `progress` the callback, `threads` the number of its threads (0: as many as it may use). A model that takes
+    no image gets random values. With `output`, an HTML file, a page is written there that shows both graphs side by side, and with `maps`
+    also the attribution maps of the images whose outputs differ most, where both models can be explained.
 
     Returns a `ModelDiff`. Raises ConfigError for invalid options and for fingerprints, ModelError for models that can't be read or run,
     OutputError where the page can't be written.
@@ -67,7 +68,7 @@ def diff(
         check_diff_path(Path(output), paths)
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths[:1], configuration) * 2 if paths[0] == paths[1] else name_models(paths, configuration)
-    execution = Execution.on("cpu", progress=progress, limits=limits)
+    execution = Execution.on(Compute("cpu", threads=threads), progress=progress, limits=limits)
     counter = Counter(_PASSES * len(probes), progress)
     with open_session(execution, TASKS) as session:
         located = [session.locate(path, name, None, configuration) for path, name in zip(paths, names, strict=True)]

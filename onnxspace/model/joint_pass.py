@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,4 +96,4 @@ class _JointPass(ForwardPass):
 
     def _split(self, outputs: Sequence[NDArray[Any]], images: int) -> list[Rows]:
         edges = [0, *self.ends, len(outputs)]
-        return [self._flatten(outputs[first:end], images) for first, end in itertools.pairwise(edges)]
+        return [self._flatten(outputs[first:end], images) for first, end in pairwise(edges)]

@@ -16,7 +16,7 @@ from typing import Any
 from onnxspace import errors
 from onnxspace.errors import ModelError, OnnxspaceError
 from onnxspace.sandbox.limits import Limits
-from onnxspace.sandbox.process import Process, clean_environment, describe_end, describe_timeout, start_process
+from onnxspace.sandbox.process import Process, clean_environment, describe_end, describe_timeout, is_out_of_time, start_process
 from onnxspace.sandbox.processors import thread_environment
 
 _MOST_ANSWER = 2**28  # bytes of a line that a worker may send
@@ -34,6 +34,7 @@ class Worker:
     def __init__(self, tasks: str, limits: Limits, threads: int = 0, environment: Mapping[str, str] | None = None) -> None:
         self.tasks, self.limits, self.threads, self.environment = tasks, limits, threads, environment or {}
         self.pid = 0  # of the process that was started last
+        self.timed_out = False  # whether the last request was stopped since it took all its time
         self._process: Process | None = None
 
     @property
@@ -58,7 +59,7 @@ class Worker:
         and ModelError where the process died or was stopped.
         """
         self._revive()
-        finished = False
+        self.timed_out = finished = False
         try:
             answer = self._exchange(request, advance or (lambda images: None), wall)
             finished = True
@@ -89,6 +90,7 @@ class Worker:
                     return answer
         process.wait_for_end()
         code = self.close()
+        self.timed_out = alarm.rang or is_out_of_time(code)
         raise ModelError(describe_timeout(path, seconds) if alarm.rang else describe_end(path, code, self.limits))
 
     def close(self) -> int:
@@ -170,6 +172,18 @@ def take_result(answer: Mapping[str, Any]) -> Any:
 
 _idle: dict[tuple[int, str, Limits, int, str], list[Worker]] = {}
 _lock = threading.Lock()
+
+
+def start_workers(count: int, tasks: str, limits: Limits, threads: int = 0) -> None:
+    """Have so many idle workers, whose processes import their libraries while this one does something else.
+
+    Arguments are those of `borrow_worker`, which takes them.
+    """
+    with _lock:
+        waiting = _idle.setdefault((os.getpid(), tasks, limits, threads, sys.executable), [])
+        waiting += [Worker(tasks, limits, threads) for _ in range(count - len(waiting))]
+        for worker in waiting[-count:]:
+            worker._revive()
 
 
 @contextmanager

@@ -41,6 +41,7 @@ _RUNTIME_DOMAINS = {"com.microsoft"}  # ONNX Runtime validates these names itsel
 _OWN = {
     ("", name) for name in ("SimplifiedLayerNormalization", "ImageScaler", "Affine", "Crop")
 }  # no schema, but ONNX Runtime runs them
+_KEPT: list[Any] = []  # a torch.library.Library removes its operators when it is garbage-collected
 
 
 @cache
@@ -81,6 +82,24 @@ def _without_torchvision() -> Iterator[None]:
     finally:
         for name in standing:
             del sys.modules[name]
+
+
+def import_torchvision() -> None:
+    """Import torchvision, whose networks are converted, even where its compiled extension does not match Torch.
+
+    A torchvision built for another version of Torch fails on import with `operator torchvision::nms does not exist`.
+    Declaring the two operators that it looks up lets the import succeed; nodes that use them (NMS, RoiAlign) then fail.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except (RuntimeError, OSError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library: Any = torch.library.Library
+        declared = library("torchvision", "DEF")
+        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _KEPT.append(declared)
 
 
 def _add_aliases(registry: Any) -> None:

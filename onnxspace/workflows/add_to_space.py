@@ -31,6 +31,7 @@ from onnxspace.spaces.workdirs import resume_workbench
 from onnxspace.storage.atomic import write_array, write_file
 from onnxspace.storage.journal import Journal
 from onnxspace.storage.resume import JOURNAL
+from onnxspace.workflows.ahead import open_ahead
 from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.fingerprint import prints_of, reduce_files, selection_for
 from onnxspace.workflows.requests import DescribedModel, Destination
@@ -160,6 +161,7 @@ def add_models(
             dispatcher,
             announce=execution.announce,
             find_others=partial(list_records, sink.home),
+            ahead=stack.enter_context(open_ahead(session, execution, setup, len(paths))),
         )
         run.explain_all(paths, encoders)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Counter, Execution
 from onnxspace.inputs.methods import FIELDS_METHOD, configure_options, resolve_settings
 from onnxspace.inputs.protocol import GENERATED
@@ -27,10 +26,12 @@ from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.resume import WorkFolders
+from onnxspace.workflows.ahead import open_ahead
 from onnxspace.workflows.files import representations_for
 from onnxspace.workflows.rank import add_certainty, add_scores
 from onnxspace.workflows.requests import DescribedModel, Destination
 from onnxspace.workflows.run import Run, Turn
+from onnxspace.workflows.score_plan import ScorePlan
 from onnxspace.workflows.session import open_session
 from onnxspace.workflows.workers import collect_from, connect_workers, describe_workers, make_dispatcher, row_function_for
 
@@ -86,24 +87,16 @@ class ResultSink:
         return [(record.sha256, one.maps) for record, one in pairs if isinstance(one, Arrays) and one.maps is not None]
 
 
-def score_models(
-    paths: Sequence[Path],
-    agreement: Agreement,
-    encoders: Sequence[str],
-    config: Config,
-    execution: Execution,
-    selection: ScoreSelection,
-    output: Path | None,
-) -> Affinity:
-    """Compare models as `onnxspace.score` does, after the setup is agreed and fingerprints are read.
+def score_models(plan: ScorePlan, output: Path | None) -> Affinity:
+    """Compare models as `onnxspace.score` does, by a plan that has an agreement; `output` is the result folder (None: none).
 
-    `agreement` holds the setup and the fingerprints, `encoders` are values of `--encoder`, `selection` the scores to compute, `output`
-    is the result folder (None: none). Raises ConfigError, OutputError, ClusterError.
+    Raises ConfigError, OutputError, ClusterError.
     """
-    setup = agreement.setup
+    assert plan.agreement is not None
+    agreement, execution, selection, setup = plan.agreement, plan.execution, plan.selection, plan.agreement.setup
     with open_session(execution) as session, ExitStack() as stack:
-        session.check([setup.method], setup, config.rules, device=execution.cluster is None)
-        setup = replace(setup, options=configure_options(setup.method, setup.options, config.rules))
+        session.check([setup.method], setup, plan.config.rules, device=execution.cluster is None)
+        setup = replace(setup, options=configure_options(setup.method, setup.options, plan.config.rules))
         workers = stack.enter_context(connect_workers(execution.cluster if selection.needs("maps") else None))
         key = None if output is None else session.make_run_key(setup, describe_workers(workers, execution))
         work = stack.enter_context(_open_work_folders(output, key, len(setup.probes)))
@@ -112,13 +105,17 @@ def score_models(
         )
         seen = setup.probes if agreement.pictures is None else agreement.pictures
         work_of_model = sum(len(setup.probes if kind in ("maps", "fields") else seen) for kind in selection.kinds)
-        counter = Counter(len(paths) * work_of_model, execution.progress)
+        counter = Counter(len(plan.paths) * work_of_model, execution.progress)
+        ahead = None
+        if selection.needs("maps"):
+            unread = sum(path not in agreement.prints for path in plan.paths)
+            ahead = stack.enter_context(open_ahead(session, execution, setup, unread))
         dispatcher = make_dispatcher(workers, work.maps, setup, execution, counter)
         pictures = None if seen is setup.probes else seen
         kinds = representations_for(selection, setup, execution, session, collect_from(dispatcher, setup), pictures)
         run = Run(
             session,
-            config,
+            plan.config,
             sink,
             kinds,
             counter,
@@ -126,9 +123,10 @@ def score_models(
             dispatcher,
             announce=execution.announce,
             find_others=(lambda _: list_records(agreement.prints)) if agreement.prints else None,
+            ahead=ahead,
         )
-        run.explain_all(paths, encoders)
-        result, kept = _make_result(sink, run.warnings, agreement, execution, selection, workers)
+        run.explain_all(plan.paths, plan.encoders)
+        result, kept = make_result(sink, run.warnings, agreement, execution, selection, workers)
         if output is not None and result.models:
             place_maps(work.result / "maps", sink.maps())
             if selection.needs("maps") and GENERATED.fullmatch(setup.probes.name) is None:
@@ -137,7 +135,7 @@ def score_models(
     return result
 
 
-def _make_result(
+def make_result(
     sink: ResultSink, warnings: Sequence[str], agreement: Agreement, execution: Execution, selection: ScoreSelection,
     workers: Cluster | None,
 ) -> tuple[Affinity, Affinity]:  # fmt: skip

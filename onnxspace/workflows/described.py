@@ -86,6 +86,11 @@ class DescribedModels:
         except Exception as error:  # raised at its turn, where it concerns no other model
             return error
 
+    def find_opened(self, turn: Turn) -> DescribedModel | None:
+        """Return a model that is open ahead of its turn; None where it is not, or could not be opened."""
+        found = self._found.get(turn)
+        return found if isinstance(found, DescribedModel) else None
+
     def take(self, turn: Turn) -> DescribedModel:
         """Return a model, and forget it. Raises the error of opening it."""
         found = self._found.pop(turn, None)

@@ -17,7 +17,7 @@ from onnxspace.evaluation.static_baseline import mean_ranks
 from onnxspace.evaluation.table import Table
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.decoded import DecodedPhotos
-from onnxspace.inputs.execution import Announce, Execution, Progress
+from onnxspace.inputs.execution import Announce, Compute, Execution, Progress
 from onnxspace.inputs.names import EncoderNames, encoders_for, list_encoders, name_models
 from onnxspace.inputs.photos import Photos
 from onnxspace.inputs.probes import Probes
@@ -69,6 +69,7 @@ def rate(
     progress: Progress | None = None,
     limits: Limits | str | None = None,
     announce: Announce | None = None,
+    threads: int = 0,
 ) -> Ratings:
     """Rank `models` by how well their features at the encoder suit labelled images.
 
@@ -80,7 +81,7 @@ def rate(
     of models of an ensemble selected by SFDA, 0 for none. With `features`, decoded images and features are kept in that folder,
     and the same call resumes after an interruption. `known` is a table of the models' results on other datasets (datasets ×
     models, larger is better): the ranking is then by the mean of the rank by labels and the rank there. `progress` is the
-    callback, `limits` are those of the process that reads models, `announce` is called with the records of the models before anything is computed. A model that fails is listed in `failed`, a score that fails in `why`.
+    callback, `limits` are those of the process that reads models, `announce` is called with the records of the models before anything is computed; `threads` is the number of threads that compute features (0: as many as may be used). A model that fails is listed in `failed`, a score that fails in `why`.
 
     Raises ConfigError for scores that don't suit the labels, ProbeError for data that can't be read, TableError for `known`,
     OutputError where files can't be written.
@@ -95,7 +96,7 @@ def rate(
     known_results = known if known is None or isinstance(known, Table) else Table.read(known)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
-    execution = Execution(limits=resolve_limits(limits))
+    execution = Execution(Compute("cpu", threads=threads), limits=resolve_limits(limits))
     with _open_folder(features) as folder, open_session(execution, READING_TASKS) as session:
         run = _RatingRun(session, photos, scores, configuration, pool, folder, size, progress, (len(paths) + 1) * len(photos))
         turns = list(zip(paths, names, encoders, strict=True))

@@ -12,6 +12,7 @@ from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Counter
 from onnxspace.inputs.names import encoders_for, name_models
 from onnxspace.scores.registry import Kind
+from onnxspace.workflows.ahead import NextModel
 from onnxspace.workflows.described import DescribedModels, FindOthers
 from onnxspace.workflows.described import Turn as Turn
 from onnxspace.workflows.files import Representation
@@ -54,6 +55,7 @@ class Run:
     of each model by kind, `counter` reports progress, `warnings` collects warnings. `lost` has the reasons by kind of what could not
     be computed of the model that was written last. With a `dispatcher`, the workers of a cluster compute maps. `announce` is called
     with the records of all models that can be opened, before any is entered. `find_others` gives records of what they are compared with.
+    `ahead` prepares the model of the next turn while one is entered (None: each is prepared at its turn).
     """
 
     session: ModelSession
@@ -66,6 +68,7 @@ class Run:
     lost: dict[Kind, str] = field(default_factory=dict)
     announce: Announce | None = None
     find_others: FindOthers | None = None
+    ahead: NextModel | None = None
     _described: DescribedModels = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class Run:
         for index, turn in enumerate(turns):
             path, name, _ = turn
             try:
-                self._enter(turn, prepare)
+                self._enter(turn, prepare, turns[index + 1 : index + 2])
             except (OutputError, ClusterError):
                 raise
             except OnnxspaceError as error:
@@ -91,13 +94,24 @@ class Run:
                 self.sink.fail(path, error, unexpected(path, error))
             self.counter.reach((index + 1) * each, name)
 
-    def _enter(self, turn: Turn, prepare: Callable[[Turn], DescribedModel | None]) -> None:
+    def _enter(self, turn: Turn, prepare: Callable[[Turn], DescribedModel | None], following: Sequence[Turn]) -> None:
         path, name, _ = turn
         self.counter.advance(0, name)
         if self.sink.has_read(path):
             self.sink.enter_file(path, name)
         elif (model := prepare(turn)) is not None:
+            self._look_ahead(model, following)
             self.sink.enter(turn, model, self)
+
+    def _look_ahead(self, model: DescribedModel, following: Sequence[Turn]) -> None:
+        """Take what was prepared of a model, and have the one after it prepared. Raises ModelError."""
+        if self.ahead is None:
+            return
+        self.ahead.take(model)
+        for turn in following:
+            found = self._described.find_opened(turn)
+            if found is not None and self.sink.is_missing(found):
+                self.ahead.start(found)
 
     def _choose_preparation(self, turns: Sequence[Turn]) -> Callable[[Turn], DescribedModel | None]:
         """Return a function that opens a model: at its turn, or, where workers compute, some turns ahead."""

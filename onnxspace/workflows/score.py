@@ -10,41 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxspace.errors import ConfigError, OnnxspaceError
+from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import DEFAULT_MEMORY, Announce, Compute, Device, Execution, Progress
-from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options, check_target
-from onnxspace.inputs.names import EncoderNames, find_target_name, list_encoders, name_models
+from onnxspace.inputs.methods import DEFAULT_METHOD, Method, Options
+from onnxspace.inputs.names import EncoderNames, name_models
 from onnxspace.inputs.probes import Probes
-from onnxspace.inputs.protocol import KEPT_BYTES, read_target, state_options
-from onnxspace.inputs.stated_pixels import Pixels, resolve_config
-from onnxspace.inputs.targets import Target, describe_target, to_target
+from onnxspace.inputs.protocol import state_options
+from onnxspace.inputs.stated_pixels import Pixels
+from onnxspace.inputs.targets import Target
 from onnxspace.inputs.weight_sketch import WeightSketch
 from onnxspace.report.result_folder import result_folder, write_results
 from onnxspace.sandbox.limits import Limits
-from onnxspace.scores.folds import hash_images, order_by_content
 from onnxspace.scores.reduce import arrays_of
-from onnxspace.scores.registry import find_spec
 from onnxspace.scores.selection import (
-    ATTRIBUTION,
-    FEWEST,
-    MEAN_RANK,
-    MOST_EXPLAINED,
-    MOST_PICTURES,
-    MOST_RANKED,
     ScoreSelection,
     Weight,
-    refuse_fingerprints,
-    select_scores,
 )
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.fingerprints.agreement import (
-    Agreement,
     Prints,
-    ProtocolRequest,
-    agree,
-    mark_incomparable,
-    read_prints,
     record_of,
 )
 from onnxspace.similarity.fingerprints.file import Fingerprint
@@ -54,12 +39,7 @@ from onnxspace.similarity.one_network import Subject, list_disagreements
 from onnxspace.similarity.records import Failure, ModelRecord
 from onnxspace.similarity.reliability import find_evidence
 from onnxspace.workflows.rank import add_certainty, add_scores
-
-_TOO_MANY = (
-    f"Models are listed by affinity of their maps, since ranking the sources of more than {MOST_RANKED} takes long;"
-    f" --by {MEAN_RANK} does it."
-)
-_TOO_FEW = f"Models are listed by affinity of their maps, since ranking sources takes {FEWEST} images or more."
+from onnxspace.workflows.score_plan import ScoreRequest, plan_score
 
 
 def score(
@@ -107,124 +87,17 @@ def score(
 
     >>> affinity = ox.score(["a.onnx", "b.onnx"], "photos/")  # doctest: +SKIP
     """
-    paths = [Path(path) for path in models]
-    configuration = resolve_config(config, paths, pixels)
-    if isinstance(probes, str | Path):
-        probes = read_pictures(probes, models, by)
-    prints = read_prints(paths)
-    asked = _choose_target(to_target(explained), prints)
-    alone = bool(paths) and all(path in prints for path in paths)
-    seen, images = _describe_images(probes, prints if alone else {})
-    pictures = find_evidence(seen) == "pictures"
-    remarks = _explain_default(len(paths), images, asked) if pictures and not by and weight is None else ()
-    ranks = pictures and not remarks and len(paths) > 1
-    selected, options = select_scores(by, weight, method or DEFAULT_METHOD, options, pictures=ranks)
-    if certainty and not find_spec(selected.ranked).resampled:
-        raise ConfigError(
-            f"The certainty of a ranking by {selected.ranked} can't be computed. Name another score first, or leave out the certainty."
+    plan = plan_score(
+        ScoreRequest(
+            models, probes, method, options, encoder, config, pixels, device, batch_size, certainty, cluster, memory, by, weight,
+            progress, limits, announce, explained,
         )
-    targets = certainty if isinstance(certainty, bool) else _find_target_names(certainty, paths, configuration)
-    request = ProtocolRequest(probes, method, options, configuration.rules, asked)
-    if asked is not None:
-        _check_target(asked, method or DEFAULT_METHOD, selected)
-    if alone:
-        refuse_fingerprints(selected)
-        readable = mark_incomparable(prints) if request.empty else agree(prints, request).prints
-        wanted = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
-        return _compare_fingerprints(paths, configuration, readable, wanted, remarks, output)
-    if cluster is not None:
-        from onnxspace.workflows.cluster.client import check_cluster
-
-        check_cluster(cluster)
-    agreement = agree(prints, request)
-    agreement = replace(agreement, remarks=(*agreement.remarks, *remarks))
-    if selected.usual and not prints:
-        agreement = _limit_maps(agreement)
+    )  # fmt: skip
+    if plan.agreement is None:
+        return _compare_fingerprints(plan.paths, plan.config, plan.prints, plan.selection, plan.remarks, output)
     from onnxspace.workflows.compare import score_models
 
-    selection = replace(selected, certain=targets if isinstance(targets, bool) else tuple(targets))
-    execution = Execution.on(device, batch_size, progress, memory=memory, cluster=cluster, limits=limits, announce=announce)
-    return score_models(
-        paths, agreement, list_encoders(encoder), configuration, execution, selection, None if output is None else Path(output)
-    )
-
-
-def read_pictures(
-    folder: str | Path,
-    models: Sequence[str | Path],
-    by: str | Sequence[str] | None,
-    images: int | None = None,
-    seed: int = 0,
-    *,
-    skip_broken: bool = False,
-) -> Probes:
-    """Read the pictures of `folder` that `score` compares `models` on.
-
-    They are at most `images` of them (None: 300, or 64 where `by` names scores of maps alone), sampled by `seed`. With a fingerprint
-    among the models, number and size are its own. `skip_broken` is as in `Probes.from_folder`. Raises ProbeError.
-    """
-    prints = [one for one in read_prints([Path(model) for model in models]).values() if isinstance(one, Fingerprint)]
-    if prints and 3 * prints[0].images * prints[0].probe_size ** 2 <= KEPT_BYTES:  # a fingerprint's numbers are not trusted
-        return Probes.from_folder(folder, images or prints[0].images, prints[0].probe_size, seed, skip_broken=skip_broken)
-    names = [by] if isinstance(by, str) else by or (MEAN_RANK,)
-    seen = any(kind in find_spec(name).arrays for name in names for kind in ("features", "outputs"))
-    return Probes.from_folder(folder, images or (MOST_PICTURES if seen else None), seed=seed, skip_broken=skip_broken)
-
-
-def _describe_images(probes: Probes | None, prints: Prints) -> tuple[str, int]:
-    """Name and number of the images that models are compared on: `probes`, or those of `prints` that hold more than maps."""
-    held = (one for one in prints.values() if isinstance(one, Fingerprint) and one.reduced is not None)
-    if prints:
-        first = next(held, None)
-        return ("generated-0", 0) if first is None else (first.probe_name, first.images)
-    return ("generated-0", 0) if probes is None else (probes.name, len(probes))
-
-
-def _choose_target(asked: Target | None, prints: Prints) -> Target | None:
-    """What is explained instead of encoders: what is asked, else that of the fingerprints.
-
-    Raises ConfigError where a fingerprint holds maps of something else than what is asked.
-    """
-    held = {path: read_target(one.options) for path, one in prints.items() if isinstance(one, Fingerprint)}
-    other = next((path for path, target in held.items() if asked not in (None, target)), None)
-    if other is None or asked is None:
-        return asked or next(iter(held.values()), None)
-    raise ConfigError(
-        f"{other} holds maps of {describe_target(held[other])}, not of {asked.words}. Give the model itself, or leave the target out."
-    )
-
-
-def _check_target(target: Target, method: Method, selected: ScoreSelection) -> None:
-    """Raise ConfigError where a target changes nothing."""
-    check_target(method, target)
-    if not selected.needs("maps"):
-        raise ConfigError(f"{selected.ranked} compares no maps, so {target.words} changes nothing. Add --by {ATTRIBUTION}.")
-
-
-def _explain_default(models: int, images: int, target: Target | None) -> tuple[str, ...]:
-    """Why pictures don't rank sources by default: a target, too many models, or too few images; empty where they do."""
-    if target is not None:
-        return (
-            f"Models are listed by affinity of their maps, since these are of {target.words}; --by {MEAN_RANK} ranks sources.",
-        )
-    if models > MOST_RANKED:
-        return (_TOO_MANY,)
-    return (_TOO_FEW,) if models > 1 and images < FEWEST else ()
-
-
-def _limit_maps(agreement: Agreement) -> Agreement:
-    """Compute maps on some of many pictures only, chosen by their content; features and outputs are of all."""
-    probes = agreement.setup.probes
-    if len(probes) <= MOST_EXPLAINED:
-        return agreement
-    chosen = np.sort(np.argsort(order_by_content(hash_images(probes.images)), kind="stable")[:MOST_EXPLAINED])
-    explained = Probes(probes.name, probes.images[chosen])
-    return replace(agreement, setup=replace(agreement.setup, probes=explained), pictures=probes)
-
-
-def _find_target_names(targets: Sequence[str], paths: Sequence[Path], config: Config) -> list[str]:
-    names = name_models(paths, config)
-    return [find_target_name(target, paths, names) for target in targets]
+    return score_models(plan, None if output is None else Path(output))
 
 
 def _compare_fingerprints(

@@ -16,12 +16,15 @@ import numpy as np
 
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
-from onnxspace.inputs.execution import Advance, Execution
+from onnxspace.inputs.execution import Advance, Compute, Execution
 from onnxspace.inputs.methods import Method
+from onnxspace.inputs.names import is_fingerprint
 from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.rule_names import Rules
-from onnxspace.sandbox.worker import Worker, borrow_worker
+from onnxspace.sandbox.limits import Limits
+from onnxspace.sandbox.processors import count_processors
+from onnxspace.sandbox.worker import Worker, borrow_worker, start_workers
 from onnxspace.scores.registry import Kind
 from onnxspace.storage.atomic import scratch_folder, write_array
 from onnxspace.storage.regular_files import map_array, open_regular
@@ -176,6 +179,15 @@ def open_session(execution: Execution, tasks: str = TASKS) -> Iterator[ModelSess
         if tasks == TASKS and (rules := find_added_rules()):
             worker.perform({"task": "set up", "modules": list(find_modules(rules)), "rules": rules})
         yield ModelSession(worker, folder, execution)
+
+
+def start_early(compute: Compute, limits: Limits, models: Sequence[str | Path]) -> None:
+    """Start the workers of a run over `models`, which import their libraries while this process reads pictures.
+
+    One is started for a model that is no fingerprint, and two for several where there are as many processors.
+    """
+    unread = sum(not is_fingerprint(Path(model)) for model in models)
+    start_workers(min(unread, 2, count_processors()), TASKS, limits, compute.threads or _count_threads())
 
 
 def _count_threads() -> int:

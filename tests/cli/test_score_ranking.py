@@ -127,7 +127,7 @@ def test_too_few_pictures_or_too_many_models_leave_a_list_by_maps(
     found = ranked(run, "--probe", "photos", "--images", "5")
     assert (found["evidence"], found["ranked_by"]) == ("pictures", "attribution")
     assert any("takes 8 images or more" in said for said in found["warnings"])
-    monkeypatch.setattr("onnxspace.workflows.score.MOST_RANKED", 2)
+    monkeypatch.setattr("onnxspace.workflows.score_plan.MOST_RANKED", 2)
     found = ranked(run, "--probe", "photos")
     assert found["ranked_by"] == "attribution"
     assert any("--by mean_rank does it" in said for said in found["warnings"])
@@ -137,7 +137,7 @@ def test_too_few_pictures_or_too_many_models_leave_a_list_by_maps(
 def test_maps_are_of_some_pictures_and_rankings_of_all(
     run: Run, photos: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onnxspace.workflows.score.MOST_EXPLAINED", 6)
+    monkeypatch.setattr("onnxspace.workflows.score_plan.MOST_EXPLAINED", 6)
     found = ranked(run, "--probe", "photos", "--output", "out")
     assert (found["probe"]["images"], found["pictures"]["images"]) == (6, PICTURES)
     stored = read_result(place / "out")

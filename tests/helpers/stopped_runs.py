@@ -51,7 +51,7 @@ sys.path.append("ROOT")
 from onnxspace.attribution import cache_key
 from onnxspace.workflows import session
 from tests.helpers.direct import borrow_direct
-session.borrow_worker = borrow_direct
+session.borrow_worker, session.start_workers = borrow_direct, lambda *arguments: None
 from onnxspace.cli import main
 cache_key._hash_code = lambda: "unchanged"
 module, *path, name = sys.argv.pop(1).split("/")

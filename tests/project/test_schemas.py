@@ -74,6 +74,8 @@ def print_all(run: Run, lines: list[tuple[str, ...]]) -> set[str]:
 COMPARING: list[tuple[str, ...]] = [
     ("score", "a.onnx", "b.onnx", *FEW),
     ("score", "a.onnx", "b.onnx", "missing.onnx", "--method", "smoothgrad", "--samples", "2", *FEW),
+    ("score", "a.onnx", "b.onnx", "missing.onnx", "--dry-run", *FEW),
+    ("score", "a.onnx", "b.onnx", "--dry-run", "--output", "kept", *PHOTOS),
     ("score", "a.onnx", "b.onnx", "c.onnx", "--certainty", *KNOWN, *PHOTOS),
     ("score", "a.onnx", "b.onnx", "--certainty", "--by", "attribution", "--by", "cka", "--by", "depara", *PHOTOS),
     ("score", "a.onnx", "b.onnx", "--target", "a", "--by", "finetune", *PHOTOS),

@@ -29,7 +29,7 @@ import importlib, signal, sys, time
 sys.path.append("ROOT")
 from onnxspace.workflows import session
 from tests.helpers.direct import borrow_direct
-session.borrow_worker = borrow_direct
+session.borrow_worker, session.start_workers = borrow_direct, lambda *arguments: None
 from onnxspace.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has background jobs ignore it
 module, *path, name = sys.argv.pop(1).split("/")

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import METHOD_HELP, class_options, pixel_options, quiet_option, take_pixels, take_targets
-from onnxspace.inputs.execution import DEVICES
+from onnxspace.cli.options import (
+    METHOD_HELP,
+    class_options,
+    pixel_options,
+    quiet_option,
+    take_pixels,
+    take_targets,
+    threads_option,
+)
+from onnxspace.inputs.execution import DEVICES, Compute
 from onnxspace.inputs.methods import METHODS
 from onnxspace.inputs.nearest_names import describe_unknown
 from onnxspace.inputs.targets import take_one
@@ -37,6 +45,7 @@ class _Options:
     config: str | None
     pictures: str | None
     device: Any
+    threads: int | None
     stated: StatedPixels
 
 
@@ -85,6 +94,7 @@ class _Options:
     show_default=True,
     help="Where maps are computed; auto takes the GPUs that Torch sees.",
 )
+@threads_option
 @click.option(
     "--limits",
     "bounds",
@@ -134,10 +144,23 @@ def check(
 
     with progress_bar(enabled=not quiet) as bar:
         if update:
-            found = write(plan, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated)
+            found = write(
+                plan,
+                allowed,
+                device=Compute(chosen.device, threads=chosen.threads or 0),
+                config=file,
+                progress=bar,
+                pixels=chosen.stated,
+            )
         else:
             found = run(
-                plan, allowed, device=chosen.device, config=file, pictures=chosen.pictures, progress=bar, pixels=chosen.stated
+                plan,
+                allowed,
+                device=Compute(chosen.device, threads=chosen.threads or 0),
+                config=file,
+                pictures=chosen.pictures,
+                progress=bar,
+                pixels=chosen.stated,
             )
     _write_files(found, files)
     return _print_report(found, shown, quiet=quiet, update=update)
@@ -162,7 +185,13 @@ def _calibrate(
 
     with progress_bar(enabled=not quiet) as bar:
         found = calibrate(
-            plan, chosen.forms or USUAL, allowed, device=chosen.device, config=file, progress=bar, pixels=chosen.stated
+            plan,
+            chosen.forms or USUAL,
+            allowed,
+            device=Compute(chosen.device, threads=chosen.threads or 0),
+            config=file,
+            progress=bar,
+            pixels=chosen.stated,
         )
     print_notes(checktext.calibration_errors(found))
     if as_json:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
+from onnxspace.cli.options import (
+    limits_option,
+    pixel_options,
+    probes_from,
+    quiet_option,
+    skip_broken_option,
+    take_pixels,
+    threads_option,
+)
 from onnxspace.cli.replaced import note_replaced
 
 if TYPE_CHECKING:
@@ -60,6 +68,7 @@ FORMATS = ("text", "json", "markdown")
 @click.option("--format", "shown", type=Names(FORMATS, "format"), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
 @pixel_options
+@threads_option
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names and preprocessing per model [default: onnxspace.toml, if there].")
@@ -92,7 +101,7 @@ def _compare(old: str, new: str, *, quiet: bool, **options: Any) -> ModelDiff:
     from onnxspace.cli.console import print_remarks, progress_bar
     from onnxspace.quiet import silence_libraries
 
-    options["pixels"] = take_pixels(options)
+    options |= {"pixels": take_pixels(options), "threads": options["threads"] or 0}
     with silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
         from onnxspace.differences.run import DEFAULT_IMAGES, diff

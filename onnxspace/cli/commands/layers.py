@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import limits_option, pixel_options, probes_from, quiet_option, skip_broken_option, take_pixels
+from onnxspace.cli.options import (
+    limits_option,
+    pixel_options,
+    probes_from,
+    quiet_option,
+    skip_broken_option,
+    take_pixels,
+    threads_option,
+)
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.inputs.execution import DEVICES, PRECISIONS, Compute
 from onnxspace.inputs.methods import METHODS, Options
@@ -73,6 +81,7 @@ _METHODS = tuple(name for name, spec in METHODS.items() if spec.way in ("product
     help="Precision of matrix products.",
 )
 @pixel_options
+@threads_option
 @limits_option
 @skip_broken_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
@@ -193,7 +202,15 @@ def _refuse_output(output: str, source: str, target: str) -> None:
 
 
 def _compute_table(
-    source: str, target: str, *, quiet: bool, baseline: str | None, device: Any, precision: Any, **options: Any
+    source: str,
+    target: str,
+    *,
+    quiet: bool,
+    baseline: str | None,
+    device: Any,
+    precision: Any,
+    threads: int | None,
+    **options: Any,
 ) -> LayerTable:
     from onnxspace.cli.announce import PixelTable
     from onnxspace.cli.console import print_remarks, progress_bar
@@ -211,7 +228,7 @@ def _compute_table(
             target,
             print_remarks(given, quiet=quiet),
             options=Options(baseline=baseline),
-            device=Compute(device, precision),
+            device=Compute(device, precision, threads=threads or 0),
             progress=bar,
             **options,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +40,9 @@ from onnxspace.scores.selection import (
     pair_score_names,
     select_scores,
 )
+
+if TYPE_CHECKING:
+    from onnxspace.workflows.score_estimate import ScoreEstimate
 
 
 @click.command()
@@ -87,10 +90,20 @@ from onnxspace.scores.selection import (
 @click.option(
     "--output", callback=note_replaced, metavar="DIR", help="Write maps, matrix, rankings and a picture to this folder."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/score/2).")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print what it would take, time, memory and disk, from a measurement on a few of the images; nothing is written.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON object (schema onnxspace/score/2, with --dry-run onnxspace/score-estimate/1).",
+)
 def score(
     models: tuple[str, ...], target: str | None, as_json: bool, certainty: bool, known: str | None, quiet: bool,
-    top: int | None, matrix: bool, **options: Any,
+    top: int | None, matrix: bool, dry_run: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Rank trained models as sources for a task by pictures of it, or list which models are alike.
 
@@ -108,6 +121,8 @@ def score(
     budget = options.pop("budget")
     options |= {"pixels": take_pixels(options), "announce": PixelTable(quiet=quiet)}
     if FINETUNE in options["by"]:
+        if dry_run:
+            raise click.UsageError("--by finetune does not take --dry-run: its --budget is the time that it takes.")
         return _finetune(
             models, target, budget, {**options, "known": known, "certainty": certainty}, as_json=as_json, quiet=quiet
         )
@@ -124,19 +139,51 @@ def score(
 
     with report_kept_work(), silence_libraries(), progress_bar(enabled=not quiet) as bar:
         bar("loading", 0, 1)
-        from onnxspace.workflows.score import read_pictures
+        from onnxspace.sandbox.limits import resolve_limits
         from onnxspace.workflows.score import score as run
+        from onnxspace.workflows.score_plan import read_pictures
+        from onnxspace.workflows.session import start_early
 
         given = None
+        if options["cluster"] is None:
+            start_early(compute, resolve_limits(options["limits"]), models)
         if probe is not None:
             given = read_pictures(probe, models, options["by"], images, seed or 0, skip_broken=skip_broken)
             print_remarks(given, quiet=quiet)
         elif (images, seed) != (None, None):
             given = probes_from(None, images, seed or 0)
         sure = certainty and ([target] if target is not None else True)
-        result = run(models, given, options=settings, device=compute, certainty=sure, progress=bar, **options)
+        given_all = {"options": settings, "device": compute, "certainty": sure, "progress": bar, **options}
+        if dry_run:
+            estimate = _estimate(models, given, given_all)
+        else:
+            result = run(models, given, **given_all)
+    if dry_run:
+        return _print_estimate(estimate, as_json=as_json)
     lacking = _print_result(result, target, elsewhere, as_json=as_json, quiet=quiet, top=top, matrix=matrix)
     return 2 if lacking or result.failed or not result.unscored.keys().isdisjoint(options["by"]) else 0
+
+
+def _estimate(models: tuple[str, ...], given: Any, options: dict[str, Any]) -> ScoreEstimate:
+    """What a comparison would take."""
+    from onnxspace.workflows.estimate import estimate_score
+    from onnxspace.workflows.score_plan import ScoreRequest, plan_score
+
+    output = options.pop("output")
+    return estimate_score(plan_score(ScoreRequest(models, given, **options)), output)
+
+
+def _print_estimate(found: ScoreEstimate, *, as_json: bool) -> int:
+    from onnxspace.cli.console import print_error, print_lines
+    from onnxspace.cli.text.estimate import estimate_lines
+
+    for failure in found.failed:
+        print_error(failure.error)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), allow_nan=False))
+    else:
+        print_lines(estimate_lines(found))
+    return 2 if found.failed else 0
 
 
 def _finetune(

@@ -9,7 +9,7 @@ import click
 
 from onnxspace.cli.commands.finetuning import FINETUNE, budget_option, refuse_options, show_finetuned
 from onnxspace.cli.names import Names
-from onnxspace.cli.options import limits_option, pixel_options, quiet_option, skip_broken_option, take_pixels
+from onnxspace.cli.options import limits_option, pixel_options, quiet_option, skip_broken_option, take_pixels, threads_option
 from onnxspace.cli.replaced import note_replaced
 from onnxspace.scores import registry
 
@@ -61,6 +61,7 @@ def labelled_scores() -> list[str]:
 )
 @click.option("--encoder", multiple=True, metavar="[MODEL=]NAME", help="Tensor or node whose values are the features.")
 @pixel_options
+@threads_option
 @limits_option
 @click.option("--config", metavar="FILE", help="Names, encoders, preprocessing per model [default: onnxspace.toml, if there].")
 @click.option("--features", metavar="DIR", help="Cache features in this folder.")
@@ -100,12 +101,13 @@ def transfer(
         skip_broken = options.pop("skip_broken")
         photos = Photos.open(*(options.pop(name) for name in ("data", "task", "images", "seed")), skip_broken=skip_broken)
         print_remarks(photos, quiet=quiet)
+        threads = options.pop("threads")
         tuning = {name: options.pop(name) for name in _TUNING}
         if FINETUNE in by:
-            ranking = _finetune(models, photos, by, bar, {**options, **tuning, "seed": seed})
+            ranking = _finetune(models, photos, by, bar, {**options, **tuning, "seed": seed, "threads": threads})
             return show_finetuned(ranking, output, as_json=as_json, quiet=quiet)
         _refuse_tuning(tuning)
-        found = rate(models, photos, by, progress=bar, **options)
+        found = rate(models, photos, by, progress=bar, threads=threads or 0, **options)
     if output is not None:
         _write_csv(found, output)
     return _print_ratings(found, as_json=as_json, quiet=quiet)
@@ -114,7 +116,7 @@ def transfer(
 def _finetune(models: Sequence[str], photos: Photos, by: Sequence[str], bar: Any, given: dict[str, Any]) -> FineTuneRanking:
     from onnxspace.workflows.finetune import rank_finetuned
 
-    refuse_options(by, {"ensemble": given["ensemble"], "pool none": given["pool"] != "mean"})
+    refuse_options(by, {"ensemble": given["ensemble"], "pool none": given["pool"] != "mean", "threads": given["threads"]})
     return rank_finetuned(
         models, photos, budget=given["budget"], frozen=given["frozen"], encoder=given["encoder"], config=given["config"],
         seed=given["seed"], workers=given["workers"] or 0, folder=given["features"], save=given["save"], known=given["known"], progress=bar,

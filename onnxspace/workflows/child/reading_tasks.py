@@ -11,6 +11,7 @@ from onnxspace.errors import ModelError, OnnxspaceError, unexpected
 from onnxspace.model import describe
 from onnxspace.model.features import features_key, find_class_output, write_features
 from onnxspace.model.model import Model, open_model, rename_model
+from onnxspace.sandbox.peak_memory import take_peak_memory
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.child.layer_features import write_layers
 from onnxspace.workflows.child.open import describe_prepared, reopen
@@ -59,9 +60,14 @@ def _list_support(model: Model) -> list[dict[str, Any]]:
     return [asdict(row) for row in list_support(model)]
 
 
+def _take_memory(_request: Request, _advance: Advance) -> Mapping[str, Any]:
+    return {"peak": take_peak_memory()}
+
+
 TASKS: Mapping[str, Callable[[Request, Advance], Mapping[str, Any]]] = {
     "prepare": _prepare,
     "features": _write_features,
     "layer features": _write_layers,
     "inspect": _inspect,
+    "memory": _take_memory,
 }

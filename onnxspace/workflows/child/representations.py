@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from onnxspace.attribution.gradient_fields import METHOD, fields_key, write_fields
-from onnxspace.attribution.maps import VERIFIED_IMAGES, engines_for
+from onnxspace.attribution.maps import engines_for
 from onnxspace.attribution.subject import find_subject
 from onnxspace.errors import OnnxspaceError
 from onnxspace.inputs.execution import Advance, Counter, Execution
@@ -26,7 +26,7 @@ from onnxspace.scores.registry import Kind
 from onnxspace.storage.map_file import MapWriter, to_unit_maps
 from onnxspace.storage.regular_files import map_array
 from onnxspace.storage.resume import FEATURES
-from onnxspace.torchgraph.encoder_graph import convert
+from onnxspace.workflows.child.conversion import convert_once
 from onnxspace.workflows.child.open import PreparedModel
 from onnxspace.workflows.files import write_map_file
 from onnxspace.workflows.requests import Destination, FileRequest, decode_execution, decode_setup
@@ -62,7 +62,7 @@ def compute_here(setup: Setup, execution: Execution) -> ComputeMaps:
 
     def compute(model: PreparedModel, writer: MapWriter, advance: Advance) -> tuple[str, ...]:
         subject = find_subject(model.model, setup, model.encoder)
-        converted = convert(model.model, setup.probes.images[:VERIFIED_IMAGES], subject.encoder)
+        converted = convert_once(model, setup, subject.encoder)
         sized = replace(execution, batch_size=writer.batch or execution.batch_size)
         engines, errors = engines_for(model.model, converted, setup, sized, subject=subject), list(writer.errors)
         for found in engines.maps(writer.rows):

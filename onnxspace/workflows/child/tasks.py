@@ -17,6 +17,7 @@ from onnxspace.inputs.faithfulness import FaithfulnessSettings
 from onnxspace.inputs.methods import Options
 from onnxspace.model.model import open_model, rename_model
 from onnxspace.workflows.child import chunks, layers, reading_tasks, representations
+from onnxspace.workflows.child.conversion import convert_ahead
 from onnxspace.workflows.child.explain import ModelExplanation
 from onnxspace.workflows.child.faithfulness import measure_model
 from onnxspace.workflows.child.layer_frames import LayerExplanation
@@ -44,6 +45,12 @@ def _make_run_key(request: Request, _advance: Advance) -> Mapping[str, Any]:
 
 def _describe_processors(request: Request, _advance: Advance) -> Mapping[str, Any]:
     return {"processors": cache_key.describe_processors(Compute(**request["compute"]))}
+
+
+def _make_ready(request: Request, _advance: Advance) -> Mapping[str, Any]:
+    """Open, convert and verify a model that is explained next."""
+    model = reopen(request["model"], request["sha256"])
+    return {"ready": convert_ahead(model, decode_setup(request["setup"]), decode_execution(request["execution"]))}
 
 
 def _write(request: Request, advance: Advance) -> Mapping[str, Any]:
@@ -129,6 +136,7 @@ TASKS: Mapping[str, Callable[[Request, Advance], Mapping[str, Any]]] = {
     "set up": _set_up,
     "run key": _make_run_key,
     "processors": _describe_processors,
+    "ready": _make_ready,
     "write": _write,
     "explain": _explain,
     "explain layers": _explain_layers,
