@@ -45,7 +45,8 @@ class NodeGroup:
 
     `error` is |new − old| / |old| of what they compute; `own_error` the part of it that they add themselves, measured with old inputs.
     `weights` says what became of their weights, as keys of `docs/json.md`. `matters` says for added and removed nodes that values differ behind
-    them.
+    them. `settings` has, where one node departs from another of the same operator, the attributes and small constants that differ, each with its old
+    and its new value.
     """
 
     status: Status
@@ -55,6 +56,7 @@ class NodeGroup:
     own_error: float | None = None
     weights: Mapping[str, Any] | None = None
     matters: bool = False
+    settings: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,20 @@ class DiffModel:
 
 @dataclass(frozen=True)
 class OutputRow:
-    """An output of both files, None where one has it only; errors are None where shapes differ."""
+    """An output of both files, None where one has it only.
+
+    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares.
+    """
 
     old: str | None
     new: str | None
     max_error: float | None = None
     relative_error: float | None = None
     permuted: bool = False
+    old_shape: tuple[int, ...] = ()
+    new_shape: tuple[int, ...] = ()
+    old_bad: float = 0.0
+    new_bad: float = 0.0
 
 
 @dataclass(frozen=True)
