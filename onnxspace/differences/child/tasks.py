@@ -16,6 +16,7 @@ from onnxspace.differences.child.settings import list_settings
 from onnxspace.differences.child.sides import Side
 from onnxspace.differences.child.signatures import Signature, measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
+from onnxspace.differences.child.sweep import sweep
 from onnxspace.model.graph import Graph, domain_of
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.requests import LocatedModel
@@ -168,4 +169,4 @@ def _describe_output(found: Comparison, pair: TensorPair, values: PairStatistics
     return {**_describe_end(pair.old, pair.new, (first, second)), **{key: numbers[key] for key in keys}, "permuted": permuted}
 
 
-TASKS: Mapping[str, Callable[[Mapping[str, Any], Advance], Mapping[str, Any]]] = {"diff": _diff}
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Advance], Mapping[str, Any]]] = {"diff": _diff, "sweep": sweep}
