@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxspace.attribution.maps import attribute as attribute
+    from onnxspace.differences.precision import PrecisionSweep as PrecisionSweep
     from onnxspace.differences.result import ModelDiff as ModelDiff
     from onnxspace.differences.run import diff as diff
+    from onnxspace.differences.sweep import sweep_precision as sweep_precision
     from onnxspace.errors import OnnxspaceError as OnnxspaceError
     from onnxspace.inputs.methods import Options as Options
     from onnxspace.inputs.photos import Photos as Photos
@@ -43,6 +45,7 @@ _HOME = {
     "OnnxspaceError": "errors",
     "Options": "inputs.methods",
     "Photos": "inputs.photos",
+    "PrecisionSweep": "differences.precision",
     "Probes": "inputs.probes",
     "Ratings": "scores.ratings",
     "Space": "workflows.space",
@@ -58,12 +61,13 @@ _HOME = {
     "rank_finetuned": "workflows.finetune",
     "rate": "workflows.rate",
     "score": "workflows.score",
+    "sweep_precision": "differences.sweep",
     "to_torch": "workflows.torch_graph",
 }
 __all__ = [
-    "Affinity", "LayerMatrix", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "Probes", "Ratings", "Space",
-    "attribute", "compare_layers", "diff", "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers",
-    "rank_finetuned", "rate", "score", "to_torch",
+    "Affinity", "LayerMatrix", "LayerTable", "Model", "ModelDiff", "OnnxspaceError", "Options", "Photos", "PrecisionSweep", "Probes", "Ratings",
+    "Space", "attribute", "compare_layers", "diff", "explain", "finetune", "layers", "measure_faithfulness", "open_model", "rank_by_answers",
+    "rank_finetuned", "rate", "score", "sweep_precision", "to_torch",
 ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ _NUMBERS = ("max_error", "relative_error", "own_error", "cosine", "snr_db", "hal
 #: What may be said of weights, by the type of it.
 _WEIGHTS: dict[str, type | tuple[type, ...]] = {
     "kind": str, "difference": float, "types": list, "rounding": float, "pruned": float, "factor": list, "axis": str, "moved": int,
-    "bias": float, "cause": str,
+    "bias": float, "cause": str, "remaining": float, "shift": list, "levels": int, "rank": int, "outputs": list, "inputs": list, "kept": int,
 }  # fmt: skip
 
 
@@ -37,8 +37,14 @@ def _parse_group(given: Mapping[str, Any]) -> NodeGroup:
     old, new = (tuple(map(_parse_node, _items(given[side]))) for side in ("old", "new"))
     weights = None if given["weights"] is None else _parse_weights(given["weights"])
     return NodeGroup(
-        given["status"], old, new, _number(given["error"]), _number(given["own_error"]), weights, bool(given["matters"])
-    )
+        given["status"], old, new, _number(given["error"]), _number(given["own_error"]), weights, bool(given["matters"]),
+        tuple(map(_parse_setting, _items(given["settings"]))),
+    )  # fmt: skip
+
+
+def _parse_setting(given: Any) -> tuple[str, str, str]:
+    name, old, new = map(_text, _items(given))
+    return name, old, new
 
 
 def _parse_node(given: Mapping[str, Any]) -> Node:
@@ -75,12 +81,15 @@ def _parse_layer(given: Mapping[str, Any]) -> LayerRow:
 
 def parse_outputs(given: Any) -> tuple[OutputRow, ...]:
     """The rows of the outputs. Raises ValueError, KeyError, TypeError."""
-    rows = _items(given)
-    names = [[None if row[side] is None else _text(row[side]) for side in ("old", "new")] for row in rows]
-    return tuple(
-        OutputRow(old, new, _number(row["max_error"]), _number(row["relative_error"]), bool(row["permuted"]))
-        for (old, new), row in zip(names, rows, strict=True)
-    )
+    return tuple(map(_parse_output, _items(given)))
+
+
+def _parse_output(given: Mapping[str, Any]) -> OutputRow:
+    names: dict[str, Any] = {side: None if given[side] is None else _text(given[side]) for side in ("old", "new")}
+    shapes: dict[str, Any] = {name: _shape(given[name]) for name in ("old_shape", "new_shape")}
+    errors: dict[str, Any] = {name: _number(given[name]) for name in ("max_error", "relative_error")}
+    shares: dict[str, Any] = {name: _number(given[name]) or 0.0 for name in ("old_bad", "new_bad")}
+    return OutputRow(**names, **errors, **shapes, **shares, permuted=bool(given["permuted"]))
 
 
 def _items(given: Any) -> Sequence[Any]:

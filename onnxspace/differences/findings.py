@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from onnxspace.differences.result import DiffModel, Node, NodeGroup, OutputRow
 
@@ -36,6 +38,15 @@ def format_percent(share: float) -> str:
     ('1.2 %', '218 %')
     """
     return f"{100 * share:.0f} %" if 0.995 <= share < 1e4 else f"{100 * share:.2g} %"
+
+
+def format_percents(shares: Sequence[float]) -> str:
+    """The median of several shares, called so, or a single one.
+
+    >>> format_percents([0.1]), format_percents([0.1, 0.2, 0.4])
+    ('10 %', '20 % (median)')
+    """
+    return format_percent(median(shares)) + (" (median)" if len(shares) > 1 else "")
 
 
 def name_end(group: NodeGroup) -> Node:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from onnxspace.differences.findings import Findings, name_end
-from onnxspace.differences.fusion_words import count_computing, join_operators, list_patterns, names_of
+from onnxspace.differences.fusion_words import count_computing, join_operators, list_patterns, name_places, names_of
 from onnxspace.differences.result import MOST_NAME, Change, Node, NodeGroup
 from onnxspace.storage.printable import shorten
 
@@ -71,7 +72,8 @@ def describe_nodes(found: Findings) -> Iterator[Change]:
     for status, matters in (("removed", True), ("added", True), ("removed", False), ("added", False)):
         groups = [
             g for g in found.groups if g.status == status and g.matters == matters and any(n.computes for n in (*g.old, *g.new))
-        ]
+            and not _is_clipping(g)
+        ]  # fmt: skip
         if groups:
             nodes = [node for group in groups for node in (*group.old, *group.new) if node.computes]
             effect = "and values differ behind them" if matters else "without an effect on values"
@@ -80,7 +82,46 @@ def describe_nodes(found: Findings) -> Iterator[Change]:
             yield Change(
                 f"{status}", f"{len(nodes)} {words} {status}, {effect}: {_list_nodes(nodes)}.", tuple(n.name for n in nodes)
             )
+    yield from _describe_clipping(found)
     yield from _describe_changed(found)
+    yield from _describe_moving(found)
+
+
+def _is_clipping(group: NodeGroup) -> bool:
+    return group.status == "added" and {node.op for node in group.new if node.computes} == {"QuantizeLinear"}
+
+
+def _describe_clipping(found: Findings) -> Iterator[Change]:
+    """Quantisations whose range does not hold the values."""
+    groups = [group for group in found.groups if _is_clipping(group)]
+    if groups:
+        text = (
+            f"Values are beyond the range of eight bits, and cut off, at {name_places(groups)}: {_list_nodes(_ends(groups))}."
+        )
+        yield Change("clipped", text, names_of(groups))
+
+
+def _describe_moving(found: Findings) -> Iterator[Change]:
+    """Nodes that hold constants, compute shapes or only move values, which one file has and the other lacks."""
+    for status in ("removed", "added"):
+        groups = [
+            group for group in found.groups if group.status == status and not any(n.computes for n in (*group.old, *group.new))
+        ]
+        nodes = [node for group in groups for node in (*group.old, *group.new)]
+        if nodes:
+            counts = Counter(node.op for node in nodes).most_common()
+            listed = ", ".join(f"{shorten(op, MOST_NAME)} ×{number}" for op, number in counts[:_NAMED])
+            more = ", and others" if len(counts) > _NAMED else ""
+            words = "1 node was" if len(nodes) == 1 else f"{len(nodes)} nodes were"
+            text = f"{words} {status} that hold constants, compute shapes or only move values: {listed}{more}."
+            text = (
+                text.replace(
+                    "that hold constants, compute shapes or only move", "that holds a constant, computes a shape or only moves"
+                )
+                if len(nodes) == 1
+                else text
+            )
+            yield Change(f"moving-nodes-{status}", text, tuple(node.name for node in nodes))
 
 
 def _describe_changed(found: Findings) -> Iterator[Change]:
@@ -94,8 +135,20 @@ def _describe_changed(found: Findings) -> Iterator[Change]:
     alike = [group for group in plain if group not in others]
     if alike:
         words = "One node computes" if len(alike) == 1 else f"{len(alike)} nodes compute"
-        text = f"{words} something else from equal inputs, as with other attributes: {_list_nodes(_ends(alike))}."
-        yield Change("changed", text, names_of(alike))
+        hint = "" if any(group.settings for group in alike) else ", as with another constant"
+        yield Change("changed", f"{words} something else from equal inputs{hint}: {_list_settings(alike)}.", names_of(alike))
+
+
+def _list_settings(groups: Sequence[NodeGroup]) -> str:
+    """Nodes with their operators, and the attributes and constants in which they differ."""
+    parts = []
+    for group in groups[:_NAMED]:
+        node = name_end(group)
+        settings = "; ".join(
+            f"{name}: {shorten(old, MOST_NAME)} → {shorten(new, MOST_NAME)}" for name, old, new in group.settings
+        )
+        parts.append(f"{shorten(node.name or '?', MOST_NAME)} ({node.op}{'; ' if settings else ''}{settings})")
+    return ", ".join(parts) + (f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else "")
 
 
 def _kind(group: NodeGroup) -> str:

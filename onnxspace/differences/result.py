@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from onnxspace.storage.data_frames import NUMBER, TEXT, make_frame
 from onnxspace.storage.short_text import MOST_NAMES, count_losses, join_lines, wrap_notes
 
 SCHEMA = "onnxspace/diff/1"
@@ -45,7 +46,8 @@ class NodeGroup:
 
     `error` is |new − old| / |old| of what they compute; `own_error` the part of it that they add themselves, measured with old inputs.
     `weights` says what became of their weights, as keys of `docs/json.md`. `matters` says for added and removed nodes that values differ behind
-    them.
+    them. `settings` has, where one node departs from another of the same operator, the attributes and small constants that differ, each with its old
+    and its new value.
     """
 
     status: Status
@@ -55,6 +57,7 @@ class NodeGroup:
     own_error: float | None = None
     weights: Mapping[str, Any] | None = None
     matters: bool = False
+    settings: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,12 @@ class LayerRow:
     int8_saturated: float | None = None
 
 
-#: Columns of the table, in the order of its CSV.
+#: Columns of the table, in the order of its CSV, and the types in a data frame of those that are no numbers.
 COLUMNS = tuple(each.name for each in fields(LayerRow))
+_KINDS = {"place": "int64"} | dict.fromkeys(
+    ("old", "new", "old_op", "new_op", "status", "old_shape", "new_shape", "old_type", "new_type", "old_range", "new_range"),
+    TEXT,
+)
 
 
 @dataclass(frozen=True)
@@ -110,13 +117,20 @@ class DiffModel:
 
 @dataclass(frozen=True)
 class OutputRow:
-    """An output of both files, None where one has it only; errors are None where shapes differ."""
+    """An output of both files, None where one has it only.
+
+    Errors are None where shapes differ or values are not finite, of which `old_bad` and `new_bad` are the shares.
+    """
 
     old: str | None
     new: str | None
     max_error: float | None = None
     relative_error: float | None = None
     permuted: bool = False
+    old_shape: tuple[int, ...] = ()
+    new_shape: tuple[int, ...] = ()
+    old_bad: float = 0.0
+    new_bad: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -194,6 +208,16 @@ class ModelDiff:
             sides["old"][group.status] += len(group.old)
             sides["new"][group.status] += len(group.new)
         return {side: {status: found[status] for status in STATUSES} for side, found in sides.items()}
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame with a row per layer and the columns of the table, in the order of the new graph.
+
+        Shapes and ranges are tuples; numbers that are not defined are NaN. Raises MissingLibraryError where pandas is not installed.
+
+        >>> ox.diff("old.onnx", "new.onnx").to_dataframe().nlargest(5, "own_error")  # doctest: +SKIP
+        """
+        rows = [tuple(getattr(row, name) for name in COLUMNS) for row in self.layers]
+        return make_frame({name: _KINDS.get(name, NUMBER) for name in COLUMNS}, rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object of schema `onnxspace/diff/1`, ready for `json.dumps`.

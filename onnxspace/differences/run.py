@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,14 @@ def _draw_images(
     return add_maps(pictures, models, probes, configuration, execution)
 
 
-def _check(paths: list[Path], probes: Probes) -> None:
+def refuse_fingerprints(paths: Sequence[Path]) -> None:
+    """Raise ConfigError for the first of `paths` that is a fingerprint."""
     for path in filter(is_fingerprint, paths):
         raise ConfigError(f"{path} is a fingerprint, which has no graph to compare. Give the model itself.")
+
+
+def _check(paths: list[Path], probes: Probes) -> None:
+    refuse_fingerprints(paths)
     if len(probes) > MOST_IMAGES:
         raise ConfigError(f"Graphs are compared on at most {MOST_IMAGES} images, not {len(probes)}. Give fewer with --images.")
 

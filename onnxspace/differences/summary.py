@@ -41,11 +41,11 @@ def summarise(found: Findings, verdict: Verdict) -> str:
     if found.old.sha256 == found.new.sha256:
         return "Both files are equal, byte for byte."
     if verdict == "same":
-        return f"The networks compute the same: their outputs differ by {_format_error(found.error)} at most."
+        return f"The networks compute the same: {_describe_small(found.error)}."
     if verdict == "rounding":
         return (
             f"The networks are the same but for rounding to {_name_precision(found)}: their outputs differ by "
-            f"{_format_error(found.error)}."
+            f"{_format_error(found.error or 0.0)}."
         )
     tail = _describe_outputs(found)
     if not found.departing:
@@ -59,13 +59,32 @@ def _describe_outputs(found: Findings) -> str:
     if any(row.permuted for row in found.outputs):
         return "the outputs hold the old values in another order"
     if found.error is None:
-        return "the outputs have other shapes, or values that are not finite"
-    return f"the outputs differ by {_format_error(found.error)}"
+        return _describe_incomparable(found)
+    return f"the outputs differ by {_format_error(found.error)}" if found.error else "the outputs are equal on these images"
 
 
-def _format_error(error: float | None) -> str:
-    if not error:
-        return "nothing"
+def _describe_small(error: float | None) -> str:
+    return f"their outputs differ by {_format_error(error)} at most" if error else "their outputs are equal"
+
+
+def _describe_incomparable(found: Findings) -> str:
+    """Which output can't be compared, and why."""
+    row = next(row for row in found.outputs if row.relative_error is None)
+    name = shorten(str(row.new), MOST_NAME)
+    if row.old_shape != row.new_shape:
+        return f"the output {name} is {_write_shape(row.new_shape)}, and was {_write_shape(row.old_shape)}"
+    files = [name for name, share in (("the old file", row.old_bad), ("the new file", row.new_bad)) if share]
+    shares = " and ".join(format_percent(share) for share in (row.old_bad, row.new_bad) if share)
+    if not files:
+        return f"the output {name} can't be compared"
+    return f"{shares} of the values of the output {name} are not finite in {' and '.join(files)}"
+
+
+def _write_shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "a number"
+
+
+def _format_error(error: float) -> str:
     return format_percent(error) if error >= 1e-4 else f"{error:.1g} of their length"
 
 
@@ -94,4 +113,4 @@ def describe_changes(found: Findings) -> tuple[Change, ...]:
 
 def describe_weights_of(found: Findings) -> Iterator[Change]:
     classes = any(row.permuted for row in found.outputs)
-    yield from describe_weights(found.old, found.new, found.groups, classes=classes)
+    yield from describe_weights(found.groups, classes=classes)

@@ -78,7 +78,7 @@ def _reshape(value: Array, shape: Array) -> Array | None:
 def _dequantise(node: onnx.NodeProto, value: Array, others: Sequence[Array | None]) -> Array | None:
     axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 1)
     scale, zero = others[0], others[1] if len(others) > 1 else None
-    if scale is None or scale.ndim > 1 or not -value.ndim <= axis < max(value.ndim, 1):
+    if scale is None or scale.ndim > 1 or (scale.size > 1 and not -value.ndim <= axis < value.ndim):
         return None
     shape = [-1 if k == axis % value.ndim else 1 for k in range(value.ndim)] if scale.size > 1 else [1] * value.ndim
     try:

@@ -23,16 +23,18 @@ from onnxspace.cli.replaced import note_replaced
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from onnxspace.differences.precision import Precision, PrecisionSweep
     from onnxspace.differences.result import LayerRow, ModelDiff
 
 SORTS = ("place", "error", "own-error", "max-error", "cosine", "snr", "overflow", "underflow", "saturated", "range")
 STATUSES = ("equal", "relaid", "replaced", "departs", "downstream", "added", "removed")
+PRECISIONS = ("int8", "half")
 FORMATS = ("text", "json", "markdown")
 
 
 @click.command()
 @click.argument("old", metavar="OLD.onnx")
-@click.argument("new", metavar="NEW.onnx")
+@click.argument("new", metavar="NEW.onnx", required=False)
 @click.option("--probe", metavar="DIR", help="Folder of photos to compare on; without it, generated images.")
 @click.option("--images", type=click.IntRange(1, 64), metavar="N", help="Number of probe images [default: 4].")
 @click.option(
@@ -67,6 +69,18 @@ FORMATS = ("text", "json", "markdown")
 @click.option("--maps/--no-maps", default=True, show_default=True, help="Attribution maps of a few images on the page.")
 @click.option("--format", "shown", type=Names(FORMATS, "format"), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (schema onnxspace/diff/1): --format json.")
+@click.option(
+    "--precision",
+    type=Names(PRECISIONS, "precision"),
+    metavar="NAME",
+    help="Instead, try which layers of OLD should stay in float where others are rounded: int8 or half. NEW may be left out.",
+)
+@click.option(
+    "--keep-within",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="With --precision: the relative error of the outputs that is allowed [default: 0.05].",
+)
 @pixel_options
 @threads_option
 @limits_option
@@ -74,8 +88,8 @@ FORMATS = ("text", "json", "markdown")
 @click.option("--config", metavar="FILE", help="Names and preprocessing per model [default: onnxspace.toml, if there].")
 @quiet_option
 def diff(
-    old: str, new: str, sort: str, top: int, statuses: tuple[str, ...], match: str, table: str | None, shown: str, as_json: bool,
-    quiet: bool, **options: Any,
+    old: str, new: str | None, sort: str, top: int, statuses: tuple[str, ...], match: str, table: str | None, shown: str, as_json: bool,
+    precision: Precision | None, keep_within: float | None, quiet: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Say what changed from the model OLD to the model NEW.
 
@@ -83,6 +97,10 @@ def diff(
     replaced by others, changed, added or removed; weights are equal, rounded, pruned, trained and so on. Exit code 0: both compute the same, 1: they differ,
     2: they could not be compared. A model may also be any source that `onnxspace convert` takes, such as net.pt2 or timm:NAME.
     """
+    if precision is not None:
+        return _advise(old, new, precision, keep_within, top, table, "json" if as_json else shown, quiet=quiet, **options)
+    if new is None or keep_within is not None:
+        raise click.UsageError("Give two models to compare; --keep-within, and a single model, need --precision int8 or half.")
     found = _compare(old, new, quiet=quiet, **options)
     from onnxspace.cli.console import print_notes, print_written
     from onnxspace.differences.table import format_table, select_rows
@@ -110,6 +128,42 @@ def _compare(old: str, new: str, *, quiet: bool, **options: Any) -> ModelDiff:
         probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
         given = probes_from(probe, images or DEFAULT_IMAGES, seed, skip_broken=skip_broken)
         return diff(old, new, print_remarks(given, quiet=quiet), progress=bar, **options)
+
+
+def _advise(
+    old: str, new: str | None, precision: Precision, within: float | None, top: int, table: str | None, shown: str, *, quiet: bool,
+    **options: Any,
+) -> int:  # fmt: skip
+    """Print which layers should stay in float; with a second model, which of them it stores otherwise."""
+    if shown == "markdown":
+        raise click.UsageError("--precision prints text or JSON. Leave out --format markdown.")
+    found = None if new is None else _compare(old, new, quiet=quiet, **options)
+    swept = _sweep(old, precision, within, found, quiet=quiet, **options)
+    from onnxspace.cli.text.precision import precision_lines
+    from onnxspace.storage.csv_text import format_csv
+
+    if table is not None:
+        names = ("name", "op", "alone", "keep", "stored")
+        _write(table, format_csv([names, *([getattr(layer, name) for name in names] for layer in swept.layers)]))
+    click.echo(json.dumps(swept.to_dict(), allow_nan=False) if shown == "json" else "\n".join(precision_lines(swept, top)))
+    return 0
+
+
+def _sweep(
+    path: str, precision: Precision, within: float | None, found: ModelDiff | None, *, quiet: bool, **options: Any
+) -> PrecisionSweep:
+    from onnxspace.cli.console import print_remarks, progress_bar
+    from onnxspace.quiet import silence_libraries
+
+    options["pixels"] = take_pixels(options)
+    with silence_libraries(), progress_bar(enabled=not quiet) as bar:
+        from onnxspace.differences.sweep import DEFAULT_IMAGES, DEFAULT_WITHIN, sweep_precision
+
+        skip_broken = options.pop("skip_broken")
+        probe, images, seed = (options.pop(name) for name in ("probe", "images", "seed"))
+        given = print_remarks(probes_from(probe, images or DEFAULT_IMAGES, seed, skip_broken=skip_broken), quiet=quiet)
+        share = DEFAULT_WITHIN if within is None else within
+        return sweep_precision(path, precision, given, keep_within=share, found=found, progress=bar, **options)
 
 
 def _write(path: str, text: str) -> None:

@@ -93,7 +93,7 @@ def _operator_of(one: Described, index: int) -> str:
 
 def _weight_key(one: Described, index: int) -> Hashable | None:
     layer = one.layers.get(index)
-    return None if layer is None else layer.digest
+    return None if layer is None or layer.is_uniform else layer.digest
 
 
 def _name_of(one: Described, index: int) -> str:

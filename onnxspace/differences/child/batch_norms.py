@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnxspace.differences.child.layer_weights import LayerWeights
-from onnxspace.differences.child.weight_changes import measure_gap
+from onnxspace.differences.child.weight_records import measure_gap
 from onnxspace.model.constant_weights import MOST_STEPS, evaluate
 from onnxspace.model.graph import Graph
 
 Array = NDArray[np.float64]
-_FITS = 1e-3
+#: Relative difference of factors up to which they are right, that up to which a mistake explains them, and that from which on one is searched for.
+_FITS, _EXPLAINED = 1e-3, 5e-5
 #: Relative difference of rows, up to a factor of each, from which on this is another layer.
 _OTHER = 0.05
 
@@ -54,8 +55,10 @@ def compare_folded(graph: Graph, norm: NodeProto, old: LayerWeights, new: LayerW
     live = factors[np.abs(gain) > 1e-30]
     offset = (before - mean) * gain + beta
     gap = measure_gap(offset, after)
-    right = bool(np.abs(live - 1).max(initial=0) <= _FITS and gap <= 10 * _FITS)
-    cause = "" if right else _find_cause(found, before, own, after)
+    off = float(np.abs(live - 1).max(initial=0))
+    near = off <= _FITS and gap <= 10 * _FITS
+    cause = "" if off <= _EXPLAINED and gap <= 10 * _EXPLAINED else _find_cause(found, before, own, after)
+    right = near and not cause
     return FoldedNorm(right, (float(live.min(initial=1)), float(live.max(initial=1))), float(min(gap, 1e30)), cause)
 
 
@@ -85,8 +88,10 @@ def _find_cause(found: tuple[Array, Array, Array, Array, float], before: Array, 
     """The mistake that gives these factors and this bias, of the usual ones."""
     gamma, beta, mean, variance, epsilon = found
     root = np.sqrt(variance + epsilon)
+    right = gamma / root
     mistakes = {
         "the scale was left out": 1 / root,
+        "it was applied twice": right * right,
         "the variance was left out": gamma,
         "it divides by the variance instead of its square root": gamma / (variance + epsilon),
         "it multiplies by the square root of the variance instead of dividing by it": gamma * root,
@@ -96,9 +101,9 @@ def _find_cause(found: tuple[Array, Array, Array, Array, float], before: Array, 
         "epsilon is 0.00001": gamma / np.sqrt(variance + 1e-5),
         "the weights were not scaled": np.ones_like(gamma),
     }
-    right = gamma / root
-    if measure_gap(right, gain) > _FITS:
-        return next((words for words, factors in mistakes.items() if measure_gap(factors, gain) <= _FITS), "")
+    if (off := measure_gap(right, gain)) > _EXPLAINED:
+        fit = min(mistakes, key=lambda words: measure_gap(mistakes[words], gain))
+        return fit if measure_gap(mistakes[fit], gain) <= (_FITS if off > 10 * _FITS else _EXPLAINED) else ""
     shifts = {
         "the mean was left out of the bias": before * right + beta,
         "the shift was left out of the bias": (before - mean) * right,
@@ -108,4 +113,5 @@ def _find_cause(found: tuple[Array, Array, Array, Array, float], before: Array, 
         "the layer's own bias was not scaled": before - mean * right + beta,
         "the layer's own bias was left out": -mean * right + beta,
     }
-    return next((words for words, values in shifts.items() if measure_gap(values, bias) <= 10 * _FITS), "")
+    fit = min(shifts, key=lambda words: measure_gap(shifts[words], bias))
+    return fit if measure_gap(shifts[fit], bias) <= 10 * _FITS < measure_gap((before - mean) * right + beta, bias) else ""

@@ -13,7 +13,9 @@ from onnxspace.differences.child.groups import Group, Grouping
 from onnxspace.differences.child.judgement import Match, is_justified, judge_pairs, list_doubtful, list_undone
 from onnxspace.differences.child.layer_pairs import adopt_norms, compare_layers
 from onnxspace.differences.child.layer_weights import read_layers
+from onnxspace.differences.child.neighbours import pair_neighbours
 from onnxspace.differences.child.passes import (
+    LocalValues,
     TensorPair,
     compare_values,
     guess_order,
@@ -24,8 +26,9 @@ from onnxspace.differences.child.passes import (
 from onnxspace.differences.child.regions import absorb, attach_outputs
 from onnxspace.differences.child.segments import SegmentedRun
 from onnxspace.differences.child.sides import Side
-from onnxspace.differences.child.signatures import Signature, measure_distance
+from onnxspace.differences.child.signatures import measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
+from onnxspace.differences.child.swaps import mark_swapped
 
 Advance = Callable[[int], None]
 #: How often nodes are aligned anew by what they compute from old values.
@@ -71,7 +74,8 @@ def _match(
     """Match the nodes of both networks; `banned` are pairs that need equal values."""
     pairs, local = _align_in_rounds(old, new, banned, advance)
     values, outputs = _compare_tensors(old, new, pairs, advance)
-    return _make_match(Match(old, new, pairs, values, local, {}, ({}, {}), find_precision(old, new))), outputs
+    found = Match(old, new, pairs, values, local.signatures, {}, ({}, {}), find_precision(old, new), local.errors)
+    return _make_match(found), outputs
 
 
 def _make_match(match: Match) -> Match:
@@ -83,29 +87,29 @@ def _make_match(match: Match) -> Match:
             for owned in of.values():
                 owned[:] = [k for k in owned if k != i]
             of.setdefault(host, []).append(i)
-    return replace(match, changes=compare_layers(old, new, pairs, absorbed), absorbed=absorbed)
+    return mark_swapped(replace(match, changes=compare_layers(old, new, pairs, absorbed), absorbed=absorbed))
 
 
 def _align_in_rounds(
     old: Described, new: Described, banned: frozenset[tuple[int, int]], advance: Advance
-) -> tuple[dict[int, int], Mapping[str, Signature]]:
+) -> tuple[dict[int, int], LocalValues]:
     """Align nodes by the values of both networks, then by what the new nodes compute from old values, until nothing changes."""
-    local: Mapping[str, Signature] = new.signatures
+    local = LocalValues(new.signatures, {})
     pairs: dict[int, int] = {}
     for _ in range(_ROUNDS):
-        found = _align_once(old, replace(new, signatures=local), banned)
+        found = _align_once(old, replace(new, signatures=local.signatures), banned)
         if found == pairs:
             break
         pairs = found
         differing = _list_overridden(old, new, pairs)
         if not differing:
             break
-        local = measure_locally(old, new, differing, advance)
+        local = measure_locally(old, new, differing, _list_ends(old, new, pairs), advance)
     return pairs, local
 
 
 def _align_once(old: Described, new: Described, banned: frozenset[tuple[int, int]]) -> dict[int, int]:
-    found = adopt_norms(old, new, extend_layers(old, new, align(old, new)))
+    found = adopt_norms(old, new, extend_layers(old, new, pair_neighbours(old, new, align(old, new))))
     return {a: b for a, b in found.items() if (a, b) not in banned or _have_one_value(old, new, a, b)}
 
 
@@ -124,6 +128,12 @@ def _list_overridden(old: Described, new: Described, pairs: Mapping[int, int]) -
         if measure_distance(first, second) > ALIKE / 20:
             found[new.output_of(b)] = (old.output_of(a), guess_order(first, second))
     return found
+
+
+def _list_ends(old: Described, new: Described, pairs: Mapping[int, int]) -> dict[str, str]:
+    """The tensors of both networks that correspond and have one size, by those of the new one."""
+    found = {new.output_of(b): old.output_of(a) for a, b in pairs.items()}
+    return {name: source for name, source in found.items() if _fits(old, new, TensorPair(source, name))}
 
 
 def _compare_tensors(

@@ -13,7 +13,10 @@ from onnxspace.model.graph import Graph, domain_of
 #: Attributes that change no values, or that newer operator sets have as inputs.
 _IGNORED = frozenset({"axes", "axis", "keepdims", "min", "max", "pads", "value", "mode", "perm", "noop_with_empty_axes", "allowzero",
                       "ratio", "to", "saturate", "training_mode", "spatial", "storage_order", "shape"})  # fmt: skip
-_MOST_CONSTANT = 64
+#: What sizes are where they are left out.
+PLAIN_SIZES = {"strides": 1, "dilations": 1, "pads": 0, "output_padding": 0}
+#: Numbers of a constant up to which it is a setting, and no weights.
+MOST_CONSTANT = 64
 
 
 def is_defined_alike(old: tuple[Graph, int], new: tuple[Graph, int]) -> bool:
@@ -21,7 +24,7 @@ def is_defined_alike(old: tuple[Graph, int], new: tuple[Graph, int]) -> bool:
     first, second = (graph.nodes[index] for graph, index in (old, new))
     if first.op_type != second.op_type or domain_of(first) != domain_of(second):
         return False
-    one, two = _read_attributes(old[0], first), _read_attributes(new[0], second)
+    one, two = read_attributes(old[0], first), read_attributes(new[0], second)
     compared = (
         one.keys() | two.keys()
         if _version_of(old[0], first) == _version_of(new[0], second)
@@ -38,7 +41,7 @@ def _version_of(graph: Graph, node: NodeProto) -> int:
         return 0
 
 
-def _read_attributes(graph: Graph, node: NodeProto) -> dict[str, Any]:
+def read_attributes(graph: Graph, node: NodeProto) -> dict[str, Any]:
     """Attributes by name, and the defaults of those that are left out."""
     opset = max((o.version for o in graph.proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     given = {a.name: _plain(a) for a in node.attribute}
@@ -52,8 +55,7 @@ def _read_attributes(graph: Graph, node: NodeProto) -> dict[str, Any]:
 
 def _fill_sizes(found: dict[str, Any]) -> dict[str, Any]:
     """Attributes without those that state what is so without them: strides and dilations of 1, no padding."""
-    plain = {"strides": 1, "dilations": 1, "pads": 0, "output_padding": 0}
-    kept = {k: v for k, v in found.items() if k not in plain or any(n != plain[k] for n in v)}
+    kept = {k: v for k, v in found.items() if k not in PLAIN_SIZES or any(n != PLAIN_SIZES[k] for n in v)}
     return {k: v for k, v in kept.items() if k not in ("kernel_shape", "count_include_pad_unused")}
 
 
@@ -72,7 +74,7 @@ def _have_equal_constants(old: Graph, first: NodeProto, new: Graph, second: Node
     """Whether constants of a few values that both read at the same place are equal; weights are compared elsewhere."""
     for one, two in zip(first.input, second.input, strict=False):
         values = (old.constant(one) if one else None), (new.constant(two) if two else None)
-        if values[0] is None or values[1] is None or max(values[0].size, values[1].size) > _MOST_CONSTANT:
+        if values[0] is None or values[1] is None or max(values[0].size, values[1].size) > MOST_CONSTANT:
             continue
         numbers = [np.asarray(value).reshape(-1) for value in values]
         if numbers[0].shape != numbers[1].shape or numbers[0].dtype.kind not in "fiub":

@@ -52,7 +52,7 @@ class Grouping:
         replaced = equal and self._is_replaced(a, extras)
         operators = self._graphs[0].nodes[a].op_type, self._graphs[1].nodes[self.match.pairs[a]].op_type
         other_layer = status == "departs" and change is not None and operators[0] != operators[1]
-        if replaced or other_layer or (change is not None and change.kind == "folded_wrongly"):
+        if replaced or other_layer or (change is not None and change.kind in ("folded_wrongly", "factorised")):
             self._record(Group("replaced" if replaced else status, [*extras[0], a], [*extras[1], self.match.pairs[a]], a))
             return
         if all(extras):  # other nodes that compute something else

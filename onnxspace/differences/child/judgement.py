@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from onnxspace.differences.child.alignment import ALIKE, Described
 from onnxspace.differences.child.definitions import is_defined_alike
 from onnxspace.differences.child.extension import list_readers
+from onnxspace.differences.child.quantised import Scale, find_scales
+from onnxspace.differences.child.rounding_bounds import MOST, bound_rounding
 from onnxspace.differences.child.signatures import Signature, measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
-from onnxspace.differences.child.weight_changes import WeightChange
+from onnxspace.differences.child.weight_records import WeightChange
 
 #: Kinds of weights that make a node another one, and those that may leave what the network computes as it is.
-CHANGING = frozenset({"trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly"})
+CHANGING = frozenset({
+    "trained", "pruned", "replaced", "resized", "bias", "unread", "folded_wrongly", "permuted_trained", "shifted", "clustered", "adapted",
+    "swapped", "factorised",
+})  # fmt: skip
 #: Relative errors up to which values are equal, by the precision of the networks.
 LIMITS = {"single": 1e-3, "half": 2e-2, "int8": 0.2}
 #: Relative error that a node with other attributes may add where both networks compute in single precision.
@@ -27,7 +32,8 @@ class Match:
 
     `pairs` has the node of the new network by that of the old one, `values` the statistics of their outputs by the old node,
     `local` the signatures of new tensors where their readers got old values, `changes` what became of weights by the old node.
-    `absorbed` has, for each side, the unpaired nodes by the paired node that they lead to.
+    `absorbed` has, for each side, the unpaired nodes by the paired node that they lead to. `own` has the relative error of a new tensor where
+    the node gets old values.
     """
 
     old: Described
@@ -38,6 +44,7 @@ class Match:
     changes: Mapping[int, WeightChange]
     absorbed: tuple[Mapping[int, list[int]], Mapping[int, list[int]]]
     precision: str = "single"
+    own: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def partners(self) -> Mapping[str, str]:
@@ -65,7 +72,25 @@ class Match:
 
     def has_equal_values(self, a: int) -> bool:
         found = self.values.get(a)
-        return found is not None and not found.bad and found.relative <= self.limit
+        return found is not None and not found.bad and found.relative <= self.limit and self.is_rounding(a)
+
+    def is_rounding(self, a: int) -> bool:
+        """Whether eight bits explain what the new node adds to old values; True in other precisions, and where that is not known."""
+        return self.precision != "int8" or self.measure_own(a) <= self.bound(a)
+
+    def measure_own(self, a: int) -> float:
+        """The relative error of the new node where it gets old values, 0 where it is not known."""
+        return self.own.get(self.new.output_of(self.pairs[a]), 0.0)
+
+    def bound(self, a: int) -> float:
+        """The relative error that rounding to eight bits explains."""
+        first, nodes = self.old.signature_of(a), sorted([*self.extras(a)[1], self.pairs[a]])
+        return MOST if first is None else bound_rounding(first, self.new, nodes, self.scales)
+
+    @cached_property
+    def scales(self) -> Mapping[str, Scale]:
+        """The scales of integers of the new network."""
+        return find_scales(self.new.side.graph)
 
     def is_permuted(self, a: int) -> bool:
         """Whether both hold the same values at other places."""
@@ -82,7 +107,8 @@ class Match:
     def is_equal_locally(self, a: int) -> bool:
         """Whether the new node computes the old values from old values."""
         first, second = self.old.signature_of(a), self.local.get(self.new.output_of(self.pairs[a]))
-        return first is not None and second is not None and measure_distance(first, second) <= max(self.limit, ALIKE)
+        near = first is not None and second is not None and measure_distance(first, second) <= max(self.limit, ALIKE)
+        return near and self.is_rounding(a)
 
 
 def judge_pairs(match: Match) -> dict[int, str]:
@@ -125,7 +151,9 @@ def _is_explained(match: Match, a: int, change: WeightChange) -> bool:
         bool(any(match.extras(a)))
         or match.old.side.graph.nodes[a].op_type != match.new.side.graph.nodes[match.pairs[a]].op_type
     )
-    return match.has_equal_values(a) and (moved or change.kind in ("resized", "unread"))
+    if change.kind == "factorised":
+        return match.agrees(a)
+    return match.has_equal_values(a) and change.kind != "folded_wrongly" and (moved or change.kind in ("resized", "unread"))
 
 
 def _jumps(match: Match, a: int) -> bool:

@@ -9,7 +9,9 @@ from onnxspace.differences.child.alignment import Described, kind_of
 from onnxspace.differences.child.batch_norms import compare_folded, fold_norm
 from onnxspace.differences.child.extension import list_readers
 from onnxspace.differences.child.layer_weights import LayerWeights
-from onnxspace.differences.child.weight_changes import WeightChange, compare_weights
+from onnxspace.differences.child.low_rank import compare_product
+from onnxspace.differences.child.weight_changes import compare_weights
+from onnxspace.differences.child.weight_records import WeightChange
 
 Absorbed = tuple[Mapping[int, list[int]], Mapping[int, list[int]]]
 _NORM = "BatchNormalization"
@@ -39,6 +41,8 @@ def compare_layers(old: Described, new: Described, pairs: Mapping[int, int], abs
 
 def _compare(old: Described, new: Described, pair: tuple[int, int], absorbed: Absorbed) -> WeightChange | None:
     mine, theirs = ([*absorbed[k].get(pair[k], []), pair[k]] for k in (0, 1))
+    if (product := compare_product((old, mine), (new, theirs))) is not None:
+        return product
     first, second = _find_partners(old, mine, new, theirs)
     if first is None or second is None:
         return None

@@ -24,6 +24,7 @@ _SCALED = {
 _NORMS = frozenset(
     {"BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization", "SkipLayerNormalization"}
 )
+_FOREIGN = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"})
 _SIDEWAYS = frozenset(
     {"MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"}
 )
@@ -34,6 +35,7 @@ class LayerWeights:
     """The weights of a layer: `rows` [channels, weights per channel] and `bias` [channels] or empty, as numbers.
 
     `stored` is the type in the file, `step` the largest step between two numbers of it (0 for floating-point numbers), `names` are those of the stored tensors.
+    `across` says that channels are the columns of `rows`, as of a normalisation.
     """
 
     rows: Array
@@ -41,6 +43,12 @@ class LayerWeights:
     stored: str
     step: float
     names: tuple[str, ...]
+    across: bool = False
+
+    @cached_property
+    def is_uniform(self) -> bool:
+        """Whether all weights are equal, as of a normalisation before training, so that they tell no layers apart."""
+        return bool(self.rows.size and (self.rows == self.rows.flat[0]).all())
 
     @cached_property
     def digest(self) -> str:
@@ -62,13 +70,18 @@ def _read_layer(graph: Graph, node: NodeProto) -> LayerWeights | None:
         return _read_factor(graph, node)
     places = (PARAMETRIC[node.op_type], 0) if node.op_type in PARAMETRIC and len(node.input) > 1 else ()
     place = next((at for at in places if at < len(node.input) and node.input[at] in graph.constants), None)
-    stored = None if place is None else evaluate(graph, node.input[place], MOST_STEPS)
+    stored = None if place is None else _widen(evaluate(graph, node.input[place], MOST_STEPS))
     if place is None or stored is None or stored.ndim < 2 or not stored.size or stored.dtype.kind not in "fiu":
         return None
     values, step = _dequantise(graph, node, stored)
     rows = _to_rows(node, values, place)
     name = _find_stored(graph, node.input[place])
     return LayerWeights(rows, _read_bias(graph, node, len(rows)), *_describe_type(graph, name, stored, step), (name,))
+
+
+def _widen(values: Array | None) -> Array | None:
+    """Floating-point numbers of a type that NumPy does not have as those of single precision."""
+    return values.astype(np.float32) if values is not None and values.dtype.name in _FOREIGN else values
 
 
 def _to_rows(node: NodeProto, values: Array, place: int) -> Array:
@@ -94,9 +107,9 @@ def _read_norm(graph: Graph, node: NodeProto) -> LayerWeights | None:
         return None
     bias = evaluate(graph, node.input[first + 1], MOST_STEPS) if first + 1 < len(node.input) and node.input[first + 1] else None
     flat = np.zeros(0) if bias is None else bias.reshape(-1)
-    return LayerWeights(
-        np.stack(rows), flat, str(rows[0].dtype), 0.0, tuple(node.input[at] for at in places if at < len(node.input))
-    )
+    names = tuple(node.input[at] for at in places if at < len(node.input))
+    stored = _describe_type(graph, _find_stored(graph, node.input[first]), rows[0], 0.0)
+    return LayerWeights(np.stack(rows), flat, *stored, names, across=True)
 
 
 def _read_factor(graph: Graph, node: NodeProto) -> LayerWeights | None:
@@ -106,7 +119,7 @@ def _read_factor(graph: Graph, node: NodeProto) -> LayerWeights | None:
     if name is None or stored is None or stored.size < 2 or stored.dtype.kind != "f":
         return None
     held = _find_stored(graph, name)
-    return LayerWeights(stored.reshape(1, -1), np.zeros(0), *_describe_type(graph, held, stored, 0.0), (held,))
+    return LayerWeights(stored.reshape(1, -1), np.zeros(0), *_describe_type(graph, held, stored, 0.0), (held,), across=True)
 
 
 def _read_bias(graph: Graph, node: NodeProto, count: int) -> Array:

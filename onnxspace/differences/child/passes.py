@@ -92,19 +92,29 @@ def decode(scales: Mapping[str, Scale], name: str, value: Array) -> Array:
     return scales[name].decode(value) if name in scales and value.dtype.kind in "iu" else value
 
 
-def measure_locally(
-    old: Described, new: Described, pairs: Mapping[str, tuple[str, Order | None]], advance: Advance
-) -> dict[str, Signature]:
-    """Signatures of the new network's tensors where readers of some of them get the values of the old network.
+@dataclass(frozen=True)
+class LocalValues:
+    """What new nodes compute from old values: signatures by tensor, and |new − old| / |old| where it has a counterpart."""
 
-    `pairs` has, by tensor of the new network, the one of the old network whose values are read, and the order of its axes.
+    signatures: Mapping[str, Signature]
+    errors: Mapping[str, float]
+
+
+def measure_locally(
+    old: Described, new: Described, pairs: Mapping[str, tuple[str, Order | None]], ends: Mapping[str, str], advance: Advance
+) -> LocalValues:
+    """What the new network's tensors are where readers of some of them get the values of the old network.
+
+    `pairs` has, by tensor of the new network, the one of the old network whose values are read, and the order of its axes; `ends` has
+    the tensors of the old network by those of the new one that are compared with them, of the same size.
     """
     overridden = {name for name in pairs if name in new.signatures} - _find_captured(new.side)
     scales = find_scales(old.side.graph), find_scales(new.side.graph)
-    sources = [pairs[name][0] for name in overridden]
+    sources = [*(pairs[name][0] for name in overridden), *ends.values()]
     side = new.side
     runs = old.run, SegmentedRun(side.network, side.path, side.feeds[0], side.tensors, overridden)
     found: dict[str, Signature] = {}
+    sums = {name: _Sums() for name in ends}
     for image in range(len(new.side.feeds)):
         stream = _Stream(runs[0], sources, old.side.feeds[image])
 
@@ -113,9 +123,44 @@ def measure_locally(
             value, target = decode(scales[0], source, stream.take(source)), new.signatures[name]
             return _fit(arrange(value, order, target.shape), target, scales[1].get(name))
 
-        _add_signatures(found, runs[1].iterate(new.side.feeds[image], read_old), scales[1])
+        parts = _compare_ends(runs[1].iterate(new.side.feeds[image], read_old), stream, ends, sums, scales)
+        _add_signatures(found, parts, scales[1])
         advance(1)
-    return found
+    return LocalValues(found, {name: one.relative for name, one in sums.items() if one.relative is not None})
+
+
+@dataclass
+class _Sums:
+    """Squares of differences and of old values, added up over images, in the order of axes that fits the first one."""
+
+    gap: float = 0.0
+    old: float = 0.0
+    order: Order | None = None
+    seen: bool = False
+
+    def add(self, old: Array, new: Array) -> None:
+        if not self.seen:
+            self.order, self.seen = find_order(old, new), True
+        first, second = (one.astype(np.float32, copy=False).ravel() for one in (arrange(old, self.order, new.shape), new))
+        self.gap += float(np.square(second - first, dtype=np.float32).sum(dtype=np.float64))
+        self.old += float(np.square(first, dtype=np.float32).sum(dtype=np.float64))
+
+    @property
+    def relative(self) -> float | None:
+        found = float(np.sqrt(self.gap / self.old)) if self.old else (0.0 if not self.gap else float("inf"))
+        return found if self.seen and np.isfinite(found) else None
+
+
+def _compare_ends(
+    parts: Iterator[dict[str, Array]], stream: _Stream, ends: Mapping[str, str], sums: Mapping[str, _Sums],
+    scales: tuple[Mapping[str, Scale], Mapping[str, Scale]],
+) -> Iterator[dict[str, Array]]:  # fmt: skip
+    """Yield the parts as they are, and add up how far their tensors are from those of the old network."""
+    for part in parts:
+        for name in part.keys() & ends.keys():
+            before = decode(scales[0], ends[name], stream.take(ends[name]))
+            sums[name].add(before, decode(scales[1], name, part[name]))
+        yield part
 
 
 def _iterate(parts: Iterator[dict[str, Array]]) -> Iterator[tuple[str, Array]]:

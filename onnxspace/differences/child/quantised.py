@@ -22,7 +22,7 @@ _PLACES = {
 }  # fmt: skip
 #: Operators that pass integers on as they are.
 _PASSING = frozenset({
-    "Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "Slice", "Gather", "Relu", "Pad", "Concat",
+    "Identity", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "Slice", "Gather", "Relu", "Pad", "Concat", "Resize",
 })  # fmt: skip
 
 

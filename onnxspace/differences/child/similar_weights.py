@@ -21,6 +21,8 @@ def find_similar(old: Mapping[int, LayerWeights], new: Mapping[int, LayerWeights
     groups: dict[tuple[int, ...], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for place, layers in enumerate((old, new)):
         for i, layer in layers.items():
+            if layer.is_uniform:
+                continue
             groups[layer.rows.shape][place].append(i)
     found: dict[int, int] = {}
     for first, second in groups.values():

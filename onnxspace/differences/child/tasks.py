@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from onnxspace.differences.child.alignment import Described
 from onnxspace.differences.child.compare import Comparison, compare_sides
 from onnxspace.differences.child.graph_details import describe_details
 from onnxspace.differences.child.groups import Group
+from onnxspace.differences.child.judgement import Match
 from onnxspace.differences.child.open_pair import OpenedModel, make_sides, open_located
 from onnxspace.differences.child.passes import TensorPair
+from onnxspace.differences.child.settings import list_settings
 from onnxspace.differences.child.sides import Side
-from onnxspace.differences.child.signatures import measure_distance
+from onnxspace.differences.child.signatures import Signature, measure_distance
 from onnxspace.differences.child.statistics import PairStatistics
+from onnxspace.differences.child.sweep import sweep
 from onnxspace.model.graph import Graph, domain_of
 from onnxspace.storage.regular_files import map_array
 from onnxspace.workflows.requests import LocatedModel
@@ -60,8 +64,16 @@ def _describe_group(found: Comparison, group: Group) -> dict[str, Any]:
     return {
         "status": group.status, "old": _describe_nodes(match.old.side, group.old), "new": _describe_nodes(match.new.side, group.new),
         "error": None if values is None else values.to_dict()["relative_error"], "own_error": _measure_own(found, group),
-        "weights": None if change is None else _plain(change.to_dict()), "matters": _matters(found, group),
+        "weights": None if change is None else _plain(change.to_dict()), "matters": _matters(found, group), "settings": _list_settings(match, group),
     }  # fmt: skip
+
+
+def _list_settings(match: Match, group: Group) -> list[list[str]]:
+    """The attributes and small constants of a departing node that differ."""
+    if group.at is None or group.status != "departs":
+        return []
+    sides = (match.old.side.graph, group.at), (match.new.side.graph, match.pairs[group.at])
+    return [list(setting) for setting in list_settings(*sides)]
 
 
 def _plain(change: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,9 +98,11 @@ def _measure_own(found: Comparison, group: Group) -> float | None:
     if group.at is None:
         return None
     match = found.match
-    first, second = match.old.signature_of(group.at), match.local.get(match.new.output_of(match.pairs[group.at]))
-    distance = float("inf") if first is None or second is None else measure_distance(first, second)
-    return distance if distance < float("inf") else None
+    name = match.new.output_of(match.pairs[group.at])
+    if name in match.own:
+        return match.own[name]
+    values = match.values.get(group.at)
+    return values.relative if values is not None and not values.bad and values.relative < float("inf") else None
 
 
 def _matters(found: Comparison, group: Group) -> bool:
@@ -125,14 +139,21 @@ def _describe_outputs(found: Comparison) -> list[dict[str, Any]]:
     match = found.match
     names = match.old.side.graph.outputs, match.new.side.graph.outputs
     rows = [_describe_output(found, pair, values) for pair, values in found.outputs]
-    rows += [
-        {"old": name, "new": None, "max_error": None, "relative_error": None, "permuted": False}
-        for name in names[0][len(names[1]) :]
-    ]
-    return rows + [
-        {"old": None, "new": name, "max_error": None, "relative_error": None, "permuted": False}
-        for name in names[1][len(names[0]) :]
-    ]
+    rows += [_describe_end(name, None, (first, None)) for name, first in _iterate_rest(match.old, names[0][len(names[1]) :])]
+    return rows + [_describe_end(None, name, (None, one)) for name, one in _iterate_rest(match.new, names[1][len(names[0]) :])]
+
+
+def _iterate_rest(one: Described, names: Sequence[str]) -> Iterator[tuple[str, Signature | None]]:
+    """Outputs that the other file lacks."""
+    return ((name, one.signatures.get(name)) for name in names)
+
+
+def _describe_end(old: str | None, new: str | None, signatures: tuple[Signature | None, Signature | None]) -> dict[str, Any]:
+    """An output of one file or both, without its errors."""
+    facts: dict[str, Any] = {"old": old, "new": new, "max_error": None, "relative_error": None, "permuted": False}
+    for side, found in zip(("old", "new"), signatures, strict=True):
+        facts |= {f"{side}_shape": list(found.shape) if found else [], f"{side}_bad": found.bad if found else 0.0}
+    return facts
 
 
 def _describe_output(found: Comparison, pair: TensorPair, values: PairStatistics | None) -> dict[str, Any]:
@@ -146,7 +167,7 @@ def _describe_output(found: Comparison, pair: TensorPair, values: PairStatistics
     )
     permuted = near and values is not None and values.relative > 10 * found.match.limit
     keys = ("max_error", "relative_error")
-    return {"old": pair.old, "new": pair.new, **{key: numbers[key] for key in keys}, "permuted": permuted}
+    return {**_describe_end(pair.old, pair.new, (first, second)), **{key: numbers[key] for key in keys}, "permuted": permuted}
 
 
-TASKS: Mapping[str, Callable[[Mapping[str, Any], Advance], Mapping[str, Any]]] = {"diff": _diff}
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Advance], Mapping[str, Any]]] = {"diff": _diff, "sweep": sweep}

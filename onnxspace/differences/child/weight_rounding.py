@@ -1,0 +1,70 @@
+"""Whether weights were rounded: to half precision, to bfloat16, or to integers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxspace.differences.child.layer_weights import LayerWeights
+from onnxspace.differences.child.weight_records import WeightChange, measure_gap
+
+Array = NDArray[np.float64]
+#: Relative error of half precision, and of bfloat16.
+HALF, _BRAIN = 6e-4, 5e-3
+#: Weights of a row from which on multiples of a step are no accident.
+_LEAST_GRID = 8
+#: How much further than half a step weights may be from integers whose scale was fitted.
+_FITTED = 1.15
+WHOLE = frozenset({"int8", "uint8", "int4", "uint4", "int16", "uint16"})
+
+
+def scale_integers(new: LayerWeights, first: Array, second: Array) -> tuple[LayerWeights, Array]:
+    """Integers whose scale other nodes apply, with the scale that fits the old weights best: one for all, or one per row."""
+    products, squares = (first * second).sum(1), np.maximum((second * second).sum(1), 1e-30)
+    one, each = second * (products.sum() / squares.sum()), second * (products / squares)[:, None]
+    shared = measure_gap(first, one) <= 1.5 * measure_gap(first, each)
+    factors = products.sum() / squares.sum() if shared else products / squares
+    return replace(new, step=_FITTED * float(np.max(np.abs(factors)))), one if shared else each
+
+
+def is_rounded(old: LayerWeights, new: LayerWeights) -> bool:
+    return bool(old.step or new.step) or old.stored != new.stored
+
+
+def find_rounding(old: LayerWeights, new: LayerWeights, first: Array, second: Array) -> WeightChange | None:
+    """Rounding to half precision, bfloat16 or integers, of which no weight is further off than its step allows."""
+    length, worst = float(np.linalg.norm(first)), float(np.abs(second - first).max(initial=0))
+    if step := old.step + new.step:
+        expected = step / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30)
+        return WeightChange("requantised", rounding=expected) if worst <= 0.51 * step else _find_coarse(first, second, step)
+    if _lies_on_grid(first, second):
+        return WeightChange(
+            "requantised",
+            rounding=float(np.median(np.abs(second).max(1))) / 127 / np.sqrt(12) * np.sqrt(first.size) / max(length, 1e-30),
+        )
+    limits = {"float16": HALF, "bfloat16": _BRAIN}
+    limit = max((limits.get(kind, 0.0) for kind in (old.stored, new.stored)), default=0.0) if old.stored != new.stored else 0.0
+    if not limit:
+        limit = next((one for name, one in limits.items() if name == new.stored), 0.0)
+    fits = limit and bool((np.abs(second - first) <= limit * np.abs(first) + 6e-8).all())
+    return WeightChange("requantised", rounding=limit / np.sqrt(12)) if fits else None
+
+
+def _lies_on_grid(first: Array, second: Array) -> bool:
+    """Whether the new weights are multiples of a step per row, of which there are 127 at most, and nowhere further than half of it from the old ones."""
+    steps = np.abs(second).max(1, keepdims=True) / 127
+    if second.shape[1] < _LEAST_GRID or not (steps > 0).all():
+        return False
+    counts = second / steps
+    near = np.abs(counts - np.round(counts)).max() <= 0.01
+    return bool(near and (np.abs(second - first) <= 0.55 * steps).all())
+
+
+def _find_coarse(first: Array, second: Array, step: float) -> WeightChange | None:
+    """Rounding to integers where a few weights were beyond their range."""
+    off = np.abs(second - first) > 0.51 * step
+    return (
+        WeightChange("requantised", rounding=float("nan")) if off.mean() < 0.05 and measure_gap(first, second) < 0.1 else None
+    )
