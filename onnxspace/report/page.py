@@ -5,13 +5,8 @@ Its content security policy allows only these scripts and styles, by their hashe
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -19,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from onnxspace.evaluation.result import CORRELATIONS, Evaluation
 from onnxspace.report.data_uri import palette
 from onnxspace.report.page_data import PageData, page_numbers
+from onnxspace.report.self_contained import read_asset, to_script_json, write_policy
 from onnxspace.similarity.affinity import Affinity
 from onnxspace.similarity.reliability import describe_reliability
 from onnxspace.storage.printable import make_printable
@@ -54,11 +50,15 @@ class _TileRow:
 
 def render(shown: PageData) -> str:
     """Render the page as HTML. Every name in it is escaped, and control characters in names are replaced."""
-    style, library, scripts = _asset("page.css"), _asset("plotly-cartesian.min.js"), [_asset("charts.js"), _asset("page.js")]
+    style, library, scripts = (
+        read_asset("page.css"),
+        read_asset("plotly-cartesian.min.js"),
+        [read_asset("charts.js"), read_asset("page.js")],
+    )
     content = page_numbers(shown)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return page.from_string(_asset("page.html")).render(
-        policy=_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
+    return page.from_string(read_asset("page.html")).render(
+        policy=write_policy([style], [library, *scripts]), style=style, library=library, scripts=scripts,
         data=to_script_json(content), shown=shown, title=make_printable(shown.title),
         lead=make_printable(shown.affinity.title), facts=_clean_pairs(shown.facts),
         notes=[make_printable(note) for note in shown.notes], failed=[make_printable(f.error) for f in shown.affinity.failed],
@@ -69,29 +69,6 @@ def render(shown: PageData) -> str:
         rows=_rows(shown), gallery=shown.gallery, tiles=_tiles(shown), opposed=bool(np.nanmin(shown.affinity.matrix) < 0), signed=shown.gallery is not None and shown.gallery.signed,
         channels=_channels(shown.gallery is None or shown.gallery.signed), measures=_measures(shown.evaluation),
     )  # fmt: skip
-
-
-def to_script_json(content: Any) -> str:
-    """Encode a value as JSON that is safe inside a script element, whatever names it contains."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    return (files("onnxspace.report") / "assets" / name).read_text("utf-8")
-
-
-def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """The content security policy; its empty style is one that plotly.js creates, and then fills by script."""
-    allowed = {"style-src": (*styles, ""), "script-src": scripts}
-    hashed = "; ".join(f"{kind} {' '.join(map(_hash, texts))}" for kind, texts in allowed.items())
-    return f"default-src 'none'; {hashed}; img-src data: blob:; base-uri 'none'; form-action 'none'"
-
-
-def _hash(text: str) -> str:
-    """A hash for the policy as a browser computes it, with line ends normalised."""
-    digest = hashlib.sha256(text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def _clean_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
