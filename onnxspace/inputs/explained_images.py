@@ -16,7 +16,7 @@ from onnxspace.inputs.arrays import is_array, read_array, to_rgb
 from onnxspace.inputs.band_images import has_bands, read_band_images
 from onnxspace.inputs.image_files import read_header, read_square
 from onnxspace.inputs.nearest_names import describe_missing_file
-from onnxspace.inputs.photo_folder import describe_broken, find_top, read_each, refuse_broken
+from onnxspace.inputs.photo_folder import describe_broken, find_top, list_photos, read_each, refuse_broken
 from onnxspace.inputs.probes import DEFAULT_SIZE, Probes
 
 
@@ -41,6 +41,18 @@ class NamedImages:
             return ""
         shown = "bands 0, 1, 2 as red, green, blue" if self.probes.bands > 3 else "band 0 in grey"
         return f"images of {self.probes.bands} band(s): {shown}"
+
+
+def choose_photos(folder: Path, most: int) -> tuple[list[Path], tuple[str, ...]]:
+    """Return at most `most` photos of a folder, evenly spaced in the order of their names, and what is left out, in sentences.
+
+    Raises ProbeError for a folder without photos.
+    """
+    listed = list_photos(folder)
+    total = len(listed.files)
+    chosen = [listed.files[k] for k in np.linspace(0, total - 1, min(most, total)).round().astype(int).tolist()]
+    skipped = (f"{len(chosen)} of the {total:,} photos in {folder} are shown, evenly spaced.",) if len(chosen) < total else ()
+    return chosen, (*listed.remarks, *skipped)
 
 
 def read_images(paths: Sequence[Path], most: int, *, skip_broken: bool) -> NamedImages:

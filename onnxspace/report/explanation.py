@@ -125,7 +125,8 @@ class Explanation:
 PICTURES = {".png": "PNG picture", ".svg": "SVG picture"}
 #: Suffixes of all files that are written of an explanation or a comparison of layers.
 ANIMATIONS = {".gif": "GIF animation", ".webp": "WebP animation", ".apng": "APNG animation"}
-KINDS = {**PICTURES, **ANIMATIONS, ".csv": "CSV file"}
+PAGE = ".html"
+KINDS = {**PICTURES, **ANIMATIONS, PAGE: "HTML page", ".csv": "CSV file"}
 
 
 def check_picture_path(
@@ -151,3 +152,7 @@ def check_picture_path(
         raise OutputError(f"{target} can't be used as {option} ({reason}). Name another {option}.") from error
     if unfit:
         raise OutputError(f"{target} can't be written because something other than a file is there. Name another {option}.")
+
+
+def _join_or(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from onnxspace.errors import ConfigError
 from onnxspace.inputs.config import Config
 from onnxspace.inputs.execution import Announce, Compute, Counter, Device, Execution, Progress
-from onnxspace.inputs.explained_images import read_images
+from onnxspace.inputs.explained_images import choose_photos, read_images
 from onnxspace.inputs.methods import (
     DEFAULT_METHOD,
     METHODS,
@@ -27,16 +27,39 @@ from onnxspace.inputs.probes import Probes
 from onnxspace.inputs.protocol import Setup
 from onnxspace.inputs.stated_pixels import Pixels, resolve_config
 from onnxspace.inputs.targets import Target
-from onnxspace.report.explanation import ANIMATIONS, Column, Explanation, check_picture_path
+from onnxspace.report.explanation import ANIMATIONS, PAGE, PICTURES, Column, Explanation, check_picture_path
 from onnxspace.sandbox.limits import Limits
 from onnxspace.storage.atomic import scratch_folder
 from onnxspace.storage.regular_files import load_array
 from onnxspace.workflows.requests import LocatedModel, encode_execution, read_texts, wrong_answer
 from onnxspace.workflows.session import ModelSession, find_file, open_session
 
-MAX_IMAGES = 32
-MAX_COLUMNS = 32
-MAX_MAPS = 256
+
+@dataclass(frozen=True)
+class Room:
+    """The most `images`, `columns` and `maps` of a picture or a page; `form` is what is too large else."""
+
+    images: int
+    columns: int
+    maps: int
+    form: str
+
+    def check(self, images: int, columns: int) -> None:
+        """Raise ConfigError for more images or columns than there is room for, and for none."""
+        if not images or not columns:
+            raise ConfigError("There is nothing to explain. Give at least one model, one image and one method.")
+        if images > self.images or columns > self.columns or images * columns > self.maps:
+            raise ConfigError(
+                f"{images} images × {columns} models, methods and targets make too large a {self.form}: at most {self.images}, "
+                f"{self.columns} and {self.maps} maps in all. Make several."
+            )
+
+    def count_images(self, columns: int) -> int:
+        """The number of images of `columns` maps each for which there is room."""
+        return min(self.images, self.maps // max(1, columns))
+
+
+_ROOM, _PAGE_ROOM = Room(32, 32, 256, "picture"), Room(64, 32, 400, "page")
 #: Images of an animation, which are one below the other.
 MAX_ANIMATED = 4
 Task = Literal["explain", "explain layers"]
@@ -60,11 +83,13 @@ def explain(
     skip_broken: bool = False,
     overlay: bool = False,
     animate: str | Path | None = None,
+    probe: str | Path | None = None,
 ) -> Explanation:
-    """Compute the attribution maps of each model for each image by each method, and draw them to the PNG or SVG file `output`, if given.
+    """Compute the attribution maps of each model for each image by each method, and draw them to the PNG or SVG file `output`, or write the HTML page `output`, if given.
 
     `models` are ONNX files, or what `onnxspace convert` takes, and `images` image files, which are cropped and resized to squares of 224 pixels as probe images are
-    (also TIFF files of several bands, and `.npy` arrays of images of any bands, of which three bands or one in grey are shown): at most 32 images, 32 models × methods × targets and 256 maps. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
+    (also TIFF files of several bands, and `.npy` arrays of images of any bands, of which three bands or one in grey are shown): at most 32 images, 32 models × methods × targets and 256 maps; a page has up to 64 images and 400 maps. `probe` is a folder of further photos,
+    of which as many are taken as there is room for, evenly spaced. `methods` are names of `onnxspace.inputs.methods.METHODS`, `options` theirs;
     `targets` are what is explained instead of the encoder, such as `make_targets(["cat"])` of `onnxspace.inputs.targets` makes, a column for each;
     `encoder` is a tensor or node name for all models, a sequence of names that are explained together, or a mapping from
     model to either; `config` a configuration or its file;
@@ -79,20 +104,24 @@ def explain(
     >>> found = ox.explain(["resnet50.onnx"], ["cat.jpg"], output="cat.png")  # doctest: +SKIP
     """
     settings, asked = resolve_settings(methods, options), list_questions(methods, targets)
-    _check_counts(len(images), len(models) * len(asked))
+    room = _PAGE_ROOM if output is not None and Path(output).suffix.lower() == PAGE else _ROOM
+    room.check(len(images) if probe is None else max(1, len(images)), len(models) * len(asked))
     read = [Path(path) for path in (*models, *images, settings.baseline)]
     if output is not None:
-        check_picture_path(Path(output), read)
+        check_picture_path(Path(output), read, kinds=(*PICTURES, PAGE))
     if animate is not None:
+        room = replace(room, images=MAX_ANIMATED)
         _check_animation(methods, targets, len(models), len(images))
         check_picture_path(Path(animate), read, "--animate", tuple(ANIMATIONS))
     paths = [Path(path) for path in models]
     configuration = resolve_config(config, paths, pixels)
     names = name_models(paths, configuration)
     encoders = encoders_for(paths, names, list_encoders(encoder))
-    named = read_images([Path(path) for path in images], MAX_IMAGES, skip_broken=skip_broken)
+    more = room.count_images(len(models) * len(asked)) - len(images)
+    photos, left_out = ([], ()) if probe is None else choose_photos(Path(probe), max(1, more))
+    named = read_images([*map(Path, images), *photos], room.images, skip_broken=skip_broken)
     probes = named.probes
-    _check_counts(len(probes), len(models) * len(asked))
+    room.check(len(probes), len(models) * len(asked))
     setups = [
         Setup(probes, method, configure_options(method, options, configuration.rules), target) for method, target in asked
     ]
@@ -112,7 +141,7 @@ def explain(
         tuple(run.columns),
         stated,
         tuple(run.assumed),
-        (*probes.remarks, *run.warnings),
+        (*left_out, *probes.remarks, *run.warnings),
         named.note,
         tuple(run.remarks),
     )
@@ -151,16 +180,6 @@ def list_questions(methods: Sequence[Method], targets: Sequence[Target]) -> list
     return [(method, target) for method in methods for target in (chosen if METHODS[method].explains_targets else (None,))]
 
 
-def _check_counts(images: int, columns: int) -> None:
-    if not images or not columns:
-        raise ConfigError("There is nothing to explain. Give at least one model, one image and one method.")
-    if images > MAX_IMAGES or columns > MAX_COLUMNS or images * columns > MAX_MAPS:
-        raise ConfigError(
-            f"{images} images × {columns} models, methods and targets make too large a picture: at most {MAX_IMAGES}, {MAX_COLUMNS} "
-            f"and {MAX_MAPS} maps in all. Draw several pictures."
-        )
-
-
 def _check_animation(methods: Sequence[Method], targets: Sequence[Target], models: int, images: int) -> None:
     """Check that one map of each of a few images is animated, by a method that has one at every layer. Raises ConfigError."""
     if models > 1 or len(methods) > 1 or len(targets) > 1:
@@ -188,9 +207,13 @@ def _animate(found: Explanation, animation: Path, *, overlay: bool) -> None:
 
 def _draw(found: Explanation, output: Path, *, overlay: bool) -> None:
     from onnxspace.report.gallery import draw_explanation
+    from onnxspace.report.map_page import write_map_page
     from onnxspace.storage.atomic import whole_file
 
     with whole_file(output) as partial:
+        if output.suffix.lower() == PAGE:
+            write_map_page(found, partial)
+            return
         draw_explanation(found, partial, kind="svg" if output.suffix.lower() == ".svg" else "png", overlay=overlay)
 
 

@@ -121,7 +121,10 @@ def refused(outcome: tuple[int, str, str], *words: str) -> None:
         (("broken.onnx", "cat.jpg", "-o", "out.png"), ("broken.onnx",)),
         (("a.onnx", "broken.jpg", "-o", "out.png"), ("broken.jpg is not an image",)),
         (("a.onnx", "taken.png", "-o", "out.png"), ("taken.png is not a regular file",)),
-        (("a.onnx", "cat.jpg", "-o", "out.jpg"), ("out.jpg is not a name for a PNG picture or SVG picture", ".png or .svg")),
+        (
+            ("a.onnx", "cat.jpg", "-o", "out.jpg"),
+            ("out.jpg is not a name for a PNG picture, SVG picture or HTML page", ".svg or .html"),
+        ),
         (("a.onnx", "dog.png", "-o", "dog.png"), ("dog.png is one of the files",)),
         (("a.onnx", "cat.jpg", "-o", "cat.jpg/out.png"), ("can't be",)),
         (("a.onnx", "cat.jpg", "-o", "taken.png"), ("something other than a file",)),

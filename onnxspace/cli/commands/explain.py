@@ -47,9 +47,12 @@ def _split_outputs(
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="MODEL... IMAGE...")
 @click.option(
-    "-o", "--output", "outputs", multiple=True, callback=_split_outputs, metavar="FILE.png|FILE.svg|NAME[INDEX]",
-    help="Where to draw the picture. With brackets at its end, it is a value to explain, as --value.",
+    "-o", "--output", "outputs", multiple=True, callback=_split_outputs, metavar="FILE.png|FILE.svg|FILE.html|NAME[INDEX]",
+    help="Where to draw the picture, or to write an interactive page. With brackets at its end, it is a value to explain, as --value.",
 )  # fmt: skip
+@click.option(
+    "--probe", metavar="DIR", help="Folder of further photos, of which as many are taken as fit: 64 on a page, 32 in a picture."
+)
 @click.option(
     "--method", "methods", type=Names(tuple(METHODS), "method"), multiple=True, default=(DEFAULT_METHOD,), metavar="METHOD",
     show_default=True, help=f"{METHOD_HELP}; repeatable, a column for each.",
@@ -72,22 +75,25 @@ def _split_outputs(
 def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tuple[str, ...]], **options: Any) -> None:
     """Draw the attribution maps of models, each image beside its maps.
 
-    Models are .onnx files and what `onnxspace convert` takes, all other files are images. The picture has a row per image, and a column per model, method and target.
+    Models are .onnx files and what `onnxspace convert` takes, all other files are images. The picture has a row per image, and a column per model, method and target; on a page, FILE.html, they are chosen.
     Each map is divided by its own root mean square, so that models can be compared; all maps share one colour scale.
     Without a target, maps explain the encoder; with --class, --top, --value, --region or --box, what these name.
     """
     from onnxspace.exporters.discovery import is_model
 
     models, images = [file for file in files if is_model(file)], [file for file in files if not is_model(file)]
-    if not models or not images:
-        raise click.UsageError("give at least one model (such as net.onnx or net.pt2) and at least one image.")
+    if not models or not (images or options["probe"]):
+        raise click.UsageError(
+            "give at least one model (such as net.onnx or net.pt2) and at least one image, or a folder by --probe."
+        )
     output, named = outputs
     options["output"] = output
     asked = take_faithfulness(options)
     options["targets"] = take_targets(options, named, top=options.pop("top"), contrast=options.pop("contrast"))
-    if asked is not None and (options["animate"] or (output is None and options["overlay"])):
+    if asked is not None and (options["animate"] or options["probe"] or (output is None and options["overlay"])):
         raise click.UsageError(
-            "--overlay and --animate are for pictures of maps, which --faithfulness does not draw. Give -o for --overlay, and leave out --animate."
+            "--overlay, --animate and --probe are for pictures of maps, which --faithfulness does not draw. Give -o for --overlay, and "
+            "leave out the others."
         )
     settings, compute = take_method_options(options), take_compute(options)
     resolve_settings(options["methods"], settings)
@@ -104,7 +110,7 @@ def explain(files: tuple[str, ...], quiet: bool, outputs: tuple[str | None, tupl
             check_request(asked, files)
         shared = {**options, "options": settings, "device": compute, "progress": bar, "pixels": pixels, "announce": announce}
         found = None if output is None and options["animate"] is None else run(models, images, **shared)
-        for name in ("output", "overlay", "animate"):
+        for name in ("output", "overlay", "animate", "probe"):
             del shared[name]
         shared["announce"] = announce if found is None else None
         measured = None if asked is None else measure_request(asked, models, images, **shared)
